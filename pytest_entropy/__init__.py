@@ -1,0 +1,34 @@
+"""Entropy-probe experiments on RL-finetuned language models, run as tests.
+
+The names below are the public API. They are resolved on first use, so that importing the package (which
+pytest does at start-up for the plugin) imports neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Checkpoint": "pytest_entropy.checkpoints",
+    "load_checkpoint": "pytest_entropy.checkpoints",
+    "EntropyProbe": "pytest_entropy.probe",
+    "ProbeConfig": "pytest_entropy.probe",
+    "ProbeResult": "pytest_entropy.probe",
+    "Policy": "pytest_entropy.policy",
+    "UsageError": "pytest_entropy.errors",
+}
+
+__all__ = [*_PUBLIC, "__version__"]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

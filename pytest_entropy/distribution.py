@@ -1,0 +1,83 @@
+"""The next-token distribution: log-probabilities, exact entropies and draws from softmax(logits / T)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+def log_distribution(logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    """log softmax(logits / T) over the last dimension, in float32 or better."""
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    return torch.log_softmax(logits / temperature, dim=-1)
+
+
+def entropy(log_probs: torch.Tensor) -> torch.Tensor:
+    """-sum p log p over the last dimension, in nats; an impossible token (log p = -inf) adds 0."""
+    return -torch.special.xlogy(log_probs.exp(), log_probs.exp()).sum(-1)
+
+
+class TokenStatistics(torch.autograd.Function):
+    """(log pi(t), H) of ``[..., V]`` logits already divided by T, keeping one ``[..., V]`` tensor for backward.
+
+    Plain autograd would keep four.  d log pi(t) = e_t - p and dH = -p (log p + H).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, scaled: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        log_p = torch.log_softmax(scaled, dim=-1)
+        nats = entropy(log_p)
+        ctx.save_for_backward(log_p, nats, tokens)
+        return log_p.gather(-1, tokens.unsqueeze(-1)).squeeze(-1), nats
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
+        grad_log_prob, grad_entropy = grads
+        log_p, nats, tokens = ctx.saved_tensors
+        p = log_p.exp()
+        # p * log p, with 0 for an impossible token.
+        plogp = torch.special.xlogy(p, p)
+        out = -grad_entropy.unsqueeze(-1) * (plogp + p * nats.unsqueeze(-1))
+        out -= grad_log_prob.unsqueeze(-1) * p
+        out.scatter_add_(-1, tokens.unsqueeze(-1), grad_log_prob.unsqueeze(-1))
+        return out, None
+
+
+def token_statistics(
+    logits: torch.Tensor, tokens: torch.Tensor, temperature: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """log pi(t_k) and H_k, both of the shape of ``tokens``, in nats, differentiable in ``logits``."""
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    return TokenStatistics.apply(logits / temperature, tokens)
+
+
+def draw(log_probs: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """One token per row by inverting the cumulative distribution in float64.
+
+    ``log_probs`` is ``[rows, V]``, ``uniform`` ``[rows]`` in [0, 1).  A token of probability zero is never
+    drawn: the first index whose cumulative mass exceeds u has mass itself.
+    """
+    cumulative = log_probs.double().exp().cumsum(-1)
+    target = (uniform.double() * cumulative[:, -1]).unsqueeze(-1)
+    drawn = torch.searchsorted(cumulative, target, right=True).squeeze(-1)
+    return drawn.clamp_(max=log_probs.shape[-1] - 1)
+
+
+def surprisal_rank(
+    log_p: torch.Tensor, tokens: torch.Tensor, uniform: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Randomised probability-integral transform of the surprisal, and the surprisal's standard deviation.
+
+    u_k = (mass of strictly likelier tokens) + V * (mass of tokens as likely), V uniform and independent.  If
+    t_k is drawn from exactly this distribution u_k is uniform on (0, 1) given the prefix (Rosenblatt 1952,
+    randomised for a discrete variable).  Shapes: ``log_p`` [..., V]; the others and both results [...].
+    """
+    p = log_p.double().exp()
+    own = log_p.gather(-1, tokens.unsqueeze(-1))
+    above = (p * (log_p > own)).sum(-1)
+    tied = (p * (log_p == own)).sum(-1)
+    surprisal = -log_p.double().clamp(min=-745.0)
+    mean = (p * surprisal).sum(-1)
+    spread = ((p * surprisal.square()).sum(-1) - mean.square()).clamp(min=0).sqrt()
+    return (above + uniform * tied) / p.sum(-1), spread

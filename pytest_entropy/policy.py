@@ -1,0 +1,276 @@
+"""The policy: sample() and score(), the only place that touches the model's forward pass.
+
+Sampling is our own loop and not ``generate``, so that no generation default can enter: the one distribution
+is softmax(logits / T).  Each response's randomness is keyed by what it is (:mod:`pytest_entropy.seeds`).
+A prompt is computed once for the G responses of its group, when sampling and when scoring; gradients flow
+through the shared key/value cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+
+from pytest_entropy.distribution import (
+    draw,
+    entropy,
+    log_distribution,
+    surprisal_rank,
+    token_statistics,
+)
+from pytest_entropy.errors import RunError
+from pytest_entropy.rollouts import Rollouts
+from pytest_entropy.rowmap import row_groups
+
+# A row is dropped from the decoding batch only when enough have ended: copying the cache costs as well.
+COMPACT_BELOW = 0.75
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the scoring pass says of rollouts, all ``[P, G, L]``, zero where nothing counts.
+
+    ``log_probs`` and ``entropies`` in nats, differentiable when gradients are on.  ``ranks`` (uniform under
+    the null, see :func:`surprisal_rank`) and ``surprisal_sd`` (nats) only if asked for.
+    """
+
+    log_probs: torch.Tensor
+    entropies: torch.Tensor
+    ranks: torch.Tensor | None = None
+    surprisal_sd: torch.Tensor | None = None
+
+
+@dataclass
+class Policy:
+    """A causal language model with its tokenizer and its sampling temperature.
+
+    ``trainable`` maps the live parameter names (as ``named_parameters`` gives them) to the parameters the
+    optimizer updates.  ``model`` may be a plain transformers model or one with PEFT adapters inside.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    trainable: dict[str, torch.nn.Parameter]
+    eos_ids: tuple[int, ...]
+    temperature: float = 1.0
+    share_prompt: bool = True
+
+    @property
+    def device(self) -> torch.device:
+        """Where the inputs go."""
+        return self.model.get_input_embeddings().weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the numbers the policy reports: float64 for a float64 model, else float32."""
+        return torch.float64 if self.model.dtype == torch.float64 else torch.float32
+
+    def encode(self, text: str | Sequence[dict[str, str]]) -> tuple[int, ...]:
+        """Token ids of a prompt: a string as the tokenizer takes it, chat messages by the chat template."""
+        if isinstance(text, str):
+            ids = self.tokenizer(text)["input_ids"]
+        else:
+            ids = self.tokenizer.apply_chat_template(
+                list(text), add_generation_prompt=True, tokenize=True, return_dict=False
+            )
+        if not ids:
+            raise RunError(f"the tokenizer makes no token of the prompt {text!r}; remove it from the prompts")
+        return tuple(ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of a response, without special tokens."""
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
+
+    # ------------------------------------------------------------------ sampling
+
+    @torch.no_grad()
+    def sample(self, prompt_ids: Sequence[Sequence[int]], uniforms: torch.Tensor) -> Rollouts:
+        """Draw G responses to each of P prompts.
+
+        Args:
+            prompt_ids: P sequences of token ids.
+            uniforms: ``[P, G, max_new_tokens]`` in [0, 1): the randomness, one number per possible token.
+
+        Raises:
+            RunError: the prompt and response do not fit the model's context, or the logits are not finite.
+        """
+        self._require_eval()
+        prompts, group, limit = len(prompt_ids), uniforms.shape[1], uniforms.shape[2]
+        self._require_room(max(map(len, prompt_ids)) + limit)
+        uniforms = uniforms.to(self.device)
+        last_logits, cache, kept = self._prefill(prompt_ids)
+        cache.batch_repeat_interleave(group)
+        rows = prompts * group
+        logits = last_logits.repeat_interleave(group, dim=0)
+        kept = kept.repeat_interleave(group, dim=0)
+        start = kept.sum(-1, keepdim=True)
+        uniforms = uniforms.reshape(rows, limit)
+        record = _Recorder(rows, limit, self.device, self.dtype)
+        alive = torch.arange(rows, device=self.device)
+        running = torch.ones(rows, dtype=torch.bool, device=self.device)
+        eos = torch.tensor(self.eos_ids, dtype=torch.int64, device=self.device)
+        for k in range(limit):
+            log_p = log_distribution(logits, self.temperature)
+            if not torch.isfinite(log_p.amax(-1)).all():
+                raise RunError("the model's logits are not finite while sampling; check the weights and dtype")
+            tokens = draw(log_p, uniforms[alive, k])
+            live = alive[running]
+            record.write(live, k, tokens[running], log_p[running])
+            running = running & ~torch.isin(tokens, eos)
+            record.end(alive[~running], k)
+            remaining = int(running.sum())
+            if remaining == 0 or k + 1 == limit:
+                break
+            if remaining < COMPACT_BELOW * len(alive):
+                index = running.nonzero().squeeze(-1)
+                cache.batch_select_indices(index)
+                alive, tokens, kept, start = alive[index], tokens[index], kept[index], start[index]
+                running = running[index]
+            kept = torch.cat([kept, kept.new_ones(len(alive), 1)], dim=1)
+            logits = self._forward(tokens.unsqueeze(1), kept, start + k, cache)[:, -1]
+        return record.rollouts(prompt_ids, group, eos)
+
+    # ------------------------------------------------------------------ scoring
+
+    def score(self, rollouts: Rollouts, ranks: torch.Tensor | None = None) -> Scores:
+        """Token log-probabilities and exact entropies of given responses, at the policy's temperature.
+
+        ``ranks`` is an optional ``[P, G, L]`` tensor of uniform numbers; with it the result carries the
+        randomised surprisal ranks (no gradient).  Differentiable in activations, and in the parameters that
+        require a gradient.
+        """
+        self._require_eval()
+        tokens = self._padded_tokens(rollouts)
+        logits = self._logits_shared(rollouts, tokens) if self.share_prompt else self._logits(rollouts, tokens)
+        mask = rollouts.mask
+        log_probs, nats = token_statistics(logits, tokens, self.temperature)
+        zero = log_probs.new_zeros(())
+        extra: dict[str, torch.Tensor] = {}
+        if ranks is not None:
+            with torch.no_grad():
+                log_p = log_distribution(logits.detach(), self.temperature)
+                rank, spread = surprisal_rank(log_p, tokens, ranks.to(self.device))
+                extra = {"ranks": rank * mask, "surprisal_sd": spread * mask}
+        return Scores(torch.where(mask, log_probs, zero), torch.where(mask, nats, zero), **extra)
+
+    def _padded_tokens(self, rollouts: Rollouts) -> torch.Tensor:
+        """``[P, G, L]`` on the device, with a real token id wherever nothing counts."""
+        tokens, mask = rollouts.tokens.to(self.device), rollouts.mask.to(self.device)
+        return torch.where(mask, tokens, tokens.new_full((), self.eos_ids[0] if self.eos_ids else 0))
+
+    def _logits_shared(self, rollouts: Rollouts, tokens: torch.Tensor) -> torch.Tensor:
+        """``[P, G, L, V]`` logits that predict each response token; the prompt is computed once per group."""
+        prompts, group, length = tokens.shape
+        with row_groups(1):
+            last_logits, cache, kept = self._prefill(rollouts.prompt_ids)
+        first = last_logits.repeat_interleave(group, dim=0).unsqueeze(1)
+        if length > 1:
+            cache.batch_repeat_interleave(group)
+            kept = kept.repeat_interleave(group, dim=0)
+            start = kept.sum(-1, keepdim=True)
+            steps = torch.arange(length - 1, device=self.device)
+            kept = torch.cat([kept, kept.new_ones(len(kept), length - 1)], dim=1)
+            inputs = tokens.reshape(-1, length)[:, :-1]
+            with row_groups(group):
+                rest = self._forward(inputs, kept, start + steps, cache)
+            first = torch.cat([first, rest], dim=1)
+        return first.reshape(prompts, group, length, -1)
+
+    def _logits(self, rollouts: Rollouts, tokens: torch.Tensor) -> torch.Tensor:
+        """The same by one plain forward over prompt + response, for models whose cache cannot be shared."""
+        prompts, group, length = tokens.shape
+        ids, kept = self._left_padded(rollouts.prompt_ids)
+        ids = torch.cat([ids.repeat_interleave(group, dim=0), tokens.reshape(-1, length)], dim=1)
+        kept = kept.repeat_interleave(group, dim=0)
+        kept = torch.cat([kept, kept.new_ones(len(kept), length)], dim=1)
+        positions = (kept.cumsum(-1) - 1).clamp(min=0)
+        with row_groups(group):
+            logits = self._forward(ids, kept, positions, None, keep=length + 1)
+        return logits[:, :-1].reshape(prompts, group, length, -1)
+
+    # ------------------------------------------------------------------ the forward pass
+
+    def _left_padded(self, prompt_ids: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """``[P, T]`` ids padded on the left and the mask of what is real."""
+        longest = max(map(len, prompt_ids))
+        filler = self.eos_ids[0] if self.eos_ids else 0
+        ids = [[filler] * (longest - len(row)) + list(row) for row in prompt_ids]
+        kept = [[0] * (longest - len(row)) + [1] * len(row) for row in prompt_ids]
+        return torch.tensor(ids, device=self.device), torch.tensor(kept, device=self.device)
+
+    def _prefill(self, prompt_ids: Sequence[Sequence[int]]) -> tuple[torch.Tensor, DynamicCache, torch.Tensor]:
+        """Run the prompts: logits of the first response token ``[P, V]``, cache, mask ``[P, T]``."""
+        ids, kept = self._left_padded(prompt_ids)
+        positions = (kept.cumsum(-1) - 1).clamp(min=0)
+        cache = DynamicCache(config=self.model.config)
+        logits = self._forward(ids, kept, positions, cache, keep=1)
+        return logits[:, -1], cache, kept
+
+    def _forward(
+        self,
+        ids: torch.Tensor,
+        kept: torch.Tensor,
+        positions: torch.Tensor,
+        cache: DynamicCache | None,
+        keep: int = 0,
+    ) -> torch.Tensor:
+        return self.model(
+            input_ids=ids,
+            # Without padding no mask is needed, and attention takes its fast path.
+            attention_mask=None if bool(kept.all()) else kept,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+            logits_to_keep=keep,
+        ).logits
+
+    def _require_eval(self) -> None:
+        live = [name for name, module in self.model.named_modules() if module.training]
+        if live:
+            raise RunError(
+                f"{len(live)} modules are in training mode (first: {live[0] or 'the model itself'}): dropout "
+                "would be live while sampling or scoring; call policy.model.eval()"
+            )
+
+    def _require_room(self, tokens: int) -> None:
+        room = getattr(self.model.config, "max_position_embeddings", None)
+        if room is not None and tokens > room:
+            raise RunError(
+                f"prompt and response need {tokens} tokens, the model has {room} positions; "
+                "lower max_new_tokens or leave out the longest prompts"
+            )
+
+
+class _Recorder:
+    """The growing tables of one sampling call, one row per response."""
+
+    def __init__(self, rows: int, limit: int, device: torch.device, dtype: torch.dtype) -> None:
+        self.tokens = torch.zeros(rows, limit, dtype=torch.int64, device=device)
+        self.log_probs = torch.zeros(rows, limit, dtype=dtype, device=device)
+        self.entropies = torch.zeros(rows, limit, dtype=dtype, device=device)
+        self.lengths = torch.full((rows,), limit, dtype=torch.int64, device=device)
+
+    def write(self, rows: torch.Tensor, k: int, tokens: torch.Tensor, log_p: torch.Tensor) -> None:
+        self.tokens[rows, k] = tokens
+        self.log_probs[rows, k] = log_p.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+        self.entropies[rows, k] = entropy(log_p)
+
+    def end(self, rows: torch.Tensor, k: int) -> None:
+        self.lengths[rows] = self.lengths[rows].clamp(max=k + 1)
+
+    def rollouts(self, prompt_ids: Sequence[Sequence[int]], group: int, eos: torch.Tensor) -> Rollouts:
+        longest = int(self.lengths.max())
+        last = self.tokens.gather(1, (self.lengths - 1).unsqueeze(1)).squeeze(1)
+        shape = (len(prompt_ids), group, longest)
+        return Rollouts(
+            prompt_ids=tuple(tuple(ids) for ids in prompt_ids),
+            tokens=self.tokens[:, :longest].reshape(shape).clone(),
+            lengths=self.lengths.reshape(shape[:2]).clone(),
+            ended=torch.isin(last, eos).reshape(shape[:2]),
+            log_probs=self.log_probs[:, :longest].reshape(shape).clone(),
+            entropies=self.entropies[:, :longest].reshape(shape).clone(),
+        )
+

@@ -1,0 +1,10 @@
+"""The mathematics on tensors: update direction, directional derivatives, estimators, variances.
+
+No pytest here, and no input or output: tensors and records in, tensors and records out.
+"""
+
+from pytest_entropy.probe.config import ProbeConfig
+from pytest_entropy.probe.probe import EntropyProbe
+from pytest_entropy.probe.records import ProbeResult, Update
+
+__all__ = ["EntropyProbe", "ProbeConfig", "ProbeResult", "Update"]

@@ -1,0 +1,65 @@
+"""What a probe needs to know, whoever asks for it (the plugin's YAML model is pytest_entropy.config)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pytest_entropy.probe.update_rules import UPDATE_RULES
+
+PRIMARY_ESTIMATORS = ("rao_blackwell", "reinforce_loo")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeConfig:
+    """Settings of a probe; the numbers a result depends on, and two that only bound memory.
+
+    Attributes:
+        B_U: prompts of the update batch.
+        G: responses per prompt, in both batches.
+        estimator: how the entropy gradient is estimated.
+        update_rule: which step is taken for the update (docs/mathematics.md §2).
+        advantage: objective of the update, a key of ``OBJECTIVES``.
+        scale_rewards: overrides the objective's advantage scaling; None keeps it.
+        advantage_epsilon: added to the standard deviation where there is one (TRL 1e-4, verl 1e-6).
+        max_grad_norm: gradient clipping of the ``adamw`` rule; None for none.
+        learning_rate: eta; None takes the checkpoint's.
+        temperature: sampling temperature T of the policy whose entropy is meant.
+        max_new_tokens: the longest response.
+        with_replacement: draw prompts with replacement, and allow E and U to share them.
+        sample_rows: responses decoded together at most.
+        chunk_tokens: tokens scored together at most.
+        diagnostics: further per-prompt scalars to take from the same rollouts (keys of ``ESTIMATORS``), and
+            ``"ranks"`` for the surprisal ranks of the sampled tokens.
+
+    Raises:
+        ValueError: a setting outside its range, named.
+    """
+
+    B_U: int = 32
+    G: int = 8
+    estimator: str = "rao_blackwell"
+    update_rule: str = "preconditioned"
+    advantage: str = "dr_grpo"
+    scale_rewards: str | None = None
+    advantage_epsilon: float = 1e-4
+    max_grad_norm: float | None = None
+    learning_rate: float | None = None
+    temperature: float = 1.0
+    max_new_tokens: int = 256
+    with_replacement: bool = False
+    sample_rows: int = 512
+    chunk_tokens: int = 16384
+    diagnostics: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.estimator not in PRIMARY_ESTIMATORS:
+            raise ValueError(f"estimator {self.estimator!r} is not one of {', '.join(PRIMARY_ESTIMATORS)}")
+        if self.update_rule not in UPDATE_RULES:
+            raise ValueError(f"update_rule {self.update_rule!r} is not one of {', '.join(UPDATE_RULES)}")
+        for name in ("B_U", "max_new_tokens", "sample_rows", "chunk_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 1")
+        if self.G < 2:
+            raise ValueError(f"G is {self.G}: advantages and leave-one-out baselines need G >= 2")
+        if not self.temperature > 0:
+            raise ValueError(f"temperature is {self.temperature}, it must be positive")

@@ -1,0 +1,158 @@
+"""s_n = <X_n, u> for every prompt of a batch: one scoring pass and one backward per estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from pytest_entropy.policy import Policy, Scores
+from pytest_entropy.probe.chunks import scoring_chunks, work_through
+from pytest_entropy.probe.estimators import ESTIMATORS, Weights
+from pytest_entropy.probe.tangent import Tangent
+from pytest_entropy.rollouts import Rollouts
+
+
+@dataclass(frozen=True)
+class Derivatives:
+    """What a pass over P prompts leaves behind.
+
+    ``per_prompt``: estimator name -> ``[P]`` float64 of <X_n, u>, in nats per unit of eta.
+    ``log_probs``, ``entropies`` (and ``ranks``, ``surprisal_sd`` if asked for): ``[P, G, L]`` of the scoring
+    pass, on the CPU, without gradients.
+    """
+
+    per_prompt: dict[str, np.ndarray]
+    log_probs: torch.Tensor
+    entropies: torch.Tensor
+    ranks: torch.Tensor | None = None
+    surprisal_sd: torch.Tensor | None = None
+
+
+def directional_derivatives(
+    policy: Policy,
+    rollouts: Rollouts,
+    direction: Mapping[str, torch.Tensor],
+    estimators: Sequence[str],
+    *,
+    chunk_tokens: int,
+    threads: int = 1,
+    ranks: torch.Tensor | None = None,
+) -> Derivatives:
+    """<X_n, u> of every prompt for each of the named estimators, without a per-prompt gradient vector.
+
+    Args:
+        policy: gives the scoring pass; its parameters are left untouched and need no gradient here.
+        rollouts: P prompts x G responses.
+        direction: u by live parameter name.
+        estimators: keys of :data:`ESTIMATORS`; each costs one more backward over the same graph.
+        chunk_tokens: token budget of a piece, which bounds memory whatever P is.
+        threads: pieces worked on at once.
+        ranks: uniform numbers ``[P, G, L]``, if surprisal ranks are wanted.
+
+    Raises:
+        ValueError: an estimator that cannot work with this G.
+        KeyError: a direction for a parameter the model does not have.
+    """
+    tangent = Tangent(policy.model, direction)
+
+    def work(slots: list[int]) -> tuple[dict[str, np.ndarray], Scores]:
+        part = rollouts.select(slots)
+        cut = None if ranks is None else ranks[slots, :, : part.tokens.shape[2]]
+        epsilon = torch.zeros(len(slots), dtype=torch.float64, device=policy.device, requires_grad=True)
+        with torch.enable_grad(), tangent.at(epsilon):
+            scores = policy.score(part, cut)
+        plain = _left_over(tangent, policy)
+        per_prompt = {}
+        for position, name in enumerate(estimators):
+            weights = ESTIMATORS[name](scores.log_probs, scores.entropies, part.mask.to(policy.device))
+            last = position + 1 == len(estimators)
+            per_prompt[name] = _derivative(weights, scores, epsilon, keep=not last or bool(plain))
+            if plain:
+                per_prompt[name] += _by_plain_backward(policy, part, weights, plain)
+        return per_prompt, _detached(scores)
+
+    frozen = [p for p in policy.model.parameters() if p.requires_grad]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    try:
+        with tangent.attached():
+            parts = work_through(scoring_chunks(rollouts, chunk_tokens), work, threads=threads)
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+    return _assemble(parts, rollouts, estimators)
+
+
+def _derivative(weights: Weights, scores: Scores, epsilon: torch.Tensor, *, keep: bool) -> np.ndarray:
+    surrogate = weights.surrogate(scores.log_probs, scores.entropies)
+    (grad,) = torch.autograd.grad(surrogate, epsilon, retain_graph=keep)
+    return grad.cpu().numpy()
+
+
+def _left_over(tangent: Tangent, policy: Policy) -> dict[str, torch.Tensor]:
+    """The part of the direction that no hook has carried."""
+    return {name: tangent.direction[name] for name in tangent.uncovered()}
+
+
+def _by_plain_backward(
+    policy: Policy, part: Rollouts, weights: Weights, direction: Mapping[str, torch.Tensor]
+) -> np.ndarray:
+    """<X_n, u> over a few parameters by one backward per prompt: the slow path for what hooks cannot reach."""
+    parameters = {name: policy.trainable[name] for name in direction}
+    out = np.zeros(len(part))
+    for n in range(len(part)):
+        one = part.select([n])
+        length = one.tokens.shape[2]
+        own = Weights(
+            weights.log_prob[n : n + 1, :, :length],
+            None if weights.entropy is None else weights.entropy[n : n + 1, :, :length],
+        )
+        for parameter in parameters.values():
+            parameter.requires_grad_(True)
+        try:
+            with torch.enable_grad():
+                scores = policy.score(one)
+                surrogate = own.surrogate(scores.log_probs, scores.entropies)
+                grads = torch.autograd.grad(surrogate, list(parameters.values()), allow_unused=True)
+        finally:
+            for parameter in parameters.values():
+                parameter.requires_grad_(False)
+        out[n] = sum(
+            float((g.double() * direction[name].double()).sum())
+            for name, g in zip(parameters, grads, strict=True)
+            if g is not None
+        )
+    return out
+
+
+def _detached(scores: Scores) -> Scores:
+    def cpu(x: torch.Tensor | None) -> torch.Tensor | None:
+        return None if x is None else x.detach().cpu()
+
+    return Scores(
+        scores.log_probs.detach().cpu(), scores.entropies.detach().cpu(), cpu(scores.ranks), cpu(scores.surprisal_sd)
+    )
+
+
+def _assemble(
+    parts: list[tuple[list[int], tuple[dict[str, np.ndarray], Scores]]],
+    rollouts: Rollouts,
+    estimators: Sequence[str],
+) -> Derivatives:
+    """Put the pieces' results back at their prompts' places."""
+    prompts, _, length = rollouts.tokens.shape
+    per_prompt = {name: np.zeros(prompts) for name in estimators}
+    names = [name for name in Scores.__dataclass_fields__ if getattr(parts[0][1][1], name) is not None]
+    tables = {
+        name: torch.zeros(rollouts.tokens.shape, dtype=getattr(parts[0][1][1], name).dtype) for name in names
+    }
+    for slots, (values, scores) in parts:
+        for name in estimators:
+            per_prompt[name][slots] = values[name]
+        for name in names:
+            column: Callable[..., torch.Tensor] = getattr(scores, name)
+            tables[name][slots, :, : min(length, column.shape[2])] = column  # type: ignore[attr-defined,assignment]
+    return Derivatives(per_prompt=per_prompt, **tables)

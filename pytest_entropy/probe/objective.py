@@ -1,0 +1,86 @@
+"""The policy-gradient objective as one table of token weights.
+
+On-policy and at the first minibatch all ratio-clipped losses have the gradient -sum_it w_it grad log pi(y_it);
+the published conventions differ in w alone (Dr. GRPO arXiv 2503.20783, GRPO 2402.03300, RLOO 2402.14740,
+DAPO 2503.14476).  Names as TRL and verl spell them are accepted.
+"""
+
+from __future__ import annotations
+
+import torch
+
+# name of the convention -> (baseline and scaling of the advantage, what a token's weight is divided by)
+OBJECTIVES: dict[str, tuple[str, str]] = {
+    "dr_grpo": ("none", "max_length"),
+    "grpo": ("group", "own_length"),
+    "gspo": ("group", "own_length"),
+    "dapo": ("group", "all_tokens"),
+    "cispo": ("group", "all_tokens"),
+    "bnpo": ("group", "all_tokens"),
+    "rloo": ("leave_one_out", "one"),
+    "seq-mean-token-mean": ("group", "own_length"),
+    "seq-mean-token-sum": ("group", "one"),
+    "seq-mean-token-sum-norm": ("group", "max_length"),
+    "token-mean": ("group", "all_tokens"),
+    "predecessor": ("none", "longest_of_group"),
+}
+SCALINGS = ("none", "group", "batch", "leave_one_out")
+
+
+def advantages(rewards: torch.Tensor, scaling: str, epsilon: float = 1e-4) -> torch.Tensor:
+    """Advantages ``[P, G]`` from rewards ``[P, G]``, float64.
+
+    ``none``: R - group mean.  ``group``: that over (unbiased group std + epsilon).  ``batch``: over the std of
+    all rewards instead.  ``leave_one_out``: R - mean of the others of the group.
+
+    Raises:
+        ValueError: unknown scaling, or a scaling that needs G >= 2.
+    """
+    rewards = rewards.double()
+    group = rewards.shape[1]
+    if scaling not in SCALINGS:
+        raise ValueError(f"unknown advantage scaling {scaling!r}; known: {', '.join(SCALINGS)}")
+    if group < 2:
+        raise ValueError(f"advantages compare responses to one prompt: G = {group} is too few, take G >= 2")
+    centred = rewards - rewards.mean(1, keepdim=True)
+    if scaling == "leave_one_out":
+        return centred * group / (group - 1)
+    if scaling == "group":
+        return centred / (rewards.std(1, keepdim=True) + epsilon)
+    if scaling == "batch":
+        return centred / (rewards.std() + epsilon)
+    return centred
+
+
+def token_weights(
+    rewards: torch.Tensor,
+    lengths: torch.Tensor,
+    objective: str,
+    *,
+    max_new_tokens: int,
+    scaling: str | None = None,
+    epsilon: float = 1e-4,
+) -> torch.Tensor:
+    """w ``[P, G]``: the weight of every token of a response; the loss is -sum w_pg S_pg.
+
+    ``scaling`` overrides the convention's own (TRL's ``scale_rewards``).  ``bnpo`` normalises by the tokens of
+    a local micro-batch; here the batch is one micro-batch.
+
+    Raises:
+        ValueError: unknown objective or scaling, G < 2.
+    """
+    if objective not in OBJECTIVES:
+        raise ValueError(f"unknown objective {objective!r}; known: {', '.join(OBJECTIVES)}")
+    own_scaling, divisor = OBJECTIVES[objective]
+    a = advantages(rewards, scaling or own_scaling, epsilon)
+    sequences = a.numel()
+    lengths = lengths.double()
+    if divisor == "one":
+        return a / sequences
+    if divisor == "max_length":
+        return a / (sequences * max_new_tokens)
+    if divisor == "own_length":
+        return a / (sequences * lengths)
+    if divisor == "longest_of_group":
+        return a / (sequences * lengths.amax(1, keepdim=True))
+    return a / lengths.sum()

@@ -1,0 +1,301 @@
+"""The probe: sample U and E, take the update direction, and measure how entropy changes along it."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from pytest_entropy.adamw import AdamWState
+from pytest_entropy.errors import RunError
+from pytest_entropy.policy import Policy
+from pytest_entropy.probe.chunks import sampling_chunks, work_through
+from pytest_entropy.probe.config import ProbeConfig
+from pytest_entropy.probe.directional import Derivatives, directional_derivatives
+from pytest_entropy.probe.draws import draw_prompts
+from pytest_entropy.probe.gradient import norm, policy_gradient
+from pytest_entropy.probe.objective import token_weights
+from pytest_entropy.probe.records import ProbeResult, Update
+from pytest_entropy.probe.selfcheck import verify_tangent
+from pytest_entropy.probe.update_rules import update_direction
+from pytest_entropy.prompts import Prompt, PromptSet
+from pytest_entropy.rewards import RewardFunction, evaluate
+from pytest_entropy.rollouts import Rollouts, concatenate
+from pytest_entropy.seeds import derive, generator, uniforms
+
+log = logging.getLogger(__name__)
+
+
+class Subject(Protocol):
+    """What is probed: a policy, its optimizer's state, and defaults (see ``checkpoints.Checkpoint``)."""
+
+    policy: Policy
+    optimizer: AdamWState
+    learning_rate: float | None
+    learning_rate_source: str
+
+
+class EntropyProbe:
+    """Measures delta_h1 = eta <grad H, u> on a checkpoint (docs/mathematics.md §1-4).
+
+    Args:
+        checkpoint: policy and optimizer state, as :func:`load_checkpoint` gives them.
+        config: see :class:`ProbeConfig`.
+        prompts: where prompts come from; the demo's generator if left out.
+        reward: reward function of the update batch; exact answer if left out.
+        threads: pieces of a batch computed at once; no effect on any number.
+
+    Raises:
+        RunError: neither the configuration nor the checkpoint gives a usable learning rate.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Subject,
+        config: ProbeConfig | None = None,
+        *,
+        prompts: PromptSet | None = None,
+        reward: RewardFunction | None = None,
+        threads: int = 1,
+    ) -> None:
+        from pytest_entropy.prompts import DemoPrompts
+        from pytest_entropy.rewards import exact_answer
+
+        self.config = config or ProbeConfig()
+        self.policy = replace(checkpoint.policy, temperature=self.config.temperature)
+        self.optimizer = checkpoint.optimizer
+        self.prompts = DemoPrompts() if prompts is None else prompts
+        self.reward = reward or exact_answer
+        self.threads = threads
+        self.eta, self.eta_source = self._learning_rate(checkpoint)
+        self._verified = False
+        self._updates: dict[int, Update] = {}
+
+    def _learning_rate(self, checkpoint: Subject) -> tuple[float, str]:
+        if self.config.learning_rate is not None:
+            return self.config.learning_rate, "configuration"
+        if not checkpoint.learning_rate:
+            raise RunError(
+                "the checkpoint stores no usable learning rate (a finished schedule leaves 0.0); "
+                "say what the next step's rate is with --learning-rate"
+            )
+        return checkpoint.learning_rate, checkpoint.learning_rate_source
+
+    # ------------------------------------------------------------------ the update
+
+    def update(self, seed: int) -> Update:
+        """The update direction of a fresh batch U; computed once per seed and kept."""
+        if seed not in self._updates:
+            self._updates[seed] = self._new_update(seed)
+        return self._updates[seed]
+
+    def _new_update(self, seed: int) -> Update:
+        config, seconds = self.config, {}
+        slots = draw_prompts(self.prompts, config.B_U, derive(seed, "U"), replace=config.with_replacement)
+        batch = [self.prompts[i] for i in slots]
+        with _timed(seconds, "sampling"):
+            rollouts = self.sample(batch, derive(seed, "U"))
+        with _timed(seconds, "reward"):
+            rewards = evaluate(self.reward, batch, self._texts(rollouts))
+        with _timed(seconds, "gradient"):
+            table = torch.tensor(rewards, dtype=torch.float64)
+            weights = token_weights(
+                table,
+                rollouts.lengths.cpu(),
+                config.advantage,
+                max_new_tokens=config.max_new_tokens,
+                scaling=config.scale_rewards,
+                epsilon=config.advantage_epsilon,
+            )
+            gradient = policy_gradient(self.policy, rollouts, weights, chunk_tokens=config.chunk_tokens)
+            direction = update_direction(
+                config.update_rule,
+                gradient,
+                self.optimizer,
+                {name: p.detach().cpu() for name, p in self.policy.trainable.items()},
+                max_grad_norm=config.max_grad_norm,
+            )
+        for name, g in gradient.items():
+            log.debug("update gradient |g| %.3e  direction |u| %.3e  %s", g.norm(), direction[name].norm(), name)
+        per_response = rollouts.entropies.double().sum(-1)
+        result = Update(
+            direction=direction,
+            gradient=gradient,
+            rule=config.update_rule,
+            objective=config.advantage,
+            eta=self.eta,
+            eta_source=self.eta_source,
+            seed=seed,
+            prompts=tuple(prompt.key for prompt in batch),
+            rewards=rewards,
+            gradient_norm=norm(gradient),
+            direction_norm=norm(direction),
+            reward_mean=float(table.mean()),
+            reward_std=float(table.std()),
+            degenerate_groups=float((table.std(1) == 0).double().mean()),
+            entropy_mean=float(per_response.mean()),
+            length_mean=float(rollouts.lengths.double().mean()),
+            seconds=seconds,
+        )
+        log.info(
+            "update U: %d prompts x %d responses, mean reward %.3f, |g| %.3e, |u| %.3e",
+            len(batch), config.G, result.reward_mean, result.gradient_norm, result.direction_norm,
+        )  # fmt: skip
+        return result
+
+    # ------------------------------------------------------------------ a run
+
+    def run(self, B_E: int, seed: int = 0, *, run: int = 1, update: Update | None = None) -> ProbeResult:
+        """One independent measurement: fresh prompts and responses, delta_h1 along the update's direction.
+
+        Args:
+            B_E: prompts of the entropy batch, at least 2.
+            seed: the experiment's seed; the run's own is derived from (seed, B_E, run).
+            run: number of the run at this B_E.
+            update: the direction to use; that of ``seed`` if left out.
+
+        Raises:
+            ValueError: B_E < 2, which leaves no standard error.
+            RunError: prompts run out, a reward fails, a number is not finite.
+        """
+        if B_E < 2:
+            raise ValueError(f"B_E is {B_E}: a standard error needs at least 2 prompts")
+        update = self.update(seed) if update is None else update
+        own_seed, seconds = derive(seed, "E", B_E, run), dict[str, float]()
+        shared = frozenset() if self.config.with_replacement else frozenset(update.prompts)
+        slots = draw_prompts(
+            self.prompts, B_E, own_seed, exclude=shared, replace=self.config.with_replacement
+        )
+        with _timed(seconds, "sampling"):
+            rollouts = self.sample([self.prompts[i] for i in slots], own_seed)
+        with _timed(seconds, "self_check"):
+            self._verify_once(rollouts, update)
+        with _timed(seconds, "derivatives"):
+            derivatives = directional_derivatives(
+                self.policy,
+                rollouts,
+                update.direction,
+                self._estimators(),
+                chunk_tokens=self.config.chunk_tokens,
+                threads=self.threads,
+                ranks=self._rank_uniforms(rollouts, own_seed),
+            )
+        return self._result(B_E, run, own_seed, update, rollouts, derivatives, seconds)
+
+    def sample(self, batch: list[Prompt], seed: int) -> Rollouts:
+        """G responses to each prompt; response g of slot n is keyed by (seed, n, g)."""
+        config = self.config
+        ids = [self.policy.encode(prompt.content) for prompt in batch]
+
+        def work(slots: list[int]) -> Rollouts:
+            draws = [uniforms(seed, n, config.G, config.max_new_tokens) for n in slots]
+            return self.policy.sample([ids[n] for n in slots], torch.from_numpy(np.stack(draws)))
+
+        chunks = sampling_chunks([len(row) for row in ids], config.G, config.sample_rows)
+        parts = work_through(chunks, work, threads=self.threads)
+        order = np.argsort([n for slots, _ in parts for n in slots])
+        return concatenate([part for _, part in parts]).select([int(i) for i in order])
+
+    def _estimators(self) -> list[str]:
+        extra = [name for name in self.config.diagnostics if name not in ("ranks", self.config.estimator)]
+        return [self.config.estimator, *extra]
+
+    def _rank_uniforms(self, rollouts: Rollouts, seed: int) -> torch.Tensor | None:
+        if "ranks" not in self.config.diagnostics:
+            return None
+        return torch.from_numpy(generator(seed, "ranks").random(tuple(rollouts.tokens.shape)))
+
+    def _verify_once(self, rollouts: Rollouts, update: Update) -> None:
+        if not self._verified:
+            verify_tangent(self.policy, rollouts, update.direction, self.config.estimator)
+            self._verified = True
+
+    def _texts(self, rollouts: Rollouts) -> list[list[str]]:
+        return [[self.policy.decode(ids) for ids in rollouts.responses(n)] for n in range(len(rollouts))]
+
+    def _result(
+        self,
+        B_E: int,
+        run: int,
+        seed: int,
+        update: Update,
+        rollouts: Rollouts,
+        derivatives: Derivatives,
+        seconds: dict[str, float],
+    ) -> ProbeResult:
+        s = derivatives.per_prompt[self.config.estimator]
+        if not np.isfinite(s).all():
+            raise RunError(f"{int((~np.isfinite(s)).sum())} of {B_E} per-prompt scalars are not finite")
+        variance = float(self.eta**2 * s.var(ddof=1) / B_E)
+        nats = derivatives.entropies.double().sum(-1).mean(1).numpy()
+        result = ProbeResult(
+            B_E=B_E,
+            G=self.config.G,
+            run=run,
+            seed=seed,
+            delta_h1=float(self.eta * s.mean()),
+            variance_conditional=variance,
+            se_conditional=variance**0.5,
+            per_prompt=s.tolist(),
+            eta=self.eta,
+            eta_source=self.eta_source,
+            estimator=self.config.estimator,
+            update_rule=update.rule,
+            entropy_mean=float(nats.mean()),
+            entropy_se=float(nats.std(ddof=1) / B_E**0.5),
+            length_mean=float(rollouts.lengths.double().mean()),
+            ended_share=float(rollouts.ended.double().mean()),
+            agreement=_agreement(rollouts, derivatives),
+            seconds=seconds,
+            peak_memory_mb=peak_memory_mb(),
+            update=update.summary(),
+            diagnostics={n: v.tolist() for n, v in derivatives.per_prompt.items() if n != self.config.estimator},
+            arrays=_arrays(rollouts, derivatives),
+        )
+        log.info("B_E %d run %d: delta_h1 %.6e, SE %.2e", B_E, run, result.delta_h1, result.se_conditional)
+        return result
+
+
+def _agreement(rollouts: Rollouts, derivatives: Derivatives) -> dict[str, float]:
+    """Largest differences between what sampler and scorer say of the same tokens, in nats."""
+    log_probs = (rollouts.log_probs.cpu().double() - derivatives.log_probs.double()).abs().max()
+    entropies = (rollouts.entropies.cpu().double() - derivatives.entropies.double()).abs().max()
+    return {"log_probs": float(log_probs), "entropies": float(entropies)}
+
+
+def _arrays(rollouts: Rollouts, derivatives: Derivatives) -> dict[str, np.ndarray]:
+    """Token-level evidence kept with a run when ranks were asked for: one entry per token that counts."""
+    if derivatives.ranks is None or derivatives.surprisal_sd is None:
+        return {}
+    mask = rollouts.mask.cpu()
+    surprisal = -derivatives.log_probs.double() - derivatives.entropies.double()
+    return {
+        "ranks": derivatives.ranks[mask].numpy(),
+        "surprisal_sd": derivatives.surprisal_sd[mask].numpy(),
+        "excess_surprisal": surprisal.sum(-1).mean(1).numpy(),
+    }
+
+
+def peak_memory_mb() -> float:
+    """Peak resident memory of this process so far, in MiB (the GPU's, where one is in use)."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 2**20
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[phase] = seconds.get(phase, 0.0) + time.perf_counter() - started

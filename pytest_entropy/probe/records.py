@@ -1,0 +1,101 @@
+"""What a probe gives back: the update it assumed, and the entropy change it measured."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True)
+class Update:
+    """The update direction u = (theta_after - theta_before) / eta and where it came from.
+
+    ``direction`` is by live parameter name, in the parameters' shapes and at least float32.  ``rewards`` is
+    ``[B_U, G]``.  Norms are Euclidean over all trainable parameters.
+    """
+
+    direction: dict[str, torch.Tensor]
+    gradient: dict[str, torch.Tensor]
+    rule: str
+    objective: str
+    eta: float
+    eta_source: str
+    seed: int
+    prompts: tuple[str, ...]
+    rewards: list[list[float]]
+    gradient_norm: float
+    direction_norm: float
+    reward_mean: float
+    reward_std: float
+    degenerate_groups: float
+    entropy_mean: float
+    length_mean: float
+    seconds: dict[str, float]
+
+    def summary(self) -> dict[str, Any]:
+        """Everything but the tensors, as plain builtins."""
+        skip = ("direction", "gradient")
+        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in skip} | {
+            "prompts": list(self.prompts)
+        }
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """One run: the first-order entropy change and its conditional error, with the evidence.
+
+    Attributes:
+        B_E: prompts of the entropy batch; ``G`` responses each.
+        run, seed: which of the runs at this B_E, and its seed.
+        delta_h1: eta * mean_n s_n, in nats per response.
+        variance_conditional: V_E(delta_h1 | U) = eta^2 var(s, ddof=1) / B_E.
+        se_conditional: its root; None where B_E < 2, never 0.
+        per_prompt: s_n = <X_n, u>, B_E numbers, nats per response per unit of eta.
+        eta: the learning rate that scales s_n to delta_h1.
+        diagnostics: further per-prompt scalars from the same rollouts, by estimator.
+        entropy_mean, entropy_se: of the policy on the E batch, nats per response.
+        length_mean: tokens per response.
+        ended_share: responses that ended by themselves.
+        agreement: sampler against scorer, largest absolute difference of log pi(t_k) and of H_k, in nats, and
+            the noise floor they are judged by.
+        seconds: wall time by phase.  peak_memory_mb: of the process so far.
+        gradient_sizes: norms by parameter, for DEBUG logs.
+    """
+
+    B_E: int
+    G: int
+    run: int
+    seed: int
+    delta_h1: float
+    variance_conditional: float | None
+    se_conditional: float | None
+    per_prompt: list[float]
+    eta: float
+    eta_source: str
+    estimator: str
+    update_rule: str
+    entropy_mean: float
+    entropy_se: float | None
+    length_mean: float
+    ended_share: float
+    agreement: dict[str, float]
+    seconds: dict[str, float]
+    peak_memory_mb: float
+    update: dict[str, Any]
+    diagnostics: dict[str, list[float]] = field(default_factory=dict)
+    arrays: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain builtins for JSON; ``arrays`` travel beside it."""
+        record = asdict(self)
+        del record["arrays"]
+        return record
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> ProbeResult:
+        """The inverse of :meth:`to_dict`; keys it does not know are left aside."""
+        known = {key: value for key, value in record.items() if key in cls.__dataclass_fields__}
+        return cls(**known, arrays=arrays or {})

@@ -1,0 +1,56 @@
+"""A look before the leap: the hooks against a real backward, once per loaded model, on one short prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from pytest_entropy.errors import RunError
+from pytest_entropy.policy import Policy
+from pytest_entropy.probe.directional import directional_derivatives
+from pytest_entropy.probe.estimators import ESTIMATORS
+from pytest_entropy.rollouts import Rollouts
+
+# Rounding of two float32 passes through a deep model stays far below; a missed module is of order one.
+TOLERANCE = 1e-2
+
+
+def verify_tangent(
+    policy: Policy, rollouts: Rollouts, direction: Mapping[str, torch.Tensor], estimator: str
+) -> float:
+    """Relative gap between <X_n, u> by hooks and by a plain backward, without prompt sharing, on one prompt.
+
+    The gap is relative to sum_i |dX_i u_i| over parameter tensors, so that cancellation does not inflate it.
+
+    Raises:
+        RunError: a gap above rounding: a module uses a parameter in a way the hooks do not follow, or the
+            shared prompt cache changes the model's answer.
+    """
+    shortest = int(rollouts.lengths.sum(1).argmin())
+    one = rollouts.select([shortest])
+    fast = directional_derivatives(policy, one, direction, [estimator], chunk_tokens=1).per_prompt[estimator][0]
+    parameters = {name: policy.trainable[name] for name in direction}
+    shared, policy.share_prompt = policy.share_prompt, False
+    try:
+        with torch.enable_grad():
+            scores = policy.score(one)
+            weights = ESTIMATORS[estimator](scores.log_probs, scores.entropies, one.mask.to(policy.device))
+            surrogate = weights.surrogate(scores.log_probs, scores.entropies)
+            grads = torch.autograd.grad(surrogate, list(parameters.values()), allow_unused=True)
+    finally:
+        policy.share_prompt = shared
+    parts = {
+        name: float((g.double().cpu() * direction[name].double().cpu()).sum())
+        for name, g in zip(parameters, grads, strict=True)
+        if g is not None
+    }
+    size = sum(abs(part) for part in parts.values())
+    gap = abs(fast - sum(parts.values())) / size if size else abs(fast)
+    if gap > TOLERANCE:
+        raise RunError(
+            f"the fast directional derivative is off by {gap:.1%} from a plain backward on this model; "
+            "please report the architecture. A module uses a parameter outside its own forward, or attention "
+            "over a shared prompt cache gives other numbers than over the whole sequence"
+        )
+    return gap

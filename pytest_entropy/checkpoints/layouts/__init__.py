@@ -1,0 +1,34 @@
+"""Checkpoint layouts: how a trainer arranges a directory and numbers its optimizer's parameters.
+
+To add one, write a module with a :class:`Layout` and put it into :func:`known_layouts`, most specific first.
+No layout imports torch: detection happens before anything is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from pytest_entropy.checkpoints.files import CheckpointFiles
+
+
+class Layout(Protocol):
+    """One way of writing a checkpoint."""
+
+    name: str
+    expects: str
+
+    def find(self, path: Path) -> CheckpointFiles | None:
+        """The files of a checkpoint of this layout at ``path``, or None if it is not one."""
+
+    def parameter_order(self, model: Any, trainable: Sequence[str], groups: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Live names in the order of the optimizer's integers; may be longer than the state."""
+
+
+def known_layouts() -> list[Layout]:
+    """All layouts, in the order they are tried."""
+    from pytest_entropy.checkpoints.layouts.seed import SeedLayout
+    from pytest_entropy.checkpoints.layouts.trainer import TrainerLayout
+
+    return [SeedLayout(), TrainerLayout()]

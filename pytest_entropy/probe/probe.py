@@ -21,7 +21,7 @@ from pytest_entropy.probe.chunks import sampling_chunks, work_through
 from pytest_entropy.probe.config import ProbeConfig
 from pytest_entropy.probe.directional import Derivatives, directional_derivatives
 from pytest_entropy.probe.draws import draw_prompts
-from pytest_entropy.probe.gradient import norm, policy_gradient
+from pytest_entropy.probe.gradient import entropy_gradient, norm, policy_gradient
 from pytest_entropy.probe.objective import token_weights
 from pytest_entropy.probe.records import ProbeResult, Update
 from pytest_entropy.probe.selfcheck import verify_tangent
@@ -170,12 +170,8 @@ class EntropyProbe:
             raise ValueError(f"B_E is {B_E}: a standard error needs at least 2 prompts")
         update = self.update(seed) if update is None else update
         own_seed, seconds = derive(seed, "E", B_E, run), dict[str, float]()
-        shared = frozenset() if self.config.with_replacement else frozenset(update.prompts)
-        slots = draw_prompts(
-            self.prompts, B_E, own_seed, exclude=shared, replace=self.config.with_replacement
-        )
         with _timed(seconds, "sampling"):
-            rollouts = self.sample([self.prompts[i] for i in slots], own_seed)
+            rollouts = self._entropy_batch(B_E, own_seed, update)
         with _timed(seconds, "self_check"):
             self._verify_once(rollouts, update)
         with _timed(seconds, "derivatives"):
@@ -189,6 +185,28 @@ class EntropyProbe:
                 ranks=self._rank_uniforms(rollouts, own_seed),
             )
         return self._result(B_E, run, own_seed, update, rollouts, derivatives, seconds)
+
+    def entropy_gradient(
+        self, B_E: int, seed: int = 0, *, run: int = 1, update: Update | None = None
+    ) -> dict[str, torch.Tensor]:
+        """The entropy gradient of the same batch as :meth:`run`, as a vector by live parameter name, float64.
+
+        Dotted with the update's direction and times eta it is the run's delta_h1.
+        """
+        update = self.update(seed) if update is None else update
+        rollouts = self._entropy_batch(B_E, derive(seed, "E", B_E, run), update)
+        gradient = entropy_gradient(
+            self.policy, rollouts, self.config.estimator, chunk_tokens=self.config.chunk_tokens
+        )
+        for name, g in gradient.items():
+            log.debug("entropy gradient |g| %.3e  %s", g.norm(), name)
+        return gradient
+
+    def _entropy_batch(self, B_E: int, own_seed: int, update: Update) -> Rollouts:
+        replace = self.config.with_replacement
+        shared = frozenset() if replace else frozenset(update.prompts)
+        slots = draw_prompts(self.prompts, B_E, own_seed, exclude=shared, replace=replace)
+        return self.sample([self.prompts[i] for i in slots], own_seed)
 
     def sample(self, batch: list[Prompt], seed: int) -> Rollouts:
         """G responses to each prompt; response g of slot n is keyed by (seed, n, g)."""

@@ -1,0 +1,45 @@
+"""Does δH₁ converge as the entropy batch grows, or scale as 1/B_E, which would be a bug?
+
+    pytest experiments/test_batch_scaling.py --checkpoint C --be-values 16,32,64 --bu 32 --runs 3
+"""
+
+import math
+
+import pytest
+
+from pytest_entropy.analyses.convergence import convergence, se_slope
+
+pytestmark = pytest.mark.entropy_experiment("batch_scaling")
+
+
+def test_run(probe_run):
+    """One measurement: its own prompts and responses, the experiment's one update direction."""
+    assert math.isfinite(probe_run.delta_h1)
+    assert probe_run.se_conditional is not None
+    assert len(probe_run.per_prompt) == probe_run.B_E
+
+
+@pytest.mark.entropy_check
+def test_convergence(probe_runs, experiment):
+    """δH₁(B_E) = a + b/B_E: the finite-batch bias b must not be there."""
+    assert not probe_runs.failures, f"runs failed: {sorted(probe_runs.failures)}"
+    checks = experiment.config.checks
+    verdict, record = convergence(
+        probe_runs.results,
+        alpha=experiment.alpha,
+        confidence=checks.confidence,
+        tolerance=checks.tolerance,
+        rng=experiment.rng("bootstrap"),
+    )
+    experiment.record(record)
+    experiment.conclude(verdict.verdict, verdict.reason)
+    experiment.require(verdict.outcome)
+
+
+@pytest.mark.entropy_check
+def test_standard_error_shrinks(probe_runs, experiment):
+    """log SE against log B_E has slope -1/2."""
+    assert not probe_runs.failures, f"runs failed: {sorted(probe_runs.failures)}"
+    experiment.require(
+        se_slope(probe_runs.results, alpha=experiment.alpha, rng=experiment.rng("slope"))
+    )

@@ -1,0 +1,29 @@
+"""Everything there is to see about a few small runs: DEBUG logs, all estimators, gradients on request.
+
+    pytest experiments/test_debug.py --checkpoint C --be-values 16,32 --save-gradients
+"""
+
+import math
+
+import pytest
+
+from pytest_entropy.analyses import debug
+
+pytestmark = pytest.mark.entropy_experiment("debug")
+
+
+def test_run(probe_run):
+    """One measurement with all estimators."""
+    assert math.isfinite(probe_run.delta_h1)
+    assert set(probe_run.diagnostics) >= {"score", "reinforce_loo"}
+
+
+def test_report(probe_runs, experiment):
+    """The estimators side by side, and what --save-gradients wrote agrees with δH₁."""
+    assert not probe_runs.failures, f"runs failed: {sorted(probe_runs.failures)}"
+    report = debug.report(probe_runs.results)
+    saved = debug.saved_gradients(experiment) if experiment.config.save_gradients else []
+    experiment.record({**report, "saved_gradients": saved})
+    experiment.conclude(*debug.conclusion(probe_runs.results))
+    for entry in saved:
+        assert entry["delta_h1_from_files"] == pytest.approx(entry["delta_h1"], rel=1e-3)

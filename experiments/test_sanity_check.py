@@ -1,0 +1,59 @@
+"""Can the probe be trusted on this checkpoint?
+
+    pytest experiments/test_sanity_check.py --checkpoint C --runs 15 --be 256
+"""
+
+import math
+
+import pytest
+
+from pytest_entropy.analyses import validation
+
+pytestmark = pytest.mark.entropy_experiment("sanity_check")
+
+
+def test_run(probe_run):
+    """One measurement with the diagnostics the checks need."""
+    assert math.isfinite(probe_run.delta_h1)
+    assert probe_run.se_conditional is not None
+    assert probe_run.diagnostics["score"]
+
+
+def test_sampler_scorer_agreement(probe_runs, experiment):
+    """Token by token, the scorer says what the sampler said."""
+    experiment.require(validation.sampler_scorer_agreement(probe_runs.results))
+
+
+@pytest.mark.entropy_check
+def test_score_identity(probe_runs, experiment):
+    """The mean directional score is zero."""
+    experiment.require(validation.score_identity(probe_runs.results, alpha=experiment.alpha))
+
+
+@pytest.mark.entropy_check
+def test_surprisal_identity(probe_runs, experiment):
+    """Sampled tokens follow the scored distribution."""
+    experiment.require(validation.surprisal_identity(probe_runs.results, alpha=experiment.alpha))
+
+
+@pytest.mark.entropy_check
+def test_estimator_agreement(probe_runs, experiment):
+    """Two estimators of one gradient agree on the same rollouts."""
+    experiment.require(validation.estimator_agreement(probe_runs.results, alpha=experiment.alpha))
+
+
+@pytest.mark.entropy_check
+def test_se_calibration(probe_runs, experiment):
+    """The standard error is the spread of repeated measurements."""
+    experiment.require(
+        validation.se_calibration(
+            probe_runs.results, alpha=experiment.alpha, rng=experiment.rng("calibration")
+        )
+    )
+
+
+def test_success_rate(probe_runs, experiment):
+    """Every planned run succeeded; the summary is written either way."""
+    experiment.record(validation.summary(probe_runs))
+    experiment.conclude(*validation.conclusion(probe_runs))
+    assert not probe_runs.failures, f"runs failed: {sorted(probe_runs.failures)}"

@@ -1,0 +1,81 @@
+"""A single measurement: its record, and whether it means anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pytest_entropy.analyses.validation import sampler_scorer_agreement
+from pytest_entropy.stats import CheckOutcome, format_measure, signal_to_noise
+
+if TYPE_CHECKING:
+    from pytest_entropy.probe import ProbeResult
+
+
+def record(runs: Sequence[ProbeResult]) -> dict[str, Any]:
+    """What ``single_test_results.json`` holds."""
+    return {"results": [_one(run) for run in runs]}
+
+
+def _one(run: ProbeResult) -> dict[str, Any]:
+    ratio, label = signal_to_noise(run.delta_h1, run.se_conditional)
+    return {
+        "B_E": run.B_E,
+        "B_U": len(run.update["prompts"]),
+        "G": run.G,
+        "delta_h1": run.delta_h1,
+        "se_conditional": run.se_conditional,
+        "signal_to_noise": ratio,
+        "signal_to_noise_label": label,
+        "eta": run.eta,
+        "eta_source": run.eta_source,
+        "entropy_mean": run.entropy_mean,
+        "entropy_se": run.entropy_se,
+        "reward_mean": run.update["reward_mean"],
+        "seconds": run.seconds,
+        "peak_memory_mb": run.peak_memory_mb,
+    }
+
+
+def conclusion(runs: Sequence[ProbeResult]) -> tuple[str, str]:
+    """Verdict and reason in words."""
+    run = runs[0]
+    ratio, label = signal_to_noise(run.delta_h1, run.se_conditional)
+    measure = format_measure(run.delta_h1, run.se_conditional)
+    way = "falls" if run.delta_h1 < 0 else "rises"
+    noise = "" if ratio is None else f", |SE/δH₁| = {ratio:.2f} ({label})"
+    return "measured", (
+        f"entropy {way} by δH₁ = {measure} nats/response at the next step, "
+        f"from {run.entropy_mean:.2f} nats/response{noise}"
+    )
+
+
+def agreement(runs: Sequence[ProbeResult]) -> CheckOutcome:
+    """Sampler and scorer agree token by token."""
+    return sampler_scorer_agreement(runs)
+
+
+def update_moves(runs: Sequence[ProbeResult]) -> CheckOutcome:
+    """An update batch whose groups all have equal rewards has no gradient: delta_h1 = 0 says nothing."""
+    update = runs[0].update
+    moves = update["direction_norm"] > 0
+    return CheckOutcome(
+        name="update_moves",
+        null="the update batch has a gradient",
+        statistic=update["gradient_norm"],
+        p_value=None,
+        alpha=0.0,
+        effect=update["direction_norm"],
+        ci=None,
+        unit="Euclidean norm of the update direction",
+        n=len(update["prompts"]),
+        verdict="pass" if moves else "inconclusive",
+        smallest_detectable=None,
+        declared_effect=None,
+        samples_needed=None,
+        points_to="" if moves else (
+            f"every group of the update batch has equal rewards (mean {update['reward_mean']:.3g}), so all advantages "
+            "are zero and nothing moves: give prompts of mixed difficulty, a reward that fits them (--reward), or a "
+            "larger --bu"
+        ),
+    )  # fmt: skip

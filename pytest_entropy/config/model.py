@@ -1,0 +1,149 @@
+"""What can be configured: names, types, defaults and ranges.  Imports neither torch nor pytest."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 reads ``1e-6`` (no point, no sign) as text; a number was meant."""
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
+        return float(value)
+    return value
+
+
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class BatchConfig(_Section):
+    """Sizes: prompts per entropy batch (several values), prompts of the update batch, runs, responses."""
+
+    B_E_values: list[Annotated[int, Field(ge=2)]] = Field([16, 32, 64], min_length=1)
+    B_U: PositiveInt = 32
+    runs_per_batch: PositiveInt = 3
+    G: PositiveInt = 8
+
+    @field_validator("B_E_values")
+    @classmethod
+    def _distinct(cls, values: list[int]) -> list[int]:
+        if len(set(values)) != len(values):
+            raise ValueError("the same B_E appears twice; for more measurements at one B_E raise runs_per_batch")
+        return values
+
+
+class ProbeSection(_Section):
+    """How delta_h1 is estimated and which update is assumed."""
+
+    estimator: Literal["rao_blackwell", "reinforce_loo"] = "rao_blackwell"
+    update_rule: Literal["preconditioned", "adamw", "sgd"] = "preconditioned"
+    advantage: Literal[
+        "dr_grpo", "grpo", "gspo", "dapo", "cispo", "bnpo", "rloo",
+        "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm", "token-mean", "predecessor",
+    ] = "dr_grpo"  # fmt: skip
+    scale_rewards: Literal["none", "group", "batch", "leave_one_out"] | None = None
+    advantage_epsilon: Annotated[float, Field(ge=0)] = 1e-4
+    max_grad_norm: PositiveFloat | None = None
+    learning_rate: PositiveFloat | None = None
+
+
+class SamplingSection(_Section):
+    """The one distribution sampled from and scored: softmax(logits / temperature), nothing else."""
+
+    temperature: PositiveFloat = 1.0
+    max_new_tokens: PositiveInt = 256
+    top_p: float = 1.0
+    top_k: int = 0
+
+    @model_validator(mode="after")
+    def _neutral(self) -> SamplingSection:
+        if self.top_p != 1.0 or self.top_k != 0:
+            raise ValueError(
+                "top_p and top_k must stay neutral (1.0 and 0): truncation renormalises the sampler's "
+                "log-probabilities and not the scorer's, and every identity the probe rests on would fail"
+            )
+        return self
+
+
+class PromptSection(_Section):
+    """Where prompts come from; ``demo`` is the bundled generator of word problems."""
+
+    source: Annotated[str, Field(min_length=1)] = "demo"
+    prompt_column: Annotated[str, Field(min_length=1)] = "prompt"
+    answer_column: Annotated[str, Field(min_length=1)] = "answer"
+    with_replacement: bool = False
+
+
+class ModelSection(_Section):
+    """How the checkpoint is loaded."""
+
+    base_model: str | None = None
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?|mps)$")] = "cpu"
+    dtype: Literal["float32", "float64", "bfloat16"] = "float32"
+
+
+class MemorySection(_Section):
+    """Bounds on what is computed at once; no effect on results beyond rounding."""
+
+    sample_rows: PositiveInt = 512
+    chunk_tokens: PositiveInt = 16384
+
+
+class CheckSection(_Section):
+    """Error rates of the assertions.
+
+    ``alpha`` is the session's false-alarm budget, ``confidence`` that of reported intervals, ``tolerance`` the
+    finite-batch bias, as a share of the converged value, that does not matter.
+    """
+
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 1e-3
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    inconclusive: Literal["skip", "fail"] = "skip"
+
+
+class ExperimentConfig(_Section):
+    """Everything an experiment's results depend on, and how it is judged."""
+
+    checkpoint: Annotated[str, Field(min_length=1)] = "demo"
+    seed: Annotated[int, Field(ge=0)] = 0
+    batch_config: BatchConfig = BatchConfig()
+    probe: ProbeSection = ProbeSection()
+    sampling: SamplingSection = SamplingSection()
+    prompts: PromptSection = PromptSection()
+    reward: Annotated[str, Field(min_length=1)] = "exact_answer"
+    model: ModelSection = ModelSection()
+    memory: MemorySection = MemorySection()
+    checks: CheckSection = CheckSection()
+    diagnostics: bool = False
+    save_gradients: bool = False
+
+    @model_validator(mode="after")
+    def _group_size(self) -> ExperimentConfig:
+        if self.batch_config.G < 2:
+            raise ValueError(
+                f"batch_config.G is {self.batch_config.G}: advantages and leave-one-out baselines "
+                f"({self.probe.estimator}, {self.probe.advantage}) compare responses to one prompt; take G >= 2"
+            )
+        return self
+
+    def probe_settings(self) -> dict[str, Any]:
+        """Keyword arguments of :class:`pytest_entropy.probe.ProbeConfig`."""
+        batch, sampling = self.batch_config, self.sampling
+        return {
+            "B_U": batch.B_U,
+            "G": batch.G,
+            **self.probe.model_dump(),
+            "temperature": sampling.temperature,
+            "max_new_tokens": sampling.max_new_tokens,
+            "with_replacement": self.prompts.with_replacement,
+            **self.memory.model_dump(),
+            "diagnostics": ("reinforce_loo", "score", "ranks") if self.diagnostics else (),
+        }

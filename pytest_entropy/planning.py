@@ -1,0 +1,232 @@
+"""What a session is going to do: each experiment's configuration, checkpoint and directory, before any work.
+
+A plan is a pure function of the command line, the files on disk and the session's time stamp, so every xdist
+worker arrives at the same one.  Nothing is written and no model is loaded here.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_entropy.checkpoints import DEMO, CheckpointFiles, find_checkpoint, resolve
+from pytest_entropy.config.layers import Layer, ResolvedConfig, resolve_config
+from pytest_entropy.config.yaml_file import read_yaml
+from pytest_entropy.errors import UsageError
+from pytest_entropy.kinds import ExperimentKind, kind_of
+from pytest_entropy.options import given, option_layers
+from pytest_entropy.prompts import PromptSet, open_prompts
+from pytest_entropy.rewards import RewardFunction, resolve_reward
+from pytest_entropy.results.naming import claim_stamp, find_resumable
+
+if TYPE_CHECKING:
+    import pytest
+
+MARKER = "entropy_experiment"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One experiment of the session, ready to be run.
+
+    ``directory`` is where its results go (it may not exist yet); ``resumed`` says it did when the session began.
+    """
+
+    kind: ExperimentKind
+    resolved: ResolvedConfig
+    files: CheckpointFiles
+    checkpoint_digest: str
+    prompts: PromptSet
+    reward: RewardFunction
+    directory: Path
+    stamp: str
+    resumed: bool
+
+    @property
+    def runs(self) -> list[tuple[int, int]]:
+        """(B_E, run number) of every run, in order."""
+        batch = self.resolved.config.batch_config
+        return [(b, r) for b in batch.B_E_values for r in range(1, batch.runs_per_batch + 1)]
+
+    @property
+    def ids(self) -> list[str]:
+        """Item ids of :attr:`runs`."""
+        return [f"BE{b:03d}-run{r:03d}" for b, r in self.runs]
+
+    def run_directory(self, B_E: int, run: int) -> str:
+        """Name of a run's directory."""
+        return self.kind.run_directory.format(B_E=B_E, B_U=self.resolved.config.batch_config.B_U, run=run)
+
+
+class Planner:
+    """Makes the plans of one session, each once."""
+
+    def __init__(self, config: pytest.Config, stamp: str) -> None:
+        self.config, self.stamp = config, stamp
+        self._plans: dict[str, Plan] = {}
+        self._checkpoints: dict[tuple[str, str | None], tuple[CheckpointFiles, str]] = {}
+
+    @property
+    def results_root(self) -> Path:
+        """The directory of all results."""
+        named = given(self.config, "--entropy-results")
+        return Path(named).expanduser() if named else self.config.rootpath / "results"
+
+    def plan(self, name: str, module: Path, overrides: Mapping[str, Any] | None = None) -> Plan:
+        """The plan of the experiment ``name`` declared in the test module at ``module``.
+
+        Raises:
+            UsageError: anything about the configuration, checkpoint or prompts that cannot work.
+        """
+        if name not in self._plans:
+            self._plans[name] = self._new_plan(name, module, dict(overrides or {}))
+        return self._plans[name]
+
+    @property
+    def plans(self) -> list[Plan]:
+        """Those made so far."""
+        return list(self._plans.values())
+
+    def current(self, plan: Plan) -> Plan:
+        """The plan as it stands after :meth:`claim`."""
+        return self._plans[plan.kind.name]
+
+    def claim(self) -> None:
+        """Make the time stamp this session's own on disk, and rename the planned directories to it.
+
+        Raises:
+            UsageError: the results directory cannot be written.
+        """
+        named = given(self.config, "--entropy-results") is not None
+        self.stamp = claim_stamp(self.results_root, self.stamp, named=named)
+        for name, plan in self._plans.items():
+            fresh = self.results_root / plan.kind.name / f"{plan.kind.directory}_{self.stamp}"
+            directory = plan.directory if plan.resumed else fresh
+            self._plans[name] = replace(plan, stamp=self.stamp, directory=directory)
+
+    def _new_plan(self, name: str, module: Path, overrides: dict[str, Any]) -> Plan:
+        kind = kind_of(name)
+        resolved = resolve_config(self._layers(kind, module, overrides))
+        files, digest = self._checkpoint(resolved)
+        prompts = self._prompts(resolved)
+        root = self.results_root / kind.name
+        resumable = None
+        if given(self.config, "--resume"):
+            resumable = find_resumable(root, digest, resolved.digest())
+        directory = resumable or root / f"{kind.directory}_{self.stamp}"
+        reward = self.reward(resolved.config.reward)
+        return Plan(kind, resolved, files, digest, prompts, reward, directory, self.stamp, resumable is not None)
+
+    def _layers(self, kind: ExperimentKind, module: Path, overrides: dict[str, Any]) -> list[Layer]:
+        layers = [Layer("built-in default", dict(kind.defaults)), Layer(f"marker in {module.name}", overrides)]
+        template = self._template(kind.name, module)
+        if template is not None:
+            layers.append(Layer(str(template), *read_yaml(template)))
+        own = given(self.config, "--config")
+        above = [Layer(own, *read_yaml(Path(own).expanduser()))] if own else []
+        above += option_layers(self.config, kind)
+        if resolve_config([*layers, *above]).config.checkpoint == DEMO:
+            layers += demo_profile(kind.name)
+        return layers + above
+
+    def reward(self, name: str) -> RewardFunction:
+        """The reward function of that name, from a plugin's hook or our own resolution.
+
+        Raises:
+            UsageError: there is none.
+        """
+        return self.config.hook.pytest_entropy_reward(name=name) or resolve_reward(name)
+
+    def _template(self, name: str, module: Path) -> Path | None:
+        for place in (module.parent, module.parent.parent, self.config.rootpath):
+            template = place / "configs" / f"{name}.yaml"
+            if template.is_file():
+                return template
+        return None
+
+    def _checkpoint(self, resolved: ResolvedConfig) -> tuple[CheckpointFiles, str]:
+        key = (resolved.config.checkpoint, resolved.config.model.base_model)
+        if key not in self._checkpoints:
+            files = find_checkpoint(resolve(key[0]), key[1])
+            self._checkpoints[key] = files, files.digest()
+        return self._checkpoints[key]
+
+    def _prompts(self, resolved: ResolvedConfig) -> PromptSet:
+        config = resolved.config
+        prompts = self.config.hook.pytest_entropy_prompts(source=config.prompts.source) or open_prompts(
+            config.prompts.source,
+            prompt_column=config.prompts.prompt_column,
+            answer_column=config.prompts.answer_column,
+        )
+        needed = max(config.batch_config.B_E_values) + config.batch_config.B_U
+        have = len(prompts)
+        if have < needed and not config.prompts.with_replacement:
+            raise UsageError(
+                f"prompts {config.prompts.source}: {have} prompts are {needed - have} too few for "
+                f"B_E {max(config.batch_config.B_E_values)} + B_U {config.batch_config.B_U} disjoint prompts; "
+                "give more prompts, smaller --be-values/--be/--bu, or --with-replacement"
+            )
+        return prompts
+
+
+def demo_profile(name: str) -> list[Layer]:
+    """The demo checkpoint's own sizes, so that everything runs in a minute: general ones, then by experiment."""
+    from pytest_entropy.checkpoints.demo import PROFILE
+
+    record, _ = read_yaml(PROFILE)
+    return [Layer(f"demo profile ({part})", record[part]) for part in ("all", name) if part in record]
+
+
+# ---------------------------------------------------------------------- looking ahead, for the xdist controller
+
+
+def declared_experiments(config: pytest.Config) -> Iterator[tuple[str, Path]]:
+    """(experiment name, module) of the test modules the command line points at, without importing them.
+
+    The xdist controller collects nothing, yet has to refuse bad input before workers start.  Modules whose
+    marker is computed are not seen here; they are planned when a worker collects them.
+    """
+    patterns = config.getini("python_files")
+    skipped = set(config.getini("norecursedirs"))
+    seen: set[Path] = set()
+    for argument in config.args:
+        path = Path(str(config.invocation_params.dir), argument.split("::")[0])
+        for module in sorted(_modules(path, patterns, skipped)):
+            if module not in seen:
+                seen.add(module)
+                yield from ((name, module) for name in _markers(module))
+
+
+def _modules(path: Path, patterns: list[str], skipped: set[str]) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+        return
+    for directory, folders, files in os.walk(path):
+        folders[:] = sorted(f for f in folders if not any(Path(f).match(s) for s in skipped))
+        for file in files:
+            if any(Path(file).match(pattern) for pattern in patterns):
+                yield Path(directory, file)
+
+
+def _markers(module: Path) -> list[str]:
+    try:
+        text = module.read_text(encoding="utf-8")
+        if MARKER not in text:
+            return []
+        tree = ast.parse(text)
+    except (OSError, SyntaxError, ValueError):
+        return []  # pytest itself reports what is wrong with a module it cannot import
+    return [
+        str(call.args[0].value)
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr == MARKER
+        and call.args
+        and isinstance(call.args[0], ast.Constant)
+        and not call.keywords
+    ]

@@ -1,0 +1,69 @@
+"""Where reports arrive (the controlling process): the live line, the terminal summary, the files at the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_entropy.session import session_of
+
+
+class Reporter:
+    """Collects what items report of their runs, and shows it."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        # experiment name -> list of the items' properties with their outcome, in order of arrival.
+        self.records: dict[str, list[dict[str, Any]]] = {}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" or (report.when == "setup" and report.outcome != "passed"):
+            properties = {str(key): value for key, value in report.user_properties}
+            if "entropy_experiment" in properties:
+                record = {**properties, "nodeid": report.nodeid, "outcome": report.outcome}
+                self.records.setdefault(properties["entropy_experiment"], []).append(record)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(
+        self, report: pytest.CollectReport | pytest.TestReport, config: pytest.Config
+    ) -> tuple[str, str, str] | None:
+        """Under -v the line of a finished run says what it measured."""
+        properties = dict(getattr(report, "user_properties", ()))
+        if report.when != "call" or not report.passed or properties.get("delta_h1") is None:
+            return None
+        from pytest_entropy.results.summary import live_line
+
+        return "passed", ".", f"PASSED {live_line(properties)}"
+
+    def pytest_report_header(self, config: pytest.Config) -> list[str]:
+        state = session_of(config)
+        return _plan_lines(config) if state.is_controller else []
+
+    def pytest_report_collectionfinish(self, config: pytest.Config) -> list[str]:
+        return _plan_lines(config)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.records:
+            from pytest_entropy.results.session_end import write_session_files
+
+            write_session_files(self.config, self.records)
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if self.records:
+            from pytest_entropy.results.summary import write_terminal
+
+            write_terminal(terminalreporter, self.records, quiet=self.config.get_verbosity() < 0)
+
+
+def _plan_lines(config: pytest.Config) -> list[str]:
+    state = session_of(config)
+    if "planner" not in state.__dict__:
+        return []
+    from pytest_entropy.results.summary import plan_line
+
+    return [plan_line(plan) for plan in state.planner.plans]
+
+

@@ -1,0 +1,101 @@
+"""What a session says on the terminal: a line per plan, a table per experiment, verdict and path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from pytest_entropy.stats import format_measure, signal_to_noise
+
+Record = Mapping[str, Any]
+WIDTH = 80
+
+
+def plan_line(plan: Any) -> str:
+    """One line of the header: what is about to be measured, on what."""
+    config = plan.resolved.config
+    batch = config.batch_config
+    which = "bundled demo checkpoint" if config.checkpoint == "demo" else f"checkpoint {config.checkpoint}"
+    prompts = "bundled word problems" if config.prompts.source == "demo" else config.prompts.source
+    sizes = ",".join(map(str, batch.B_E_values))
+    return (
+        f"entropy: {plan.kind.name}: {which} ({plan.files.layout}, {plan.checkpoint_digest[:8]}), "
+        f"B_E {sizes} x {batch.runs_per_batch} runs, B_U {batch.B_U}, G {batch.G}, {config.probe.estimator}, "
+        f"{config.probe.update_rule}, {config.probe.advantage}, T = {config.sampling.temperature:g}, {prompts}"
+        + (", resumed" if plan.resumed else "")
+    )
+
+
+def live_line(properties: Mapping[str, Any]) -> str:
+    """A finished run in a few words."""
+    measure = format_measure(float(properties["delta_h1"]), properties.get("se_conditional"))
+    where = " from the store" if properties.get("stored") else f" {float(properties['seconds']):.2f} s"
+    return f"δH₁ {measure}{where}"
+
+
+def by_batch_size(records: Sequence[Record]) -> dict[int, list[Record]]:
+    """Finished runs of an experiment by B_E, in increasing order; each run once."""
+    runs = {(r["B_E"], r["run"]): r for r in records if r.get("delta_h1") is not None}
+    sizes = sorted({b for b, _ in runs})
+    return {size: [runs[key] for key in sorted(runs) if key[0] == size] for size in sizes}
+
+
+def table(records: Sequence[Record]) -> list[str]:
+    """A row per B_E: mean delta_h1, its standard error, signal/noise, seconds a run."""
+    lines = [f"  {'B_E':>5} {'runs':>4}  {'mean δH₁ ± SE (nats/response)':<34} {'|SE/δH₁|':>14} {'s/run':>7}"]
+    for size, runs in by_batch_size(records).items():
+        mean = fmean(float(r["delta_h1"]) for r in runs)
+        se = _mean_se(runs)
+        # The label is that of a single run: what one measurement at this size is worth.
+        ratio, label = signal_to_noise(mean, None if se is None else se * len(runs) ** 0.5)
+        noise = "-" if ratio is None else f"{ratio:.2f} {label}"
+        seconds = fmean(float(r["seconds"]) for r in runs)
+        lines.append(f"  {size:>5} {len(runs):>4}  {format_measure(mean, se):<34} {noise:>14} {seconds:>7.2f}")
+    return lines
+
+
+def _mean_se(runs: Sequence[Record]) -> float | None:
+    """Standard error of the mean over runs at one B_E, from the runs' own conditional variances."""
+    variances = [r["se_conditional"] for r in runs]
+    if any(v is None for v in variances):
+        return None
+    return sum(float(v) ** 2 for v in variances) ** 0.5 / len(runs)
+
+
+def verdicts(records: Sequence[Record]) -> list[str]:
+    """What the analyses concluded, in words; an inconclusive one in capitals."""
+    lines = []
+    for record in records:
+        if "entropy_verdict" in record:
+            verdict = str(record["entropy_verdict"])
+            shown = "INCONCLUSIVE" if verdict == "inconclusive" else verdict
+            lines.append(f"{shown}: {record.get('entropy_reason', '')}")
+        elif "entropy_inconclusive" in record:
+            name = str(record["nodeid"]).rpartition("::")[2]
+            lines.append(f"INCONCLUSIVE {name}: {str(record['entropy_inconclusive']).splitlines()[0]}")
+    return lines
+
+
+def failures(records: Sequence[Record]) -> list[str]:
+    """Items that failed, by name."""
+    return [str(r["nodeid"]).rpartition("::")[2] for r in records if r["outcome"] == "failed"]
+
+
+def write_terminal(reporter: Any, experiments: Mapping[str, Sequence[Record]], *, quiet: bool) -> None:
+    """The summary section; with ``quiet`` the verdicts and paths only."""
+    reporter.section("entropy", sep="=")
+    for name, records in experiments.items():
+        directory = next((r["entropy_directory"] for r in records if "entropy_directory" in r), "?")
+        failed = failures(records)
+        if not quiet:
+            reporter.write_line(name, bold=True)
+            if by_batch_size(records):
+                for line in table(records):
+                    reporter.write_line(line)
+        for line in verdicts(records):
+            red, yellow = bool(failed), "INCONCLUSIVE" in line
+            reporter.write_line(f"  {line}" if not quiet else f"{name}: {line}", yellow=yellow, red=red and not yellow)
+        if failed:
+            reporter.write_line(f"  failed: {', '.join(failed)}", red=True)
+        reporter.write_line(f"  results: {directory}" if not quiet else f"{name}: {directory}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers.utils.logging import disable_progress_bar
 
 from pytest_entropy.adamw import AdamWState
 from pytest_entropy.checkpoints.files import CheckpointFiles, read_json
@@ -52,7 +54,11 @@ def load(files: CheckpointFiles, *, device: str = "cpu", dtype: str = "float32")
     Raises:
         UsageError: damaged or missing files, not-finite weights, an optimizer that does not fit.
     """
-    model = _model(files, DTYPES[dtype])
+    # What libraries say to each other while loading (renamed attributes, progress) is not for our users.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        disable_progress_bar()
+        model = _model(files, DTYPES[dtype])
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not trainable:
         raise UsageError(f"checkpoint {files.root} has no trainable parameter: nothing an update could move")

@@ -1,0 +1,38 @@
+"""Equality up to a measured rounding error: the one check without chance."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pytest_entropy.stats.outcome import CheckOutcome
+
+
+def check_within_noise(
+    difference: ArrayLike, *, noise_floor: float, name: str, null: str, unit: str, points_to: str
+) -> CheckOutcome:
+    """Largest absolute difference against a noise floor; deterministic, so no error rate.
+
+    Raises:
+        ValueError: no differences, or one that is not a number.
+    """
+    gaps = np.abs(np.asarray(difference, dtype=float).ravel())
+    if not gaps.size or np.isnan(gaps).any():
+        raise ValueError(f"{name}: {'no differences' if not gaps.size else 'a difference is not a number'}")
+    worst = float(gaps.max())
+    return CheckOutcome(
+        name=name,
+        null=f"{null}, to {noise_floor:g} {unit}",
+        statistic=worst,
+        p_value=None,
+        alpha=0.0,
+        effect=worst,
+        ci=None,
+        unit=unit,
+        n=int(gaps.size),
+        verdict="pass" if worst <= noise_floor else "fail",
+        smallest_detectable=noise_floor,
+        declared_effect=None,
+        samples_needed=None,
+        points_to=points_to,
+    )

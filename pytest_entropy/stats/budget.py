@@ -1,0 +1,28 @@
+"""One false-alarm budget for a session, split before anything is judged (Bonferroni)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+
+def split_budget(alpha: float, weights: Mapping[str, float] | Sequence[str]) -> dict[str, float]:
+    """Each check's share of ``alpha``, in proportion to its weight (equal ones for a plain sequence).
+
+    The checks are judged one by one on different workers, so nothing can be adjusted afterwards; by the union
+    bound the chance that any of them rejects a true null is at most ``alpha``.
+
+    Raises:
+        ValueError: alpha outside (0, 1), no checks, a repeated name, a weight that is not positive.
+    """
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha is {alpha}, it must lie between 0 and 1")
+    table = dict(weights) if isinstance(weights, Mapping) else {name: 1.0 for name in weights}
+    if not table or len(table) != len(weights):
+        raise ValueError("the budget needs at least one check, and each name once")
+    bad = {name: w for name, w in table.items() if not (w > 0 and math.isfinite(w))}
+    if bad:
+        raise ValueError(f"weights must be positive and finite: {bad}")
+    # Rounded down, so that the shares never sum to more than alpha.
+    total = math.fsum(table.values()) * (1 + 1e-12)
+    return {name: alpha * weight / total for name, weight in table.items()}

@@ -1,0 +1,87 @@
+"""The surprisal identity as an exact test: randomised ranks of sampled tokens are iid uniform under the null."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from pytest_entropy.stats.outcome import CheckOutcome
+
+
+def check_uniform_pit(
+    u: ArrayLike,
+    weights: ArrayLike,
+    *,
+    alpha: float,
+    name: str,
+    null: str,
+    unit: str,
+    points_to: str,
+    declared_effect: float | None = None,
+    power: float = 0.95,
+) -> CheckOutcome:
+    """Two exact tests on normal scores z = Phi^-1(u), combined by Bonferroni.
+
+    ``u`` ``[n]`` are ranks in (0, 1), ``weights`` ``[n]`` are non-negative and fixed by what came before the
+    token (the spread of its surprisal, say).  Location: sum w z / sqrt(sum w^2) is standard normal (Stouffer);
+    spread: sum z^2 is chi-square with n degrees of freedom, which sees truncated tails and other temperatures.
+
+    Raises:
+        ValueError: different lengths, a rank outside [0, 1], a negative weight, or no positive weight.
+    """
+    ranks, w = np.asarray(u, dtype=float).ravel(), np.asarray(weights, dtype=float).ravel()
+    if ranks.shape != w.shape:
+        raise ValueError(f"{name}: {ranks.size} ranks but {w.size} weights")
+    if not ((ranks >= 0) & (ranks <= 1)).all():
+        raise ValueError(f"{name}: ranks must lie in [0, 1]")
+    if not (w >= 0).all():
+        raise ValueError(f"{name}: weights must not be negative")
+    used = w > 0
+    n = int(used.sum())
+    if n < 2:
+        return CheckOutcome(
+            name, null, None, None, alpha, None, None, unit, n, "inconclusive", None, declared_effect, None, points_to
+        )
+    z = stats.norm.ppf(np.clip(ranks[used], 1e-12, 1 - 1e-12))
+    w = w[used]
+    norm = math.sqrt(float(np.square(w).sum()))
+    location = float((w * z).sum()) / norm
+    square = float(np.square(z).sum())
+    p_location = 2 * stats.norm.sf(abs(location))
+    p_spread = 2 * min(stats.chi2.sf(square, n), stats.chi2.cdf(square, n))
+    p = min(1.0, 2 * min(p_location, p_spread))
+    effect = float((w * z).sum() / w.sum())
+    se = norm / float(w.sum())
+    smallest = min_discrepancy_uniform_pit(w, alpha=alpha, power=power)
+    too_small = declared_effect is not None and smallest > abs(declared_effect)
+    needed = None
+    if too_small and declared_effect is not None:
+        needed = min_num_samples_uniform_pit(w, declared_effect, alpha=alpha, power=power)
+    verdict = "fail" if p < alpha else "inconclusive" if too_small else "pass"
+    ci = (effect - 1.96 * se, effect + 1.96 * se)
+    return CheckOutcome(
+        name, null, location, p, alpha, effect, ci, unit, n, verdict, smallest, declared_effect, needed, points_to
+    )  # fmt: skip
+
+
+def _reach(alpha: float, power: float) -> float:
+    # Half of alpha goes to each of the two tests, half of that to each side.
+    return float(stats.norm.isf(alpha / 4) + stats.norm.ppf(power))
+
+
+def min_discrepancy_uniform_pit(weights: ArrayLike, *, alpha: float, power: float = 0.95) -> float:
+    """The smallest weighted mean shift of z these weights can see."""
+    w = np.asarray(weights, dtype=float)
+    return _reach(alpha, power) * math.sqrt(float(np.square(w).sum())) / float(w.sum())
+
+
+def min_num_samples_uniform_pit(
+    weights: ArrayLike, effect: float, *, alpha: float, power: float = 0.95
+) -> int:
+    """The number of tokens, of weights distributed like these, that see a shift of ``effect``."""
+    w = np.asarray(weights, dtype=float)
+    dispersion = float(np.square(w).mean() / w.mean() ** 2)
+    return math.ceil(dispersion * (_reach(alpha, power) / abs(effect)) ** 2 - 1e-9)

@@ -1,0 +1,36 @@
+"""A measurement in words: signal/noise labels, and numbers with as many digits as they deserve."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+Label = Literal["good", "ok", "poor"]
+
+
+def signal_to_noise(delta: float, se: float | None) -> tuple[float | None, Label]:
+    """|SE / delta| and its label: below 0.1 good, below 0.2 ok, else poor (None where it is undefined)."""
+    if se is None or delta == 0 or not math.isfinite(delta) or not math.isfinite(se):
+        return None, "poor"
+    ratio = abs(se / delta)
+    return ratio, "good" if ratio < 0.1 else "ok" if ratio < 0.2 else "poor"
+
+
+def format_measure(value: float, se: float | None) -> str:
+    """``value ± se``, both to the second digit of the standard error.
+
+    >>> format_measure(-0.0000123456, 0.0000041)
+    '(-1.23 ± 0.41)e-05'
+    >>> format_measure(12.3456, 0.123)
+    '12.35 ± 0.12'
+    """
+    if se is None or not math.isfinite(se) or se == 0:
+        return f"{value:.3g}" if se is None else f"{value:.3g} ± {se:g}"
+    largest = max(abs(value), se)
+    power = math.floor(math.log10(largest))
+    if -3 <= power < 5:
+        digits = max(0, 1 - math.floor(math.log10(se)))
+        return f"{value:.{digits}f} ± {se:.{digits}f}"
+    digits = max(0, min(12, 1 - math.floor(math.log10(se)) + power))
+    scale = 10.0**power
+    return f"({value / scale:.{digits}f} ± {se / scale:.{digits}f})e{power:+03d}"

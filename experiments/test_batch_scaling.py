@@ -1,6 +1,6 @@
 """Does δH₁ converge as the entropy batch grows, or scale as 1/B_E, which would be a bug?
 
-    pytest experiments/test_batch_scaling.py --checkpoint C --be-values 16,32,64 --bu 32 --runs 3
+pytest experiments/test_batch_scaling.py --checkpoint C --be-values 16,32,64 --bu 32 --runs 3
 """
 
 import math
@@ -40,6 +40,4 @@ def test_convergence(probe_runs, experiment):
 def test_standard_error_shrinks(probe_runs, experiment):
     """log SE against log B_E has slope -1/2."""
     assert not probe_runs.failures, f"runs failed: {sorted(probe_runs.failures)}"
-    experiment.require(
-        se_slope(probe_runs.results, alpha=experiment.alpha, rng=experiment.rng("slope"))
-    )
+    experiment.require(se_slope(probe_runs.results, alpha=experiment.alpha, rng=experiment.rng("slope")))

@@ -1,6 +1,6 @@
 """Everything there is to see about a few small runs: DEBUG logs, all estimators, gradients on request.
 
-    pytest experiments/test_debug.py --checkpoint C --be-values 16,32 --save-gradients
+pytest experiments/test_debug.py --checkpoint C --be-values 16,32 --save-gradients
 """
 
 import math

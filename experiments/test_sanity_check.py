@@ -1,6 +1,6 @@
 """Can the probe be trusted on this checkpoint?
 
-    pytest experiments/test_sanity_check.py --checkpoint C --runs 15 --be 256
+pytest experiments/test_sanity_check.py --checkpoint C --runs 15 --be 256
 """
 
 import math
@@ -46,9 +46,7 @@ def test_estimator_agreement(probe_runs, experiment):
 def test_se_calibration(probe_runs, experiment):
     """The standard error is the spread of repeated measurements."""
     experiment.require(
-        validation.se_calibration(
-            probe_runs.results, alpha=experiment.alpha, rng=experiment.rng("calibration")
-        )
+        validation.se_calibration(probe_runs.results, alpha=experiment.alpha, rng=experiment.rng("calibration"))
     )
 
 

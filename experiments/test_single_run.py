@@ -1,6 +1,6 @@
 """One clean measurement.
 
-    pytest experiments/test_single_run.py --checkpoint C --be 256 --bu 32
+pytest experiments/test_single_run.py --checkpoint C --be 256 --bu 32
 """
 
 import math

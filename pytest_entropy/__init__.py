@@ -21,7 +21,7 @@ _PUBLIC = {
     "UsageError": "pytest_entropy.errors",
 }
 
-__all__ = [*_PUBLIC, "__version__"]  # noqa: PLE0604
+__all__ = [*_PUBLIC, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

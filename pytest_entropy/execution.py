@@ -83,9 +83,7 @@ class Execution:
             FailedRun: it failed; its directory holds ``error.txt``.
         """
         name = self.plan.run_directory(B_E, run)
-        return self.store.obtain(
-            name, self._config, lambda place: self._compute_run(place, B_E, run), read_result
-        )
+        return self.store.obtain(name, self._config, lambda place: self._compute_run(place, B_E, run), read_result)
 
     def each_run(self) -> Iterator[tuple[int, int, ProbeResult | FailedRun]]:
         """Every planned run in order, computing what is missing; failures are handed over, not raised."""
@@ -102,9 +100,9 @@ class Execution:
         Raises:
             FailedRun: the update batch failed, and with it every run.
         """
-        return self.store.obtain(
-            UPDATE_DIRECTORY, self._config, self._compute_update, read_update, done=UPDATE_RECORD
-        )[0]
+        return self.store.obtain(UPDATE_DIRECTORY, self._config, self._compute_update, read_update, done=UPDATE_RECORD)[
+            0
+        ]
 
     @cached_property
     def probe(self) -> EntropyProbe:

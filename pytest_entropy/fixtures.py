@@ -183,4 +183,3 @@ def run_properties(result: ProbeResult, stored: bool) -> list[tuple[str, Any]]:
         ("entropy_mean", result.entropy_mean),
         ("stored", stored),
     ]
-

@@ -203,4 +203,3 @@ def nested(key: str, value: Any) -> dict[str, Any]:
     for part in reversed(key.split(".")):
         record = {part: record}
     return record
-

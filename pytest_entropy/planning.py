@@ -20,8 +20,8 @@ from pytest_entropy.errors import UsageError
 from pytest_entropy.kinds import ExperimentKind, kind_of
 from pytest_entropy.options import given, option_layers
 from pytest_entropy.prompts import PromptSet, open_prompts
-from pytest_entropy.rewards import RewardFunction, resolve_reward
 from pytest_entropy.results.naming import claim_stamp, find_resumable
+from pytest_entropy.rewards import RewardFunction, resolve_reward
 
 if TYPE_CHECKING:
     import pytest

@@ -61,7 +61,7 @@ class Policy:
     @property
     def device(self) -> torch.device:
         """Where the inputs go."""
-        return self.model.get_input_embeddings().weight.device
+        return next(self.model.get_input_embeddings().parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -82,7 +82,7 @@ class Policy:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of a response, without special tokens."""
-        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
     # ------------------------------------------------------------------ sampling
 
@@ -273,4 +273,3 @@ class _Recorder:
             log_probs=self.log_probs[:, :longest].reshape(shape).clone(),
             entropies=self.entropies[:, :longest].reshape(shape).clone(),
         )
-

@@ -23,7 +23,7 @@ class Reporter:
             properties = {str(key): value for key, value in report.user_properties}
             if "entropy_experiment" in properties:
                 record = {**properties, "nodeid": report.nodeid, "outcome": report.outcome}
-                self.records.setdefault(properties["entropy_experiment"], []).append(record)
+                self.records.setdefault(str(properties["entropy_experiment"]), []).append(record)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(
@@ -65,5 +65,3 @@ def _plan_lines(config: pytest.Config) -> list[str]:
     from pytest_entropy.results.summary import plan_line
 
     return [plan_line(plan) for plan in state.planner.plans]
-
-

@@ -43,8 +43,10 @@ class EntropySession:
     @property
     def is_controller(self) -> bool:
         """Whether this process hands its tests to xdist workers."""
-        return not self.is_worker and self.config.getoption("dist", "no") != "no" and bool(
-            self.config.getoption("tx", None)
+        return (
+            not self.is_worker
+            and self.config.getoption("dist", "no") != "no"
+            and bool(self.config.getoption("tx", None))
         )
 
     @property
@@ -162,4 +164,3 @@ def _weight(item: pytest.Item) -> float:
 def session_of(config: pytest.Config) -> EntropySession:
     """The process's session object."""
     return config.stash[KEY]
-

@@ -87,7 +87,9 @@ def describe_miss(path: Path, expected: list[str]) -> str:
     listing = sorted(f.name + ("/" if f.is_dir() else "") for f in path.iterdir())
     found = ", ".join(listing[:12]) + (f" and {len(listing) - 12} more" if len(listing) > 12 else "")
     wanted = "\n".join(f"  - {line}" for line in expected)
-    return f"checkpoint {path} is not of a known kind; expected one of\n{wanted}\nfound: {found or 'an empty directory'}"
+    return (
+        f"checkpoint {path} is not of a known kind; expected one of\n{wanted}\nfound: {found or 'an empty directory'}"
+    )
 
 
 def has_weights(directory: Path) -> bool:

@@ -81,7 +81,7 @@ def load(files: CheckpointFiles, *, device: str = "cpu", dtype: str = "float32")
 
 
 def _model(files: CheckpointFiles, dtype: torch.dtype) -> Any:
-    source = files.base if files.is_adapter else str(files.weights)
+    source = files.base if files.base is not None else str(files.weights)
     options = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False, "local_files_only": True}
     try:
         model = AutoModelForCausalLM.from_pretrained(source, **options)

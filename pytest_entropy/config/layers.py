@@ -72,8 +72,8 @@ def resolve_config(layers: Sequence[Layer]) -> ResolvedConfig:
         raise UsageError(_explain(error, origin)) from error
     sources = {}
     for key in _leaves(config.model_dump()):
-        layer = origin.get(key)
-        sources[".".join(key)] = _place(layer, key) if layer else "built-in default"
+        found = origin.get(key)
+        sources[".".join(key)] = _place(found, key) if found else "built-in default"
     return ResolvedConfig(config, sources)
 
 

@@ -26,7 +26,7 @@ class _Section(BaseModel):
 class BatchConfig(_Section):
     """Sizes: prompts per entropy batch (several values), prompts of the update batch, runs, responses."""
 
-    B_E_values: list[Annotated[int, Field(ge=2)]] = Field([16, 32, 64], min_length=1)
+    B_E_values: list[Annotated[int, Field(ge=2)]] = Field(default=[16, 32, 64], min_length=1)
     B_U: PositiveInt = 32
     runs_per_batch: PositiveInt = 3
     G: PositiveInt = 8
@@ -114,7 +114,7 @@ class ExperimentConfig(_Section):
 
     checkpoint: Annotated[str, Field(min_length=1)] = "demo"
     seed: Annotated[int, Field(ge=0)] = 0
-    batch_config: BatchConfig = BatchConfig()
+    batch_config: BatchConfig = BatchConfig(B_E_values=[16, 32, 64])
     probe: ProbeSection = ProbeSection()
     sampling: SamplingSection = SamplingSection()
     prompts: PromptSection = PromptSection()

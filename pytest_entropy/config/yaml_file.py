@@ -33,7 +33,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):
                 raise UsageError(
-                    f"configuration {path}, line {event.start_mark.line + 1}: YAML aliases (*{event.anchor}) are not "
+                    f"configuration {path}, line {event.start_mark.line + 1 if event.start_mark else '?'}: YAML aliases (*{event.anchor}) are not "
                     "accepted, they can blow up a small file; write the value out"
                 )
         node = yaml.compose(text, Loader=yaml.SafeLoader)

@@ -55,9 +55,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def work_through(
-    chunks: Sequence[Slots], work: Callable[[Slots], T], *, threads: int = 1
-) -> list[tuple[Slots, T]]:
+def work_through(chunks: Sequence[Slots], work: Callable[[Slots], T], *, threads: int = 1) -> list[tuple[Slots, T]]:
     """``work`` on every chunk, in order, several at once; a chunk that runs out of memory is halved.
 
     Returns (slots, result) pairs in the order of the chunks.

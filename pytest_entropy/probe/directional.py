@@ -146,9 +146,7 @@ def _assemble(
     prompts, _, length = rollouts.tokens.shape
     per_prompt = {name: np.zeros(prompts) for name in estimators}
     names = [name for name in Scores.__dataclass_fields__ if getattr(parts[0][1][1], name) is not None]
-    tables = {
-        name: torch.zeros(rollouts.tokens.shape, dtype=getattr(parts[0][1][1], name).dtype) for name in names
-    }
+    tables = {name: torch.zeros(rollouts.tokens.shape, dtype=getattr(parts[0][1][1], name).dtype) for name in names}
     for slots, (values, scores) in parts:
         for name in estimators:
             per_prompt[name][slots] = values[name]

@@ -59,9 +59,7 @@ def rao_blackwell(log_probs: torch.Tensor, entropies: torch.Tensor, mask: torch.
     return Weights(log_prob=(gamma - positional_baseline(gamma, mask)) * alive, entropy=alive)
 
 
-def rao_blackwell_no_baseline(
-    log_probs: torch.Tensor, entropies: torch.Tensor, mask: torch.Tensor
-) -> Weights:
+def rao_blackwell_no_baseline(log_probs: torch.Tensor, entropies: torch.Tensor, mask: torch.Tensor) -> Weights:
     """The same with b_k = 0: what the baseline is worth is measured against this."""
     nats = entropies.detach().double()
     alive = mask.to(nats.dtype) / mask.shape[1]

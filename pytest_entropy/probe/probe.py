@@ -37,10 +37,17 @@ log = logging.getLogger(__name__)
 class Subject(Protocol):
     """What is probed: a policy, its optimizer's state, and defaults (see ``checkpoints.Checkpoint``)."""
 
-    policy: Policy
-    optimizer: AdamWState
-    learning_rate: float | None
-    learning_rate_source: str
+    @property
+    def policy(self) -> Policy: ...
+
+    @property
+    def optimizer(self) -> AdamWState: ...
+
+    @property
+    def learning_rate(self) -> float | None: ...
+
+    @property
+    def learning_rate_source(self) -> str: ...
 
 
 class EntropyProbe:
@@ -98,7 +105,7 @@ class EntropyProbe:
         return self._updates[seed]
 
     def _new_update(self, seed: int) -> Update:
-        config, seconds = self.config, {}
+        config, seconds = self.config, dict[str, float]()
         slots = draw_prompts(self.prompts, config.B_U, derive(seed, "U"), replace=config.with_replacement)
         batch = [self.prompts[i] for i in slots]
         with _timed(seconds, "sampling"):
@@ -195,9 +202,7 @@ class EntropyProbe:
         """
         update = self.update(seed) if update is None else update
         rollouts = self._entropy_batch(B_E, derive(seed, "E", B_E, run), update)
-        gradient = entropy_gradient(
-            self.policy, rollouts, self.config.estimator, chunk_tokens=self.config.chunk_tokens
-        )
+        gradient = entropy_gradient(self.policy, rollouts, self.config.estimator, chunk_tokens=self.config.chunk_tokens)
         for name, g in gradient.items():
             log.debug("entropy gradient |g| %.3e  %s", g.norm(), name)
         return gradient

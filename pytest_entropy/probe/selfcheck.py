@@ -16,9 +16,7 @@ from pytest_entropy.rollouts import Rollouts
 TOLERANCE = 1e-2
 
 
-def verify_tangent(
-    policy: Policy, rollouts: Rollouts, direction: Mapping[str, torch.Tensor], estimator: str
-) -> float:
+def verify_tangent(policy: Policy, rollouts: Rollouts, direction: Mapping[str, torch.Tensor], estimator: str) -> float:
     """Relative gap between <X_n, u> by hooks and by a plain backward, without prompt sharing, on one prompt.
 
     The gap is relative to sum_i |dX_i u_i| over parameter tensors, so that cancellation does not inflate it.

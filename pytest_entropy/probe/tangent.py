@@ -156,5 +156,4 @@ def _forward_mode(
 
     primal = {key: module._parameters[key].detach() for key in moved}  # type: ignore[union-attr]
     with _JVP_TURN:
-        _, tangent = torch.func.jvp(run, (primal,), (dict(moved),))
-    return tangent
+        return torch.func.jvp(run, (primal,), (dict(moved),))[1]

@@ -77,8 +77,7 @@ def update_direction(
         }
     clip = clip_factor(gradient, max_grad_norm)
     return {
-        name: rate[name] * adamw_step(advance(state[name], g * clip), parameters[name])
-        for name, g in gradient.items()
+        name: rate[name] * adamw_step(advance(state[name], g * clip), parameters[name]) for name, g in gradient.items()
     }
 
 

@@ -33,6 +33,12 @@ class CheckOutcome:
     samples_needed: int | None
     points_to: str
 
+    def __post_init__(self) -> None:
+        # Outcomes travel between processes, which take plain builtins and refuse numpy's.
+        for name in ("statistic", "p_value", "effect", "smallest_detectable"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else float(value))
+
     def message(self) -> str:
         """Expected, seen, how big the gap, how many, what to do next."""
         lines = [f"{self.name}: {self.verdict}", f"  expected: {self.null}"]

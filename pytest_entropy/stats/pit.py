@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from pytest_entropy.stats.outcome import CheckOutcome
+from pytest_entropy.stats.outcome import CheckOutcome, Verdict
 
 
 def check_uniform_pit(
@@ -60,7 +60,7 @@ def check_uniform_pit(
     needed = None
     if too_small and declared_effect is not None:
         needed = min_num_samples_uniform_pit(w, declared_effect, alpha=alpha, power=power)
-    verdict = "fail" if p < alpha else "inconclusive" if too_small else "pass"
+    verdict: Verdict = "fail" if p < alpha else "inconclusive" if too_small else "pass"
     ci = (effect - 1.96 * se, effect + 1.96 * se)
     return CheckOutcome(
         name, null, location, p, alpha, effect, ci, unit, n, verdict, smallest, declared_effect, needed, points_to
@@ -78,9 +78,7 @@ def min_discrepancy_uniform_pit(weights: ArrayLike, *, alpha: float, power: floa
     return _reach(alpha, power) * math.sqrt(float(np.square(w).sum())) / float(w.sum())
 
 
-def min_num_samples_uniform_pit(
-    weights: ArrayLike, effect: float, *, alpha: float, power: float = 0.95
-) -> int:
+def min_num_samples_uniform_pit(weights: ArrayLike, effect: float, *, alpha: float, power: float = 0.95) -> int:
     """The number of tokens, of weights distributed like these, that see a shift of ``effect``."""
     w = np.asarray(weights, dtype=float)
     dispersion = float(np.square(w).mean() / w.mean() ** 2)

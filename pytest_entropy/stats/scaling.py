@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -49,16 +49,16 @@ class ScalingFit:
     n_prompts: int
     sigma: float
     confidence: float
-    a: float | None
-    se_a: float | None
-    ci_a: tuple[float, float] | None
-    p_a: float | None
-    bootstrap_ci_a: tuple[float, float] | None
-    b: float | None
-    se_b: float | None
-    ci_b: tuple[float, float] | None
-    p_b: float | None
-    bootstrap_ci_b: tuple[float, float] | None
+    a: float | None = None
+    se_a: float | None = None
+    ci_a: tuple[float, float] | None = None
+    p_a: float | None = None
+    bootstrap_ci_a: tuple[float, float] | None = None
+    b: float | None = None
+    se_b: float | None = None
+    ci_b: tuple[float, float] | None = None
+    p_b: float | None = None
+    bootstrap_ci_b: tuple[float, float] | None = None
 
 
 def _coefficients(sizes: np.ndarray) -> np.ndarray:
@@ -88,42 +88,40 @@ def fit_scaling(
     freedom = int(sizes.sum()) - len(runs)
     sigma = math.sqrt(sum(float(np.square(v - v.mean()).sum()) for v in values) / freedom)
     distinct = sorted({r.B_E for r in runs})
-    common = {
-        "batch_sizes": distinct,
-        "n_runs": len(runs),
-        "n_prompts": int(sizes.sum()),
-        "sigma": sigma,
-        "confidence": confidence,
-    }
+    fit = ScalingFit(distinct, len(runs), int(sizes.sum()), sigma, confidence)
     if len(distinct) < 2:
-        return ScalingFit(**common, **dict.fromkeys(
-            ("a", "se_a", "ci_a", "p_a", "bootstrap_ci_a", "b", "se_b", "ci_b", "p_b", "bootstrap_ci_b")
-        ))  # type: ignore[arg-type]  # fmt: skip
+        return fit
     linear = _coefficients(sizes)
     a, b = (float(x) for x in linear @ np.array([v.mean() for v in values]))
     se_a, se_b = (float(x) for x in np.sqrt((np.square(linear) * sigma**2 / sizes).sum(axis=1)))
     again = _bootstrap(values, linear, bootstrap, rng)
     reach = float(stats.t.isf((1 - confidence) / 2, freedom))
-    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-    boot_a, boot_b = (tuple(float(q) for q in np.quantile(column, tails)) for column in again.T)
+
+    def quantiles(column: np.ndarray) -> tuple[float, float]:
+        low, high = np.quantile(column, [(1 - confidence) / 2, (1 + confidence) / 2])
+        return float(low), float(high)
 
     def p(value: float, se: float) -> float:
         return float(2 * stats.t.sf(abs(value) / se, freedom)) if se > 0 else float(value == 0)
 
-    return ScalingFit(
-        **common,
-        a=a, se_a=se_a, ci_a=(a - reach * se_a, a + reach * se_a), p_a=p(a, se_a), bootstrap_ci_a=boot_a,
-        b=b, se_b=se_b, ci_b=(b - reach * se_b, b + reach * se_b), p_b=p(b, se_b), bootstrap_ci_b=boot_b,
-    )  # type: ignore[arg-type]  # fmt: skip
-
-
-def _bootstrap(
-    values: list[np.ndarray], linear: np.ndarray, draws: int, rng: np.random.Generator
-) -> np.ndarray:
-    """(a, b) on resampled prompts, ``[draws, 2]``: within each run, with replacement."""
-    means = np.stack(
-        [v[rng.integers(0, len(v), size=(draws, len(v)))].mean(axis=1) for v in values], axis=1
+    return replace(
+        fit,
+        a=a,
+        se_a=se_a,
+        ci_a=(a - reach * se_a, a + reach * se_a),
+        p_a=p(a, se_a),
+        bootstrap_ci_a=quantiles(again[:, 0]),
+        b=b,
+        se_b=se_b,
+        ci_b=(b - reach * se_b, b + reach * se_b),
+        p_b=p(b, se_b),
+        bootstrap_ci_b=quantiles(again[:, 1]),
     )
+
+
+def _bootstrap(values: list[np.ndarray], linear: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """(a, b) on resampled prompts, ``[draws, 2]``: within each run, with replacement."""
+    means = np.stack([v[rng.integers(0, len(v), size=(draws, len(v)))].mean(axis=1) for v in values], axis=1)
     return means @ linear.T
 
 
@@ -255,7 +253,7 @@ def check_se_slope(runs: Sequence[RunScalars], *, alpha: float, rng: np.random.G
 def seed_fields(runs: Sequence[RunScalars], verdict: str) -> dict[str, Any]:
     """The predecessor's fields: statistics per B_E, and the ratios it judged by, beside the verdict that counts."""
     sizes = sorted({r.B_E for r in runs})
-    per_size = {size: [r for r in runs if r.B_E == size] for size in sizes}
+    per_size = {size: [r for r in runs if size == r.B_E] for size in sizes}
     means = {size: float(np.mean([r.delta for r in rs])) for size, rs in per_size.items()}
     ratio = None
     if len(sizes) > 1 and means[sizes[-1]] != 0:

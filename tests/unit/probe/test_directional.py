@@ -69,7 +69,9 @@ def test_chunks_change_rounding_only_and_threads_nothing():
     large = directional_derivatives(policy, rollouts, u, NAMES, chunk_tokens=10_000)
     for name in NAMES:
         assert np.array_equal(small.per_prompt[name], threaded.per_prompt[name])
-        np.testing.assert_allclose(small.per_prompt[name], large.per_prompt[name], rtol=0, atol=1e-4 * np.abs(large.per_prompt[name]).max())
+        np.testing.assert_allclose(
+            small.per_prompt[name], large.per_prompt[name], rtol=0, atol=1e-4 * np.abs(large.per_prompt[name]).max()
+        )
 
 
 def test_out_of_memory_halves_the_piece_and_goes_on(monkeypatch):
@@ -89,9 +91,7 @@ def test_out_of_memory_halves_the_piece_and_goes_on(monkeypatch):
     got = directional_derivatives(policy, rollouts, u, ["rao_blackwell"], chunk_tokens=10_000)
     assert sizes[0] == 8
     assert sizes[-1] == 2
-    np.testing.assert_allclose(
-        got.per_prompt["rao_blackwell"], expected.per_prompt["rao_blackwell"], rtol=1e-4
-    )
+    np.testing.assert_allclose(got.per_prompt["rao_blackwell"], expected.per_prompt["rao_blackwell"], rtol=1e-4)
 
 
 def test_a_direction_for_an_unknown_parameter_is_refused():

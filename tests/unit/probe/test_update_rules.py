@@ -43,9 +43,7 @@ def state_of(parameters, optimizer):
 @pytest.mark.parametrize("rates", [(1e-2, 1e-2), (1e-2, 2e-3)], ids=["one rate", "two rates"])
 def test_adamw_equals_a_real_step(clip, rates):
     parameters, optimizer, gradient = trained(rates=rates)
-    u = update_direction(
-        "adamw", gradient, state_of(parameters, optimizer), parameters, max_grad_norm=clip
-    )
+    u = update_direction("adamw", gradient, state_of(parameters, optimizer), parameters, max_grad_norm=clip)
     before = {name: p.detach().clone() for name, p in parameters.items()}
     for name, p in parameters.items():
         p.grad = gradient[name].clone()

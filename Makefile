@@ -1,0 +1,35 @@
+# make demo: the four experiments on the bundled checkpoint.  make test: the tests.  Both set up .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+RESULTS ?= results
+
+.PHONY: demo test test-fast bench lint clean
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/pytest experiments/ -n 2 --entropy-results $(RESULTS)
+	@$(BIN)/python -m pytest_entropy where $(RESULTS)
+
+test: $(STAMP)
+	$(BIN)/pytest tests -n 2 --dist worksteal
+
+test-fast: $(STAMP)
+	$(BIN)/pytest tests -n 2 --dist worksteal -m "not slow"
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/run.py
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

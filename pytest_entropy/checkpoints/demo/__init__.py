@@ -1,0 +1,19 @@
+"""The bundled demo checkpoint: a tiny Qwen2 trained from scratch on word problems, then by GRPO with LoRA.
+
+Rebuilt by ``python -m pytest_entropy.checkpoints.demo.build``; see docs/demo.md.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+PATH = Path(__file__).parent / "artefact"
+CHECKPOINT = PATH / "step_40"
+PROFILE = Path(__file__).parent / "profile.yaml"
+
+
+def read_record() -> dict[str, Any]:
+    """What was measured when the artefact was built: reward, entropy, sizes, digests, versions."""
+    return json.loads((PATH / "demo.json").read_bytes())

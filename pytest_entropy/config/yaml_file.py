@@ -32,9 +32,10 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):
+                line = event.start_mark.line + 1 if event.start_mark else 0
                 raise UsageError(
-                    f"configuration {path}, line {event.start_mark.line + 1 if event.start_mark else '?'}: YAML aliases (*{event.anchor}) are not "
-                    "accepted, they can blow up a small file; write the value out"
+                    f"configuration {path}, line {line}: YAML aliases (*{event.anchor}) are not accepted, they can "
+                    "blow up a small file; write the value out"
                 )
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         record = yaml.safe_load(text)
@@ -43,7 +44,8 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise UsageError(f"configuration {path}{where}: broken YAML: {error.problem}") from error
+        begun = f"{error.context} (from line {error.context_mark.line + 1}): " if error.context_mark else ""
+        raise UsageError(f"configuration {path}{where}: broken YAML: {begun}{error.problem}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UsageError(f"configuration {path}: broken YAML: {error}") from error
     if record is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -49,8 +50,11 @@ def roll_out(policy: Policy, count: int, seed: int) -> tuple[Rollouts, torch.Ten
 
 def grpo(
     model: PeftModel, tokenizer: PreTrainedTokenizerFast, *, steps: int, size: int, rate: float, seed: int
-) -> torch.optim.AdamW:
-    """Dr. GRPO steps with torch's AdamW over *all* parameters, frozen ones too, as the old trainer had it."""
+) -> Iterator[torch.optim.AdamW]:
+    """Dr. GRPO steps with torch's AdamW over *all* parameters, frozen ones too, as the old trainer had it.
+
+    Yields the optimizer after every step.
+    """
     policy = policy_of(model, tokenizer)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01)
     for step in range(steps):
@@ -67,7 +71,7 @@ def grpo(
                 f"grpo step {step}: reward {float(rewards.mean()):.3f}, entropy {nats:.3f} nats, length {length:.1f}",
                 flush=True,
             )
-    return optimizer
+        yield optimizer
 
 
 def save_step(model: PeftModel, optimizer: torch.optim.AdamW, directory: Path) -> None:

@@ -1,0 +1,112 @@
+"""Bad input: one clear message, exit code 4, nothing written, no model loaded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from tests import tiny
+
+CASES = {
+    "be-values not a number": (["--be-values=16,x"], "'x' is not a whole number"),
+    "be-values zero": (["--be-values=0"], "0 is too small, at least 2"),
+    "be-values negative": (["--be-values=-4"], "-4 is too small"),
+    "be-values empty": (["--be-values="], "is empty; give B_E values such as 16,32,64"),
+    "be-values twice": (["--be-values=4", "--be-values=8"], "--be-values is given 2 times"),
+    "be-values repeated": (["--be-values=4,4"], "the same B_E appears twice"),
+    "runs zero": (["--runs=0"], "0 is too small, at least 1"),
+    "bu zero": (["--bu=0"], "0 is too small"),
+    "group of one": (["--entropy-set=batch_config.G=1"], "take G >= 2"),
+    "group of one, reinforce_loo": (
+        ["--entropy-set=batch_config.G=1", "--entropy-set=probe.estimator=reinforce_loo"],
+        "leave-one-out baselines (reinforce_loo",
+    ),
+    "unknown key": (["--config=unknown.yaml"], "unknown.yaml, line 2: unknown key batch_config.B_E_vals; did you mean"),
+    "old B": (["--config=old.yaml"], "old.yaml, line 2: batch_config.B: the old B is gone"),
+    "wrong type": (["--config=type.yaml"], "type.yaml, line 2: batch_config.G: Input should be a valid integer"),
+    "broken yaml": (["--config=broken.yaml"], "broken.yaml, line 4, column 1: broken YAML: while parsing a flow sequence (from line 2)"),
+    "missing config": (["--config=nowhere.yaml"], "nowhere.yaml cannot be read"),
+    "alias": (["--config=alias.yaml"], "alias.yaml, line 2: YAML aliases"),
+    "too few prompts": (["--be-values=58"], "60 prompts are 2 too few for B_E 58 + B_U 4"),
+    "no checkpoint": (["--checkpoint=nowhere"], "checkpoint nowhere does not exist; expected"),
+    "no prompts": (["--prompts=nowhere.jsonl"], "prompts file nowhere.jsonl does not exist"),
+    "no reward": (["--reward=rewards.py:nothing"], "has no function 'nothing'"),
+    "reward unknown": (["--reward=exact"], "neither built in"),
+    "size for others only": (["--be=32"], "--be does not apply to batch_scaling; use --be-values"),
+    "truncated sampling": (["--entropy-set=sampling.top_k=5"], "top_p and top_k must stay neutral"),
+    "learning rate": (["--learning-rate=-1"], "must be positive"),
+    "alpha": (["--entropy-alpha=1"], "between 0 and 1"),
+    "device": (["--device=tpu"], "model.device"),
+    "base of a whole model": (["--base-model=nowhere"], "base model 'nowhere'"),
+}
+
+
+@pytest.fixture
+def files(workspace):
+    texts = {
+        "unknown": "batch_config:\n  B_E_vals: [16]\n",
+        "old": "batch_config:\n  B: 256\n",
+        "type": "batch_config:\n  G: many\n",
+        "broken": "batch_config:\n  B_E_values: [16,\nprobe: 3\n",
+        "alias": "a: &x [1]\nb: *x\n",
+    }
+    for name, text in texts.items():
+        (workspace.path / f"{name}.yaml").write_text(text)
+    return workspace
+
+
+def refuse(workspace, arguments, message, *, workers="0"):
+    replaced = {"--entropy-set"} if "type.yaml" in str(arguments) else set()
+    replaced |= {argument.split("=")[0] for argument in arguments if not argument.startswith("--entropy-set")}
+    kept = [argument for argument in workspace.scaling if argument.split("=")[0] not in replaced]
+    done = workspace.run(*kept, *arguments, "-n", workers)
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert message in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not workspace.results.exists()
+
+
+@pytest.mark.parametrize("case", list(CASES))
+def test_is_refused(files, case):
+    refuse(files, *CASES[case])
+
+
+@pytest.mark.parametrize("case", ["unknown key", "no checkpoint", "too few prompts", "be-values twice"])
+def test_is_refused_by_the_xdist_controller(files, case):
+    refuse(files, *CASES[case], workers="2")
+
+
+def test_no_optimizer_state(files, tmp_path):
+    broken = tmp_path / "copy"
+    shutil.copytree(files.checkpoint.parent, broken)
+    (broken / "step_3" / "optimizer.pt").unlink()
+    refuse(files, [f"--checkpoint={broken / 'step_3'}"], "no optimizer state (looked for")
+
+
+def test_adapter_without_base(files, tmp_path):
+    broken = tmp_path / "copy"
+    shutil.copytree(files.checkpoint.parent, broken)
+    config = broken / "step_3" / "model" / "adapter_config.json"
+    tiny.edit_json(config, base_model_name_or_path=None)
+    refuse(files, [f"--checkpoint={broken / 'step_3'}"], "names no base model")
+    tiny.edit_json(config, base_model_name_or_path="/not/there")
+    refuse(files, [f"--checkpoint={broken / 'step_3'}"], "was not found")
+    tiny.edit_json(config, base_model_name_or_path="../../../../somewhere")
+    refuse(files, [f"--checkpoint={broken / 'step_3'}"], "leads out of")
+
+
+def test_an_unknown_directory_lists_what_was_found(files):
+    (files.path / "stuff").mkdir()
+    (files.path / "stuff" / "weights.gguf").write_text("x")
+    refuse(files, ["--checkpoint=stuff"], "found: weights.gguf")
+
+
+def test_prompts_name_file_and_line(files):
+    (files.path / "bad.jsonl").write_text(json.dumps({"prompt": "x"}) + "\n{oops\n")
+    refuse(files, ["--prompts=bad.jsonl"], "bad.jsonl, line 2: not JSON")
+    (files.path / "bad.jsonl").write_bytes(b'{"prompt": "\xff"}\n')
+    refuse(files, ["--prompts=bad.jsonl"], "is not UTF-8")
+    (files.path / "bad.jsonl").write_text(json.dumps({"question": "x"}) + "\n")
+    refuse(files, ["--prompts=bad.jsonl"], "no column 'prompt' (found: question)")

@@ -21,32 +21,32 @@ def test_run(probe_run):
 
 def test_sampler_scorer_agreement(probe_runs, experiment):
     """Token by token, the scorer says what the sampler said."""
-    experiment.require(validation.sampler_scorer_agreement(probe_runs.results))
+    experiment.require(validation.sampler_scorer_agreement(probe_runs.complete()))
 
 
 @pytest.mark.entropy_check
 def test_score_identity(probe_runs, experiment):
     """The mean directional score is zero."""
-    experiment.require(validation.score_identity(probe_runs.results, alpha=experiment.alpha))
+    experiment.require(validation.score_identity(probe_runs.complete(), alpha=experiment.alpha))
 
 
 @pytest.mark.entropy_check
 def test_surprisal_identity(probe_runs, experiment):
     """Sampled tokens follow the scored distribution."""
-    experiment.require(validation.surprisal_identity(probe_runs.results, alpha=experiment.alpha))
+    experiment.require(validation.surprisal_identity(probe_runs.complete(), alpha=experiment.alpha))
 
 
 @pytest.mark.entropy_check
 def test_estimator_agreement(probe_runs, experiment):
     """Two estimators of one gradient agree on the same rollouts."""
-    experiment.require(validation.estimator_agreement(probe_runs.results, alpha=experiment.alpha))
+    experiment.require(validation.estimator_agreement(probe_runs.complete(), alpha=experiment.alpha))
 
 
 @pytest.mark.entropy_check
 def test_se_calibration(probe_runs, experiment):
     """The standard error is the spread of repeated measurements."""
     experiment.require(
-        validation.se_calibration(probe_runs.results, alpha=experiment.alpha, rng=experiment.rng("calibration"))
+        validation.se_calibration(probe_runs.complete(), alpha=experiment.alpha, rng=experiment.rng("calibration"))
     )
 
 
@@ -54,4 +54,4 @@ def test_success_rate(probe_runs, experiment):
     """Every planned run succeeded; the summary is written either way."""
     experiment.record(validation.summary(probe_runs))
     experiment.conclude(*validation.conclusion(probe_runs))
-    assert not probe_runs.failures, f"runs failed: {sorted(probe_runs.failures)}"
+    probe_runs.complete()

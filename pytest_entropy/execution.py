@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,6 +47,14 @@ class Machine:
         return self.loaded[key]
 
 
+def environment() -> dict[str, str]:
+    """Versions a result may depend on."""
+    from importlib.metadata import version
+
+    packages = ("pytest-entropy", "torch", "transformers", "peft", "numpy", "pytest")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
 def threads_for(asked: int | None, workers: int) -> int:
     """Threads of one process: as asked, else the machine's cores divided among the workers."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -72,6 +81,7 @@ class Execution:
             "config_digest": plan.resolved.digest(),
             "layout": plan.files.layout,
             "planned_runs": [plan.run_directory(b, r) for b, r in plan.runs],
+            "environment": environment(),
         }
         self.store = RunStore(plan.directory, manifest, plan.stamp, log_level)
         self._config = plan.resolved.to_yaml()

@@ -37,6 +37,19 @@ class Runs:
     def __len__(self) -> int:
         return len(self.results)
 
+    def complete(self) -> list[ProbeResult]:
+        """The results, all of them.
+
+        Raises:
+            AssertionError: a run failed; an analysis of what is left would be of another experiment.
+        """
+        __tracebackhide__ = True
+        if self.failures:
+            names = ", ".join(f"B_E {b} run {r}" for b, r in sorted(self.failures))
+            first = str(next(iter(self.failures.values())))
+            raise AssertionError(f"{len(self.failures)} of {self.planned} runs failed ({names}); the first:\n{first}")
+        return self.results
+
     @property
     def planned(self) -> int:
         """How many runs there should be."""

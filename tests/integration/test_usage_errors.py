@@ -26,7 +26,10 @@ CASES = {
     "unknown key": (["--config=unknown.yaml"], "unknown.yaml, line 2: unknown key batch_config.B_E_vals; did you mean"),
     "old B": (["--config=old.yaml"], "old.yaml, line 2: batch_config.B: the old B is gone"),
     "wrong type": (["--config=type.yaml"], "type.yaml, line 2: batch_config.G: Input should be a valid integer"),
-    "broken yaml": (["--config=broken.yaml"], "broken.yaml, line 4, column 1: broken YAML: while parsing a flow sequence (from line 2)"),
+    "broken yaml": (
+        ["--config=broken.yaml"],
+        "broken.yaml, line 4, column 1: broken YAML: while parsing a flow sequence (from line 2)",
+    ),
     "missing config": (["--config=nowhere.yaml"], "nowhere.yaml cannot be read"),
     "alias": (["--config=alias.yaml"], "alias.yaml, line 2: YAML aliases"),
     "too few prompts": (["--be-values=58"], "60 prompts are 2 too few for B_E 58 + B_U 4"),

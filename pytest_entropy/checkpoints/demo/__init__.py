@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 PATH = Path(__file__).parent / "artefact"
-# step_13 lies beside it: two consecutive steps prove how the optimizer numbers its parameters.
-CHECKPOINT = PATH / "step_14"
+# step_29 lies beside it: two consecutive steps prove how the optimizer numbers its parameters.
+CHECKPOINT = PATH / "step_30"
 PROFILE = Path(__file__).parent / "profile.yaml"
 
 

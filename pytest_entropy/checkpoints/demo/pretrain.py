@@ -110,6 +110,8 @@ def pretrain(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, *, ste
         losses.append(float(loss.detach()))
         if step % 100 == 0:
             print(f"pretraining step {step}: loss {np.mean(losses[-100:]):.4f}", flush=True)
+    # A gradient left behind would move the frozen base in the next optimizer's steps.
+    model.zero_grad(set_to_none=True)
     model.eval()
     return float(np.mean(losses[-50:]))
 

@@ -1,0 +1,95 @@
+"""One tidy row per run (CSV), the session's summary in Markdown, and the summary as a record."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from pytest_entropy.results.view import ExperimentView
+from pytest_entropy.stats import format_measure, signal_to_noise
+
+COLUMNS = (
+    "experiment", "directory", "B_E", "run", "delta_h1", "se_conditional", "signal_to_noise", "entropy_mean",
+    "entropy_se", "length_mean", "eta", "estimator", "update_rule", "seconds", "peak_memory_mb", "seed",
+)  # fmt: skip
+
+
+def rows(view: ExperimentView) -> list[dict[str, Any]]:
+    """One plain row per finished run."""
+    out = []
+    for run in view.runs:
+        ratio, _ = signal_to_noise(run["delta_h1"], run["se_conditional"])
+        row = {**run, "experiment": view.name, "signal_to_noise": ratio, "seconds": sum(run["seconds"].values())}
+        out.append({column: row[column] for column in COLUMNS})
+    return out
+
+
+def to_csv(view: ExperimentView) -> str:
+    """``results.csv``: numbers in full precision, empty where there is none."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows(view))
+    return stream.getvalue()
+
+
+def to_record(view: ExperimentView) -> dict[str, Any]:
+    """``summary.json``; its schema is shipped as ``results/schema/summary-1.json``."""
+    return {
+        "schema_version": 1,
+        "experiment": view.name,
+        "stamp": view.manifest["stamp"],
+        "checkpoint": view.manifest["checkpoint"],
+        "checkpoint_digest": view.manifest["checkpoint_digest"],
+        "config_digest": view.manifest["config_digest"],
+        "headline": view.headline,
+        "runs": rows(view),
+        "failed_runs": sorted(view.failures),
+        "missing_runs": view.missing,
+        "checks": list(view.checks.values()),
+    }
+
+
+def by_batch_size(view: ExperimentView) -> list[dict[str, Any]]:
+    """Mean, standard error and label per B_E, as the terminal's table has them."""
+    table = []
+    for size in sorted({run["B_E"] for run in view.runs}):
+        runs = [run for run in view.runs if run["B_E"] == size]
+        mean = sum(run["delta_h1"] for run in runs) / len(runs)
+        se = sum(run["variance_conditional"] for run in runs) ** 0.5 / len(runs)
+        ratio, label = signal_to_noise(mean, se * len(runs) ** 0.5)
+        seconds = sum(sum(run["seconds"].values()) for run in runs) / len(runs)
+        table.append(
+            {"B_E": size, "runs": len(runs), "measure": format_measure(mean, se), "ratio": ratio, "label": label,
+             "seconds": seconds}
+        )  # fmt: skip
+    return table
+
+
+def to_markdown(views: Sequence[ExperimentView]) -> str:
+    """``summary.md``: verdict first, then a table per experiment."""
+    lines = ["# Entropy probes", ""]
+    for view in views:
+        lines += [f"## {view.name}", "", f"**{_escape(view.headline)}**", ""]
+        table = by_batch_size(view)
+        if table:
+            lines += [
+                "| B_E | runs | mean δH₁ ± SE (nats/response) | SE/δH₁ of a run | s/run |",
+                "|--:|--:|---|---|--:|",
+            ]
+            for row in table:
+                ratio = "-" if row["ratio"] is None else f"{row['ratio']:.2f} {row['label']}"
+                lines.append(f"| {row['B_E']} | {row['runs']} | {row['measure']} | {ratio} | {row['seconds']:.2f} |")
+            lines.append("")
+        for check in view.checks.values():
+            p = "" if check["p_value"] is None else f", p = {check['p_value']:.3g} (α = {check['alpha']:.2g})"
+            lines.append(f"- {check['name']}: {check['verdict']}{p}")
+        lines += [f"- failed run: {name}" for name in sorted(view.failures)]
+        lines += ["", f"Results: `{view.directory}`", ""]
+    return "\n".join(lines)
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from pytest_entropy import word_problems
 from pytest_entropy.errors import UsageError
 
 Content = str | list[dict[str, str]]
@@ -38,14 +39,10 @@ class DemoPrompts:
     """The word problems of the bundled demo checkpoint, made on demand."""
 
     def __len__(self) -> int:
-        from pytest_entropy.checkpoints.demo.problems import SIZE
-
-        return SIZE
+        return word_problems.SIZE
 
     def __getitem__(self, index: int) -> Prompt:
-        from pytest_entropy.checkpoints.demo.problems import problem
-
-        text, answer = problem(index)
+        text, answer = word_problems.problem(index)
         return Prompt(text, {"answer": answer})
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from pytest_entropy.results.view import ExperimentView
 from pytest_entropy.stats import format_measure
@@ -93,7 +94,7 @@ def scaling(view: ExperimentView) -> Plot:
         axes.axhline(0, color="#999999", lw=0.6)
         axes.set(xscale="log", xlabel="B_E (prompts)", ylabel="δH₁ (nats/response)")
         axes.set_xticks(sorted(set(sizes)), [f"{int(size)}" for size in sorted(set(sizes))])
-        axes.minorticks_off()
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.legend(frameon=False, fontsize=8)
 
     return _plot("δH₁ against B_E", reading, draw)
@@ -114,7 +115,7 @@ def error_scaling(view: ExperimentView) -> Plot:
         axes.loglog(grid, level / np.sqrt(grid), color=INK, lw=1, label="slope -1/2")
         axes.set(xlabel="B_E (prompts)", ylabel="SE of δH₁ (nats/response)")
         axes.set_xticks(sorted(set(sizes)), [f"{int(size)}" for size in sorted(set(sizes))])
-        axes.minorticks_off()
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.legend(frameon=False, fontsize=8)
 
     return _plot("Standard error against B_E", reading, draw)

@@ -11,17 +11,28 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy
 import peft
+import tokenizers
 import torch
 import transformers
 
 from pytest_entropy.checkpoints.demo import CHECKPOINT, PATH
-from pytest_entropy.checkpoints.demo.finetune import grpo, policy_of, roll_out, save_step, with_adapter
+from pytest_entropy.checkpoints.demo.finetune import (
+    MAX_NEW_TOKENS,
+    G,
+    grpo,
+    policy_of,
+    roll_out,
+    save_step,
+    with_adapter,
+)
 from pytest_entropy.checkpoints.demo.pretrain import new_model, pretrain, save_base, train_tokenizer
 from pytest_entropy.policy import Policy
 
@@ -42,10 +53,11 @@ class Recipe:
 
 def build(out: Path, recipe: Recipe) -> dict[str, Any]:
     """Train everything and put it at ``out`` in one move; returns the record."""
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
+    # Beside the target, for a rename does not cross file systems.
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".build-") as scratch, _deterministic():
+        # The scratch directory may lie in a checkout: git must not pick up half a build.
+        (Path(scratch) / ".gitignore").write_text("*\n")
         place = Path(scratch) / "artefact"
         record = _train(place, recipe)
         (place / "demo.json").write_text(json.dumps(record, indent=2) + "\n")
@@ -55,6 +67,19 @@ def build(out: Path, recipe: Recipe) -> dict[str, Any]:
     return record
 
 
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    """One thread and deterministic algorithms; afterwards the caller's settings again."""
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(strict)
+
+
 def _train(place: Path, recipe: Recipe) -> dict[str, Any]:
     tokenizer = train_tokenizer(recipe.seed)
     base = new_model(tokenizer, recipe.seed)
@@ -62,6 +87,8 @@ def _train(place: Path, recipe: Recipe) -> dict[str, Any]:
     save_base(base, tokenizer, place / "base")
     parameters = sum(p.numel() for p in base.parameters())
     model = with_adapter(base, recipe.seed)
+    # A new adapter is the identity: this is the base model.
+    before = evaluation(policy_of(model, tokenizer), recipe)
     optimizers = grpo(
         model, tokenizer, steps=recipe.grpo_steps, size=recipe.grpo_prompts, rate=recipe.grpo_rate, seed=recipe.seed
     )
@@ -69,16 +96,27 @@ def _train(place: Path, recipe: Recipe) -> dict[str, Any]:
         if step >= recipe.grpo_steps - 1:
             save_step(model, optimizer, place / f"step_{step}")
     policy = policy_of(model, tokenizer)
+    files = sorted(file for file in place.rglob("*") if file.is_file())
+    for file in files:
+        # safetensors leaves its files readable by their owner alone.
+        file.chmod(0o644)
     return {
         "recipe": asdict(recipe),
+        "group_size": G,
+        "max_new_tokens": MAX_NEW_TOKENS,
+        "temperature": policy.temperature,
+        "entropy_unit": "nats per response",
         "pretraining_loss": loss,
         "parameters": {"base": parameters, "trainable": sum(p.numel() for p in policy.trainable.values())},
         **evaluation(policy, recipe),
+        "base": before,
+        "bytes": {str(file.relative_to(place)): file.stat().st_size for file in files},
         "sha256": {
             str(file.relative_to(place)): hashlib.sha256(file.read_bytes()).hexdigest()
-            for file in sorted(place.rglob("*.safetensors"))
+            for file in files
+            if file.suffix in (".safetensors", ".pt")
         },
-        "versions": {m.__name__: m.__version__ for m in (torch, transformers, peft, numpy)},
+        "versions": {m.__name__: m.__version__ for m in (torch, transformers, peft, tokenizers, numpy)},
     }
 
 

@@ -11,7 +11,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, Qwen2ForCausalLM
 
-from pytest_entropy.checkpoints.demo.problems import SIZE, problem
+from pytest_entropy.word_problems import SIZE, problem
 from pytest_entropy.policy import Policy
 from pytest_entropy.probe.gradient import policy_gradient
 from pytest_entropy.probe.objective import token_weights

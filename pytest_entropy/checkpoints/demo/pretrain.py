@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from pytest_entropy.checkpoints.demo.problems import SIZE, Problem, parts
+from pytest_entropy.word_problems import SIZE, Problem, parts
 from pytest_entropy.seeds import generator
 
 VOCABULARY = 384

@@ -30,6 +30,16 @@ _DIRECT = {
     "--entropy-alpha": "checks.alpha",
     "--entropy-inconclusive": "checks.inconclusive",
 }
+_METAVARS = {
+    **dict.fromkeys(("--checkpoint", "--base-model", "--entropy-results"), "DIR"),
+    **dict.fromkeys(("--be", "--bu", "--runs", "--entropy-seed", "--entropy-threads"), "N"),
+    **dict.fromkeys(("--learning-rate", "--entropy-alpha"), "X"),
+    "--config": "FILE",
+    "--be-values": "N,N,...",
+    "--device": "DEVICE",
+    "--prompts": "FILE",
+    "--reward": "NAME",
+}
 _SIZES = ("--be-values", "--be", "--runs")
 
 
@@ -108,6 +118,8 @@ def add_options(parser: pytest.Parser) -> None:
 
     def add(option: str, help: str, **settings: Any) -> None:
         settings.setdefault("default", None)
+        if option in _METAVARS:
+            settings.setdefault("metavar", _METAVARS[option])
         group.addoption(option, dest=dest(option), help=help, **settings)
 
     add("--checkpoint", "checkpoint directory, or 'demo' for the bundled one (default: demo)", type=text_value)

@@ -54,6 +54,11 @@ def load(files: CheckpointFiles, *, device: str = "cpu", dtype: str = "float32")
     Raises:
         UsageError: damaged or missing files, not-finite weights, an optimizer that does not fit.
     """
+    if dtype == "bfloat16" and not files.is_adapter:
+        raise UsageError(
+            f"checkpoint {files.root}: --dtype bfloat16 is for the frozen base of an adapter; the weights an update "
+            "moves must be float32 or float64"
+        )
     # What libraries say to each other while loading (renamed attributes, progress) is not for our users.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)

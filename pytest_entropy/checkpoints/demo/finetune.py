@@ -11,7 +11,6 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, Qwen2ForCausalLM
 
-from pytest_entropy.word_problems import SIZE, problem
 from pytest_entropy.policy import Policy
 from pytest_entropy.probe.gradient import policy_gradient
 from pytest_entropy.probe.objective import token_weights
@@ -19,6 +18,7 @@ from pytest_entropy.prompts import Prompt
 from pytest_entropy.rewards import evaluate, exact_answer
 from pytest_entropy.rollouts import Rollouts
 from pytest_entropy.seeds import generator, uniforms
+from pytest_entropy.word_problems import SIZE, problem
 
 G = 8
 MAX_NEW_TOKENS = 32

@@ -10,8 +10,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from pytest_entropy.word_problems import SIZE, Problem, parts
 from pytest_entropy.seeds import generator
+from pytest_entropy.word_problems import SIZE, Problem, parts
 
 VOCABULARY = 384
 END = "<|end|>"

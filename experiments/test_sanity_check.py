@@ -24,6 +24,22 @@ def test_sampler_scorer_agreement(probe_runs, experiment):
     experiment.require(validation.sampler_scorer_agreement(probe_runs.complete()))
 
 
+def test_batch_invariance(probe_runs, experiment):
+    """Padding, prompt sharing and pieces change nothing beyond rounding."""
+    experiment.require(validation.batch_invariance(probe_runs.complete()))
+
+
+def test_update_direction(probe_runs, experiment):
+    """The update direction is a real optimizer's step."""
+    experiment.require(validation.update_direction(probe_runs.complete()))
+
+
+def test_bookkeeping(probe_runs, experiment):
+    """Reported numbers follow from the scalars, responses end properly, E and U are disjoint."""
+    replaced = experiment.config.prompts.with_replacement
+    experiment.require(validation.bookkeeping(probe_runs.complete(), with_replacement=replaced))
+
+
 @pytest.mark.entropy_check
 def test_score_identity(probe_runs, experiment):
     """The mean directional score is zero."""
@@ -40,6 +56,12 @@ def test_surprisal_identity(probe_runs, experiment):
 def test_estimator_agreement(probe_runs, experiment):
     """Two estimators of one gradient agree on the same rollouts."""
     experiment.require(validation.estimator_agreement(probe_runs.complete(), alpha=experiment.alpha))
+
+
+@pytest.mark.entropy_check
+def test_first_order_accuracy(probe_runs, experiment):
+    """δH₁ is the slope of the entropy itself, by importance sampling along the same direction."""
+    experiment.require(validation.first_order_accuracy(probe_runs.complete(), alpha=experiment.alpha))
 
 
 @pytest.mark.entropy_check

@@ -21,10 +21,13 @@ from pytest_entropy.probe.chunks import sampling_chunks, work_through
 from pytest_entropy.probe.config import ProbeConfig
 from pytest_entropy.probe.directional import Derivatives, directional_derivatives
 from pytest_entropy.probe.draws import draw_prompts
+from pytest_entropy.probe.estimators import ESTIMATORS
 from pytest_entropy.probe.gradient import entropy_gradient, norm, policy_gradient
 from pytest_entropy.probe.objective import token_weights
+from pytest_entropy.probe.optimizer_oracle import oracle_gap
 from pytest_entropy.probe.records import ProbeResult, Update
-from pytest_entropy.probe.selfcheck import verify_tangent
+from pytest_entropy.probe.selfcheck import alone_gaps, verify_tangent
+from pytest_entropy.probe.truth import entropy_slope
 from pytest_entropy.probe.update_rules import update_direction
 from pytest_entropy.prompts import Prompt, PromptSet
 from pytest_entropy.rewards import RewardFunction, evaluate
@@ -130,6 +133,15 @@ class EntropyProbe:
                 {name: p.detach().cpu() for name, p in self.policy.trainable.items()},
                 max_grad_norm=config.max_grad_norm,
             )
+        with _timed(seconds, "oracle"):
+            gap = oracle_gap(
+                config.update_rule,
+                gradient,
+                self.optimizer,
+                self.policy.trainable,
+                direction,
+                max_grad_norm=config.max_grad_norm,
+            )
         for name, g in gradient.items():
             log.debug("update gradient |g| %.3e  direction |u| %.3e  %s", g.norm(), direction[name].norm(), name)
         per_response = rollouts.entropies.double().sum(-1)
@@ -150,6 +162,7 @@ class EntropyProbe:
             degenerate_groups=float((table.std(1) == 0).double().mean()),
             entropy_mean=float(per_response.mean()),
             length_mean=float(rollouts.lengths.double().mean()),
+            oracle_gap=gap,
             seconds=seconds,
         )
         log.info(
@@ -178,7 +191,7 @@ class EntropyProbe:
         update = self.update(seed) if update is None else update
         own_seed, seconds = derive(seed, "E", B_E, run), dict[str, float]()
         with _timed(seconds, "sampling"):
-            rollouts = self._entropy_batch(B_E, own_seed, update)
+            slots, rollouts = self._entropy_batch(B_E, own_seed, update)
         with _timed(seconds, "self_check"):
             self._verify_once(rollouts, update)
         with _timed(seconds, "derivatives"):
@@ -191,7 +204,21 @@ class EntropyProbe:
                 threads=self.threads,
                 ranks=self._rank_uniforms(rollouts, own_seed),
             )
-        return self._result(B_E, run, own_seed, update, rollouts, derivatives, seconds)
+        agreement = _agreement(rollouts, derivatives, self.policy.eos_ids, self.config.max_new_tokens)
+        agreement["shared_with_update"] = len({self.prompts[i].key for i in slots} & set(update.prompts))
+        if "alone" in self.config.diagnostics:
+            with _timed(seconds, "alone"):
+                agreement |= alone_gaps(self.policy, rollouts, derivatives, update.direction, self.config.estimator)
+        if "entropy_slope" in self.config.diagnostics:
+            with _timed(seconds, "ground_truth"):
+                derivatives.per_prompt["entropy_slope"] = entropy_slope(
+                    self.policy,
+                    rollouts,
+                    update.direction,
+                    derivatives.per_prompt["score"],
+                    chunk_tokens=self.config.chunk_tokens,
+                )
+        return self._result(B_E, run, own_seed, update, rollouts, derivatives, agreement, seconds)
 
     def entropy_gradient(
         self, B_E: int, seed: int = 0, *, run: int = 1, update: Update | None = None
@@ -201,17 +228,17 @@ class EntropyProbe:
         Dotted with the update's direction and times eta it is the run's delta_h1.
         """
         update = self.update(seed) if update is None else update
-        rollouts = self._entropy_batch(B_E, derive(seed, "E", B_E, run), update)
+        _, rollouts = self._entropy_batch(B_E, derive(seed, "E", B_E, run), update)
         gradient = entropy_gradient(self.policy, rollouts, self.config.estimator, chunk_tokens=self.config.chunk_tokens)
         for name, g in gradient.items():
             log.debug("entropy gradient |g| %.3e  %s", g.norm(), name)
         return gradient
 
-    def _entropy_batch(self, B_E: int, own_seed: int, update: Update) -> Rollouts:
+    def _entropy_batch(self, B_E: int, own_seed: int, update: Update) -> tuple[list[int], Rollouts]:
         replace = self.config.with_replacement
         shared = frozenset() if replace else frozenset(update.prompts)
         slots = draw_prompts(self.prompts, B_E, own_seed, exclude=shared, replace=replace)
-        return self.sample([self.prompts[i] for i in slots], own_seed)
+        return slots, self.sample([self.prompts[i] for i in slots], own_seed)
 
     def sample(self, batch: list[Prompt], seed: int) -> Rollouts:
         """G responses to each prompt; response g of slot n is keyed by (seed, n, g)."""
@@ -228,7 +255,7 @@ class EntropyProbe:
         return concatenate([part for _, part in parts]).select([int(i) for i in order])
 
     def _estimators(self) -> list[str]:
-        extra = [name for name in self.config.diagnostics if name not in ("ranks", self.config.estimator)]
+        extra = [name for name in self.config.diagnostics if name in ESTIMATORS and name != self.config.estimator]
         return [self.config.estimator, *extra]
 
     def _rank_uniforms(self, rollouts: Rollouts, seed: int) -> torch.Tensor | None:
@@ -252,6 +279,7 @@ class EntropyProbe:
         update: Update,
         rollouts: Rollouts,
         derivatives: Derivatives,
+        agreement: dict[str, float],
         seconds: dict[str, float],
     ) -> ProbeResult:
         s = derivatives.per_prompt[self.config.estimator]
@@ -276,7 +304,7 @@ class EntropyProbe:
             entropy_se=float(nats.std(ddof=1) / B_E**0.5),
             length_mean=float(rollouts.lengths.double().mean()),
             ended_share=float(rollouts.ended.double().mean()),
-            agreement=_agreement(rollouts, derivatives),
+            agreement=agreement,
             seconds=seconds,
             peak_memory_mb=peak_memory_mb(),
             update=update.summary(),
@@ -287,11 +315,18 @@ class EntropyProbe:
         return result
 
 
-def _agreement(rollouts: Rollouts, derivatives: Derivatives) -> dict[str, float]:
-    """Largest differences between what sampler and scorer say of the same tokens, in nats."""
+def _agreement(rollouts: Rollouts, derivatives: Derivatives, eos_ids: tuple[int, ...], limit: int) -> dict[str, float]:
+    """Largest differences between what sampler and scorer say of the same tokens, in nats, and how many
+    responses stop short without an end token that counts."""
     log_probs = (rollouts.log_probs.cpu().double() - derivatives.log_probs.double()).abs().max()
     entropies = (rollouts.entropies.cpu().double() - derivatives.entropies.double()).abs().max()
-    return {"log_probs": float(log_probs), "entropies": float(entropies)}
+    last = rollouts.tokens.gather(2, (rollouts.lengths - 1).unsqueeze(-1)).squeeze(-1)
+    short = (rollouts.lengths < limit) & ~torch.isin(last, torch.tensor(eos_ids, device=last.device))
+    return {
+        "log_probs": float(log_probs),
+        "entropies": float(entropies),
+        "unterminated": float(short.sum()),
+    }
 
 
 def _arrays(rollouts: Rollouts, derivatives: Derivatives) -> dict[str, np.ndarray]:

@@ -14,7 +14,8 @@ class Update:
     """The update direction u = (theta_after - theta_before) / eta and where it came from.
 
     ``direction`` is by live parameter name, in the parameters' shapes and at least float32.  ``rewards`` is
-    ``[B_U, G]``.  Norms are Euclidean over all trainable parameters.
+    ``[B_U, G]``.  Norms are Euclidean over all trainable parameters.  ``oracle_gap`` is the largest relative
+    difference from a real torch optimizer's step.
     """
 
     direction: dict[str, torch.Tensor]
@@ -33,6 +34,7 @@ class Update:
     degenerate_groups: float
     entropy_mean: float
     length_mean: float
+    oracle_gap: float
     seconds: dict[str, float]
 
     def summary(self) -> dict[str, Any]:
@@ -59,8 +61,9 @@ class ProbeResult:
         entropy_mean, entropy_se: of the policy on the E batch, nats per response.
         length_mean: tokens per response.
         ended_share: responses that ended by themselves.
-        agreement: sampler against scorer, largest absolute difference of log pi(t_k) and of H_k, in nats, and
-            the noise floor they are judged by.
+        agreement: what has to hold exactly or to rounding: sampler against scorer (``log_probs``, ``entropies``:
+            largest absolute differences in nats), the batch against prompts computed alone (``alone_...``),
+            ``unterminated`` responses and prompts ``shared_with_update``.
         seconds: wall time by phase.  peak_memory_mb: of the process so far.
         gradient_sizes: norms by parameter, for DEBUG logs.
     """

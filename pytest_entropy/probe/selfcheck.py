@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 
 from pytest_entropy.errors import RunError
-from pytest_entropy.policy import Policy
-from pytest_entropy.probe.directional import directional_derivatives
+from pytest_entropy.policy import Policy, Scores
+from pytest_entropy.probe.directional import Derivatives, directional_derivatives
 from pytest_entropy.probe.estimators import ESTIMATORS
 from pytest_entropy.rollouts import Rollouts
 
@@ -28,23 +29,7 @@ def verify_tangent(policy: Policy, rollouts: Rollouts, direction: Mapping[str, t
     shortest = int(rollouts.lengths.sum(1).argmin())
     one = rollouts.select([shortest])
     fast = directional_derivatives(policy, one, direction, [estimator], chunk_tokens=1).per_prompt[estimator][0]
-    parameters = {name: policy.trainable[name] for name in direction}
-    shared, policy.share_prompt = policy.share_prompt, False
-    try:
-        with torch.enable_grad():
-            scores = policy.score(one)
-            weights = ESTIMATORS[estimator](scores.log_probs, scores.entropies, one.mask.to(policy.device))
-            surrogate = weights.surrogate(scores.log_probs, scores.entropies)
-            grads = torch.autograd.grad(surrogate, list(parameters.values()), allow_unused=True)
-    finally:
-        policy.share_prompt = shared
-    parts = {
-        name: float((g.double().cpu() * direction[name].double().cpu()).sum())
-        for name, g in zip(parameters, grads, strict=True)
-        if g is not None
-    }
-    size = sum(abs(part) for part in parts.values())
-    gap = abs(fast - sum(parts.values())) / size if size else abs(fast)
+    gap = _relative_gap(fast, *plain_backward(policy, one, direction, estimator)[:2])
     if gap > TOLERANCE:
         raise RunError(
             f"the fast directional derivative is off by {gap:.1%} from a plain backward on this model; "
@@ -52,3 +37,57 @@ def verify_tangent(policy: Policy, rollouts: Rollouts, direction: Mapping[str, t
             "over a shared prompt cache gives other numbers than over the whole sequence"
         )
     return gap
+
+
+def alone_gaps(
+    policy: Policy,
+    rollouts: Rollouts,
+    derivatives: Derivatives,
+    direction: Mapping[str, torch.Tensor],
+    estimator: str,
+) -> dict[str, float]:
+    """The batch against its shortest and longest prompt computed alone, unpadded and without prompt sharing.
+
+    Largest absolute differences of log pi and of H in nats (``alone_log_probs``, ``alone_entropies``), and of
+    s_n relative to sum_i |dX_i u_i| (``alone_per_prompt``).
+    """
+    lengths = [len(ids) for ids in rollouts.prompt_ids]
+    slots = {lengths.index(min(lengths)), lengths.index(max(lengths))}
+    worst = {"alone_log_probs": 0.0, "alone_entropies": 0.0, "alone_per_prompt": 0.0}
+    for slot in sorted(slots):
+        one = rollouts.select([slot])
+        total, size, scores = plain_backward(policy, one, direction, estimator)
+        length = one.tokens.shape[2]
+        pairs = {
+            "alone_log_probs": (scores.log_probs, derivatives.log_probs),
+            "alone_entropies": (scores.entropies, derivatives.entropies),
+        }
+        for name, (alone, batch) in pairs.items():
+            gap = (alone[0].detach().cpu().double() - batch[slot, :, :length].double()).abs().max()
+            worst[name] = max(worst[name], float(gap))
+        gap_s = _relative_gap(float(derivatives.per_prompt[estimator][slot]), total, size)
+        worst["alone_per_prompt"] = max(worst["alone_per_prompt"], gap_s)
+    return worst
+
+
+def plain_backward(
+    policy: Policy, one: Rollouts, direction: Mapping[str, torch.Tensor], estimator: str
+) -> tuple[float, float, Scores]:
+    """(<X, u>, sum_i |dX_i u_i|, scores) of one prompt: weight gradients formed and dotted with u."""
+    plain = replace(policy, share_prompt=False)
+    parameters = {name: policy.trainable[name] for name in direction}
+    with torch.enable_grad():
+        scores = plain.score(one)
+        weights = ESTIMATORS[estimator](scores.log_probs, scores.entropies, one.mask.to(policy.device))
+        surrogate = weights.surrogate(scores.log_probs, scores.entropies)
+        grads = torch.autograd.grad(surrogate, list(parameters.values()), allow_unused=True)
+    parts = [
+        float((g.double().cpu() * direction[name].double().cpu()).sum())
+        for name, g in zip(parameters, grads, strict=True)
+        if g is not None
+    ]
+    return sum(parts), sum(map(abs, parts)), scores
+
+
+def _relative_gap(value: float, expected: float, size: float) -> float:
+    return abs(value - expected) / size if size else abs(value)

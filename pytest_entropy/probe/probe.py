@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import logging
-import resource
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Protocol
 
@@ -22,7 +17,9 @@ from pytest_entropy.probe.config import ProbeConfig
 from pytest_entropy.probe.directional import Derivatives, directional_derivatives
 from pytest_entropy.probe.draws import draw_prompts
 from pytest_entropy.probe.estimators import ESTIMATORS
+from pytest_entropy.probe.evidence import sampler_agreement, token_arrays
 from pytest_entropy.probe.gradient import entropy_gradient, norm, policy_gradient
+from pytest_entropy.probe.meter import peak_memory_mb, timed
 from pytest_entropy.probe.objective import token_weights
 from pytest_entropy.probe.optimizer_oracle import oracle_gap
 from pytest_entropy.probe.records import ProbeResult, Update
@@ -111,11 +108,11 @@ class EntropyProbe:
         config, seconds = self.config, dict[str, float]()
         slots = draw_prompts(self.prompts, config.B_U, derive(seed, "U"), replace=config.with_replacement)
         batch = [self.prompts[i] for i in slots]
-        with _timed(seconds, "sampling"):
+        with timed(seconds, "sampling"):
             rollouts = self.sample(batch, derive(seed, "U"))
-        with _timed(seconds, "reward"):
+        with timed(seconds, "reward"):
             rewards = evaluate(self.reward, batch, self._texts(rollouts))
-        with _timed(seconds, "gradient"):
+        with timed(seconds, "gradient"):
             table = torch.tensor(rewards, dtype=torch.float64)
             weights = token_weights(
                 table,
@@ -133,7 +130,7 @@ class EntropyProbe:
                 {name: p.detach().cpu() for name, p in self.policy.trainable.items()},
                 max_grad_norm=config.max_grad_norm,
             )
-        with _timed(seconds, "oracle"):
+        with timed(seconds, "oracle"):
             gap = oracle_gap(
                 config.update_rule,
                 gradient,
@@ -190,11 +187,11 @@ class EntropyProbe:
             raise ValueError(f"B_E is {B_E}: a standard error needs at least 2 prompts")
         update = self.update(seed) if update is None else update
         own_seed, seconds = derive(seed, "E", B_E, run), dict[str, float]()
-        with _timed(seconds, "sampling"):
+        with timed(seconds, "sampling"):
             slots, rollouts = self._entropy_batch(B_E, own_seed, update)
-        with _timed(seconds, "self_check"):
+        with timed(seconds, "self_check"):
             self._verify_once(rollouts, update)
-        with _timed(seconds, "derivatives"):
+        with timed(seconds, "derivatives"):
             derivatives = directional_derivatives(
                 self.policy,
                 rollouts,
@@ -204,13 +201,13 @@ class EntropyProbe:
                 threads=self.threads,
                 ranks=self._rank_uniforms(rollouts, own_seed),
             )
-        agreement = _agreement(rollouts, derivatives, self.policy.eos_ids, self.config.max_new_tokens)
+        agreement = sampler_agreement(rollouts, derivatives, self.policy.eos_ids, self.config.max_new_tokens)
         agreement["shared_with_update"] = len({self.prompts[i].key for i in slots} & set(update.prompts))
         if "alone" in self.config.diagnostics:
-            with _timed(seconds, "alone"):
+            with timed(seconds, "alone"):
                 agreement |= alone_gaps(self.policy, rollouts, derivatives, update.direction, self.config.estimator)
         if "entropy_slope" in self.config.diagnostics:
-            with _timed(seconds, "ground_truth"):
+            with timed(seconds, "ground_truth"):
                 derivatives.per_prompt["entropy_slope"] = entropy_slope(
                     self.policy,
                     rollouts,
@@ -309,51 +306,7 @@ class EntropyProbe:
             peak_memory_mb=peak_memory_mb(),
             update=update.summary(),
             diagnostics={n: v.tolist() for n, v in derivatives.per_prompt.items() if n != self.config.estimator},
-            arrays=_arrays(rollouts, derivatives),
+            arrays=token_arrays(rollouts, derivatives),
         )
         log.info("B_E %d run %d: delta_h1 %.6e, SE %.2e", B_E, run, result.delta_h1, result.se_conditional)
         return result
-
-
-def _agreement(rollouts: Rollouts, derivatives: Derivatives, eos_ids: tuple[int, ...], limit: int) -> dict[str, float]:
-    """Largest differences between what sampler and scorer say of the same tokens, in nats, and how many
-    responses stop short without an end token that counts."""
-    log_probs = (rollouts.log_probs.cpu().double() - derivatives.log_probs.double()).abs().max()
-    entropies = (rollouts.entropies.cpu().double() - derivatives.entropies.double()).abs().max()
-    last = rollouts.tokens.gather(2, (rollouts.lengths - 1).unsqueeze(-1)).squeeze(-1)
-    short = (rollouts.lengths < limit) & ~torch.isin(last, torch.tensor(eos_ids, device=last.device))
-    return {
-        "log_probs": float(log_probs),
-        "entropies": float(entropies),
-        "unterminated": float(short.sum()),
-    }
-
-
-def _arrays(rollouts: Rollouts, derivatives: Derivatives) -> dict[str, np.ndarray]:
-    """Token-level evidence kept with a run when ranks were asked for: one entry per token that counts."""
-    if derivatives.ranks is None or derivatives.surprisal_sd is None:
-        return {}
-    mask = rollouts.mask.cpu()
-    surprisal = -derivatives.log_probs.double() - derivatives.entropies.double()
-    return {
-        "ranks": derivatives.ranks[mask].numpy(),
-        "surprisal_sd": derivatives.surprisal_sd[mask].numpy(),
-        "excess_surprisal": surprisal.sum(-1).mean(1).numpy(),
-    }
-
-
-def peak_memory_mb() -> float:
-    """Peak resident memory of this process so far, in MiB (the GPU's, where one is in use)."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        return torch.cuda.max_memory_allocated() / 2**20
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
-    started = time.perf_counter()
-    try:
-        yield
-    finally:
-        seconds[phase] = seconds.get(phase, 0.0) + time.perf_counter() - started

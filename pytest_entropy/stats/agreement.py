@@ -14,11 +14,15 @@ def check_within_noise(
     """Largest absolute difference against a noise floor; deterministic, so no error rate.
 
     Raises:
-        ValueError: no differences, or one that is not a number.
+        ValueError: no differences, one that is not finite, or a negative noise floor.
     """
     gaps = np.abs(np.asarray(difference, dtype=float).ravel())
     if not gaps.size or np.isnan(gaps).any():
         raise ValueError(f"{name}: {'no differences' if not gaps.size else 'a difference is not a number'}")
+    if np.isinf(gaps).any():
+        raise ValueError(f"{name}: a difference is infinite, one of the two values compared is not finite")
+    if not noise_floor >= 0:
+        raise ValueError(f"{name}: the noise floor is {noise_floor}, it must not be negative")
     worst = float(gaps.max())
     return CheckOutcome(
         name=name,

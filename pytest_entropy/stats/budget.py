@@ -13,10 +13,12 @@ def split_budget(alpha: float, weights: Mapping[str, float] | Sequence[str]) -> 
     bound the chance that any of them rejects a true null is at most ``alpha``.
 
     Raises:
-        ValueError: alpha outside (0, 1), no checks, a repeated name, a weight that is not positive.
+        ValueError: alpha outside (0, 1), no checks, a repeated name, one text for names, a weight that is not positive.
     """
     if not 0 < alpha < 1:
         raise ValueError(f"alpha is {alpha}, it must lie between 0 and 1")
+    if isinstance(weights, str):
+        raise ValueError(f"weights is the text {weights!r}; give a sequence of names or a mapping to weights")
     table = dict(weights) if isinstance(weights, Mapping) else {name: 1.0 for name in weights}
     if not table or len(table) != len(weights):
         raise ValueError("the budget needs at least one check, and each name once")

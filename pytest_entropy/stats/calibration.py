@@ -8,10 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from pytest_entropy.stats.outcome import CheckOutcome
+from pytest_entropy.stats.mean import smallest_n
+from pytest_entropy.stats.outcome import CheckOutcome, Verdict
+from pytest_entropy.stats.permutation import permutation_test, run_moments
 
-MOST_PERMUTATIONS = 200_000
-BATCH_ENTRIES = 4_000_000
+NULL = "the spread of delta_h1 over runs is what the reported standard errors say"
+POINTS_TO = "a wrong ddof or a second division by B_E, prompts that are not independent, or microbatch scaling"
+SMALLEST_RUNS = 3
 
 
 def check_se_calibration(
@@ -23,80 +26,89 @@ def check_se_calibration(
     alpha: float,
     rng: np.random.Generator,
     name: str = "se_calibration",
+    declared_effect: float | None = None,
+    power: float = 0.95,
 ) -> CheckOutcome:
-    """Spread of delta_h1 over R runs against the reported standard errors.
+    """Spread of delta_h1 over R runs against the standard errors the probe reported.
 
-    Null: prompts are exchangeable over runs and SE^2 = scale^2 var(s, ddof=1)/B_E.  The statistic is
-    log(var_r(delta) / mean_r(SE^2)); its null distribution comes from shuffling the pooled scalars over the
-    runs, so the level holds whatever their tails.  Sees a wrong ddof or scale in what was reported, and
-    prompts that are not independent within a run.
+    Null: prompts are exchangeable over runs, delta = scale mean(s), SE^2 = scale^2 var(s, ddof=1) / B_E.  The
+    statistic is log(var_r(delta) / mean_r(SE^2)); its null distribution comes from shuffling the pooled scalars
+    over the runs, so the level holds whatever their tails.  The effect is the ratio spread / SE, 1 under the
+    null, and the interval holds the ratios that would not be rejected at 5 %.
+
+    Sees: a wrong ddof or scale in what was reported (at B_E = 2 and above in proportion), prompts that are not
+    independent within a run.  ``declared_effect`` is a ratio above 1.
 
     Raises:
-        ValueError: lengths that do not match, or numbers that are not finite.
+        ValueError: lengths that do not match, runs of fewer than 2 prompts, a zero scale, numbers not finite.
     """
-    runs = len(per_prompt)
-    if not runs == len(delta) == len(se):
-        raise ValueError(f"{name}: {runs} runs of scalars, {len(delta)} values, {len(se)} standard errors")
-    pooled = np.concatenate([np.asarray(s, dtype=float) for s in per_prompt]) if runs else np.empty(0)
-    if not (np.isfinite(pooled).all() and np.isfinite(delta).all() and np.isfinite(se).all()):
-        raise ValueError(f"{name}: a value is not finite")
-    sizes = np.array([len(s) for s in per_prompt])
-    null = "the spread of delta_h1 over runs is what the reported standard errors say"
-    points_to = "a wrong ddof or a second division by B_E, prompts that are not independent, or microbatch scaling"
-    if runs < 3 or pooled.std() == 0:
+    pooled, sizes = _validated(name, per_prompt, delta, se, scale)
+    runs = len(sizes)
+    if runs < SMALLEST_RUNS or np.ptp(pooled) == 0:
         return CheckOutcome(
-            name, null, None, None, alpha, None, None, "spread / SE", runs, "inconclusive", None, None, 3, points_to
+            name, NULL, None, None, alpha, None, None, "spread / SE", runs, "inconclusive", None, declared_effect,
+            SMALLEST_RUNS, POINTS_TO,
         )  # fmt: skip
-    seen = _statistic(np.asarray(delta, dtype=float), np.square(se))
-    draws = int(min(MOST_PERMUTATIONS, max(2000, math.ceil(40 / alpha))))
-    shuffled = permuted_statistics(pooled, sizes, scale, draws, rng)
-    above = int((shuffled >= seen).sum())
-    below = int((shuffled <= seen).sum())
-    p = min(1.0, 2 * (1 + min(above, below)) / (1 + draws))
-    ratio = math.exp(seen / 2)
-    low, high = np.quantile(shuffled, [0.025, 0.975])
-    ci = (math.exp((seen - high) / 2), math.exp((seen - low) / 2))
+
+    def statistic(table: np.ndarray) -> np.ndarray:
+        means, variances = run_moments(table, sizes)
+        return _log_ratio(means, variances)
+
+    centred = scale * (pooled - pooled.mean())
+    seen = float(_log_ratio(np.asarray(delta, dtype=float)[None], np.square(se)[None])[0])
+    result = permutation_test(seen, centred, statistic, rng=rng, alpha=alpha)
+    smallest = min_discrepancy_se_calibration(runs, alpha=alpha, power=power)
+    blind = result.resolution > alpha or (declared_effect is not None and smallest > declared_effect)
+    needed = None
+    if blind and declared_effect is not None:
+        needed = min_num_samples_se_calibration(declared_effect, alpha=alpha, power=power)
+    verdict: Verdict = "fail" if result.p_value < alpha else "inconclusive" if blind else "pass"
+    effect = ci = None
+    if math.isfinite(seen):
+        low, high = np.quantile(result.shuffled, [0.025, 0.975])
+        effect, ci = math.exp(seen / 2), (math.exp((seen - high) / 2), math.exp((seen - low) / 2))
     return CheckOutcome(
-        name, null, seen, p, alpha, ratio, ci, "spread / SE", runs, "fail" if p < alpha else "pass",
-        min_discrepancy_se_calibration(runs, alpha=alpha), None, None, points_to,
+        name, NULL, seen if math.isfinite(seen) else None, result.p_value, alpha, effect, ci, "spread / SE", runs,
+        verdict, smallest, declared_effect, needed, POINTS_TO, result.resolution,
     )  # fmt: skip
 
 
-def _statistic(delta: np.ndarray, variances: np.ndarray) -> float:
-    return float(np.log(delta.var(ddof=1) / variances.mean()))
+def _validated(
+    name: str, per_prompt: Sequence[np.ndarray], delta: Sequence[float], se: Sequence[float], scale: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pooled scalars and the sizes of the runs."""
+    runs = len(per_prompt)
+    if not runs == len(delta) == len(se):
+        raise ValueError(f"{name}: {runs} runs of scalars, {len(delta)} values, {len(se)} standard errors")
+    sizes = np.array([len(s) for s in per_prompt], dtype=int)
+    if (sizes < 2).any():
+        raise ValueError(f"{name}: a run of fewer than 2 prompts has no standard error")
+    pooled = np.concatenate([np.asarray(s, dtype=float) for s in per_prompt]) if runs else np.empty(0)
+    if not (np.isfinite(pooled).all() and np.isfinite(delta).all() and np.isfinite(se).all()):
+        raise ValueError(f"{name}: a value is not finite")
+    if not (scale != 0 and math.isfinite(scale)):
+        raise ValueError(f"{name}: the scale is {scale}, it must be finite and not zero")
+    return pooled, sizes
 
 
-def permuted_statistics(
-    pooled: np.ndarray, sizes: np.ndarray, scale: float, draws: int, rng: np.random.Generator
-) -> np.ndarray:
-    """The statistic on ``draws`` shuffles of the pooled scalars, in batches that bound memory."""
-    ends = np.cumsum(sizes)[:-1]
-    starts = np.concatenate([[0], ends])
-    out = []
-    per_batch = max(1, BATCH_ENTRIES // len(pooled))
-    centred = (pooled - pooled.mean()) * scale
-    for done in range(0, draws, per_batch):
-        rows = min(per_batch, draws - done)
-        table = rng.permuted(np.broadcast_to(centred, (rows, len(pooled))), axis=1)
-        means = np.add.reduceat(table, starts, axis=1) / sizes
-        squares = np.add.reduceat(np.square(table), starts, axis=1)
-        variances = (squares / sizes - np.square(means)) / (sizes - 1)
-        out.append(np.log(means.var(axis=1, ddof=1) / variances.mean(axis=1)))
-    return np.concatenate(out)
+def _log_ratio(delta: np.ndarray, variances: np.ndarray) -> np.ndarray:
+    # A spread or a standard error of exactly zero is an infinite ratio, more extreme than any shuffle.
+    with np.errstate(divide="ignore"):
+        return np.log(delta.var(axis=1, ddof=1)) - np.log(variances.mean(axis=1))
 
 
 def min_discrepancy_se_calibration(runs: int, *, alpha: float, power: float = 0.95) -> float:
-    """The smallest ratio spread/SE above 1 that R runs see (chi-square approximation)."""
+    """The smallest ratio spread / SE above 1 that R runs see.
+
+    Chi-square approximation: delta_h1 of a run is taken as normal and the reported SE as exact.
+    """
     if runs < 2:
         raise ValueError(f"runs is {runs}: a spread needs at least 2")
     return math.sqrt(stats.chi2.isf(alpha / 2, runs - 1) / stats.chi2.isf(power, runs - 1))
 
 
 def min_num_samples_se_calibration(ratio: float, *, alpha: float, power: float = 0.95) -> int:
-    """The number of runs that see a ratio spread/SE of ``ratio`` > 1."""
+    """The number of runs that see a ratio spread / SE of ``ratio`` > 1; inverts the function above."""
     if not ratio > 1:
         raise ValueError(f"ratio is {ratio}, it must exceed 1")
-    runs = 3
-    while min_discrepancy_se_calibration(runs, alpha=alpha, power=power) > ratio:
-        runs = max(runs + 1, int(runs * 1.02))
-    return runs
+    return smallest_n(lambda r: min_discrepancy_se_calibration(r, alpha=alpha, power=power), ratio, at_least=2)

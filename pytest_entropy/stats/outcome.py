@@ -15,7 +15,8 @@ class CheckOutcome:
     ``null`` is the hypothesis in words; ``p_value`` None marks a deterministic check; ``alpha`` the false-alarm
     rate it was given; ``effect`` the estimate in ``unit`` with confidence interval ``ci``; ``n`` independent
     observations; ``smallest_detectable`` the effect that n can see with the planned power;
-    ``declared_effect`` the one it should see and ``samples_needed`` the n for that; ``points_to`` likely causes.
+    ``declared_effect`` the one it should see and ``samples_needed`` the n for that; ``points_to`` likely causes;
+    ``p_resolution`` the smallest p-value a permutation test could have given.
     """
 
     name: str
@@ -32,12 +33,17 @@ class CheckOutcome:
     declared_effect: float | None
     samples_needed: int | None
     points_to: str
+    p_resolution: float | None = None
 
     def __post_init__(self) -> None:
         # Outcomes travel between processes, which take plain builtins and refuse numpy's.
-        for name in ("statistic", "p_value", "effect", "smallest_detectable"):
+        for name in ("statistic", "p_value", "effect", "smallest_detectable", "declared_effect", "p_resolution"):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else float(value))
+        object.__setattr__(self, "alpha", float(self.alpha))
+        object.__setattr__(self, "n", int(self.n))
+        if self.ci is not None:
+            object.__setattr__(self, "ci", (float(self.ci[0]), float(self.ci[1])))
 
     def message(self) -> str:
         """Expected, seen, how big the gap, how many, what to do next."""
@@ -46,7 +52,9 @@ class CheckOutcome:
             interval = "" if self.ci is None else f", CI [{self.ci[0]:.4g}, {self.ci[1]:.4g}]"
             lines.append(f"  seen: {self.effect:.4g}{interval} {self.unit}, n = {self.n}")
         if self.p_value is not None:
-            lines.append(f"  p = {self.p_value:.3g} at a false-alarm rate of {self.alpha:.3g}")
+            floor = self.p_resolution is not None and self.p_value <= self.p_resolution
+            note = " (the smallest these shuffles can give)" if floor else ""
+            lines.append(f"  p = {self.p_value:.3g}{note} at a false-alarm rate of {self.alpha:.3g}")
         if self.smallest_detectable is not None and self.verdict != "fail":
             lines.append(f"  this sample can see effects from {self.smallest_detectable:.3g} {self.unit}")
         if self.samples_needed is not None and self.verdict == "inconclusive":

@@ -1,0 +1,38 @@
+"""What a run keeps besides its scalars: sampler against scorer, and token-level arrays for the checks."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from pytest_entropy.probe.directional import Derivatives
+from pytest_entropy.rollouts import Rollouts
+
+
+def sampler_agreement(
+    rollouts: Rollouts, derivatives: Derivatives, eos_ids: tuple[int, ...], limit: int
+) -> dict[str, float]:
+    """Largest differences between what sampler and scorer say of the same tokens, in nats, and how many
+    responses stop short without an end token that counts."""
+    log_probs = (rollouts.log_probs.cpu().double() - derivatives.log_probs.double()).abs().max()
+    entropies = (rollouts.entropies.cpu().double() - derivatives.entropies.double()).abs().max()
+    last = rollouts.tokens.gather(2, (rollouts.lengths - 1).unsqueeze(-1)).squeeze(-1)
+    short = (rollouts.lengths < limit) & ~torch.isin(last, torch.tensor(eos_ids, device=last.device))
+    return {
+        "log_probs": float(log_probs),
+        "entropies": float(entropies),
+        "unterminated": float(short.sum()),
+    }
+
+
+def token_arrays(rollouts: Rollouts, derivatives: Derivatives) -> dict[str, np.ndarray]:
+    """Token-level evidence kept with a run when ranks were asked for: one entry per token that counts."""
+    if derivatives.ranks is None or derivatives.surprisal_sd is None:
+        return {}
+    mask = rollouts.mask.cpu()
+    surprisal = -derivatives.log_probs.double() - derivatives.entropies.double()
+    return {
+        "ranks": derivatives.ranks[mask].numpy(),
+        "surprisal_sd": derivatives.surprisal_sd[mask].numpy(),
+        "excess_surprisal": surprisal.sum(-1).mean(1).numpy(),
+    }

@@ -2,63 +2,35 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
-import torch
 
 from pytest_entropy.probe.directional import directional_derivatives
-from tests import tiny
+from tests import enumerable, tiny
 
-VOCABULARY, LIMIT, G = 5, 3, 4
-PROMPTS = [[2, 3], [4, 2, 3], [3]]
+G = 4
 
 
 @pytest.fixture(scope="module")
 def policy():
-    return tiny.policy(tiny.qwen2(VOCABULARY, hidden=8, layers=1), dtype=torch.float64)
-
-
-def responses():
-    """Every response: sequences that end with the first end token (1) or at LIMIT."""
-    for length in range(1, LIMIT + 1):
-        for body in itertools.product(range(VOCABULARY), repeat=length):
-            if 1 not in body[:-1] and (body[-1] == 1 or length == LIMIT):
-                yield list(body)
-
-
-def exact_entropy(policy, prompt):
-    """H(p) = -sum_t pi(t | p) log pi(t | p) over all responses, differentiable."""
-    total = torch.zeros((), dtype=torch.float64)
-    mass = 0.0
-    for response in responses():
-        logits = policy.model(torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1].double()
-        log_p = torch.log_softmax(logits / policy.temperature, -1)
-        log_pi = log_p.gather(1, torch.tensor(response).unsqueeze(1)).sum()
-        total = total - log_pi.exp() * log_pi
-        mass += float(log_pi.exp().detach())
-    assert abs(mass - 1) < 1e-9
-    return total
+    return enumerable.policy()
 
 
 @pytest.fixture(scope="module")
 def exact(policy):
-    """<grad H, u> averaged over the three prompts."""
-    u = tiny.direction(policy)
-    value = torch.stack([exact_entropy(policy, prompt) for prompt in PROMPTS]).mean()
-    grads = torch.autograd.grad(value, list(policy.trainable.values()))
-    return sum(float((g * d).sum()) for g, d in zip(grads, u.values(), strict=True)), float(value.detach())
+    """(<grad H, u>, H) averaged over the three prompts."""
+    value = enumerable.entropy(policy)
+    gradient = enumerable.gradient(policy, value)
+    return enumerable.dot(gradient, tiny.direction(policy)), float(value.detach())
 
 
 @pytest.fixture(scope="module")
 def measured(policy):
     """20 000 independent prompts (drawn with replacement from three), G responses each."""
-    rng = np.random.default_rng(1)
-    ids = [PROMPTS[i] for i in rng.integers(0, len(PROMPTS), 20_000)]
+    ids = enumerable.draw_prompts(20_000, seed=1)
     parts, nats = [], []
     for start in range(0, len(ids), 2000):
-        rollouts = tiny.sample(policy, ids[start : start + 2000], G=G, limit=LIMIT, seed=start)
+        rollouts = tiny.sample(policy, ids[start : start + 2000], G=G, limit=enumerable.LIMIT, seed=start)
         names = ["rao_blackwell", "rao_blackwell_no_baseline", "reinforce_loo", "score"]
         parts.append(directional_derivatives(policy, rollouts, tiny.direction(policy), names, chunk_tokens=40_000))
         nats.append(rollouts.entropies.sum(-1).mean(1).numpy())

@@ -29,6 +29,16 @@ def test_batch_invariance(probe_runs, experiment):
     experiment.require(validation.batch_invariance(probe_runs.complete()))
 
 
+def test_definition(probe_runs, experiment):
+    """The per-prompt scalars are what the estimators' definitions give."""
+    experiment.require(validation.definition(probe_runs.complete()))
+
+
+def test_update_gradient(probe_runs, experiment):
+    """The update's gradient is the slope of the policy-gradient loss."""
+    experiment.require(validation.update_gradient(probe_runs.complete()))
+
+
 def test_update_direction(probe_runs, experiment):
     """The update direction is a real optimizer's step."""
     experiment.require(validation.update_direction(probe_runs.complete()))

@@ -20,11 +20,32 @@ if TYPE_CHECKING:
     from pytest_entropy.fixtures import Runs
     from pytest_entropy.probe import ProbeResult
 
-# Rounding of float32 forward passes in different batch shapes, in nats per unit of entropy; measured on the
-# demo at 2e-6 and on wider models at 2e-5. float64 weights still pass norms that compute in float32.
-NOISE_FLOOR = 5e-4
-# Relative, for s_n: float32 passes of different shape agree to 1e-5 of the sum of absolute contributions.
-SCALAR_TOLERANCE = 1e-2
+# The noise floor is measured: so many times the largest gap between a batch and its prompts computed alone, at
+# least so many roundings of the weights' type, and at most the cap, so that a fault cannot raise its own floor.
+FLOOR_FACTOR, FLOOR_ROUNDINGS, FLOOR_CAP, CAP_ROUNDINGS = 30, 64, 5e-4, 32
+# Relative to the sum of absolute contributions; float32 passes of different shape agree to 1e-5 of it.
+SCALAR_TOLERANCE = 1e-3
+# Central differences of the loss carry rounding and curvature of about 1e-4; a wrong factor is far larger.
+SLOPE_TOLERANCE = 1e-2
+
+
+ALONE = ("alone_log_probs", "alone_entropies")
+
+
+def noise_floor(runs: Sequence[ProbeResult]) -> float:
+    """Nats by which two correct computations of one log-probability may differ here."""
+    gaps = [run.agreement[name] for run in runs for name in ALONE if name in run.agreement]
+    # Runs without the measurement are judged by the cap alone.
+    if not gaps:
+        return FLOOR_CAP
+    rounding = max(run.agreement["rounding"] for run in runs)
+    measured = max(FLOOR_FACTOR * max(gaps), FLOOR_ROUNDINGS * rounding)
+    return min(measured, noise_cap(runs))
+
+
+def noise_cap(runs: Sequence[ProbeResult]) -> float:
+    """The largest noise floor that is believed."""
+    return max(FLOOR_CAP, CAP_ROUNDINGS * max(run.agreement.get("rounding", 0.0) for run in runs))
 
 
 def score_identity(runs: Sequence[ProbeResult], *, alpha: float) -> CheckOutcome:
@@ -101,17 +122,39 @@ def first_order_accuracy(runs: Sequence[ProbeResult], *, alpha: float) -> CheckO
 
 def batch_invariance(runs: Sequence[ProbeResult]) -> CheckOutcome:
     """Padding, prompt sharing and the size of pieces change nothing beyond rounding."""
-    names = ("alone_log_probs", "alone_entropies")
-    gaps = [run.agreement[name] for run in runs for name in names]
-    # Relative gaps are brought to the scale of the others: SCALAR_TOLERANCE of them is the floor.
-    gaps += [run.agreement["alone_per_prompt"] * NOISE_FLOOR / SCALAR_TOLERANCE for run in runs]
     return check_within_noise(
-        gaps,
-        noise_floor=NOISE_FLOOR,
+        [run.agreement[name] for run in runs for name in ALONE],
+        noise_floor=noise_cap(runs),
         name="batch_invariance",
-        null="a prompt computed alone and unpadded gives the same log-probabilities, entropies and s_n as in its batch",
+        null="a prompt computed alone and unpadded gives the same log-probabilities and entropies as in its batch",
         unit="nats",
-        points_to="positions or masks under left padding, rows in another order, or pieces weighted as if equal-sized",
+        points_to="positions or masks under left padding, rows in another order, or a temperature missing in scoring",
+    )
+
+
+def definition(runs: Sequence[ProbeResult]) -> CheckOutcome:
+    """s_n of one prompt per run, by every estimator, is what its definition gives in plain loops."""
+    return check_within_noise(
+        [run.agreement["definition"] for run in runs],
+        noise_floor=SCALAR_TOLERANCE,
+        name="definition",
+        null="s_n equals <X_n, u> computed from the estimator's definition, one unpadded response at a time",
+        unit="relative to the sum of absolute contributions",
+        points_to="entropy-to-go off by a position, a wrong baseline, sign or factor in the estimator, positions or "
+        "masks under left padding, or a module whose parameters the fast derivative misses",
+    )
+
+
+def update_gradient(runs: Sequence[ProbeResult]) -> CheckOutcome:
+    """<g, u> is the slope of the loss itself on U, by finite differences with token weights from plain loops."""
+    return check_within_noise(
+        [run.update["loss_slope_gap"] for run in runs],
+        noise_floor=SLOPE_TOLERANCE,
+        name="update_gradient",
+        null="the update's gradient is that of the policy-gradient loss on U",
+        unit="relative to the sum of absolute contributions",
+        points_to="the sign or scale of the loss, advantages (ddof, baseline), token weights, or microbatch means "
+        "summed as if equal-sized",
     )
 
 
@@ -151,7 +194,7 @@ def sampler_scorer_agreement(runs: Sequence[ProbeResult]) -> CheckOutcome:
     gaps = np.array([[run.agreement["log_probs"], run.agreement["entropies"]] for run in runs]).ravel()
     return check_within_noise(
         gaps,
-        noise_floor=NOISE_FLOOR,
+        noise_floor=noise_floor(runs),
         name="sampler_scorer_agreement",
         null="the sampler and the scorer give every token the same log-probability and entropy",
         unit="nats",

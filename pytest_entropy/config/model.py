@@ -145,5 +145,7 @@ class ExperimentConfig(_Section):
             "max_new_tokens": sampling.max_new_tokens,
             "with_replacement": self.prompts.with_replacement,
             **self.memory.model_dump(),
-            "diagnostics": ("reinforce_loo", "score", "ranks", "alone", "entropy_slope") if self.diagnostics else (),
+            "diagnostics": ("reinforce_loo", "score", "ranks", "definition", "entropy_slope")
+            if self.diagnostics
+            else (),
         }

@@ -29,8 +29,8 @@ class ProbeConfig:
         sample_rows: responses decoded together at most.
         chunk_tokens: tokens scored together at most.
         diagnostics: further per-prompt scalars to take from the same rollouts (keys of ``ESTIMATORS``), and
-            ``"ranks"`` for the surprisal ranks of the sampled tokens, ``"alone"`` for the batch against prompts
-            computed alone, ``"entropy_slope"`` (with ``"score"``) for the ground truth of s_n.
+            ``"ranks"`` for the surprisal ranks of the sampled tokens, ``"definition"`` for the batch and
+            the update against their definitions, ``"entropy_slope"`` (with ``"score"``) for the ground truth of s_n.
 
     Raises:
         ValueError: a setting outside its range, named.

@@ -23,7 +23,8 @@ from pytest_entropy.probe.meter import peak_memory_mb, timed
 from pytest_entropy.probe.objective import token_weights
 from pytest_entropy.probe.optimizer_oracle import oracle_gap
 from pytest_entropy.probe.records import ProbeResult, Update
-from pytest_entropy.probe.selfcheck import alone_gaps, verify_tangent
+from pytest_entropy.probe.reference import definition_gaps, loss_slope_gap, token_weights_by_definition
+from pytest_entropy.probe.selfcheck import verify_tangent
 from pytest_entropy.probe.truth import entropy_slope
 from pytest_entropy.probe.update_rules import update_direction
 from pytest_entropy.prompts import Prompt, PromptSet
@@ -139,6 +140,7 @@ class EntropyProbe:
                 direction,
                 max_grad_norm=config.max_grad_norm,
             )
+            slope_gap = self._loss_slope_gap(rollouts, rewards, gradient, direction)
         for name, g in gradient.items():
             log.debug("update gradient |g| %.3e  direction |u| %.3e  %s", g.norm(), direction[name].norm(), name)
         per_response = rollouts.entropies.double().sum(-1)
@@ -160,6 +162,7 @@ class EntropyProbe:
             entropy_mean=float(per_response.mean()),
             length_mean=float(rollouts.lengths.double().mean()),
             oracle_gap=gap,
+            loss_slope_gap=slope_gap,
             seconds=seconds,
         )
         log.info(
@@ -167,6 +170,29 @@ class EntropyProbe:
             len(batch), config.G, result.reward_mean, result.gradient_norm, result.direction_norm,
         )  # fmt: skip
         return result
+
+    def _loss_slope_gap(
+        self,
+        rollouts: Rollouts,
+        rewards: list[list[float]],
+        gradient: dict[str, torch.Tensor],
+        direction: dict[str, torch.Tensor],
+    ) -> float | None:
+        """The update's gradient against the loss itself, where the checks will ask for it."""
+        config = self.config
+        if "definition" not in config.diagnostics:
+            return None
+        weights = token_weights_by_definition(
+            rewards,
+            rollouts.lengths.tolist(),
+            config.advantage,
+            max_new_tokens=config.max_new_tokens,
+            scaling=config.scale_rewards,
+            epsilon=config.advantage_epsilon,
+        )
+        return loss_slope_gap(
+            self.policy, rollouts, weights, gradient, direction, step=self.eta, chunk_tokens=config.chunk_tokens
+        )
 
     # ------------------------------------------------------------------ a run
 
@@ -203,9 +229,9 @@ class EntropyProbe:
             )
         agreement = sampler_agreement(rollouts, derivatives, self.policy.eos_ids, self.config.max_new_tokens)
         agreement["shared_with_update"] = len({self.prompts[i].key for i in slots} & set(update.prompts))
-        if "alone" in self.config.diagnostics:
-            with timed(seconds, "alone"):
-                agreement |= alone_gaps(self.policy, rollouts, derivatives, update.direction, self.config.estimator)
+        if "definition" in self.config.diagnostics:
+            with timed(seconds, "definition"):
+                agreement |= definition_gaps(self.policy, rollouts, derivatives, update.direction, self._estimators())
         if "entropy_slope" in self.config.diagnostics:
             with timed(seconds, "ground_truth"):
                 derivatives.per_prompt["entropy_slope"] = entropy_slope(

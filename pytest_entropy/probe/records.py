@@ -15,7 +15,8 @@ class Update:
 
     ``direction`` is by live parameter name, in the parameters' shapes and at least float32.  ``rewards`` is
     ``[B_U, G]``.  Norms are Euclidean over all trainable parameters.  ``oracle_gap`` is the largest relative
-    difference from a real torch optimizer's step.
+    difference from a real torch optimizer's step, ``loss_slope_gap`` that of <g, u> from the loss's own slope
+    along u (None where it was not asked for).
     """
 
     direction: dict[str, torch.Tensor]
@@ -35,6 +36,7 @@ class Update:
     entropy_mean: float
     length_mean: float
     oracle_gap: float
+    loss_slope_gap: float | None
     seconds: dict[str, float]
 
     def summary(self) -> dict[str, Any]:
@@ -62,7 +64,8 @@ class ProbeResult:
         length_mean: tokens per response.
         ended_share: responses that ended by themselves.
         agreement: what has to hold exactly or to rounding: sampler against scorer (``log_probs``, ``entropies``:
-            largest absolute differences in nats), the batch against prompts computed alone (``alone_...``),
+            largest absolute differences in nats), the batch against prompts computed alone (``alone_...``, in
+            nats) and s_n against its definition (``definition``, relative), the weights' unit ``rounding``,
             ``unterminated`` responses and prompts ``shared_with_update``.
         seconds: wall time by phase.  peak_memory_mb: of the process so far.
         gradient_sizes: norms by parameter, for DEBUG logs.

@@ -1,0 +1,237 @@
+"""A run's numbers by their definitions, slowly: one unpadded response at a time, weights by plain loops.
+
+Nothing here is shared with the fast path: not the policy's batching, positions, masks and cache, not the
+distribution's kernels, not the estimators' tensor weights.  So a mistake in any of those shows.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from pytest_entropy.policy import Policy
+from pytest_entropy.probe.directional import Derivatives
+from pytest_entropy.probe.truth import moved, sequence_totals
+from pytest_entropy.rollouts import Rollouts
+
+Table = list[list[float]]
+# The finite step along u: log-probabilities of responses move by about this much, far above rounding.
+MOVE = 0.02
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One prompt by definition: per response the token log-probs and entropies (nats), s_n, and its size.
+
+    ``size`` is sum_i |dX_i u_i| over parameter tensors: what a relative gap of s_n is relative to.
+    """
+
+    log_probs: Table
+    entropies: Table
+    s: float | None
+    size: float | None
+
+
+def by_definition(
+    policy: Policy, rollouts: Rollouts, slot: int, direction: Mapping[str, torch.Tensor] | None, estimator: str
+) -> Reference:
+    """Log-probs, entropies and s_n = <X_n, u> of one prompt; without ``direction`` no s_n."""
+    parameters = [policy.trainable[name] for name in direction or ()]
+    pairs = []
+    with torch.set_grad_enabled(direction is not None):
+        for response in rollouts.responses(slot):
+            pairs.append(_one_response(policy, list(rollouts.prompt_ids[slot]), response))
+        log_probs = [own.tolist() for own, _ in pairs]
+        entropies = [nats.tolist() for _, nats in pairs]
+        if direction is None:
+            return Reference(log_probs, entropies, None, None)
+        by_log_prob, by_entropy = DEFINITIONS[estimator](log_probs, entropies)
+        surrogate = torch.zeros((), dtype=torch.float64, device=policy.device)
+        for g, (own, nats) in enumerate(pairs):
+            surrogate = surrogate + (own * own.new_tensor(by_log_prob[g])).sum()
+            surrogate = surrogate + (nats * nats.new_tensor(by_entropy[g])).sum()
+        grads = torch.autograd.grad(surrogate, parameters, allow_unused=True)
+    parts = [
+        float((grad.double().cpu() * u.double().cpu()).sum())
+        for grad, u in zip(grads, direction.values(), strict=True)
+        if grad is not None
+    ]
+    return Reference(log_probs, entropies, sum(parts), sum(map(abs, parts)))
+
+
+def _one_response(policy: Policy, prompt: list[int], response: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(log pi(t_k), H_k) of one response, ``[L]`` float64 nats, from the bare model."""
+    ids = torch.tensor([prompt + response], device=policy.device)
+    logits = policy.model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1].double()
+    p = torch.softmax(logits / policy.temperature, dim=-1)
+    log_p = (logits / policy.temperature) - torch.logsumexp(logits / policy.temperature, dim=-1, keepdim=True)
+    own = log_p[torch.arange(len(response)), response]
+    return own, -(p * log_p).sum(-1)
+
+
+def _rao_blackwell(log_probs: Table, entropies: Table) -> tuple[Table, Table]:
+    """(weights of log pi, weights of H) of (1/G) sum_g sum_k [H_k + (Gamma_k - b_k) log pi(t_k)]."""
+    group = len(entropies)
+    to_go = [[sum(row[k + 1 :]) for k in range(len(row))] for row in entropies]
+    weights = []
+    for g, row in enumerate(to_go):
+        own = []
+        for k, gamma in enumerate(row):
+            others = [to_go[h][k] for h in range(group) if h != g and len(to_go[h]) > k]
+            own.append((gamma - (sum(others) / len(others) if others else 0.0)) / group)
+        weights.append(own)
+    return weights, [[1 / group] * len(row) for row in entropies]
+
+
+def _reinforce_loo(log_probs: Table, entropies: Table) -> tuple[Table, Table]:
+    """(weights of log pi, zero weights of H) of -(1/G) sum_g (S_g - mean_{h != g} S_h) S_g."""
+    group = len(log_probs)
+    sequence = [sum(row) for row in log_probs]
+    weights = []
+    for g, row in enumerate(log_probs):
+        others = [sequence[h] for h in range(group) if h != g]
+        weights.append([-(sequence[g] - sum(others) / len(others)) / group] * len(row))
+    return weights, [[0.0] * len(row) for row in log_probs]
+
+
+DEFINITIONS: dict[str, Callable[[Table, Table], tuple[Table, Table]]] = {
+    "rao_blackwell": _rao_blackwell,
+    "reinforce_loo": _reinforce_loo,
+}
+
+
+def definition_gaps(
+    policy: Policy,
+    rollouts: Rollouts,
+    derivatives: Derivatives,
+    direction: Mapping[str, torch.Tensor],
+    estimators: Sequence[str],
+) -> dict[str, float]:
+    """The batch against its shortest and longest prompt by definition.
+
+    Largest absolute differences of log pi and of H in nats (``alone_log_probs``, ``alone_entropies``), for the
+    shortest prompt, which is padded most, the largest difference of s_n over the estimators, relative to
+    :attr:`Reference.size` (``definition``), and the unit roundoff of the model's weights (``rounding``).
+    """
+    lengths = [len(ids) for ids in rollouts.prompt_ids]
+    shortest, longest = lengths.index(min(lengths)), lengths.index(max(lengths))
+    known = [name for name in estimators if name in DEFINITIONS]
+    references = [(shortest, name, by_definition(policy, rollouts, shortest, direction, name)) for name in known]
+    references.append((longest, "", by_definition(policy, rollouts, longest, None, "")))
+    worst = {"alone_log_probs": 0.0, "alone_entropies": 0.0, "definition": 0.0}
+    for slot, name, reference in references:
+        for g, (own, nats) in enumerate(zip(reference.log_probs, reference.entropies, strict=True)):
+            for key, alone, batch in (
+                ("alone_log_probs", own, derivatives.log_probs),
+                ("alone_entropies", nats, derivatives.entropies),
+            ):
+                gap = (batch[slot, g, : len(alone)].double() - torch.tensor(alone, dtype=torch.float64)).abs().max()
+                worst[key] = max(worst[key], float(gap))
+        if reference.s is not None and reference.size is not None:
+            gap_s = abs(float(derivatives.per_prompt[name][slot]) - reference.s)
+            worst["definition"] = max(worst["definition"], gap_s / reference.size if reference.size else gap_s)
+    eps = max(torch.finfo(p.dtype).eps for p in policy.model.parameters() if p.is_floating_point())
+    return {**worst, "rounding": eps}
+
+
+# ---------------------------------------------------------------------- the update
+
+
+def token_weights_by_definition(
+    rewards: Sequence[Sequence[float]],
+    lengths: Sequence[Sequence[int]],
+    objective: str,
+    *,
+    max_new_tokens: int,
+    scaling: str | None = None,
+    epsilon: float = 1e-4,
+) -> Table:
+    """w_pg of the loss -sum w_pg S_pg, by loops (the published formulae: see :mod:`.objective`).
+
+    Raises:
+        KeyError: an objective or scaling without a definition here.
+    """
+    own_scaling, divide = OBJECTIVES_BY_DEFINITION[objective]
+    flat = [r for group in rewards for r in group]
+    sequences, tokens = len(flat), sum(sum(own) for own in lengths)
+    table = []
+    for group, own in zip(rewards, lengths, strict=True):
+        row = []
+        for r, length in zip(group, own, strict=True):
+            a = r - statistics.fmean(group)
+            match scaling or own_scaling:
+                case "group":
+                    a /= statistics.stdev(group) + epsilon
+                case "batch":
+                    a /= statistics.stdev(flat) + epsilon
+                case "leave_one_out":
+                    a = r - (sum(group) - r) / (len(group) - 1)
+                case "none":
+                    pass
+                case other:
+                    raise KeyError(other)
+            by = {"S": sequences, "L": length, "T": tokens, "M": max_new_tokens, "W": max(own)}
+            row.append(a / math.prod(by[factor] for factor in divide))
+        table.append(row)
+    return table
+
+
+# Divisors of a token's weight: S sequences, L own length, T all tokens, M max_new_tokens, W longest of the group.
+OBJECTIVES_BY_DEFINITION = {
+    "dr_grpo": ("none", "SM"),
+    "grpo": ("group", "SL"),
+    "gspo": ("group", "SL"),
+    "dapo": ("group", "T"),
+    "cispo": ("group", "T"),
+    "bnpo": ("group", "T"),
+    "rloo": ("leave_one_out", "S"),
+    "seq-mean-token-mean": ("group", "SL"),
+    "seq-mean-token-sum": ("group", "S"),
+    "seq-mean-token-sum-norm": ("group", "SM"),
+    "token-mean": ("group", "T"),
+    "predecessor": ("none", "SW"),
+}
+
+
+def loss_slope_gap(
+    policy: Policy,
+    rollouts: Rollouts,
+    weights: Table,
+    gradient: Mapping[str, torch.Tensor],
+    direction: Mapping[str, torch.Tensor],
+    *,
+    step: float,
+    chunk_tokens: int,
+) -> float:
+    """Relative gap between <g, u> and (L(theta + h u) - L(theta - h u)) / 2h, L = -sum w_pg S_pg on U.
+
+    No derivative is taken on the second side, so that sign, scale, token weights and the summing of pieces are
+    all seen.  Relative to sum |w_pg (dS_pg)| / 2h; h starts at ``step`` and is set so that the S_pg move by
+    about ``MOVE`` nats.
+    """
+    table = np.array(weights)
+    for _ in range(4):
+        ahead, behind = (
+            _sequence_at(policy, rollouts, direction, sign * step, chunk_tokens=chunk_tokens) for sign in (1, -1)
+        )
+        change = (ahead - behind) / 2
+        rms = float((change**2).mean() ** 0.5)
+        if rms == 0.0 or MOVE / 4 < rms < 4 * MOVE:
+            break
+        step *= MOVE / rms
+    inner = sum(float((gradient[name].double() * u.double()).sum()) for name, u in direction.items())
+    slope = -float((table * change).sum()) / step
+    size = float(abs(table * change).sum()) / step
+    return abs(slope - inner) / size if size else abs(inner)
+
+
+def _sequence_at(
+    policy: Policy, rollouts: Rollouts, direction: Mapping[str, torch.Tensor], step: float, *, chunk_tokens: int
+) -> np.ndarray:
+    with moved(policy, direction, step):
+        return sequence_totals(policy, rollouts, chunk_tokens=chunk_tokens)[0]

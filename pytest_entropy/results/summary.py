@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -10,6 +11,7 @@ from pytest_entropy.stats import format_measure, signal_to_noise
 
 Record = Mapping[str, Any]
 WIDTH = 80
+MORE = "to decide: more --runs, larger B_E, or a larger --entropy-alpha"
 
 
 def plan_line(plan: Any) -> str:
@@ -64,17 +66,34 @@ def _mean_se(runs: Sequence[Record]) -> float | None:
 
 
 def verdicts(records: Sequence[Record]) -> list[str]:
-    """What the analyses concluded, in words; an inconclusive one in capitals."""
+    """What the analyses concluded, in words; what could not be decided in capitals, with what it would take."""
     lines = []
     for record in records:
-        if "entropy_verdict" in record:
-            verdict = str(record["entropy_verdict"])
-            shown = "INCONCLUSIVE" if verdict == "inconclusive" else verdict
-            lines.append(f"{shown}: {record.get('entropy_reason', '')}")
-        elif "entropy_inconclusive" in record:
+        undecided = record.get("entropy_inconclusive")
+        verdict = record.get("entropy_verdict")
+        if verdict is not None and verdict != "inconclusive":
+            lines.append(f"{verdict}: {record.get('entropy_reason', '')}")
+        if undecided is not None or verdict == "inconclusive":
+            reason = str(record.get("entropy_reason", "")) if verdict == "inconclusive" else ""
             name = str(record["nodeid"]).rpartition("::")[2]
-            lines.append(f"INCONCLUSIVE {name}: {str(record['entropy_inconclusive']).splitlines()[0]}")
+            lines.append(f"INCONCLUSIVE {name}: {_joined(reason, undecided_in_words(str(undecided or '')))}")
     return lines
+
+
+def undecided_in_words(message: str) -> str:
+    """The message of a check that could not decide, on one line: what was expected, and what it would take."""
+    parts = [line.strip() for line in message.splitlines()[1:]]
+    parts = [part.removeprefix("expected: ") for part in parts if not part.startswith(("seen:", "p ="))]
+    # A cause helps where something has to be changed; where only numbers are lacking it would mislead.
+    if any(part.startswith("this sample can see") for part in parts):
+        parts = [part for part in parts if not part.startswith("points to:")]
+    if not any(part.startswith(("to decide:", "points to:")) for part in parts):
+        parts.append(MORE)
+    return "; ".join(parts)
+
+
+def _joined(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)
 
 
 def failures(records: Sequence[Record]) -> list[str]:
@@ -90,12 +109,19 @@ def write_terminal(reporter: Any, experiments: Mapping[str, Sequence[Record]], *
         failed = failures(records)
         if not quiet:
             reporter.write_line(name, bold=True)
-            if by_batch_size(records):
-                for line in table(records):
-                    reporter.write_line(line)
+            for line in table(records) if by_batch_size(records) else ():
+                reporter.write_line(line)
         for line in verdicts(records):
-            red, yellow = bool(failed), "INCONCLUSIVE" in line
-            reporter.write_line(f"  {line}" if not quiet else f"{name}: {line}", yellow=yellow, red=red and not yellow)
+            yellow = line.startswith("INCONCLUSIVE")
+            for part in [f"{name}: {line}"] if quiet else _wrapped(line):
+                reporter.write_line(part, yellow=yellow, red=bool(failed) and not yellow)
         if failed:
-            reporter.write_line(f"  failed: {', '.join(failed)}", red=True)
+            for part in [f"{name}: failed: {', '.join(failed)}"] if quiet else _wrapped(f"failed: {', '.join(failed)}"):
+                reporter.write_line(part, red=True)
         reporter.write_line(f"  results: {directory}" if not quiet else f"{name}: {directory}")
+
+
+def _wrapped(line: str) -> list[str]:
+    return textwrap.wrap(
+        line, WIDTH, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )

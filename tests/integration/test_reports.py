@@ -1,0 +1,141 @@
+"""What a session says and leaves behind: the terminal's summary, the files at session end."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+HOSTILE = "<img src=x onerror=alert(1)> & \"quoted\" 'text'"
+
+
+def entropy_section(output: str) -> list[str]:
+    """The lines between the rule that says ``entropy`` and the next one."""
+    lines = output.splitlines()
+    start = next(n for n, line in enumerate(lines) if re.fullmatch(r"=+ entropy =+", line))
+    end = next((n for n in range(start + 1, len(lines)) if lines[n].startswith("===")), len(lines))
+    return lines[start + 1 : end]
+
+
+def test_the_table_fits_80_columns_and_has_a_row_per_batch_size(workspace):
+    done = workspace.run(*workspace.scaling)
+    assert done.returncode == 0, done.stdout
+    section = entropy_section(done.stdout)
+    rows = [line for line in section if re.match(r" +(4|8) +2 ", line)]
+    assert len(rows) == 2
+    assert all("±" in row for row in rows)
+    paths = [line for line in section if "results:" in line]
+    assert len(paths) == 1
+    assert max(len(line) for line in section if line not in paths) <= 80
+
+
+def test_quiet_says_verdict_and_path_only(workspace):
+    done = workspace.run(*workspace.scaling, "-q", "--entropy-alpha=0.5")
+    assert done.returncode == 0, done.stdout
+    section = [line for line in entropy_section(done.stdout) if " passed" not in line and " skipped" not in line]
+    assert section
+    assert all(line.startswith("batch_scaling: ") for line in section)
+    assert section[-1].startswith("batch_scaling: ")
+    assert "results/batch_scaling" in section[-1]
+    assert "B_E runs" not in done.stdout
+
+
+CONSTANT_REWARD = "def constant(prompts, completions, **columns):\n    return [1.0] * len(completions)\n"
+
+
+def test_inconclusive_is_said_in_capitals_with_reason_and_remedy(workspace):
+    (workspace.path / "rewards.py").write_text(CONSTANT_REWARD)
+    arguments = [a.replace("rewards.py:length", "rewards.py:constant") for a in workspace.single]
+    done = workspace.run(*arguments)
+    assert done.returncode == 0, done.stdout
+    words = " ".join(line.strip() for line in entropy_section(done.stdout))
+    assert "INCONCLUSIVE test_result: the update batch has a gradient" in words
+    assert "give prompts of mixed difficulty" in words
+    assert "1 skipped" in done.stdout
+    (report,) = workspace.results.rglob("report.html")
+    assert "INCONCLUSIVE" in report.read_text()
+    strict = workspace.run(*arguments, "--entropy-inconclusive=fail")
+    assert strict.returncode == 1, strict.stdout
+    assert "INCONCLUSIVE" in strict.stdout
+
+
+def test_too_small_a_sample_says_what_would_do(workspace):
+    done = workspace.run(*workspace.scaling)
+    words = " ".join(line.strip() for line in entropy_section(done.stdout))
+    for part in re.findall(r"INCONCLUSIVE.*?(?=INCONCLUSIVE|results:)", words):
+        assert "to decide" in part or "more runs" in part, part
+    assert "INCONCLUSIVE" in words, "two runs at B_E 4 and 8 cannot have decided"
+
+
+def test_reports_escape_what_came_from_outside(workspace):
+    prompts = "".join(json.dumps({"prompt": f"{HOSTILE} {i}", "answer": HOSTILE}) + "\n" for i in range(40))
+    (workspace.path / "prompts.jsonl").write_text(prompts)
+    (workspace.path / "rewards.py").write_text(
+        "def length(prompts, completions, answer, **columns):\n    raise ValueError(answer[0])\n"
+    )
+    link = workspace.path / "step<b>bold"
+    link.symlink_to(workspace.checkpoint)
+    arguments = [a for a in workspace.single if not a.startswith("--checkpoint")]
+    done = workspace.run(*arguments, f"--checkpoint={link}")
+    assert done.returncode == 1
+    (report,) = workspace.results.rglob("report.html")
+    html = report.read_text()
+    assert "onerror=alert" in html, "the error is shown"
+    assert "<img src=x" not in html
+    assert "<b>bold" not in html
+    assert "step&lt;b&gt;bold" in html
+    (summary,) = workspace.results.rglob("summary.md")
+    assert "<img src=x" not in summary.read_text()
+
+
+def test_csv_has_one_row_per_run_and_ci_gets_the_summary(workspace):
+    steps = workspace.path / "steps.md"
+    steps.write_text("before\n")
+    environment = {**workspace.environment(), "GITHUB_STEP_SUMMARY": str(steps)}
+    done = subprocess.run(
+        workspace.command(*workspace.scaling, "-n2"),
+        cwd=workspace.path, env=environment, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    (table,) = workspace.results.rglob("results.csv")
+    with table.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["B_E"], row["run"]) for row in rows] == [("4", "1"), ("4", "2"), ("8", "1"), ("8", "2")]
+    deltas = workspace.deltas()
+    for row in rows:
+        assert float(row["delta_h1"]) == deltas[f"batch_scaling/BE00{row['B_E']}_run00{row['run']}"]
+    (summary,) = workspace.results.rglob("summary.md")
+    assert steps.read_text().startswith("before\n# Entropy probes")
+    assert steps.read_text().count("## batch_scaling") == 1
+    assert "| 4 | 2 |" in summary.read_text()
+
+
+def test_without_a_terminal_plugin_everything_is_written(workspace):
+    done = workspace.run(*workspace.single, "-p", "no:terminal")
+    assert done.returncode == 0, done.stderr
+    assert len(list(workspace.results.rglob("report.html"))) == 1
+
+
+@pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["alone", "two workers"])
+def test_a_project_that_does_not_use_the_plugin_sees_nothing_of_it(tmp_path, workspace, workers):
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "test_trivial.py").write_text("def test_trivial():\n    assert 1 + 1 == 2\n")
+    (project / "pytest.ini").write_text("[pytest]\n")
+
+    def session(*options: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *workers, *options],
+            cwd=project, env=workspace.environment(), capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+        # The list of loaded plugins names every plugin there is; times differ.
+        kept = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith("plugins:")]
+        return re.sub(r"\d+\.\d+s", "", "\n".join(kept))
+
+    assert session() == session("-p", "no:entropy")
+    assert sorted(path.name for path in project.iterdir()) == ["pytest.ini", "test_trivial.py"]

@@ -9,11 +9,12 @@ import numpy as np
 from scipy import stats
 
 from pytest_entropy.stats.mean import smallest_n
-from pytest_entropy.stats.outcome import CheckOutcome, Verdict
-from pytest_entropy.stats.permutation import permutation_test, run_moments
+from pytest_entropy.stats.outcome import CheckOutcome, Verdict, require, require_rates
+from pytest_entropy.stats.permutation import permutation_test, run_moments, unit_spread
 
 NULL = "the spread of delta_h1 over runs is what the reported standard errors say"
 POINTS_TO = "a wrong ddof or a second division by B_E, prompts that are not independent, or microbatch scaling"
+UNIT = "spread / SE"
 SMALLEST_RUNS = 3
 
 
@@ -28,6 +29,7 @@ def check_se_calibration(
     name: str = "se_calibration",
     declared_effect: float | None = None,
     power: float = 0.95,
+    shuffles: int | None = None,
 ) -> CheckOutcome:
     """Spread of delta_h1 over R runs against the standard errors the probe reported.
 
@@ -37,39 +39,71 @@ def check_se_calibration(
     null, and the interval holds the ratios that would not be rejected at 5 %.
 
     Sees: a wrong ddof or scale in what was reported (at B_E = 2 and above in proportion), prompts that are not
-    independent within a run.  ``declared_effect`` is a ratio above 1.
+    independent within a run.  ``declared_effect`` is a ratio above 1.  Inconclusive with fewer than 3 runs, with
+    scalars that are all equal, with too few distinct arrangements or ``shuffles`` to reject at ``alpha``, or where
+    R runs cannot see ``declared_effect``.
 
     Raises:
-        ValueError: lengths that do not match, runs of fewer than 2 prompts, a zero scale, numbers not finite.
+        ValueError: lengths that do not match, runs of fewer than 2 prompts, a negative SE, a zero scale, numbers
+            that are not finite, alpha or power outside (0, 1), a declared effect of 1 or less.
     """
+    require_rates(alpha=alpha, power=power)
     pooled, sizes = _validated(name, per_prompt, delta, se, scale)
     runs = len(sizes)
+    if declared_effect is not None and not declared_effect > 1:
+        raise ValueError(f"{name}: declared_effect is {declared_effect}, a ratio spread / SE above 1 is meant")
     if runs < SMALLEST_RUNS or np.ptp(pooled) == 0:
         return CheckOutcome(
-            name, NULL, None, None, alpha, None, None, "spread / SE", runs, "inconclusive", None, declared_effect,
-            SMALLEST_RUNS, POINTS_TO,
+            name, NULL, None, None, alpha, None, None, UNIT, runs, "inconclusive", None, declared_effect,
+            SMALLEST_RUNS if runs < SMALLEST_RUNS else None, POINTS_TO,
         )  # fmt: skip
 
     def statistic(table: np.ndarray) -> np.ndarray:
         means, variances = run_moments(table, sizes)
         return _log_ratio(means, variances)
 
-    centred = scale * (pooled - pooled.mean())
-    seen = float(_log_ratio(np.asarray(delta, dtype=float)[None], np.square(se)[None])[0])
-    result = permutation_test(seen, centred, statistic, rng=rng, alpha=alpha)
+    centred, spread = unit_spread(pooled)
+    unit = spread * abs(scale)
+    reported = np.asarray(delta, dtype=float) / unit, np.square(np.asarray(se, dtype=float) / unit)
+    seen = float(_log_ratio(reported[0][None], reported[1][None])[0])
+    result = permutation_test(seen, centred, statistic, sizes=sizes, rng=rng, alpha=alpha, shuffles=shuffles)
     smallest = min_discrepancy_se_calibration(runs, alpha=alpha, power=power)
-    blind = result.resolution > alpha or (declared_effect is not None and smallest > declared_effect)
+    too_small = declared_effect is not None and smallest > declared_effect
     needed = None
-    if blind and declared_effect is not None:
+    if too_small and declared_effect is not None:
         needed = min_num_samples_se_calibration(declared_effect, alpha=alpha, power=power)
-    verdict: Verdict = "fail" if result.p_value < alpha else "inconclusive" if blind else "pass"
+    blind = result.resolution > alpha
+    verdict: Verdict = "fail" if result.p_value < alpha else "inconclusive" if blind or too_small else "pass"
     effect = ci = None
     if math.isfinite(seen):
-        low, high = np.quantile(result.shuffled, [0.025, 0.975])
-        effect, ci = math.exp(seen / 2), (math.exp((seen - high) / 2), math.exp((seen - low) / 2))
+        effect = math.exp(seen / 2)
+        low, high = result.interval(seen)
+        ci = (math.exp(low / 2), math.exp(high / 2)) if math.isfinite(low) and math.isfinite(high) else None
     return CheckOutcome(
-        name, NULL, seen if math.isfinite(seen) else None, result.p_value, alpha, effect, ci, "spread / SE", runs,
+        name, NULL, seen if math.isfinite(seen) else None, result.p_value, alpha, effect, ci, UNIT, runs,
         verdict, smallest, declared_effect, needed, POINTS_TO, result.resolution,
+    )  # fmt: skip
+
+
+def assert_se_calibration(
+    per_prompt: Sequence[np.ndarray],
+    delta: Sequence[float],
+    se: Sequence[float],
+    *,
+    scale: float,
+    alpha: float,
+    rng: np.random.Generator,
+    name: str = "se_calibration",
+    declared_effect: float | None = None,
+    power: float = 0.95,
+) -> CheckOutcome:
+    """:func:`check_se_calibration`, raising as :func:`pytest_entropy.stats.require` does."""
+    __tracebackhide__ = True
+    return require(
+        check_se_calibration(
+            per_prompt, delta, se, scale=scale, alpha=alpha, rng=rng, name=name,
+            declared_effect=declared_effect, power=power,
+        )
     )  # fmt: skip
 
 
@@ -86,6 +120,8 @@ def _validated(
     pooled = np.concatenate([np.asarray(s, dtype=float) for s in per_prompt]) if runs else np.empty(0)
     if not (np.isfinite(pooled).all() and np.isfinite(delta).all() and np.isfinite(se).all()):
         raise ValueError(f"{name}: a value is not finite")
+    if (np.asarray(se) < 0).any():
+        raise ValueError(f"{name}: a standard error is negative")
     if not (scale != 0 and math.isfinite(scale)):
         raise ValueError(f"{name}: the scale is {scale}, it must be finite and not zero")
     return pooled, sizes
@@ -93,7 +129,7 @@ def _validated(
 
 def _log_ratio(delta: np.ndarray, variances: np.ndarray) -> np.ndarray:
     # A spread or a standard error of exactly zero is an infinite ratio, more extreme than any shuffle.
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         return np.log(delta.var(axis=1, ddof=1)) - np.log(variances.mean(axis=1))
 
 
@@ -101,7 +137,11 @@ def min_discrepancy_se_calibration(runs: int, *, alpha: float, power: float = 0.
     """The smallest ratio spread / SE above 1 that R runs see.
 
     Chi-square approximation: delta_h1 of a run is taken as normal and the reported SE as exact.
+
+    Raises:
+        ValueError: fewer than 2 runs, alpha or power outside (0, 1).
     """
+    require_rates(alpha=alpha, power=power)
     if runs < 2:
         raise ValueError(f"runs is {runs}: a spread needs at least 2")
     return math.sqrt(stats.chi2.isf(alpha / 2, runs - 1) / stats.chi2.isf(power, runs - 1))

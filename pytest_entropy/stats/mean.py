@@ -24,26 +24,52 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
-from pytest_entropy.stats.outcome import CheckOutcome, Verdict, require
+from pytest_entropy.stats.outcome import CheckOutcome, Verdict, require, require_rates
 
 SMALLEST_N = 2
+MOST_N = 10**15
 SKEW_INFLATION = 1.25
 # |t| from which the guard against an unseen tail is complete.
 FULL_GUARD_AT = 4.0
 
 
-def effective_t(t: float, skew: float, n: int) -> float:
+def effective_t(t: ArrayLike, skew: ArrayLike, n: int) -> np.ndarray:
     """|t| after both guards; 2 * (tail of Student's t beyond it) is the p-value.
 
     ``skew`` is the sample skewness (third central moment over variance^(3/2), divisors n).
     """
-    g = SKEW_INFLATION * skew
+    t, g = np.asarray(t, dtype=float), SKEW_INFLATION * np.asarray(skew, dtype=float)
     u = t / math.sqrt(n)
-    hall = math.sqrt(n) * (u + g * u**2 / 3 + g**2 * u**3 / 27 + g / (6 * n))
-    size = min(abs(t), abs(hall))
+    with np.errstate(over="ignore"):
+        # u + g u^2/3 + g^2 u^3/27 + g/6n, written so that no two infinities meet.
+        v = g * u / 3 + 1.5
+        hall = math.sqrt(n) * (u * (v**2 / 3 + 0.25) + g / (6 * n))
+    size = np.minimum(np.abs(t), np.abs(hall))
     # Capped so that the result still grows with |t| at any n.
     unseen = min(1.2, 0.8 * (50 / n) ** 0.25)
-    return size - unseen * min(1.0, (size / FULL_GUARD_AT) ** 3)
+    return size - unseen * np.minimum(1.0, size / FULL_GUARD_AT) ** 3
+
+
+def p_values_mean_zero(table: ArrayLike) -> np.ndarray:
+    """The p-value of mean zero for each row of ``[sessions, n]``, n >= 2; NaN where a row is constant."""
+    x = np.atleast_2d(np.asarray(table, dtype=float))
+    _, _, t, skew = _moments(x)
+    p = np.minimum(1.0, 2 * stats.t.sf(effective_t(t, skew, x.shape[1]), x.shape[1] - 1))
+    return np.where(np.ptp(x, axis=1) > 0, p, np.nan)
+
+
+def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(mean, standard error, t, skewness) of each row ``[S, n]``, at any scale floats can hold."""
+    n = x.shape[1]
+    largest = np.abs(x).max(axis=1, keepdims=True)
+    scaled = x / np.where(largest > 0, largest, 1.0)
+    mean = scaled.mean(axis=1)
+    centred = scaled - mean[:, None]
+    spread = np.sqrt(np.square(centred).mean(axis=1))
+    safe = np.where(spread > 0, spread, 1.0)
+    skew = np.power(centred / safe[:, None], 3).mean(axis=1)
+    se = safe / math.sqrt(n - 1)
+    return mean * largest[:, 0], np.where(spread > 0, se, 0.0) * largest[:, 0], mean / se, skew
 
 
 def critical_t(alpha: float, n: int, skew: float = 0.0) -> float:
@@ -56,10 +82,8 @@ def _rejecting_t(alpha: float, n: int, skew: float, sign: int) -> float:
     low = float(stats.t.isf(alpha / 2, n - 1))
 
     def beyond(size: float) -> float:
-        return effective_t(sign * size, skew, n) - low
+        return float(effective_t(sign * size, skew, n)) - low
 
-    if beyond(low) >= 0:
-        return low
     high = 2 * low + 4
     while beyond(high) < 0:
         high *= 2
@@ -93,17 +117,20 @@ def min_num_samples_mean_zero(x_or_sd: ArrayLike, effect: float, *, alpha: float
     Inverts :func:`min_discrepancy_mean_zero`.
     """
     sd, skew = _spread_and_skew(x_or_sd)
-    if not abs(effect) > 0:
-        raise ValueError(f"effect is {effect}, it must not be zero")
+    _require_valid(sd=sd, n=SMALLEST_N, alpha=alpha, power=power)
+    if not (abs(effect) > 0 and math.isfinite(effect)):
+        raise ValueError(f"effect is {effect}, it must be finite and not zero")
     return smallest_n(lambda n: _discrepancy(sd, skew, n, alpha, power), abs(effect), at_least=SMALLEST_N)
 
 
 def smallest_n(discrepancy: Callable[[int], float], effect: float, *, at_least: int) -> int:
-    """The smallest n with ``discrepancy(n) <= effect``, for a falling function, by doubling and bisection."""
+    """The smallest n with ``discrepancy(n) <= effect``, for a falling function; 1e15 where it would be more."""
     reach = effect * (1 + 1e-9)
     low, high = at_least, at_least
     while discrepancy(high) > reach:
-        low, high = high, 2 * high
+        if high >= MOST_N:
+            return MOST_N
+        low, high = high, min(2 * high, MOST_N)
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if discrepancy(middle) <= reach else (middle + 1, high)
@@ -114,14 +141,15 @@ def _spread_and_skew(x_or_sd: ArrayLike) -> tuple[float, float]:
     values = np.asarray(x_or_sd, dtype=float)
     if values.ndim == 0:
         return float(values), 0.0
-    return float(values.std(ddof=1)), skewness(values)
+    if values.ndim != 1 or len(values) < SMALLEST_N or not np.isfinite(values).all():
+        raise ValueError("a sample must be one row of at least 2 finite numbers")
+    _, se, _, skew = _moments(values[None])
+    return float(se[0]) * math.sqrt(len(values)), float(skew[0])
 
 
 def skewness(x: np.ndarray) -> float:
     """Third central moment over variance^(3/2), both with divisor n; 0 for a constant."""
-    centred = x - x.mean()
-    spread = math.sqrt(float(np.square(centred).mean()))
-    return float(np.mean((centred / spread) ** 3)) if spread > 0 else 0.0
+    return float(_moments(np.asarray(x, dtype=float)[None])[3][0])
 
 
 def _require_valid(*, sd: float, n: int, alpha: float, power: float) -> None:
@@ -129,9 +157,7 @@ def _require_valid(*, sd: float, n: int, alpha: float, power: float) -> None:
         raise ValueError(f"n is {n}: a spread needs at least {SMALLEST_N} observations")
     if not (sd > 0 and math.isfinite(sd)):
         raise ValueError(f"sd is {sd}, it must be positive and finite")
-    for name, value in (("alpha", alpha), ("power", power)):
-        if not 0 < value < 1:
-            raise ValueError(f"{name} is {value}, it must lie between 0 and 1")
+    require_rates(alpha=alpha, power=power)
 
 
 def check_mean_zero(
@@ -158,29 +184,28 @@ def check_mean_zero(
     if not np.isfinite(values).all():
         raise ValueError(f"{name}: {int((~np.isfinite(values)).sum())} of {values.size} observations are not finite")
     n = len(values)
-    _require_valid(sd=1.0, n=SMALLEST_N, alpha=alpha, power=power)
-    mean = float(values.mean()) if n else None
-    t = p = smallest = ci = needed = None
+    require_rates(alpha=alpha, power=power)
+    mean = t = p = smallest = ci = needed = None
     verdict: Verdict = "inconclusive"
-    if n >= SMALLEST_N and np.ptp(values) > 0 and mean is not None:
-        se = float(values.std(ddof=1)) / math.sqrt(n)
-        skew = skewness(values)
-        t = mean / se
-        p = float(min(1.0, 2 * stats.t.sf(effective_t(t, skew, n), n - 1)))
-        ci = _interval(mean, se, skew, n)
-        smallest = min_discrepancy_mean_zero(values, n, alpha=alpha, power=power)
+    if n >= SMALLEST_N and np.ptp(values) > 0:
+        mean, se, t, skew = (float(m[0]) for m in _moments(values[None]))
+        p = float(p_values_mean_zero(values)[0])
+        ci = interval(mean, se, skew, n, confidence=0.95)
+        smallest = _discrepancy(se * math.sqrt(n), skew, n, alpha, power)
         too_small = declared_effect is not None and smallest > abs(declared_effect)
         verdict = "fail" if p < alpha else "inconclusive" if too_small else "pass"
         if too_small and declared_effect is not None:
             needed = min_num_samples_mean_zero(values, declared_effect, alpha=alpha, power=power)
-    elif n >= SMALLEST_N and values[0] != 0:
-        p, verdict = 0.0, "fail"
+    elif n:
+        mean = float(values[0])
+        if n >= SMALLEST_N and mean != 0:
+            p, verdict = 0.0, "fail"
     return CheckOutcome(
         name, null, t, p, alpha, mean, ci, unit, n, verdict, smallest, declared_effect, needed, points_to
     )
 
 
-def _interval(mean: float, se: float, skew: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
+def interval(mean: float, se: float, skew: float, n: int, *, confidence: float) -> tuple[float, float]:
     """The means that the same test does not reject at 1 - confidence."""
     below, above = (_rejecting_t(1 - confidence, n, skew, sign) for sign in (1, -1))
     return mean - below * se, mean + above * se

@@ -92,6 +92,17 @@ class Inconclusive(Exception):
         self.outcome = outcome
 
 
+def require_rates(**rates: float) -> None:
+    """Refuse error rates, powers and confidences outside (0, 1).
+
+    Raises:
+        ValueError: naming the one that is.
+    """
+    for name, value in rates.items():
+        if not 0 < value < 1:
+            raise ValueError(f"{name} is {value}, it must lie between 0 and 1")
+
+
 def require(outcome: CheckOutcome) -> CheckOutcome:
     """The outcome if it passed.
 

@@ -18,15 +18,13 @@ from pytest_entropy.probe.directional import Derivatives, directional_derivative
 from pytest_entropy.probe.draws import draw_prompts
 from pytest_entropy.probe.estimators import ESTIMATORS
 from pytest_entropy.probe.evidence import sampler_agreement, token_arrays
-from pytest_entropy.probe.gradient import entropy_gradient, norm, policy_gradient
+from pytest_entropy.probe.gradient import entropy_gradient
 from pytest_entropy.probe.meter import peak_memory_mb, timed
-from pytest_entropy.probe.objective import token_weights
-from pytest_entropy.probe.optimizer_oracle import oracle_gap
 from pytest_entropy.probe.records import ProbeResult, Update
-from pytest_entropy.probe.reference import definition_gaps, loss_slope_gap, token_weights_by_definition
+from pytest_entropy.probe.reference import definition_gaps
 from pytest_entropy.probe.selfcheck import verify_tangent
 from pytest_entropy.probe.truth import entropy_slope
-from pytest_entropy.probe.update_rules import update_direction
+from pytest_entropy.probe.update_batch import UpdateBatch, take_update
 from pytest_entropy.prompts import Prompt, PromptSet
 from pytest_entropy.rewards import RewardFunction, evaluate
 from pytest_entropy.rollouts import Rollouts, concatenate
@@ -106,92 +104,28 @@ class EntropyProbe:
         return self._updates[seed]
 
     def _new_update(self, seed: int) -> Update:
-        config, seconds = self.config, dict[str, float]()
-        slots = draw_prompts(self.prompts, config.B_U, derive(seed, "U"), replace=config.with_replacement)
-        batch = [self.prompts[i] for i in slots]
+        seconds = dict[str, float]()
         with timed(seconds, "sampling"):
-            rollouts = self.sample(batch, derive(seed, "U"))
+            batch, rollouts = self._update_rollouts(seed)
         with timed(seconds, "reward"):
             rewards = evaluate(self.reward, batch, self._texts(rollouts))
-        with timed(seconds, "gradient"):
-            table = torch.tensor(rewards, dtype=torch.float64)
-            weights = token_weights(
-                table,
-                rollouts.lengths.cpu(),
-                config.advantage,
-                max_new_tokens=config.max_new_tokens,
-                scaling=config.scale_rewards,
-                epsilon=config.advantage_epsilon,
-            )
-            gradient = policy_gradient(self.policy, rollouts, weights, chunk_tokens=config.chunk_tokens)
-            direction = update_direction(
-                config.update_rule,
-                gradient,
-                self.optimizer,
-                {name: p.detach().cpu() for name, p in self.policy.trainable.items()},
-                max_grad_norm=config.max_grad_norm,
-            )
-        with timed(seconds, "oracle"):
-            gap = oracle_gap(
-                config.update_rule,
-                gradient,
-                self.optimizer,
-                self.policy.trainable,
-                direction,
-                max_grad_norm=config.max_grad_norm,
-            )
-            slope_gap = self._loss_slope_gap(rollouts, rewards, gradient, direction)
-        for name, g in gradient.items():
-            log.debug("update gradient |g| %.3e  direction |u| %.3e  %s", g.norm(), direction[name].norm(), name)
-        per_response = rollouts.entropies.double().sum(-1)
-        result = Update(
-            direction=direction,
-            gradient=gradient,
-            rule=config.update_rule,
-            objective=config.advantage,
+        return self._take_update(UpdateBatch(_keys(batch), rollouts, rewards, seed), seconds)
+
+    def _update_rollouts(self, seed: int) -> tuple[list[Prompt], Rollouts]:
+        config = self.config
+        slots = draw_prompts(self.prompts, config.B_U, derive(seed, "U"), replace=config.with_replacement)
+        batch = [self.prompts[i] for i in slots]
+        return batch, self.sample(batch, derive(seed, "U"))
+
+    def _take_update(self, batch: UpdateBatch, seconds: dict[str, float]) -> Update:
+        return take_update(
+            batch,
+            self.policy,
+            self.optimizer,
+            self.config,
             eta=self.eta,
             eta_source=self.eta_source,
-            seed=seed,
-            prompts=tuple(prompt.key for prompt in batch),
-            rewards=rewards,
-            gradient_norm=norm(gradient),
-            direction_norm=norm(direction),
-            reward_mean=float(table.mean()),
-            reward_std=float(table.std()),
-            degenerate_groups=float((table.std(1) == 0).double().mean()),
-            entropy_mean=float(per_response.mean()),
-            length_mean=float(rollouts.lengths.double().mean()),
-            oracle_gap=gap,
-            loss_slope_gap=slope_gap,
             seconds=seconds,
-        )
-        log.info(
-            "update U: %d prompts x %d responses, mean reward %.3f, |g| %.3e, |u| %.3e",
-            len(batch), config.G, result.reward_mean, result.gradient_norm, result.direction_norm,
-        )  # fmt: skip
-        return result
-
-    def _loss_slope_gap(
-        self,
-        rollouts: Rollouts,
-        rewards: list[list[float]],
-        gradient: dict[str, torch.Tensor],
-        direction: dict[str, torch.Tensor],
-    ) -> float | None:
-        """The update's gradient against the loss itself, where the checks will ask for it."""
-        config = self.config
-        if "definition" not in config.diagnostics:
-            return None
-        weights = token_weights_by_definition(
-            rewards,
-            rollouts.lengths.tolist(),
-            config.advantage,
-            max_new_tokens=config.max_new_tokens,
-            scaling=config.scale_rewards,
-            epsilon=config.advantage_epsilon,
-        )
-        return loss_slope_gap(
-            self.policy, rollouts, weights, gradient, direction, step=self.eta, chunk_tokens=config.chunk_tokens
         )
 
     # ------------------------------------------------------------------ a run
@@ -336,3 +270,7 @@ class EntropyProbe:
         )
         log.info("B_E %d run %d: delta_h1 %.6e, SE %.2e", B_E, run, result.delta_h1, result.se_conditional)
         return result
+
+
+def _keys(batch: list[Prompt]) -> tuple[str, ...]:
+    return tuple(prompt.key for prompt in batch)

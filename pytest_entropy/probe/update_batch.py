@@ -1,0 +1,143 @@
+"""The batch an update is taken on: its responses and rewards, its token weights, and the step they lead to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from pytest_entropy.adamw import AdamWState
+from pytest_entropy.policy import Policy
+from pytest_entropy.probe.config import ProbeConfig
+from pytest_entropy.probe.gradient import norm, policy_gradient
+from pytest_entropy.probe.meter import timed
+from pytest_entropy.probe.objective import token_weights
+from pytest_entropy.probe.optimizer_oracle import oracle_gap
+from pytest_entropy.probe.records import Update
+from pytest_entropy.probe.reference import loss_slope_gap, token_weights_by_definition
+from pytest_entropy.probe.update_rules import update_direction
+from pytest_entropy.rollouts import Rollouts
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class UpdateBatch:
+    """B_U prompts with G rewarded responses each.
+
+    ``keys`` name the prompts by content, ``rewards`` is ``[B_U, G]``.
+    """
+
+    keys: tuple[str, ...]
+    rollouts: Rollouts
+    rewards: list[list[float]]
+    seed: int
+
+    def token_weights(self, config: ProbeConfig) -> torch.Tensor:
+        """w ``[B_U, G]``: the loss is -sum w_pg S_pg."""
+        return token_weights(
+            torch.tensor(self.rewards, dtype=torch.float64),
+            self.rollouts.lengths.cpu(),
+            config.advantage,
+            max_new_tokens=config.max_new_tokens,
+            scaling=config.scale_rewards,
+            epsilon=config.advantage_epsilon,
+        )
+
+    def gradient(self, policy: Policy, config: ProbeConfig) -> dict[str, torch.Tensor]:
+        """Gradient of the loss by live parameter name, float64, on the CPU."""
+        return policy_gradient(policy, self.rollouts, self.token_weights(config), chunk_tokens=config.chunk_tokens)
+
+
+def take_update(
+    batch: UpdateBatch,
+    policy: Policy,
+    optimizer: AdamWState,
+    config: ProbeConfig,
+    *,
+    eta: float,
+    eta_source: str,
+    seconds: dict[str, float],
+) -> Update:
+    """The update direction of a batch, measured against a real optimizer's step and against the loss itself.
+
+    ``seconds`` are added to, by phase.
+
+    Raises:
+        RunError: a gradient that is not finite.
+    """
+    with timed(seconds, "gradient"):
+        gradient = batch.gradient(policy, config)
+        direction = update_direction(
+            config.update_rule,
+            gradient,
+            optimizer,
+            {name: p.detach().cpu() for name, p in policy.trainable.items()},
+            max_grad_norm=config.max_grad_norm,
+        )
+    with timed(seconds, "oracle"):
+        gap = oracle_gap(
+            config.update_rule,
+            gradient,
+            optimizer,
+            policy.trainable,
+            direction,
+            max_grad_norm=config.max_grad_norm,
+        )
+        slope_gap = _loss_slope_gap(batch, policy, config, gradient, direction, eta)
+    for name, g in gradient.items():
+        log.debug("update gradient |g| %.3e  direction |u| %.3e  %s", g.norm(), direction[name].norm(), name)
+    table = torch.tensor(batch.rewards, dtype=torch.float64)
+    per_response = batch.rollouts.entropies.double().sum(-1)
+    update = Update(
+        direction=direction,
+        gradient=gradient,
+        rule=config.update_rule,
+        objective=config.advantage,
+        eta=eta,
+        eta_source=eta_source,
+        seed=batch.seed,
+        prompts=batch.keys,
+        rewards=batch.rewards,
+        gradient_norm=norm(gradient),
+        direction_norm=norm(direction),
+        reward_mean=float(table.mean()),
+        reward_std=float(table.std()),
+        degenerate_groups=float((table.std(1) == 0).double().mean()),
+        entropy_mean=float(per_response.mean()),
+        length_mean=float(batch.rollouts.lengths.double().mean()),
+        oracle_gap=gap,
+        loss_slope_gap=slope_gap,
+        seconds=seconds,
+    )
+    log.info(
+        "update U: %d prompts x %d responses, mean reward %.3f, |g| %.3e, |u| %.3e",
+        len(batch.keys), config.G, update.reward_mean, update.gradient_norm, update.direction_norm,
+    )  # fmt: skip
+    return update
+
+
+def _loss_slope_gap(
+    batch: UpdateBatch,
+    policy: Policy,
+    config: ProbeConfig,
+    gradient: Mapping[str, torch.Tensor],
+    direction: Mapping[str, torch.Tensor],
+    eta: float,
+) -> float | None:
+    """The update's gradient against the loss itself, where the checks will ask for it."""
+    if "definition" not in config.diagnostics:
+        return None
+    weights = token_weights_by_definition(
+        batch.rewards,
+        batch.rollouts.lengths.tolist(),
+        config.advantage,
+        max_new_tokens=config.max_new_tokens,
+        scaling=config.scale_rewards,
+        epsilon=config.advantage_epsilon,
+    )
+    return loss_slope_gap(
+        policy, batch.rollouts, weights, gradient, direction, step=eta, chunk_tokens=config.chunk_tokens
+    )

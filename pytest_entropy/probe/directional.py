@@ -40,6 +40,7 @@ def directional_derivatives(
     chunk_tokens: int,
     threads: int = 1,
     ranks: torch.Tensor | None = None,
+    sequence_weights: Mapping[str, torch.Tensor] | None = None,
 ) -> Derivatives:
     """<X_n, u> of every prompt for each of the named estimators, without a per-prompt gradient vector.
 
@@ -51,12 +52,20 @@ def directional_derivatives(
         chunk_tokens: token budget of a piece, which bounds memory whatever P is.
         threads: pieces worked on at once.
         ranks: uniform numbers ``[P, G, L]``, if surprisal ranks are wanted.
+        sequence_weights: by name, fixed weights w ``[P, G]`` of further surrogates sum_g w_ng S_ng, returned
+            beside the estimators.
 
     Raises:
         ValueError: an estimator that cannot work with this G.
         KeyError: a direction for a parameter the model does not have.
     """
     tangent = Tangent(policy.model, direction)
+    names = [*estimators, *(sequence_weights or {})]
+
+    def surrogate(name: str, slots: list[int], scores: Scores, mask: torch.Tensor) -> Weights:
+        if sequence_weights is not None and name in sequence_weights:
+            return Weights(sequence_weights[name][slots].to(mask.device).unsqueeze(-1) * mask)
+        return ESTIMATORS[name](scores.log_probs, scores.entropies, mask)
 
     def work(slots: list[int]) -> tuple[dict[str, np.ndarray], Scores]:
         part = rollouts.select(slots)
@@ -66,9 +75,9 @@ def directional_derivatives(
             scores = policy.score(part, cut)
         plain = _left_over(tangent, policy)
         per_prompt = {}
-        for position, name in enumerate(estimators):
-            weights = ESTIMATORS[name](scores.log_probs, scores.entropies, part.mask.to(policy.device))
-            last = position + 1 == len(estimators)
+        for position, name in enumerate(names):
+            weights = surrogate(name, slots, scores, part.mask.to(policy.device))
+            last = position + 1 == len(names)
             per_prompt[name] = _derivative(weights, scores, epsilon, keep=not last or bool(plain))
             if plain:
                 per_prompt[name] += _by_plain_backward(policy, part, weights, plain)
@@ -83,7 +92,7 @@ def directional_derivatives(
     finally:
         for parameter in frozen:
             parameter.requires_grad_(True)
-    return _assemble(parts, rollouts, estimators)
+    return _assemble(parts, rollouts, names)
 
 
 def _derivative(weights: Weights, scores: Scores, epsilon: torch.Tensor, *, keep: bool) -> np.ndarray:

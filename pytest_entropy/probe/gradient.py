@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 
 from pytest_entropy.errors import RunError
 from pytest_entropy.policy import Policy, Scores
 from pytest_entropy.probe.chunks import scoring_chunks, work_through
-from pytest_entropy.probe.estimators import ESTIMATORS
+from pytest_entropy.probe.estimators import ESTIMATORS, Weights
 from pytest_entropy.rollouts import Rollouts
 
 
@@ -41,10 +41,29 @@ def entropy_gradient(
     Raises:
         RunError: a gradient that is not finite; names the parameter.
     """
+    mean = torch.full((len(rollouts),), 1 / len(rollouts), dtype=torch.float64)
+    return combined_gradient(policy, rollouts, {estimator: mean}, chunk_tokens=chunk_tokens)
+
+
+def combined_gradient(
+    policy: Policy, rollouts: Rollouts, coefficients: Mapping[str, torch.Tensor], *, chunk_tokens: int
+) -> dict[str, torch.Tensor]:
+    """sum_e sum_n c_en X_n^e over estimators e and prompts n, by live parameter name, float64, on the CPU.
+
+    ``coefficients``: estimator name -> ``[P]``.
+
+    Raises:
+        RunError: a gradient that is not finite; names the parameter.
+    """
 
     def surrogate(slots: list[int], scores: Scores, mask: torch.Tensor) -> torch.Tensor:
-        weights = ESTIMATORS[estimator](scores.log_probs, scores.entropies, mask)
-        return weights.surrogate(scores.log_probs, scores.entropies) / len(rollouts)
+        total = torch.zeros((), dtype=torch.float64, device=mask.device)
+        for name, c in coefficients.items():
+            own = c[slots].to(mask.device).reshape(-1, 1, 1)
+            weights = ESTIMATORS[name](scores.log_probs, scores.entropies, mask)
+            entropy = None if weights.entropy is None else own * weights.entropy
+            total = total + Weights(own * weights.log_prob, entropy).surrogate(scores.log_probs, scores.entropies)
+        return total
 
     return summed_gradient(policy, rollouts, surrogate, chunk_tokens=chunk_tokens)
 

@@ -27,7 +27,7 @@ def oracle_gap(
     ``preconditioned`` is AdamW with beta1 = 0, no decay, and a stored second moment set back so that this step
     arrives at the one the checkpoint holds.
     """
-    clip = clip_factor(gradient, max_grad_norm) if rule == "adamw" else 1.0
+    clip = float(clip_factor(gradient, max_grad_norm)) if rule == "adamw" else 1.0
     largest = max((entry.lr for entry in state.values()), default=0.0)
     worst, seen = 0.0, 0
     for name, g in gradient.items():

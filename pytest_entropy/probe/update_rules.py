@@ -34,15 +34,21 @@ def advance(state: ParameterState, gradient: torch.Tensor) -> ParameterState:
 def adamw_step(state: ParameterState, parameter: torch.Tensor) -> torch.Tensor:
     """-(m-hat / (sqrt(v-hat) + eps) + lambda theta) for a state that has just been advanced, float64."""
     m = state.exp_avg.double() / (1 - state.betas[0] ** state.step)
-    return -(m / (second_moment(state).sqrt() + state.eps) + state.weight_decay * parameter.detach().double())
+    return -(m / (_root(second_moment(state)) + state.eps) + state.weight_decay * parameter.detach().double())
 
 
-def clip_factor(gradient: Mapping[str, torch.Tensor], max_norm: float | None) -> float:
-    """The factor ``torch.nn.utils.clip_grad_norm_`` would multiply the gradient by (1.0 without a limit)."""
+def _root(v: torch.Tensor) -> torch.Tensor:
+    """sqrt(v), differentiable where v is exactly 0 as well (an embedding row never seen), where g is 0 too."""
+    moved = v > 0
+    return torch.where(moved, torch.where(moved, v, 1.0).sqrt(), 0.0)
+
+
+def clip_factor(gradient: Mapping[str, torch.Tensor], max_norm: float | None) -> torch.Tensor:
+    """The factor ``torch.nn.utils.clip_grad_norm_`` would multiply the gradient by (1 without a limit), float64."""
     if max_norm is None:
-        return 1.0
-    norm = sum(float(g.double().square().sum()) for g in gradient.values()) ** 0.5
-    return min(1.0, max_norm / (norm + 1e-6))
+        return torch.ones((), dtype=torch.float64)
+    parts = torch.stack([torch.linalg.vector_norm(g.double()) for g in gradient.values()])
+    return (max_norm / (torch.linalg.vector_norm(parts) + 1e-6)).clamp(max=1.0)
 
 
 def update_direction(

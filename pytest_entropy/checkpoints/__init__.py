@@ -13,8 +13,17 @@ from pytest_entropy.checkpoints.files import CheckpointFiles, find_checkpoint
 
 if TYPE_CHECKING:
     from pytest_entropy.checkpoints.loading import Checkpoint
+    from pytest_entropy.checkpoints.proof import MappingProof
 
-__all__ = ["Checkpoint", "CheckpointFiles", "find_checkpoint", "load_checkpoint", "resolve"]
+__all__ = [
+    "Checkpoint",
+    "CheckpointFiles",
+    "MappingProof",
+    "find_checkpoint",
+    "load_checkpoint",
+    "resolve",
+    "verify_optimizer_mapping",
+]
 
 DEMO = "demo"
 
@@ -37,9 +46,36 @@ def load_checkpoint(
     return load(find_checkpoint(resolve(str(path)), base_model), device=device, dtype=dtype)
 
 
+def verify_optimizer_mapping(before: str | Path, after: str | Path, *, base_model: str | None = None) -> MappingProof:
+    """Prove, from two consecutive checkpoints, which parameter each optimizer state of the later belongs to.
+
+    Checks theta_{k+1} - theta_k = -lr (wd theta_k + m-hat / (sqrt(v-hat) + eps)) for every parameter, with the
+    state stored at k+1; neither gradients nor data are needed (docs/checkpoints.md).
+
+    Args:
+        before: checkpoint at step k; only its weights are read.
+        after: checkpoint at step k+1.
+        base_model: the adapter's base model, as in :func:`load_checkpoint`.
+
+    Returns:
+        The relative residual of every parameter, and the learning rates fitted.
+
+    Raises:
+        UsageError: states that are not of the parameters they are mapped to (all are named), or a checkpoint that
+            cannot be read.
+    """
+    from pytest_entropy.checkpoints.loading import verify
+
+    return verify(resolve(str(before)), find_checkpoint(resolve(str(after)), base_model))
+
+
 def __getattr__(name: str) -> Any:
     if name == "Checkpoint":
         from pytest_entropy.checkpoints.loading import Checkpoint
 
         return Checkpoint
+    if name == "MappingProof":
+        from pytest_entropy.checkpoints.proof import MappingProof
+
+        return MappingProof
     raise AttributeError(name)

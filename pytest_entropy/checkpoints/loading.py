@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from peft import PeftModel
@@ -14,7 +15,10 @@ from transformers.utils.logging import disable_progress_bar
 
 from pytest_entropy.adamw import AdamWState
 from pytest_entropy.checkpoints.files import CheckpointFiles, read_json
-from pytest_entropy.checkpoints.optimizer_file import read_optimizer
+from pytest_entropy.checkpoints.neighbour import prove_beside, weights_of
+from pytest_entropy.checkpoints.optimizer_file import Mapped, read_optimizer
+from pytest_entropy.checkpoints.proof import MappingProof, prove
+from pytest_entropy.checkpoints.weights_file import stored_names
 from pytest_entropy.errors import UsageError
 from pytest_entropy.policy import Policy
 
@@ -29,7 +33,8 @@ class Checkpoint:
         policy: model in eval mode with its trainable parameters; tokenizer; end tokens.
         optimizer: AdamW state by live parameter name.
         learning_rate, learning_rate_source: the next step's rate as stored, None where there is none.
-        mapping: how the optimizer's integers became names, in words.
+        mapping: how the optimizer's integers became names, in words, and whether that was proved.
+        stored_names: live parameter name to key in the weights file.
         ignored_generation_config: sampling defaults found beside the weights and deliberately not used.
     """
 
@@ -40,6 +45,7 @@ class Checkpoint:
     learning_rate_source: str
     mapping: str
     digest: str
+    stored_names: dict[str, str]
     ignored_generation_config: dict[str, Any] = field(default_factory=dict)
 
 
@@ -52,46 +58,71 @@ def load(files: CheckpointFiles, *, device: str = "cpu", dtype: str = "float32")
         dtype: of the weights; float32 or float64 (bfloat16 for the frozen base only makes sense on a GPU).
 
     Raises:
-        UsageError: damaged or missing files, not-finite weights, an optimizer that does not fit.
+        UsageError: damaged or missing files, not-finite weights, an optimizer that does not fit or, by the
+            checkpoint one step before where there is one, belongs to other parameters.
     """
     if dtype == "bfloat16" and not files.is_adapter:
         raise UsageError(
             f"checkpoint {files.root}: --dtype bfloat16 is for the frozen base of an adapter; the weights an update "
             "moves must be float32 or float64"
         )
-    # What libraries say to each other while loading (renamed attributes, progress) is not for our users.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        disable_progress_bar()
-        model = _model(files, DTYPES[dtype])
-    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    if not trainable:
-        raise UsageError(f"checkpoint {files.root} has no trainable parameter: nothing an update could move")
-    _require_finite(files, model)
-    mapped = read_optimizer(files, model, trainable)
+    loaded = _load(files, DTYPES[dtype])
+    model, mapped = loaded.model, loaded.mapped
+    proof = prove_beside(files, loaded.keys, mapped.states)
     model.to(torch.device(device)).eval()
     tokenizer = _tokenizer(files)
     rate, source = mapped.learning_rate()
-    policy = Policy(model, tokenizer, trainable, end_tokens(model, tokenizer))
+    policy = Policy(model, tokenizer, loaded.trainable, end_tokens(model, tokenizer))
     return Checkpoint(
         files=files,
         policy=policy,
         optimizer=mapped.states,
         learning_rate=rate,
         learning_rate_source=source,
-        mapping=mapped.rule,
+        mapping=f"{mapped.rule}; {proof}",
         digest=files.digest(),
+        stored_names=loaded.keys,
         ignored_generation_config=_sampling_defaults(model.generation_config),
     )
 
 
-def _model(files: CheckpointFiles, dtype: torch.dtype) -> Any:
+def verify(before: str | Path, files: CheckpointFiles) -> MappingProof:
+    """The mapping of ``files`` proved from the checkpoint at ``before``, one step earlier."""
+    loaded = _load(files, torch.float32)
+    names = Path(before).name, str(files.root)
+    return prove(weights_of(before, files), files.weights, loaded.keys, loaded.mapped.states, names=names)
+
+
+class _Loaded(NamedTuple):
+    """The model the optimizer sees, its parameters' keys on disk, those that train, and their AdamW state."""
+
+    model: Any
+    keys: dict[str, str]
+    trainable: dict[str, torch.nn.Parameter]
+    mapped: Mapped
+
+
+def _load(files: CheckpointFiles, dtype: torch.dtype) -> _Loaded:
+    # What libraries say to each other while loading (renamed attributes, progress) is not for our users.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        disable_progress_bar()
+        model, keys = _model(files, dtype)
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not trainable:
+        raise UsageError(f"checkpoint {files.root} has no trainable parameter: nothing an update could move")
+    _require_finite(files, model)
+    return _Loaded(model, keys, trainable, read_optimizer(files, model, trainable))
+
+
+def _model(files: CheckpointFiles, dtype: torch.dtype) -> tuple[Any, dict[str, str]]:
+    """The model the optimizer sees, and its parameters' keys in the weights file."""
     source = files.base if files.base is not None else str(files.weights)
     options = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False, "local_files_only": True}
     try:
         model = AutoModelForCausalLM.from_pretrained(source, **options)
         if not files.is_adapter:
-            return model
+            return model, stored_names(model, None)
         if read_json(files.weights / "adapter_config.json").get("lora_alpha") == 0:
             raise UsageError(f"adapter {files.weights} has lora_alpha 0: it scales every update to nothing")
         wrapped = PeftModel.from_pretrained(model, str(files.weights), is_trainable=True)
@@ -105,7 +136,7 @@ def _model(files: CheckpointFiles, dtype: torch.dtype) -> Any:
             parameter.data = parameter.data.float()
         elif parameter.requires_grad and dtype == torch.float64:
             parameter.data = parameter.data.double()
-    return base
+    return base, stored_names(base, wrapped)
 
 
 def _require_finite(files: CheckpointFiles, model: Any) -> None:

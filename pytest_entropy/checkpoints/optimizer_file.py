@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +34,22 @@ def read_optimizer(files: CheckpointFiles, model: Any, trainable: Mapping[str, t
             f"{files.optimizer} numbers {len(indices)} parameters, the model has {len(order)} "
             f"({rule}); is this the optimizer of another model or adapter?"
         )
-    group_of = {index: group for group in groups for index in group["params"]}
+    group_of = {index: number for number, group in enumerate(groups) for index in group["params"]}
     by_name: dict[str, ParameterState] = {}
     for index, name in zip(indices, order, strict=False):
         if name not in trainable:
             continue
         if index not in state:
             continue
-        by_name[name] = _entry(files.optimizer, name, state[index], group_of[index], trainable[name])
+        entry = _entry(files.optimizer, name, state[index], groups[group_of[index]], trainable[name])
+        by_name[name] = replace(entry, group=group_of[index])
     _require_cover(files.optimizer, by_name, trainable, rule, len(state))
     return Mapped({name: by_name[name] for name in trainable}, rule, groups)
+
+
+def steps_taken(path: Path) -> int:
+    """How many steps the optimizer in this file has taken; no model is needed."""
+    return max(int(entry.get("step", 0)) for entry in _load(path)["state"].values())
 
 
 class Mapped:

@@ -1,0 +1,97 @@
+"""Weights on disk, tensor by tensor: what the loaded model's parameters are called there, and their values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from pytest_entropy.checkpoints.files import read_json
+from pytest_entropy.errors import UsageError
+
+ADAPTER = "adapter_model.safetensors"
+WHOLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+
+def stored_names(model: Any, wrapped: Any | None) -> dict[str, str]:
+    """Live parameter name to the key in the weights file.
+
+    ``model`` is what the optimizer sees, ``wrapped`` the PeftModel around it or None for a whole model.  An
+    adapter's keys are matched by storage, not by spelling: peft writes the very tensors that are live.
+    """
+    if wrapped is None:
+        return {name: name for name, _ in model.named_parameters()}
+    from peft import get_peft_model_state_dict
+
+    keys = {
+        tensor.data_ptr(): key
+        for key, tensor in get_peft_model_state_dict(wrapped, save_embedding_layers=False).items()
+    }
+    named = ((name, keys.get(p.data_ptr())) for name, p in model.named_parameters() if p.numel())
+    return {name: key for name, key in named if key is not None}
+
+
+class WeightsFile:
+    """The safetensors of one directory, sharded or not, opened lazily."""
+
+    def __init__(self, directory: Path) -> None:
+        """Find the file or files.
+
+        Raises:
+            UsageError: an index that names files outside the directory.
+        """
+        self.directory = directory
+        self._files: dict[Path, Any] = {}
+        single = [directory / name for name in (ADAPTER, WHOLE) if (directory / name).is_file()]
+        self._shard_of: Mapping[str, Path] = {}
+        if single:
+            self._shard_of = dict.fromkeys(self._open(single[0]).keys(), single[0])
+        elif (directory / INDEX).is_file():
+            self._shard_of = {key: directory / name for key, name in shards(directory).items()}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._shard_of
+
+    def read(self, key: str) -> torch.Tensor:
+        """The tensor as stored, on the CPU.
+
+        Raises:
+            UsageError: the file is damaged.
+        """
+        return self._open(self._shard_of[key]).get_tensor(key)
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """The tensor's shape, from the header."""
+        return tuple(self._open(self._shard_of[key]).get_slice(key).get_shape())
+
+    def dtype(self, key: str) -> str:
+        """The tensor's type as safetensors spells it, from the header."""
+        return str(self._open(self._shard_of[key]).get_slice(key).get_dtype())
+
+    def _open(self, path: Path) -> Any:
+        if path not in self._files:
+            try:
+                self._files[path] = safe_open(str(path), framework="pt")
+            except (OSError, SafetensorError) as error:
+                raise UsageError(f"weights {path} cannot be read: {error}") from error
+        return self._files[path]
+
+
+def shards(directory: Path) -> dict[str, str]:
+    """File name by tensor, from the index of a sharded model.
+
+    Raises:
+        UsageError: no ``weight_map``, or a file that is not one of this directory.
+    """
+    index = directory / INDEX
+    record = read_json(index).get("weight_map")
+    if not isinstance(record, dict) or not record:
+        raise UsageError(f"{index} has no weight_map: which tensor is in which file")
+    for key, name in record.items():
+        if not isinstance(name, str) or Path(name).name != name or not (directory / name).is_file():
+            raise UsageError(f"{index} puts {key} into {name!r}, which is no file of {directory}")
+    return record

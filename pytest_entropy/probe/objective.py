@@ -52,6 +52,30 @@ def advantages(rewards: torch.Tensor, scaling: str, epsilon: float = 1e-4) -> to
     return centred
 
 
+def normaliser_shares(
+    rewards: torch.Tensor, lengths: torch.Tensor, objective: str, *, scaling: str | None = None, epsilon: float = 1e-4
+) -> torch.Tensor:
+    """kappa ``[P]``: how prompt p moves the gradient through what is normalised over the whole batch.
+
+    The gradient is mean_p N_p / (normaliser), so that prompt p's influence on it is N_p / (normaliser) - kappa_p g
+    up to a constant: kappa_p is the relative influence of p on the number of tokens (``all_tokens``) and on the
+    reward's spread (scaling ``batch``), 0 for objectives whose prompts do not meet.
+    """
+    own_scaling, divisor = OBJECTIVES[objective]
+    kappa = torch.zeros(len(rewards), dtype=torch.float64)
+    if divisor == "all_tokens":
+        tokens = lengths.double().sum(1)
+        kappa = kappa + tokens / tokens.mean()
+    if (scaling or own_scaling) == "batch":
+        rewards = rewards.double()
+        spread = rewards.std()
+        if spread > 0:
+            unbiased = rewards.numel() / (rewards.numel() - 1)
+            influence = unbiased * (rewards - rewards.mean()).square().mean(1)
+            kappa = kappa + influence / (2 * spread * (spread + epsilon))
+    return kappa
+
+
 def token_weights(
     rewards: torch.Tensor,
     lengths: torch.Tensor,

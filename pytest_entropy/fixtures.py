@@ -125,6 +125,9 @@ class Experiment:
 
     def conclude(self, verdict: str, reason: str) -> None:
         """Say the verdict in words, for the summary and the reports."""
+        from pytest_entropy.results.view import CONCLUSION
+
+        self.record({"verdict": verdict, "reason": reason}, CONCLUSION)
         self._item.user_properties += [("entropy_verdict", verdict), ("entropy_reason", reason)]
 
     def require(self, outcome: CheckOutcome) -> CheckOutcome:

@@ -31,14 +31,14 @@ _DIRECT = {
     "--entropy-inconclusive": "checks.inconclusive",
 }
 _METAVARS = {
-    **dict.fromkeys(("--checkpoint", "--base-model", "--entropy-results"), "DIR"),
+    **dict.fromkeys(("--checkpoint", "--base-model", "--entropy-results", "--entropy-tensorboard"), "DIR"),
     **dict.fromkeys(("--be", "--bu", "--runs", "--entropy-seed", "--entropy-threads"), "N"),
     **dict.fromkeys(("--learning-rate", "--entropy-alpha"), "X"),
     "--config": "FILE",
     "--be-values": "N,N,...",
     "--device": "DEVICE",
-    "--prompts": "FILE",
-    "--reward": "NAME",
+    "--prompts": "SOURCE",
+    "--reward": "NAME[,NAME*W]",
 }
 _SIZES = ("--be-values", "--be", "--runs")
 
@@ -131,8 +131,12 @@ def add_options(parser: pytest.Parser) -> None:
     add("--base-model", "base model of an adapter, over the one it names", type=text_value)
     add("--device", "torch device: cpu, cuda, cuda:N, mps (default: cpu)", type=text_value)
     add("--dtype", "dtype of the weights (default: float32)", choices=("float32", "float64", "bfloat16"))
-    add("--prompts", "prompts: a .jsonl or .parquet file, or 'demo' (default: demo)", type=text_value)
-    add("--reward", "reward: exact_answer, module:function or file.py:function", type=text_value)
+    add("--prompts", "prompts: a .jsonl or .parquet file, datasets:NAME, or 'demo' (default: demo)", type=text_value)
+    add(
+        "--reward",
+        "reward: exact_answer, gsm8k, boxed, math_verify, module:function or file.py:function; several as a,b*0.5",
+        type=text_value,
+    )
     add("--learning-rate", "eta of the next step, over the checkpoint's", type=positive_number)
     add("--with-replacement", "draw prompts with replacement; E and U may share them", action="store_true")
     add("--save-gradients", "write gradients and update direction as safetensors", action="store_true")
@@ -146,6 +150,7 @@ def add_options(parser: pytest.Parser) -> None:
         "what a verdict the sample could not decide becomes (default: skip)",
         choices=("skip", "fail"),
     )
+    add("--entropy-tensorboard", "write the runs as TensorBoard scalars, too (needs the extra)", type=text_value)
     add("--entropy-results", "directory of results (default: results/ in the root directory)", type=text_value)
     add(
         "--entropy-set",
@@ -167,7 +172,7 @@ def refuse_repeats(arguments: tuple[str, ...]) -> None:
     Raises:
         UsageError: it stands there twice; argparse would silently take the last.
     """
-    for option in (*_DIRECT, *_SIZES, "--config", "--entropy-threads", "--entropy-results"):
+    for option in (*_DIRECT, *_SIZES, "--config", "--entropy-threads", "--entropy-results", "--entropy-tensorboard"):
         count = sum(argument == option or argument.startswith(option + "=") for argument in arguments)
         if count > 1:
             raise UsageError(f"{option} is given {count} times; give it once (several B_E: --be-values 16,32,64)")

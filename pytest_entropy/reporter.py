@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,12 +47,23 @@ class Reporter:
     def pytest_report_collectionfinish(self, config: pytest.Config) -> list[str]:
         return _plan_lines(config)
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
+        self._write_reports()
+        yield
+        # pytest has written its JUnit file by now.
+        file = self.config.getoption("xmlpath", None)
+        if self.records and file and self.config.getini("junit_family") == "xunit2":
+            from pytest_entropy.results.junit import keep_to_xunit2
+
+            keep_to_xunit2(Path(os.path.expanduser(os.path.expandvars(file))))
+
+    def _write_reports(self) -> None:
         if self.records:
             from pytest_entropy.results.session_end import write_session_files
 
-            write_session_files(self.config, self.records)
+            planner = session_of(self.config).planner
+            write_session_files(self.config, planner.results_root, planner.stamp, self.records)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self.records:

@@ -88,6 +88,10 @@ class EntropySession:
         if "planner" not in self.__dict__ or not self.planner.plans:
             return
         options.refuse_idle_sizes(self.config, [plan.kind for plan in self.planner.plans])
+        if options.given(self.config, "--entropy-tensorboard"):
+            from pytest_entropy.results.tensorboard import require_tensorboard
+
+            require_tensorboard()
         if not (self.is_worker or self.collects_only):
             self.planner.claim()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -12,31 +14,44 @@ from pytest_entropy.results.tables import by_batch_size
 from pytest_entropy.results.view import ExperimentView
 from pytest_entropy.stats import format_measure
 
+# What decides which quantity was measured; the rest of the configuration folds away.
+ESSENTIAL = ("checkpoint", "seed", "batch_config.", "probe.", "sampling.", "prompts.source", "reward", "model.")
+# Rows of the table of runs; a page with thousands of them serves nobody.
+MOST_ROWS = 500
 
-def render(view: ExperimentView) -> str:
-    """The report; everything that came from outside is escaped."""
+
+@cache
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("pytest_entropy.results"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    environment.filters["figure"] = lambda value: "-" if value is None else f"{value:.3g}"
+    environment.filters["words"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
+    return environment
+
+
+def page(template: str, **values: Any) -> str:
+    """A page from a template; everything that came from outside is escaped."""
+    return _environment().get_template(template).render(**values) + "\n"
+
+
+def render(view: ExperimentView) -> str:
+    """The report of an experiment."""
     checkpoint = view.manifest["checkpoint"]
-    return environment.get_template("report.html").render(
+    settings = _settings(view.config)
+    return page(
+        "report.html",
         view=view,
-        tone=tone(view),
         checkpoint="bundled demo checkpoint" if checkpoint == "demo" else f"checkpoint {checkpoint}",
         table=by_batch_size(view),
         plots=list(plots(view)),
-        runs=[_run(run) for run in view.runs],
-        settings=_settings(view.config),
+        runs=[_run(run) for run in view.runs[:MOST_ROWS]],
+        left_out=max(0, len(view.runs) - MOST_ROWS),
+        comparison=view.comparison,
+        settings=settings,
+        essentials=[entry for entry in settings if entry[0].startswith(ESSENTIAL)],
         environment=view.manifest.get("environment", {}),
     )
-
-
-def tone(view: ExperimentView) -> str:
-    """The colour of the verdict: fail, inconclusive or pass."""
-    if view.failures or view.red or view.missing:
-        return "fail"
-    undecided = any(check["verdict"] == "inconclusive" for check in view.checks.values())
-    return "inconclusive" if undecided else "pass"
 
 
 def _run(run: dict[str, Any]) -> dict[str, Any]:

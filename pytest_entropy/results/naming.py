@@ -82,6 +82,13 @@ def experiments_in(category: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         yield directory, manifest
 
 
+def all_experiments(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Every experiment directory under a results directory with its manifest, category by category, oldest first."""
+    for name in _names(root):
+        if not name.startswith(".") and (root / name).is_dir():
+            yield from experiments_in(root / name)
+
+
 def find_resumable(category: Path, checkpoint_digest: str, config_digest: str) -> Path | None:
     """The newest experiment directory of the same checkpoint and configuration."""
     wanted = (checkpoint_digest, config_digest)

@@ -10,6 +10,7 @@ from typing import Any
 from pytest_entropy.results.view import ExperimentView
 from pytest_entropy.stats import format_measure, signal_to_noise
 
+SCHEMA_VERSION = 1
 COLUMNS = (
     "experiment", "directory", "B_E", "run", "delta_h1", "se_conditional", "signal_to_noise", "entropy_mean",
     "entropy_se", "length_mean", "eta", "estimator", "update_rule", "seconds", "peak_memory_mb", "seed",
@@ -38,17 +39,22 @@ def to_csv(view: ExperimentView) -> str:
 def to_record(view: ExperimentView) -> dict[str, Any]:
     """``summary.json``; its schema is shipped as ``results/schema/summary-1.json``."""
     return {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "experiment": view.name,
         "stamp": view.manifest["stamp"],
         "checkpoint": view.manifest["checkpoint"],
         "checkpoint_digest": view.manifest["checkpoint_digest"],
         "config_digest": view.manifest["config_digest"],
+        "tone": view.tone,
         "headline": view.headline,
+        "verdict": (view.conclusion or view.analysis).get("verdict"),
         "runs": rows(view),
         "failed_runs": sorted(view.failures),
         "missing_runs": view.missing,
         "checks": list(view.checks.values()),
+        "comparison": view.comparison or None,
+        "environment": view.manifest.get("environment", {}),
+        "plugin_analyses": view.plugin_analyses,
     }
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import yaml
 
 from pytest_entropy.errors import UsageError
@@ -14,14 +15,23 @@ from pytest_entropy.kinds import kind_of
 from pytest_entropy.results.files import read_json
 from pytest_entropy.results.naming import read_manifest
 from pytest_entropy.results.store import ERROR, RESULTS
+from pytest_entropy.results.summary import undecided_in_words
+from pytest_entropy.stats import CheckOutcome
+
+CONCLUSION = "conclusion.json"
+COMPARISON = "comparison.json"
+PLUGIN_ANALYSES = "plugin_analyses.json"
 
 
 @dataclass(frozen=True)
 class ExperimentView:
     """One experiment directory.
 
-    ``runs`` are the contents of ``results.json`` with ``directory`` (its name) added, ordered by (B_E, run);
-    ``failures`` the error texts by run directory; ``checks`` the outcomes by name.
+    ``runs`` are the contents of ``results.json``, ordered by (B_E, run), with ``directory`` (its name) added,
+    ``per_prompt`` as an array ``[B_E]``, and without what only analyses need (``update``, ``diagnostics``), so that
+    ten thousand of them fit into memory.  ``failures`` are the error texts by run directory, ``checks`` the outcomes
+    by name, ``conclusion`` verdict and reason of the analysis, ``comparison`` that with a baseline,
+    ``plugin_analyses`` other plugins' answers by their names.
     """
 
     directory: Path
@@ -32,6 +42,9 @@ class ExperimentView:
     analysis: dict[str, Any]
     update: dict[str, Any]
     config: dict[str, Any]
+    conclusion: dict[str, Any]
+    comparison: dict[str, Any]
+    plugin_analyses: dict[str, Any]
 
     @property
     def name(self) -> str:
@@ -49,23 +62,37 @@ class ExperimentView:
         """Names of the checks that failed."""
         return [name for name, check in self.checks.items() if check["verdict"] == "fail"]
 
+    @property
+    def undecided(self) -> list[str]:
+        """Names of the checks the sample could not decide."""
+        return [name for name, check in self.checks.items() if check["verdict"] == "inconclusive"]
+
+    @property
+    def tone(self) -> Literal["pass", "fail", "inconclusive"]:
+        """The verdict in one word."""
+        if self.failures or self.red:
+            return "fail"
+        return "inconclusive" if self.undecided or self.missing else "pass"
+
     @cached_property
     def headline(self) -> str:
         """The verdict in words, for people in a hurry."""
+        done = len(self.runs)
         if self.failures:
-            return f"{len(self.failures)} of {len(self.failures) + len(self.runs)} runs failed"
+            return f"FAILED: {len(self.failures)} of {done + len(self.failures)} runs gave no result"
         if self.red:
-            return f"FAILED: {', '.join(self.red)}"
-        if self.analysis.get("reason"):
-            word = str(self.analysis.get("verdict", ""))
-            return (
-                f"INCONCLUSIVE: {self.analysis['reason']}" if word == "inconclusive" else str(self.analysis["reason"])
-            )
-        undecided = [name for name, check in self.checks.items() if check["verdict"] == "inconclusive"]
-        if undecided:
-            return f"INCONCLUSIVE: {', '.join(undecided)}"
+            rejected = [f"{name} (rejected: {self.checks[name]['null']})" for name in self.red]
+            return f"FAILED: {', '.join(rejected)}"
+        if self.missing:
+            return f"INCOMPLETE: {len(self.missing)} of {done + len(self.missing)} planned runs are missing"
+        reason = str((self.conclusion or self.analysis).get("reason") or "")
+        if self.undecided:
+            return f"INCONCLUSIVE: {reason or '; '.join(map(self._undecided_in_words, self.undecided))}"
         passed = f"{len(self.checks)} checks passed" if self.checks else "no checks"
-        return f"{len(self.runs)} runs, {passed}" + (f", {len(self.missing)} runs missing" if self.missing else "")
+        return reason or f"{done} runs, {passed}"
+
+    def _undecided_in_words(self, name: str) -> str:
+        return f"{name}: {undecided_in_words(CheckOutcome.from_dict(self.checks[name]).message())}"
 
 
 def view_experiment(directory: Path) -> ExperimentView:
@@ -82,7 +109,7 @@ def view_experiment(directory: Path) -> ExperimentView:
     runs, failures = [], {}
     for place in sorted(p for p in directory.iterdir() if p.is_dir() and not p.name.startswith(".")):
         if (place / RESULTS).is_file():
-            runs.append({**read_json(place / RESULTS), "directory": place.name})
+            runs.append(_slim(read_json(place / RESULTS), place.name))
         elif (place / ERROR).is_file():
             failures[place.name] = (place / ERROR).read_text(encoding="utf-8")
     runs.sort(key=lambda run: (run["B_E"], run["run"]))
@@ -96,7 +123,15 @@ def view_experiment(directory: Path) -> ExperimentView:
         analysis=_json(directory / kind_of(str(manifest["experiment"])).analysis),
         update=_json(directory / "update" / "update.json"),
         config=_first_config(directory),
+        conclusion=_json(directory / CONCLUSION),
+        comparison=_json(directory / COMPARISON),
+        plugin_analyses=_json(directory / PLUGIN_ANALYSES),
     )
+
+
+def _slim(run: dict[str, Any], directory: str) -> dict[str, Any]:
+    kept = {key: value for key, value in run.items() if key not in ("update", "diagnostics")}
+    return {**kept, "per_prompt": np.asarray(run["per_prompt"], dtype=float), "directory": directory}
 
 
 def _json(path: Path) -> dict[str, Any]:

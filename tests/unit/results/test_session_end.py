@@ -1,0 +1,132 @@
+"""The files of session end: their schema, their bytes when made again, what JUnit and TensorBoard get."""
+
+from __future__ import annotations
+
+import csv
+import json
+import xml.etree.ElementTree as ET
+from importlib.resources import files
+from urllib.parse import unquote
+
+import jsonschema
+import pytest
+
+from pytest_entropy.results.index import sessions, write_index, write_session_record
+from pytest_entropy.results.junit import keep_to_xunit2
+from pytest_entropy.results.session_end import rebuild, write_reports
+from pytest_entropy.stats import check_mean_zero
+from tests.unit.results.stored import store_experiment
+
+SCHEMA = json.loads((files("pytest_entropy.results") / "schema" / "summary-1.json").read_text())
+REPORTS = ("summary.json", "summary.md", "results.csv", "report.html")
+
+
+def outcome(mean: float, name: str = "score_identity") -> dict:
+    values = [mean - 1, mean + 1, mean - 0.5, mean + 0.5] * 20
+    return check_mean_zero(values, alpha=1e-3, name=name, null="nothing", unit="nats", points_to="a bug").to_dict()
+
+
+def test_summary_keeps_to_its_schema_and_the_schema_is_strict(tmp_path):
+    directory = store_experiment(tmp_path, checks=[outcome(0.0)])
+    write_reports(directory)
+    summary = json.loads((directory / "summary.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    jsonschema.validate(summary, SCHEMA)
+    for broken in ({**summary, "more": 1}, {**summary, "schema_version": 2}, {**summary, "runs": [{"B_E": 1}]}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(broken, SCHEMA)
+
+
+def test_csv_is_tidy_and_loses_no_digit(tmp_path):
+    directory = store_experiment(tmp_path)
+    view = write_reports(directory)
+    with (directory / "results.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 4
+    assert [float(row["delta_h1"]) for row in rows] == [run["delta_h1"] for run in view.runs]
+
+
+def test_reports_made_again_are_the_same_bytes(tmp_path):
+    directory = store_experiment(tmp_path, checks=[outcome(0.0)])
+    write_reports(directory)
+    before = {name: (directory / name).read_bytes() for name in REPORTS}
+    for name in REPORTS:
+        (directory / name).unlink()
+    rebuild([directory])
+    assert {name: (directory / name).read_bytes() for name in REPORTS} == before
+
+
+@pytest.mark.parametrize(
+    ("checks", "tone", "words"),
+    [
+        ([outcome(0.0)], "pass", "4 runs, 1 checks passed"),
+        ([outcome(9.0)], "fail", "FAILED: score_identity (rejected: nothing)"),
+        ([{**outcome(0.0), "verdict": "inconclusive"}], "inconclusive", "INCONCLUSIVE: score_identity: nothing"),
+    ],
+)
+def test_the_verdict_in_words_and_in_one(tmp_path, checks, tone, words):
+    view = write_reports(store_experiment(tmp_path, checks=checks))
+    assert view.tone == tone
+    assert view.headline.startswith(words)
+    assert f'class="verdict {tone}"' in (view.directory / "report.html").read_text()
+
+
+def test_failed_and_missing_runs_come_first(tmp_path):
+    directory = store_experiment(tmp_path)
+    (directory / "BE008_run001" / "results.json").rename(directory / "gone")
+    view = write_reports(directory)
+    assert view.missing == ["BE008_run001"]
+    assert view.headline.startswith("INCOMPLETE: 1 of 4")
+    (directory / "BE008_run001" / "error.txt").write_text("session x\nValueError: <b>no luck</b>\n")
+    view = write_reports(directory)
+    assert view.tone == "fail"
+    assert view.headline == "FAILED: 1 of 4 runs gave no result"
+    assert "ValueError: &lt;b&gt;no luck" in (directory / "report.html").read_text()
+
+
+def test_a_session_is_found_by_its_record_or_by_its_stamp(tmp_path):
+    old = store_experiment(tmp_path, stamp="1")
+    new = store_experiment(tmp_path, stamp="2", name="debug", runs=1)
+    assert sessions(tmp_path) == {"1": [old], "2": [new]}
+    write_session_record(tmp_path, "3", [old, new])
+    assert sessions(tmp_path)["3"] == [old, new]
+    page = write_index(tmp_path, "3", rebuild([old, new]))
+    html = page.read_text()
+    for directory in (old, new):
+        link = html.split(f">{directory.parent.name}</a>")[0].rpartition('href="')[2].rstrip('"')
+        assert (page.parent / unquote(link)).resolve() == directory / "report.html"
+
+
+JUNIT = """<?xml version="1.0" encoding="utf-8"?><testsuites name="pytest tests"><testsuite name="pytest" tests="2">
+<testcase classname="a" name="test_run[BE1]" time="0.1"><properties><property name="entropy_experiment" value="x"/>
+<property name="delta_h1" value="-0.5 &lt;"/></properties><failure message="m">text</failure></testcase>
+<testcase classname="b" name="test_other" time="0.1"><properties><property name="mine" value="1"/></properties>
+</testcase></testsuite></testsuites>"""
+
+
+def test_properties_move_to_the_suite_and_others_stay(tmp_path):
+    file = tmp_path / "junit.xml"
+    file.write_text(JUNIT)
+    assert keep_to_xunit2(file) == 2
+    suite = ET.parse(file).getroot().find("testsuite")
+    gathered = {p.get("name"): p.get("value") for p in suite.find("properties")}
+    assert gathered == {"a::test_run[BE1]::entropy_experiment": "x", "a::test_run[BE1]::delta_h1": "-0.5 <"}
+    first, second = suite.findall("testcase")
+    assert [child.tag for child in first] == ["failure"]
+    assert [child.tag for child in second] == ["properties"]
+    assert keep_to_xunit2(file) == 0
+
+
+def test_tensorboard_gets_a_curve_per_batch_size(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from pytest_entropy.results.tensorboard import write_scalars
+
+    view = write_reports(store_experiment(tmp_path))
+    write_scalars([view], tmp_path / "board")
+    events = EventAccumulator(str(tmp_path / "board" / "batch_scaling" / view.directory.name)).Reload()
+    assert "delta_h1/B_E 8" in events.Tags()["scalars"]
+    seen = [(event.step, event.value) for event in events.Scalars("delta_h1/B_E 8")]
+    expected = [(run["run"], pytest.approx(run["delta_h1"], rel=1e-6)) for run in view.runs if run["B_E"] == 8]
+    assert seen == expected

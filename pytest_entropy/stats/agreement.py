@@ -1,11 +1,15 @@
-"""Equality up to a measured rounding error: the one check without chance."""
+"""Equality up to a measured rounding error: the one check without chance.
+
+It has no design partners: nothing is sampled, so the smallest discrepancy it sees is the noise floor itself and
+one difference suffices.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pytest_entropy.stats.outcome import CheckOutcome
+from pytest_entropy.stats.outcome import CheckOutcome, require
 
 
 def check_within_noise(
@@ -40,3 +44,15 @@ def check_within_noise(
         samples_needed=None,
         points_to=points_to,
     )
+
+
+def assert_within_noise(
+    difference: ArrayLike, *, noise_floor: float, name: str, null: str, unit: str, points_to: str
+) -> CheckOutcome:
+    """:func:`check_within_noise`, raising as :func:`pytest_entropy.stats.require` does."""
+    __tracebackhide__ = True
+    return require(
+        check_within_noise(
+            difference, noise_floor=noise_floor, name=name, null=null, unit=unit, points_to=points_to
+        )
+    )  # fmt: skip

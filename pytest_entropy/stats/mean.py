@@ -46,19 +46,19 @@ def effective_t(t: ArrayLike, skew: ArrayLike, n: int) -> np.ndarray:
         hall = math.sqrt(n) * (u * (v**2 / 3 + 0.25) + g / (6 * n))
     size = np.minimum(np.abs(t), np.abs(hall))
     # Capped so that the result still grows with |t| at any n.
-    unseen = min(1.2, 0.8 * (50 / n) ** 0.25)
+    unseen = min(1.2, (60 / n) ** (1 / 3))
     return size - unseen * np.minimum(1.0, size / FULL_GUARD_AT) ** 3
 
 
 def p_values_mean_zero(table: ArrayLike) -> np.ndarray:
     """The p-value of mean zero for each row of ``[sessions, n]``, n >= 2; NaN where a row is constant."""
     x = np.atleast_2d(np.asarray(table, dtype=float))
-    _, _, t, skew = _moments(x)
+    _, _, t, skew = moments(x)
     p = np.minimum(1.0, 2 * stats.t.sf(effective_t(t, skew, x.shape[1]), x.shape[1] - 1))
     return np.where(np.ptp(x, axis=1) > 0, p, np.nan)
 
 
-def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(mean, standard error, t, skewness) of each row ``[S, n]``, at any scale floats can hold."""
     n = x.shape[1]
     largest = np.abs(x).max(axis=1, keepdims=True)
@@ -99,7 +99,7 @@ def min_discrepancy_mean_zero(x_or_sd: ArrayLike, n: int, *, alpha: float, power
     Raises:
         ValueError: n < 2, a standard deviation that is not positive, alpha or power outside (0, 1).
     """
-    sd, skew = _spread_and_skew(x_or_sd)
+    sd, skew = spread_and_skew(x_or_sd)
     return _discrepancy(sd, skew, n, alpha, power)
 
 
@@ -116,7 +116,7 @@ def min_num_samples_mean_zero(x_or_sd: ArrayLike, effect: float, *, alpha: float
 
     Inverts :func:`min_discrepancy_mean_zero`.
     """
-    sd, skew = _spread_and_skew(x_or_sd)
+    sd, skew = spread_and_skew(x_or_sd)
     _require_valid(sd=sd, n=SMALLEST_N, alpha=alpha, power=power)
     if not (abs(effect) > 0 and math.isfinite(effect)):
         raise ValueError(f"effect is {effect}, it must be finite and not zero")
@@ -137,19 +137,19 @@ def smallest_n(discrepancy: Callable[[int], float], effect: float, *, at_least: 
     return high
 
 
-def _spread_and_skew(x_or_sd: ArrayLike) -> tuple[float, float]:
+def spread_and_skew(x_or_sd: ArrayLike) -> tuple[float, float]:
     values = np.asarray(x_or_sd, dtype=float)
     if values.ndim == 0:
         return float(values), 0.0
     if values.ndim != 1 or len(values) < SMALLEST_N or not np.isfinite(values).all():
         raise ValueError("a sample must be one row of at least 2 finite numbers")
-    _, se, _, skew = _moments(values[None])
+    _, se, _, skew = moments(values[None])
     return float(se[0]) * math.sqrt(len(values)), float(skew[0])
 
 
 def skewness(x: np.ndarray) -> float:
     """Third central moment over variance^(3/2), both with divisor n; 0 for a constant."""
-    return float(_moments(np.asarray(x, dtype=float)[None])[3][0])
+    return float(moments(np.asarray(x, dtype=float)[None])[3][0])
 
 
 def _require_valid(*, sd: float, n: int, alpha: float, power: float) -> None:
@@ -188,7 +188,7 @@ def check_mean_zero(
     mean = t = p = smallest = ci = needed = None
     verdict: Verdict = "inconclusive"
     if n >= SMALLEST_N and np.ptp(values) > 0:
-        mean, se, t, skew = (float(m[0]) for m in _moments(values[None]))
+        mean, se, t, skew = (float(m[0]) for m in moments(values[None]))
         p = float(p_values_mean_zero(values)[0])
         ci = interval(mean, se, skew, n, confidence=0.95)
         smallest = _discrepancy(se * math.sqrt(n), skew, n, alpha, power)

@@ -35,8 +35,8 @@ class PermutationResult:
 
 
 def most_shuffles(alpha: float) -> int:
-    """The shuffles a rejection at ``alpha`` deserves: 40 / alpha, at least 2e3 and at most 2e5."""
-    return MOST_SHUFFLES if alpha <= 0 else int(min(MOST_SHUFFLES, max(FIRST_SHUFFLES, math.ceil(40 / alpha))))
+    """The shuffles a rejection at ``alpha`` deserves: 10 / alpha, at least 2e3 and at most 2e5 (alpha 0: the most)."""
+    return MOST_SHUFFLES if alpha <= 0 else int(min(MOST_SHUFFLES, max(FIRST_SHUFFLES, math.ceil(10 / alpha))))
 
 
 def permutation_test(

@@ -101,7 +101,7 @@ def scaling_runs(generator, value, *, sizes=(8, 32, 128), runs=4, power=0.0, sd=
 
 
 def verdict(runs, alpha=1e-4):
-    fit = stats.fit_scaling(runs, rng=rng(3))
+    fit = stats.fit_scaling(runs, rng=rng(3), shuffles=30_000)
     return stats.scaling_verdict(fit, alpha=alpha)
 
 
@@ -119,7 +119,9 @@ def test_scaling_verdicts():
 
 
 def test_scaling_recovers_a_and_b_without_bias():
-    fits = [stats.fit_scaling(scaling_runs(rng(seed), 0.3), bootstrap=50, rng=rng(seed)) for seed in range(400)]
+    fits = [
+        stats.fit_scaling(scaling_runs(rng(seed), 0.3), bootstrap=50, rng=rng(seed), shuffles=99) for seed in range(400)
+    ]
     for name, truth in (("a", 0.3), ("b", 0.0)):
         z = np.array([(getattr(f, name) - truth) / getattr(f, f"se_{name}") for f in fits])
         assert abs(z.mean()) < 4 / 400**0.5

@@ -1,0 +1,213 @@
+"""Do two measurements of the same prompts differ, and are they equivalent?  For regression gates.
+
+Both work on paired differences, x and y computed from the same seeds, with the heavy-tail-proof test of
+``mean.py``.  A drift is judged by an interval on the difference, never by its absolute size.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from pytest_entropy.stats.mean import (
+    SMALLEST_N,
+    check_mean_zero,
+    critical_t,
+    interval,
+    min_discrepancy_mean_zero,
+    min_num_samples_mean_zero,
+    moments,
+    p_values_mean_zero,
+    smallest_n,
+    spread_and_skew,
+)
+from pytest_entropy.stats.outcome import CheckOutcome, Verdict, require, require_rates
+
+
+def paired_difference(name: str, x: ArrayLike, y: ArrayLike) -> np.ndarray:
+    """x - y ``[n]``.
+
+    Raises:
+        ValueError: different lengths, or an observation that is not finite.
+    """
+    first, second = np.asarray(x, dtype=float).ravel(), np.asarray(y, dtype=float).ravel()
+    if first.shape != second.shape:
+        raise ValueError(f"{name}: {first.size} observations against {second.size}; they must be paired by seed")
+    bad = int((~np.isfinite(first)).sum() + (~np.isfinite(second)).sum())
+    if bad:
+        raise ValueError(f"{name}: {bad} of {2 * first.size} observations are not finite")
+    return first - second
+
+
+def check_mean_difference(
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    alpha: float,
+    name: str,
+    null: str,
+    unit: str,
+    points_to: str,
+    declared_effect: float | None = None,
+    power: float = 0.95,
+) -> CheckOutcome:
+    """Two-sided test that paired observations x and y ``[n]`` have the same mean; x - y is the effect.
+
+    As :func:`check_mean_zero` on the differences, except that two identical samples pass: they are equal.
+
+    Raises:
+        ValueError: different lengths, an observation that is not finite, alpha or power outside (0, 1).
+    """
+    difference = paired_difference(name, x, y)
+    outcome = check_mean_zero(
+        difference, alpha=alpha, name=name, null=null, unit=unit, points_to=points_to,
+        declared_effect=declared_effect, power=power,
+    )  # fmt: skip
+    return outcome if difference.any() or len(difference) < SMALLEST_N else _identical(outcome)
+
+
+def _identical(outcome: CheckOutcome) -> CheckOutcome:
+    return CheckOutcome(**{**outcome.__dict__, "p_value": 1.0, "ci": (0.0, 0.0), "verdict": "pass"})
+
+
+def assert_mean_difference(
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    alpha: float,
+    name: str,
+    null: str,
+    unit: str,
+    points_to: str,
+    declared_effect: float | None = None,
+    power: float = 0.95,
+) -> CheckOutcome:
+    """:func:`check_mean_difference`, raising as :func:`pytest_entropy.stats.require` does."""
+    __tracebackhide__ = True
+    return require(
+        check_mean_difference(
+            x, y, alpha=alpha, name=name, null=null, unit=unit, points_to=points_to,
+            declared_effect=declared_effect, power=power,
+        )
+    )  # fmt: skip
+
+
+def min_discrepancy_mean_difference(x_or_sd: ArrayLike, n: int, *, alpha: float, power: float = 0.95) -> float:
+    """The smallest mean difference n pairs see; ``x_or_sd`` describes the differences, not x."""
+    return min_discrepancy_mean_zero(x_or_sd, n, alpha=alpha, power=power)
+
+
+def min_num_samples_mean_difference(x_or_sd: ArrayLike, effect: float, *, alpha: float, power: float = 0.95) -> int:
+    """The pairs a mean difference of ``effect`` needs; inverts the function above."""
+    return min_num_samples_mean_zero(x_or_sd, effect, alpha=alpha, power=power)
+
+
+def check_equivalent(
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    margin: float,
+    alpha: float,
+    miss: float = 0.05,
+    name: str,
+    null: str,
+    unit: str,
+    points_to: str,
+) -> CheckOutcome:
+    """Is the mean paired difference of x and y ``[n]`` within ``margin``?
+
+    - fail: the interval at 1 - ``alpha`` lies wholly outside +-margin.  If the true difference is within the
+      margin, that happens with probability at most ``alpha``.
+    - pass: the interval at 1 - ``miss`` lies wholly inside +-margin (two one-sided tests; the two-sided interval
+      is used, since on skewed data one side may use up the whole error).  If the true difference is at or beyond
+      the margin, that happens with probability at most ``miss``.
+    - inconclusive: neither; ``samples_needed`` says at which n a true difference of 0 would pass.
+
+    The p-value is that of the nearest mean within the margin.  Constant differences, identical samples among
+    them, are judged as they are.
+
+    Raises:
+        ValueError: different lengths, fewer than 2 pairs, an observation that is not finite, a margin that is not
+            positive, alpha or miss outside (0, 1).
+    """
+    require_rates(alpha=alpha, miss=miss)
+    _require_margin(margin)
+    difference = paired_difference(name, x, y)
+    n = len(difference)
+    if n < SMALLEST_N:
+        raise ValueError(f"{name}: {n} pairs, an interval needs at least {SMALLEST_N}")
+    mean, se, _, skew = (float(m[0]) for m in moments(difference[None]))
+    outside = math.copysign(max(0.0, abs(mean) - margin), mean)
+    needed = smallest = None
+    verdict: Verdict
+    if np.ptp(difference) == 0:
+        ci, p = (mean, mean), float(outside == 0)
+        verdict = "fail" if outside else "pass"
+    else:
+        p = 1.0 if outside == 0 else float(p_values_mean_zero(difference - mean + outside)[0])
+        ci = interval(mean, se, skew, n, confidence=1 - miss)
+        inside = -margin < ci[0] and ci[1] < margin
+        verdict = "fail" if p < alpha else "pass" if inside else "inconclusive"
+        smallest = _margin(se * math.sqrt(n), skew, n, miss, 0.95)
+        if verdict == "inconclusive":
+            needed = max(n, min_num_samples_equivalent(difference, margin, miss=miss))
+    return CheckOutcome(
+        name, f"{null}, to {margin:g} {unit}", mean / se if se > 0 else None, p, alpha, mean, ci, unit, n, verdict,
+        smallest, margin, needed, points_to,
+    )  # fmt: skip
+
+
+def assert_equivalent(
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    margin: float,
+    alpha: float,
+    miss: float = 0.05,
+    name: str,
+    null: str,
+    unit: str,
+    points_to: str,
+) -> CheckOutcome:
+    """:func:`check_equivalent`, raising as :func:`pytest_entropy.stats.require` does."""
+    __tracebackhide__ = True
+    return require(
+        check_equivalent(
+            x, y, margin=margin, alpha=alpha, miss=miss, name=name, null=null, unit=unit, points_to=points_to
+        )
+    )  # fmt: skip
+
+
+def min_discrepancy_equivalent(x_or_sd: ArrayLike, n: int, *, miss: float = 0.05, power: float = 0.95) -> float:
+    """The smallest margin within which n pairs of equal mean are found equivalent with the given power.
+
+    ``x_or_sd`` is the standard deviation of the differences, or a sample of them.
+    """
+    sd, skew = spread_and_skew(x_or_sd)
+    require_rates(miss=miss, power=power)
+    if n < SMALLEST_N or not sd > 0:
+        raise ValueError(f"n is {n} and sd {sd}: at least {SMALLEST_N} pairs and a positive spread are needed")
+    return _margin(sd, skew, n, miss, power)
+
+
+def _margin(sd: float, skew: float, n: int, miss: float, power: float) -> float:
+    # The mean must fall within margin - reach on both sides, each missed with half of 1 - power.
+    critical, freedom = critical_t(miss, n, skew), n - 1
+    beyond = float(stats.norm.isf((1 - power) / 2)) * math.sqrt(1 + critical**2 / (2 * freedom))
+    return sd / math.sqrt(n) * (critical + beyond)
+
+
+def min_num_samples_equivalent(x_or_sd: ArrayLike, margin: float, *, miss: float = 0.05, power: float = 0.95) -> int:
+    """The smallest number of pairs of equal mean that are found equivalent within ``margin``."""
+    _require_margin(margin)
+    sd, skew = spread_and_skew(x_or_sd)
+    require_rates(miss=miss, power=power)
+    return smallest_n(lambda n: _margin(sd, skew, n, miss, power), margin, at_least=SMALLEST_N)
+
+
+def _require_margin(margin: float) -> None:
+    if not (margin > 0 and math.isfinite(margin)):
+        raise ValueError(f"margin is {margin}, it must be positive and finite")

@@ -1,0 +1,127 @@
+"""Were the draws made from the null distribution, or from one of several named others?  Exact at any sample size.
+
+Under the null a likelihood ratio has mean 1, and so has the average of several; by Markov's inequality it
+exceeds 1/alpha with probability at most alpha (an e-value: Vovk & Wang 2021, Ann. Stat. 49, 1736).  No
+independence, normality or sample size is assumed: the draws may depend on each other in any way, as long as
+each ratio is the conditional one given what was drawn before.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from scipy import special, stats
+
+from pytest_entropy.stats.outcome import CheckOutcome, Verdict, require
+
+
+def check_likelihood_ratio(
+    log_ratios: Mapping[str, float],
+    expected: Mapping[str, float],
+    *,
+    alpha: float,
+    name: str,
+    null: str,
+    points_to: str,
+    n: int,
+    declared: str | None = None,
+    power: float = 0.95,
+) -> CheckOutcome:
+    """One test against all named alternatives at once: p = 1 / mean_j exp(log ratio_j).
+
+    Args:
+        log_ratios: by alternative q, sum log q/p over all draws, in nats; -inf where q rules a draw out.
+        expected: by alternative, what that sum would be on average if q were true: sum KL(q || p).
+        n: how many draws.
+        declared: the alternative that has to be visible; inconclusive where the draws could not show it.
+
+    The effect is the largest log ratio; the smallest detectable is the expected evidence that is enough.
+
+    Raises:
+        ValueError: different alternatives in the two tables, none at all, a NaN, or an unknown ``declared``.
+    """
+    if not log_ratios or set(log_ratios) != set(expected):
+        raise ValueError(f"{name}: log ratios and expected evidence must name the same alternatives, at least one")
+    if any(math.isnan(value) for value in (*log_ratios.values(), *expected.values())):
+        raise ValueError(f"{name}: a log ratio is not a number")
+    if declared is not None and declared not in expected:
+        raise ValueError(f"{name}: no alternative {declared!r}; known: {', '.join(expected)}")
+    log_mean = float(special.logsumexp(list(log_ratios.values()))) - math.log(len(log_ratios))
+    p = math.exp(min(0.0, -log_mean))
+    enough = min_discrepancy_likelihood_ratio(len(log_ratios), alpha=alpha, power=power)
+    best = max(log_ratios, key=lambda q: log_ratios[q])
+    blind = declared is not None and expected[declared] < enough
+    needed = None
+    if blind and declared is not None and expected[declared] > 0:
+        needed = math.ceil(n * enough / expected[declared])
+    verdict: Verdict = "fail" if p < alpha else "inconclusive" if blind else "pass"
+    invisible = [q for q, nats in expected.items() if nats < enough]
+    note = f"; these draws fit best: {best}" if verdict == "fail" else ""
+    unseen = f"; too few draws to see: {', '.join(invisible)}" if invisible and verdict != "fail" else ""
+    return CheckOutcome(
+        name=name,
+        null=null,
+        statistic=log_mean if math.isfinite(log_mean) else None,
+        p_value=p,
+        alpha=alpha,
+        effect=log_ratios[best] if math.isfinite(log_ratios[best]) else None,
+        ci=None,
+        unit=f"nats of evidence for {best}",
+        n=n,
+        verdict=verdict,
+        smallest_detectable=enough,
+        declared_effect=None if declared is None else expected[declared],
+        samples_needed=needed,
+        points_to=points_to + note + unseen,
+    )
+
+
+def min_discrepancy_likelihood_ratio(alternatives: int, *, alpha: float, power: float = 0.95) -> float:
+    """Expected evidence in nats, sum KL(q || p), from which a true alternative among these many is seen.
+
+    The log ratio under q is taken as normal with mean K and variance 2K (exact for small distortions).
+
+    Raises:
+        ValueError: no alternative, or alpha or power outside (0, 1).
+    """
+    if alternatives < 1 or not 0 < alpha < 1 or not 0 < power < 1:
+        raise ValueError(f"alternatives {alternatives}, alpha {alpha}, power {power}: need >= 1 and two in (0, 1)")
+    z, needed = max(0.0, float(stats.norm.ppf(power))), math.log(alternatives / alpha)
+    # K - z sqrt(2K) = needed, solved for sqrt(K).
+    return ((z * math.sqrt(2) + math.sqrt(2 * z**2 + 4 * needed)) / 2) ** 2
+
+
+def min_num_samples_likelihood_ratio(
+    nats_per_draw: float, alternatives: int, *, alpha: float, power: float = 0.95
+) -> int:
+    """The number of draws that show an alternative worth ``nats_per_draw`` of evidence each, KL(q || p).
+
+    Raises:
+        ValueError: ``nats_per_draw`` is not positive.
+    """
+    if not nats_per_draw > 0:
+        raise ValueError(f"nats_per_draw is {nats_per_draw}, it must be positive")
+    return math.ceil(min_discrepancy_likelihood_ratio(alternatives, alpha=alpha, power=power) / nats_per_draw)
+
+
+def assert_likelihood_ratio(
+    log_ratios: Mapping[str, float],
+    expected: Mapping[str, float],
+    *,
+    alpha: float,
+    name: str,
+    null: str,
+    points_to: str,
+    n: int,
+    declared: str | None = None,
+    power: float = 0.95,
+) -> CheckOutcome:
+    """:func:`check_likelihood_ratio`, raising as :func:`pytest_entropy.stats.require` does."""
+    __tracebackhide__ = True
+    return require(
+        check_likelihood_ratio(
+            log_ratios, expected, alpha=alpha, name=name, null=null, points_to=points_to, n=n, declared=declared,
+            power=power,
+        )
+    )  # fmt: skip

@@ -1,0 +1,132 @@
+"""Does the standard error shrink as the root of B_E?  The slope of log SE on log B_E, by permutation (§6)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import special, stats
+
+from pytest_entropy.stats.mean import smallest_n
+from pytest_entropy.stats.outcome import CheckOutcome, Verdict, require, require_rates
+from pytest_entropy.stats.permutation import permutation_test, run_moments, unit_spread
+from pytest_entropy.stats.scaling import RunScalars
+
+NULL = "the standard error shrinks as B_E to the power -1/2"
+POINTS_TO = "a standard error that is not of the mean: missing or doubled division by B_E, or dependent prompts"
+UNIT = "slope of log SE on log B_E, plus 1/2"
+
+
+def check_se_slope(
+    runs: Sequence[RunScalars],
+    *,
+    alpha: float,
+    rng: np.random.Generator,
+    declared_effect: float | None = None,
+    power: float = 0.95,
+    shuffles: int | None = None,
+) -> CheckOutcome:
+    """log SE on log B_E has slope -1/2; the null distribution comes from shuffling scalars over the runs.
+
+    Exact under exchangeable prompts, whatever their tails.  The standard errors are those the runs reported, or
+    that of the mean of s where none is.  The effect is the slope's distance from its median under the null, 0 if
+    all is well; one division by B_E too many or too few moves it by 1, one by its root by 1/2.
+
+    Inconclusive with one B_E, with a run of equal scalars, with too few arrangements or ``shuffles`` to reject at
+    ``alpha``, or where these runs cannot see ``declared_effect``.
+
+    Raises:
+        ValueError: no runs, scalars or standard errors not finite, a standard error that is not positive though the
+            scalars differ, alpha or power outside (0, 1).
+    """
+    require_rates(alpha=alpha, power=power)
+    values, reported = _validated(runs)
+    sizes = np.array([len(v) for v in values])
+    if len(set(sizes.tolist())) < 2 or any(np.ptp(v) == 0 for v in values):
+        return CheckOutcome(
+            "se_slope", NULL, None, None, alpha, None, None, UNIT, len(runs), "inconclusive", None, declared_effect,
+            None, POINTS_TO,
+        )  # fmt: skip
+    x = np.log(sizes) - np.log(sizes).mean()
+
+    def statistic(table: np.ndarray) -> np.ndarray:
+        # A shuffle may leave a run of equal scalars; its slope is then as extreme as floats allow.
+        return 0.5 * np.log(np.maximum(run_moments(table, sizes)[1], 1e-300)) @ x / (x @ x)
+
+    centred, _ = unit_spread(np.concatenate(values))
+    seen = float(np.log(reported) @ x / (x @ x))
+    result = permutation_test(seen, centred, statistic, sizes=sizes, rng=rng, alpha=alpha, shuffles=shuffles)
+    middle = float(np.median(result.shuffled))
+    smallest = float(stats.norm.isf(alpha / 2) + stats.norm.ppf(power)) * float(result.shuffled.std())
+    too_small = declared_effect is not None and smallest > abs(declared_effect)
+    blind = result.resolution > alpha
+    verdict: Verdict = "fail" if result.p_value < alpha else "inconclusive" if blind or too_small else "pass"
+    needed = None
+    if too_small and declared_effect is not None:
+        needed = math.ceil(len(runs) * (smallest / declared_effect) ** 2)
+    return CheckOutcome(
+        "se_slope", NULL, seen, result.p_value, alpha, seen - middle, result.interval(seen), UNIT, len(runs), verdict,
+        smallest, declared_effect, needed, POINTS_TO, result.resolution,
+    )  # fmt: skip
+
+
+def _validated(runs: Sequence[RunScalars]) -> tuple[list[np.ndarray], np.ndarray]:
+    """Scaled scalars and standard error of each run."""
+    if not runs:
+        raise ValueError("se_slope: no runs")
+    values = [r.scale * np.asarray(r.s, dtype=float) for r in runs]
+    own = [v.std(ddof=1) / math.sqrt(len(v)) for v in values]
+    reported = np.array([e if r.se is None else r.se for r, e in zip(runs, own, strict=True)])
+    if not (all(np.isfinite(v).all() for v in values) and np.isfinite(reported).all()):
+        raise ValueError("se_slope: a scalar or a standard error is not finite")
+    if any(e <= 0 < np.ptp(v) for e, v in zip(reported, values, strict=True)):
+        raise ValueError("se_slope: a standard error is not positive though the scalars differ")
+    return values, reported
+
+
+def assert_se_slope(
+    runs: Sequence[RunScalars],
+    *,
+    alpha: float,
+    rng: np.random.Generator,
+    declared_effect: float | None = None,
+    power: float = 0.95,
+) -> CheckOutcome:
+    """:func:`check_se_slope`, raising as :func:`pytest_entropy.stats.require` does."""
+    __tracebackhide__ = True
+    return require(check_se_slope(runs, alpha=alpha, rng=rng, declared_effect=declared_effect, power=power))
+
+
+def min_discrepancy_se_slope(
+    batch_sizes: Sequence[int], *, alpha: float, power: float = 0.95, kurtosis: float = 3.0
+) -> float:
+    """The smallest distance of the slope from -1/2 that runs of these ``batch_sizes`` (one entry per run) see.
+
+    Each run's variance is taken as chi-square with the degrees of freedom that ``kurtosis`` of the scalars
+    implies, 2 / ((kurtosis - 3)/B_E + 2/(B_E - 1)): an approximation, on the safe side for heavy tails.
+
+    Raises:
+        ValueError: fewer than two distinct B_E, one below 2, a kurtosis below 1, alpha or power outside (0, 1).
+    """
+    require_rates(alpha=alpha, power=power)
+    sizes = np.array(batch_sizes, dtype=float)
+    if len(set(sizes.tolist())) < 2 or not (sizes >= 2).all():
+        raise ValueError(f"batch_sizes are {list(batch_sizes)}: a slope needs at least two distinct B_E, all above 1")
+    if not kurtosis >= 1:
+        raise ValueError(f"kurtosis is {kurtosis}, that of a distribution is at least 1")
+    freedom = 2 / np.maximum((kurtosis - 3) / sizes + 2 / (sizes - 1), 1e-12)
+    x = np.log(sizes) - np.log(sizes).mean()
+    variance = float((np.square(x) * special.polygamma(1, freedom / 2) / 4).sum()) / float(x @ x) ** 2
+    return math.sqrt(variance) * float(stats.norm.isf(alpha / 2) + stats.norm.ppf(power))
+
+
+def min_num_samples_se_slope(
+    batch_sizes: Sequence[int], effect: float, *, alpha: float, power: float = 0.95, kurtosis: float = 3.0
+) -> int:
+    """The number of runs at each of these (distinct) ``batch_sizes`` that see a slope off by ``effect``."""
+    if not (abs(effect) > 0 and math.isfinite(effect)):
+        raise ValueError(f"effect is {effect}, it must be finite and not zero")
+
+    one_each = min_discrepancy_se_slope(batch_sizes, alpha=alpha, power=power, kurtosis=kurtosis)
+    return smallest_n(lambda runs: one_each / math.sqrt(runs), abs(effect), at_least=1)

@@ -1,0 +1,123 @@
+"""Are p-values of many correct sessions uniform?  Kolmogorov and Smirnov's test, with its exact distribution."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import optimize, stats
+
+from pytest_entropy.stats.mean import smallest_n
+from pytest_entropy.stats.outcome import CheckOutcome, Verdict, require, require_rates
+
+UNIT = "largest excess of P(p <= x) over x"
+Side = Literal["too_small", "both"]
+
+
+def check_uniform_p_values(
+    p_values: ArrayLike,
+    *,
+    alpha: float,
+    name: str = "uniform_p_values",
+    null: str = "p-values of correct sessions are no smaller than uniform",
+    points_to: str = "a test that rejects too often, or sessions that are not independent",
+    side: Side = "too_small",
+    resolution: float = 0.0,
+    declared_effect: float | None = None,
+    power: float = 0.95,
+) -> CheckOutcome:
+    """Kolmogorov-Smirnov test on independent p-values ``[n]``, exact at every n.
+
+    ``side="too_small"`` tests P(p <= x) <= x, all that a level promises: the distribution of
+    D+ = max(F_n(x) - x) is exact for uniform p-values, and discrete or conservative ones (permutation tests, a
+    guarded test) only make D+ smaller, so the level holds for them too.  ``side="both"`` also rejects p-values
+    that are too large.  A permutation p-value from N shuffles then needs ``resolution`` = 2 / (N + 1), the step
+    of its grid: F_n may lag x by that much, and D- is reduced by it before it is judged.
+
+    The effect is D+ (or the larger of D+ and D-), the largest gap between the shares below x and x itself.
+    Inconclusive with no p-values, or where n cannot see ``declared_effect``.
+
+    Raises:
+        ValueError: a p-value outside [0, 1], a negative resolution, alpha or power outside (0, 1).
+    """
+    require_rates(alpha=alpha, power=power)
+    p = np.sort(np.asarray(p_values, dtype=float).ravel())
+    if not ((p >= 0) & (p <= 1)).all():
+        raise ValueError(f"{name}: p-values must lie in [0, 1]")
+    if not resolution >= 0:
+        raise ValueError(f"{name}: the resolution is {resolution}, it must not be negative")
+    n = len(p)
+    if n == 0:
+        return CheckOutcome(
+            name, null, None, None, alpha, None, None, UNIT, 0, "inconclusive", None, declared_effect, 1, points_to
+        )
+    steps = np.arange(n + 1) / n
+    above, below = float((steps[1:] - p).max()), float((p - steps[:-1]).max())
+    gap = max(0.0, above if side == "too_small" else max(above, below - resolution))
+    seen = float(stats.ksone.sf(gap, n) if side == "too_small" else stats.kstwo.sf(gap, n))
+    smallest = min_discrepancy_uniform_p_values(n, alpha=alpha, power=power, side=side)
+    too_small = declared_effect is not None and smallest > abs(declared_effect)
+    needed = None
+    if too_small and declared_effect is not None:
+        needed = min_num_samples_uniform_p_values(declared_effect, alpha=alpha, power=power, side=side)
+    verdict: Verdict = "fail" if seen < alpha else "inconclusive" if too_small else "pass"
+    band = _critical(0.05, n, side)
+    return CheckOutcome(
+        name, null, gap, seen, alpha, gap, (max(0.0, gap - band), min(1.0, gap + band)), UNIT, n, verdict, smallest,
+        declared_effect, needed, points_to, resolution or None,
+    )  # fmt: skip
+
+
+def assert_uniform_p_values(
+    p_values: ArrayLike,
+    *,
+    alpha: float,
+    name: str = "uniform_p_values",
+    null: str = "p-values of correct sessions are no smaller than uniform",
+    points_to: str = "a test that rejects too often, or sessions that are not independent",
+    side: Side = "too_small",
+    resolution: float = 0.0,
+    declared_effect: float | None = None,
+    power: float = 0.95,
+) -> CheckOutcome:
+    """:func:`check_uniform_p_values`, raising as :func:`pytest_entropy.stats.require` does."""
+    __tracebackhide__ = True
+    return require(
+        check_uniform_p_values(
+            p_values, alpha=alpha, name=name, null=null, points_to=points_to, side=side, resolution=resolution,
+            declared_effect=declared_effect, power=power,
+        )
+    )  # fmt: skip
+
+
+def _critical(alpha: float, n: int, side: Side) -> float:
+    """The gap that rejects at ``alpha``."""
+    law = stats.ksone if side == "too_small" else stats.kstwo
+    return float(optimize.brentq(lambda d: law.sf(d, n) - alpha, 0.0, 1.0, xtol=1e-12))
+
+
+def min_discrepancy_uniform_p_values(n: int, *, alpha: float, power: float = 0.95, side: Side = "too_small") -> float:
+    """The smallest true gap sup(P(p <= x) - x) that n p-values see; up to 1 + the critical gap where none is.
+
+    Worst case over where the gap is: the empirical share at that x has a spread of at most 1 / (2 sqrt(n)).
+
+    Raises:
+        ValueError: n < 1, alpha or power outside (0, 1).
+    """
+    require_rates(alpha=alpha, power=power)
+    if n < 1:
+        raise ValueError(f"n is {n}, it must be at least 1")
+    return _critical(alpha, n, side) + max(0.0, float(stats.norm.ppf(power))) / (2 * math.sqrt(n))
+
+
+def min_num_samples_uniform_p_values(
+    effect: float, *, alpha: float, power: float = 0.95, side: Side = "too_small"
+) -> int:
+    """The smallest number of p-values that see a gap of ``effect``; inverts the function above."""
+    if not 0 < effect < 1:
+        raise ValueError(f"effect is {effect}, a gap between two distribution functions lies between 0 and 1")
+    return smallest_n(
+        lambda n: min_discrepancy_uniform_p_values(n, alpha=alpha, power=power, side=side), effect, at_least=1
+    )

@@ -63,6 +63,12 @@ def test_surprisal_identity(probe_runs, experiment):
 
 
 @pytest.mark.entropy_check
+def test_sampler_alternatives(probe_runs, experiment):
+    """No named wrong sampler (temperature, top-k, top-p, penalties) explains the tokens better."""
+    experiment.require(validation.sampler_alternatives(probe_runs.complete(), alpha=experiment.alpha))
+
+
+@pytest.mark.entropy_check
 def test_estimator_agreement(probe_runs, experiment):
     """Two estimators of one gradient agree on the same rollouts."""
     experiment.require(validation.estimator_agreement(probe_runs.complete(), alpha=experiment.alpha))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
+from pytest_entropy import alternatives
 from pytest_entropy.distribution import (
     draw,
     entropy,
@@ -68,10 +69,25 @@ class Policy:
         """The precision of the numbers the policy reports: float64 for a float64 model, else float32."""
         return torch.float64 if self.model.dtype == torch.float64 else torch.float32
 
+    @property
+    def positions(self) -> int | None:
+        """The model's context in tokens, prompt and response together; None if it sets no bound."""
+        bound = getattr(self.model.config, "max_position_embeddings", None)
+        return None if bound is None else int(bound)
+
     def encode(self, text: str | Sequence[dict[str, str]]) -> tuple[int, ...]:
-        """Token ids of a prompt: a string as the tokenizer takes it, chat messages by the chat template."""
+        """Token ids of a prompt: a string as the tokenizer takes it, chat messages by the chat template.
+
+        Raises:
+            RunError: no token comes of it, or messages meet a tokenizer without a chat template.
+        """
         if isinstance(text, str):
             ids = self.tokenizer(text)["input_ids"]
+        elif not self.tokenizer.chat_template:
+            raise RunError(
+                "prompts are chat messages, and the checkpoint's tokenizer has no chat template (a base model?); give "
+                "prompts as text, or save the template the model was trained with in its chat_template.jinja"
+            )
         else:
             ids = self.tokenizer.apply_chat_template(
                 list(text), add_generation_prompt=True, tokenize=True, return_dict=False
@@ -156,6 +172,32 @@ class Policy:
                 extra = {"ranks": rank * mask, "surprisal_sd": spread * mask}
         return Scores(torch.where(mask, log_probs, zero), torch.where(mask, nats, zero), **extra)
 
+    @torch.no_grad()
+    def sampler_evidence(self, rollouts: Rollouts) -> torch.Tensor:
+        """``[J, 2]`` evidence that the tokens came from another sampler: see :func:`alternatives.evidence`."""
+        self._require_eval()
+        tokens = self._padded_tokens(rollouts)
+        logits = self._logits_shared(rollouts, tokens) if self.share_prompt else self._logits(rollouts, tokens)
+        mask = rollouts.mask.to(self.device)
+        vocabulary = logits.shape[-1]
+        where = mask.nonzero()
+        in_prompt = torch.zeros(len(rollouts), vocabulary, dtype=torch.bool, device=self.device)
+        for n, ids in enumerate(rollouts.prompt_ids):
+            in_prompt[n, list(ids)] = True
+        first_of_prompt = torch.tensor([ids[0] for ids in rollouts.prompt_ids], device=self.device)
+
+        def seen(first: int, last: int) -> torch.Tensor:
+            prompt, response, k = where[first:last].unbind(1)
+            so_far = tokens[prompt, response]
+            earlier = torch.arange(tokens.shape[2], device=self.device) < k.unsqueeze(1)
+            # Later tokens are replaced by one that is marked anyway.
+            marked = torch.where(earlier, so_far, first_of_prompt[prompt].unsqueeze(1))
+            return in_prompt[prompt].scatter_(1, marked, True)
+
+        return alternatives.evidence(
+            logits[mask], tokens[mask], seen, temperature=self.temperature, end_ids=self.eos_ids
+        )
+
     def _padded_tokens(self, rollouts: Rollouts) -> torch.Tensor:
         """``[P, G, L]`` on the device, with a real token id wherever nothing counts."""
         tokens, mask = rollouts.tokens.to(self.device), rollouts.mask.to(self.device)
@@ -236,10 +278,9 @@ class Policy:
             )
 
     def _require_room(self, tokens: int) -> None:
-        room = getattr(self.model.config, "max_position_embeddings", None)
-        if room is not None and tokens > room:
+        if self.positions is not None and tokens > self.positions:
             raise RunError(
-                f"prompt and response need {tokens} tokens, the model has {room} positions; "
+                f"prompt and response need {tokens} tokens, the model has {self.positions} positions; "
                 "lower max_new_tokens or leave out the longest prompts"
             )
 

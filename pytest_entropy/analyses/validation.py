@@ -9,6 +9,7 @@ import numpy as np
 
 from pytest_entropy.stats import (
     CheckOutcome,
+    check_likelihood_ratio,
     check_mean_zero,
     check_se_calibration,
     check_uniform_pit,
@@ -75,6 +76,23 @@ def surprisal_identity(runs: Sequence[ProbeResult], *, alpha: float) -> CheckOut
         unit="standard deviations of token surprisal",
         points_to="sampler and scorer differ (temperature, truncation, penalty, dropout), or the end token is masked "
         "out because pad = EOS",
+    )
+
+
+def sampler_alternatives(runs: Sequence[ProbeResult], *, alpha: float) -> CheckOutcome:
+    """The likelihood of the sampled tokens under the policy against that under named wrong samplers."""
+    from pytest_entropy.alternatives import ALTERNATIVES  # needs torch, which collection must not load
+
+    tables = np.sum([run.arrays["sampler_evidence"] for run in runs], axis=0)
+    return check_likelihood_ratio(
+        dict(zip(ALTERNATIVES, tables[:, 0].tolist(), strict=True)),
+        dict(zip(ALTERNATIVES, tables[:, 1].tolist(), strict=True)),
+        alpha=alpha,
+        name="sampler_alternatives",
+        null="sampled tokens are as likely under the policy as its own draws are",
+        n=sum(len(run.arrays["ranks"]) for run in runs),
+        declared="temperature x 0.7",
+        points_to="a generation default left on in the sampler",
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from pytest_entropy.policy import Policy
+from pytest_entropy.probe.chunks import scoring_chunks, work_through
 from pytest_entropy.probe.directional import Derivatives
 from pytest_entropy.rollouts import Rollouts
 
@@ -36,3 +38,14 @@ def token_arrays(rollouts: Rollouts, derivatives: Derivatives) -> dict[str, np.n
         "surprisal_sd": derivatives.surprisal_sd[mask].numpy(),
         "excess_surprisal": surprisal.sum(-1).mean(1).numpy(),
     }
+
+
+def sampler_evidence(policy: Policy, rollouts: Rollouts, *, chunk_tokens: int, threads: int = 1) -> np.ndarray:
+    """``[J, 2]`` by :data:`~pytest_entropy.alternatives.ALTERNATIVES`: log likelihood ratio of all tokens together
+    against each wrong sampler, and what it would be on average if that one had been used, in nats."""
+
+    def work(slots: list[int]) -> np.ndarray:
+        return policy.sampler_evidence(rollouts.select(slots)).cpu().numpy()
+
+    parts = work_through(scoring_chunks(rollouts, chunk_tokens), work, threads=threads)
+    return np.sum([part for _, part in parts], axis=0)

@@ -17,7 +17,7 @@ from pytest_entropy.probe.config import ProbeConfig
 from pytest_entropy.probe.directional import Derivatives, directional_derivatives
 from pytest_entropy.probe.draws import draw_prompts
 from pytest_entropy.probe.estimators import ESTIMATORS
-from pytest_entropy.probe.evidence import sampler_agreement, token_arrays
+from pytest_entropy.probe.evidence import sampler_agreement, sampler_evidence, token_arrays
 from pytest_entropy.probe.gradient import entropy_gradient
 from pytest_entropy.probe.meter import peak_memory_mb, timed
 from pytest_entropy.probe.records import ProbeResult, Update
@@ -175,7 +175,13 @@ class EntropyProbe:
                     derivatives.per_prompt["score"],
                     chunk_tokens=self.config.chunk_tokens,
                 )
-        return self._result(B_E, run, own_seed, update, rollouts, derivatives, agreement, seconds)
+        arrays = token_arrays(rollouts, derivatives)
+        if "ranks" in self.config.diagnostics:
+            with timed(seconds, "evidence"):
+                arrays["sampler_evidence"] = sampler_evidence(
+                    self.policy, rollouts, chunk_tokens=self.config.chunk_tokens, threads=self.threads
+                )
+        return self._result(B_E, run, own_seed, update, rollouts, derivatives, agreement, arrays, seconds)
 
     def entropy_gradient(
         self, B_E: int, seed: int = 0, *, run: int = 1, update: Update | None = None
@@ -237,6 +243,7 @@ class EntropyProbe:
         rollouts: Rollouts,
         derivatives: Derivatives,
         agreement: dict[str, float],
+        arrays: dict[str, np.ndarray],
         seconds: dict[str, float],
     ) -> ProbeResult:
         s = derivatives.per_prompt[self.config.estimator]
@@ -266,7 +273,7 @@ class EntropyProbe:
             peak_memory_mb=peak_memory_mb(),
             update=update.summary(),
             diagnostics={n: v.tolist() for n, v in derivatives.per_prompt.items() if n != self.config.estimator},
-            arrays=token_arrays(rollouts, derivatives),
+            arrays=arrays,
         )
         log.info("B_E %d run %d: delta_h1 %.6e, SE %.2e", B_E, run, result.delta_h1, result.se_conditional)
         return result

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_entropy.planning import Plan
+from pytest_entropy.prompts import require_room
 from pytest_entropy.results.files import read_json, write_json
 from pytest_entropy.results.store import RESULTS, FailedRun, RunStore
 from pytest_entropy.seeds import derive
@@ -116,10 +117,16 @@ class Execution:
 
     @cached_property
     def probe(self) -> EntropyProbe:
-        """The probe on the plan's checkpoint."""
+        """The probe on the plan's checkpoint.
+
+        Raises:
+            RunError: a prompt is too long for the model.
+        """
         from pytest_entropy.probe import EntropyProbe, ProbeConfig
 
         config = self.plan.resolved.config
+        policy = self.machine.checkpoint(self.plan).policy
+        require_room(self.plan.prompts, policy.encode, policy.positions, config.sampling.max_new_tokens)
         return EntropyProbe(
             self.machine.checkpoint(self.plan),
             ProbeConfig(**config.probe_settings()),

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_entropy.checkpoints import DEMO, CheckpointFiles, find_checkpoint, resolve
 from pytest_entropy.config.layers import Layer, ResolvedConfig, resolve_config
+from pytest_entropy.config.model import PromptSection
 from pytest_entropy.config.yaml_file import read_yaml
 from pytest_entropy.errors import UsageError
 from pytest_entropy.kinds import ExperimentKind, kind_of
 from pytest_entropy.options import given, option_layers
 from pytest_entropy.prompts import PromptSet, open_prompts
 from pytest_entropy.results.naming import claim_stamp, find_resumable
-from pytest_entropy.rewards import RewardFunction, resolve_reward
+from pytest_entropy.rewards import RewardTerm, WeightedRewards, require_columns, resolve_reward
 
 if TYPE_CHECKING:
     import pytest
@@ -41,7 +42,7 @@ class Plan:
     files: CheckpointFiles
     checkpoint_digest: str
     prompts: PromptSet
-    reward: RewardFunction
+    reward: WeightedRewards
     directory: Path
     stamp: str
     resumed: bool
@@ -68,6 +69,7 @@ class Planner:
     def __init__(self, config: pytest.Config, stamp: str) -> None:
         self.config, self.stamp = config, stamp
         self._plans: dict[str, Plan] = {}
+        self._prompt_sets: dict[PromptSection, PromptSet] = {}
         self._checkpoints: dict[tuple[str, str | None], tuple[CheckpointFiles, str]] = {}
 
     @property
@@ -118,7 +120,8 @@ class Planner:
         if given(self.config, "--resume"):
             resumable = find_resumable(root, digest, resolved.digest())
         directory = resumable or root / f"{kind.directory}_{self.stamp}"
-        reward = self.reward(resolved.config.reward)
+        reward = self._rewards(resolved, prompts)
+        require_chat_template(prompts, files)
         return Plan(kind, resolved, files, digest, prompts, reward, directory, self.stamp, resumable is not None)
 
     def _layers(self, kind: ExperimentKind, module: Path, overrides: dict[str, Any]) -> list[Layer]:
@@ -133,13 +136,14 @@ class Planner:
             layers += demo_profile(kind.name)
         return layers + above
 
-    def reward(self, name: str) -> RewardFunction:
-        """The reward function of that name, from a plugin's hook or our own resolution.
-
-        Raises:
-            UsageError: there is none.
-        """
-        return self.config.hook.pytest_entropy_reward(name=name) or resolve_reward(name)
+    def _rewards(self, resolved: ResolvedConfig, prompts: PromptSet) -> WeightedRewards:
+        """The configured rewards, each from a plugin's hook or our own resolution, able to run on the prompts."""
+        terms = []
+        for term in resolved.config.reward:
+            function = self.config.hook.pytest_entropy_reward(name=term.name) or resolve_reward(term.name)
+            require_columns(term.name, function, prompts)
+            terms.append(RewardTerm(function, term.name, term.weight))
+        return WeightedRewards(tuple(terms), resolved.config.reward_timeout)
 
     def _template(self, name: str, module: Path) -> Path | None:
         for place in (module.parent, module.parent.parent, self.config.rootpath):
@@ -157,20 +161,50 @@ class Planner:
 
     def _prompts(self, resolved: ResolvedConfig) -> PromptSet:
         config = resolved.config
-        prompts = self.config.hook.pytest_entropy_prompts(source=config.prompts.source) or open_prompts(
-            config.prompts.source,
-            prompt_column=config.prompts.prompt_column,
-            answer_column=config.prompts.answer_column,
-        )
+        section = config.prompts
+        if section not in self._prompt_sets:
+            self._prompt_sets[section] = self.config.hook.pytest_entropy_prompts(source=section.source) or open_prompts(
+                section.source,
+                prompt_column=section.prompt_column,
+                answer_column=section.answer_column,
+                template=section.template,
+            )
+        prompts = self._prompt_sets[section]
+        if not len(prompts):
+            raise UsageError(f"prompts {section.source}: there are none")
         needed = max(config.batch_config.B_E_values) + config.batch_config.B_U
-        have = len(prompts)
-        if have < needed and not config.prompts.with_replacement:
+        have = len({prompt.key for prompt in prompts}) if isinstance(prompts, list) else len(prompts)
+        if have < needed and not section.with_replacement:
+            which = "prompts" if have == len(prompts) else f"different prompts (of {len(prompts)})"
             raise UsageError(
-                f"prompts {config.prompts.source}: {have} prompts are {needed - have} too few for "
+                f"prompts {section.source}: {have} {which} are {needed - have} too few for "
                 f"B_E {max(config.batch_config.B_E_values)} + B_U {config.batch_config.B_U} disjoint prompts; "
                 "give more prompts, smaller --be-values/--be/--bu, or --with-replacement"
             )
         return prompts
+
+
+def require_chat_template(prompts: PromptSet, files: CheckpointFiles) -> None:
+    """Chat messages need the chat template of the checkpoint's tokenizer; there is no default that is right.
+
+    A base model known by a hub id only is not looked into; encoding its first prompt tells.
+
+    Raises:
+        UsageError: the prompts are chat messages and the tokenizer's files hold no template.
+    """
+    if isinstance(prompts[0].content, str):
+        return
+    own = any((files.weights / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
+    place = files.weights if own or not files.base else Path(files.base)
+    if not place.is_dir() or any(place.glob("chat_template.*")) or (place / "additional_chat_templates").is_dir():
+        return
+    settings = place / "tokenizer_config.json"
+    if settings.is_file() and '"chat_template"' in settings.read_text(encoding="utf-8", errors="replace"):
+        return
+    raise UsageError(
+        f"prompts are chat messages, and the tokenizer in {place} has no chat template (a base model?); give prompts "
+        "as text, or save the template the model was trained with beside it as chat_template.jinja"
+    )
 
 
 def demo_profile(name: str) -> list[Layer]:

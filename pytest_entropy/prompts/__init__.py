@@ -1,0 +1,19 @@
+"""Prompt sources: where prompts and their columns (the expected answer, say) come from."""
+
+from pytest_entropy.prompts.prompt import Content, DemoPrompts, Prompt, PromptSet
+from pytest_entropy.prompts.room import require_room
+from pytest_entropy.prompts.rows import prompts_from_rows
+from pytest_entropy.prompts.sources import open_prompts
+from pytest_entropy.prompts.templates import TEMPLATES, apply_template
+
+__all__ = [
+    "TEMPLATES",
+    "Content",
+    "DemoPrompts",
+    "Prompt",
+    "PromptSet",
+    "apply_template",
+    "open_prompts",
+    "prompts_from_rows",
+    "require_room",
+]

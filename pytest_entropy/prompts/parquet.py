@@ -1,0 +1,42 @@
+"""Parquet in, through pyarrow, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pytest_entropy.errors import UsageError
+
+_ROWS_AT_ONCE = 1024
+# Compression can hide any size; prompts beyond this do not fit in memory as Python objects.
+_LARGEST = 8 * 2**30
+
+
+def read_parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """("row N", row) of every row, counted from 1.
+
+    Raises:
+        UsageError: pyarrow is missing, or the file is not parquet, damaged, or above 8 GiB uncompressed.
+    """
+    try:
+        import pyarrow.parquet as parquet
+        from pyarrow import ArrowException
+    except ImportError as error:
+        raise UsageError(f"reading {path} needs pyarrow: pip install 'pytest-entropy[parquet]'") from error
+    try:
+        with parquet.ParquetFile(path) as file:
+            groups = (file.metadata.row_group(n) for n in range(file.metadata.num_row_groups))
+            size = sum(group.total_byte_size for group in groups)
+            if size > _LARGEST:
+                raise UsageError(f"prompts file {path} is {size / 2**30:.0f} GiB uncompressed, more than 8 GiB")
+            number = 0
+            for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"row {number}", row
+    except UsageError:
+        raise
+    except (ArrowException, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UsageError(f"prompts file {path} is not a readable parquet file: {reason}") from None

@@ -1,0 +1,48 @@
+"""Whether prompts fit the model's context, found out before the first response is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from pytest_entropy.errors import RunError
+from pytest_entropy.prompts.prompt import Content, Prompt, PromptSet
+
+# Tokens a chat template may add around the messages (default system prompt, role marks).
+_AROUND = 512
+
+
+def require_room(
+    prompts: PromptSet, encode: Callable[[Content], Sequence[int]], positions: int | None, max_new_tokens: int
+) -> None:
+    """Refuse prompts that leave no room for a response of ``max_new_tokens`` within ``positions``.
+
+    A text has no more tokens than UTF-8 bytes, so that only long prompts are encoded.  Sets that make their
+    prompts on demand (not lists) are not searched.
+
+    Raises:
+        RunError: says how many, and shows the longest.
+    """
+    if positions is None or not isinstance(prompts, list):
+        return
+    room = positions - max_new_tokens
+    suspects = [prompt for prompt in prompts if _bytes(prompt) + _AROUND > room]
+    lengths = [(len(encode(prompt.content)), n) for n, prompt in enumerate(suspects)]
+    too_long = sorted((pair for pair in lengths if pair[0] > room), reverse=True)
+    if too_long:
+        tokens, n = too_long[0]
+        raise RunError(
+            f"{len(too_long)} of {len(prompts)} prompts are too long: the model has {positions} positions, "
+            f"max_new_tokens is {max_new_tokens}, which leaves {room} for the prompt, and the longest has {tokens} "
+            f"tokens; remove them, or lower sampling.max_new_tokens. The longest begins "
+            f"{_text(suspects[n])[:80]!r}"
+        )
+
+
+def _text(prompt: Prompt) -> str:
+    if isinstance(prompt.content, str):
+        return prompt.content
+    return "\n".join(str(message["content"]) for message in prompt.content)
+
+
+def _bytes(prompt: Prompt) -> int:
+    return len(_text(prompt).encode())

@@ -1,0 +1,146 @@
+"""From rows to prompts: columns found, content checked, templates applied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pytest_entropy.errors import UsageError
+from pytest_entropy.prompts.prompt import Content, Prompt
+from pytest_entropy.prompts.templates import apply_template, find_template, worked_example
+
+_VERL_ANSWER = "reward_model.ground_truth"
+_MISSING = object()
+
+
+def prompts_from_rows(
+    rows: Iterable[tuple[str, Mapping[str, Any]]],
+    *,
+    source: str,
+    prompt_column: str = "prompt",
+    answer_column: str = "answer",
+    template: str | None = None,
+) -> list[Prompt]:
+    """Check rows and make prompts of them; other columns are kept for the reward function.
+
+    The answer, where it has another name or stands in verl's ``reward_model``, is offered to rewards as
+    ``answer`` as well.
+
+    Args:
+        rows: (place such as "line 3", row) pairs.
+        source: what messages call the whole.
+        prompt_column, answer_column, template: see :func:`pytest_entropy.prompts.open_prompts`.
+
+    Raises:
+        UsageError: a row without the prompt column or a configured answer column, a prompt that is neither text
+            nor chat messages, text and chat mixed, or no rows; names source and row.
+    """
+    text = find_template(template) if template else None
+    prompts: list[Prompt] = []
+    for place, row in rows:
+        where = f"{source}, {place}"
+        if text is not None:
+            row = _with_question(row, prompt_column)
+        if prompt_column not in row:
+            raise UsageError(
+                f"{where}: no column {prompt_column!r} (found: {', '.join(map(str, row)) or 'none'}); "
+                "name the right one as prompts.prompt_column in the configuration"
+            )
+        content = _content(row[prompt_column], where)
+        if text is not None:
+            if not isinstance(content, str):
+                raise UsageError(f"{where}: prompts.template applies to text, and this prompt is chat messages")
+            content = apply_template(text, content)
+        columns = {key: value for key, value in row.items() if key != prompt_column}
+        answer = _answer(row, answer_column, where)
+        if answer is not _MISSING:
+            columns["answer"] = answer
+        if prompts and isinstance(content, str) != isinstance(prompts[0].content, str):
+            raise UsageError(f"{where}: text and chat prompts in one source; make all of one kind")
+        prompts.append(Prompt(content, columns))
+    if not prompts:
+        raise UsageError(f"{source} holds no prompts")
+    return prompts
+
+
+def _with_question(row: Mapping[str, Any], prompt_column: str) -> Mapping[str, Any]:
+    """Rows of one worked text (question, reasoning, answer) as question and answer."""
+    text = row.get("text")
+    if prompt_column in row or not isinstance(text, str):
+        return row
+    found = worked_example(text)
+    return row if found is None else {"answer": found[1], **row, prompt_column: found[0]}
+
+
+def _answer(row: Mapping[str, Any], column: str, where: str) -> Any:
+    for name in (column, _VERL_ANSWER) if column == "answer" else (column,):
+        value = _nested(row, name)
+        if value is not _MISSING:
+            return value
+    if column != "answer":
+        raise UsageError(
+            f"{where}: no column {column!r} (found: {', '.join(map(str, row))}); name the right one as "
+            "prompts.answer_column in the configuration"
+        )
+    return _MISSING
+
+
+def _nested(row: Mapping[str, Any], name: str) -> Any:
+    if name in row:
+        return row[name]
+    value: Any = row
+    for part in name.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return _MISSING
+        value = value[part]
+    return value
+
+
+def _content(content: Any, where: str) -> Content:
+    """The prompt as text, or as messages without the nulls that table formats add."""
+    if isinstance(content, str):
+        _require_text([content], where)
+        return content
+    if isinstance(content, Sequence) and not isinstance(content, bytes) and content:
+        messages = [_message(message, where) for message in content]
+        _require_text([message["content"] for message in messages], where)
+        return messages
+    raise UsageError(f"{where}: a prompt is a non-empty text or a list of chat messages, not {_shown(content)}")
+
+
+def _message(message: Any, where: str) -> dict[str, Any]:
+    if not isinstance(message, Mapping) or not isinstance(message.get("role"), str) or "content" not in message:
+        raise UsageError(f"{where}: a chat message has a role and a content, not {_shown(message)}")
+    if not isinstance(message["content"], str):
+        raise UsageError(
+            f"{where}: the content of a chat message is text, not {_shown(message['content'])}; images and lists of "
+            "parts are not supported"
+        )
+    return {str(key): value for key, value in message.items() if value is not None}
+
+
+def _require_text(texts: list[str], where: str) -> None:
+    if not any(text.strip() for text in texts):
+        raise UsageError(f"{where}: the prompt is empty; remove the row")
+    for text in texts:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise UsageError(
+                f"{where}: the prompt holds half a character ({text[error.start]!r}, a lone surrogate), which no "
+                "tokenizer takes; repair or remove the row"
+            ) from None
+
+
+def _shown(value: Any) -> str:
+    # Cut before it is printed: a value may be as long or as deep as a line allows.
+    text = (
+        ""
+        if value is None
+        else str(value)[:60]
+        if isinstance(value, str | int | float)
+        else f"of {len(value)}"
+        if isinstance(value, list | dict | bytes)
+        else ""
+    )
+    return f"{type(value).__name__} {text}".strip()

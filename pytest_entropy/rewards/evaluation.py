@@ -1,0 +1,152 @@
+"""Rewards of a batch: every term called once, its values checked, the weighted sum formed."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import math
+import numbers
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from pytest_entropy.errors import RunError
+from pytest_entropy.prompts import Prompt
+from pytest_entropy.rewards.evidence import Batch, case, in_hand
+from pytest_entropy.rewards.requirements import NOT_COLUMNS, RewardFunction, accepted
+from pytest_entropy.rewards.time_limit import TimeLimitExceeded, call_within
+
+log = logging.getLogger(__name__)
+DEFAULT_TIMEOUT = 600.0  # s
+
+
+@dataclass(frozen=True)
+class RewardTerm:
+    """One reward function of a weighted sum; ``label`` is what messages call it."""
+
+    function: RewardFunction
+    label: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class WeightedRewards:
+    """A sum of rewards; each call of a function may take ``timeout`` seconds."""
+
+    terms: tuple[RewardTerm, ...]
+    timeout: float = DEFAULT_TIMEOUT
+
+
+def evaluate(
+    reward: RewardFunction | WeightedRewards, prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]
+) -> list[list[float]]:
+    """Rewards ``[P][G]`` of G completions to each of P prompts.
+
+    A function sees flat lists, each prompt repeated G times, its columns likewise as keyword lists; chat prompts
+    get chat completions, as TRL passes them.  A coroutine function is awaited.  None says that a term does not
+    apply to a completion: the term is left out of that completion's sum, as in TRL.
+
+    Raises:
+        RunError: a function raised, took too long, returned a wrong number of rewards or one that is not a finite
+            number, or no term applies to a completion; with the prompt and completion that did it, where they can
+            be known.  Never a silent zero.
+    """
+    if not isinstance(reward, WeightedRewards):
+        reward = WeightedRewards((RewardTerm(reward, getattr(reward, "__name__", repr(reward))),))
+    batch = Batch.of(prompts, completions)
+    totals: list[float | None] = [None] * len(batch)
+    for term in reward.terms:
+        values = _values(term, batch, reward.timeout)
+        known = [value for value in values if value is not None]
+        if known:
+            mean = sum(known) / len(known)
+            log.info("reward %s: mean %.4f over %d of %d completions", term.label, mean, len(known), len(values))
+        for n, value in enumerate(values):
+            if value is not None:
+                totals[n] = (totals[n] or 0.0) + term.weight * value
+    for n, total in enumerate(totals):
+        if total is None:
+            names = ", ".join(term.label for term in reward.terms)
+            raise RunError(f"no reward applies ({names} returned None): a completion without a reward{case(batch, n)}")
+        if not math.isfinite(total):
+            raise RunError(f"the weighted sum of rewards is {total}{case(batch, n)}")
+    flat = [total for total in totals if total is not None]
+    size = len(completions[0])
+    return [flat[i : i + size] for i in range(0, len(flat), size)]
+
+
+def _values(term: RewardTerm, batch: Batch, timeout: float) -> list[float | None]:
+    """The term's values, one per completion, checked."""
+    given = _called(term, batch, timeout)
+    if len(given) != len(batch):
+        count = f"more than {len(batch)}" if len(given) > len(batch) else str(len(given))
+        raise RunError(f"reward {term.label} returned {count} rewards for {len(batch)} completions{case(batch)}")
+    values = []
+    for n, value in enumerate(given):
+        number = None if value is None else _number(value)
+        if value is not None and number is None:
+            shown = f"{value!r}"[:200]
+            raise RunError(f"reward {term.label} returned {shown}, not a finite number{case(batch, n)}")
+        values.append(number)
+    return values
+
+
+def _called(term: RewardTerm, batch: Batch, timeout: float) -> list[Any]:
+    """What the function returns, one value more than there should be at most."""
+    columns = {name: batch.column(name) for name in batch.columns if name not in NOT_COLUMNS}
+    arguments = accepted(term.function, columns)
+    texts = batch.completions()
+
+    def call() -> list[Any]:
+        result = term.function(prompts=batch.contents(), completions=texts, **arguments)
+        if inspect.isawaitable(result):
+            result = _finished(result)
+        if isinstance(result, str | bytes | dict) or not isinstance(result, Iterable):
+            raise TypeError(f"returned {type(result).__name__} {str(result)[:80]!r}, expected a list of numbers")
+        return list(islice(result, len(batch) + 1))
+
+    try:
+        return call_within(timeout, call)
+    except TimeLimitExceeded as error:
+        raise RunError(
+            f"reward {term.label} took longer than {timeout:g} s (reward_timeout in the configuration)"
+            f"{case(batch, in_hand(error, texts))}"
+        ) from error
+    except KeyboardInterrupt:
+        raise
+    # Also sys.exit() and pytest.skip(): a reward must not decide what becomes of the test.
+    except BaseException as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise RunError(f"reward {term.label} raised {reason}{case(batch, in_hand(error, texts))}") from error
+
+
+def _finished(awaitable: Any) -> Any:
+    async def wait() -> Any:
+        return await awaitable
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(wait())
+    # Within a running loop, as in a notebook, another thread has to do it.
+    with ThreadPoolExecutor(1, thread_name_prefix="reward") as pool:
+        return pool.submit(asyncio.run, wait()).result()
+
+
+def _number(value: Any) -> float | None:
+    """A finite number as a float; None where it is no such thing.  Booleans and array scalars count, as in TRL."""
+    if not isinstance(value, numbers.Real) and hasattr(value, "item"):
+        try:
+            value = value.item()
+        except (TypeError, ValueError, RuntimeError):
+            return None
+    if not isinstance(value, numbers.Real):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None

@@ -1,0 +1,86 @@
+"""A batch as reward functions see it, and the prompt and completion an error message shows."""
+
+from __future__ import annotations
+
+import copy
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_entropy.prompts import Content, Prompt
+
+_SHOWN = 2000
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Prompts and completions in flat order, each prompt repeated for its completions."""
+
+    prompts: tuple[Prompt, ...]
+    texts: tuple[str, ...]
+
+    @classmethod
+    def of(cls, prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]) -> Batch:
+        """From P prompts and ``[P][G]`` completions."""
+        flat = [(prompt, text) for prompt, group in zip(prompts, completions, strict=True) for text in group]
+        return cls(tuple(prompt for prompt, _ in flat), tuple(text for _, text in flat))
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of all columns."""
+        return sorted({name for prompt in self.prompts for name in prompt.columns})
+
+    def column(self, name: str) -> list[Any]:
+        """A column, None where a prompt lacks it."""
+        return [prompt.columns.get(name) for prompt in self.prompts]
+
+    def contents(self) -> list[Content]:
+        """The prompts, copied: what a function does to them stays with it."""
+        return [copy.deepcopy(prompt.content) for prompt in self.prompts]
+
+    def completions(self) -> list[Any]:
+        """Texts, or for chat prompts lists of one assistant message, as TRL passes them."""
+        return [
+            text if isinstance(prompt.content, str) else [{"role": "assistant", "content": text}]
+            for prompt, text in zip(self.prompts, self.texts, strict=True)
+        ]
+
+
+def case(batch: Batch, n: int | None = None) -> str:
+    """The lines that show completion ``n`` and its prompt; the first of the batch if it is not known which.
+
+    They are indented: a message's last line at the margin is its reason.
+    """
+    known = "" if n is not None else f" (the first of {len(batch)}; which one did it is not known)"
+    prompt, text = batch.prompts[n or 0], batch.texts[n or 0]
+    columns = ", ".join(f"{name}={str(value)[:80]!r}" for name, value in sorted(prompt.columns.items()))
+    lines = (f"prompt{known}: {_cut(prompt.content)}", f"completion: {_cut(text)}", f"columns: {columns or 'none'}")
+    return "".join(f"\n  {line}" for line in lines)
+
+
+def in_hand(error: BaseException, completions: Sequence[Any]) -> int | None:
+    """The completion the failing function was working on: the only one among the variables of a frame.
+
+    Frames are searched from where the error was raised outwards; None where no frame tells.
+    """
+    owner: dict[int, int] = {}
+    for n, completion in enumerate(completions):
+        parts = [completion] if isinstance(completion, str) else [completion, completion[0], completion[0]["content"]]
+        for part in parts:
+            # Equal short strings may be one object, which then belongs to none.
+            owner[id(part)] = n if owner.get(id(part), n) == n else -1
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for frame in reversed(frames):
+        found = {owner.get(id(value), -1) for value in frame.f_locals.values()} - {-1}
+        if len(found) == 1:
+            return found.pop()
+    return None
+
+
+def _cut(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"

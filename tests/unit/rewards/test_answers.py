@@ -1,0 +1,128 @@
+"""The built-in rewards, on what models write and on what data sets hold."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from pytest_entropy.rewards import BUILT_IN, boxed, exact_answer, gsm8k, math_verify
+
+
+def score(reward, completion, answer):
+    (value,) = reward(prompts=["?"], completions=[completion], answer=[answer], other=[None])
+    return value
+
+
+@pytest.mark.parametrize(
+    ("completion", "answer", "expected"),
+    [
+        ("<answer>7</answer>", "7", 1.0),
+        ("<think>3+4</think><answer> 7\n</answer>", "7", 1.0),
+        ("<answer>7</answer>", 7, 1.0),
+        ("<answer>7</answer>", 7.0, 1.0),
+        ("<answer>7.0</answer>", "7", 1.0),
+        ("<answer>1,234</answer>", 1234, 1.0),
+        ("<answer>1,23</answer>", 123, 0.0),
+        ("<answer>7</answer>", "3 + 4 = 7\n#### 7", 1.0),
+        ("<answer>0.30</answer>", 0.3, 1.0),
+        ("<answer>8</answer>", "7", 0.0),
+        ("7", "7", 0.0),
+        ("", "7", 0.0),
+        ("<answer></answer>", "7", 0.0),
+        ("<answer>1 0</answer>", "10", 0.0),
+        ("<answer>7</answer><answer>7</answer>", "7", 0.0),
+        ("<answer>7", "7", 0.0),
+        ("<answer><b>x</b></answer>", "<b>x</b>", 1.0),
+        ("<answer>nan</answer>", "nan", 1.0),
+        ("<answer>inf</answer>", "1e999", 0.0),
+        ("<answer>7</answer>", None, None),
+    ],
+)
+def test_exact_answer(completion, answer, expected):
+    assert score(exact_answer, completion, answer) == expected
+    assert score(exact_answer, [{"role": "assistant", "content": completion}], answer) == expected
+
+
+@pytest.mark.parametrize(
+    ("completion", "answer", "expected"),
+    [
+        ("so it is\n#### 1,234", "reasoning\n#### 1234", 1.0),
+        ("#### 3\nno, wait\n#### 4", "4", 1.0),
+        ("#### $18.", "18", 1.0),
+        ("#### -5", -5, 1.0),
+        ("#### ", "4", 0.0),
+        ("4", "4", 0.0),
+        ("#### 4 apples", "4", 0.0),
+        ("#### 4", None, None),
+    ],
+)
+def test_gsm8k(completion, answer, expected):
+    assert score(gsm8k, completion, answer) == expected
+
+
+@pytest.mark.parametrize(
+    ("completion", "answer", "expected"),
+    [
+        (r"\boxed{7}", "7", 1.0),
+        (r"first \boxed{3}, then \boxed{ \frac{1}{2} }", r"\frac{1}{2}", 1.0),
+        (r"\boxed{x_{1}^{2}}", r"the answer is $\boxed{x_{1}^{2}}$", 1.0),
+        (r"\boxed{7} and an open \boxed{8", "7", 1.0),
+        (r"\boxed{0.5}", r"\frac12", 0.0),
+        (r"\boxed {7}", 7, 1.0),
+        (r"boxed{7}", "7", 0.0),
+        (r"\boxed{7}", None, None),
+    ],
+)
+def test_boxed(completion, answer, expected):
+    assert score(boxed, completion, answer) == expected
+
+
+@pytest.mark.parametrize(
+    ("completion", "answer", "expected"),
+    [
+        (r"\boxed{\frac12}", "0.5", 1.0),
+        ("<think>1/4?</think><answer>1/2</answer>", r"$\frac{1}{2}$", 1.0),
+        ("<answer>7</answer>", "3+4=7\n#### 7", 1.0),
+        (r"\boxed{8}", "7", 0.0),
+        ("I do not know", "7", 0.0),
+        ("", "7", 0.0),
+        ("7", "no mathematics here", None),
+        ("7", None, None),
+    ],
+)
+def test_math_verify(completion, answer, expected):
+    assert score(math_verify, completion, answer) == expected
+
+
+def test_math_verify_asks_with_the_expected_answer_first():
+    # math-verify is not symmetric: an equation is accepted for a value, not the other way round.
+    assert score(math_verify, "$x = 5$", "$5$") == 1.0
+    assert score(math_verify, "$5$", "$x = 5$ and $y = 6$") == 0.0
+
+
+def test_math_verify_off_the_main_thread_gives_the_same_and_needs_no_signals():
+    values = []
+    thread = threading.Thread(target=lambda: values.append(score(math_verify, r"\boxed{\frac12}", "0.5")))
+    thread.start()
+    thread.join(60)
+    assert values == [1.0]
+
+
+def test_a_comparison_without_end_is_not_equal_and_is_logged(monkeypatch, caplog):
+    monkeypatch.setattr("pytest_entropy.rewards.answers._COMPARISON", 0.3)
+    monkeypatch.setattr("math_verify.verify", lambda *a, **k: time.sleep(60))
+    begun = time.monotonic()
+    assert score(math_verify, "7", "7") == 0.0
+    assert time.monotonic() - begun < 10
+    assert "no end within 0.3 s" in caplog.text
+
+
+@pytest.mark.parametrize("reward", list(BUILT_IN.values()), ids=list(BUILT_IN))
+def test_hostile_completions_end_soon_and_score_nothing(reward):
+    hostile = ["<answer>" * 20_000, "\\boxed{" * 3000, "#### " * 20_000, "{" * 100_000, "\0\ud7ff<script>", "9" * 5000]
+    begun = time.monotonic()
+    values = reward(prompts=["?"] * 6, completions=hostile, answer=["7"] * 6)
+    assert values == [0.0] * 6
+    assert time.monotonic() - begun < 40

@@ -37,7 +37,7 @@ def prove_beside(files: CheckpointFiles, keys: Mapping[str, str], states: AdamWS
     if int(number[2]) != step:
         # The directories do not count the optimizer's steps: ask the neighbour's own optimizer.
         try:
-            before = steps_taken(previous / files.optimizer.resolve().relative_to(root))
+            before = steps_taken(previous / files.optimizer.resolve().relative_to(root), tensors=8 * len(states))
         except UsageError:
             return not_proved(f"{previous.name} does not say which optimizer step it is")
         if before != step - 1:

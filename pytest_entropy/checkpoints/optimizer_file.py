@@ -1,9 +1,9 @@
-"""``optimizer.pt`` to AdamW state by live parameter name: every entry accounted for, or an error."""
+"""An optimizer's file to AdamW state by live parameter name: every entry accounted for, or an error."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,44 +12,12 @@ import torch
 from pytest_entropy.adamw import ParameterState
 from pytest_entropy.checkpoints.files import CheckpointFiles, read_json
 from pytest_entropy.checkpoints.layouts import known_layouts
+from pytest_entropy.checkpoints.moments import NotAdamW, read_moments
 from pytest_entropy.checkpoints.parameter_order import live_name
+from pytest_entropy.checkpoints.torch_file import plain_tensor, read_torch_file
 from pytest_entropy.errors import UsageError
 
-
-def read_optimizer(files: CheckpointFiles, model: Any, trainable: Mapping[str, torch.nn.Parameter]) -> Mapped:
-    """State of every trainable parameter, by live name.
-
-    Names are used where the checkpoint stores them (in the groups or a side file), else the layout's order;
-    then shapes, coverage and step counts are checked.
-
-    Raises:
-        UsageError: the file needs unpickling, is damaged, is not AdamW's, or does not fit the model.
-    """
-    record = _load(files.optimizer)
-    groups, state = record["param_groups"], record["state"]
-    order, rule = _order(files, model, trainable, groups)
-    indices = [index for group in groups for index in group["params"]]
-    if len(indices) > len(order):
-        raise UsageError(
-            f"{files.optimizer} numbers {len(indices)} parameters, the model has {len(order)} "
-            f"({rule}); is this the optimizer of another model or adapter?"
-        )
-    group_of = {index: number for number, group in enumerate(groups) for index in group["params"]}
-    by_name: dict[str, ParameterState] = {}
-    for index, name in zip(indices, order, strict=False):
-        if name not in trainable:
-            continue
-        if index not in state:
-            continue
-        entry = _entry(files.optimizer, name, state[index], groups[group_of[index]], trainable[name])
-        by_name[name] = replace(entry, group=group_of[index])
-    _require_cover(files.optimizer, by_name, trainable, rule, len(state))
-    return Mapped({name: by_name[name] for name in trainable}, rule, groups)
-
-
-def steps_taken(path: Path) -> int:
-    """How many steps the optimizer in this file has taken; no model is needed."""
-    return max(int(entry.get("step", 0)) for entry in _load(path)["state"].values())
+Group = Mapping[str, Any]
 
 
 class Mapped:
@@ -58,44 +26,100 @@ class Mapped:
     ``rule`` says in words how integers became names; ``groups`` are the stored hyperparameter groups.
     """
 
-    def __init__(self, states: dict[str, ParameterState], rule: str, groups: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, states: dict[str, ParameterState], rule: str, groups: Sequence[Group]) -> None:
         self.states, self.rule, self.groups = states, rule, groups
 
     def learning_rate(self) -> tuple[float | None, str]:
         """eta and where it is from: the next step's stored rate, or the initial one where that is 0."""
-        stored = max((float(group.get("lr", 0.0)) for group in self.groups), default=0.0)
+        stored = max((_number(group.get("lr", 0.0)) for group in self.groups), default=0.0)
         if stored > 0:
             return stored, "optimizer.pt (lr of the next step)"
-        initial = max((float(group.get("initial_lr", 0.0)) for group in self.groups), default=0.0)
+        initial = max((_number(group.get("initial_lr", 0.0)) for group in self.groups), default=0.0)
         if initial > 0:
             return initial, "optimizer.pt (initial_lr; the schedule has ended at 0)"
         return None, "nowhere"
 
 
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        # mmap keeps a huge declared tensor from being allocated before its bytes are seen.
-        record = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+def read_optimizer(files: CheckpointFiles, model: Any, trainable: Mapping[str, torch.nn.Parameter]) -> Mapped:
+    """State of every trainable parameter, by live name.
+
+    Names are used where the checkpoint stores them (as keys, in the groups or in a side file), else the
+    layout's order; then shapes, coverage and step counts are checked.
+
+    Raises:
+        UsageError: the file needs unpickling, is damaged, is not AdamW's, or does not fit the model.
+    """
+    path = files.optimizer
+    # Three tensors of state and as many of quantisation per parameter, frozen ones perhaps among them.
+    groups, state = _stored(path, tensors=8 * sum(1 for _ in model.parameters()))
+    indices = [index for group in groups for index in group["params"]]
+    order, rule = _order(files, model, trainable, groups, indices)
+    if len(indices) > len(order):
         raise UsageError(
-            f"optimizer state {path} cannot be read without running code from it, or is damaged: {reason[:200]}"
-        ) from error
+            f"{path} numbers {len(indices)} parameters, the model has {len(order)} "
+            f"({rule}); is this the optimizer of another model or adapter?"
+        )
+    if len(set(indices)) < len(indices) or len(set(order)) < len(order):
+        raise UsageError(f"{path}: a parameter is numbered or named twice ({rule}): a damaged file")
+    group_of = {index: number for number, group in enumerate(groups) for index in group["params"]}
+    found: dict[str, ParameterState] = {}
+    for index, name in zip(indices, order, strict=False):
+        if name in trainable and index in state:
+            found[name] = _entry(path, name, state[index], groups, group_of[index], trainable[name])
+    _require_cover(path, found, trainable, rule, len(state))
+    return Mapped({name: found[name] for name in trainable}, rule, groups)
+
+
+def steps_taken(path: Path, *, tensors: int) -> int:
+    """How many steps the optimizer in this file has taken; no model is needed.
+
+    Raises:
+        UsageError: the file cannot be read or counts no steps.
+    """
+    steps = [entry.get("step") for entry in _stored(path, tensors=tensors)[1].values()]
+    counted = [_number(step) for step in steps if step is not None]
+    if not counted:
+        raise UsageError(f"{path} counts no steps")
+    return int(max(counted))
+
+
+def _stored(path: Path, *, tensors: int) -> tuple[list[Group], Mapping[Any, Mapping[str, Any]]]:
+    """Groups and state of a state_dict, checked as far as that goes without the model."""
+    record = read_torch_file(path, tensors=tensors)
+    if isinstance(record, dict) and set(record) == {"optimizer"}:
+        # What torch's own converter makes of a DCP directory.
+        record = record["optimizer"]
     if not isinstance(record, dict) or not isinstance(record.get("state"), dict) or not record.get("param_groups"):
         raise UsageError(f"{path} is not an optimizer's state_dict (needs 'state' and 'param_groups')")
-    if not record["state"]:
+    groups, state = record["param_groups"], record["state"]
+    whole = isinstance(groups, list) and all(
+        isinstance(group, dict) and isinstance(group.get("params"), list) and "betas" in group and "eps" in group
+        for group in groups
+    )
+    if not whole or not all(isinstance(entry, dict) for entry in state.values()):
+        raise UsageError(f"{path}: param_groups need params, betas and eps each: not AdamW's or Adam's state_dict")
+    if not all(type(index) in (int, str) for group in groups for index in group["params"]):
+        raise UsageError(f"{path}: param_groups hold parameters that are neither numbers nor names: a damaged file")
+    if not state:
         raise UsageError(f"{path} holds an optimizer that has not taken a step: it has no moments to precondition with")
-    return record
+    return groups, state
 
 
 def _order(
-    files: CheckpointFiles, model: Any, trainable: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]
+    files: CheckpointFiles,
+    model: Any,
+    trainable: Mapping[str, Any],
+    groups: Sequence[Group],
+    indices: Sequence[int | str],
 ) -> tuple[list[str], str]:
-    """Live names by the optimizer's integers, and the rule in words."""
+    """Live names by the optimizer's parameters, and the rule in words."""
     everything = {live_name(name): name for name, _ in model.named_parameters()}
     stored: list[str] | None = None
-    if all("param_names" in group for group in groups):
-        stored, source = [str(n) for group in groups for n in group["param_names"]], "names in optimizer.pt"
+    if all(isinstance(index, str) for index in indices):
+        stored, source = [str(index) for index in indices], f"names in {files.optimizer.name}"
+    elif all(len(group.get("param_names") or ()) == len(group["params"]) for group in groups):
+        names = (group.get("param_names") or () for group in groups)
+        stored, source = [str(name) for some in names for name in some], f"names in {files.optimizer.name}"
     elif files.names is not None:
         stored, source = _names_file(files.names), f"names in {files.names.name}"
     if stored is not None:
@@ -112,15 +136,13 @@ def _order(
 
 def _names_file(path: Path) -> list[str]:
     """A list of names, or an object from index to name."""
-    import json
-
     try:
         record = json.loads(path.read_bytes())
-    except ValueError:
+    except (OSError, ValueError, RecursionError):
         record = read_json(path)
     if isinstance(record, dict):
         record = record.get("param_names", record)
-    if isinstance(record, dict):
+    if isinstance(record, dict) and all(key.isdecimal() for key in record):
         record = [record[key] for key in sorted(record, key=int)]
     if not isinstance(record, list) or not all(isinstance(name, str) for name in record):
         raise UsageError(f"{path}: expected a list of parameter names, or an object from index to name")
@@ -128,32 +150,44 @@ def _names_file(path: Path) -> list[str]:
 
 
 def _entry(
-    path: Path, name: str, entry: Mapping[str, Any], group: Mapping[str, Any], parameter: torch.Tensor
+    path: Path,
+    name: str,
+    entry: Mapping[str, Any],
+    groups: Sequence[Group],
+    number: int,
+    parameter: torch.Tensor,
 ) -> ParameterState:
-    missing = [key for key in ("step", "exp_avg", "exp_avg_sq") if key not in entry]
-    if missing:
-        raise UsageError(f"{path}: the state of {name} lacks {', '.join(missing)}: not torch's AdamW or Adam")
+    group = groups[number]
     if group.get("amsgrad") or group.get("maximize"):
         raise UsageError(f"{path}: amsgrad and maximize are not supported; train without them")
-    for key in ("exp_avg", "exp_avg_sq"):
-        if tuple(entry[key].shape) != tuple(parameter.shape):
-            raise UsageError(
-                f"{path}: {key} of {name} has shape {tuple(entry[key].shape)}, the parameter {tuple(parameter.shape)}: "
-                "the numbering does not fit this model"
-            )
-        if not torch.isfinite(entry[key]).all():
-            raise UsageError(f"{path}: {key} of {name} is not finite: the run had diverged when this was saved")
-    if (entry["exp_avg_sq"] < 0).any():
-        raise UsageError(f"{path}: exp_avg_sq of {name} is negative somewhere: a damaged file")
+    decay = _number(group.get("weight_decay", 0.0))
+    if decay and group.get("decoupled_weight_decay") is False:
+        raise UsageError(f"{path}: Adam with weight decay {decay:g} inside the gradient is not AdamW; train with AdamW")
+    try:
+        moments = read_moments(entry, tuple(parameter.shape))
+    except NotAdamW as error:
+        raise UsageError(f"{path}: the state of {name} {error}") from error
+    betas = group["betas"]
     return ParameterState(
-        step=int(entry["step"]),
-        exp_avg=entry["exp_avg"].clone(),
-        exp_avg_sq=entry["exp_avg_sq"].clone(),
-        lr=float(group.get("lr", 0.0)),
-        betas=(float(group["betas"][0]), float(group["betas"][1])),
-        eps=float(group["eps"]),
-        weight_decay=float(group.get("weight_decay", 0.0)),
+        step=moments.step,
+        exp_avg=moments.exp_avg,
+        exp_avg_sq=moments.exp_avg_sq,
+        lr=_number(group.get("lr", 0.0)),
+        betas=(_number(betas[0]), _number(betas[1])),
+        eps=_number(group["eps"]),
+        weight_decay=decay,
+        group=number,
+        quantised=moments.quantised,
     )
+
+
+def _number(value: Any) -> float:
+    """A setting, which torch may keep as a tensor of one number."""
+    tensor = plain_tensor(value)
+    plain = tensor.item() if tensor is not None and tensor.numel() == 1 else value
+    if isinstance(plain, bool) or not isinstance(plain, int | float):
+        raise UsageError(f"the optimizer's settings hold {str(value)[:40]!r} where a number belongs: a damaged file")
+    return float(plain)
 
 
 def _require_cover(

@@ -208,8 +208,10 @@ def _fit(members: list[_Comparison]) -> float:
     some = candidates[:: 1 + len(candidates) // _CANDIDATES]
     best = max(some, key=lambda rate: sum(one.fits(rate) and one.resolved(rate) for one in members))
     inliers = [one for one in members if one.fits(best) and one.resolved(best)]
-    weight = sum(one.uu for one in inliers)
-    return sum(one.du for one in inliers) / weight if weight > 0 else best
+    # Weighted least squares: what is known to 8 bits must not blur what is known to 24.
+    weights = [1 / one.limit(best) ** 2 for one in inliers]
+    total = sum(w * one.uu for w, one in zip(weights, inliers, strict=True))
+    return sum(w * one.du for w, one in zip(weights, inliers, strict=True)) / total if total > 0 else best
 
 
 def _contradiction(

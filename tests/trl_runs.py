@@ -1,0 +1,153 @@
+"""Checkpoints by really running TRL's GRPOTrainer on the CPU, with every sampling default set against us.
+
+``python -m tests.trl_runs DIR KIND...`` trains; the fixture :func:`trl_run` does that once per test session, in a
+process of its own (TRL's warnings are not ours), under a lock that xdist's workers share.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+STEPS = 5
+MAX_GRAD_NORM = 0.5
+
+# What differs between the runs; rates are large so that a step stands out from the weights' float32 rounding.
+ADAPTERS: dict[str, dict[str, Any] | None] = {
+    "lora": {"target_modules": "all-linear"},
+    "lora bias all": {"target_modules": ["q_proj", "v_proj", "up_proj"], "bias": "all", "use_rslora": True},
+    "lora 8bit": {"target_modules": "all-linear", "r": 64},
+    "full": None,
+    "full 8bit": None,
+}
+ENDED = "lora"  # this one's schedule reaches zero: the stored rate is 0.0
+
+
+@dataclass(frozen=True)
+class TrlRun:
+    """Where one run's checkpoints are, one per optimizer step, and each step's gradient before clipping."""
+
+    path: Path
+
+    def checkpoint(self, step: int) -> Path:
+        """``checkpoint-N``, after N steps."""
+        return self.path / "out" / f"checkpoint-{step}"
+
+    def gradient(self, step: int) -> dict[str, Any]:
+        """The gradient of step N (from ``checkpoint-N-1`` to ``checkpoint-N``) by the trainer's parameter name."""
+        from safetensors.torch import load_file
+
+        return load_file(self.path / "gradients" / f"{step}.safetensors")
+
+
+@pytest.fixture(scope="session")
+def trl_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], TrlRun]:
+    """A function from a kind of run to its checkpoints; each kind is trained at most once per session."""
+    pytest.importorskip("trl")
+    from filelock import FileLock
+
+    base = tmp_path_factory.getbasetemp()
+    # Workers have a directory each below the session's.
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "trl_runs"
+
+    @functools.cache
+    def run(kind: str) -> TrlRun:
+        if kind.endswith("8bit"):
+            pytest.importorskip("bitsandbytes")
+        place = shared / kind.replace(" ", "_")
+        shared.mkdir(exist_ok=True)
+        with FileLock(f"{place}.lock"):
+            if not (place / "done").exists():
+                command = [sys.executable, "-m", "tests.trl_runs", str(place), kind]
+                done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+                assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+                (place / "done").touch()
+        return TrlRun(place)
+
+    return run
+
+
+def train(place: Path, kind: str) -> None:
+    """Five steps of GRPO on a tiny random Qwen2, a checkpoint after each."""
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig
+    from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM
+    from trl import GRPOConfig, GRPOTrainer
+
+    class RecordingTrainer(GRPOTrainer):
+        """GRPOTrainer that writes down each step's gradient before it is clipped."""
+
+        def training_step(self, model: Any, *arguments: Any, **more: Any) -> torch.Tensor:
+            loss = super().training_step(model, *arguments, **more)
+            gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+            save_file(gradients, place / "gradients" / f"{self.state.global_step + 1}.safetensors")
+            return loss
+
+    (place / "gradients").mkdir(parents=True)
+    save_base(place / "base")
+    adapter = ADAPTERS[kind]
+    settings = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.2, "task_type": "CAUSAL_LM"}
+    config = GRPOConfig(
+        output_dir=str(place / "out"),
+        optim="adamw_8bit" if kind.endswith("8bit") else "adamw_torch",
+        learning_rate=1e-2,
+        lr_scheduler_type="linear" if kind == ENDED else "constant",
+        weight_decay=0.1,
+        max_grad_norm=MAX_GRAD_NORM,
+        max_steps=STEPS,
+        save_steps=1,
+        per_device_train_batch_size=8,
+        num_generations=4,
+        max_completion_length=12,
+        gradient_checkpointing=False,
+        use_cpu=True,
+        bf16=False,
+        report_to=[],
+        logging_steps=1,
+        disable_tqdm=True,
+        seed=3,
+    )
+    trainer = RecordingTrainer(
+        model=AutoModelForCausalLM.from_pretrained(place / "base", dtype=torch.float32),
+        reward_funcs=lambda completions, **_: [len(set(text)) / 10 for text in completions],
+        args=config,
+        train_dataset=Dataset.from_dict({"prompt": [f"Tom has {i} apples and buys 14 more." for i in range(40)]}),
+        peft_config=LoraConfig(**{**settings, **adapter}) if adapter is not None else None,
+    )
+    trainer.train()
+
+
+def save_base(place: Path) -> None:
+    """A random Qwen2 (attention biases, norms, tied embeddings) whose generation defaults all bend the sampling."""
+    from transformers import GenerationConfig
+
+    from tests import tiny
+
+    words = tiny.tokenizer()
+    model = tiny.qwen2(len(words), hidden=64, eos_token_id=words.eos_token_id)
+    model.generation_config = GenerationConfig(
+        do_sample=True,
+        temperature=0.6,
+        top_k=5,
+        top_p=0.8,
+        repetition_penalty=1.2,
+        eos_token_id=words.eos_token_id,
+        pad_token_id=words.eos_token_id,
+    )
+    model.save_pretrained(place)
+    words.save_pretrained(place)
+
+
+if __name__ == "__main__":
+    train(Path(sys.argv[1]), sys.argv[2])

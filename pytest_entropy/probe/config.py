@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pytest_entropy.probe.objective import OBJECTIVES
 from pytest_entropy.probe.update_rules import UPDATE_RULES
 
+MODES = ("two_batch", "u_statistic")
 PRIMARY_ESTIMATORS = ("rao_blackwell", "reinforce_loo")
 
 
@@ -16,6 +18,10 @@ class ProbeConfig:
     Attributes:
         B_U: prompts of the update batch.
         G: responses per prompt, in both batches.
+        mode: ``two_batch``, or ``u_statistic``: update and entropy gradient from one batch of B_E prompts
+            (docs/mathematics.md §5); B_U is not used then.
+        u_statistic_blocks: M blocks of prompts in place of prompts; None for every prompt its own.
+        entropy_unit: ``sequence`` (nats per response) or ``token`` (nats per token, a ratio; §3).
         estimator: how the entropy gradient is estimated.
         update_rule: which step is taken for the update (docs/mathematics.md §2).
         advantage: objective of the update, a key of ``OBJECTIVES``.
@@ -30,7 +36,8 @@ class ProbeConfig:
         chunk_tokens: tokens scored together at most.
         diagnostics: further per-prompt scalars to take from the same rollouts (keys of ``ESTIMATORS``), and
             ``"ranks"`` for the surprisal ranks of the sampled tokens, ``"definition"`` for the batch and
-            the update against their definitions, ``"entropy_slope"`` (with ``"score"``) for the ground truth of s_n.
+            the update against their definitions, ``"entropy_slope"`` (with ``"score"``) for the ground truth of s_n,
+            ``"total_variance"`` for the error with U random as well.
 
     Raises:
         ValueError: a setting outside its range, named.
@@ -38,6 +45,9 @@ class ProbeConfig:
 
     B_U: int = 32
     G: int = 8
+    mode: str = "two_batch"
+    u_statistic_blocks: int | None = None
+    entropy_unit: str = "sequence"
     estimator: str = "rao_blackwell"
     update_rule: str = "preconditioned"
     advantage: str = "dr_grpo"
@@ -57,6 +67,12 @@ class ProbeConfig:
             raise ValueError(f"estimator {self.estimator!r} is not one of {', '.join(PRIMARY_ESTIMATORS)}")
         if self.update_rule not in UPDATE_RULES:
             raise ValueError(f"update_rule {self.update_rule!r} is not one of {', '.join(UPDATE_RULES)}")
+        if self.mode not in MODES:
+            raise ValueError(f"mode {self.mode!r} is not one of {', '.join(MODES)}")
+        if self.entropy_unit not in ("sequence", "token"):
+            raise ValueError(f"entropy_unit {self.entropy_unit!r} is not one of sequence, token")
+        if self.mode == "u_statistic":
+            self._require_parts()
         for name in ("B_U", "max_new_tokens", "sample_rows", "chunk_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 1")
@@ -64,3 +80,24 @@ class ProbeConfig:
             raise ValueError(f"G is {self.G}: advantages and leave-one-out baselines need G >= 2")
         if not self.temperature > 0:
             raise ValueError(f"temperature is {self.temperature}, it must be positive")
+
+    def _require_parts(self) -> None:
+        """The U-statistic needs an update that is a mean of independent parts, one per prompt."""
+        own_scaling, divisor = OBJECTIVES.get(self.advantage, ("", ""))
+        if self.update_rule == "adamw":
+            raise ValueError(
+                "mode u_statistic needs an update that is linear in the gradient, and adamw's is not: "
+                "take update_rule preconditioned or sgd, or mode two_batch"
+            )
+        if divisor == "all_tokens" or (self.scale_rewards or own_scaling) == "batch":
+            raise ValueError(
+                f"mode u_statistic needs prompts that enter the update one by one, and {self.advantage} with "
+                f"scale_rewards {self.scale_rewards or own_scaling} normalises over the batch: take dr_grpo, grpo "
+                "or rloo with scaling none or group, or mode two_batch"
+            )
+        if self.entropy_unit == "token":
+            raise ValueError("mode u_statistic counts entropy per response: take entropy_unit sequence, or two_batch")
+        if self.diagnostics:
+            raise ValueError(
+                "the diagnostics rest on an update that is independent of the entropy batch: take mode two_batch"
+            )

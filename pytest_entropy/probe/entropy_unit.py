@@ -60,9 +60,8 @@ class EntropyUnit:
             return per_prompt[self.estimator]
         return token_derivative(per_prompt[self.estimator], per_prompt[LENGTH], *_columns(rollouts)).pseudo_values
 
-    def entropy(self, rollouts: Rollouts) -> tuple[float, float]:
-        """(entropy of the policy on the batch, its standard error) in the unit."""
-        nats, lengths = _columns(rollouts)
+    def entropy(self, nats: np.ndarray, lengths: np.ndarray) -> tuple[float, float]:
+        """(entropy of the policy, its standard error) in the unit, from each prompt's means per response ``[P]``."""
         if self.name == "sequence":
             return float(nats.mean()), float(nats.std(ddof=1) / len(nats) ** 0.5)
         jackknife = token_entropy(nats, lengths)

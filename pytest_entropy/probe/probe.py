@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import torch
 
-from pytest_entropy.adamw import AdamWState
 from pytest_entropy.errors import RunError
-from pytest_entropy.policy import Policy
 from pytest_entropy.probe.chunks import sampling_chunks, work_through
 from pytest_entropy.probe.config import ProbeConfig
 from pytest_entropy.probe.directional import Derivatives, directional_derivatives
 from pytest_entropy.probe.draws import draw_prompts
+from pytest_entropy.probe.entropy_unit import EntropyUnit
 from pytest_entropy.probe.estimators import ESTIMATORS
 from pytest_entropy.probe.evidence import sampler_agreement, sampler_evidence, token_arrays
-from pytest_entropy.probe.gradient import entropy_gradient
+from pytest_entropy.probe.linearisation import Linearisation
 from pytest_entropy.probe.meter import peak_memory_mb, timed
 from pytest_entropy.probe.records import ProbeResult, Update
 from pytest_entropy.probe.reference import definition_gaps
 from pytest_entropy.probe.selfcheck import verify_tangent
+from pytest_entropy.probe.subject import Subject, learning_rate
+from pytest_entropy.probe.total_variance import total_variance
 from pytest_entropy.probe.truth import entropy_slope
+from pytest_entropy.probe.u_statistic import u_statistic
 from pytest_entropy.probe.update_batch import UpdateBatch, take_update
 from pytest_entropy.prompts import Prompt, PromptSet
 from pytest_entropy.rewards import RewardFunction, evaluate
@@ -31,22 +33,6 @@ from pytest_entropy.rollouts import Rollouts, concatenate
 from pytest_entropy.seeds import derive, generator, uniforms
 
 log = logging.getLogger(__name__)
-
-
-class Subject(Protocol):
-    """What is probed: a policy, its optimizer's state, and defaults (see ``checkpoints.Checkpoint``)."""
-
-    @property
-    def policy(self) -> Policy: ...
-
-    @property
-    def optimizer(self) -> AdamWState: ...
-
-    @property
-    def learning_rate(self) -> float | None: ...
-
-    @property
-    def learning_rate_source(self) -> str: ...
 
 
 class EntropyProbe:
@@ -81,19 +67,11 @@ class EntropyProbe:
         self.prompts = DemoPrompts() if prompts is None else prompts
         self.reward = reward or exact_answer
         self.threads = threads
-        self.eta, self.eta_source = self._learning_rate(checkpoint)
+        self.eta, self.eta_source = learning_rate(self.config.learning_rate, checkpoint)
+        self.unit = EntropyUnit(self.config.entropy_unit, self.config.estimator)
         self._verified = False
         self._updates: dict[int, Update] = {}
-
-    def _learning_rate(self, checkpoint: Subject) -> tuple[float, str]:
-        if self.config.learning_rate is not None:
-            return self.config.learning_rate, "configuration"
-        if not checkpoint.learning_rate:
-            raise RunError(
-                "the checkpoint stores no usable learning rate (a finished schedule leaves 0.0); "
-                "say what the next step's rate is with --learning-rate"
-            )
-        return checkpoint.learning_rate, checkpoint.learning_rate_source
+        self._batches: dict[int, UpdateBatch] = {}
 
     # ------------------------------------------------------------------ the update
 
@@ -107,9 +85,7 @@ class EntropyProbe:
         seconds = dict[str, float]()
         with timed(seconds, "sampling"):
             batch, rollouts = self._update_rollouts(seed)
-        with timed(seconds, "reward"):
-            rewards = evaluate(self.reward, batch, self._texts(rollouts))
-        return self._take_update(UpdateBatch(_keys(batch), rollouts, rewards, seed), seconds)
+        return self._take_update(batch, rollouts, seed, seconds)
 
     def _update_rollouts(self, seed: int) -> tuple[list[Prompt], Rollouts]:
         config = self.config
@@ -117,7 +93,10 @@ class EntropyProbe:
         batch = [self.prompts[i] for i in slots]
         return batch, self.sample(batch, derive(seed, "U"))
 
-    def _take_update(self, batch: UpdateBatch, seconds: dict[str, float]) -> Update:
+    def _take_update(self, prompts: list[Prompt], rollouts: Rollouts, seed: int, seconds: dict[str, float]) -> Update:
+        with timed(seconds, "reward"):
+            rewards = evaluate(self.reward, prompts, self._texts(rollouts))
+        batch = UpdateBatch(tuple(prompt.key for prompt in prompts), rollouts, rewards, seed)
         return take_update(
             batch,
             self.policy,
@@ -128,6 +107,17 @@ class EntropyProbe:
             seconds=seconds,
         )
 
+    def _update_batch(self, update: Update) -> UpdateBatch:
+        """The batch an update was taken on; drawn again, from its seed, where another process took it."""
+        if update.seed not in self._batches:
+            _, rollouts = self._update_rollouts(update.seed)
+            self._batches[update.seed] = UpdateBatch(update.prompts, rollouts, update.rewards, update.seed)
+        return self._batches[update.seed]
+
+    def _linearisation(self, gradient: dict[str, torch.Tensor]) -> Linearisation:
+        parameters = {name: p.detach().cpu() for name, p in self.policy.trainable.items()}
+        return Linearisation(self.config.update_rule, gradient, self.optimizer, parameters, self.config.max_grad_norm)
+
     # ------------------------------------------------------------------ a run
 
     def run(self, B_E: int, seed: int = 0, *, run: int = 1, update: Update | None = None) -> ProbeResult:
@@ -137,18 +127,23 @@ class EntropyProbe:
             B_E: prompts of the entropy batch, at least 2.
             seed: the experiment's seed; the run's own is derived from (seed, B_E, run).
             run: number of the run at this B_E.
-            update: the direction to use; that of ``seed`` if left out.
+            update: the direction to use; that of ``seed`` if left out.  In mode ``u_statistic`` the run's own
+                batch gives it, and none may be handed in.
 
         Raises:
-            ValueError: B_E < 2, which leaves no standard error.
+            ValueError: B_E < 2, which leaves no standard error; blocks that do not divide B_E.
             RunError: prompts run out, a reward fails, a number is not finite.
         """
         if B_E < 2:
             raise ValueError(f"B_E is {B_E}: a standard error needs at least 2 prompts")
+        if self.config.mode == "u_statistic":
+            if update is not None:
+                raise ValueError("mode u_statistic takes the update from the run's own batch: hand in none")
+            return self._run_single_batch(B_E, run, derive(seed, "E", B_E, run))
         update = self.update(seed) if update is None else update
         own_seed, seconds = derive(seed, "E", B_E, run), dict[str, float]()
         with timed(seconds, "sampling"):
-            slots, rollouts = self._entropy_batch(B_E, own_seed, update)
+            prompts, rollouts = self._entropy_batch(B_E, own_seed, exclude=update.prompts)
         with timed(seconds, "self_check"):
             self._verify_once(rollouts, update)
         with timed(seconds, "derivatives"):
@@ -162,7 +157,7 @@ class EntropyProbe:
                 ranks=self._rank_uniforms(rollouts, own_seed),
             )
         agreement = sampler_agreement(rollouts, derivatives, self.policy.eos_ids, self.config.max_new_tokens)
-        agreement["shared_with_update"] = len({self.prompts[i].key for i in slots} & set(update.prompts))
+        agreement["shared_with_update"] = len({prompt.key for prompt in prompts} & set(update.prompts))
         if "definition" in self.config.diagnostics:
             with timed(seconds, "definition"):
                 agreement |= definition_gaps(self.policy, rollouts, derivatives, update.direction, self._estimators())
@@ -175,13 +170,62 @@ class EntropyProbe:
                     derivatives.per_prompt["score"],
                     chunk_tokens=self.config.chunk_tokens,
                 )
+        s = self.unit.values(derivatives.per_prompt, rollouts)
+        total = self._total_variance(rollouts, s, update, own_seed, seconds)
         arrays = token_arrays(rollouts, derivatives)
         if "ranks" in self.config.diagnostics:
             with timed(seconds, "evidence"):
                 arrays["sampler_evidence"] = sampler_evidence(
                     self.policy, rollouts, chunk_tokens=self.config.chunk_tokens, threads=self.threads
                 )
-        return self._result(B_E, run, own_seed, update, rollouts, derivatives, agreement, arrays, seconds)
+        return self._result(run, own_seed, s, update, rollouts, derivatives, agreement, seconds, arrays=arrays, **total)
+
+    def _run_single_batch(self, B_E: int, run: int, own_seed: int) -> ProbeResult:
+        """delta_h1 as a U-statistic of one batch (docs/mathematics.md §5)."""
+        config, seconds = self.config, dict[str, float]()
+        with timed(seconds, "sampling"):
+            prompts, rollouts = self._entropy_batch(B_E, own_seed)
+        update = self._take_update(prompts, rollouts, own_seed, seconds)
+        with timed(seconds, "self_check"):
+            self._verify_once(rollouts, update)
+        with timed(seconds, "derivatives"):
+            statistic, derivatives = u_statistic(
+                self.policy,
+                rollouts,
+                UpdateBatch(update.prompts, rollouts, update.rewards, own_seed).token_weights(config),
+                self._linearisation(update.gradient),
+                update.direction,
+                config.estimator,
+                blocks=config.u_statistic_blocks,
+                chunk_tokens=config.chunk_tokens,
+                threads=self.threads,
+            )
+        agreement = sampler_agreement(rollouts, derivatives, self.policy.eos_ids, config.max_new_tokens)
+        s = statistic.pseudo_values
+        return self._result(
+            run, own_seed, s, update, rollouts, derivatives, agreement, seconds, u_statistic=statistic.record()
+        )
+
+    def _total_variance(
+        self, rollouts: Rollouts, s: np.ndarray, update: Update, own_seed: int, seconds: dict[str, float]
+    ) -> dict[str, Any]:
+        """The result's fields for the variance with U random as well, if asked for."""
+        if "total_variance" not in self.config.diagnostics:
+            return {}
+        with timed(seconds, "total_variance"):
+            batch = self._update_batch(update)
+            gradient = update.gradient or batch.gradient(self.policy, self.config)
+            return total_variance(
+                self.policy,
+                rollouts,
+                s,
+                batch,
+                self._linearisation(gradient),
+                self.unit,
+                self.config,
+                eta=self.eta,
+                rng=generator(own_seed, "pairs"),
+            ).fields()
 
     def entropy_gradient(
         self, B_E: int, seed: int = 0, *, run: int = 1, update: Update | None = None
@@ -191,17 +235,19 @@ class EntropyProbe:
         Dotted with the update's direction and times eta it is the run's delta_h1.
         """
         update = self.update(seed) if update is None else update
-        _, rollouts = self._entropy_batch(B_E, derive(seed, "E", B_E, run), update)
-        gradient = entropy_gradient(self.policy, rollouts, self.config.estimator, chunk_tokens=self.config.chunk_tokens)
+        _, rollouts = self._entropy_batch(B_E, derive(seed, "E", B_E, run), exclude=update.prompts)
+        gradient = self.unit.gradient(self.policy, rollouts, chunk_tokens=self.config.chunk_tokens)
         for name, g in gradient.items():
             log.debug("entropy gradient |g| %.3e  %s", g.norm(), name)
         return gradient
 
-    def _entropy_batch(self, B_E: int, own_seed: int, update: Update) -> tuple[list[int], Rollouts]:
+    def _entropy_batch(
+        self, B_E: int, own_seed: int, *, exclude: tuple[str, ...] = ()
+    ) -> tuple[list[Prompt], Rollouts]:
         replace = self.config.with_replacement
-        shared = frozenset() if replace else frozenset(update.prompts)
-        slots = draw_prompts(self.prompts, B_E, own_seed, exclude=shared, replace=replace)
-        return slots, self.sample([self.prompts[i] for i in slots], own_seed)
+        slots = draw_prompts(self.prompts, B_E, own_seed, exclude=frozenset(exclude), replace=replace)
+        prompts = [self.prompts[i] for i in slots]
+        return prompts, self.sample(prompts, own_seed)
 
     def sample(self, batch: list[Prompt], seed: int) -> Rollouts:
         """G responses to each prompt; response g of slot n is keyed by (seed, n, g)."""
@@ -218,8 +264,8 @@ class EntropyProbe:
         return concatenate([part for _, part in parts]).select([int(i) for i in order])
 
     def _estimators(self) -> list[str]:
-        extra = [name for name in self.config.diagnostics if name in ESTIMATORS and name != self.config.estimator]
-        return [self.config.estimator, *extra]
+        extra = [name for name in self.config.diagnostics if name in ESTIMATORS]
+        return list(dict.fromkeys([*self.unit.estimators, *extra]))
 
     def _rank_uniforms(self, rollouts: Rollouts, seed: int) -> torch.Tensor | None:
         if "ranks" not in self.config.diagnostics:
@@ -236,21 +282,22 @@ class EntropyProbe:
 
     def _result(
         self,
-        B_E: int,
         run: int,
         seed: int,
+        s: np.ndarray,
         update: Update,
         rollouts: Rollouts,
         derivatives: Derivatives,
         agreement: dict[str, float],
-        arrays: dict[str, np.ndarray],
         seconds: dict[str, float],
+        **more: Any,
     ) -> ProbeResult:
-        s = derivatives.per_prompt[self.config.estimator]
+        B_E = len(s)
         if not np.isfinite(s).all():
             raise RunError(f"{int((~np.isfinite(s)).sum())} of {B_E} per-prompt scalars are not finite")
         variance = float(self.eta**2 * s.var(ddof=1) / B_E)
-        nats = derivatives.entropies.double().sum(-1).mean(1).numpy()
+        nats, lengths = derivatives.entropies.double().sum(-1), rollouts.lengths.double().cpu()
+        entropy, entropy_se = self.unit.entropy(nats.mean(1).numpy(), lengths.mean(1).numpy())
         result = ProbeResult(
             B_E=B_E,
             G=self.config.G,
@@ -264,20 +311,19 @@ class EntropyProbe:
             eta_source=self.eta_source,
             estimator=self.config.estimator,
             update_rule=update.rule,
-            entropy_mean=float(nats.mean()),
-            entropy_se=float(nats.std(ddof=1) / B_E**0.5),
-            length_mean=float(rollouts.lengths.double().mean()),
+            unit=self.unit.words,
+            mode=self.config.mode,
+            entropy_mean=entropy,
+            entropy_se=entropy_se,
+            length_mean=float(lengths.mean()),
             ended_share=float(rollouts.ended.double().mean()),
             agreement=agreement,
             seconds=seconds,
             peak_memory_mb=peak_memory_mb(),
             update=update.summary(),
-            diagnostics={n: v.tolist() for n, v in derivatives.per_prompt.items() if n != self.config.estimator},
-            arrays=arrays,
+            # Where s stands for something else, <X_n, u> itself is kept as well.
+            diagnostics={n: v.tolist() for n, v in derivatives.per_prompt.items() if v is not s},
+            **more,
         )
         log.info("B_E %d run %d: delta_h1 %.6e, SE %.2e", B_E, run, result.delta_h1, result.se_conditional)
         return result
-
-
-def _keys(batch: list[Prompt]) -> tuple[str, ...]:
-    return tuple(prompt.key for prompt in batch)

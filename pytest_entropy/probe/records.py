@@ -54,13 +54,22 @@ class ProbeResult:
     Attributes:
         B_E: prompts of the entropy batch; ``G`` responses each.
         run, seed: which of the runs at this B_E, and its seed.
-        delta_h1: eta * mean_n s_n, in nats per response.
+        delta_h1: eta * mean_n s_n, in ``unit``.
+        unit: "nats per response" or "nats per token".
+        mode: ``two_batch`` or ``u_statistic``; in the latter update and entropy gradient share the batch, and
+            ``variance_conditional`` is conditional on nothing: it is the total.
         variance_conditional: V_E(delta_h1 | U) = eta^2 var(s, ddof=1) / B_E.
         se_conditional: its root; None where B_E < 2, never 0.
-        per_prompt: s_n = <X_n, u>, B_E numbers, nats per response per unit of eta.
+        per_prompt: s_n, B_E numbers, ``unit`` per unit of eta: <X_n, u>; per token and for a U-statistic
+            pseudo-values instead, with the same mean and spread as the estimate they stand for.
+        variance_total, se_total: with U random as well (docs/mathematics.md §4); None where it was not asked for,
+            or for the SE where the unbiased estimate is negative (``notes`` says so).
+        variance_parts: ``entropy_batch`` + ``update_batch`` - ``interaction`` is ``variance_total``.
+        u_statistic: what its value is recomputed from, see :class:`~.u_statistic.UStatistic`.
+        notes: what a reader has to know about the numbers.
         eta: the learning rate that scales s_n to delta_h1.
         diagnostics: further per-prompt scalars from the same rollouts, by estimator.
-        entropy_mean, entropy_se: of the policy on the E batch, nats per response.
+        entropy_mean, entropy_se: of the policy on the E batch, in ``unit``.
         length_mean: tokens per response.
         ended_share: responses that ended by themselves.
         agreement: what has to hold exactly or to rounding: sampler against scorer (``log_probs``, ``entropies``:
@@ -91,8 +100,20 @@ class ProbeResult:
     seconds: dict[str, float]
     peak_memory_mb: float
     update: dict[str, Any]
+    unit: str = "nats per response"
+    mode: str = "two_batch"
+    variance_total: float | None = None
+    se_total: float | None = None
+    variance_parts: dict[str, float] = field(default_factory=dict)
+    u_statistic: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     diagnostics: dict[str, list[float]] = field(default_factory=dict)
     arrays: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def entropy_term(self) -> list[float]:
+        """<X_n, u> in nats per response, whatever ``unit`` and ``mode``."""
+        return self.diagnostics.get(self.estimator, self.per_prompt)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain builtins for JSON; ``arrays`` travel beside it."""

@@ -14,7 +14,8 @@ the optimizer's state, eta, and the batch sizes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,16 +52,25 @@ class TotalVariance:
         """Root of ``total``; None where the estimate is negative."""
         return self.total**0.5 if self.total >= 0 else None
 
+    def fields(self) -> dict[str, Any]:
+        """What a result keeps of it, as plain builtins."""
+        return {
+            "variance_total": self.total,
+            "se_total": self.se,
+            "variance_parts": asdict(self),
+            "notes": self.notes,
+        }
+
     @property
-    def note(self) -> str | None:
+    def notes(self) -> list[str]:
         """What a reader has to know, if anything."""
         if self.total >= 0:
-            return None
-        return (
+            return []
+        return [
             f"the estimate of the total variance is negative ({self.total:.3g} = {self.entropy_batch:.3g} + "
             f"{self.update_batch:.3g} - {self.interaction:.3g}): noise of the interaction exceeds the rest; "
             "larger batches or the mean over several runs give a usable one"
-        )
+        ]
 
 
 def combine(s: np.ndarray, y: np.ndarray, cross: np.ndarray, *, eta: float) -> TotalVariance:

@@ -110,8 +110,8 @@ def test_a_negative_estimate_is_said_and_has_no_standard_error():
     variance = TotalVariance(entropy_batch=1.0, update_batch=2.0, interaction=4.0)
     assert variance.total == -1.0
     assert variance.se is None
-    assert "negative (-1 = 1 + 2 - 4)" in variance.note
-    assert TotalVariance(1.0, 2.0, 0.5).note is None
+    assert "negative (-1 = 1 + 2 - 4)" in variance.notes[0]
+    assert not TotalVariance(1.0, 2.0, 0.5).notes
 
 
 def test_one_prompt_has_no_variance():

@@ -3,33 +3,133 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pytest_entropy import old_script
+from pytest_entropy.errors import UsageError
 from pytest_entropy.kinds import KNOWN
-from pytest_entropy.results.naming import experiments_in
+from pytest_entropy.results.listing import REPORT, entry, find, is_stale, results_root
+from pytest_entropy.results.migrate import migrate, moves
+from pytest_entropy.results.naming import all_experiments
+from pytest_entropy.results.prune import candidates, prune
+
+RESULTS = Path("results")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command; returns the exit code (2 for bad usage, as argparse has it)."""
-    parser = argparse.ArgumentParser(prog="python -m pytest_entropy", description=__doc__)
+    """Run one command; returns the exit code (0 done, 1 found something wrong, 2 bad usage, as argparse has it)."""
+    if arguments and arguments[0] in old_script.MODULES:
+        return _guarded(lambda: old_script.run(arguments[0], arguments[1:]))
+    options = _parser().parse_args(arguments)
+    return _guarded(lambda: int(options.run(options)))
+
+
+def _guarded(work: Callable[[], int]) -> int:
+    try:
+        return work()
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m pytest_entropy",
+        description="What is done with results after the session.",
+        epilog=f"Also the old script's {', '.join(old_script.MODULES)}, with its flags; they print and run the pytest "
+        "command that does the same.",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    where = commands.add_parser("where", help="paths of the newest results and their reports")
-    where.add_argument("results", type=Path, nargs="?", default=Path("results"))
-    where.set_defaults(run=_where)
-    options = parser.parse_args(arguments)
-    return int(options.run(options))
+
+    def add(
+        name: str, run: Callable[[argparse.Namespace], int], help: str, many: bool = False
+    ) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=help, description=help)
+        command.add_argument(
+            "results", type=Path, nargs="*" if many else "?", default=[RESULTS] if many else RESULTS,
+            help="results directory" + (", category, or experiment directory" if many else "") + " (default: results)",
+        )  # fmt: skip
+        command.set_defaults(run=run)
+        return command
+
+    add("where", _where, "paths of the newest results and their reports")
+    add("list", _list, "stored experiments, a line each", many=True)
+    report = add("report", _report, "make reports again from stored runs", many=True)
+    report.add_argument("--all", action="store_true", help="also those that are up to date")
+    pruning = add("prune", _prune, "remove all but the newest experiments of each kind (a dry run without --yes)")
+    pruning.add_argument("--keep", type=int, default=10, help="how many of each kind stay (default: 10)")
+    pruning.add_argument("--yes", action="store_true", help="do it")
+    moving = add("migrate", _migrate, "move the old script's result directories into the categories")
+    moving.add_argument("--dry-run", action="store_true", help="only say what would be moved")
+    return parser
 
 
 def _where(options: argparse.Namespace) -> int:
-    """The newest directory of each experiment, with its report."""
-    found = False
-    for category in sorted(options.results.iterdir()) if options.results.is_dir() else []:
-        if category.is_dir() and not category.name.startswith("."):
-            for directory, _ in list(experiments_in(category))[-1:]:
-                found = True
-                report = directory / "report.html"
-                print(f"{category.name}: {report if report.is_file() else directory}")
-    if not found:
+    newest = {directory.parent.name: directory for directory, _ in all_experiments(options.results)}
+    for category, directory in sorted(newest.items()):
+        report = directory / REPORT
+        print(f"{category}: {report if report.is_file() else directory}")
+    if not newest:
         print(f"no results in {options.results}; known experiments: {', '.join(KNOWN)}")
-    return 0 if found else 1
+    return 0 if newest else 1
+
+
+def _list(options: argparse.Namespace) -> int:
+    for directory, manifest in find(options.results):
+        line = entry(directory, manifest)
+        failed = f", {line.failed} failed" if line.failed else ""
+        print(f"{directory}  {line.done}/{line.planned} runs{failed}  {line.headline}")
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    # Drawing is slow to import.
+    from pytest_entropy.results.index import sessions, write_index
+    from pytest_entropy.results.session_end import write_reports
+    from pytest_entropy.results.view import view_experiment
+
+    made = {}
+    for directory, manifest in find(options.results):
+        if options.all or directory in options.results or is_stale(directory, manifest):
+            made[directory.absolute()] = write_reports(directory)
+            print(directory / REPORT)
+    for root in {results_root(directory) for directory in made}:
+        for stamp, directories in sessions(root).items():
+            if made.keys() & set(directories):
+                print(write_index(root, stamp, [made.get(d) or view_experiment(d) for d in directories]))
+    if not made:
+        print("all reports are up to date; --all makes them again")
+    return 0
+
+
+def _prune(options: argparse.Namespace) -> int:
+    found = prune(options.results, options.keep) if options.yes else candidates(options.results, options.keep)
+    count = 0
+    for candidate in found:
+        count += not candidate.spared
+        if candidate.spared:
+            print(f"kept {candidate.directory}: {candidate.spared}")
+        else:
+            print(f"{'removed' if options.yes else 'would remove'} {candidate.directory}")
+    if not options.yes:
+        print(f"dry run: {count} to remove; --yes removes them" if count else "nothing to remove")
+    return 0
+
+
+def _migrate(options: argparse.Namespace) -> int:
+    if not options.results.is_dir():
+        raise UsageError(f"{options.results} is not a directory")
+    planned, unknown = moves(options.results)
+    if not options.dry_run:
+        migrate(planned)
+    for source, target in planned:
+        print(f"{'would move' if options.dry_run else 'moved'} {source} to {target}")
+    for directory in unknown:
+        print(f"left {directory}: not a result directory of the old script")
+    if not planned:
+        print("nothing to move")
+    return 0

@@ -32,7 +32,7 @@ _DIRECT = {
 }
 _METAVARS = {
     **dict.fromkeys(("--checkpoint", "--base-model", "--entropy-results", "--entropy-tensorboard"), "DIR"),
-    **dict.fromkeys(("--be", "--bu", "--runs", "--entropy-seed", "--entropy-threads"), "N"),
+    **dict.fromkeys(("--be", "--bu", "--runs", "--entropy-seed", "--entropy-threads", "--entropy-keep"), "N"),
     **dict.fromkeys(("--learning-rate", "--entropy-alpha"), "X"),
     "--config": "FILE",
     "--be-values": "N,N,...",
@@ -40,6 +40,7 @@ _METAVARS = {
     "--prompts": "SOURCE",
     "--reward": "NAME[,NAME*W]",
 }
+_ONCE = ("--config", "--entropy-threads", "--entropy-results", "--entropy-tensorboard", "--entropy-keep")
 _SIZES = ("--be-values", "--be", "--runs")
 
 
@@ -151,6 +152,7 @@ def add_options(parser: pytest.Parser) -> None:
         choices=("skip", "fail"),
     )
     add("--entropy-tensorboard", "write the runs as TensorBoard scalars, too (needs the extra)", type=text_value)
+    add("--entropy-keep", "remove all but the newest N experiments of each kind at session end", type=positive(1))
     add("--entropy-results", "directory of results (default: results/ in the root directory)", type=text_value)
     add(
         "--entropy-set",
@@ -172,7 +174,7 @@ def refuse_repeats(arguments: tuple[str, ...]) -> None:
     Raises:
         UsageError: it stands there twice; argparse would silently take the last.
     """
-    for option in (*_DIRECT, *_SIZES, "--config", "--entropy-threads", "--entropy-results", "--entropy-tensorboard"):
+    for option in (*_DIRECT, *_SIZES, *_ONCE):
         count = sum(argument == option or argument.startswith(option + "=") for argument in arguments)
         if count > 1:
             raise UsageError(f"{option} is given {count} times; give it once (several B_E: --be-values 16,32,64)")

@@ -42,6 +42,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(_XdistHooks(), "entropy-xdist")
 
 
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if KEY in config.stash:
+        session_of(config).close()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
     state = session_of(session.config)

@@ -15,6 +15,8 @@ from pytest_entropy import options
 from pytest_entropy.errors import UsageError
 
 if TYPE_CHECKING:
+    from filelock import FileLock
+
     from pytest_entropy.execution import Execution, Machine
     from pytest_entropy.planning import Plan, Planner
 
@@ -34,6 +36,7 @@ class EntropySession:
         self.first_error: UsageError | None = None
         self.shares: dict[str, float] = {}
         self._executions: dict[str, Execution] = {}
+        self._lock: FileLock | None = None
 
     @property
     def is_worker(self) -> bool:
@@ -94,6 +97,20 @@ class EntropySession:
             require_tensorboard()
         if not (self.is_worker or self.collects_only):
             self.planner.claim()
+            self._occupy()
+
+    def _occupy(self) -> None:
+        """Keep the session's directories from being pruned as long as it lives."""
+        from pytest_entropy.results.occupancy import occupy
+
+        planner = self.planner
+        self._lock = occupy(planner.results_root, planner.stamp, [plan.directory for plan in planner.plans])
+
+    def close(self) -> None:
+        """The session is over: others may prune what it used."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def plan_of(self, node: Any) -> Plan:
         """The plan of a test item or function definition: by its marker, else by its module's name."""

@@ -12,6 +12,7 @@ from pytest_entropy.results.files import read_json, write_json, write_text
 from pytest_entropy.results.html import render
 from pytest_entropy.results.index import write_index, write_session_record
 from pytest_entropy.results.naming import MANIFEST
+from pytest_entropy.results.prune import prune
 from pytest_entropy.results.store import RESULTS
 from pytest_entropy.results.tables import to_csv, to_markdown, to_record
 from pytest_entropy.results.view import PLUGIN_ANALYSES, ExperimentView, view_experiment
@@ -52,6 +53,10 @@ def write_session_files(
         from pytest_entropy.results.tensorboard import write_scalars
 
         write_scalars(views, Path(tensorboard).expanduser())
+    keep = options.given(config, "--entropy-keep")
+    if keep:
+        # This session's own experiments are in use, and among the newest anyway.
+        list(prune(root, keep))
     return views
 
 

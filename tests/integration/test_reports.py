@@ -208,7 +208,7 @@ def test_a_crashed_workers_finished_items_keep_their_properties(workspace):
     deltas = workspace.deltas()
     for run in (1, 2):
         assert float(values[f"test_killer::test_run[BE004-run00{run}]::delta_h1"]) == deltas[f"killer/BE004_run00{run}"]
-    crashed = [case for case in root.iter("testcase") if case.find("failure") is not None]
+    crashed = [case for case in root.iter("testcase") if case.find("error") is not None]
     assert [case.get("name") for case in crashed] == ["test_run[BE004-run003]"]
 
 

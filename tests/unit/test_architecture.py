@@ -20,7 +20,7 @@ LAYERS = [
     {"checkpoints", "probe"},
     {"results", "planning"},
     {"execution", "analyses"},
-    {"session", "command_line"},
+    {"session", "command_line", "old_script"},
     {"fixtures", "reporter"},
     {"outcomes"},
     {"plugin", "__main__", "__init__"},

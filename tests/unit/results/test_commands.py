@@ -1,0 +1,214 @@
+"""What is done with results after the session: list, report, prune, migrate, and the old script's commands."""
+
+from __future__ import annotations
+
+import os
+import time
+import tracemalloc
+
+import pytest
+from filelock import FileLock
+
+from pytest_entropy import old_script
+from pytest_entropy.command_line import main
+from pytest_entropy.results.occupancy import occupy
+from tests.unit.results.stored import store_experiment
+
+
+def stamps(root, name="batch_scaling"):
+    return sorted(path.name.rpartition("convergence_")[2] for path in (root / name).iterdir())
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Five experiments of one kind, two of another."""
+    root = tmp_path / "results"
+    for number in range(5):
+        store_experiment(root, stamp=f"t{number}", sizes=(4,), runs=1)
+    for number in range(2):
+        store_experiment(root, stamp=f"s{number}", name="sanity_check", sizes=(4,), runs=2)
+    return root
+
+
+def test_list_says_a_line_each(results, capsys):
+    main(["report", str(results)])
+    capsys.readouterr()
+    assert main(["list", str(results)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 7
+    assert all("1/1 runs  1 runs, no checks" in line for line in lines if "batch_scaling" in line)
+    assert main(["list", str(results / "sanity_check")]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert main(["list", str(results / "nowhere")]) == 2
+    assert "no experiments here" in capsys.readouterr().err
+
+
+def test_list_knows_a_session_that_did_not_end(results, capsys):
+    assert main(["list", str(results)]) == 0
+    assert "no summary: the session did not end" in capsys.readouterr().out
+
+
+def test_report_makes_what_is_missing_or_out_of_date(results, capsys):
+    assert main(["report", str(results)]) == 0
+    made = {path: path.read_bytes() for path in results.rglob("*.html")}
+    assert len(made) == 7 + 7, "a report per experiment, an index per session"
+    capsys.readouterr()
+    main(["report", str(results)])
+    assert "up to date" in capsys.readouterr().out
+    run = next(results.rglob("*_t3/BE004_run001/results.json"))
+    os.utime(run, ns=(time.time_ns(), time.time_ns()))
+    main(["report", str(results)])
+    assert capsys.readouterr().out.count("report.html") == 1
+    main(["report", "--all", str(results)])
+    assert {path: path.read_bytes() for path in results.rglob("*.html")} == made
+
+
+def test_report_after_the_controller_was_killed_at_session_end(results):
+    main(["report", str(results)])
+    whole = {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
+    for path in results.rglob("*_t2/*"):
+        if path.name in ("report.html", "summary.md"):
+            path.unlink()
+    (results / "batch_scaling" / "δH₁_convergence_t2" / ".report.html.77.partial").write_text("<ht")
+    main(["report", str(results)])
+    again = {path: path.read_bytes() for path in results.rglob("*") if path.is_file() and "partial" not in path.name}
+    assert again == whole
+
+
+def test_prune_is_a_dry_run_first_and_keeps_the_newest(results, capsys):
+    assert main(["prune", str(results), "--keep", "2"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("would remove") == 3
+    assert "dry run: 3 to remove" in out
+    assert stamps(results) == ["t0", "t1", "t2", "t3", "t4"]
+    main(["report", str(results)])
+    assert main(["prune", str(results), "--keep", "2", "--yes"]) == 0
+    assert stamps(results) == ["t3", "t4"]
+    assert len(list((results / "sanity_check").iterdir())) == 2
+    assert sorted(path.name for path in (results / "sessions").iterdir()) == ["s0", "s1", "t3", "t4"]
+    assert main(["prune", str(results), "--keep", "0", "--yes"]) == 2
+    assert stamps(results) == ["t3", "t4"]
+
+
+def test_prune_spares_what_is_in_use(results, capsys):
+    directory = {stamp: results / "batch_scaling" / f"δH₁_convergence_{stamp}" for stamp in ("t0", "t1", "t2")}
+    (results / ".sessions").mkdir()
+    began = occupy(results, "t0", [])
+    resumed = occupy(results, "t9", [directory["t1"]])
+    (directory["t2"] / ".locks").mkdir()
+    with FileLock(directory["t2"] / ".locks" / "BE004_run001.lock"):
+        assert main(["prune", str(results), "--keep", "1", "--yes"]) == 0
+    assert capsys.readouterr().out.count("in use by a session") == 3
+    assert stamps(results) == ["t0", "t1", "t2", "t4"]
+    began.release()
+    resumed.release()
+    main(["prune", str(results), "--keep", "1", "--yes"])
+    assert stamps(results) == ["t4"]
+
+
+def test_prune_leaves_links_alone(results):
+    elsewhere = results.parent / "elsewhere"
+    (results / "batch_scaling" / "δH₁_convergence_t0").rename(elsewhere)
+    (results / "batch_scaling" / "δH₁_convergence_t0").symlink_to(elsewhere)
+    main(["prune", str(results), "--keep", "1", "--yes"])
+    assert stamps(results) == ["t0", "t4"]
+    assert (elsewhere / "BE004_run001" / "results.json").is_file()
+
+
+@pytest.fixture
+def legacy(tmp_path):
+    root = tmp_path / "results"
+    for name, files in {
+        "test_fixed_logging": ["BE016_run001/results.json", "BE032_run001/results.json"],
+        "BE016_run001": ["results.json", "probe_log.txt"],
+        "sanity": ["run001/results.json", "run002/results.json"],
+        "debug_batch": ["log.txt"],
+        "notes": ["todo.txt"],
+    }.items():
+        for file in files:
+            path = root / name / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("{}")
+            os.utime(path, (1756332615, 1756332615))  # 2025-08-27 UTC
+    store_experiment(root, stamp="new", sizes=(4,), runs=1)
+    return root
+
+
+def test_migrate_moves_the_old_directories_into_the_categories(legacy, capsys):
+    assert main(["migrate", str(legacy), "--dry-run"]) == 0
+    assert capsys.readouterr().out.count("would move") == 4
+    assert (legacy / "BE016_run001").is_dir()
+    assert main(["migrate", str(legacy)]) == 0
+    for place in (
+        "batch_scaling/legacy_test_2025-08-27/BE032_run001",
+        "single_run/legacy_BE016_2025-08-27",
+        "sanity_check/legacy_sanity_2025-08-27/run001",
+        "debug/legacy_debug_2025-08-27",
+    ):
+        assert (legacy / place).is_dir(), place
+    assert (legacy / "notes" / "todo.txt").is_file()
+    assert "left" in capsys.readouterr().out
+    assert main(["migrate", str(legacy)]) == 0
+    assert "nothing to move" in capsys.readouterr().out
+
+
+def test_migrate_overwrites_nothing(legacy, capsys):
+    taken = legacy / "single_run" / "legacy_BE016_2025-08-27"
+    taken.mkdir(parents=True)
+    assert main(["migrate", str(legacy)]) == 2
+    assert "exists already, nothing was moved" in capsys.readouterr().err
+    assert (legacy / "test_fixed_logging").is_dir()
+
+
+def test_migrate_keeps_whole_names_where_two_would_take_one(legacy):
+    (legacy / "BE016_run002").mkdir()
+    (legacy / "BE016_run002" / "results.json").write_text("{}")
+    os.utime(legacy / "BE016_run002" / "results.json", (1756332615, 1756332615))
+    assert main(["migrate", str(legacy)]) == 0
+    names = sorted(path.name for path in (legacy / "single_run").iterdir())
+    assert names == ["legacy_BE016_run001_2025-08-27", "legacy_BE016_run002_2025-08-27"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (
+            "batch-scaling --checkpoint C --be-values 16,32 --runs 3 --verbose",
+            "test_batch_scaling.py -v --checkpoint C --be-values 16,32 --runs 3",
+        ),
+        ("sanity-check --checkpoint C --runs 15 --be 256", "test_sanity_check.py --checkpoint C --be 256 --runs 15"),
+        (
+            "single --checkpoint C --be 256 --bu 32 --minimal",
+            "test_single_run.py --minimal --checkpoint C --be 256 --bu 32",
+        ),
+        (
+            "debug --checkpoint C --be-values 16 --quiet --save-gradients --config my.yaml -n 2",
+            "test_debug.py -q --checkpoint C --config my.yaml --be-values 16 --save-gradients -n 2",
+        ),
+    ],
+)  # fmt: skip
+def test_the_old_commands_become_pytest_commands(old, new):
+    command, *arguments = old.split()
+    module, *rest = old_script.pytest_arguments(command, arguments)
+    assert module.endswith(f"experiments/{new.split()[0]}")
+    assert rest == new.split()[1:]
+
+
+def test_the_old_commands_need_a_checkpoint_as_they_did(capsys):
+    with pytest.raises(SystemExit):
+        main(["single", "--be", "256"])
+    assert "--checkpoint" in capsys.readouterr().err
+
+
+def test_memory_stays_flat_over_many_stored_runs(tmp_path):
+    directory = store_experiment(tmp_path, sizes=(256,), runs=300)
+    tracemalloc.start()
+    assert main(["list", str(tmp_path)]) == 0
+    from pytest_entropy.results.view import view_experiment
+
+    view = view_experiment(directory)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(view.runs) == 300
+    # 10 000 runs in 500 MB are 50 kB a run.
+    assert peak / 300 < 20_000

@@ -133,14 +133,10 @@ def _require_text(texts: list[str], where: str) -> None:
 
 
 def _shown(value: Any) -> str:
-    # Cut before it is printed: a value may be as long or as deep as a line allows.
-    text = (
-        ""
-        if value is None
-        else str(value)[:60]
-        if isinstance(value, str | int | float)
-        else f"of {len(value)}"
-        if isinstance(value, list | dict | bytes)
-        else ""
-    )
-    return f"{type(value).__name__} {text}".strip()
+    """A value's type and what fits on a line: it may be as long or as deep as a row allows."""
+    name = type(value).__name__
+    if isinstance(value, str | int | float):
+        return f"{name} {str(value)[:60]!r}"
+    if isinstance(value, list | dict | bytes):
+        return f"{name} of length {len(value)}"
+    return name

@@ -97,15 +97,15 @@ def _values(term: RewardTerm, batch: Batch, timeout: float) -> list[float | None
 def _called(term: RewardTerm, batch: Batch, timeout: float) -> list[Any]:
     """What the function returns, one value more than there should be at most."""
     columns = {name: batch.column(name) for name in batch.columns if name not in NOT_COLUMNS}
-    arguments = accepted(term.function, columns)
     texts = batch.completions()
+    arguments = accepted(term.function, {**columns, "prompts": batch.contents(), "completions": texts})
 
     def call() -> list[Any]:
-        result = term.function(prompts=batch.contents(), completions=texts, **arguments)
+        result = term.function(**arguments)
         if inspect.isawaitable(result):
             result = _finished(result)
         if isinstance(result, str | bytes | dict) or not isinstance(result, Iterable):
-            raise TypeError(f"returned {type(result).__name__} {str(result)[:80]!r}, expected a list of numbers")
+            raise TypeError(f"returned {type(result).__name__} {str(result)[:80]}, expected a list of numbers")
         return list(islice(result, len(batch) + 1))
 
     try:
@@ -113,14 +113,14 @@ def _called(term: RewardTerm, batch: Batch, timeout: float) -> list[Any]:
     except TimeLimitExceeded as error:
         raise RunError(
             f"reward {term.label} took longer than {timeout:g} s (reward_timeout in the configuration)"
-            f"{case(batch, in_hand(error, texts))}"
+            f"{case(batch, in_hand(error, batch, texts))}"
         ) from error
     except KeyboardInterrupt:
         raise
     # Also sys.exit() and pytest.skip(): a reward must not decide what becomes of the test.
     except BaseException as error:
         reason = f"{type(error).__name__}: {error}"
-        raise RunError(f"reward {term.label} raised {reason}{case(batch, in_hand(error, texts))}") from error
+        raise RunError(f"reward {term.label} raised {reason}{case(batch, in_hand(error, batch, texts))}") from error
 
 
 def _finished(awaitable: Any) -> Any:

@@ -62,7 +62,7 @@ def case(batch: Batch, n: int | None = None) -> str:
     return "".join(f"\n  {line}" for line in lines)
 
 
-def in_hand(error: BaseException, completions: Sequence[Any]) -> int | None:
+def in_hand(error: BaseException, batch: Batch, completions: Sequence[Any]) -> int | None:
     """The completion the failing function was working on: the only one among the variables of a frame.
 
     Frames are searched from where the error was raised outwards; None where no frame tells.
@@ -71,8 +71,10 @@ def in_hand(error: BaseException, completions: Sequence[Any]) -> int | None:
     for n, completion in enumerate(completions):
         parts = [completion] if isinstance(completion, str) else [completion, completion[0], completion[0]["content"]]
         for part in parts:
-            # Equal short strings may be one object, which then belongs to none.
+            # Equal short strings may be one object, which then belongs to none; nor does one that is a column's.
             owner[id(part)] = n if owner.get(id(part), n) == n else -1
+    for name in batch.columns:
+        owner |= {id(value): -1 for value in batch.column(name)}
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     for frame in reversed(frames):
         found = {owner.get(id(value), -1) for value in frame.f_locals.values()} - {-1}

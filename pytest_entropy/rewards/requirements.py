@@ -26,9 +26,9 @@ def _discard(*_: Any, **__: Any) -> None:
 _FROM_TRAINER: Mapping[str, Any] = {"trainer_state": None, "log_extra": _discard, "log_metric": _discard}
 
 
-def accepted(reward: RewardFunction, columns: Mapping[str, Any]) -> dict[str, Any]:
-    """The keyword arguments, beside prompts and completions, that the function takes of those there are."""
-    offered = {**columns, **_FROM_TRAINER}
+def accepted(reward: RewardFunction, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The keyword arguments, TRL's further ones included, that the function takes of those there are."""
+    offered = {**arguments, **_FROM_TRAINER}
     parameters = _parameters(reward)
     if parameters is None or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         return offered

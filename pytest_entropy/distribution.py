@@ -15,33 +15,50 @@ def log_distribution(logits: torch.Tensor, temperature: float) -> torch.Tensor:
 
 def entropy(log_probs: torch.Tensor) -> torch.Tensor:
     """-sum p log p over the last dimension, in nats; an impossible token (log p = -inf) adds 0."""
-    return -torch.special.xlogy(log_probs.exp(), log_probs.exp()).sum(-1)
+    return -_plogp(log_probs.exp(), log_probs).sum(-1)
 
 
 class TokenStatistics(torch.autograd.Function):
-    """(log pi(t), H) of ``[..., V]`` logits already divided by T, keeping one ``[..., V]`` tensor for backward.
+    """(log pi(t), H, Q) of ``[P, G, L, V]`` logits already divided by T, keeping one such tensor for backward.
 
-    Plain autograd would keep four.  d log pi(t) = e_t - p and dH = -p (log p + H).
+    Q = sum_u p(u) q(u), the expected value of the token to come, for fixed ``values`` q ``[P, V]`` or None (then
+    Q is zero).  Plain autograd would keep four.  d log pi(t) = e_t - p, dH = -p (log p + H), dQ = p (q - Q).
     """
 
     @staticmethod
-    def forward(ctx: Any, scaled: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        ctx: Any, scaled: torch.Tensor, tokens: torch.Tensor, values: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         log_p = torch.log_softmax(scaled, dim=-1)
-        nats = entropy(log_p)
-        ctx.save_for_backward(log_p, nats, tokens)
-        return log_p.gather(-1, tokens.unsqueeze(-1)).squeeze(-1), nats
+        p = log_p.exp()
+        nats = -_plogp(p, log_p).sum(-1)
+        expected = torch.zeros_like(nats) if values is None else _per_prompt(p, values)
+        ctx.save_for_backward(log_p, nats, tokens, expected, values)
+        return log_p.gather(-1, tokens.unsqueeze(-1)).squeeze(-1), nats, expected
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
-        grad_log_prob, grad_entropy = grads
-        log_p, nats, tokens = ctx.saved_tensors
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        grad_log_prob, grad_entropy, grad_expected = grads
+        log_p, nats, tokens, expected, values = ctx.saved_tensors
         p = log_p.exp()
-        # p * log p, with 0 for an impossible token.
-        plogp = torch.special.xlogy(p, p)
-        out = -grad_entropy.unsqueeze(-1) * (plogp + p * nats.unsqueeze(-1))
-        out -= grad_log_prob.unsqueeze(-1) * p
+        # Everything is p times a factor: a multiple of log p, of q, and of one.
+        constant = grad_log_prob + grad_entropy * nats + grad_expected * expected
+        out = _plogp(p, log_p).mul_(-grad_entropy.unsqueeze(-1))
+        if values is not None:
+            out += p * values[:, None, None] * grad_expected.unsqueeze(-1)
+        out -= p.mul_(constant.unsqueeze(-1))
         out.scatter_add_(-1, tokens.unsqueeze(-1), grad_log_prob.unsqueeze(-1))
-        return out, None
+        return out, None, None
+
+
+def _plogp(p: torch.Tensor, log_p: torch.Tensor) -> torch.Tensor:
+    """p log p, with 0 for an impossible token (log p = -inf)."""
+    return p * log_p.clamp(min=torch.finfo(log_p.dtype).min)
+
+
+def _per_prompt(p: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """sum_u p(u) q_n(u): ``[P, G, L, V]`` and ``[P, V]`` to ``[P, G, L]``."""
+    return torch.matmul(p, values[:, None, :, None]).squeeze(-1)
 
 
 def token_statistics(
@@ -49,7 +66,19 @@ def token_statistics(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """log pi(t_k) and H_k, both of the shape of ``tokens``, in nats, differentiable in ``logits``."""
     logits = logits if logits.dtype == torch.float64 else logits.float()
-    return TokenStatistics.apply(logits / temperature, tokens)
+    return TokenStatistics.apply(logits / temperature, tokens, None)[:2]
+
+
+def token_statistics_and_values(
+    logits: torch.Tensor, tokens: torch.Tensor, temperature: float, values: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The same and Q_k = sum_u pi(u | t_<k) q_n(u), all ``[P, G, L]``, differentiable in ``logits``.
+
+    ``logits`` is ``[P, G, L, V]``; ``values`` q is ``[P, T]`` with T <= V, zero from T on.
+    """
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    values = torch.nn.functional.pad(values.to(logits), (0, logits.shape[-1] - values.shape[-1]))
+    return TokenStatistics.apply(logits / temperature, tokens, values)
 
 
 def draw(log_probs: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:

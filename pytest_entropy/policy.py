@@ -21,6 +21,7 @@ from pytest_entropy.distribution import (
     log_distribution,
     surprisal_rank,
     token_statistics,
+    token_statistics_and_values,
 )
 from pytest_entropy.errors import RunError
 from pytest_entropy.rollouts import Rollouts
@@ -35,13 +36,15 @@ class Scores:
     """What the scoring pass says of rollouts, all ``[P, G, L]``, zero where nothing counts.
 
     ``log_probs`` and ``entropies`` in nats, differentiable when gradients are on.  ``ranks`` (uniform under
-    the null, see :func:`surprisal_rank`) and ``surprisal_sd`` (nats) only if asked for.
+    the null, see :func:`surprisal_rank`) and ``surprisal_sd`` (nats) only if asked for.  ``expected_values`` Q_k
+    (nats, differentiable) if the rollouts come with action values: the expected value of the token to come.
     """
 
     log_probs: torch.Tensor
     entropies: torch.Tensor
     ranks: torch.Tensor | None = None
     surprisal_sd: torch.Tensor | None = None
+    expected_values: torch.Tensor | None = None
 
 
 @dataclass
@@ -162,14 +165,20 @@ class Policy:
         tokens = self._padded_tokens(rollouts)
         logits = self._logits_shared(rollouts, tokens) if self.share_prompt else self._logits(rollouts, tokens)
         mask = rollouts.mask
-        log_probs, nats = token_statistics(logits, tokens, self.temperature)
-        zero = log_probs.new_zeros(())
+        learnt = rollouts.action_values
         extra: dict[str, torch.Tensor] = {}
+        if learnt is None:
+            log_probs, nats = token_statistics(logits, tokens, self.temperature)
+        else:
+            values = learnt.token[learnt.fold].to(self.device)
+            log_probs, nats, expected = token_statistics_and_values(logits, tokens, self.temperature, values)
+            extra["expected_values"] = torch.where(mask, expected, expected.new_zeros(()))
+        zero = log_probs.new_zeros(())
         if ranks is not None:
             with torch.no_grad():
                 log_p = log_distribution(logits.detach(), self.temperature)
                 rank, spread = surprisal_rank(log_p, tokens, ranks.to(self.device))
-                extra = {"ranks": rank * mask, "surprisal_sd": spread * mask}
+                extra |= {"ranks": rank * mask, "surprisal_sd": spread * mask}
         return Scores(torch.where(mask, log_probs, zero), torch.where(mask, nats, zero), **extra)
 
     @torch.no_grad()

@@ -3,9 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+
+
+@dataclass(frozen=True)
+class ActionValues:
+    """What the entropy-to-go after a token has been among *other* prompts, for the prompts at hand.
+
+    Folds are sets of prompts; row f of a table was learnt from the prompts outside fold f.
+
+    Attributes:
+        fold: ``[P]`` int64, the fold of each prompt.
+        position: ``[folds, L]`` float64 nats, mean by position.
+        token: ``[folds, T]`` float64 nats, what token u adds to it; zero from T on.
+        share: ``[folds]`` float64 in [0, 1], how much of the rest a response has in common with its group.
+    """
+
+    fold: torch.Tensor
+    position: torch.Tensor
+    token: torch.Tensor
+    share: torch.Tensor
+
+    def select(self, slots: Sequence[int]) -> ActionValues:
+        """Those of some prompts, in the order given."""
+        return replace(self, fold=self.fold[list(slots)])
 
 
 @dataclass(frozen=True)
@@ -20,6 +43,7 @@ class Rollouts:
         ended: ``[P, G]`` bool, whether EOS was drawn (False: cut at ``max_new_tokens``).
         log_probs: ``[P, G, L]``, log pi(t_k | t_<k, p) in nats as recorded by the sampler; 0 after the end.
         entropies: ``[P, G, L]``, exact next-token entropy H_k in nats, as recorded; 0 after the end.
+        action_values: learnt from the batch for estimators that ask for them, else None.
     """
 
     prompt_ids: tuple[tuple[int, ...], ...]
@@ -28,6 +52,7 @@ class Rollouts:
     ended: torch.Tensor
     log_probs: torch.Tensor
     entropies: torch.Tensor
+    action_values: ActionValues | None = None
 
     def __len__(self) -> int:
         return len(self.prompt_ids)
@@ -54,6 +79,7 @@ class Rollouts:
             ended=self.ended[index],
             log_probs=self.log_probs[index, :, :longest],
             entropies=self.entropies[index, :, :longest],
+            action_values=None if self.action_values is None else self.action_values.select(slots),
         )
 
     def responses(self, slot: int) -> list[list[int]]:

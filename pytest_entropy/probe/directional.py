@@ -10,7 +10,7 @@ import torch
 
 from pytest_entropy.policy import Policy, Scores
 from pytest_entropy.probe.chunks import scoring_chunks, work_through
-from pytest_entropy.probe.estimators import ESTIMATORS, Weights
+from pytest_entropy.probe.estimators import Weights, weights_for
 from pytest_entropy.probe.tangent import Tangent
 from pytest_entropy.rollouts import Rollouts
 
@@ -48,7 +48,7 @@ def directional_derivatives(
         policy: gives the scoring pass; its parameters are left untouched and need no gradient here.
         rollouts: P prompts x G responses.
         direction: u by live parameter name.
-        estimators: keys of :data:`ESTIMATORS`; each costs one more backward over the same graph.
+        estimators: keys of ``ESTIMATORS``; each costs one more backward over the same graph.
         chunk_tokens: token budget of a piece, which bounds memory whatever P is.
         threads: pieces worked on at once.
         ranks: uniform numbers ``[P, G, L]``, if surprisal ranks are wanted.
@@ -62,10 +62,11 @@ def directional_derivatives(
     tangent = Tangent(policy.model, direction)
     names = [*estimators, *(sequence_weights or {})]
 
-    def surrogate(name: str, slots: list[int], scores: Scores, mask: torch.Tensor) -> Weights:
+    def surrogate(name: str, slots: list[int], scores: Scores, part: Rollouts) -> Weights:
         if sequence_weights is not None and name in sequence_weights:
+            mask = part.mask.to(policy.device)
             return Weights(sequence_weights[name][slots].to(mask.device).unsqueeze(-1) * mask)
-        return ESTIMATORS[name](scores.log_probs, scores.entropies, mask)
+        return weights_for(name, scores, part)
 
     def work(slots: list[int]) -> tuple[dict[str, np.ndarray], Scores]:
         part = rollouts.select(slots)
@@ -76,7 +77,7 @@ def directional_derivatives(
         plain = _left_over(tangent, policy)
         per_prompt = {}
         for position, name in enumerate(names):
-            weights = surrogate(name, slots, scores, part.mask.to(policy.device))
+            weights = surrogate(name, slots, scores, part)
             last = position + 1 == len(names)
             per_prompt[name] = _derivative(weights, scores, epsilon, keep=not last or bool(plain))
             if plain:
@@ -96,7 +97,7 @@ def directional_derivatives(
 
 
 def _derivative(weights: Weights, scores: Scores, epsilon: torch.Tensor, *, keep: bool) -> np.ndarray:
-    surrogate = weights.surrogate(scores.log_probs, scores.entropies)
+    surrogate = weights.surrogate(scores.log_probs, scores.entropies, scores.expected_values)
     (grad,) = torch.autograd.grad(surrogate, epsilon, retain_graph=keep)
     return grad.cpu().numpy()
 
@@ -114,17 +115,13 @@ def _by_plain_backward(
     out = np.zeros(len(part))
     for n in range(len(part)):
         one = part.select([n])
-        length = one.tokens.shape[2]
-        own = Weights(
-            weights.log_prob[n : n + 1, :, :length],
-            None if weights.entropy is None else weights.entropy[n : n + 1, :, :length],
-        )
+        own = weights.select(n, one.tokens.shape[2])
         for parameter in parameters.values():
             parameter.requires_grad_(True)
         try:
             with torch.enable_grad():
                 scores = policy.score(one)
-                surrogate = own.surrogate(scores.log_probs, scores.entropies)
+                surrogate = own.surrogate(scores.log_probs, scores.entropies, scores.expected_values)
                 grads = torch.autograd.grad(surrogate, list(parameters.values()), allow_unused=True)
         finally:
             for parameter in parameters.values():
@@ -154,7 +151,7 @@ def _assemble(
     """Put the pieces' results back at their prompts' places."""
     prompts, _, length = rollouts.tokens.shape
     per_prompt = {name: np.zeros(prompts) for name in estimators}
-    names = [name for name in Scores.__dataclass_fields__ if getattr(parts[0][1][1], name) is not None]
+    names = [name for name in Derivatives.__dataclass_fields__ if getattr(parts[0][1][1], name, None) is not None]
     tables = {name: torch.zeros(rollouts.tokens.shape, dtype=getattr(parts[0][1][1], name).dtype) for name in names}
     for slots, (values, scores) in parts:
         for name in estimators:

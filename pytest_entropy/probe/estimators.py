@@ -1,8 +1,10 @@
 """The estimators of the entropy gradient, each as weights of a surrogate linear in (H_k, log pi(t_k)).
 
 For prompt n the surrogate is  sum_{g,k} wH[g,k] H_k + wS[g,k] log pi(t_k)  with the weights held fixed; its
-gradient is X_n.  The probe needs only s_n = <X_n, u>, so an estimator is nothing but its two weights
-(docs/mathematics.md §3).  All tensors are ``[P, G, L]``, zero where no token counts.
+gradient is X_n.  The probe needs only s_n = <X_n, u>, so an estimator is nothing but its weights
+(docs/mathematics.md §3).  All tensors are ``[P, G, L]``, zero where no token counts.  An estimator may use what
+was learnt from other prompts (``rollouts.ActionValues``), and then weigh Q_k as well, the expected value of the
+token to come; such weights are in :mod:`.action_values`.
 """
 
 from __future__ import annotations
@@ -12,23 +14,42 @@ from dataclasses import dataclass
 
 import torch
 
+from pytest_entropy.policy import Scores
+from pytest_entropy.probe.action_values import Learnt
+from pytest_entropy.rollouts import Rollouts
+
 
 @dataclass(frozen=True)
 class Weights:
-    """Surrogate weights ``[P, G, L]``; ``entropy`` None means zero."""
+    """Surrogate weights ``[P, G, L]``; None means zero."""
 
     log_prob: torch.Tensor
     entropy: torch.Tensor | None = None
+    expected_value: torch.Tensor | None = None
 
-    def surrogate(self, log_probs: torch.Tensor, entropies: torch.Tensor) -> torch.Tensor:
+    def surrogate(
+        self, log_probs: torch.Tensor, entropies: torch.Tensor, expected_values: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """The scalar whose derivative by epsilon_n is s_n, summed over prompts, in float64."""
         total = (self.log_prob * log_probs.double()).sum()
         if self.entropy is not None:
             total = total + (self.entropy * entropies.double()).sum()
+        if self.expected_value is not None and expected_values is not None:
+            total = total + (self.expected_value * expected_values.double()).sum()
         return total
 
+    def scaled(self, factor: torch.Tensor) -> Weights:
+        """The weights of each prompt times its factor ``[P]``."""
+        f = factor.reshape(-1, 1, 1)
+        return Weights(*(None if w is None else f * w for w in (self.log_prob, self.entropy, self.expected_value)))
 
-Estimator = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], Weights]
+    def select(self, n: int, length: int) -> Weights:
+        """Those of prompt n alone, cut to its own longest response."""
+        own = (self.log_prob, self.entropy, self.expected_value)
+        return Weights(*(None if w is None else w[n : n + 1, :, :length] for w in own))
+
+
+Estimator = Callable[..., Weights]
 
 
 def entropy_to_go(entropies: torch.Tensor) -> torch.Tensor:
@@ -93,10 +114,47 @@ def length_score(log_probs: torch.Tensor, entropies: torch.Tensor, mask: torch.T
     return Weights(log_prob=(lengths - others).unsqueeze(-1) * mask / group)
 
 
+def action_value(
+    log_probs: torch.Tensor, entropies: torch.Tensor, mask: torch.Tensor, learnt: Learnt | None = None
+) -> Weights:
+    """X_n = (1/G) sum_g sum_k [grad H_k + (Gamma_k - m_k - q(t_k) - c_k) grad log pi(t_k) + sum_u q(u) grad pi(u)].
+
+    m_k and q come from prompts of other folds, c_k = share times the mean of Gamma_k - m_k - q(t_k) over the other
+    responses of the group alive at k.  The last sum is the expectation of what q(t_k) takes away, whatever q is
+    (an action-dependent baseline: Gu et al. 2017, Q-Prop; Liu et al. 2018, Stein control variates), so the mean
+    stays and the noise of the choice of t_k goes.  Without other prompts (``learnt`` None) it is rao_blackwell.
+    """
+    nats = entropies.detach().double()
+    gamma = entropy_to_go(nats)
+    alive = mask.to(nats.dtype) / mask.shape[1]
+    if learnt is None:
+        return Weights(log_prob=(gamma - positional_baseline(gamma, mask)) * alive, entropy=alive)
+    rest = gamma - learnt.position - learnt.own
+    centred = rest - learnt.share * positional_baseline(rest, mask)
+    return Weights(log_prob=centred * alive, entropy=alive, expected_value=alive)
+
+
+# Those that use what the rollouts carry of other prompts.
+LEARNING = frozenset({"action_value"})
 ESTIMATORS: dict[str, Estimator] = {
+    "action_value": action_value,
     "rao_blackwell": rao_blackwell,
     "rao_blackwell_no_baseline": rao_blackwell_no_baseline,
     "reinforce_loo": reinforce_loo,
     "score": score,
     "length_score": length_score,
 }
+
+
+def weights_for(name: str, scores: Scores, part: Rollouts) -> Weights:
+    """The named estimator's weights for the prompts of ``part``, scored.
+
+    Raises:
+        KeyError: no such estimator.
+        ValueError: an estimator that cannot work with this G.
+    """
+    log_probs, entropies = scores.log_probs, scores.entropies
+    mask = part.mask.to(log_probs.device)
+    if name in LEARNING and part.action_values is not None:
+        return action_value(log_probs, entropies, mask, Learnt.of(part, log_probs.device))
+    return ESTIMATORS[name](log_probs, entropies, mask)

@@ -9,7 +9,7 @@ import torch
 from pytest_entropy.errors import RunError
 from pytest_entropy.policy import Policy, Scores
 from pytest_entropy.probe.chunks import scoring_chunks, work_through
-from pytest_entropy.probe.estimators import ESTIMATORS, Weights
+from pytest_entropy.probe.estimators import weights_for
 from pytest_entropy.rollouts import Rollouts
 
 
@@ -59,10 +59,8 @@ def combined_gradient(
     def surrogate(slots: list[int], scores: Scores, mask: torch.Tensor) -> torch.Tensor:
         total = torch.zeros((), dtype=torch.float64, device=mask.device)
         for name, c in coefficients.items():
-            own = c[slots].to(mask.device).reshape(-1, 1, 1)
-            weights = ESTIMATORS[name](scores.log_probs, scores.entropies, mask)
-            entropy = None if weights.entropy is None else own * weights.entropy
-            total = total + Weights(own * weights.log_prob, entropy).surrogate(scores.log_probs, scores.entropies)
+            weights = weights_for(name, scores, rollouts.select(slots)).scaled(c[slots].to(mask.device))
+            total = total + weights.surrogate(scores.log_probs, scores.entropies, scores.expected_values)
         return total
 
     return summed_gradient(policy, rollouts, surrogate, chunk_tokens=chunk_tokens)

@@ -10,7 +10,7 @@ import torch
 from pytest_entropy.errors import RunError
 from pytest_entropy.policy import Policy
 from pytest_entropy.probe.directional import directional_derivatives
-from pytest_entropy.probe.estimators import ESTIMATORS
+from pytest_entropy.probe.estimators import weights_for
 from pytest_entropy.rollouts import Rollouts
 
 # Rounding of two float32 passes through a deep model stays far below; a missed module is of order one.
@@ -48,8 +48,8 @@ def plain_backward(
     parameters = {name: policy.trainable[name] for name in direction}
     with torch.enable_grad():
         scores = plain.score(one)
-        weights = ESTIMATORS[estimator](scores.log_probs, scores.entropies, one.mask.to(policy.device))
-        surrogate = weights.surrogate(scores.log_probs, scores.entropies)
+        weights = weights_for(estimator, scores, one)
+        surrogate = weights.surrogate(scores.log_probs, scores.entropies, scores.expected_values)
         grads = torch.autograd.grad(surrogate, list(parameters.values()), allow_unused=True)
     parts = [
         float((g.double().cpu() * direction[name].double().cpu()).sum())

@@ -143,7 +143,9 @@ class Execution:
     def _compute_run(self, place: Path, B_E: int, run: int) -> None:
         config = self.plan.resolved.config
         log.info("checkpoint %s (%s), B_E %d, run %d", config.checkpoint, self.plan.checkpoint_digest, B_E, run)
-        result = self.probe.run(B_E, self.seed, run=run, update=self.update)
+        # A single-batch run takes its update from its own batch.
+        update = self.update if config.probe.mode == "two_batch" else None
+        result = self.probe.run(B_E, self.seed, run=run, update=update)
         if config.save_gradients:
             gradient = self.probe.entropy_gradient(B_E, self.seed, run=run, update=self.update)
             write_tensors(place / "entropy_gradient.safetensors", gradient)

@@ -40,19 +40,69 @@ class BatchConfig(_Section):
         return values
 
 
+class UStatisticSection(_Section):
+    """Single-batch mode: every prompt its own block (``exact``), or ``blocks`` blocks of prompts."""
+
+    method: Literal["exact", "blocks"] = "exact"
+    blocks: Annotated[int, Field(ge=2)] = 8
+
+
+def _scaling(value: Any) -> Any:
+    """TRL takes true and false as well."""
+    return {True: "group", False: "none"}[value] if isinstance(value, bool) else value
+
+
+# Objectives whose prompts enter the update through a normaliser of the whole batch.
+BATCH_NORMALISED = ("dapo", "cispo", "bnpo", "vespo", "token-mean")
+
+
 class ProbeSection(_Section):
     """How delta_h1 is estimated and which update is assumed."""
 
-    estimator: Literal["rao_blackwell", "reinforce_loo"] = "rao_blackwell"
+    mode: Literal["two_batch", "u_statistic"] = "two_batch"
+    u_statistic: UStatisticSection = UStatisticSection()
+    entropy_unit: Literal["sequence", "token"] = "sequence"
+    total_variance: bool = False
+    estimator: Literal["rao_blackwell", "reinforce_loo", "action_value"] = "rao_blackwell"
     update_rule: Literal["preconditioned", "adamw", "sgd"] = "preconditioned"
     advantage: Literal[
-        "dr_grpo", "grpo", "gspo", "dapo", "cispo", "bnpo", "rloo",
+        "dr_grpo", "grpo", "gspo", "dapo", "cispo", "bnpo", "rloo", "sapo", "luspo", "vespo",
         "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm", "token-mean", "predecessor",
     ] = "dr_grpo"  # fmt: skip
-    scale_rewards: Literal["none", "group", "batch", "leave_one_out"] | None = None
+    scale_rewards: Annotated[Literal["none", "group", "batch", "leave_one_out"] | None, BeforeValidator(_scaling)] = (
+        None
+    )
     advantage_epsilon: Annotated[float, Field(ge=0)] = 1e-4
     max_grad_norm: PositiveFloat | None = None
     learning_rate: PositiveFloat | None = None
+
+    @model_validator(mode="after")
+    def _parts_per_prompt(self) -> ProbeSection:
+        if self.mode == "two_batch":
+            return self
+        if self.update_rule == "adamw":
+            raise ValueError(
+                "mode u_statistic needs an update that is linear in the gradient, and adamw's is not: "
+                "take update_rule preconditioned or sgd, or mode two_batch"
+            )
+        if self.advantage in BATCH_NORMALISED or self.scale_rewards == "batch":
+            raise ValueError(
+                "mode u_statistic needs prompts that enter the update one by one, and "
+                f"advantage {self.advantage} with scale_rewards {self.scale_rewards or 'as it has it'} normalises over "
+                "the batch: take dr_grpo, grpo or rloo with scaling none or group, or mode two_batch"
+            )
+        if self.entropy_unit == "token" or self.total_variance:
+            raise ValueError(
+                "mode u_statistic counts entropy per response, and its error is the total one already: "
+                "take entropy_unit sequence and total_variance false, or mode two_batch"
+            )
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """The part of :class:`pytest_entropy.probe.ProbeConfig` that stands here."""
+        record = self.model_dump(exclude={"u_statistic", "total_variance"})
+        blocks = self.u_statistic.blocks if self.u_statistic.method == "blocks" else None
+        return {**record, "u_statistic_blocks": blocks}
 
 
 class SamplingSection(_Section):
@@ -156,6 +206,10 @@ class CheckSection(_Section):
     inconclusive: Literal["skip", "fail"] = "skip"
 
 
+# What the sanity checks need beside the scalars.
+CHECKED = ("reinforce_loo", "score", "ranks", "definition", "entropy_slope")
+
+
 class ExperimentConfig(_Section):
     """Everything an experiment's results depend on, and how it is judged."""
 
@@ -182,18 +236,38 @@ class ExperimentConfig(_Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _single_batch(self) -> ExperimentConfig:
+        if self.probe.mode == "two_batch":
+            return self
+        if self.diagnostics or self.save_gradients:
+            raise ValueError(
+                "diagnostics and save_gradients rest on an update that is independent of the entropy batch; with "
+                "probe.mode u_statistic it is not: run the sanity check and the debug experiment with two_batch"
+            )
+        settings = self.probe.u_statistic
+        uneven = [size for size in self.batch_config.B_E_values if size % settings.blocks]
+        if settings.method == "blocks" and uneven:
+            raise ValueError(
+                f"probe.u_statistic.blocks is {settings.blocks}, which does not divide B_E = {uneven[0]}: give a "
+                "number that divides all of batch_config.B_E_values"
+            )
+        return self
+
     def probe_settings(self) -> dict[str, Any]:
         """Keyword arguments of :class:`pytest_entropy.probe.ProbeConfig`."""
         batch, sampling = self.batch_config, self.sampling
         return {
             "B_U": batch.B_U,
             "G": batch.G,
-            **self.probe.model_dump(),
+            **self.probe.settings(),
             "temperature": sampling.temperature,
             "max_new_tokens": sampling.max_new_tokens,
             "with_replacement": self.prompts.with_replacement,
             **self.memory.model_dump(),
-            "diagnostics": ("reinforce_loo", "score", "ranks", "definition", "entropy_slope")
-            if self.diagnostics
-            else (),
+            "diagnostics": self._diagnostics(),
         }
+
+    def _diagnostics(self) -> tuple[str, ...]:
+        extra = ("total_variance",) if self.probe.total_variance else ()
+        return (*CHECKED, *extra) if self.diagnostics else extra

@@ -14,7 +14,7 @@ from pytest_entropy.checkpoints.files import CheckpointFiles, read_json
 from pytest_entropy.checkpoints.layouts import known_layouts
 from pytest_entropy.checkpoints.moments import NotAdamW, read_moments
 from pytest_entropy.checkpoints.parameter_order import live_name
-from pytest_entropy.checkpoints.torch_file import plain_tensor, read_torch_file
+from pytest_entropy.checkpoints.torch_file import plain_tensor, read_torch_file, torchao_refusal
 from pytest_entropy.errors import UsageError
 
 Group = Mapping[str, Any]
@@ -100,6 +100,8 @@ def _stored(path: Path, *, tensors: int) -> tuple[list[Group], Mapping[Any, Mapp
         raise UsageError(f"{path}: param_groups need params, betas and eps each: not AdamW's or Adam's state_dict")
     if not all(type(index) in (int, str) for group in groups for index in group["params"]):
         raise UsageError(f"{path}: param_groups hold parameters that are neither numbers nor names: a damaged file")
+    if any(type(value).__module__.startswith("torchao.") for entry in state.values() for value in entry.values()):
+        raise UsageError(torchao_refusal(path))
     if not state:
         raise UsageError(f"{path} holds an optimizer that has not taken a step: it has no moments to precondition with")
     return groups, state

@@ -36,20 +36,23 @@ def decay_first(model: Any, trainable: Sequence[str], groups: Sequence[Mapping[s
         for own in module._parameters
     }
 
-    def decays(name: str) -> bool:
-        return name not in inside_norm and not any(p.search(name.lower()) for p in _NO_DECAY)
+    first = [n for n in trainable if n not in inside_norm and decays(n)]
+    return first + [n for n in trainable if n not in set(first)]
 
-    return [n for n in trainable if decays(n)] + [n for n in trainable if not decays(n)]
+
+def decays(name: str) -> bool:
+    """Whether transformers' Trainer applies weight decay to a parameter, by its name."""
+    return not any(pattern.search(name.lower()) for pattern in _NO_DECAY)
 
 
 def live_name(stored: str) -> str:
     """A stored parameter name as the loaded model spells it, up to the adapter's name.
 
-    Wrappers' prefixes go (``module.``, ``_orig_mod.``, ``base_model.model.``), and so does the adapter name of
-    ``lora_A.default.weight``: compare through this function on both sides.
+    What wrappers add goes (``module.``, ``_orig_mod.``, ``_fsdp_wrapped_module.``, ``base_model.model.``), and so
+    does the adapter name of ``lora_A.default.weight``: compare through this function on both sides.
     """
-    name = stored
-    for prefix in ("module.", "_orig_mod.", "base_model.model."):
+    name = re.sub(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.", "", stored)
+    for prefix in ("module.", "base_model.model."):
         while name.startswith(prefix):
             name = name[len(prefix) :]
     name = re.sub(r"\.modules_to_save\.[^.]+\.", ".modules_to_save.", name)

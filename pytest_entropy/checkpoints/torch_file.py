@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -65,17 +66,19 @@ def _require_honest_size(path: Path, tensors: int) -> None:
 def _refusal(path: Path, error: Exception) -> str:
     reason = (str(error) or type(error).__name__).replace("\n", " ")
     if "torchao" in reason:
-        return (
-            f"{path} holds torchao's quantised state, which only torchao can read; convert it once with\n"
-            f"  {torchao_command(path)}"
-        )
+        return torchao_refusal(path)
     return f"{path} cannot be read without running code from it, or is damaged: {reason[:200]}"
 
 
-def torchao_command(path: Path) -> str:
-    """The command that turns torchao's quantised state into torch's own, for files one trusts."""
+def torchao_refusal(path: Path) -> str:
+    """Why torchao's quantised state is not read, and the command that turns it into torch's own."""
+    script = (
+        "import sys, torch, torchao.optim; from torch.utils._python_dispatch import is_traceable_wrapper_subclass; "
+        "path = sys.argv[1]; record = torch.load(path, map_location='cpu'); "
+        "record['state'] = {i: {k: v.dequantize() if is_traceable_wrapper_subclass(v) else v for k, v in e.items()} "
+        "for i, e in record['state'].items()}; torch.save(record, path)"
+    )
     return (
-        "python -c \"import torch, torchao.optim; p = '" + str(path) + "'; s = torch.load(p, weights_only=False, "
-        "map_location='cpu'); s['state'] = {i: {k: v.dequantize() if hasattr(v, 'dequantize') and "
-        "type(v) is not torch.Tensor else v for k, v in e.items()} for i, e in s['state'].items()}; torch.save(s, p)\""
+        f"{path} holds torchao's quantised state, which only torchao can read; convert it once, in place, with\n"
+        f"  python -c {shlex.quote(script)} {shlex.quote(str(path))}"
     )

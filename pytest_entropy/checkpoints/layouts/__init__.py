@@ -20,7 +20,11 @@ class Layout(Protocol):
     expects: str
 
     def find(self, path: Path) -> CheckpointFiles | None:
-        """The files of a checkpoint of this layout at ``path``, or None if it is not one."""
+        """The files of a checkpoint of this layout at ``path``, or None if it is not one.
+
+        Raises:
+            UsageError: it is one, but cannot be read as it is; the message has the command that converts it.
+        """
 
     def parameter_order(self, model: Any, trainable: Sequence[str], groups: Sequence[Mapping[str, Any]]) -> list[str]:
         """Live names in the order of the optimizer's integers; may be longer than the state."""
@@ -28,7 +32,11 @@ class Layout(Protocol):
 
 def known_layouts() -> list[Layout]:
     """All layouts, in the order they are tried."""
+    from pytest_entropy.checkpoints.layouts.dcp import DCPLayout
+    from pytest_entropy.checkpoints.layouts.deepspeed import DeepSpeedLayout
+    from pytest_entropy.checkpoints.layouts.fsdp import FSDPLayout
     from pytest_entropy.checkpoints.layouts.seed import SeedLayout
     from pytest_entropy.checkpoints.layouts.trainer import TrainerLayout
+    from pytest_entropy.checkpoints.layouts.verl import VerlLayout
 
-    return [SeedLayout(), TrainerLayout()]
+    return [VerlLayout(), DeepSpeedLayout(), DCPLayout(), SeedLayout(), FSDPLayout(), TrainerLayout()]

@@ -1,0 +1,90 @@
+"""DeepSpeed's universal checkpoint to ``optimizer.pt`` with parameter names: ``python -m`` this, once per checkpoint.
+
+The universal format has a directory per parameter (``zero/NAME/exp_avg.pt`` …); nothing in it is unpickled.  Its
+hyperparameters lie in a pickle, so they are given on the command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pytest_entropy.checkpoints.parameter_order import decays
+from pytest_entropy.checkpoints.torch_file import read_torch_file
+from pytest_entropy.errors import UsageError
+
+
+def convert(universal: Path, out: Path, *, step: int | None = None, **settings: float) -> int:
+    """Write an AdamW state_dict with names; returns the number of parameters.
+
+    Args:
+        universal: directory by ``ds_to_universal``.
+        out: the file to write, ``optimizer.pt`` beside the weights.
+        step: optimizer steps taken, where the directory does not say (ZeRO 3).
+        settings: ``lr``, ``beta1``, ``beta2``, ``eps``, ``weight_decay`` of the run.  Norms and biases get no
+            decay, as transformers' Trainer has it.
+
+    Raises:
+        UsageError: no parameters there, or a file is missing or damaged.
+    """
+    places = sorted(place.parent for place in (universal / "zero").glob("*/exp_avg.pt"))
+    if not places:
+        raise UsageError(f"{universal} holds no zero/NAME/exp_avg.pt: not by ds_to_universal")
+    groups: list[dict[str, Any]] = []
+    state: dict[int, dict[str, Any]] = {}
+    for decay in (settings["weight_decay"], 0.0):
+        members = [place for place in places if decays(place.name) == (not groups)]
+        numbers = list(range(len(state), len(state) + len(members)))
+        groups.append(
+            {
+                "lr": settings["lr"],
+                "betas": (settings["beta1"], settings["beta2"]),
+                "eps": settings["eps"],
+                "weight_decay": decay,
+                "params": numbers,
+                "param_names": [place.name for place in members],
+            }
+        )
+        state |= {
+            i: {"step": _step(place, step), **{key: _value(place / f"{key}.pt") for key in ("exp_avg", "exp_avg_sq")}}
+            for i, place in zip(numbers, members, strict=True)
+        }
+    torch.save({"state": state, "param_groups": groups}, out)
+    return len(state)
+
+
+def _step(place: Path, given: int | None) -> Any:
+    if (place / "step.pt").is_file():
+        return _value(place / "step.pt")
+    if given is None:
+        raise UsageError(f"{place} does not say how many steps were taken: give --step N")
+    return given
+
+
+def _value(path: Path) -> Any:
+    record = read_torch_file(path, tensors=1)
+    return record["param"] if isinstance(record, dict) else record
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="DeepSpeed's universal checkpoint to optimizer.pt with names.")
+    parser.add_argument("universal", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--learning-rate", dest="lr", type=float, required=True)
+    for name, default in (("beta1", 0.9), ("beta2", 0.999), ("eps", 1e-8), ("weight_decay", 0.0)):
+        parser.add_argument("--" + name.replace("_", "-"), dest=name, type=float, default=default)
+    parser.add_argument("--step", type=int, help="optimizer steps taken, if the directory does not say")
+    given = vars(parser.parse_args())
+    try:
+        count = convert(given.pop("universal"), out := given.pop("out"), **given)
+    except UsageError as error:
+        raise SystemExit(str(error)) from error
+    print(f"{out}: {count} parameters")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""FSDP with a gathered optimizer: weights beside ``optimizer.bin``, whose state is keyed by parameter name.
+
+Written by transformers' Trainer and by accelerate with ``FULL_STATE_DICT``, and by torch's converter from a DCP
+directory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_entropy.checkpoints.files import CheckpointFiles, has_adapter, has_weights
+from pytest_entropy.checkpoints.parameter_order import decay_first
+
+
+class FSDPLayout:
+    """LoRA or full fine-tune; the names come from the file."""
+
+    name = "FSDP"
+    expects = "weights as in an HF Trainer checkpoint, and optimizer.bin with parameter names"
+
+    def find(self, path: Path) -> CheckpointFiles | None:
+        optimizer = path / "optimizer.bin"
+        if not optimizer.is_file() or not (has_adapter(path) or has_weights(path)):
+            return None
+        return CheckpointFiles(self.name, path, path, has_adapter(path), optimizer, None)
+
+    def parameter_order(self, model: Any, trainable: Sequence[str], groups: Sequence[Mapping[str, Any]]) -> list[str]:
+        # accelerate writes optimizer.bin with numbers where nothing is sharded, in the Trainer's order.
+        return decay_first(model, trainable, groups)

@@ -22,6 +22,7 @@ from pytest_entropy.stats.difference import (
     min_num_samples_equivalent,
     min_num_samples_mean_difference,
 )
+from pytest_entropy.stats.guarded_t import p_values_mean_zero
 from pytest_entropy.stats.likelihood_ratio import (
     assert_likelihood_ratio,
     check_likelihood_ratio,
@@ -33,7 +34,6 @@ from pytest_entropy.stats.mean import (
     check_mean_zero,
     min_discrepancy_mean_zero,
     min_num_samples_mean_zero,
-    p_values_mean_zero,
 )
 from pytest_entropy.stats.outcome import CheckOutcome, Inconclusive, StatisticalFailure, require
 from pytest_entropy.stats.pit import (

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from pytest_entropy.stats.mean import smallest_n
+from pytest_entropy.stats.guarded_t import smallest_n
 from pytest_entropy.stats.outcome import CheckOutcome, Verdict, require, require_rates
 from pytest_entropy.stats.permutation import permutation_test, run_moments, unit_spread
 

@@ -1,7 +1,7 @@
 """Do two measurements of the same prompts differ, and are they equivalent?  For regression gates.
 
 Both work on paired differences, x and y computed from the same seeds, with the heavy-tail-proof test of
-``mean.py``.  A drift is judged by an interval on the difference, never by its absolute size.
+``guarded_t.py``.  A drift is judged by an interval on the difference, never by its absolute size.
 """
 
 from __future__ import annotations
@@ -10,20 +10,17 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
-from pytest_entropy.stats.mean import (
+from pytest_entropy.stats.guarded_t import (
     SMALLEST_N,
-    check_mean_zero,
-    critical_t,
+    Shape,
     interval,
-    min_discrepancy_mean_zero,
-    min_num_samples_mean_zero,
     moments,
+    needed_mean,
     p_values_mean_zero,
     smallest_n,
-    spread_and_skew,
 )
+from pytest_entropy.stats.mean import check_mean_zero, min_discrepancy_mean_zero, min_num_samples_mean_zero
 from pytest_entropy.stats.outcome import CheckOutcome, Verdict, require, require_rates
 
 
@@ -151,7 +148,7 @@ def check_equivalent(
         ci = interval(mean, se, skew, n, confidence=1 - miss)
         inside = -margin < ci[0] and ci[1] < margin
         verdict = "fail" if p < alpha else "pass" if inside else "inconclusive"
-        smallest = _margin(se * math.sqrt(n), skew, n, miss, 0.95)
+        smallest = min_discrepancy_equivalent(difference, n, miss=miss)
         if verdict == "inconclusive":
             needed = max(n, min_num_samples_equivalent(difference, margin, miss=miss))
     return CheckOutcome(
@@ -186,26 +183,17 @@ def min_discrepancy_equivalent(x_or_sd: ArrayLike, n: int, *, miss: float = 0.05
 
     ``x_or_sd`` is the standard deviation of the differences, or a sample of them.
     """
-    sd, skew = spread_and_skew(x_or_sd)
     require_rates(miss=miss, power=power)
-    if n < SMALLEST_N or not sd > 0:
-        raise ValueError(f"n is {n} and sd {sd}: at least {SMALLEST_N} pairs and a positive spread are needed")
-    return _margin(sd, skew, n, miss, power)
-
-
-def _margin(sd: float, skew: float, n: int, miss: float, power: float) -> float:
-    # The mean must fall within margin - reach on both sides, each missed with half of 1 - power.
-    critical, freedom = critical_t(miss, n, skew), n - 1
-    beyond = float(stats.norm.isf((1 - power) / 2)) * math.sqrt(1 + critical**2 / (2 * freedom))
-    return sd / math.sqrt(n) * (critical + beyond)
+    # The mean must clear the margin on both sides, each missed with half of 1 - power.
+    return needed_mean(Shape.of(x_or_sd), n, miss, (1 + power) / 2)
 
 
 def min_num_samples_equivalent(x_or_sd: ArrayLike, margin: float, *, miss: float = 0.05, power: float = 0.95) -> int:
     """The smallest number of pairs of equal mean that are found equivalent within ``margin``."""
     _require_margin(margin)
-    sd, skew = spread_and_skew(x_or_sd)
     require_rates(miss=miss, power=power)
-    return smallest_n(lambda n: _margin(sd, skew, n, miss, power), margin, at_least=SMALLEST_N)
+    shape = Shape.of(x_or_sd)
+    return smallest_n(lambda n: needed_mean(shape, n, miss, (1 + power) / 2), margin, at_least=SMALLEST_N)
 
 
 def _require_margin(margin: float) -> None:

@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special, stats
 
-from pytest_entropy.stats.mean import smallest_n
+from pytest_entropy.stats.guarded_t import smallest_n
 from pytest_entropy.stats.outcome import CheckOutcome, Verdict, require, require_rates
 from pytest_entropy.stats.permutation import permutation_test, run_moments, unit_spread
 from pytest_entropy.stats.scaling import RunScalars
@@ -23,7 +24,7 @@ def check_se_slope(
     *,
     alpha: float,
     rng: np.random.Generator,
-    declared_effect: float | None = None,
+    declared_effect: float | None = 1.0,
     power: float = 0.95,
     shuffles: int | None = None,
 ) -> CheckOutcome:
@@ -31,7 +32,8 @@ def check_se_slope(
 
     Exact under exchangeable prompts, whatever their tails.  The standard errors are those the runs reported, or
     that of the mean of s where none is.  The effect is the slope's distance from its median under the null, 0 if
-    all is well; one division by B_E too many or too few moves it by 1, one by its root by 1/2.
+    all is well.  One division by B_E too many or too few moves it by 1, which is the declared effect; one by its
+    root moves it by 1/2.
 
     Inconclusive with one B_E, with a run of equal scalars, with too few arrangements or ``shuffles`` to reject at
     ``alpha``, or where these runs cannot see ``declared_effect``.
@@ -90,7 +92,7 @@ def assert_se_slope(
     *,
     alpha: float,
     rng: np.random.Generator,
-    declared_effect: float | None = None,
+    declared_effect: float | None = 1.0,
     power: float = 0.95,
 ) -> CheckOutcome:
     """:func:`check_se_slope`, raising as :func:`pytest_entropy.stats.require` does."""
@@ -99,34 +101,50 @@ def assert_se_slope(
 
 
 def min_discrepancy_se_slope(
-    batch_sizes: Sequence[int], *, alpha: float, power: float = 0.95, kurtosis: float = 3.0
+    batch_sizes: Sequence[int], *, alpha: float, power: float = 0.95, scalars: ArrayLike | None = None
 ) -> float:
     """The smallest distance of the slope from -1/2 that runs of these ``batch_sizes`` (one entry per run) see.
 
-    Each run's variance is taken as chi-square with the degrees of freedom that ``kurtosis`` of the scalars
-    implies, 2 / ((kurtosis - 3)/B_E + 2/(B_E - 1)): an approximation, on the safe side for heavy tails.
+    ``scalars`` is a sample of s_n, from which the spread of log SE at each B_E is found by resampling (always the
+    same resamples); normal scalars are assumed without it.
 
     Raises:
-        ValueError: fewer than two distinct B_E, one below 2, a kurtosis below 1, alpha or power outside (0, 1).
+        ValueError: fewer than two distinct B_E, one below 2, scalars that are all equal or not finite, alpha or
+            power outside (0, 1).
     """
     require_rates(alpha=alpha, power=power)
-    sizes = np.array(batch_sizes, dtype=float)
+    sizes = np.array(batch_sizes, dtype=int)
     if len(set(sizes.tolist())) < 2 or not (sizes >= 2).all():
         raise ValueError(f"batch_sizes are {list(batch_sizes)}: a slope needs at least two distinct B_E, all above 1")
-    if not kurtosis >= 1:
-        raise ValueError(f"kurtosis is {kurtosis}, that of a distribution is at least 1")
-    freedom = 2 / np.maximum((kurtosis - 3) / sizes + 2 / (sizes - 1), 1e-12)
+    spread = {size: _spread_of_log_se(size, scalars) for size in set(sizes.tolist())}
     x = np.log(sizes) - np.log(sizes).mean()
-    variance = float((np.square(x) * special.polygamma(1, freedom / 2) / 4).sum()) / float(x @ x) ** 2
-    return math.sqrt(variance) * float(stats.norm.isf(alpha / 2) + stats.norm.ppf(power))
+    deviation = math.sqrt(sum((xi * spread[int(size)]) ** 2 for xi, size in zip(x, sizes, strict=True)))
+    return deviation / float(x @ x) * float(stats.norm.isf(alpha / 2) + stats.norm.ppf(power))
+
+
+def _spread_of_log_se(size: int, scalars: ArrayLike | None) -> float:
+    """Standard deviation of log SE over runs of ``size`` scalars."""
+    if scalars is None:
+        # log of a chi-square variable with size - 1 degrees of freedom, halved
+        return float(np.sqrt(special.polygamma(1, (size - 1) / 2))) / 2
+    x = np.asarray(scalars, dtype=float).ravel()
+    if not np.isfinite(x).all() or not len(x) or np.ptp(x) == 0:
+        raise ValueError("scalars must be finite numbers, not all equal")
+    rng = np.random.default_rng(0)
+    variances = np.concatenate([unit_spread(x)[0][rng.integers(0, len(x), (500, size))].var(axis=1) for _ in range(4)])
+    return float(np.log(variances[variances > 0]).std()) / 2
 
 
 def min_num_samples_se_slope(
-    batch_sizes: Sequence[int], effect: float, *, alpha: float, power: float = 0.95, kurtosis: float = 3.0
+    batch_sizes: Sequence[int],
+    effect: float,
+    *,
+    alpha: float,
+    power: float = 0.95,
+    scalars: ArrayLike | None = None,
 ) -> int:
     """The number of runs at each of these (distinct) ``batch_sizes`` that see a slope off by ``effect``."""
     if not (abs(effect) > 0 and math.isfinite(effect)):
         raise ValueError(f"effect is {effect}, it must be finite and not zero")
-
-    one_each = min_discrepancy_se_slope(batch_sizes, alpha=alpha, power=power, kurtosis=kurtosis)
+    one_each = min_discrepancy_se_slope(batch_sizes, alpha=alpha, power=power, scalars=scalars)
     return smallest_n(lambda runs: one_each / math.sqrt(runs), abs(effect), at_least=1)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
-from pytest_entropy.stats.mean import smallest_n
+from pytest_entropy.stats.guarded_t import smallest_n
 from pytest_entropy.stats.outcome import CheckOutcome, Verdict, require, require_rates
 
 UNIT = "largest excess of P(p <= x) over x"
@@ -92,6 +93,7 @@ def assert_uniform_p_values(
     )  # fmt: skip
 
 
+@lru_cache(maxsize=256)
 def _critical(alpha: float, n: int, side: Side) -> float:
     """The gap that rejects at ``alpha``."""
     law = stats.ksone if side == "too_small" else stats.kstwo

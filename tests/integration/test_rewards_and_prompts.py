@@ -1,0 +1,204 @@
+"""Whole sessions with rewards and prompts of every kind: what is computed, and what a failure leaves behind."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+REWARDS = '''
+import asyncio, time
+
+def length(prompts, completions, **columns):
+    return [len(text) / 40 for text in completions]
+
+async def slow_length(prompts, completions, **columns):
+    await asyncio.sleep(0.01)
+    return [len(text) / 40 for text in completions]
+
+def sevens(prompts, completions, **columns):
+    return [text.count("7") if "7" in text else None for text in completions]
+
+def picky(prompts, completions, answer, **columns):
+    return [grade(text, prompt) for prompt, text in zip(prompts, completions)]
+
+def grade(text, prompt):
+    if len(text) > 1:
+        raise LookupError("no grade for this")
+    return 0.0
+
+def hangs(prompts, completions, **columns):
+    for text in completions:
+        time.sleep(3600)
+
+def nothing(prompts, completions, **columns):
+    return [float("nan") for _ in completions]
+
+def chatty(prompts, completions, **columns):
+    assert all(p[-1]["role"] == "user" and "<b>" in p[-1]["content"] for p in prompts)
+    assert all(len(c) == 1 and c[0]["role"] == "assistant" for c in completions)
+    return [len(c[0]["content"]) / 40 for c in completions]
+'''  # fmt: skip
+
+
+@pytest.fixture
+def session(workspace):
+    (workspace.path / "rewards.py").write_text(REWARDS)
+    return workspace
+
+
+def single(workspace, *changed):
+    """The single run with some options replaced."""
+    names = {option.partition("=")[0] for option in changed} - {"--entropy-set"}
+    return workspace.run(*(o for o in workspace.single if o.partition("=")[0] not in names), *changed)
+
+
+def delta(workspace):
+    (value,) = workspace.deltas().values()
+    for directory in (workspace.results / "single_run").iterdir():
+        directory.rename(workspace.path / f"done_{len(list(workspace.path.glob('done_*')))}")
+    return value
+
+
+def test_an_async_and_a_plain_reward_at_half_weight_are_the_whole_reward(session):
+    values = []
+    for name in ("length", "length*0.5,rewards.py:slow_length*0.5"):
+        done = single(session, f"--reward=rewards.py:{name}")
+        assert done.returncode == 0, done.stdout + done.stderr
+        values.append(delta(session))
+    assert values[0] != 0
+    assert values[1] == pytest.approx(values[0], rel=1e-6)
+
+
+def test_rewards_as_a_yaml_list_and_rows_they_do_not_apply_to(session):
+    rewards = [{"name": "rewards.py:length", "weight": 1}, {"name": "rewards.py:sevens", "weight": 2}]
+    (session.path / "own.yaml").write_text(yaml.safe_dump({"reward": rewards, "reward_timeout": 60}))
+    kept = [option for option in session.single if not option.startswith("--reward")]
+    done = session.run(*kept, "--config=own.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (config,) = session.results.rglob("BE006*/config.yaml")
+    assert yaml.safe_load(config.read_text())["reward"] == rewards
+    (log,) = session.results.rglob("update/probe_log.txt")
+    assert "reward rewards.py:length: mean" in log.read_text()
+    assert "over 12 of 12 completions" in log.read_text()
+    assert "reward rewards.py:sevens: mean" in log.read_text()
+
+
+def error_of(session, done):
+    assert done.returncode == 1, done.stdout + done.stderr
+    (error,) = session.results.rglob("update/error.txt")
+    assert not list(session.results.rglob("results.json"))
+    return error.read_text()
+
+
+def test_a_reward_that_raises_fails_the_run_with_prompt_completion_and_traceback(session):
+    done = single(session, "--reward=rewards.py:picky")
+    text = error_of(session, done)
+    assert "reward rewards.py:picky raised LookupError: no grade for this" in text
+    assert "\n  prompt: 'Tom has " in text
+    assert "\n  completion: " in text
+    assert "which one did it is not known" not in text
+    assert 'rewards.py", line' in text
+    assert "in grade" in text
+    assert "reward rewards.py:picky raised LookupError: no grade for this" in done.stdout
+
+
+def test_a_reward_that_hangs_is_ended(session):
+    done = single(session, "--reward=rewards.py:hangs", "--entropy-set=reward_timeout=0.5")
+    text = error_of(session, done)
+    assert "reward rewards.py:hangs took longer than 0.5 s (reward_timeout in the configuration)" in text
+    assert "time.sleep(3600)" in text
+    assert "\n  completion: " in text
+
+
+def test_a_reward_of_no_number_fails_the_run(session):
+    text = error_of(session, single(session, "--reward=rewards.py:nothing"))
+    assert "reward rewards.py:nothing returned nan, not a finite number" in text
+
+
+def test_parquet_prompts_give_what_the_same_jsonl_gives(session):
+    pyarrow = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as parquet
+
+    rows = [json.loads(line) for line in (session.path / "prompts.jsonl").read_text().splitlines()]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), session.path / "prompts.parquet")
+    values = []
+    for source in ("prompts.jsonl", "prompts.parquet"):
+        done = single(session, f"--prompts={source}")
+        assert done.returncode == 0, done.stdout + done.stderr
+        values.append(delta(session))
+    assert values[0] != 0
+    assert values[1] == pytest.approx(values[0], rel=1e-6)
+
+
+def with_chat_template(session, tmp_path_factory):
+    """A copy of the checkpoint whose tokenizer has a chat template."""
+    import shutil
+
+    root = tmp_path_factory.mktemp("chat")
+    shutil.copytree(session.checkpoint.parent, root, dirs_exist_ok=True)
+    (root / "base" / "chat_template.jinja").write_text(
+        "{% for m in messages %}{{ m.role }}: {{ m.content }} {% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    return root / session.checkpoint.name
+
+
+def test_chat_prompts(session, tmp_path_factory):
+    rows = [{"prompt": [{"role": "user", "content": f"<b>{n}</b> &amp;?"}], "answer": n} for n in range(30)]
+    (session.path / "chat.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = ["--prompts=chat.jsonl", "--reward=rewards.py:chatty"]
+    done = single(session, *options)
+    assert done.returncode == 4
+    assert "has no chat template (a base model?)" in done.stdout + done.stderr
+    assert not session.results.exists()
+    done = single(session, *options, f"--checkpoint={with_chat_template(session, tmp_path_factory)}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert delta(session) != 0
+
+
+def test_prompts_too_long_for_the_model_are_named_before_sampling(session):
+    rows = [{"prompt": f"{n}", "answer": n} for n in range(20)] + [{"prompt": "0 1 2 3 4 5 6 7 8 9 " * 50, "answer": 0}]
+    (session.path / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = error_of(session, single(session, "--prompts=long.jsonl"))
+    assert "1 of 21 prompts are too long: the model has 128 positions, max_new_tokens is 6, which leaves 122" in text
+    assert "The longest begins '0 1 2 3" in text
+
+
+REFUSED = {
+    "reward that fails at import": (
+        ["--reward=broken.py:f"],
+        "broken.py, line 2: ModuleNotFoundError: No module named 'not_there_at_all'",
+    ),
+    "answer missing": (["--prompts=no_answers.jsonl", "--reward=gsm8k"], "reward gsm8k needs the column 'answer'"),
+    "answer missing in a row": (["--prompts=some_answers.jsonl", "--reward=boxed"], "1 of 60 prompts have none"),
+    "copies": (["--prompts=copies.jsonl"], "5 different prompts (of 60) are 5 too few for B_E 6 + B_U 4"),
+    "weight": (["--reward=length*x"], "--reward: reward: the weight in 'length*x' is not a number; write NAME*0.5"),
+    "named twice": (["--reward=gsm8k,gsm8k"], "reward 'gsm8k' is named twice"),
+    "template": (["--entropy-set=prompts.template=r7"], "prompts.template 'r7' is neither built in (r1) nor a text"),
+    "pipe": (["--prompts=pipe.jsonl"], "pipe.jsonl is a pipe (FIFO), not a file"),
+    "time-out": (["--entropy-set=reward_timeout=0"], "reward_timeout"),
+}
+
+
+@pytest.mark.parametrize("case", list(REFUSED))
+def test_bad_input_is_refused_before_any_work(session, case):
+    import os
+
+    options, message = REFUSED[case]
+    rows = [json.loads(line) for line in (session.path / "prompts.jsonl").read_text().splitlines()]
+    files = {
+        "no_answers": [{"prompt": row["prompt"]} for row in rows],
+        "some_answers": [{**row, "answer": None if n == 17 else row["answer"]} for n, row in enumerate(rows)],
+        "copies": [{**row, "prompt": f"question {n % 5}" + " " * n} for n, row in enumerate(rows)],
+    }
+    for name, content in files.items():
+        (session.path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
+    (session.path / "broken.py").write_text("def f(): ...\nimport not_there_at_all\n")
+    os.mkfifo(session.path / "pipe.jsonl")
+    done = single(session, *options)
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert message in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not session.results.exists()

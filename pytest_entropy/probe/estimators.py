@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from pytest_entropy.policy import Scores
-from pytest_entropy.probe.action_values import Learnt
+from pytest_entropy.probe.action_values import Learnt, with_action_values
 from pytest_entropy.rollouts import Rollouts
 
 
@@ -40,13 +40,20 @@ class Weights:
 
     def scaled(self, factor: torch.Tensor) -> Weights:
         """The weights of each prompt times its factor ``[P]``."""
-        f = factor.reshape(-1, 1, 1)
-        return Weights(*(None if w is None else f * w for w in (self.log_prob, self.entropy, self.expected_value)))
+        own = factor.reshape(-1, 1, 1)
+        return self._each(lambda weights: own * weights)
 
     def select(self, n: int, length: int) -> Weights:
         """Those of prompt n alone, cut to its own longest response."""
-        own = (self.log_prob, self.entropy, self.expected_value)
-        return Weights(*(None if w is None else w[n : n + 1, :, :length] for w in own))
+        return self._each(lambda weights: weights[n : n + 1, :, :length])
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Weights:
+        entropy, expected = self.entropy, self.expected_value
+        return Weights(
+            change(self.log_prob),
+            None if entropy is None else change(entropy),
+            None if expected is None else change(expected),
+        )
 
 
 Estimator = Callable[..., Weights]
@@ -114,6 +121,29 @@ def length_score(log_probs: torch.Tensor, entropies: torch.Tensor, mask: torch.T
     return Weights(log_prob=(lengths - others).unsqueeze(-1) * mask / group)
 
 
+def importance_sampled(log_probs: torch.Tensor, entropies: torch.Tensor, mask: torch.Tensor) -> Weights:
+    """X_n = (1/G) sum_g [grad H_g + (H_g - mean_{h != g} H_h) grad S_g], H_g = sum_k H_k of response g.
+
+    The derivative at h = 0 of the importance-sampled change (:func:`.truth.entropy_change`), response by response:
+    what that tends to as the step shrinks, with its noise.  Unbiased; no other use than that comparison.
+    """
+    nats = entropies.detach().double().sum(-1)
+    centred = nats - (nats.sum(1, keepdim=True) - nats) / (mask.shape[1] - 1)
+    alive = mask.double() / mask.shape[1]
+    return Weights(log_prob=centred.unsqueeze(-1) * alive, entropy=alive)
+
+
+def self_normalised(log_probs: torch.Tensor, entropies: torch.Tensor, mask: torch.Tensor) -> Weights:
+    """X_n = (1/G) sum_g [grad H_g + (H_g - mean_h H_h) grad S_g]: the mean is over the whole group, g included.
+
+    The derivative at h = 0 of the self-normalised change (:mod:`.self_normalised`).  Biased: the part that comes from
+    grad S is too small by the factor (G - 1)/G.
+    """
+    nats = entropies.detach().double().sum(-1)
+    alive = mask.double() / mask.shape[1]
+    return Weights(log_prob=(nats - nats.mean(1, keepdim=True)).unsqueeze(-1) * alive, entropy=alive)
+
+
 def action_value(
     log_probs: torch.Tensor, entropies: torch.Tensor, mask: torch.Tensor, learnt: Learnt | None = None
 ) -> Weights:
@@ -143,7 +173,14 @@ ESTIMATORS: dict[str, Estimator] = {
     "reinforce_loo": reinforce_loo,
     "score": score,
     "length_score": length_score,
+    "importance_sampled": importance_sampled,
+    "self_normalised": self_normalised,
 }
+
+
+def prepared(name: str, rollouts: Rollouts) -> Rollouts:
+    """The rollouts of a whole batch with what the named estimator learns from it, if it learns."""
+    return with_action_values(rollouts) if name in LEARNING else rollouts
 
 
 def weights_for(name: str, scores: Scores, part: Rollouts) -> Weights:

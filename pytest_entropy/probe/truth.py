@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +24,13 @@ from pytest_entropy.rollouts import Rollouts
 
 # The step is chosen so that log-weights have about this spread: far above rounding, far below curvature.
 LOG_WEIGHT_SPREAD = 0.02
+
+
+class Totals(NamedTuple):
+    """Of every response at one point in parameter space: S and sum_k H_k, each ``[P, G]`` float64 nats."""
+
+    sequence: np.ndarray
+    nats: np.ndarray
 
 
 @contextmanager
@@ -40,8 +49,22 @@ def moved(policy: Policy, direction: Mapping[str, torch.Tensor], step: float) ->
                 policy.trainable[name].copy_(value)
 
 
-def sequence_totals(policy: Policy, rollouts: Rollouts, *, chunk_tokens: int) -> tuple[np.ndarray, np.ndarray]:
-    """(S, sum_k H_k) of every response at the policy's present parameters, each ``[P, G]`` float64 nats."""
+def step_rounding(policy: Policy, direction: Mapping[str, torch.Tensor], step: float) -> float:
+    """|step taken - step meant| / |step meant|: what the precision of the weights does to a step; 0 for no step."""
+    missed = meant = 0.0
+    with torch.no_grad():
+        for name, u in direction.items():
+            parameter = policy.trainable[name]
+            asked = (step * u).to(device=parameter.device)
+            taken = (parameter + asked.to(parameter.dtype)) - parameter
+            missed += float((taken.double() - asked.double()).square().sum())
+            meant += float(asked.double().square().sum())
+    return (missed / meant) ** 0.5 if meant else 0.0
+
+
+def sequence_totals(policy: Policy, rollouts: Rollouts, *, chunk_tokens: int, threads: int = 1) -> Totals:
+    """S and sum_k H_k of every response at the policy's present parameters."""
+    rollouts = replace(rollouts, action_values=None)  # what a derivative needs of them, no total does
 
     def work(slots: list[int]) -> tuple[np.ndarray, np.ndarray]:
         with torch.no_grad():
@@ -49,35 +72,47 @@ def sequence_totals(policy: Policy, rollouts: Rollouts, *, chunk_tokens: int) ->
         return scores.log_probs.double().sum(-1).cpu().numpy(), scores.entropies.double().sum(-1).cpu().numpy()
 
     shape = (len(rollouts), rollouts.group_size)
-    sequence, nats = np.zeros(shape), np.zeros(shape)
-    for slots, (s, h) in work_through(scoring_chunks(rollouts, chunk_tokens), work):
-        sequence[slots], nats[slots] = s, h
-    return sequence, nats
+    totals = Totals(np.zeros(shape), np.zeros(shape))
+    for slots, (s, h) in work_through(scoring_chunks(rollouts, chunk_tokens), work, threads=threads):
+        totals.sequence[slots], totals.nats[slots] = s, h
+    return totals
 
 
-def entropy_change(
-    policy: Policy, rollouts: Rollouts, direction: Mapping[str, torch.Tensor], step: float, *, chunk_tokens: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """(Delta_n(step) ``[P]`` in nats per response, weights w ``[P, G]``), unbiased.
+def totals_at(
+    policy: Policy,
+    rollouts: Rollouts,
+    direction: Mapping[str, torch.Tensor],
+    step: float,
+    *,
+    chunk_tokens: int,
+    threads: int = 1,
+) -> Totals:
+    """:func:`sequence_totals` of the same responses at theta + step * u."""
+    with moved(policy, direction, step):
+        return sequence_totals(policy, rollouts, chunk_tokens=chunk_tokens, threads=threads)
 
-    ``step`` is h: the parameters are moved to theta + h u and back.
+
+def entropy_change(before: Totals, after: Totals) -> np.ndarray:
+    """Delta_n ``[P]`` in nats per response from one point to another, unbiased; not finite where weights overflow.
 
     Raises:
         ValueError: G = 1, where there is no other response for the baseline.
     """
-    if rollouts.group_size < 2:
+    group = before.nats.shape[1]
+    if group < 2:
         raise ValueError("the importance-sampled entropy change needs G >= 2")
-    old, nats = sequence_totals(policy, rollouts, chunk_tokens=chunk_tokens)
-    with moved(policy, direction, step):
-        new, new_nats = sequence_totals(policy, rollouts, chunk_tokens=chunk_tokens)
-    weights = np.exp(new - old)
-    others = (nats.sum(1, keepdims=True) - nats) / (rollouts.group_size - 1)
-    return (weights * new_nats - nats - (weights - 1) * others).mean(1), weights
+    others = (before.nats.sum(1, keepdims=True) - before.nats) / (group - 1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        # expm1 keeps the digits of weights close to 1.
+        excess = np.expm1(after.sequence - before.sequence)
+        return (after.nats - before.nats + excess * (after.nats - others)).mean(1)
 
 
-def effective_sample_size(weights: np.ndarray) -> float:
-    """(sum w)^2 / sum w^2 as a share of the number of responses, in (0, 1]."""
-    return float(weights.sum() ** 2 / np.square(weights).sum() / weights.size)
+def effective_sample_size(log_weights: np.ndarray, axis: int | None = None) -> np.ndarray:
+    """(sum w)^2 / sum w^2 as a share of the number of weights along ``axis`` (all of them if None), in (0, 1]."""
+    w = np.exp(log_weights - log_weights.max(axis=axis, keepdims=True))
+    count = log_weights.size if axis is None else log_weights.shape[axis]
+    return np.asarray(w.sum(axis) ** 2 / np.square(w).sum(axis) / count)
 
 
 def entropy_slope(
@@ -91,6 +126,9 @@ def entropy_slope(
     if spread == 0:
         return np.zeros(len(rollouts))
     step = LOG_WEIGHT_SPREAD / spread
-    ahead, _ = entropy_change(policy, rollouts, direction, step, chunk_tokens=chunk_tokens)
-    behind, _ = entropy_change(policy, rollouts, direction, -step, chunk_tokens=chunk_tokens)
+    before = sequence_totals(policy, rollouts, chunk_tokens=chunk_tokens)
+    ahead, behind = (
+        entropy_change(before, totals_at(policy, rollouts, direction, sign * step, chunk_tokens=chunk_tokens))
+        for sign in (1, -1)
+    )
     return (ahead - behind) / (2 * step)

@@ -8,7 +8,7 @@ from pytest_entropy.probe.objective import OBJECTIVES
 from pytest_entropy.probe.update_rules import UPDATE_RULES
 
 MODES = ("two_batch", "u_statistic")
-PRIMARY_ESTIMATORS = ("rao_blackwell", "reinforce_loo")
+PRIMARY_ESTIMATORS = ("rao_blackwell", "reinforce_loo", "action_value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +94,11 @@ class ProbeConfig:
                 f"mode u_statistic needs prompts that enter the update one by one, and {self.advantage} with "
                 f"scale_rewards {self.scale_rewards or own_scaling} normalises over the batch: take dr_grpo, grpo "
                 "or rloo with scaling none or group, or mode two_batch"
+            )
+        if self.estimator == "action_value":
+            raise ValueError(
+                "mode u_statistic needs parts x_n of one prompt each, and action_value's use other prompts: "
+                "take estimator rao_blackwell, or mode two_batch"
             )
         if self.entropy_unit == "token":
             raise ValueError("mode u_statistic counts entropy per response: take entropy_unit sequence, or two_batch")

@@ -15,7 +15,7 @@ from pytest_entropy.probe.config import ProbeConfig
 from pytest_entropy.probe.directional import Derivatives, directional_derivatives
 from pytest_entropy.probe.draws import draw_prompts
 from pytest_entropy.probe.entropy_unit import EntropyUnit
-from pytest_entropy.probe.estimators import ESTIMATORS
+from pytest_entropy.probe.estimators import ESTIMATORS, prepared
 from pytest_entropy.probe.evidence import sampler_agreement, sampler_evidence, token_arrays
 from pytest_entropy.probe.linearisation import Linearisation
 from pytest_entropy.probe.meter import peak_memory_mb, timed
@@ -247,7 +247,7 @@ class EntropyProbe:
         replace = self.config.with_replacement
         slots = draw_prompts(self.prompts, B_E, own_seed, exclude=frozenset(exclude), replace=replace)
         prompts = [self.prompts[i] for i in slots]
-        return prompts, self.sample(prompts, own_seed)
+        return prompts, prepared(self.config.estimator, self.sample(prompts, own_seed))
 
     def sample(self, batch: list[Prompt], seed: int) -> Rollouts:
         """G responses to each prompt; response g of slot n is keyed by (seed, n, g)."""

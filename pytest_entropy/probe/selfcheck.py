@@ -15,6 +15,8 @@ from pytest_entropy.rollouts import Rollouts
 
 # Rounding of two float32 passes through a deep model stays far below; a missed module is of order one.
 TOLERANCE = 1e-2
+# Two passes over the same tokens in the same shape differ by the order of sums on some devices, and no more.
+REPEAT_ROUNDINGS = 64
 
 
 def verify_tangent(policy: Policy, rollouts: Rollouts, direction: Mapping[str, torch.Tensor], estimator: str) -> float:
@@ -23,11 +25,12 @@ def verify_tangent(policy: Policy, rollouts: Rollouts, direction: Mapping[str, t
     The gap is relative to sum_i |dX_i u_i| over parameter tensors, so that cancellation does not inflate it.
 
     Raises:
-        RunError: a gap above rounding: a module uses a parameter in a way the hooks do not follow, or the
-            shared prompt cache changes the model's answer.
+        RunError: two identical passes differ; or a gap above rounding, where a module uses a parameter in a way
+            the hooks do not follow, or the shared prompt cache changes the model's answer.
     """
     shortest = int(rollouts.lengths.sum(1).argmin())
     one = rollouts.select([shortest])
+    _require_repeatable(policy, one)
     fast = directional_derivatives(policy, one, direction, [estimator], chunk_tokens=1).per_prompt[estimator][0]
     expected, size = plain_backward(policy, one, direction, estimator)
     gap = abs(fast - expected) / size if size else abs(fast)
@@ -38,6 +41,18 @@ def verify_tangent(policy: Policy, rollouts: Rollouts, direction: Mapping[str, t
             "over a shared prompt cache gives other numbers than over the whole sequence"
         )
     return gap
+
+
+def _require_repeatable(policy: Policy, one: Rollouts) -> None:
+    with torch.no_grad():
+        first, second = policy.score(one).log_probs, policy.score(one).log_probs
+    gap = float((first - second).abs().max())
+    eps = max(torch.finfo(p.dtype).eps for p in policy.model.parameters() if p.is_floating_point())
+    if gap > REPEAT_ROUNDINGS * eps:
+        raise RunError(
+            f"two scoring passes over the same tokens differ by {gap:.2g} nats: something random is live in the "
+            "model's forward pass, most likely dropout"
+        )
 
 
 def plain_backward(

@@ -1,0 +1,398 @@
+"""Faults of the kinds measured in real probes, each planted in the running pipeline by a patch.
+
+A fault is a function of pytest's MonkeyPatch; :data:`FAULTS` maps its name to it and to the check that has to
+see it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+import torch
+
+from pytest_entropy import policy as policy_module
+from pytest_entropy.policy import Policy
+from pytest_entropy.probe import draws, estimators, gradient, objective, update_batch, update_rules
+from pytest_entropy.probe import probe as probe_module
+from pytest_entropy.probe.probe import EntropyProbe
+from pytest_entropy.rollouts import Rollouts
+
+
+@dataclass(frozen=True)
+class Fault:
+    """``plant`` breaks the pipeline; ``seen_by`` names the check that must turn red and ``says`` what it must say.
+
+    ``evidence`` names the alternative sampler that a fault amounts to: seen by a p-value, so that power is a
+    question of sizes.  The others are seen by an exact comparison, in a single run.
+    """
+
+    plant: Callable[[pytest.MonkeyPatch], None]
+    seen_by: str
+    says: str
+    evidence: str | None = None
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+
+# ---------------------------------------------------------------------- sampling
+
+
+def _draws_from(patch: pytest.MonkeyPatch, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Draw tokens from another distribution than the one recorded: what the agreement check cannot see."""
+    real = policy_module.draw
+    patch.setattr(policy_module, "draw", lambda log_p, u: real(torch.log_softmax(change(log_p), -1), u))
+
+
+def temperature_of_draws(patch: pytest.MonkeyPatch) -> None:
+    _draws_from(patch, lambda log_p: log_p / 0.9)
+
+
+def top_k_5_of_draws(patch: pytest.MonkeyPatch) -> None:
+    _draws_from(patch, lambda log_p: _top_k(log_p, 5))
+
+
+def top_p_of_draws(patch: pytest.MonkeyPatch) -> None:
+    def nucleus(log_p: torch.Tensor) -> torch.Tensor:
+        ordered, order = log_p.sort(-1, descending=True)
+        before = ordered.exp().cumsum(-1) - ordered.exp()
+        cut = ordered.masked_fill(before >= 0.95, -torch.inf)
+        return torch.full_like(log_p, -torch.inf).scatter(-1, order, cut)
+
+    _draws_from(patch, nucleus)
+
+
+def _top_k(log_p: torch.Tensor, k: int) -> torch.Tensor:
+    return log_p.masked_fill(log_p < log_p.topk(k, -1).values[..., -1:], -torch.inf)
+
+
+def _sampler_sees(patch: pytest.MonkeyPatch, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Another distribution in the sampler, recorded as such: what generation defaults do."""
+    real = policy_module.log_distribution
+    inside = {"sampling": False}
+    sample = Policy.sample
+
+    def sampling(self: Policy, *arguments: object) -> Rollouts:
+        inside["sampling"] = True
+        try:
+            return sample(self, *arguments)
+        finally:
+            inside["sampling"] = False
+
+    def distribution(logits: torch.Tensor, temperature: float) -> torch.Tensor:
+        log_p = real(logits, temperature)
+        return torch.log_softmax(change(log_p), -1) if inside["sampling"] else log_p
+
+    patch.setattr(Policy, "sample", sampling)
+    patch.setattr(policy_module, "log_distribution", distribution)
+
+
+def temperature_of_sampler(patch: pytest.MonkeyPatch) -> None:
+    _sampler_sees(patch, lambda log_p: log_p / 0.7)
+
+
+def top_k_of_sampler(patch: pytest.MonkeyPatch) -> None:
+    _sampler_sees(patch, lambda log_p: _top_k(log_p, 50))
+
+
+def repetition_penalty(patch: pytest.MonkeyPatch) -> None:
+    """transformers' penalty of 1.05 on every token of prompt and response so far, in the draws alone."""
+    sample, forward = Policy.sample, Policy._forward
+    recorder, draw = policy_module._Recorder, policy_module.draw
+    now: dict[str, object] = {}
+
+    def sampling(self: Policy, prompt_ids, uniforms):
+        longest = max(map(len, prompt_ids))
+        padded = torch.tensor([list(ids) + [ids[0]] * (longest - len(ids)) for ids in prompt_ids])
+        now.update(prompts=padded.repeat_interleave(uniforms.shape[1], 0), k=0)
+        return sample(self, prompt_ids, uniforms)
+
+    def remembered(*arguments):
+        now["recorder"] = recorder(*arguments)
+        return now["recorder"]
+
+    def watched(self: Policy, *arguments, **named):
+        now["logits"] = forward(self, *arguments, **named)
+        return now["logits"]
+
+    def penalised(log_p: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+        prompts, k = now["prompts"], now["k"]
+        last = now["logits"][:, -1]
+        logits = last.repeat_interleave(len(prompts) // len(last), 0)
+        ids = torch.cat([prompts, now["recorder"].tokens[:, :k]], 1)
+        own = logits.gather(-1, ids)
+        logits = logits.scatter(-1, ids, torch.where(own < 0, own * 1.05, own / 1.05))
+        now["k"] = k + 1
+        return draw(torch.log_softmax(logits.float(), -1), uniform)
+
+    # Rows stay where they are, so that the history is found by row.
+    patch.setattr(policy_module, "COMPACT_BELOW", 0.0)
+    patch.setattr(policy_module, "_Recorder", remembered)
+    patch.setattr(policy_module, "draw", penalised)
+    patch.setattr(Policy, "sample", sampling)
+    patch.setattr(Policy, "_forward", watched)
+
+
+# ---------------------------------------------------------------------- scoring
+
+
+def dropout_while_scoring(patch: pytest.MonkeyPatch) -> None:
+    """Adapter dropout live in scoring, with the guard that refuses training mode taken away."""
+    score = Policy.score
+
+    def live(self: Policy, *arguments: object):
+        dropout = torch.nn.functional.dropout
+        handles = [
+            module.register_forward_hook(lambda m, a, out: dropout(out, 0.05, training=True))
+            for name, module in self.model.named_modules()
+            if name.endswith("lora_A.default")
+        ]
+        try:
+            return score(self, *arguments)
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    patch.setattr(Policy, "_require_eval", lambda self: None)
+    patch.setattr(Policy, "score", live)
+
+
+def training_mode(patch: pytest.MonkeyPatch) -> None:
+    """The whole model in training mode."""
+    build = EntropyProbe.__init__
+
+    def built(self: EntropyProbe, checkpoint, *arguments, **named) -> None:
+        build(self, checkpoint, *arguments, **named)
+        self.policy.model.train()
+
+    patch.setattr(EntropyProbe, "__init__", built)
+
+
+def end_token_masked(patch: pytest.MonkeyPatch) -> None:
+    """pad = EOS, and the mask made from ``ids != pad``: the scorer loses the real end."""
+    plain = Rollouts.mask.fget
+
+    def mask(self: Rollouts) -> torch.Tensor:
+        return plain(self) & (self.tokens != END["id"])
+
+    patch.setattr(Rollouts, "mask", property(mask))
+
+
+def end_token_lost(patch: pytest.MonkeyPatch) -> None:
+    """The sampler itself does not count the end token."""
+    sample = Policy.sample
+
+    def sampling(self: Policy, *arguments: object) -> Rollouts:
+        rollouts = sample(self, *arguments)
+        shorter = torch.where(rollouts.ended, rollouts.lengths - 1, rollouts.lengths).clamp(min=1)
+        return replace(rollouts, lengths=shorter)
+
+    patch.setattr(Policy, "sample", sampling)
+
+
+END = {"id": -1}
+
+
+def positions_of_padding(patch: pytest.MonkeyPatch) -> None:
+    """Positions counted from the left edge, padding included, in sampling and scoring alike."""
+    forward = Policy._forward
+
+    def shifted(self: Policy, ids, kept, positions, cache, keep=0):
+        padding = (kept == 0).sum(-1, keepdim=True)
+        return forward(self, ids, kept, positions + padding, cache, keep)
+
+    # Rotary positions are relative: a constant shift of a whole row would change nothing, so cached keys and
+    # later queries are given different offsets, as code that recomputes positions in decoding only does.
+    def decoding_only(self: Policy, ids, kept, positions, cache, keep=0):
+        call = shifted if cache is not None and cache.get_seq_length() else forward
+        return call(self, ids, kept, positions, cache, keep)
+
+    patch.setattr(Policy, "_forward", decoding_only)
+
+
+def rows_shuffled(patch: pytest.MonkeyPatch) -> None:
+    """Responses of a group in another order when scored."""
+    sample = probe_module.EntropyProbe.sample
+
+    def shuffled(self: EntropyProbe, *arguments: object) -> Rollouts:
+        rollouts = sample(self, *arguments)
+        return replace(rollouts, tokens=rollouts.tokens.roll(1, dims=1), lengths=rollouts.lengths.roll(1, dims=1))
+
+    patch.setattr(EntropyProbe, "sample", shuffled)
+
+
+def unscaled_logits_in_scoring(patch: pytest.MonkeyPatch) -> None:
+    """The temperature forgotten by the scorer (sampling at T = 0.8)."""
+    real = policy_module.token_statistics
+    patch.setattr(policy_module, "token_statistics", lambda logits, tokens, temperature: real(logits, tokens, 1.0))
+
+
+# ---------------------------------------------------------------------- estimators
+
+
+def entropy_to_go_late(patch: pytest.MonkeyPatch) -> None:
+    """Gamma_k = sum_{j > k + 1} H_j: one position too late, biased."""
+    real = estimators.entropy_to_go
+    patch.setattr(estimators, "entropy_to_go", lambda h: torch.nn.functional.pad(real(h)[..., 1:], (0, 1)))
+
+
+def entropy_to_go_early(patch: pytest.MonkeyPatch) -> None:
+    """Gamma_k = sum_{j >= k} H_j: one too early; unbiased, but not what is documented, with more variance."""
+    real = estimators.entropy_to_go
+    patch.setattr(estimators, "entropy_to_go", lambda h: real(h) + h)
+
+
+def baseline_of_itself(patch: pytest.MonkeyPatch) -> None:
+    """The group mean as baseline, own response included: biased by 1/G."""
+
+    def own_included(gamma: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        alive = mask.to(gamma.dtype)
+        return (gamma * alive).sum(1, keepdim=True) / alive.sum(1, keepdim=True).clamp(min=1) + 0 * gamma
+
+    patch.setattr(estimators, "positional_baseline", own_included)
+
+
+def sign_of_entropy_gradient(patch: pytest.MonkeyPatch) -> None:
+    """The opposite sign of X_n in one of two code paths."""
+    real = estimators.ESTIMATORS["rao_blackwell"]
+
+    def negated(*tables: torch.Tensor) -> estimators.Weights:
+        weights = real(*tables)
+        return estimators.Weights(-weights.log_prob, -weights.entropy)
+
+    patch.setitem(estimators.ESTIMATORS, "rao_blackwell", negated)
+
+
+# ---------------------------------------------------------------------- the update
+
+
+def sign_of_direction(patch: pytest.MonkeyPatch) -> None:
+    real = update_batch.update_direction
+    patch.setattr(update_batch, "update_direction", lambda *a, **k: {name: -u for name, u in real(*a, **k).items()})
+
+
+def sign_of_loss(patch: pytest.MonkeyPatch) -> None:
+    real = update_batch.policy_gradient
+    patch.setattr(update_batch, "policy_gradient", lambda *a, **k: {name: -g for name, g in real(*a, **k).items()})
+
+
+def no_bias_correction(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(update_rules, "second_moment", lambda state: state.exp_avg_sq.double())
+
+
+def pieces_as_means(patch: pytest.MonkeyPatch) -> None:
+    """Each microbatch's gradient as its mean times the batch size, as if pieces were equal-sized."""
+    real = gradient.summed_gradient
+
+    def summed(policy, rollouts, objective_, *, chunk_tokens):
+        pieces = len(gradient.scoring_chunks(rollouts, chunk_tokens))
+
+        def as_mean(slots, scores, mask):
+            return objective_(slots, scores, mask) * len(rollouts) / (len(slots) * pieces)
+
+        return real(policy, rollouts, as_mean, chunk_tokens=chunk_tokens)
+
+    patch.setattr(gradient, "summed_gradient", summed)
+
+
+def biased_group_spread(patch: pytest.MonkeyPatch) -> None:
+    """ddof = 0 in the advantages' standard deviation, G = 2."""
+
+    def advantages(rewards: torch.Tensor, scaling: str, epsilon: float = 1e-4) -> torch.Tensor:
+        centred = rewards.double() - rewards.double().mean(1, keepdim=True)
+        return centred / (rewards.double().std(1, keepdim=True, correction=0) + epsilon)
+
+    patch.setattr(objective, "advantages", advantages)
+
+
+# ---------------------------------------------------------------------- numbers
+
+
+def _result_with(patch: pytest.MonkeyPatch, change: Callable) -> None:
+    real = EntropyProbe._result
+
+    def result(self: EntropyProbe, *arguments: object, **named: object):
+        return change(real(self, *arguments, **named))
+
+    patch.setattr(EntropyProbe, "_result", result)
+
+
+def divided_twice(patch: pytest.MonkeyPatch) -> None:
+    """delta_h1 divided by B_E once more."""
+    _result_with(patch, lambda r: replace(r, delta_h1=r.delta_h1 / r.B_E))
+
+
+def scalars_divided_twice(patch: pytest.MonkeyPatch) -> None:
+    """Each s_n already divided by B_E, in the estimator itself."""
+    real = probe_module.directional_derivatives
+
+    def divided(policy, rollouts, *arguments, **named):
+        out = real(policy, rollouts, *arguments, **named)
+        return replace(out, per_prompt={name: s / len(rollouts) for name, s in out.per_prompt.items()})
+
+    patch.setattr(probe_module, "directional_derivatives", divided)
+
+
+def biased_variance(patch: pytest.MonkeyPatch) -> None:
+    """ddof = 0 in the standard error."""
+
+    def change(r):
+        s = np.asarray(r.per_prompt)
+        variance = float(r.eta**2 * s.var() / len(s))
+        return replace(r, variance_conditional=variance, se_conditional=variance**0.5)
+
+    _result_with(patch, change)
+
+
+def same_prompts(patch: pytest.MonkeyPatch) -> None:
+    """E drawn from the prompts of U."""
+    real = draws.draw_prompts
+
+    def draw_prompts(prompts, count, seed, *, exclude=frozenset(), replace=False):
+        if not exclude:
+            return real(prompts, count, seed, replace=replace)
+        return [i for i in range(len(prompts)) if prompts[i].key in exclude][:count]
+
+    patch.setattr(probe_module, "draw_prompts", draw_prompts)
+
+
+FAULTS: dict[str, Fault] = {
+    # sampling
+    "sampler at T = 0.7": Fault(temperature_of_sampler, "sampler_scorer_agreement", "temperature"),
+    "top-k 50 left on": Fault(top_k_of_sampler, "sampler_scorer_agreement", "truncation"),
+    "draws at T = 0.9": Fault(temperature_of_draws, "sampler_alternatives", "temperature x 0.9", "temperature x 0.9"),
+    "draws by top-k 5": Fault(top_k_5_of_draws, "sampler_alternatives", "top-k 5", "top-k 5"),
+    "draws by top-p 0.95": Fault(top_p_of_draws, "sampler_alternatives", "top-p 0.95", "top-p 0.95"),
+    "repetition penalty 1.05": Fault(
+        repetition_penalty, "sampler_alternatives", "repetition penalty 1.05", "repetition penalty 1.05"
+    ),
+    # scoring
+    "dropout while scoring": Fault(dropout_while_scoring, "run", "dropout"),
+    "training mode": Fault(training_mode, "run", "dropout"),
+    "end token masked": Fault(end_token_masked, "sampler_scorer_agreement", "sampler and the scorer"),
+    "end token lost": Fault(end_token_lost, "bookkeeping", "pad = EOS"),
+    "positions of padding": Fault(positions_of_padding, "batch_invariance", "positions or masks under left padding"),
+    "rows shuffled": Fault(rows_shuffled, "sampler_scorer_agreement", "rows in another order"),
+    "temperature missing in scoring": Fault(
+        unscaled_logits_in_scoring, "sampler_scorer_agreement", "temperature", settings={"temperature": 0.8}
+    ),
+    # estimators
+    "entropy-to-go too late": Fault(entropy_to_go_late, "definition", "entropy-to-go off by a position"),
+    "entropy-to-go too early": Fault(entropy_to_go_early, "definition", "entropy-to-go off by a position"),
+    "baseline of the response itself": Fault(baseline_of_itself, "definition", "a wrong baseline"),
+    "sign of the entropy gradient": Fault(sign_of_entropy_gradient, "definition", "sign"),
+    "s_n divided by B_E": Fault(scalars_divided_twice, "definition", "factor"),
+    # the update
+    "sign of u": Fault(sign_of_direction, "update_direction", "a sign"),
+    "sign of the loss": Fault(sign_of_loss, "update_gradient", "the sign or scale of the loss"),
+    "no bias correction": Fault(no_bias_correction, "update_direction", "a missing bias correction"),
+    "pieces summed as means": Fault(
+        pieces_as_means, "update_gradient", "as if equal-sized", settings={"chunk_tokens": 1500}
+    ),
+    "ddof 0 with G = 2": Fault(biased_group_spread, "update_gradient", "ddof", settings={"G": 2, "advantage": "grpo"}),
+    # numbers
+    "delta divided by B_E twice": Fault(divided_twice, "bookkeeping", "a division by B_E"),
+    "ddof 0 in the standard error": Fault(biased_variance, "bookkeeping", "ddof"),
+    "E = U": Fault(same_prompts, "bookkeeping", "E drawn from U"),
+}

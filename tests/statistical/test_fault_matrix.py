@@ -1,0 +1,131 @@
+"""The fault matrix: each planted fault turns the sanity check red, and its message names the cause.
+
+``pytest tests/statistical/test_fault_matrix.py -m slow -s`` prints the table of docs/statistics.md.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from pytest_entropy import EntropyProbe, ProbeConfig, load_checkpoint, stats
+from pytest_entropy.alternatives import ALTERNATIVES
+from pytest_entropy.analyses import validation
+from pytest_entropy.checkpoints.demo import PROFILE
+from pytest_entropy.config import ExperimentConfig
+from pytest_entropy.config.yaml_file import read_yaml
+from pytest_entropy.errors import RunError
+from pytest_entropy.probe.evidence import sampler_evidence
+from pytest_entropy.seeds import derive
+from tests.statistical import faults
+
+pytestmark = pytest.mark.slow
+
+PROFILE_SIZES = read_yaml(PROFILE)[0]
+B_E = PROFILE_SIZES["sanity_check"]["batch_config"]["B_E_values"][0]
+RUNS = PROFILE_SIZES["sanity_check"]["batch_config"]["runs_per_batch"]
+DIAGNOSTICS = ExperimentConfig(diagnostics=True).probe_settings()["diagnostics"]
+ALPHA = 1e-4  # a check's share of 1e-3 in a session of ten
+# A session of the matrix is made so large that a fault escapes it once in a million.
+MISS = 1e-6
+
+
+@pytest.fixture(scope="module")
+def checkpoint():
+    loaded = load_checkpoint("demo")
+    faults.END["id"] = loaded.policy.eos_ids[0]
+    return loaded
+
+
+def probe_on(checkpoint, **settings):
+    sizes = PROFILE_SIZES["all"]["batch_config"] | PROFILE_SIZES["all"]["sampling"]
+    return EntropyProbe(checkpoint, ProbeConfig(**{**sizes, "diagnostics": DIAGNOSTICS, **settings}))
+
+
+def checks(runs):
+    """Every check of experiments/test_sanity_check.py that does not take many runs."""
+    return [
+        validation.sampler_scorer_agreement(runs),
+        validation.batch_invariance(runs),
+        validation.definition(runs),
+        validation.update_gradient(runs),
+        validation.update_direction(runs),
+        validation.bookkeeping(runs, with_replacement=False),
+        validation.score_identity(runs, alpha=ALPHA),
+        validation.surprisal_identity(runs, alpha=ALPHA),
+        validation.sampler_alternatives(runs, alpha=ALPHA),
+        validation.estimator_agreement(runs, alpha=ALPHA),
+        validation.first_order_accuracy(runs, alpha=ALPHA),
+    ]
+
+
+def test_without_a_fault_all_is_green(checkpoint):
+    probe = probe_on(checkpoint)
+    update = probe.update(0)
+    runs = [probe.run(B_E, 0, run=run, update=update) for run in range(1, 4)]
+    # Deterministic checks are never red; the five others at 1e-4 each.
+    assert [outcome.name for outcome in checks(runs) if outcome.verdict == "fail"] == []
+
+
+@pytest.mark.parametrize("name", [name for name, fault in faults.FAULTS.items() if fault.evidence is None])
+def test_exact_comparisons_see_it_in_one_run(checkpoint, monkeypatch, name):
+    fault = faults.FAULTS[name]
+    try:
+        fault.plant(monkeypatch)
+        probe = probe_on(checkpoint, **fault.settings)
+        if fault.seen_by == "run":
+            with pytest.raises(RunError, match=fault.says):
+                probe.run(B_E, 0)
+            return
+        outcomes = {outcome.name: outcome for outcome in checks([probe.run(B_E, 0)])}
+    finally:
+        checkpoint.policy.model.eval()
+    red = [outcome.name for outcome in outcomes.values() if outcome.verdict == "fail"]
+    print(f"\n{name}: {fault.seen_by}, 1 run, {outcomes[fault.seen_by].statistic:.1e}; red: {', '.join(red)}")
+    assert fault.seen_by in red
+    assert fault.says in outcomes[fault.seen_by].message()
+
+
+@pytest.mark.parametrize("name", [name for name, fault in faults.FAULTS.items() if fault.evidence is not None])
+def test_likelihood_ratios_see_it_at_the_size_they_promise(checkpoint, monkeypatch, name):
+    fault = faults.FAULTS[name]
+    j = list(ALTERNATIVES).index(fault.evidence)
+    fault.plant(monkeypatch)
+    probe = probe_on(checkpoint, **fault.settings)
+    # Two runs say how much evidence a run carries; the size for the promised power follows from it.
+    tables = [one_run(probe, run) for run in (1, 2)]
+    per_run = float(np.mean([table[j, 1] for table, _ in tables]))
+    enough = stats.min_discrepancy_likelihood_ratio(len(ALTERNATIVES), alpha=ALPHA, power=1 - MISS)
+    planned = stats.min_discrepancy_likelihood_ratio(len(ALTERNATIVES), alpha=ALPHA)
+    size = math.ceil(1.2 * enough / per_run)
+    tables += [one_run(probe, run) for run in range(3, size + 1)]
+    total = np.sum([table for table, _ in tables], axis=0)
+    outcome = stats.check_likelihood_ratio(
+        dict(zip(ALTERNATIVES, total[:, 0].tolist(), strict=True)),
+        dict(zip(ALTERNATIVES, total[:, 1].tolist(), strict=True)),
+        alpha=ALPHA,
+        name="sampler_alternatives",
+        null="sampled tokens are as likely under the policy as its own draws are",
+        points_to="the sampler",
+        n=sum(count for _, count in tables),
+    )
+    at_default = RUNS * per_run
+    needed = math.log(len(ALTERNATIVES) / ALPHA)
+    power = scipy_stats.norm.cdf((at_default - needed) / math.sqrt(2 * at_default))
+    print(
+        f"\n{name}: {per_run:.2f} nats a run; power {power:.4f} at {RUNS} runs of {B_E}, 0.95 from "
+        f"{math.ceil(planned / per_run)} runs; p = {outcome.p_value:.1e} at {size} runs"
+    )
+    assert outcome.verdict == "fail"
+    assert f"these draws fit best: {fault.says}" in outcome.message()
+
+
+def one_run(probe, run):
+    """(evidence table, tokens) of the responses of one run, without its derivatives."""
+    batch = [probe.prompts[i] for i in np.random.default_rng([7, run]).integers(0, len(probe.prompts), B_E)]
+    rollouts = probe.sample(batch, derive(0, "E", B_E, run))
+    table = sampler_evidence(probe.policy, rollouts, chunk_tokens=probe.config.chunk_tokens)
+    return table, int(rollouts.lengths.sum())

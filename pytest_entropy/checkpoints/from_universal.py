@@ -7,13 +7,15 @@ hyperparameters lie in a pickle, so they are given on the command line.
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pytest_entropy.checkpoints.parameter_order import decays
+from pytest_entropy.checkpoints.parameter_order import decays, live_name
 from pytest_entropy.checkpoints.torch_file import read_torch_file
+from pytest_entropy.checkpoints.weights_file import WeightsFile
 from pytest_entropy.errors import UsageError
 
 
@@ -30,6 +32,7 @@ def convert(universal: Path, out: Path, *, step: int | None = None, **settings: 
     Raises:
         UsageError: no parameters there, or a file is missing or damaged.
     """
+    shapes = WeightsFile(out.parent).shapes()
     places = sorted(place.parent for place in (universal / "zero").glob("*/exp_avg.pt"))
     if not places:
         raise UsageError(f"{universal} holds no zero/NAME/exp_avg.pt: not by ds_to_universal")
@@ -49,11 +52,19 @@ def convert(universal: Path, out: Path, *, step: int | None = None, **settings: 
             }
         )
         state |= {
-            i: {"step": _step(place, step), **{key: _value(place / f"{key}.pt") for key in ("exp_avg", "exp_avg_sq")}}
+            i: {"step": _step(place, step), **_moments(place, shapes.get(live_name(place.name)))}
             for i, place in zip(numbers, members, strict=True)
         }
     torch.save({"state": state, "param_groups": groups}, out)
     return len(state)
+
+
+def _moments(place: Path, shape: tuple[int, ...] | None) -> dict[str, torch.Tensor]:
+    """Both moments; ZeRO 3's lie flat, and the weights beside the output know their shape."""
+    both = {key: _value(place / f"{key}.pt") for key in ("exp_avg", "exp_avg_sq")}
+    if shape is None:
+        return both
+    return {key: value.reshape(shape) if value.numel() == math.prod(shape) else value for key, value in both.items()}
 
 
 def _step(place: Path, given: int | None) -> Any:

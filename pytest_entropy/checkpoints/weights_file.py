@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from pytest_entropy.checkpoints.files import read_json
+from pytest_entropy.checkpoints.parameter_order import live_name
 from pytest_entropy.errors import UsageError
 
 ADAPTER = "adapter_model.safetensors"
@@ -67,6 +68,10 @@ class WeightsFile:
     def shape(self, key: str) -> tuple[int, ...]:
         """The tensor's shape, from the header."""
         return tuple(self._open(self._shard_of[key]).get_slice(key).get_shape())
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """All shapes, by the key without what wrappers add."""
+        return {live_name(key): self.shape(key) for key in self._shard_of}
 
     def dtype(self, key: str) -> str:
         """The tensor's type as safetensors spells it, from the header."""

@@ -47,7 +47,10 @@ _KNOWN = (
         "single_test_results.json",
         "--be",
         False,
-        {"batch_config": {"B_E_values": [256], "runs_per_batch": 1}},
+        {
+            "batch_config": {"B_E_values": [256], "runs_per_batch": 1},
+            "eta_sweep": {"multiples": [-2.0, -1.0, 1.0, 2.0, 4.0]},
+        },
     ),
     ExperimentKind(
         "debug",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -206,6 +207,31 @@ class CheckSection(_Section):
     inconclusive: Literal["skip", "fail"] = "skip"
 
 
+class EtaSweepSection(_Section):
+    """The entropy itself at several steps along the update: how far first order holds.
+
+    ``multiples`` of the learning rate, none for no sweep; each costs a scoring pass.  ``pareto_smoothed`` (needs
+    arviz-stats) and ``clip_weights`` tame the weights of the self-normalised variant; ``fresh_samples`` draws
+    responses anew at the training step and the largest.
+    """
+
+    multiples: list[Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]] = []
+    pareto_smoothed: bool = False
+    clip_weights: Annotated[float, BeforeValidator(_number), Field(gt=1, allow_inf_nan=False)] | None = None
+    fresh_samples: bool = False
+
+    @model_validator(mode="after")
+    def _usable(self) -> EtaSweepSection:
+        if 0 in self.multiples or len(set(self.multiples)) != len(self.multiples) or len(self.multiples) == 1:
+            raise ValueError(
+                "eta_sweep.multiples must be at least two different numbers other than 0, such as [-2, -1, 1, 2, 4] "
+                "(or [] for no sweep)"
+            )
+        if self.pareto_smoothed and find_spec("arviz_stats") is None:
+            raise ValueError("Pareto-smoothed weights need arviz-stats: install pytest-entropy[psis]")
+        return self
+
+
 # What the sanity checks need beside the scalars.
 CHECKED = ("reinforce_loo", "score", "ranks", "definition", "entropy_slope")
 
@@ -224,6 +250,7 @@ class ExperimentConfig(_Section):
     model: ModelSection = ModelSection()
     memory: MemorySection = MemorySection()
     checks: CheckSection = CheckSection()
+    eta_sweep: EtaSweepSection = EtaSweepSection()
     diagnostics: bool = False
     save_gradients: bool = False
 
@@ -266,8 +293,17 @@ class ExperimentConfig(_Section):
             "with_replacement": self.prompts.with_replacement,
             **self.memory.model_dump(),
             "diagnostics": self._diagnostics(),
+            **self._sweep(),
         }
 
     def _diagnostics(self) -> tuple[str, ...]:
-        extra = ("total_variance",) if self.probe.total_variance else ()
+        extra: tuple[str, ...] = ("total_variance",) if self.probe.total_variance else ()
+        # A single batch's update is not independent of its responses, so that there is nothing to sweep.
+        if self.eta_sweep.multiples and self.probe.mode == "two_batch":
+            extra += ("eta_sweep",)
         return (*CHECKED, *extra) if self.diagnostics else extra
+
+    def _sweep(self) -> dict[str, Any]:
+        sweep = self.eta_sweep.model_dump()
+        multiples = tuple(sweep.pop("multiples"))
+        return {**sweep, **({"eta_multiples": multiples} if multiples else {})}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from pytest_entropy.probe.objective import OBJECTIVES
@@ -37,7 +38,11 @@ class ProbeConfig:
         diagnostics: further per-prompt scalars to take from the same rollouts (keys of ``ESTIMATORS``), and
             ``"ranks"`` for the surprisal ranks of the sampled tokens, ``"definition"`` for the batch and
             the update against their definitions, ``"entropy_slope"`` (with ``"score"``) for the ground truth of s_n,
-            ``"total_variance"`` for the error with U random as well.
+            ``"total_variance"`` for the error with U random as well, ``"eta_sweep"`` for the entropy itself along u.
+        eta_multiples: steps of that sweep, in multiples of eta (or of a power of two of it, where eta is too small
+            or too large for the purpose).
+        pareto_smoothed, clip_weights: how its self-normalised importance weights are tamed (default: not).
+        fresh_samples: in the sweep, responses drawn anew as well.
 
     Raises:
         ValueError: a setting outside its range, named.
@@ -61,6 +66,10 @@ class ProbeConfig:
     sample_rows: int = 512
     chunk_tokens: int = 16384
     diagnostics: tuple[str, ...] = ()
+    eta_multiples: tuple[float, ...] = (-2, -1, 1, 2, 4)
+    pareto_smoothed: bool = False
+    clip_weights: float | None = None
+    fresh_samples: bool = False
 
     def __post_init__(self) -> None:
         if self.estimator not in PRIMARY_ESTIMATORS:
@@ -80,6 +89,10 @@ class ProbeConfig:
             raise ValueError(f"G is {self.G}: advantages and leave-one-out baselines need G >= 2")
         if not self.temperature > 0:
             raise ValueError(f"temperature is {self.temperature}, it must be positive")
+        if not all(math.isfinite(m) and m for m in self.eta_multiples):
+            raise ValueError(f"eta_multiples are {self.eta_multiples}: each must be finite and not 0")
+        if self.clip_weights is not None and not self.clip_weights > 1:
+            raise ValueError(f"clip_weights is {self.clip_weights}, it must be above 1, the weight of no step")
 
     def _require_parts(self) -> None:
         """The U-statistic needs an update that is a mean of independent parts, one per prompt."""

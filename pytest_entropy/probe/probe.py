@@ -17,6 +17,7 @@ from pytest_entropy.probe.draws import draw_prompts
 from pytest_entropy.probe.entropy_unit import EntropyUnit
 from pytest_entropy.probe.estimators import ESTIMATORS, prepared
 from pytest_entropy.probe.evidence import sampler_agreement, sampler_evidence, token_arrays
+from pytest_entropy.probe.ground_truth import GROUND_TRUTH, ground_truth
 from pytest_entropy.probe.linearisation import Linearisation
 from pytest_entropy.probe.meter import peak_memory_mb, timed
 from pytest_entropy.probe.records import ProbeResult, Update
@@ -24,7 +25,6 @@ from pytest_entropy.probe.reference import definition_gaps
 from pytest_entropy.probe.selfcheck import verify_tangent
 from pytest_entropy.probe.subject import Subject, learning_rate
 from pytest_entropy.probe.total_variance import total_variance
-from pytest_entropy.probe.truth import entropy_slope
 from pytest_entropy.probe.u_statistic import u_statistic
 from pytest_entropy.probe.update_batch import UpdateBatch, take_update
 from pytest_entropy.prompts import Prompt, PromptSet
@@ -161,18 +161,15 @@ class EntropyProbe:
         if "definition" in self.config.diagnostics:
             with timed(seconds, "definition"):
                 agreement |= definition_gaps(self.policy, rollouts, derivatives, update.direction, self._estimators())
-        if "entropy_slope" in self.config.diagnostics:
+        arrays = token_arrays(rollouts, derivatives)
+        if GROUND_TRUTH & set(self.config.diagnostics):
             with timed(seconds, "ground_truth"):
-                derivatives.per_prompt["entropy_slope"] = entropy_slope(
-                    self.policy,
-                    rollouts,
-                    update.direction,
-                    derivatives.per_prompt["score"],
-                    chunk_tokens=self.config.chunk_tokens,
-                )
+                arrays |= ground_truth(
+                    self.policy, rollouts, update.direction, derivatives, self.config, eta=self.eta,
+                    sample=lambda: self.sample(prompts, own_seed), threads=self.threads,
+                )  # fmt: skip
         s = self.unit.values(derivatives.per_prompt, rollouts)
         total = self._total_variance(rollouts, s, update, own_seed, seconds)
-        arrays = token_arrays(rollouts, derivatives)
         if "ranks" in self.config.diagnostics:
             with timed(seconds, "evidence"):
                 arrays["sampler_evidence"] = sampler_evidence(

@@ -1,9 +1,9 @@
 """Reward functions, in TRL's signature: ``f(prompts, completions, **columns) -> list[float | None]``."""
 
 from pytest_entropy.rewards.answers import BUILT_IN, boxed, exact_answer, gsm8k, math_verify
-from pytest_entropy.rewards.evaluation import DEFAULT_TIMEOUT, RewardTerm, WeightedRewards, evaluate
+from pytest_entropy.rewards.evaluation import DEFAULT_TIMEOUT, RewardFunction, RewardTerm, WeightedRewards, evaluate
 from pytest_entropy.rewards.loading import resolve_reward
-from pytest_entropy.rewards.requirements import RewardFunction, require_columns
+from pytest_entropy.rewards.requirements import require_columns
 
 __all__ = [
     "BUILT_IN",

@@ -16,7 +16,7 @@ from typing import Any
 from pytest_entropy.errors import RunError
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.rewards.evidence import Batch, case, in_hand
-from pytest_entropy.rewards.requirements import NOT_COLUMNS, RewardFunction, accepted
+from pytest_entropy.rewards.requirements import NOT_COLUMNS, PlainReward, accepted
 from pytest_entropy.rewards.time_limit import TimeLimitExceeded, call_within
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ DEFAULT_TIMEOUT = 600.0  # s
 class RewardTerm:
     """One reward function of a weighted sum; ``label`` is what messages call it."""
 
-    function: RewardFunction
+    function: PlainReward
     label: str
     weight: float = 1.0
 
@@ -40,8 +40,11 @@ class WeightedRewards:
     timeout: float = DEFAULT_TIMEOUT
 
 
+RewardFunction = PlainReward | WeightedRewards
+
+
 def evaluate(
-    reward: RewardFunction | WeightedRewards, prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]
+    reward: RewardFunction, prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]
 ) -> list[list[float]]:
     """Rewards ``[P][G]`` of G completions to each of P prompts.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import reprlib
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from typing import Any
 from pytest_entropy.prompts import Content, Prompt
 
 _SHOWN = 2000
+# Columns may hold anything, as long and as deep as a row allows.
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = 80
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def case(batch: Batch, n: int | None = None) -> str:
     """
     known = "" if n is not None else f" (the first of {len(batch)}; which one did it is not known)"
     prompt, text = batch.prompts[n or 0], batch.texts[n or 0]
-    columns = ", ".join(f"{name}={str(value)[:80]!r}" for name, value in sorted(prompt.columns.items()))
+    columns = ", ".join(f"{name}={_BRIEF.repr(value)}" for name, value in sorted(prompt.columns.items()))
     lines = (f"prompt{known}: {_cut(prompt.content)}", f"completion: {_cut(text)}", f"columns: {columns or 'none'}")
     return "".join(f"\n  {line}" for line in lines)
 

@@ -14,12 +14,12 @@ from types import ModuleType
 
 from pytest_entropy.errors import UsageError
 from pytest_entropy.rewards.answers import BUILT_IN
-from pytest_entropy.rewards.requirements import RewardFunction
+from pytest_entropy.rewards.requirements import PlainReward
 
 _FORMS = "module:function, package.module.function or file.py:function"
 
 
-def resolve_reward(name: str) -> RewardFunction:
+def resolve_reward(name: str) -> PlainReward:
     """A reward by its built-in name, ``module:function``, ``package.module.function`` or ``file.py:function``.
 
     Raises:

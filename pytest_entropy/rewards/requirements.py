@@ -10,7 +10,7 @@ from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import PromptSet
 from pytest_entropy.rewards.answers import BUILT_IN
 
-RewardFunction = Callable[..., Any]
+PlainReward = Callable[..., Any]
 
 # What TRL passes beside the columns; a column of that name is not handed on, there or here.
 NOT_COLUMNS = frozenset(
@@ -26,7 +26,7 @@ def _discard(*_: Any, **__: Any) -> None:
 _FROM_TRAINER: Mapping[str, Any] = {"trainer_state": None, "log_extra": _discard, "log_metric": _discard}
 
 
-def accepted(reward: RewardFunction, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def accepted(reward: PlainReward, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The keyword arguments, TRL's further ones included, that the function takes of those there are."""
     offered = {**arguments, **_FROM_TRAINER}
     parameters = _parameters(reward)
@@ -35,7 +35,7 @@ def accepted(reward: RewardFunction, arguments: Mapping[str, Any]) -> dict[str, 
     return {name: value for name, value in offered.items() if name in parameters}
 
 
-def require_columns(label: str, reward: RewardFunction, prompts: PromptSet) -> None:
+def require_columns(label: str, reward: PlainReward, prompts: PromptSet) -> None:
     """Refuse a reward that needs a column the prompts do not have, or that cannot take its arguments by name.
 
     A built-in reward needs an answer in every row.  Sets that make their prompts on demand are judged by the
@@ -68,7 +68,7 @@ def require_columns(label: str, reward: RewardFunction, prompts: PromptSet) -> N
             )
 
 
-def _parameters(reward: RewardFunction) -> Mapping[str, inspect.Parameter] | None:
+def _parameters(reward: PlainReward) -> Mapping[str, inspect.Parameter] | None:
     try:
         return inspect.signature(reward).parameters
     except (TypeError, ValueError):  # some callables of C have none

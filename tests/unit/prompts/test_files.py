@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import socket
 import tracemalloc
 
@@ -219,3 +220,38 @@ def test_parquet_without_pyarrow(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
     said = refused(jsonl(tmp_path, b"PAR1", "p.parquet"))
     assert "needs pyarrow: pip install 'pytest-entropy[parquet]'" in said
+
+
+def damaged(content, rng):
+    """A copy with a few bytes changed, lost, added, or its end cut off."""
+    out = bytearray(content)
+    for _ in range(rng.randint(1, 6)):
+        place = rng.randrange(len(out))
+        match rng.randrange(4):
+            case 0:
+                out[place] = rng.randrange(256)
+            case 1:
+                del out[place : place + rng.randint(1, 20)]
+            case 2:
+                out[place:place] = bytes(rng.choices(b'{}[]":,\\u0\x00\xff\n', k=rng.randint(1, 8)))
+            case 3:
+                del out[max(place, 1) :]
+        out = out or bytearray(b"x")
+    return bytes(out)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_no_damage_to_a_file_ends_in_anything_but_prompts_or_our_error(tmp_path, kind):
+    rows = [{"prompt": f"q{n} é", "answer": n, "more": {"y": [1, 2]}} for n in range(5)]
+    path = tmp_path / f"p.{kind}"
+    whole = (jsonl(tmp_path, rows, path.name) if kind == "jsonl" else write_parquet(path, rows)).read_bytes()
+    rng = random.Random(f"damage {kind}")
+    refusals = []
+    for _ in range(300):
+        path.write_bytes(damaged(whole, rng))
+        try:
+            open_prompts(str(path))
+        except UsageError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 100
+    assert all(str(path) in message for message in refusals)

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from pytest_entropy.analyses import single
+from pytest_entropy.analyses import eta_sweep, single
 
 pytestmark = pytest.mark.entropy_experiment("single_run")
 
@@ -21,7 +21,18 @@ def test_run(probe_run):
 def test_result(probe_runs, experiment):
     """The measurement means something: the update moves, and sampler and scorer agree."""
     runs = probe_runs.complete()
-    experiment.record(single.record(runs))
-    experiment.conclude(*single.conclusion(runs))
+    checks = experiment.config.checks
+    record = single.record(runs, confidence=checks.confidence, tolerance=checks.tolerance)
+    experiment.record(record)
+    experiment.conclude(*single.conclusion(runs, record))
     experiment.require(single.agreement(runs))
     experiment.require(single.update_moves(runs))
+
+
+@pytest.mark.entropy_check
+def test_first_order(probe_runs, experiment):
+    """The entropy itself starts along the update as δH₁ says; how far that holds is in the report."""
+    run = probe_runs.complete()[0]
+    if eta_sweep.sweep_of(run) is None:
+        pytest.skip("no eta sweep: eta_sweep.multiples is empty, or probe.mode is u_statistic")
+    experiment.require(eta_sweep.intercept_check(run, alpha=experiment.alpha))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_entropy.analyses import eta_sweep
 from pytest_entropy.analyses.validation import sampler_scorer_agreement
 from pytest_entropy.stats import CheckOutcome, format_measure, signal_to_noise
 
@@ -12,9 +13,12 @@ if TYPE_CHECKING:
     from pytest_entropy.probe import ProbeResult
 
 
-def record(runs: Sequence[ProbeResult]) -> dict[str, Any]:
-    """What ``single_test_results.json`` holds."""
-    return {"results": [_one(run) for run in runs]}
+def record(runs: Sequence[ProbeResult], *, confidence: float, tolerance: float) -> dict[str, Any]:
+    """What ``single_test_results.json`` holds; ``eta_sweep`` where there was one (:func:`.eta_sweep.record`)."""
+    results: dict[str, Any] = {"results": [_one(run) for run in runs]}
+    if eta_sweep.sweep_of(runs[0]) is not None:
+        results["eta_sweep"] = eta_sweep.record(runs[0], confidence=confidence, tolerance=tolerance)
+    return results
 
 
 def _one(run: ProbeResult) -> dict[str, Any]:
@@ -37,16 +41,17 @@ def _one(run: ProbeResult) -> dict[str, Any]:
     }
 
 
-def conclusion(runs: Sequence[ProbeResult]) -> tuple[str, str]:
-    """Verdict and reason in words."""
+def conclusion(runs: Sequence[ProbeResult], results: dict[str, Any]) -> tuple[str, str]:
+    """Verdict and reason in words, from the runs and their :func:`record`."""
     run = runs[0]
     ratio, label = signal_to_noise(run.delta_h1, run.se_conditional)
     measure = format_measure(run.delta_h1, run.se_conditional)
     way = "falls" if run.delta_h1 < 0 else "rises"
     noise = "" if ratio is None else f", |SE/δH₁| = {ratio:.2f} ({label})"
+    range_ = f"; {results['eta_sweep']['reading']}" if "eta_sweep" in results else ""
     return "measured", (
         f"entropy {way} by δH₁ = {measure} nats/response at the next step, "
-        f"from {run.entropy_mean:.2f} nats/response{noise}"
+        f"from {run.entropy_mean:.2f} nats/response{noise}{range_}"
     )
 
 

@@ -135,7 +135,8 @@ def needed_mean(shape: Shape, n: int, alpha: float, power: float) -> float:
     quantile, unsure = float(stats.norm.ppf(power)), math.sqrt(2 * shape.kurtosis / n)
     sides = []
     for sign in (1, -1):
-        c = rejecting_t(alpha, n, shape.skew - sign * unsure, sign)
+        # Beyond 1e100 only the order of magnitude is left, and its square would overflow.
+        c = min(rejecting_t(alpha, n, shape.skew - sign * unsure, sign), 1e100)
         variance = 1 - sign * c * shape.skew / math.sqrt(n) + c**2 * (shape.kurtosis - 1) / (4 * n)
         sides.append(c + quantile * math.sqrt(max(variance, 1.0)))
     widened = 1 + math.sqrt(max(shape.kurtosis - 3, 0.0) / n) / 2

@@ -122,6 +122,7 @@ def check_convergence(
     tolerance: float = 0.1,
 ) -> CheckOutcome:
     """:func:`fit_scaling` and :func:`scaling_verdict` as one check: delta_h1 does not depend on B_E."""
+    require_rates(alpha=alpha, confidence=confidence)
     fit = fit_scaling(runs, confidence=confidence, alpha=alpha, rng=rng)
     return scaling_verdict(fit, alpha=alpha, confidence=confidence, tolerance=tolerance).outcome
 

@@ -1,0 +1,130 @@
+"""Checkpoints TRL really wrote: every state under its name, the next step as the trainer took it, sampling at T = 1."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+
+import pytest
+import torch
+from filelock import FileLock
+
+from pytest_entropy.checkpoints import load_checkpoint, verify_optimizer_mapping
+from pytest_entropy.checkpoints.weights_file import WeightsFile
+from pytest_entropy.errors import UsageError
+from pytest_entropy.probe.update_rules import update_direction
+from tests.conftest import Workspace
+from tests.trl_runs import ADAPTERS, ENDED, MAX_GRAD_NORM, STEPS, trl_run
+
+__all__ = ["trl_run"]
+
+KINDS = list(ADAPTERS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("step", range(2, STEPS + 1))
+def test_the_mapping_is_proved(trl_run, kind, step):
+    run = trl_run(kind)
+    proof = verify_optimizer_mapping(run.checkpoint(step - 1), run.checkpoint(step))
+    assert proof.proved
+    # Before step 2 no gradient reaches lora_A, for lora_B starts at 0: those have not moved, or by decay only.
+    assert not proof.unresolved
+    quantised = {name for name, s in load_checkpoint(run.checkpoint(step)).optimizer.items() if s.quantised}
+    assert bool(quantised) == kind.endswith("8bit")
+    for name, residual in proof.relative.items():
+        # float32: the weights' rounding over the step; 8 bits: the moments lose precision after the step.
+        assert residual < (0.15 if name in quantised else 1e-5), name
+    rate = 1e-2 * (1 - (step - 1) / STEPS) if kind == ENDED else 1e-2
+    assert all(fitted == pytest.approx(rate, rel=1e-5) for fitted in proof.rates.values())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("step", range(1, STEPS))
+def test_adamw_is_the_trainers_next_step(trl_run, kind, step):
+    """From checkpoint-k and the gradient of step k+1, unclipped: the weights of checkpoint-(k+1)."""
+    run = trl_run(kind)
+    checkpoint = load_checkpoint(run.checkpoint(step))
+    recorded = {name.removeprefix("base_model.model."): g for name, g in run.gradient(step + 1).items()}
+    norm = sum(float(g.double().square().sum()) for g in recorded.values()) ** 0.5
+    if kind == "full":
+        assert norm > MAX_GRAD_NORM, "clipping is to be seen at work"
+    direction = update_direction(
+        "adamw", recorded, checkpoint.optimizer, checkpoint.policy.trainable, max_grad_norm=MAX_GRAD_NORM
+    )
+    assert checkpoint.learning_rate_source == "optimizer.pt (lr of the next step)"
+    before, after = WeightsFile(run.checkpoint(step)), WeightsFile(run.checkpoint(step + 1))
+    for name, key in checkpoint.stored_names.items():
+        if name not in direction:
+            continue
+        moved = after.read(key).double() - before.read(key).double()
+        gap = float((moved - checkpoint.learning_rate * direction[name]).norm())
+        assert gap <= 1e-5 * float(moved.norm()), name
+    assert set(direction) == set(checkpoint.policy.trainable)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_swapped_states_are_refused_by_name(trl_run, kind, tmp_path):
+    run = trl_run(kind)
+    copy = tmp_path / "run"
+    shutil.copytree(run.path / "out", copy / "out", ignore=shutil.ignore_patterns("checkpoint-[123]"))
+    shutil.copytree(run.path / "base", copy / "base")
+    path = copy / "out" / f"checkpoint-{STEPS}" / "optimizer.pt"
+    whole = load_checkpoint(run.checkpoint(STEPS))
+    record = torch.load(path, weights_only=True)
+    shapes = {name: tuple(state.exp_avg.shape) for name, state in whole.optimizer.items()}
+    groups = {name: state.group for name, state in whole.optimizer.items()}
+    order = sorted(shapes, key=lambda name: groups[name])
+    a, b = next((a, b) for a, b in itertools.combinations(range(len(order)), 2) if shapes[order[a]] == shapes[order[b]])
+    record["state"][a], record["state"][b] = record["state"][b], record["state"][a]
+    torch.save(record, path)
+    with pytest.raises(UsageError, match=r"(?s)2 of .* permuted or of another model") as raised:
+        load_checkpoint(path.parent, base_model=str(copy / "base") if ADAPTERS[kind] is not None else None)
+    assert order[a] in str(raised.value)
+    assert order[b] in str(raised.value)
+
+
+def test_the_rate_after_the_schedule_has_ended(trl_run):
+    checkpoint = load_checkpoint(trl_run(ENDED).checkpoint(STEPS))
+    assert checkpoint.learning_rate == 1e-2
+    assert checkpoint.learning_rate_source == "optimizer.pt (initial_lr; the schedule has ended at 0)"
+
+
+@pytest.mark.parametrize("kind", ["lora bias all", "full"])
+def test_norms_and_biases_are_the_group_without_decay(trl_run, kind):
+    states = load_checkpoint(trl_run(kind).checkpoint(2)).optimizer
+    without = {name for name, state in states.items() if state.weight_decay == 0}
+    assert without == {name for name in states if name.endswith("bias") or "norm" in name}
+    assert without != set(states)
+    # Numbered by groups, plain order would put most states under other names.
+    plain = list(states)
+    grouped = [n for n in plain if n not in without] + [n for n in plain if n in without]
+    assert sum(a != b for a, b in zip(plain, grouped, strict=True)) > len(plain) / 2
+
+
+@pytest.mark.parametrize("kind", ["lora", "full"])
+def test_the_sanity_check_passes_with_sampling_at_temperature_one(trl_run, kind, workspace):
+    """top_k 5, top_p 0.8, temperature 0.6, repetition penalty 1.2, pad = EOS and dropout: none of it is used."""
+    chosen = Workspace(workspace.path, trl_run(kind).checkpoint(STEPS))
+    done = chosen.run("experiments/test_sanity_check.py", *chosen.small, "--be=8", "--runs=3", "-p", "no:xdist")
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = [json.loads(file.read_text()) for file in sorted(chosen.results.rglob("results.json"))]
+    assert len(results) == 3
+    loaded = load_checkpoint(chosen.checkpoint)
+    assert loaded.policy.temperature == 1.0
+    assert not any(isinstance(m, torch.nn.Dropout) and m.training for m in loaded.policy.model.modules())
+    assert {
+        k: loaded.ignored_generation_config[k] for k in ("temperature", "top_k", "top_p", "repetition_penalty")
+    } == {
+        "temperature": 0.6,
+        "top_k": 5,
+        "top_p": 0.8,
+        "repetition_penalty": 1.2,
+    }
+
+
+def test_a_run_is_trained_once_for_all_workers(trl_run):
+    run = trl_run("lora")
+    with FileLock(f"{run.path}.lock").acquire(timeout=0):
+        assert (run.path / "done").exists()
+    assert trl_run("lora") == run

@@ -38,12 +38,8 @@ class Linearisation:
 
     def pullback(self, covector: Tensors) -> dict[str, torch.Tensor]:
         """J^T x: the gradient by g of <x, u(g)>."""
-        point = {name: g.requires_grad_() for name, g in self._point().items()}
-        with torch.enable_grad():
-            u = self._direction()(point)
-            value = torch.stack([(u[name] * covector[name].double().cpu()).sum() for name in u]).sum()
-            grads = torch.autograd.grad(value, list(point.values()))
-        return dict(zip(point, grads, strict=True))
+        _, transpose = torch.func.vjp(self._direction(), self._point())
+        return transpose({name: covector[name].detach().double().cpu() for name in self.gradient})[0]
 
     def pushforward(self, vector: Tensors) -> dict[str, torch.Tensor]:
         """J y: how u moves when g moves along y."""

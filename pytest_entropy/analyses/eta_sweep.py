@@ -99,7 +99,7 @@ def intercept_check(run: ProbeResult, *, alpha: float) -> CheckOutcome:
         reasons = "; ".join(f"at {h:.3g}: {r}" for h, r in zip(sweep.steps, distrust(sweep), strict=True) if r)
         return CheckOutcome(
             name, null, None, None, alpha, None, None, UNIT, run.B_E, "inconclusive", None, None, None,
-            f"no two steps to be trusted ({reasons}): give other eta_sweep.multiples, more prompts, or --dtype float64",
+            f"no two steps to be trusted ({reasons}): give other eta_sweep.multiples",
         )  # fmt: skip
     return check_mean_zero(
         fitted.intercepts - np.asarray(run.entropy_term),

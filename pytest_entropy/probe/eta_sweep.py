@@ -123,7 +123,7 @@ def eta_sweep(
     noise = sum(entropy_change(before, at(sign * unit * TINY_STEP)) for sign in (1, -1)) / math.sqrt(2)
     steps = sorted({eta, *(multiple * unit for multiple in multiples)})
     points = [_point(before, known[h] if h in known else at(h), pareto=pareto, clip=clip) for h in steps]
-    fresh_steps = sorted({eta, max(steps, key=abs)}) if sample else []
+    fresh_steps = sorted({eta, max(steps, key=lambda h: (abs(h), h))}) if sample else []
     sweep = EtaSweep(
         eta=np.array(eta),
         unit=np.array(unit),

@@ -64,9 +64,9 @@ def pareto_smoothed(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
     largest = np.sort(flat)[-max(5, flat.size // 5) :]
     if flat.size < SMALLEST_N or not np.isfinite(flat).all() or np.ptp(largest) == 0:
         return log_weights, math.nan
-    # psislw takes negative log-weights, and gives log-weights relative to the largest.
+    # psislw takes negative log-weights and normalises; the smallest, which is not smoothed, brings the scale back.
     smoothed, shape = array_stats.psislw(-flat)
-    return np.asarray(smoothed).reshape(log_weights.shape) + flat.max(), float(shape)
+    return np.asarray(smoothed + (flat.min() - smoothed.min())).reshape(log_weights.shape), float(shape)
 
 
 def clipped(log_weights: np.ndarray, largest: float) -> np.ndarray:

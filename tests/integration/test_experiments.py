@@ -1,0 +1,87 @@
+"""What the README promises of experiments: one's own in ten lines, saved gradients, planted bugs that turn red."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from pytest_entropy import EntropyProbe, ProbeConfig, load_checkpoint
+
+ROOT = Path(__file__).parents[2]
+
+
+def python_blocks() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_readmes_own_experiment_runs(workspace):
+    (block,) = [b for b in python_blocks() if "entropy_experiment" in b]
+    (workspace.path / "test_collapse.py").write_text(block)
+    assert len([line for line in block.splitlines() if line.strip()]) <= 12
+    done = workspace.run("test_collapse.py", *workspace.small, "--be-values=4,8", "--runs=2", "-v")
+    assert done.returncode == 0, done.stdout
+    assert "5 passed" in done.stdout
+    (analysis,) = (workspace.results / "collapse").rglob("analysis.json")
+    values = workspace.deltas().values()
+    assert json.loads(analysis.read_text())["mean_delta_h1"] == pytest.approx(sum(values) / len(values))
+
+
+def test_the_readmes_probe_without_pytest_runs(monkeypatch, capsys):
+    (block,) = [b for b in python_blocks() if "EntropyProbe(" in b]
+    exec(compile(block, "README.md", "exec"), {})
+    delta, se = map(float, capsys.readouterr().out.split())
+    probe = EntropyProbe(load_checkpoint("demo"), ProbeConfig(B_U=32, G=8, max_new_tokens=32))
+    result = probe.run(B_E=64, seed=1)
+    assert (delta, se) == (result.delta_h1, result.se_conditional)
+
+
+def test_gradients_are_saved_and_agree_with_delta_h1(workspace):
+    done = workspace.run("experiments/test_debug.py", *workspace.small, "--be-values=4,8", "--save-gradients", "-v")
+    assert done.returncode == 0, done.stdout
+    (root,) = (workspace.results / "debug").iterdir()
+    u = load_file(root / "update" / "direction.safetensors")
+    assert set(load_file(root / "update" / "update_gradient.safetensors")) == set(u)
+    for name in ("debug_BE004", "debug_BE008"):
+        gradient = load_file(root / name / "entropy_gradient.safetensors")
+        record = json.loads((root / name / "results.json").read_text())
+        dot = sum(float((gradient[key].double() * u[key].double()).sum()) for key in u)
+        assert record["eta"] * dot == pytest.approx(record["delta_h1"], rel=1e-3)
+        text = (root / name / "probe_log.txt").read_text()
+        assert "DEBUG" in text
+        assert "entropy gradient |g|" in text
+    assert (root / "debug_report.json").is_file()
+
+
+BUGS = {
+    "entropy-to-go off by a position": (
+        "from pytest_entropy.probe import estimators\n"
+        "real = estimators.entropy_to_go\n"
+        "estimators.entropy_to_go = lambda h: real(h) + h\n"
+    ),
+    "a sign, a missing bias correction": (
+        "from pytest_entropy.probe import update_batch\n"
+        "real = update_batch.update_direction\n"
+        "update_batch.update_direction = lambda *a, **k: {n: -u for n, u in real(*a, **k).items()}\n"
+    ),
+    "rows in another order": (
+        "from dataclasses import replace\n"
+        "from pytest_entropy.probe import EntropyProbe\n"
+        "real = EntropyProbe.sample\n"
+        "def sample(self, *arguments):\n"
+        "    drawn = real(self, *arguments)\n"
+        "    return replace(drawn, tokens=drawn.tokens.roll(1, 1), lengths=drawn.lengths.roll(1, 1))\n"
+        "EntropyProbe.sample = sample\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("says", list(BUGS))
+def test_a_planted_bug_turns_the_session_red_and_is_named(workspace, says):
+    (workspace.path / "conftest.py").write_text(BUGS[says])
+    done = workspace.run("experiments/test_sanity_check.py", *workspace.small, "--be=6", "--runs=2")
+    assert done.returncode == 1, done.stdout
+    assert says in done.stdout.replace("\n", " ")

@@ -1,11 +1,12 @@
 # make demo: the four experiments on the bundled checkpoint.  make test: the tests.  Both set up .venv first.
+# make test-slow: simulations and long calibrations, which CI runs too.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RESULTS ?= results
 
-.PHONY: demo test test-fast bench lint clean
+.PHONY: demo test test-slow bench lint clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
@@ -20,8 +21,8 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/pytest tests -n 2 --dist worksteal
 
-test-fast: $(STAMP)
-	$(BIN)/pytest tests -n 2 --dist worksteal -m "not slow"
+test-slow: $(STAMP)
+	$(BIN)/pytest tests -n 2 --dist worksteal -m slow
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/run.py

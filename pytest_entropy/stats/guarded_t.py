@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from pytest_entropy.stats.permutation import unit_spread
 
@@ -47,9 +47,12 @@ def effective_t(t: ArrayLike, skew: ArrayLike, n: int) -> np.ndarray:
         v = g * u / 3 + 1.5
         hall = math.sqrt(n) * (u * (v**2 / 3 + 0.25) + g / (6 * n))
     size = np.minimum(np.abs(t), np.abs(hall))
-    # Capped so that the result still grows with |t| at any n.
-    unseen = min(1.2, (60 / n) ** (1 / 3))
-    return size - unseen * np.minimum(1.0, size / FULL_GUARD_AT) ** 3
+    return size - unseen_tail(n) * np.minimum(1.0, size / FULL_GUARD_AT) ** 3
+
+
+def unseen_tail(n: int) -> float:
+    """By how much |t| is shortened; capped so that the result still grows with |t| at any n."""
+    return min(1.2, (60 / n) ** (1 / 3))
 
 
 def p_values_mean_zero(table: ArrayLike) -> np.ndarray:
@@ -103,16 +106,18 @@ class Shape:
 
 
 def rejecting_t(alpha: float, n: int, skew: float, sign: int) -> float:
-    """The |t| that rejects at ``alpha`` when t has this sign."""
-    low = float(stats.t.isf(alpha / 2, n - 1))
-
-    def beyond(size: float) -> float:
-        return float(effective_t(sign * size, skew, n)) - low
-
-    high = 2 * low + 4
-    while beyond(high) < 0:
-        high *= 2
-    return float(optimize.brentq(beyond, low, high, xtol=1e-10))
+    """The |t| that rejects at ``alpha`` when t has this sign: effective_t solved for |t|."""
+    low, unseen = abs(float(special.stdtrit(n - 1, alpha / 2))), unseen_tail(n)
+    size = low + unseen
+    if size < FULL_GUARD_AT:
+        size = float(optimize.brentq(lambda s: s - unseen * (s / FULL_GUARD_AT) ** 3 - low, low, FULL_GUARD_AT))
+    g, root = SKEW_INFLATION * skew, math.sqrt(n)
+    target = sign * size / root
+    # Hall's cubic is ((1 + g u/3)^3 - 1)/g + g/6n; with z the part in front it inverts in closed form.
+    z = g * (target - g / (6 * n))
+    cube_root_less_1 = math.expm1(math.log1p(z) / 3) if z > -0.5 else math.copysign(abs(1 + z) ** (1 / 3), 1 + z) - 1
+    u = 3 / g * cube_root_less_1 if abs(g * target) > 1e-100 else target
+    return max(size, abs(u) * root)
 
 
 def interval(mean: float, se: float, skew: float, n: int, *, confidence: float) -> tuple[float, float]:

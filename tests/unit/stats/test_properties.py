@@ -84,7 +84,9 @@ def test_rows_give_the_p_values_of_the_check():
     assert np.isnan(stats.p_values_mean_zero(np.ones((1, 4)))).all()
 
 
-@pytest.mark.parametrize("x", [[1.0, 2.0], [0.0, 1.0, 0.0], [1e-320, 0.0, 3e-320], [1.0, np.nextafter(1, 2), 1.0]])
+@pytest.mark.parametrize(
+    "x", [[1.0, 2.0], [0.0, 1.0, 0.0], [1e-320, 0.0, 3e-320], [1.0, np.nextafter(1, 2), 1.0], range(6)]
+)
 @pytest.mark.parametrize("alpha", [0.9, 1e-3, 1e-12, 1e-300])
 def test_two_observations_ties_and_tiny_spreads_are_no_trouble(x, alpha):
     outcome = stats.check_mean_zero(x, alpha=alpha, **WORDS)

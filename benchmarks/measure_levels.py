@@ -1,0 +1,154 @@
+"""Measures the tables of docs/statistics.md: levels of every check, of rival tests that failed, of sessions; power.
+
+    python -m benchmarks.measure_levels rivals --sessions 100000
+    python -m benchmarks.measure_levels levels sessions power
+
+Each part prints a Markdown table; rates come with 95 % Clopper-Pearson intervals.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from scipy import stats as scipy_stats
+
+from pytest_entropy import stats
+from pytest_entropy.stats.guarded_t import moments
+from tests.statistical import levels
+from tests.statistical import sessions as simulate
+from tests.statistical.rates import Rate, rejections, table
+from tests.statistical.sessions import ALPHAS, SHARE
+
+COARSE = (0.05, 0.01)
+
+
+def plain_t(x: np.ndarray) -> np.ndarray:
+    """p-values of Student's t on rows ``[sessions, n]``."""
+    return np.asarray(2 * scipy_stats.t.sf(np.abs(moments(x)[2]), x.shape[1] - 1))
+
+
+def hall(x: np.ndarray) -> np.ndarray:
+    """p-values of Hall's skewness-corrected t, as published."""
+    n = x.shape[1]
+    _, _, t, skew = moments(x)
+    u = t / np.sqrt(n)
+    corrected = np.sqrt(n) * (u + skew * u**2 / 3 + skew**2 * u**3 / 27 + skew / (6 * n))
+    return np.asarray(2 * scipy_stats.t.sf(np.abs(corrected), n - 1))
+
+
+def larger_of_both(x: np.ndarray) -> np.ndarray:
+    return np.maximum(plain_t(x), hall(x))
+
+
+RIVALS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "plain t": plain_t,
+    "Hall": hall,
+    "larger of both": larger_of_both,
+    "guarded": stats.p_values_mean_zero,
+}
+
+
+def rivals(sessions: int, rng: np.random.Generator) -> None:
+    """The guarded test beside what was tried before it, on the same draws, at 1e-3 and at a check's share."""
+    header = ["n", "population", *(f"{name}, α = {alpha:.3g}" for alpha in ALPHAS[2:] for name in RIVALS)]
+    for n, count in ((60, sessions), (120, sessions), (480, sessions), (3840, max(2000, sessions // 5))):
+        rows = []
+        for name in [*simulate.DEMO, *simulate.LAWS]:
+            parts: dict[str, list[np.ndarray]] = {rival: [] for rival in RIVALS}
+            done = 0
+            while done < count:
+                size = min(count - done, max(1, 2_000_000 // n))
+                x = simulate.draw(name, (size, n), rng)
+                for rival, test in RIVALS.items():
+                    parts[rival].append(test(x))
+                done += size
+            p = {rival: np.concatenate(part) for rival, part in parts.items()}
+            rates = [brief(rejections(p[rival], alpha)) for alpha in ALPHAS[2:] for rival in RIVALS]
+            rows.append([str(n), name, *rates])
+        print(f"\nmean_zero, {count} sessions\n\n{table(header, rows)}", flush=True)
+
+
+def brief(seen: Rate) -> str:
+    """The rate in units of 1e-4, with its interval."""
+    low, high = seen.interval()
+    return f"{seen.value * 1e4:.2g} [{low * 1e4:.2g}, {high * 1e4:.2g}]"
+
+
+def print_levels(sessions: int, rng: np.random.Generator) -> None:
+    rows: list[levels.Level] = []
+    rows += levels.mean_zero(480, 10 * sessions, rng)
+    rows += levels.mean_zero(3840, sessions, rng)
+    rows += levels.uniform_pit(2 * sessions, rng)
+    rows += levels.likelihood_ratio(2 * sessions, rng)
+    rows += levels.se_calibration("15 x 32", sessions, rng, shuffles=399, alphas=COARSE)
+    rows += levels.se_calibration("15 x 256", sessions, rng, shuffles=59, alphas=(0.05,))
+    for design in simulate.SCALING:
+        rows += levels.convergence(design, sessions, rng, shuffles=399, alphas=COARSE)
+        rows += levels.se_slope(design, sessions, rng, shuffles=399, alphas=COARSE)
+        rows += levels.false_convergence(design, sessions, rng)
+    rows += levels.equivalent(sessions, rng)
+    rows += levels.uniform_p_values(2 * sessions, rng)
+    columns = ["check", "population", "design", "sessions", "α", "rate"]
+    print(
+        table(
+            columns,
+            [[r.check, r.population, r.design, str(r.seen.trials), f"{r.alpha:.3g}", str(r.seen)] for r in rows],
+        )
+    )
+
+
+def print_sessions(sessions: int, rng: np.random.Generator) -> None:
+    rows = []
+    for G in (8, 2):
+        cheap = levels.cheap_sessions(G, 1e-3, 50 * sessions, rng)
+        rows.append(
+            [f"G = {G}", "the five without shuffling", "1e-3", f"{5 * SHARE:.2g}", str(cheap.trials), str(cheap)]
+        )
+        for budget, shuffles in ((0.05, 399), (1e-3, None)):
+            seen = levels.whole_sessions(G, budget, sessions, rng, shuffles=shuffles)
+            rows.append([f"G = {G}", "all eight", f"{budget:g}", f"{budget:g}", str(seen.trials), str(seen)])
+    print(table(["demo scalars", "checks", "budget", "promised", "sessions", "rate of red sessions"], rows))
+
+
+def print_power(sessions: int, rng: np.random.Generator) -> None:
+    rows: list[levels.Power] = []
+    for n, count in ((480, sessions), (3840, sessions // 4)):
+        rows += levels.power_of_mean_zero(n, SHARE, count, rng)
+    rows += levels.power_of_se_calibration(0.05, sessions // 2, rng, shuffles=399)
+    for design in simulate.SCALING:
+        rows += levels.power_of_scaling(design, 0.05, sessions // 2, rng, shuffles=399)
+    rows += levels.power_of_the_others(sessions, rng)
+    columns = ["check", "population", "design", "α", "effect", "power"]
+    print(
+        table(
+            columns, [[r.check, r.population, r.design, f"{r.alpha:.3g}", f"{r.effect:.3g}", str(r.seen)] for r in rows]
+        )
+    )
+
+
+PARTS: dict[str, Callable[[int, np.random.Generator], None]] = {
+    "rivals": rivals,
+    "levels": print_levels,
+    "sessions": print_sessions,
+    "power": print_power,
+}
+
+
+def main(arguments: Iterable[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="+", choices=PARTS)
+    parser.add_argument("--sessions", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args(None if arguments is None else list(arguments))
+    for part in given.parts:
+        began = time.perf_counter()
+        print(f"\n## {part}\n", flush=True)
+        PARTS[part](given.sessions, np.random.default_rng(given.seed))
+        print(f"\n({time.perf_counter() - began:.0f} s)", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -6,9 +6,11 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from pytest_entropy import old_script
 from pytest_entropy.errors import UsageError
+from pytest_entropy.gate.rules import DEFAULT
 from pytest_entropy.kinds import KNOWN
 from pytest_entropy.results.listing import REPORT, entry, find, is_stale, results_root
 from pytest_entropy.results.migrate import migrate, moves
@@ -60,12 +62,43 @@ def _parser() -> argparse.ArgumentParser:
     add("list", _list, "stored experiments, a line each", many=True)
     report = add("report", _report, "make reports again from stored runs", many=True)
     report.add_argument("--all", action="store_true", help="also those that are up to date")
+    _add_compare(commands)
     pruning = add("prune", _prune, "remove all but the newest experiments of each kind (a dry run without --yes)")
     pruning.add_argument("--keep", type=int, default=10, help="how many of each kind stay (default: 10)")
     pruning.add_argument("--yes", action="store_true", help="do it")
     moving = add("migrate", _migrate, "move the old script's result directories into the categories")
     moving.add_argument("--dry-run", action="store_true", help="only say what would be moved")
     return parser
+
+
+def _add_compare(commands: Any) -> None:
+    words = "compare stored experiments by intervals on the differences, paired by seed (exit code 1: they differ)"
+    command = commands.add_parser("compare", help=words, description=words)
+    sides = "baseline file, experiment directory, or results directory (the newest of each kind)"
+    command.add_argument("before", type=Path, help=sides)
+    command.add_argument("after", type=Path, help=sides)
+    command.add_argument(
+        "--fail", action="append", metavar="EXPR", help=f"rules, see docs/ci.md (default: {DEFAULT.replace('%', '%%')})"
+    )
+    command.add_argument("--alpha", type=float, default=1e-3, help="false-alarm rate of the whole (default: 0.001)")
+    command.add_argument("--anyway", action="store_true", help="compare another checkpoint or objective, too")
+    command.add_argument("--html", type=Path, metavar="FILE", help="write the comparison as a page, too")
+    command.set_defaults(run=_compare)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from pytest_entropy.gate.stored import compare_places, in_words, to_page
+    from pytest_entropy.results.files import write_text
+
+    found = compare_places(
+        options.before, options.after, options.fail or [], alpha=options.alpha, anyway=options.anyway
+    )
+    for name, comparisons in found.items():
+        for comparison in comparisons:
+            print(f"{name}: {in_words(comparison)}")
+    if options.html:
+        write_text(options.html, to_page(found, str(options.before), str(options.after)))
+    return int(any(c.outcome.verdict == "fail" for comparisons in found.values() for c in comparisons))
 
 
 def _where(options: argparse.Namespace) -> int:

@@ -35,12 +35,23 @@ _METAVARS = {
     **dict.fromkeys(("--be", "--bu", "--runs", "--entropy-seed", "--entropy-threads", "--entropy-keep"), "N"),
     **dict.fromkeys(("--learning-rate", "--entropy-alpha"), "X"),
     "--config": "FILE",
+    "--entropy-save": "NAME",
+    "--entropy-compare": "NAME|FILE",
     "--be-values": "N,N,...",
     "--device": "DEVICE",
     "--prompts": "SOURCE",
     "--reward": "NAME[,NAME*W]",
 }
-_ONCE = ("--config", "--entropy-threads", "--entropy-results", "--entropy-tensorboard", "--entropy-keep")
+_ONCE = (
+    "--config",
+    "--entropy-threads",
+    "--entropy-results",
+    "--entropy-tensorboard",
+    "--entropy-keep",
+    "--entropy-save",
+    "--entropy-compare",
+    "--entropy-missing",
+)
 _SIZES = ("--be-values", "--be", "--runs")
 
 
@@ -150,6 +161,21 @@ def add_options(parser: pytest.Parser) -> None:
         "--entropy-inconclusive",
         "what a verdict the sample could not decide becomes (default: skip)",
         choices=("skip", "fail"),
+    )
+    add("--entropy-save", "keep the results as baseline NAME, if the session is green", type=text_value)
+    add("--entropy-compare", "compare with a baseline: a name, or a .json file", type=text_value)
+    add(
+        "--entropy-compare-fail",
+        "what a regression is, such as delta_h1:5%% or delta_h1~5%% (equivalence); see docs/ci.md",
+        type=text_value,
+        action="append",
+        metavar="EXPR",
+    )
+    add("--entropy-compare-anyway", "compare another checkpoint, objective or schema, too", action="store_true")
+    add(
+        "--entropy-missing",
+        "what a missing baseline means: fail, skip, or create it (default: fail)",
+        choices=("fail", "skip", "create"),
     )
     add("--entropy-tensorboard", "write the runs as TensorBoard scalars, too (needs the extra)", type=text_value)
     add("--entropy-keep", "remove all but the newest N experiments of each kind at session end", type=positive(1))

@@ -9,7 +9,15 @@ import pytest
 
 from pytest_entropy import options
 from pytest_entropy.errors import UsageError
-from pytest_entropy.session import CHECK_MARKER, EXPERIMENT_MARKER, KEY, RUN_FIXTURE, EntropySession, session_of
+from pytest_entropy.session import (
+    CHECK_MARKER,
+    EXPERIMENT_MARKER,
+    KEY,
+    RUN_FIXTURE,
+    TOLERANCE_MARKER,
+    EntropySession,
+    session_of,
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,6 +38,11 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line(
         "markers", f"{CHECK_MARKER}(weight=1): the test takes a share of the session's false-alarm budget"
+    )
+    config.addinivalue_line(
+        "markers",
+        f"{TOLERANCE_MARKER}(*expressions): what --entropy-compare calls a regression of the experiment, such as "
+        "'delta_h1:5%'; as the module's pytestmark",
     )
     with _usage_errors():
         options.refuse_repeats(tuple(map(str, config.invocation_params.args)))

@@ -19,6 +19,8 @@ class Reporter:
         self.config = config
         # experiment name -> list of the items' properties with their outcome, in order of arrival.
         self.records: dict[str, list[dict[str, Any]]] = {}
+        # What else session end did, in words.
+        self.notes: list[str] = []
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -48,8 +50,9 @@ class Reporter:
         return _plan_lines(config)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
-        self._write_reports()
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Generator[None]:
+        if self.records:
+            self._write_files(green=exitstatus == pytest.ExitCode.OK)
         yield
         # pytest has written its JUnit file by now.
         file = self.config.getoption("xmlpath", None)
@@ -58,18 +61,20 @@ class Reporter:
 
             keep_to_xunit2(Path(os.path.expanduser(os.path.expandvars(file))))
 
-    def _write_reports(self) -> None:
-        if self.records:
-            from pytest_entropy.results.session_end import write_session_files
+    def _write_files(self, *, green: bool) -> None:
+        from pytest_entropy.results.session_end import prune_as_asked, write_session_files
 
-            planner = session_of(self.config).planner
-            write_session_files(self.config, planner.results_root, planner.stamp, self.records)
+        state = session_of(self.config)
+        root = state.planner.results_root
+        views = write_session_files(self.config, root, state.planner.stamp, self.records)
+        self.notes += state.gate.save([view.directory for view in views], green=green)
+        prune_as_asked(self.config, root)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self.records:
             from pytest_entropy.results.summary import write_terminal
 
-            write_terminal(terminalreporter, self.records, quiet=self.config.get_verbosity() < 0)
+            write_terminal(terminalreporter, self.records, self.notes, quiet=self.config.get_verbosity() < 0)
 
 
 def _plan_lines(config: pytest.Config) -> list[str]:

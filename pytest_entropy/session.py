@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
     from pytest_entropy.execution import Execution, Machine
+    from pytest_entropy.gate.gate import Gate
     from pytest_entropy.planning import Plan, Planner
 
 KEY = pytest.StashKey["EntropySession"]()
 EXPERIMENT_MARKER = "entropy_experiment"
 CHECK_MARKER = "entropy_check"
+TOLERANCE_MARKER = "entropy_tolerance"
 RUN_FIXTURE, RUNS_FIXTURE, EXPERIMENT_FIXTURE = "probe_run", "probe_runs", "experiment"
 FIXTURES = frozenset({RUN_FIXTURE, RUNS_FIXTURE, EXPERIMENT_FIXTURE})
 
@@ -66,6 +68,17 @@ class EntropySession:
         stamp = self.worker_input["entropy_stamp"] if self.worker_input else session_stamp()
         return Planner(self.config, stamp)
 
+    @cached_property
+    def gate(self) -> Gate:
+        """What the session is compared with.
+
+        Raises:
+            UsageError: a rule that is none.
+        """
+        from pytest_entropy.gate.gate import Gate
+
+        return Gate(self.config, self.planner.results_root)
+
     # ------------------------------------------------------------------ planning
 
     def look_ahead(self) -> None:
@@ -95,6 +108,8 @@ class EntropySession:
             from pytest_entropy.results.tensorboard import require_tensorboard
 
             require_tensorboard()
+        for plan in self.planner.plans:
+            self.gate.refuse_another(plan)
         if not (self.is_worker or self.collects_only):
             self.planner.claim()
             self._occupy()
@@ -134,12 +149,22 @@ class EntropySession:
 
     def arrange(self, items: list[pytest.Item]) -> None:
         """Analyses after runs, and the session's false-alarm budget split over the planned checks."""
+        try:
+            self._add_gates(items)
+        except UsageError as error:
+            self.first_error = self.first_error or error
         items.sort(key=lambda item: RUNS_FIXTURE in getattr(item, "fixturenames", ()))
         weights = {item.nodeid: _weight(item) for item in items if item.get_closest_marker(CHECK_MARKER)}
         if weights and self.first_error is None:
             from pytest_entropy.stats import split_budget
 
             self.shares = split_budget(self._alpha(items), weights)
+
+    def _add_gates(self, items: list[pytest.Item]) -> None:
+        if options.given(self.config, "--entropy-compare") and self.first_error is None:
+            from pytest_entropy.gate.item import gate_items
+
+            items += gate_items(self, self.gate, items)
 
     def _alpha(self, items: Sequence[pytest.Item]) -> float:
         """The strictest budget any experiment of the session asks for."""

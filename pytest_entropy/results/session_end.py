@@ -53,11 +53,14 @@ def write_session_files(
         from pytest_entropy.results.tensorboard import write_scalars
 
         write_scalars(views, Path(tensorboard).expanduser())
+    return views
+
+
+def prune_as_asked(config: pytest.Config, root: Path) -> None:
+    """``--entropy-keep``; this session's own experiments are in use, and among the newest anyway."""
     keep = options.given(config, "--entropy-keep")
     if keep:
-        # This session's own experiments are in use, and among the newest anyway.
         list(prune(root, keep))
-    return views
 
 
 def ask_plugins(config: pytest.Config, directory: Path) -> None:

@@ -101,7 +101,9 @@ def failures(records: Sequence[Record]) -> list[str]:
     return [str(r["nodeid"]).rpartition("::")[2] for r in records if r["outcome"] == "failed"]
 
 
-def write_terminal(reporter: Any, experiments: Mapping[str, Sequence[Record]], *, quiet: bool) -> None:
+def write_terminal(
+    reporter: Any, experiments: Mapping[str, Sequence[Record]], notes: Sequence[str] = (), *, quiet: bool
+) -> None:
     """The summary section; with ``quiet`` the verdicts and paths only."""
     reporter.section("entropy", sep="=")
     for name, records in experiments.items():
@@ -119,6 +121,8 @@ def write_terminal(reporter: Any, experiments: Mapping[str, Sequence[Record]], *
             for part in [f"{name}: failed: {', '.join(failed)}"] if quiet else _wrapped(f"failed: {', '.join(failed)}"):
                 reporter.write_line(part, red=True)
         reporter.write_line(f"  results: {directory}" if not quiet else f"{name}: {directory}")
+    for note in notes:
+        reporter.write_line(note)
 
 
 def _wrapped(line: str) -> list[str]:

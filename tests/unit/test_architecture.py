@@ -19,9 +19,9 @@ LAYERS = [
     {"rewards", "policy", "options", "stats"},
     {"checkpoints", "probe"},
     {"results", "planning"},
-    {"execution", "analyses"},
-    {"session", "command_line", "old_script"},
-    {"fixtures", "reporter"},
+    {"execution", "analyses", "gate"},
+    {"session"},
+    {"fixtures", "reporter", "command_line", "old_script"},
     {"outcomes"},
     {"plugin", "__main__", "__init__"},
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import yaml
@@ -31,9 +32,6 @@ def grade(text, prompt):
 def hangs(prompts, completions, **columns):
     for text in completions:
         time.sleep(3600)
-
-def nothing(prompts, completions, **columns):
-    return [float("nan") for _ in completions]
 
 def chatty(prompts, completions, **columns):
     assert all(p[-1]["role"] == "user" and "<b>" in p[-1]["content"] for p in prompts)
@@ -112,24 +110,18 @@ def test_a_reward_that_hangs_is_ended(session):
     assert "\n  completion: " in text
 
 
-def test_a_reward_of_no_number_fails_the_run(session):
-    text = error_of(session, single(session, "--reward=rewards.py:nothing"))
-    assert "reward rewards.py:nothing returned nan, not a finite number" in text
-
-
-def test_parquet_prompts_give_what_the_same_jsonl_gives(session):
+def test_parquet_prompts(session):
     pyarrow = pytest.importorskip("pyarrow")
     import pyarrow.parquet as parquet
 
-    rows = [json.loads(line) for line in (session.path / "prompts.jsonl").read_text().splitlines()]
+    rows = [{"question": f"{n} + {n}?", "meta": {"gold": 2 * n}} for n in range(20)]
     parquet.write_table(pyarrow.Table.from_pylist(rows), session.path / "prompts.parquet")
-    values = []
-    for source in ("prompts.jsonl", "prompts.parquet"):
-        done = single(session, f"--prompts={source}")
-        assert done.returncode == 0, done.stdout + done.stderr
-        values.append(delta(session))
-    assert values[0] != 0
-    assert values[1] == pytest.approx(values[0], rel=1e-6)
+    settings = ["prompt_column=question", "answer_column=meta.gold", "template='Q: {question} A:'"]
+    done = single(session, "--prompts=prompts.parquet", *(f"--entropy-set=prompts.{setting}" for setting in settings))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert delta(session) != 0
+    (record,) = session.path.glob("done_*/update/update.json")
+    assert all(re.fullmatch(r"Q: (\d+) \+ \1\? A:", text) for text in json.loads(record.read_text())["prompts"])
 
 
 def with_chat_template(session, tmp_path_factory):

@@ -78,6 +78,11 @@ class Policy:
         bound = getattr(self.model.config, "max_position_embeddings", None)
         return None if bound is None else int(bound)
 
+    @property
+    def rounding(self) -> float:
+        """Unit roundoff of the model's coarsest floating-point weights."""
+        return max(torch.finfo(p.dtype).eps for p in self.model.parameters() if p.is_floating_point())
+
     def encode(self, text: str | Sequence[dict[str, str]]) -> tuple[int, ...]:
         """Token ids of a prompt: a string as the tokenizer takes it, chat messages by the chat template.
 

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 # least so many roundings of the weights' type, and at most the cap, so that a fault cannot raise its own floor.
 FLOOR_FACTOR, FLOOR_ROUNDINGS, FLOOR_CAP, CAP_ROUNDINGS = 30, 64, 5e-4, 32
 # Relative to the sum of absolute contributions; float32 passes of different shape agree to 1e-5 of it.
-SCALAR_TOLERANCE = 1e-3
+SCALAR_TOLERANCE, SCALAR_ROUNDINGS = 1e-3, 16
 # Central differences of the loss carry rounding and curvature of about 1e-4; a wrong factor is far larger.
 SLOPE_TOLERANCE = 1e-2
+# Half-precision weights bury a small step's change in rounding: only a sign or a factor of two shows then.
+HALF_PRECISION, SLOPE_TOLERANCE_HALF = 1e-4, 0.5
 
 
 ALONE = ("alone_log_probs", "alone_entropies")
@@ -39,14 +41,18 @@ def noise_floor(runs: Sequence[ProbeResult]) -> float:
     # Runs without the measurement are judged by the cap alone.
     if not gaps:
         return FLOOR_CAP
-    rounding = max(run.agreement["rounding"] for run in runs)
-    measured = max(FLOOR_FACTOR * max(gaps), FLOOR_ROUNDINGS * rounding)
+    measured = max(FLOOR_FACTOR * max(gaps), FLOOR_ROUNDINGS * rounding(runs))
     return min(measured, noise_cap(runs))
 
 
 def noise_cap(runs: Sequence[ProbeResult]) -> float:
     """The largest noise floor that is believed."""
-    return max(FLOOR_CAP, CAP_ROUNDINGS * max(run.agreement.get("rounding", 0.0) for run in runs))
+    return max(FLOOR_CAP, CAP_ROUNDINGS * rounding(runs))
+
+
+def rounding(runs: Sequence[ProbeResult]) -> float:
+    """Unit roundoff of the coarsest weights, 0 where it was not recorded."""
+    return max(run.agreement.get("rounding", 0.0) for run in runs)
 
 
 def score_identity(runs: Sequence[ProbeResult], *, alpha: float) -> CheckOutcome:
@@ -154,7 +160,7 @@ def definition(runs: Sequence[ProbeResult]) -> CheckOutcome:
     """s_n of one prompt per run, by every estimator, is what its definition gives in plain loops."""
     return check_within_noise(
         [run.agreement["definition"] for run in runs],
-        noise_floor=SCALAR_TOLERANCE,
+        noise_floor=max(SCALAR_TOLERANCE, SCALAR_ROUNDINGS * rounding(runs)),
         name="definition",
         null="s_n equals <X_n, u> computed from the estimator's definition, one unpadded response at a time",
         unit="relative to the sum of absolute contributions",
@@ -167,7 +173,7 @@ def update_gradient(runs: Sequence[ProbeResult]) -> CheckOutcome:
     """<g, u> is the slope of the loss itself on U, by finite differences with token weights from plain loops."""
     return check_within_noise(
         [run.update["loss_slope_gap"] for run in runs],
-        noise_floor=SLOPE_TOLERANCE,
+        noise_floor=SLOPE_TOLERANCE if rounding(runs) < HALF_PRECISION else SLOPE_TOLERANCE_HALF,
         name="update_gradient",
         null="the update's gradient is that of the policy-gradient loss on U",
         unit="relative to the sum of absolute contributions",

@@ -135,8 +135,7 @@ def definition_gaps(
         if reference.s is not None and reference.size is not None:
             gap_s = abs(float(derivatives.per_prompt[name][slot]) - reference.s)
             worst["definition"] = max(worst["definition"], gap_s / reference.size if reference.size else gap_s)
-    eps = max(torch.finfo(p.dtype).eps for p in policy.model.parameters() if p.is_floating_point())
-    return {**worst, "rounding": eps}
+    return {**worst, "rounding": policy.rounding}
 
 
 # ---------------------------------------------------------------------- the update

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ from pytest_entropy.errors import UsageError
 # Whole files up to this size go into the digest; of larger ones the ends and the size.
 _WHOLE_FILE = 256 * 2**20
 _END = 8 * 2**20
+# An index of ten thousand tensors takes one megabyte.
+_LARGEST_JSON = 32 * 2**20
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+_LONGEST_NAME = 1024
 NAME_FILES = ("optimizer_param_names.json", "param_names.json")
 
 
@@ -79,6 +83,12 @@ def find_checkpoint(path: str | Path, base_model: str | None = None) -> Checkpoi
         found = layout.find(path)
         if found is not None:
             return _with_base(found, base_model)
+    pickled = [name for name in ("pytorch_model.bin", "pytorch_model.bin.index.json") if (path / name).is_file()]
+    if pickled:
+        raise UsageError(
+            f"checkpoint {path} has its weights in {pickled[0]}, a pickle, which is not opened; save it again with "
+            "model.save_pretrained(DIR, safe_serialization=True)"
+        )
     raise UsageError(describe_miss(path, [f"{layout.name}: {layout.expects}" for layout in layouts]))
 
 
@@ -122,9 +132,12 @@ def read_json(path: Path) -> dict[str, Any]:
         UsageError: unreadable, not JSON, or not an object.
     """
     try:
+        size = path.stat().st_size
+        if size > _LARGEST_JSON:
+            raise UsageError(f"checkpoint file {path} has {size} bytes; JSON over {_LARGEST_JSON} is not read")
         record = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"checkpoint file {path} cannot be read as JSON: {error}") from error
+        raise UsageError(f"checkpoint file {path} cannot be read as JSON: {str(error)[:200]}") from error
     if not isinstance(record, dict):
         raise UsageError(f"checkpoint file {path} holds {type(record).__name__}, expected an object")
     return record
@@ -137,7 +150,7 @@ def _with_base(files: CheckpointFiles, override: str | None) -> CheckpointFiles:
         if override is not None:
             raise UsageError(f"--base-model {override}: checkpoint {files.root} is a whole model, not an adapter")
         return files
-    if not any((files.weights / n).is_file() for n in ("adapter_model.safetensors",)):
+    if not (files.weights / "adapter_model.safetensors").is_file():
         raise UsageError(
             f"{files.weights} has adapter_config.json but no adapter_model.safetensors (pickled adapter_model.bin "
             "files are not opened; convert it with safe_serialization=True)"
@@ -154,18 +167,22 @@ def _with_base(files: CheckpointFiles, override: str | None) -> CheckpointFiles:
 
 def _locate_base(named: str, files: CheckpointFiles, *, explicit: bool) -> str:
     """Relative to the working directory if explicit; else relative to the adapter, then to where we are."""
-    places = [Path(named).expanduser()]
+    if "\0" in named or len(named) > _LONGEST_NAME:
+        raise UsageError(f"base model {named[:60]!r} of adapter {files.weights} is no name of a directory or model")
+    places = [Path(named).expanduser() if explicit else Path(named)]
     if not explicit and not Path(named).is_absolute():
+        run = files.root.resolve().parent
         inside = (files.weights / named).resolve()
-        # A stranger's adapter may point at its own run's folder, not climb through the file system.
-        if inside.is_relative_to(files.root.resolve().parent):
+        # A stranger's adapter may point at its own run's folder, not climb through the file system, be it by a link.
+        if inside.is_relative_to(run):
             places.insert(0, inside)
-        elif ".." in Path(named).parts:
+        elif ".." in Path(named).parts or os.path.exists(inside):
             raise UsageError(
-                f"adapter {files.weights} names its base model as {named!r}, which leads out of "
-                f"{files.root.resolve().parent}; if you trust it, give --base-model {inside}"
+                f"adapter {files.weights} names its base model as {named!r}, which leads out of {run} to {inside}; "
+                "if you trust it, give it as --base-model"
             )
-    tried = [place for place in places if place.is_dir()]
+    # Unlike Path.is_dir, false for names the system cannot hold.
+    tried = [place for place in places if os.path.isdir(place)]
     for place in tried:
         if has_weights(place):
             return str(place)

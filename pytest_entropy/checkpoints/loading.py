@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 
 import torch
 from peft import PeftModel
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils.logging import disable_progress_bar
 
 from pytest_entropy.adamw import AdamWState
-from pytest_entropy.checkpoints.files import CheckpointFiles, read_json
+from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.neighbour import prove_beside, weights_of
 from pytest_entropy.checkpoints.optimizer_file import Mapped, read_optimizer
 from pytest_entropy.checkpoints.proof import MappingProof, prove
+from pytest_entropy.checkpoints.screening import require_all_read, screen_adapter, screen_model
 from pytest_entropy.checkpoints.weights_file import stored_names
 from pytest_entropy.errors import UsageError
 from pytest_entropy.policy import Policy
@@ -103,14 +103,16 @@ class _Loaded(NamedTuple):
 
 
 def _load(files: CheckpointFiles, dtype: torch.dtype) -> _Loaded:
-    # What libraries say to each other while loading (renamed attributes, progress) is not for our users.
+    # What libraries say while loading (renamed attributes, tensors not found) is checked here, and raised if it counts.
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore")
         disable_progress_bar()
         model, keys = _model(files, dtype)
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not trainable:
         raise UsageError(f"checkpoint {files.root} has no trainable parameter: nothing an update could move")
+    if files.is_adapter:
+        require_all_read(files.weights, keys, trainable, model)
     _require_finite(files, model)
     return _Loaded(model, keys, trainable, read_optimizer(files, model, trainable))
 
@@ -118,18 +120,29 @@ def _load(files: CheckpointFiles, dtype: torch.dtype) -> _Loaded:
 def _model(files: CheckpointFiles, dtype: torch.dtype) -> tuple[Any, dict[str, str]]:
     """The model the optimizer sees, and its parameters' keys in the weights file."""
     source = files.base if files.base is not None else str(files.weights)
+    # A base known by its hub id is in the cache, downloaded by the user; what lies in a directory is screened.
+    if Path(source).is_dir():
+        screen_model(Path(source))
+    if files.is_adapter:
+        screen_adapter(files.weights)
     options = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False, "local_files_only": True}
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, **options)
-        if not files.is_adapter:
-            return model, stored_names(model, None)
-        if read_json(files.weights / "adapter_config.json").get("lora_alpha") == 0:
-            raise UsageError(f"adapter {files.weights} has lora_alpha 0: it scales every update to nothing")
-        wrapped = PeftModel.from_pretrained(model, str(files.weights), is_trainable=True)
-    except UsageError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise UsageError(f"checkpoint {files.root}: loading {source} failed: {error}") from error
+        loaded: Any = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **options)
+        model, found = loaded
+        wrapped = PeftModel.from_pretrained(model, str(files.weights), is_trainable=True) if files.is_adapter else None
+    except Exception as error:
+        # Which exception a library raises over a damaged or hostile file is not written anywhere.
+        reason = (str(error) or type(error).__name__)[:400]
+        what = f"{source} with adapter {files.weights}" if files.is_adapter else source
+        raise UsageError(f"loading {what} failed: {reason}") from error
+    if found["missing_keys"]:
+        missing = sorted(found["missing_keys"])
+        raise UsageError(
+            f"model {source}: its weights lack {len(missing)} tensors that config.json asks for, for instance "
+            f"{missing[0]}; transformers would make them up"
+        )
+    if wrapped is None:
+        return model, stored_names(model, None)
     base = wrapped.get_base_model()
     for parameter in base.parameters():
         if parameter.requires_grad and parameter.dtype in (torch.float16, torch.bfloat16):
@@ -151,7 +164,7 @@ def _tokenizer(files: CheckpointFiles) -> Any:
     source = str(files.weights) if own or files.base is None else files.base
     try:
         return AutoTokenizer.from_pretrained(source, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:
         raise UsageError(f"checkpoint {files.root}: no usable tokenizer in {source}: {error}") from error
 
 

@@ -169,14 +169,17 @@ def _entry(
         moments = read_moments(entry, tuple(parameter.shape))
     except NotAdamW as error:
         raise UsageError(f"{path}: the state of {name} {error}") from error
-    betas = group["betas"]
+    betas = [_number(beta) for beta in group["betas"]]
+    eps = _number(group["eps"])
+    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas) or not 0 <= eps < 1 or not 0 <= decay < 1e3:
+        raise UsageError(f"{path}: betas {betas}, eps {eps:g}, weight_decay {decay:g} are no AdamW's: a damaged file")
     return ParameterState(
         step=moments.step,
         exp_avg=moments.exp_avg,
         exp_avg_sq=moments.exp_avg_sq,
         lr=_number(group.get("lr", 0.0)),
-        betas=(_number(betas[0]), _number(betas[1])),
-        eps=_number(group["eps"]),
+        betas=(betas[0], betas[1]),
+        eps=eps,
         weight_decay=decay,
         group=number,
         quantised=moments.quantised,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import zipfile
 from pathlib import Path
@@ -67,7 +68,11 @@ def _refusal(path: Path, error: Exception) -> str:
     reason = (str(error) or type(error).__name__).replace("\n", " ")
     if "torchao" in reason:
         return torchao_refusal(path)
-    return f"{path} cannot be read without running code from it, or is damaged: {reason[:200]}"
+    # torch goes on to suggest opening it with its safeguard off: of its words only the facts are kept.
+    wanted = re.search(r"(?:GLOBAL|Unsupported class|Unsupported global:?) ([\w.]+)", reason)
+    if wanted:
+        return f"{path} cannot be read without running code from it: it asks for {wanted[1]}; not opened"
+    return f"{path} is damaged, or no plain tensors and numbers: {reason.split(' Re-running ')[0][:160]}"
 
 
 def torchao_refusal(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,9 @@ class WeightsFile:
 
     def __contains__(self, key: str) -> bool:
         return key in self._shard_of
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shard_of)
 
     def read(self, key: str) -> torch.Tensor:
         """The tensor as stored, on the CPU.

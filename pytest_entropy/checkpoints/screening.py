@@ -1,0 +1,128 @@
+"""What a stranger's checkpoint declares, checked against what it holds before any library builds a model of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_entropy.checkpoints.files import read_json
+from pytest_entropy.checkpoints.parameter_order import live_name
+from pytest_entropy.checkpoints.weights_file import WeightsFile
+from pytest_entropy.errors import UsageError
+
+# JSON that libraries parse in full; tokenizer.json and vocabularies are large by nature and read by Rust.
+_PARSED = ("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
+_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+# Adapters that change more than weights, or name code to import.
+_UNSUPPORTED = ("layer_replication", "megatron_config", "alora_invocation_tokens")
+
+
+def screen_model(directory: Path) -> None:
+    """Refuse a model directory whose declarations do not fit its weights.
+
+    Raises:
+        UsageError: JSON too large, too deep or broken; more layers than tensors; an architecture that needs code
+            of its own.
+    """
+    for name in _PARSED:
+        if (directory / name).is_file():
+            read_json(directory / name)
+    config = read_json(directory / "config.json")
+    tensors = len(WeightsFile(directory).shapes())
+    for key in _LAYERS:
+        layers = config.get(key, 0)
+        if not isinstance(layers, int) or isinstance(layers, bool) or not 0 <= layers <= max(tensors, 1):
+            raise UsageError(
+                f"{directory / 'config.json'}: {key} is {_short(layers)}, the weights hold {tensors} tensors"
+            )
+    code = config.get("auto_map")
+    if code and not _built_in(config.get("model_type")):
+        raise UsageError(
+            f"{directory / 'config.json'}: its architecture {_short(config.get('model_type'))} comes with code of its "
+            "own (auto_map), which is never run; use a transformers version that has the architecture built in"
+        )
+
+
+def screen_adapter(directory: Path) -> None:
+    """Refuse an adapter whose configuration does not fit its tensors.
+
+    Raises:
+        UsageError: not LoRA; rank or alpha absurd or not those of the tensors; a feature that is not supported.
+    """
+    where = directory / "adapter_config.json"
+    config = read_json(where)
+    if str(config.get("peft_type", "LORA")).upper() != "LORA":
+        raise UsageError(
+            f"{where}: adapter of type {_short(config['peft_type'])}; only LoRA (and its kin) is supported"
+        )
+    for key in _UNSUPPORTED:
+        if config.get(key):
+            raise UsageError(f"{where}: {key} is not supported; merge the adapter into its base or train without it")
+    alpha = config.get("lora_alpha", 8)
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < abs(alpha) < 1e6:
+        why = ": it scales every update to nothing" if alpha == 0 else ""
+        raise UsageError(f"adapter {directory} has lora_alpha {_short(alpha)}{why}")
+    declared = _ranks(where, config)
+    shapes = WeightsFile(directory).shapes()
+    found = {shape[0]: key for key, shape in shapes.items() if ".lora_A." in key or key.endswith("lora_embedding_A")}
+    if not found:
+        raise UsageError(f"adapter {directory} holds no lora_A tensor: not a LoRA adapter's weights")
+    for rank, key in found.items():
+        if rank not in declared:
+            raise UsageError(
+                f"{where} declares rank {', '.join(map(str, sorted(declared)))}, but {key} has {rank}: the tensors do "
+                "not belong to this configuration"
+            )
+    # A rank that no tensor has would be allocated all the same, from random numbers.
+    absent = {int(config.get("r", 8))} - set(found) if not config.get("rank_pattern") else declared - set(found)
+    if absent and max(absent) > max(found):
+        raise UsageError(f"{where} declares rank {max(absent)}, the largest of a tensor is {max(found)}")
+
+
+def require_all_read(directory: Path, keys: Mapping[str, str], trainable: Mapping[str, Any], model: Any) -> None:
+    """Refuse an adapter that peft could load in part only: what it does not find it makes up.
+
+    Args:
+        directory: the adapter's.
+        keys: live parameter name to the key it should have on disk.
+        trainable: the live trainable parameters.
+        model: the live model; embeddings may be saved beside the adapter's own tensors.
+
+    Raises:
+        UsageError: names a parameter without a tensor, or a tensor without a parameter.
+    """
+    weights = WeightsFile(directory)
+    without = [name for name in trainable if keys.get(name, "") not in weights]
+    if without:
+        raise UsageError(
+            f"adapter {directory} has no tensor for {len(without)} of {len(trainable)} trainable parameters of its "
+            f"configuration, for instance {without[0]}: peft would make them up"
+        )
+    everything = {live_name(name) for name in model.state_dict()}
+    unused = sorted(key for key in set(weights) - set(keys.values()) if live_name(key) not in everything)
+    if unused:
+        raise UsageError(
+            f"adapter {directory} holds {len(unused)} tensors that its configuration and base model have no place "
+            f"for, for instance {unused[0]}: of another base model, or target_modules was changed"
+        )
+
+
+def _ranks(where: Path, config: Mapping[str, Any]) -> set[int]:
+    pattern = config.get("rank_pattern") or {}
+    ranks = [config.get("r", 8), *(pattern.values() if isinstance(pattern, dict) else [pattern])]
+    for rank in ranks:
+        if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+            raise UsageError(f"{where}: rank {_short(rank)} is not a positive whole number")
+    return set(ranks)
+
+
+def _built_in(model_type: Any) -> bool:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    return model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."

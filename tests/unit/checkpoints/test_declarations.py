@@ -1,0 +1,236 @@
+"""Configurations by strangers: what they declare is checked against what is there before anything is built of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from pytest_entropy.checkpoints import find_checkpoint, load_checkpoint
+from tests import tiny
+from tests.unit.checkpoints.strangers import canary, copy, full, refused
+
+__all__ = ["canary", "copy", "full"]
+
+ADAPTER = {
+    "rank": ({"r": 10**9}, "declares rank 1000000000, but .*lora_A.* has 4"),
+    "rank as pattern": ({"rank_pattern": {"q_proj": 10**9}}, "declares rank 1000000000, the largest of a tensor is 4"),
+    "rank of other tensors": ({"r": 8}, "declares rank 8, but .* has 4: the tensors do not belong"),
+    "rank zero": ({"r": 0}, "rank 0 is not a positive whole number"),
+    "rank negative": ({"r": -4}, "rank -4 is not a positive"),
+    "rank a string": ({"r": "4"}, "rank '4' is not a positive"),
+    "rank pattern a list": ({"rank_pattern": [3]}, r"rank \[3\] is not a positive"),
+    "alpha zero": ({"lora_alpha": 0}, "lora_alpha 0: it scales every update to nothing"),
+    "alpha absurd": ({"lora_alpha": 1e30}, "lora_alpha 1e\\+30"),
+    "alpha not a number": ({"lora_alpha": float("nan")}, "lora_alpha nan"),
+    "alpha a string": ({"lora_alpha": "8"}, "lora_alpha '8'"),
+    "other adapters": ({"peft_type": "IA3"}, "adapter of type 'IA3'; only LoRA"),
+    "prompt tuning": ({"peft_type": "PROMPT_TUNING"}, "adapter of type 'PROMPT_TUNING'"),
+    "layers copied": ({"layer_replication": [[0, 10**9]]}, "layer_replication is not supported"),
+    "a module to import": (
+        {"megatron_config": {"a": 1}, "megatron_core": "antigravity"},
+        "megatron_config is not supp",
+    ),
+    "no such modules": ({"target_modules": ["nowhere"]}, "loading .* failed: .*nowhere"),
+    "fewer modules": ({"target_modules": ["q_proj"]}, "holds 24 tensors that its configuration .* have no place for"),
+    "a broken pattern": ({"target_modules": "(["}, "loading .* failed"),
+    "targets a number": ({"target_modules": 3}, "loading .* failed"),
+    "unknown keys": ({"surprise": 1}, None),
+    "rank in a type's place": ({"peft_type": 4}, "adapter of type 4"),
+}
+
+
+@pytest.mark.parametrize("case", list(ADAPTER))
+def test_adapter_configuration(copy, case):
+    changes, message = ADAPTER[case]
+    tiny.edit_json(copy / "model" / "adapter_config.json", **changes)
+    if message is None:
+        load_checkpoint(copy)
+    else:
+        refused(copy, message)
+
+
+def test_a_tensor_less_or_more(copy):
+    path = copy / "model" / "adapter_model.safetensors"
+    tensors = load_file(path)
+    name = "base_model.model.model.layers.1.mlp.up_proj.lora_B.weight"
+    save_file({k: v for k, v in tensors.items() if k != name}, path, metadata={"format": "pt"})
+    refused(copy, "no tensor for 1 of 28 trainable parameters .*layers.1.mlp.up_proj.lora_B.*peft would make them up")
+    more = name.replace("layers.1", "layers.7")
+    save_file({**tensors, more: tensors[name].clone()}, path, metadata={"format": "pt"})
+    refused(copy, "holds 1 tensors that .* no place for, for instance .*layers.7.mlp.up_proj.lora_B.weight")
+    save_file({**tensors, name: torch.zeros(3, 4)}, path, metadata={"format": "pt"})
+    refused(copy, r"(?s)loading .* failed: .*size mismatch")
+    save_file({"x": torch.zeros(1)}, path, metadata={"format": "pt"})
+    refused(copy, "holds no lora_A tensor")
+
+
+def test_an_adapter_in_a_subfolder_is_not_loaded(copy):
+    """TRL may keep the reference policy there."""
+    wanted = load_checkpoint(copy).policy.trainable
+    shutil.copytree(copy / "model", copy / "model" / "ref")
+    path = copy / "model" / "ref" / "adapter_model.safetensors"
+    save_file({k: v + 1 for k, v in load_file(path).items()}, path, metadata={"format": "pt"})
+    found = load_checkpoint(copy).policy
+    assert all(torch.equal(found.trainable[name], p) for name, p in wanted.items())
+    assert not any(".ref." in name for name, _ in found.model.named_parameters())
+
+
+def test_a_live_second_adapter_is_not_saved_at_the_root(tmp_path):
+    """What peft writes for a model with a policy and a reference adapter: one at the root, one below."""
+    words = tiny.tokenizer()
+    base = tiny.qwen2(len(words), eos_token_id=words.eos_token_id)
+    base.save_pretrained(tmp_path / "base")
+    words.save_pretrained(tmp_path / "base")
+    settings = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", init_lora_weights=False)
+    model = get_peft_model(base, settings)
+    model.add_adapter("ref", settings)
+    own = [p for name, p in model.named_parameters() if ".default." in name]
+    optimizer = tiny.trained_step(model, own)
+    model.save_pretrained(tmp_path / "checkpoint-3")
+    torch.save(optimizer.state_dict(), tmp_path / "checkpoint-3" / "optimizer.pt")
+    assert (tmp_path / "checkpoint-3" / "ref" / "adapter_config.json").is_file()
+    checkpoint = load_checkpoint(tmp_path / "checkpoint-3", base_model=str(tmp_path / "base"))
+    assert len(checkpoint.optimizer) == len(own)
+    live = {name: p for name, p in base.named_parameters() if ".default." in name}
+    assert all(torch.equal(p, live[name]) for name, p in checkpoint.policy.trainable.items())
+
+
+CONFIG = {
+    "layers": ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000, the weights hold 26 tensors"),
+    "layers negative": ({"num_hidden_layers": -1}, "num_hidden_layers is -1"),
+    "layers a string": ({"num_hidden_layers": "many"}, "num_hidden_layers is 'many'"),
+    "one layer more": ({"num_hidden_layers": 3}, "failed|lack \\d+ tensors"),
+    "hidden size": ({"hidden_size": 2**20}, "loading .* failed"),
+    "vocabulary": ({"vocab_size": 2**33}, "loading .* failed"),
+    "no architecture": ({"model_type": "nothing-known", "architectures": ["X"]}, "loading .* failed"),
+    "another architecture": ({"model_type": "gpt2"}, "failed|lack \\d+ tensors"),
+}
+
+
+@pytest.mark.parametrize("case", list(CONFIG))
+def test_model_configuration(full, case):
+    changes, message = CONFIG[case]
+    tiny.edit_json(full / "config.json", **changes)
+    refused(full, message)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known architecture", "unknown architecture"])
+def test_code_beside_the_weights_is_not_run(full, canary, known):
+    (full / "modeling_x.py").write_text(f"open({str(canary)!r}, 'w').close()\n")
+    (full / "tokenization_x.py").write_text(f"open({str(canary)!r}, 'w').close()\n")
+    remote = {name: "modeling_x.Model" for name in ("AutoConfig", "AutoModelForCausalLM", "AutoModel")}
+    tiny.edit_json(full / "config.json", auto_map=remote, **({} if known else {"model_type": "strange"}))
+    if known:
+        load_checkpoint(full)
+    else:
+        assert "trust_remote_code" not in refused(full, r"comes with code of its own \(auto_map\), which is never run")
+
+
+def test_a_tokenizer_with_code_is_not_run(full, canary):
+    (full / "tokenization_x.py").write_text(f"open({str(canary)!r}, 'w').close()\n")
+    remote = {"AutoTokenizer": ["tokenization_x.Tokenizer", "tokenization_x.Tokenizer"]}
+    tiny.edit_json(full / "tokenizer_config.json", auto_map=remote, tokenizer_class="Tokenizer")
+    # The file format is known without its class.
+    assert load_checkpoint(full).policy.encode("Tom has 3 apples.")
+
+
+TEMPLATES = [
+    "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+    "{{ cycler.__init__.__globals__.os.system('touch CANARY') }}",
+    "{{ self.__init__.__globals__ }}",
+    "{% include '/etc/hostname' %}",
+]
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_a_chat_template_runs_in_a_sandbox(full, canary, template):
+    tiny.edit_json(full / "tokenizer_config.json", chat_template=template.replace("CANARY", str(canary)))
+    policy = load_checkpoint(full).policy
+    assert policy.encode("Tom has 3 apples.")
+    with pytest.raises(Exception, match="unsafe|undefined|not allowed|no loader|has no attribute") as raised:
+        policy.encode([{"role": "user", "content": "Tom has 3 apples."}])
+    assert type(raised.value).__module__.startswith(("jinja2", "pytest_entropy", "builtins"))
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "generation_config.json"])
+def test_deep_and_huge_json(full, name):
+    path = full / name
+    whole = path.read_text()
+    path.write_text('{"a":' * 100_000 + "1" + "}" * 100_000)
+    refused(full, f"{name} cannot be read as JSON: ")
+    path.write_text("[]")
+    refused(full, f"{name} holds list, expected an object")
+    path.write_text(whole[:-1] + ' , "more": "' + "x" * (33 * 2**20) + '"}')
+    refused(full, f"{name} has 3\\d+ bytes; JSON over ")
+
+
+def test_deep_json_in_an_adapter(copy):
+    (copy / "model" / "adapter_config.json").write_text("[" * 100_000)
+    refused(copy, "adapter_config.json cannot be read as JSON")
+
+
+# ---------------------------------------------------------------- where the base model is
+
+
+def base_named(copy, name):
+    tiny.edit_json(copy / "model" / "adapter_config.json", base_model_name_or_path=name)
+
+
+def test_an_absolute_base_is_taken(copy):
+    """TRL writes absolute paths; a directory gives weights and JSON, never code."""
+    base_named(copy, str(copy.parent / "base"))
+    assert find_checkpoint(copy).base == str(copy.parent / "base")
+
+
+def test_a_base_that_climbs_out_is_refused(copy, tmp_path):
+    shutil.move(copy.parent / "base", tmp_path / "elsewhere")
+    base_named(copy, "../../../elsewhere")
+    refused(copy, f"leads out of {copy.parent} to {tmp_path / 'elsewhere'}; if you trust it, give it as --base-model")
+    assert load_checkpoint(copy, base_model=str(tmp_path / "elsewhere")).policy
+
+
+def test_a_link_that_leads_out_is_refused(copy, tmp_path):
+    shutil.move(copy.parent / "base", tmp_path / "elsewhere")
+    (copy / "model" / "base").symlink_to(tmp_path / "elsewhere")
+    base_named(copy, "base")
+    refused(copy, "leads out of")
+
+
+NAMES = {
+    "null byte": "ba\0se",
+    "very long": "x" * 100_000,
+    "long part": "x" * 900,
+    "home": "~root/model",
+    "nobody's home": "~nobody-of-this-name/model",
+    "a list": ["base"],
+    "an address": "https://example.org/model",
+    "a device": "/dev/zero",
+    "empty": "",
+}
+
+
+@pytest.mark.parametrize("case", list(NAMES))
+def test_strange_names_of_a_base(copy, case):
+    base_named(copy, NAMES[case])
+    refused(copy, "base model|names no base")
+
+
+def test_a_base_without_all_weights(copy):
+    path = copy.parent / "base" / "model.safetensors"
+    tensors = load_file(path)
+    tensors.pop("model.norm.weight")
+    save_file(tensors, path, metadata={"format": "pt"})
+    refused(copy, "its weights lack 1 tensors that config.json asks for, for instance model.norm.weight")
+
+
+def test_the_fixture_is_sound(full):
+    """What the tests above spoil loads when it is whole."""
+    live = dict(AutoModelForCausalLM.from_pretrained(full).named_parameters())
+    assert set(load_checkpoint(full).optimizer) == set(live)
+    assert json.loads((full / "config.json").read_text())["num_hidden_layers"] == 2

@@ -1,6 +1,6 @@
 """Builds the demo checkpoint: ``python -m pytest_entropy.checkpoints.demo.build [--out DIR]``.
 
-Deterministic: one thread, every random number keyed by name.  About eight minutes on one core.
+Deterministic: one thread, every random number keyed by name.  Five to fifteen minutes on one core.
 """
 
 from __future__ import annotations

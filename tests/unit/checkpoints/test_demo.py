@@ -47,7 +47,7 @@ def test_reward_and_entropy_are_as_recorded(checkpoint):
 
 
 def test_the_next_update_is_resolvable(checkpoint):
-    """|mean s_n| / sd >= 0.15 at the demo's U: the lower end of its 4-SE interval must clear it, for every U."""
+    """|mean s_n| / sd >= 0.15 for every U: 4 standard errors of the ratio (about 1/sqrt(n) each) above it."""
     for seed in range(3):
         probe = EntropyProbe(checkpoint, ProbeConfig(B_U=32, max_new_tokens=32))
         s = np.array(probe.run(64, seed=seed).per_prompt)

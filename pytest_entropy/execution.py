@@ -79,7 +79,7 @@ class Execution:
             "stamp": plan.stamp,
             "checkpoint": plan.resolved.config.checkpoint,
             "checkpoint_digest": plan.checkpoint_digest,
-            "config_digest": plan.resolved.digest(),
+            "config_digest": plan.config_digest,
             "layout": plan.files.layout,
             "planned_runs": [plan.run_directory(b, r) for b, r in plan.runs],
             "environment": environment(),

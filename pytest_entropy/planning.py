@@ -7,6 +7,7 @@ worker arrives at the same one.  Nothing is written and no model is loaded here.
 from __future__ import annotations
 
 import ast
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -41,6 +42,7 @@ class Plan:
     resolved: ResolvedConfig
     files: CheckpointFiles
     checkpoint_digest: str
+    config_digest: str
     prompts: PromptSet
     reward: WeightedRewards
     directory: Path
@@ -115,14 +117,17 @@ class Planner:
         resolved = resolve_config(self._layers(kind, module, overrides))
         files, digest = self._checkpoint(resolved)
         prompts = self._prompts(resolved)
+        config_digest = _with_inputs(resolved)
         root = self.results_root / kind.name
         resumable = None
         if given(self.config, "--resume"):
-            resumable = find_resumable(root, digest, resolved.digest())
+            resumable = find_resumable(root, digest, config_digest)
         directory = resumable or root / f"{kind.directory}_{self.stamp}"
         reward = self._rewards(resolved, prompts)
         require_chat_template(prompts, files)
-        return Plan(kind, resolved, files, digest, prompts, reward, directory, self.stamp, resumable is not None)
+        return Plan(
+            kind, resolved, files, digest, config_digest, prompts, reward, directory, self.stamp, resumable is not None
+        )  # fmt: skip
 
     def _layers(self, kind: ExperimentKind, module: Path, overrides: dict[str, Any]) -> list[Layer]:
         layers = [Layer("built-in default", dict(kind.defaults)), Layer(f"marker in {module.name}", overrides)]
@@ -205,6 +210,19 @@ def require_chat_template(prompts: PromptSet, files: CheckpointFiles) -> None:
         f"prompts are chat messages, and the tokenizer in {place} has no chat template (a base model?); give prompts "
         "as text, or save the template the model was trained with beside it as chat_template.jinja"
     )
+
+
+def _with_inputs(resolved: ResolvedConfig) -> str:
+    """16 hex digits over the configuration and the contents of the prompt and reward files it names."""
+    config = resolved.config
+    names = [config.prompts.source, *(term.name.split(".py:")[0] + ".py" for term in config.reward)]
+    total = hashlib.sha256(resolved.digest().encode())
+    for name in names:
+        path = Path(name).expanduser()
+        if path.is_file():
+            with path.open("rb") as stream:
+                total.update(hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()[:16]
 
 
 def demo_profile(name: str) -> list[Layer]:

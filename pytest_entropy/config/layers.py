@@ -123,7 +123,10 @@ def _merge(
             continue
         key = (*prefix, name)
         if isinstance(value, dict):
-            _merge(into.setdefault(name, {}), value, key, layer, origin)
+            # A mapping over a scalar of a lower layer replaces it; validation says whether it may.
+            if not isinstance(into.get(name), dict):
+                into[name] = {}
+            _merge(into[name], value, key, layer, origin)
         else:
             into[name] = value
             origin[key] = layer

@@ -92,6 +92,11 @@ class ProbeSection(_Section):
                 f"advantage {self.advantage} with scale_rewards {self.scale_rewards or 'as it has it'} normalises over "
                 "the batch: take dr_grpo, grpo or rloo with scaling none or group, or mode two_batch"
             )
+        if self.estimator == "action_value":
+            raise ValueError(
+                "mode u_statistic needs parts x_n of one prompt each, and action_value's use other prompts: "
+                "take estimator rao_blackwell, or mode two_batch"
+            )
         if self.entropy_unit == "token" or self.total_variance:
             raise ValueError(
                 "mode u_statistic counts entropy per response, and its error is the total one already: "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -23,12 +23,7 @@ def policy_gradient(
     Raises:
         RunError: a gradient that is not finite; names the parameter.
     """
-
-    def loss(slots: list[int], scores: Scores, mask: torch.Tensor) -> torch.Tensor:
-        own = weights[slots].to(policy.device)
-        return -(own * scores.log_probs.double().sum(-1)).sum()
-
-    return summed_gradient(policy, rollouts, loss, chunk_tokens=chunk_tokens)
+    return summed_gradient(policy, rollouts, _loss(weights), chunk_tokens=chunk_tokens)
 
 
 def entropy_gradient(
@@ -41,8 +36,17 @@ def entropy_gradient(
     Raises:
         RunError: a gradient that is not finite; names the parameter.
     """
-    mean = torch.full((len(rollouts),), 1 / len(rollouts), dtype=torch.float64)
-    return combined_gradient(policy, rollouts, {estimator: mean}, chunk_tokens=chunk_tokens)
+    coefficients = {estimator: _mean(rollouts)}
+    return combined_gradient(policy, rollouts, coefficients, chunk_tokens=chunk_tokens)
+
+
+def entropy_and_policy_gradient(
+    policy: Policy, rollouts: Rollouts, estimator: str, weights: torch.Tensor, *, chunk_tokens: int
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """:func:`entropy_gradient` and :func:`policy_gradient` of the same rollouts, from one scoring pass."""
+    objectives = [_surrogate(rollouts, {estimator: _mean(rollouts)}), _loss(weights)]
+    entropy, loss = summed_gradients(policy, rollouts, objectives, chunk_tokens=chunk_tokens)
+    return entropy, loss
 
 
 def combined_gradient(
@@ -55,51 +59,78 @@ def combined_gradient(
     Raises:
         RunError: a gradient that is not finite; names the parameter.
     """
+    return summed_gradient(policy, rollouts, _surrogate(rollouts, coefficients), chunk_tokens=chunk_tokens)
 
-    def surrogate(slots: list[int], scores: Scores, mask: torch.Tensor) -> torch.Tensor:
-        total = torch.zeros((), dtype=torch.float64, device=mask.device)
+
+# A piece of the batch, its slots and its scores -> the part of a sum over prompts that it contributes.
+Objective = Callable[[list[int], Scores], torch.Tensor]
+
+
+def _mean(rollouts: Rollouts) -> torch.Tensor:
+    return torch.full((len(rollouts),), 1 / len(rollouts), dtype=torch.float64)
+
+
+def _loss(weights: torch.Tensor) -> Objective:
+    def loss(slots: list[int], scores: Scores) -> torch.Tensor:
+        own = weights[slots].to(scores.log_probs.device)
+        return -(own * scores.log_probs.double().sum(-1)).sum()
+
+    return loss
+
+
+def _surrogate(rollouts: Rollouts, coefficients: Mapping[str, torch.Tensor]) -> Objective:
+    def surrogate(slots: list[int], scores: Scores) -> torch.Tensor:
+        device = scores.log_probs.device
+        total = torch.zeros((), dtype=torch.float64, device=device)
         for name, c in coefficients.items():
-            weights = weights_for(name, scores, rollouts.select(slots)).scaled(c[slots].to(mask.device))
+            weights = weights_for(name, scores, rollouts.select(slots)).scaled(c[slots].to(device))
             total = total + weights.surrogate(scores.log_probs, scores.entropies, scores.expected_values)
         return total
 
-    return summed_gradient(policy, rollouts, surrogate, chunk_tokens=chunk_tokens)
+    return surrogate
 
 
 def summed_gradient(
-    policy: Policy,
-    rollouts: Rollouts,
-    objective: Callable[[list[int], Scores, torch.Tensor], torch.Tensor],
-    *,
-    chunk_tokens: int,
+    policy: Policy, rollouts: Rollouts, objective: Objective, *, chunk_tokens: int
 ) -> dict[str, torch.Tensor]:
-    """Gradient of a sum over prompts.
+    """:func:`summed_gradients` of one objective."""
+    return summed_gradients(policy, rollouts, [objective], chunk_tokens=chunk_tokens)[0]
 
-    ``objective(slots, scores, mask)`` is the part of the sum that a piece of the batch contributes.  Pieces are
-    summed in order in float64, so that their size changes rounding only.
+
+def summed_gradients(
+    policy: Policy, rollouts: Rollouts, objectives: Sequence[Objective], *, chunk_tokens: int
+) -> list[dict[str, torch.Tensor]]:
+    """Gradients of sums over prompts, one for each objective; each costs one more backward over the same graph.
+
+    Pieces are summed in order in float64, so that their size changes rounding only; what is kept is one vector
+    for each objective, whatever the number of prompts.
 
     Raises:
         RunError: a gradient that is not finite; names the parameter.
     """
     names = list(policy.trainable)
     parameters = [policy.trainable[name] for name in names]
+    totals = [{n: torch.zeros(policy.trainable[n].shape, dtype=torch.float64) for n in names} for _ in objectives]
 
-    def work(slots: list[int]) -> list[torch.Tensor | None]:
-        part = rollouts.select(slots)
+    def work(slots: list[int]) -> None:
+        last = len(objectives) - 1
         with torch.enable_grad():
-            value = objective(slots, policy.score(part), part.mask.to(policy.device))
-            grads = torch.autograd.grad(value, parameters, allow_unused=True)
-        return [None if g is None else g.double().cpu() for g in grads]
+            scores = policy.score(rollouts.select(slots))
+            found = [
+                torch.autograd.grad(objective(slots, scores), parameters, allow_unused=True, retain_graph=i < last)
+                for i, objective in enumerate(objectives)
+            ]
+        # Nothing is added before all of a piece is there: a piece may run out of memory and be halved.
+        for total, grads in zip(totals, found, strict=True):
+            for name, g in zip(names, grads, strict=True):
+                if g is not None:
+                    total[name] += g.double().cpu()
 
-    total = {n: torch.zeros(p.shape, dtype=torch.float64) for n, p in zip(names, parameters, strict=True)}
-    for _, grads in work_through(scoring_chunks(rollouts, chunk_tokens), work):
-        for name, g in zip(names, grads, strict=True):
-            if g is not None:
-                total[name] += g
-    for name, g in total.items():
+    work_through(scoring_chunks(rollouts, chunk_tokens), work)
+    for name, g in ((name, g) for total in totals for name, g in total.items()):
         if not torch.isfinite(g).all():
             raise RunError(f"the gradient of {name} is not finite; check the weights and the rewards")
-    return total
+    return totals
 
 
 def norm(tensors: dict[str, torch.Tensor]) -> float:

@@ -38,7 +38,7 @@ class Linearisation:
 
     def pullback(self, covector: Tensors) -> dict[str, torch.Tensor]:
         """J^T x: the gradient by g of <x, u(g)>."""
-        _, transpose = torch.func.vjp(self._direction(), self._point())
+        transpose = torch.func.vjp(self._direction(), self._point())[1]
         return transpose({name: covector[name].detach().double().cpu() for name in self.gradient})[0]
 
     def pushforward(self, vector: Tensors) -> dict[str, torch.Tensor]:

@@ -19,7 +19,7 @@ import torch
 
 from pytest_entropy.policy import Policy
 from pytest_entropy.probe.directional import Derivatives, directional_derivatives
-from pytest_entropy.probe.gradient import entropy_gradient, policy_gradient
+from pytest_entropy.probe.gradient import entropy_and_policy_gradient, entropy_gradient, policy_gradient
 from pytest_entropy.probe.linearisation import Linearisation, inner
 from pytest_entropy.probe.reference import by_definition
 from pytest_entropy.probe.total_variance import update_parts
@@ -141,8 +141,8 @@ def own_block(
     ``weights`` ``[B/M, G]`` make y_n = J (-sum_g w_ng grad S_ng).
     """
     share = weights / len(rollouts)
-    x = entropy_gradient(policy, rollouts, estimator, chunk_tokens=chunk_tokens)
-    y = line.pushforward(policy_gradient(policy, rollouts, share, chunk_tokens=chunk_tokens))
+    x, g = entropy_and_policy_gradient(policy, rollouts, estimator, share, chunk_tokens=chunk_tokens)
+    y = line.pushforward(g)
     if len(rollouts) == 1:
         product = np.array([inner(x, y)])
         return product, product

@@ -288,8 +288,8 @@ def pieces_as_means(patch: pytest.MonkeyPatch) -> None:
     def summed(policy, rollouts, objective_, *, chunk_tokens):
         pieces = len(gradient.scoring_chunks(rollouts, chunk_tokens))
 
-        def as_mean(slots, scores, mask):
-            return objective_(slots, scores, mask) * len(rollouts) / (len(slots) * pieces)
+        def as_mean(slots, scores):
+            return objective_(slots, scores) * len(rollouts) / (len(slots) * pieces)
 
         return real(policy, rollouts, as_mean, chunk_tokens=chunk_tokens)
 

@@ -117,6 +117,16 @@ def test_a_failed_run_fails_its_item_keeps_its_evidence_and_stops_nothing(worksp
     assert not list(workspace.results.rglob("error.txt"))
 
 
+def test_resume_starts_afresh_when_the_prompts_have_changed(workspace):
+    assert workspace.run(*workspace.single).returncode == 0
+    with (workspace.path / "prompts.jsonl").open("a") as stream:
+        stream.write('{"prompt": "one more", "answer": "1"}\n')
+    done = workspace.run(*workspace.single, "--resume")
+    assert done.returncode == 0, done.stdout
+    assert "resumed" not in done.stdout
+    assert len(list((workspace.results / "single_run").iterdir())) == 2
+
+
 def test_two_sessions_at_once_keep_out_of_each_others_way(workspace):
     sessions = [workspace.start(*workspace.single) for _ in range(2)]
     outputs = [session.communicate()[0] for session in sessions]

@@ -93,3 +93,14 @@ def test_every_documented_key_exists_and_is_documented():
     text = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
     for key in _leaves(ExperimentConfig().model_dump()):
         assert f"`{'.'.join(key)}`" in text, key
+
+
+def test_a_mapping_may_stand_over_a_scalar_and_the_other_way_round():
+    """Rewards are given as a name, or as a list or mapping with weights; the last layer counts."""
+    low, high = Layer("a", {"reward": "boxed"}), Layer("b", {"reward": ["gsm8k", {"name": "boxed", "weight": 2}]})
+    names = [(term.name, term.weight) for term in resolve_config([low, high]).config.reward]
+    assert names == [("gsm8k", 1.0), ("boxed", 2.0)]
+    assert [term.name for term in resolve_config([high, low]).config.reward] == ["boxed"]
+    mapping = Layer("c", {"reward": {"name": "boxed", "weight": 0.5}})
+    with pytest.raises(UsageError, match="name a reward, several as"):
+        resolve_config([low, mapping])

@@ -21,7 +21,8 @@ def test_run(probe_run):
 def test_report(probe_runs, experiment):
     """The estimators side by side, and what --save-gradients wrote agrees with δH₁."""
     runs = probe_runs.complete()
-    report = debug.report(runs)
+    checks = experiment.config.checks
+    report = debug.report(runs, confidence=checks.confidence, tolerance=checks.tolerance)
     saved = debug.saved_gradients(experiment) if experiment.config.save_gradients else []
     experiment.record({**report, "saved_gradients": saved})
     experiment.conclude(*debug.conclusion(runs))

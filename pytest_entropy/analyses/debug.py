@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pytest_entropy.analyses import eta_sweep
 from pytest_entropy.stats import format_measure
 
 if TYPE_CHECKING:
@@ -14,9 +15,17 @@ if TYPE_CHECKING:
     from pytest_entropy.probe import ProbeResult
 
 
-def report(runs: Sequence[ProbeResult]) -> dict[str, Any]:
-    """What ``debug_report.json`` holds: per run, every estimator with its standard error, sizes and times."""
-    return {"update": runs[0].update, "runs": [_one(run) for run in runs]}
+def report(runs: Sequence[ProbeResult], *, confidence: float, tolerance: float) -> dict[str, Any]:
+    """What ``debug_report.json`` holds: per run, every estimator with its standard error, sizes and times.
+
+    ``eta_sweep`` where there was one (:func:`.eta_sweep.record`, which takes the keywords), else None.
+    """
+    records = []
+    for run in runs:
+        swept = eta_sweep.sweep_of(run) is not None
+        sweep = eta_sweep.record(run, confidence=confidence, tolerance=tolerance) if swept else None
+        records.append({**_one(run), "eta_sweep": sweep})
+    return {"update": runs[0].update, "runs": records}
 
 
 def _one(run: ProbeResult) -> dict[str, Any]:

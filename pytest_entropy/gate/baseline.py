@@ -53,7 +53,11 @@ def objective(config: Mapping[str, Any]) -> dict[str, Any]:
             value = value[part]
         out |= {f"{key}.{name}": item for name, item in value.items()} if isinstance(value, Mapping) else {key: value}
     # A reward file of two checkouts has two paths.
-    out["reward"] = str(out["reward"]).replace("\\", "/").rpartition("/")[2]
+    rewards = out["reward"] if isinstance(out["reward"], list) else [out["reward"]]
+    out["reward"] = [
+        {**reward, "name": Path(reward["name"]).name} if isinstance(reward, Mapping) else Path(str(reward)).name
+        for reward in rewards
+    ]
     return out
 
 

@@ -2,7 +2,7 @@
 
 - ``delta_h1``: paired differences eta s_n (now) - eta s_n (baseline) over all prompts of all runs both have.
 - ``signal_to_noise``: log of (spread over mean) of s_n now against then, through jackknife pseudo-values paired
-  by prompt; one prompt left out of both.
+  by prompt; where these reject, swapping then and now at random within pairs has to reject, too (``noise.py``).
 - ``entropy``: means over runs weighted by B_E, by Student's t on the runs' own standard errors as if independent,
   which is conservative where seeds coincide (a response's entropy is bounded, so its mean has no heavy tail).
 
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from pytest_entropy.gate.noise import log_noise_pseudo_values, swap_p_value
 from pytest_entropy.gate.rules import Rule
 from pytest_entropy.stats import CheckOutcome, check_equivalent
 
@@ -112,21 +113,12 @@ def _signal_to_noise(rule: Rule, pairs: Sequence[tuple[Run, Run]], alpha: float,
     values = [float(x.std(ddof=1) / abs(x.mean())) if x.mean() and x.std() > 0 else None for x in (old, new)]
     if None in values or len(old) < 3:
         return _undecided(rule, alpha, "no spread, or a mean of exactly zero: more prompts, or another update batch")
-    before, after = _log_noise_pseudo_values(old), _log_noise_pseudo_values(new)
-    return _judge(rule, values[0], values[1], after, before, alpha, "log of the ratio")
-
-
-def _log_noise_pseudo_values(x: np.ndarray) -> np.ndarray:
-    """Jackknife pseudo-values ``[n]`` of log(sd / |mean|)."""
-    n = len(x)
-    mean = x.mean()
-    total = np.square(x - mean).sum()
-    left_mean = mean - (x - mean) / (n - 1)
-    # Sum of squares about the mean of the others.
-    left_total = np.maximum(total - np.square(x - mean) * n / (n - 1), np.finfo(float).tiny)
-    whole = 0.5 * math.log(total / (n - 1)) - math.log(abs(mean))
-    left = 0.5 * np.log(left_total / (n - 2)) - np.log(np.abs(left_mean))
-    return np.asarray(n * whole - (n - 1) * left)
+    before, after = log_noise_pseudo_values(old), log_noise_pseudo_values(new)
+    found = _judge(rule, values[0], values[1], after, before, alpha, "log of the ratio")
+    if found.outcome.verdict != "fail":
+        return found
+    p = max(found.outcome.p_value or 0.0, swap_p_value(old, new, alpha=alpha))
+    return replace(found, outcome=replace(found.outcome, p_value=p, verdict="fail" if p < alpha else "pass"))
 
 
 def _judge(

@@ -1,4 +1,4 @@
-"""The report's figures: each an inline SVG with a title, an alternative text and a one-line reading."""
+"""The report's figures: each an SVG with a title, an alternative text and a one-line reading."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from matplotlib.ticker import NullLocator
 from pytest_entropy.results.view import ExperimentView
 from pytest_entropy.stats import format_measure
 
-INK, ACCENT, SECOND = "#2b3a4a", "#1f6fb2", "#c4562f"
+INK, ACCENT, SECOND, GREY = "#2b3a4a", "#1f6fb2", "#c4562f", "#8a9bab"
+PHASES = (ACCENT, GREY, SECOND, "#6a994e", "#7b5ea7", "#b08900")
 STYLE: dict[Any, Any] = {
-    "font.size": 9.0,
+    "font.size": 10.0,
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
     "xtick.color": INK,
@@ -27,10 +28,14 @@ STYLE: dict[Any, Any] = {
     "text.color": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
     # Identical bytes for identical data.
     "svg.hashsalt": "pytest-entropy",
     "svg.fonttype": "path",
 }
+# Runs beyond which a figure shows their mean per B_E, and points beyond which a tail shows every other one.
+MOST_RUNS, MOST_POINTS = 120, 300
 
 
 @dataclass(frozen=True)
@@ -49,98 +54,177 @@ class Plot:
 
 def plots(view: ExperimentView) -> Iterator[Plot]:
     """The figures this experiment has the data for."""
-    if view.runs:
-        if len({run["B_E"] for run in view.runs}) > 1:
-            yield scaling(view)
-            yield error_scaling(view)
-        yield scalars(view)
-        if [check for check in view.checks.values() if check["p_value"] is not None]:
-            yield p_values(view)
-        yield phases(view)
+    if not view.runs:
+        return
+    if len({run["B_E"] for run in view.runs}) > 1:
+        yield scaling(view)
+        yield error_scaling(view)
+    sweep = view.analysis.get("eta_sweep")
+    if sweep and sweep.get("points"):
+        yield eta_sweep(sweep)
+    yield scalars(view)
+    if [check for check in view.checks.values() if check["p_value"] is not None]:
+        yield p_values(view)
+    yield cost(view)
 
 
-def _plot(title: str, reading: str, draw: Callable[[Axes], None]) -> Plot:
+def _plot(title: str, reading: str, *draw: Callable[[Axes], None]) -> Plot:
     import matplotlib
 
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(5.6, 3.3), layout="constrained")
+        figure = Figure(figsize=(4.8, 3.3 if len(draw) == 1 else 2.6 * len(draw)), layout="constrained")
         FigureCanvasSVG(figure)
-        draw(figure.add_subplot())
+        for number, part in enumerate(draw, start=1):
+            part(figure.add_subplot(len(draw), 1, number))
         stream = io.StringIO()
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None}, facecolor="white")
     text = stream.getvalue()
     return Plot(title, reading, text[text.index("<svg") :])
 
 
+def _columns(view: ExperimentView) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    """B_E, delta_h1 and SE of every run, or of the mean per B_E where there are too many, and what they are."""
+    runs = view.runs
+    sizes = np.array([run["B_E"] for run in runs], dtype=float)
+    deltas = np.array([run["delta_h1"] for run in runs])
+    variances = np.array([run["variance_conditional"] for run in runs], dtype=float)
+    if len(runs) <= MOST_RUNS:
+        return sizes, deltas, np.sqrt(variances), "runs, 95 % CI"
+    each = np.unique(sizes)
+    of = [sizes == size for size in each]
+    mean = np.array([deltas[chosen].mean() for chosen in of])
+    error = np.array([np.sqrt(variances[chosen].sum()) / chosen.sum() for chosen in of])
+    return each, mean, error, f"mean of {len(runs) // len(each)} runs, 95 % CI"
+
+
+def _batch_axis(axes: Axes, sizes: np.ndarray) -> None:
+    each = sorted(set(sizes))
+    axes.set(xscale="log", xlabel="B_E (prompts)")
+    axes.set_xticks(each, [f"{int(size)}" for size in each])
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
 def scaling(view: ExperimentView) -> Plot:
     """delta_h1 against B_E with the fit and both hypotheses."""
-    sizes = np.array([run["B_E"] for run in view.runs], dtype=float)
-    deltas = np.array([run["delta_h1"] for run in view.runs])
-    errors = np.array([run["se_conditional"] for run in view.runs])
+    sizes, deltas, errors, label = _columns(view)
     fit: dict[str, Any] = view.analysis.get("fit") or {}
-    verdict = view.analysis.get("verdict", "no verdict")
-    reading = verdict
+    verdict = view.analysis.get("verdict", "no fit")
+    reading = str(verdict)
     if fit.get("b") is not None:
         reading = f"{verdict}: a = {format_measure(fit['a'], fit['se_a'])}, b = {format_measure(fit['b'], fit['se_b'])}"
 
     def draw(axes: Axes) -> None:
         # Runs at one B_E stand side by side.
-        spread = np.exp(0.04 * np.array([run["run"] - 1 for run in view.runs]))
-        axes.errorbar(
-            sizes * spread, deltas, yerr=1.96 * errors, fmt="o", color=ACCENT, ms=4, lw=1, label="runs, 95 % CI"
-        )
+        place = np.array([np.sum(sizes[:n] == size) for n, size in enumerate(sizes)])
+        most = max(1, place.max())
+        spread = np.exp(0.12 * (place / most - 0.5)) if place.any() else 1.0
+        axes.errorbar(sizes * spread, deltas, yerr=1.96 * errors, fmt="o", color=ACCENT, ms=4, lw=1, label=label)
         grid = np.geomspace(sizes.min() * 0.9, sizes.max() * 1.2, 100)
         if fit.get("b") is not None:
-            axes.plot(grid, fit["a"] + fit["b"] / grid, color=INK, lw=1.2, label="a + b/B_E")
+            axes.plot(grid, fit["a"] + fit["b"] / grid, color=INK, lw=1.2, label="fit a + b/B_E")
             mean = np.average(deltas, weights=sizes)
-            axes.axhline(mean, color=INK, lw=0.8, ls=":", label="converges")
+            axes.axhline(mean, color=INK, lw=0.8, ls=":", label="if it converges")
             anchor = deltas[sizes == sizes.min()].mean() * sizes.min()
-            axes.plot(grid, anchor / grid, color=SECOND, lw=0.8, ls="--", label="scales as 1/B_E")
-        axes.axhline(0, color="#999999", lw=0.6)
-        axes.set(xscale="log", xlabel="B_E (prompts)", ylabel="δH₁ (nats/response)")
-        axes.set_xticks(sorted(set(sizes)), [f"{int(size)}" for size in sorted(set(sizes))])
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.legend(frameon=False, fontsize=8)
+            axes.plot(grid, anchor / grid, color=SECOND, lw=1, ls="--", label="if it scales as 1/B_E")
+        axes.axhline(0, color=GREY, lw=0.6)
+        axes.set(ylabel=f"δH₁ ({_unit(view)})")
+        _batch_axis(axes, sizes)
+        axes.legend()
 
     return _plot("δH₁ against B_E", reading, draw)
 
 
+def _unit(view: ExperimentView) -> str:
+    return view.unit.replace(" per ", "/")
+
+
 def error_scaling(view: ExperimentView) -> Plot:
     """SE against B_E on log axes with the -1/2 line."""
-    sizes = np.array([run["B_E"] for run in view.runs], dtype=float)
-    errors = np.array([run["se_conditional"] for run in view.runs])
+    runs = view.runs[:: max(1, len(view.runs) // (4 * MOST_RUNS))]
+    sizes = np.array([run["B_E"] for run in runs], dtype=float)
+    errors = np.array([run["se_conditional"] for run in runs], dtype=float)
     check = view.checks.get("se_slope", {})
     slope = check.get("effect")
-    reading = "SE per run" if slope is None else f"slope {slope:.2f}, expected -0.5: {check['verdict']}"
+    reading = "one point per run" if slope is None else f"slope {slope:.2f}, expected -0.5: {check['verdict']}"
 
     def draw(axes: Axes) -> None:
         axes.loglog(sizes, errors, "o", color=ACCENT, ms=4, label="runs")
         grid = np.array([sizes.min(), sizes.max()])
-        level = np.exp(np.mean(np.log(errors * np.sqrt(sizes))))
-        axes.loglog(grid, level / np.sqrt(grid), color=INK, lw=1, label="slope -1/2")
-        axes.set(xlabel="B_E (prompts)", ylabel="SE of δH₁ (nats/response)")
-        axes.set_xticks(sorted(set(sizes)), [f"{int(size)}" for size in sorted(set(sizes))])
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.legend(frameon=False, fontsize=8)
+        positive = errors > 0
+        if positive.any():
+            level = np.exp(np.mean(np.log(errors[positive] * np.sqrt(sizes[positive]))))
+            axes.loglog(grid, level / np.sqrt(grid), color=INK, lw=1, label="slope -1/2")
+        axes.set(ylabel=f"SE of δH₁ ({_unit(view)})")
+        _batch_axis(axes, sizes)
+        axes.legend()
 
     return _plot("Standard error against B_E", reading, draw)
 
 
+def eta_sweep(sweep: dict[str, Any]) -> Plot:
+    """Delta H(eta)/eta against eta, with delta_h1/eta at 0."""
+    points = [point for point in sweep["points"] if point.get("slope") is not None]
+    intercept, slope = sweep.get("intercept"), sweep.get("delta_h1_over_eta")
+    reading = str(sweep.get("reading") or "")
+    if intercept is not None and slope is not None:
+        measure = format_measure(intercept, sweep.get("intercept_se"))
+        reading = f"{reading + '; ' if reading else ''}intercept {measure}, δH₁/η = {slope:.3g}"
+
+    def draw(axes: Axes) -> None:
+        for trusted, color, label in ((True, ACCENT, "ΔH(η)/η, 95 % CI"), (False, GREY, "not to be trusted")):
+            chosen = [point for point in points if point.get("trusted", True) == trusted]
+            if chosen:
+                axes.errorbar(
+                    [point["eta"] for point in chosen],
+                    [point["slope"] for point in chosen],
+                    yerr=[1.96 * (point.get("se") or 0.0) for point in chosen],
+                    fmt="o", color=color, ms=4, lw=1, label=label,
+                )  # fmt: skip
+        if intercept is not None:
+            error = 1.96 * (sweep.get("intercept_se") or 0.0)
+            axes.errorbar([0], [intercept], yerr=[error], fmt="s", color=INK, ms=4, lw=1, label="intercept of the fit")
+        if slope is not None:
+            axes.plot([0], [slope], "D", color=SECOND, ms=6, mfc="none", label="δH₁/η")
+        if sweep.get("training_eta"):
+            axes.axvline(sweep["training_eta"], color=INK, lw=0.8, ls=":", label="training η")
+        axes.axhline(0, color=GREY, lw=0.6)
+        axes.set(xlabel="η", ylabel="ΔH(η)/η")
+        axes.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
+        axes.legend()
+
+    return _plot("Entropy change against the step", reading or "ΔH(η)/η at each step", draw)
+
+
 def scalars(view: ExperimentView) -> Plot:
-    """Distribution of eta s_n, all runs together, with its tail."""
-    values = np.concatenate([run["eta"] * np.asarray(run["per_prompt"]) for run in view.runs])
+    """Distribution of eta s_n, all runs together, and its tail against a normal one."""
+    values = np.concatenate([run["eta"] * run["per_prompt"] for run in view.runs])
     spread = values.std()
     kurtosis = float(np.mean(((values - values.mean()) / spread) ** 4)) if spread > 0 else float("nan")
     reading = f"{len(values)} prompts: mean {values.mean():.3g}, sd {spread:.3g}, kurtosis {kurtosis:.1f} (normal: 3)"
 
-    def draw(axes: Axes) -> None:
+    def histogram(axes: Axes) -> None:
         axes.hist(values, bins=min(60, max(10, len(values) // 8)), color=ACCENT, alpha=0.8)
         axes.axvline(values.mean(), color=SECOND, lw=1.2, label="mean")
-        axes.axvline(0, color="#999999", lw=0.6)
-        axes.set(xlabel="η s_n (nats/response)", ylabel="prompts", yscale="symlog")
-        axes.legend(frameon=False, fontsize=8)
+        axes.axvline(0, color=GREY, lw=0.6)
+        axes.set(xlabel=f"η s_n ({_unit(view)})", ylabel="prompts", yscale="symlog")
+        axes.legend()
 
-    return _plot("Per-prompt contributions", reading, draw)
+    def tail(axes: Axes) -> None:
+        from scipy.stats import norm
+
+        far = np.sort(np.abs(values - values.mean()) / spread)[::-1]
+        share = np.arange(1, len(far) + 1) / len(far)
+        # Every one of the farthest, then fewer and fewer.
+        shown = np.unique(np.geomspace(1, len(far), MOST_POINTS).astype(int)) - 1
+        axes.loglog(far[shown], share[shown], "o", color=ACCENT, ms=3, label="seen")
+        grid = np.linspace(0.5, max(4.0, float(far[0])), 200)
+        normal = 2 * norm.sf(grid)
+        kept = normal > 0.2 / len(far)
+        axes.loglog(grid[kept], normal[kept], color=INK, lw=1, label="normal")
+        axes.set(xlabel="distance from the mean (sd)", ylabel="share beyond", xlim=(0.5, None))
+        axes.legend()
+
+    return _plot("Per-prompt contributions and their tail", reading, histogram, *([tail] if spread > 0 else []))
 
 
 def p_values(view: ExperimentView) -> Plot:
@@ -153,30 +237,38 @@ def p_values(view: ExperimentView) -> Plot:
         axes.plot([0, 1], [0, 1], color=INK, lw=0.8, label="uniform")
         axes.plot(expected, [c["p_value"] for c in checks], "o", color=ACCENT, ms=5)
         for x, check in zip(expected, checks, strict=True):
-            axes.annotate(check["name"], (x, check["p_value"]), fontsize=7, xytext=(4, -9), textcoords="offset points")
-        axes.set(xlabel="uniform quantile", ylabel="p", xlim=(0, 1.25), ylim=(-0.05, 1.05))
+            left = x > 0.5
+            axes.annotate(
+                check["name"], (x, check["p_value"]), fontsize=8, xytext=(-6 if left else 6, -3),
+                textcoords="offset points", ha="right" if left else "left",
+            )  # fmt: skip
+        axes.set(xlabel="uniform quantile", ylabel="p", xlim=(0, 1.02), ylim=(-0.05, 1.05))
 
     return _plot("p-values of the checks", reading, draw)
 
 
-def phases(view: ExperimentView) -> Plot:
-    """Mean time by phase, and peak memory."""
-    names = list(view.runs[0]["seconds"])
-    sizes = sorted({run["B_E"] for run in view.runs})
-    table = {
-        name: [np.mean([run["seconds"][name] for run in view.runs if run["B_E"] == size]) for size in sizes]
-        for name in names
-    }
-    memory = max(run["peak_memory_mb"] for run in view.runs)
-    total = sum(sum(run["seconds"].values()) for run in view.runs)
-    reading = f"{total:.1f} s for {len(view.runs)} runs, peak memory {memory:.0f} MiB"
+def cost(view: ExperimentView) -> Plot:
+    """Mean time by phase, and peak memory, by B_E."""
+    runs = view.runs
+    names = list(dict.fromkeys(name for run in runs for name in run["seconds"]))
+    sizes = sorted({run["B_E"] for run in runs})
+    of = {size: [run for run in runs if run["B_E"] == size] for size in sizes}
+    labels = [f"{size}" for size in sizes]
+    total = sum(sum(run["seconds"].values()) for run in runs)
+    peak = max(run["peak_memory_mb"] for run in runs)
+    reading = f"{total:.1f} s for {len(runs)} runs, peak memory of a process {peak:.0f} MiB"
 
-    def draw(axes: Axes) -> None:
+    def seconds(axes: Axes) -> None:
         left = np.zeros(len(sizes))
-        for name, color in zip(names, (ACCENT, "#8a9bab", SECOND, "#6a994e"), strict=False):
-            axes.barh([f"B_E {size}" for size in sizes], table[name], left=left, label=name, color=color)
-            left += np.array(table[name])
-        axes.set(xlabel="seconds a run")
-        axes.legend(frameon=False, fontsize=8)
+        for n, name in enumerate(names):
+            width = np.array([np.mean([run["seconds"].get(name, 0.0) for run in of[size]]) for size in sizes])
+            axes.barh(labels, width, left=left, label=name.replace("_", " "), color=PHASES[n % len(PHASES)])
+            left += width
+        axes.set(xlabel="seconds a run", ylabel="B_E")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
 
-    return _plot("Time by phase", reading, draw)
+    def memory(axes: Axes) -> None:
+        axes.barh(labels, [max(run["peak_memory_mb"] for run in of[size]) for size in sizes], color=GREY)
+        axes.set(xlabel="peak memory (MiB)", ylabel="B_E")
+
+    return _plot("Time by phase and peak memory", reading, seconds, memory)

@@ -20,6 +20,7 @@ LOCKS = ".locks"
 RESULTS = "results.json"
 ERROR = "error.txt"
 LOG = "probe_log.txt"
+POINTER = "traceback: "
 
 
 class FailedRun(RuntimeError):
@@ -27,9 +28,11 @@ class FailedRun(RuntimeError):
 
     def __init__(self, text: str, evidence: Path) -> None:
         # The last line of a traceback that starts in column one is the exception itself.
-        starts = [n for n, line in enumerate(text.splitlines()) if line and not line.startswith((" ", "session"))]
+        starts = [
+            n for n, line in enumerate(text.splitlines()) if line and not line.startswith((" ", "session", POINTER))
+        ]
         reason = "\n".join(text.splitlines()[starts[-1] :]) if starts else text
-        super().__init__(f"{reason}\ntraceback: {evidence}")
+        super().__init__(f"{reason}\n{POINTER}{evidence}")
         self.evidence = evidence
 
 

@@ -82,7 +82,7 @@ def to_markdown(views: Sequence[ExperimentView]) -> str:
         table = by_batch_size(view)
         if table:
             lines += [
-                "| B_E | runs | mean δH₁ ± SE (nats/response) | SE/δH₁ of a run | s/run |",
+                f"| B_E | runs | mean δH₁ ± SE ({view.unit}) | SE/δH₁ of a run | s/run |",
                 "|--:|--:|---|---|--:|",
             ]
             for row in table:

@@ -18,6 +18,7 @@ from pytest_entropy.results.store import ERROR, RESULTS
 from pytest_entropy.results.summary import undecided_in_words
 from pytest_entropy.stats import CheckOutcome
 
+DEFAULT_UNIT = "nats per response"
 CONCLUSION = "conclusion.json"
 COMPARISON = "comparison.json"
 PLUGIN_ANALYSES = "plugin_analyses.json"
@@ -52,6 +53,11 @@ class ExperimentView:
         return str(self.manifest["experiment"])
 
     @property
+    def unit(self) -> str:
+        """The unit of delta_h1."""
+        return str(self.runs[0].get("unit", DEFAULT_UNIT)) if self.runs else DEFAULT_UNIT
+
+    @property
     def missing(self) -> list[str]:
         """Planned runs that left neither a result nor an error."""
         there = {run["directory"] for run in self.runs} | set(self.failures)
@@ -68,9 +74,15 @@ class ExperimentView:
         return [name for name, check in self.checks.items() if check["verdict"] == "inconclusive"]
 
     @property
+    def changed(self) -> list[str]:
+        """Quantities that differ from the baseline by more than their tolerance."""
+        rows = self.comparison.get("quantities", [])
+        return [str(row["quantity"]) for row in rows if row["outcome"]["verdict"] == "fail"]
+
+    @property
     def tone(self) -> Literal["pass", "fail", "inconclusive"]:
         """The verdict in one word."""
-        if self.failures or self.red:
+        if self.failures or self.red or self.changed:
             return "fail"
         return "inconclusive" if self.undecided or self.missing else "pass"
 
@@ -83,6 +95,8 @@ class ExperimentView:
         if self.red:
             rejected = [f"{name} (rejected: {self.checks[name]['null']})" for name in self.red]
             return f"FAILED: {', '.join(rejected)}"
+        if self.changed:
+            return f"FAILED: {', '.join(self.changed)} changed against the baseline {self.comparison['baseline']}"
         if self.missing:
             return f"INCOMPLETE: {len(self.missing)} of {done + len(self.missing)} planned runs are missing"
         reason = str((self.conclusion or self.analysis).get("reason") or "")

@@ -12,6 +12,7 @@ from pytest_entropy.command_line import main
 from pytest_entropy.errors import UsageError
 from pytest_entropy.gate.baseline import gather, load, locate, refuse_another, save, snapshot
 from pytest_entropy.gate.compare import compare
+from pytest_entropy.gate.noise import log_noise, log_noise_pseudo_values, swap_p_value
 from pytest_entropy.gate.rules import DEFAULT, parse_rules
 from tests.unit.results.stored import result, scalars, store_experiment
 
@@ -94,15 +95,20 @@ def test_the_effect_and_its_interval_are_those_of_the_difference():
 
 
 def test_jackknife_of_the_noise_is_that_of_leaving_out_each_prompt():
-    from pytest_entropy.gate.compare import _log_noise_pseudo_values
-
     x = scalars(np.random.default_rng(4), 12)
 
-    def log_noise(y):
-        return np.log(y.std(ddof=1) / abs(y.mean()))
-
     expected = [12 * log_noise(x) - 11 * log_noise(np.delete(x, n)) for n in range(12)]
-    assert _log_noise_pseudo_values(x) == pytest.approx(expected)
+    assert log_noise_pseudo_values(x) == pytest.approx(expected)
+
+
+def test_swaps_reject_a_change_and_keep_their_level():
+    rng = np.random.default_rng(14)
+    old = scalars(rng, 128)
+    assert swap_p_value(old, old + 500 * rng.standard_normal(128), alpha=1e-2) < 1e-2
+    p = [swap_p_value(*rng.lognormal(0, 1, (2, 40)), alpha=0.2) for _ in range(1000)]
+    # 200 expected at 0.2; 5 standard deviations.
+    assert abs(sum(value < 0.2 for value in p) - 200) < 64
+    assert swap_p_value(old, old[::-1], alpha=1e-9) == 0.0
 
 
 def test_direction_counts():

@@ -9,13 +9,18 @@ import torch
 
 def log_distribution(logits: torch.Tensor, temperature: float) -> torch.Tensor:
     """log softmax(logits / T) over the last dimension, in float32 or better."""
+    return torch.log_softmax(_scaled(logits, temperature), dim=-1)
+
+
+def _scaled(logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    """logits / T in float32 or better, without a copy where T = 1."""
     logits = logits if logits.dtype == torch.float64 else logits.float()
-    return torch.log_softmax(logits / temperature, dim=-1)
+    return logits if temperature == 1.0 else logits / temperature
 
 
 def entropy(log_probs: torch.Tensor) -> torch.Tensor:
     """-sum p log p over the last dimension, in nats; an impossible token (log p = -inf) adds 0."""
-    return -_plogp(log_probs.exp(), log_probs).sum(-1)
+    return -(log_probs.exp() * log_probs.clamp(min=torch.finfo(log_probs.dtype).min)).sum(-1)
 
 
 class TokenStatistics(torch.autograd.Function):
@@ -30,11 +35,14 @@ class TokenStatistics(torch.autograd.Function):
         ctx: Any, scaled: torch.Tensor, tokens: torch.Tensor, values: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         log_p = torch.log_softmax(scaled, dim=-1)
+        own = log_p.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+        # An impossible token adds 0 to every sum: 0 times a finite number.
+        log_p.clamp_(min=torch.finfo(log_p.dtype).min)
         p = log_p.exp()
-        nats = -_plogp(p, log_p).sum(-1)
+        nats = -(p * log_p).sum(-1)
         expected = torch.zeros_like(nats) if values is None else _per_prompt(p, values)
         ctx.save_for_backward(log_p, nats, tokens, expected, values)
-        return log_p.gather(-1, tokens.unsqueeze(-1)).squeeze(-1), nats, expected
+        return own, nats, expected
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:
@@ -43,17 +51,12 @@ class TokenStatistics(torch.autograd.Function):
         p = log_p.exp()
         # Everything is p times a factor: a multiple of log p, of q, and of one.
         constant = grad_log_prob + grad_entropy * nats + grad_expected * expected
-        out = _plogp(p, log_p).mul_(-grad_entropy.unsqueeze(-1))
+        out = (p * log_p).mul_(-grad_entropy.unsqueeze(-1))
         if values is not None:
             out += p * values[:, None, None] * grad_expected.unsqueeze(-1)
         out -= p.mul_(constant.unsqueeze(-1))
         out.scatter_add_(-1, tokens.unsqueeze(-1), grad_log_prob.unsqueeze(-1))
         return out, None, None
-
-
-def _plogp(p: torch.Tensor, log_p: torch.Tensor) -> torch.Tensor:
-    """p log p, with 0 for an impossible token (log p = -inf)."""
-    return p * log_p.clamp(min=torch.finfo(log_p.dtype).min)
 
 
 def _per_prompt(p: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -65,8 +68,7 @@ def token_statistics(
     logits: torch.Tensor, tokens: torch.Tensor, temperature: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """log pi(t_k) and H_k, both of the shape of ``tokens``, in nats, differentiable in ``logits``."""
-    logits = logits if logits.dtype == torch.float64 else logits.float()
-    return TokenStatistics.apply(logits / temperature, tokens, None)[:2]
+    return TokenStatistics.apply(_scaled(logits, temperature), tokens, None)[:2]
 
 
 def token_statistics_and_values(
@@ -76,9 +78,9 @@ def token_statistics_and_values(
 
     ``logits`` is ``[P, G, L, V]``; ``values`` q is ``[P, T]`` with T <= V, zero from T on.
     """
-    logits = logits if logits.dtype == torch.float64 else logits.float()
-    values = torch.nn.functional.pad(values.to(logits), (0, logits.shape[-1] - values.shape[-1]))
-    return TokenStatistics.apply(logits / temperature, tokens, values)
+    values = torch.nn.functional.pad(values, (0, logits.shape[-1] - values.shape[-1]))
+    scaled = _scaled(logits, temperature)
+    return TokenStatistics.apply(scaled, tokens, values.to(scaled))
 
 
 def draw(log_probs: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:

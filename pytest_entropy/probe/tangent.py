@@ -47,6 +47,28 @@ class _Attach(torch.autograd.Function):
         return grads[0], product.sum(1, dtype=torch.float64), None, None
 
 
+class _AttachWide(torch.autograd.Function):
+    """The same for a linear map x -> x W^T along U: <grad, x U^T> taken as <grad U, x>.
+
+    For a map that widens (the B of LoRA above all) the product is formed on the narrow side, and no tangent of
+    the output's size is kept until backward.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, output: torch.Tensor, epsilon: torch.Tensor, x: torch.Tensor, moved: torch.Tensor, per_prompt: int
+    ) -> torch.Tensor:
+        ctx.save_for_backward(x, moved)
+        ctx.prompts = len(epsilon)
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None, None]:
+        x, moved = ctx.saved_tensors
+        product = (torch.matmul(grads[0], moved) * x).reshape(ctx.prompts, -1)
+        return grads[0], product.sum(1, dtype=torch.float64), None, None, None
+
+
 class _State(threading.local):
     epsilon: torch.Tensor | None = None
 
@@ -115,15 +137,19 @@ class Tangent:
         epsilon = self._state.epsilon
         if epsilon is None:
             return None
-        # A module may call others that carry hooks; inside a tangent they must stay silent.
-        with self.at(None), torch.no_grad():
-            tangent = module_tangent(module, self._owners[module], args, kwargs)
         self._fired |= self._names[module]
         if output.shape[0] % (len(epsilon) * rows_per_prompt()):
             raise RuntimeError(
                 f"{type(module).__name__} gives {output.shape[0]} rows for {len(epsilon)} prompts of "
                 f"{rows_per_prompt()} rows: it does not keep the batch's rows together"
             )
+        moved = self._owners[module]
+        widens = type(module) is nn.Linear and not kwargs and module.in_features < module.out_features
+        if widens and set(moved) == {"weight"}:
+            return _AttachWide.apply(output, epsilon, args[0].detach(), moved["weight"], rows_per_prompt())
+        # A module may call others that carry hooks; inside a tangent they must stay silent.
+        with self.at(None), torch.no_grad():
+            tangent = module_tangent(module, moved, args, kwargs)
         return _Attach.apply(output, epsilon, tangent, rows_per_prompt())
 
 

@@ -188,7 +188,7 @@ def test_conditional_variance():
 @pytest.mark.slow
 def test_variance_per_token():
     """The jackknife's, for the ratio. Truth by replication."""
-    B, along = 32, table().gradients @ table().flat(tiny.direction(enumerable.policy()))
+    B, along = 96, table().gradients @ table().flat(tiny.direction(enumerable.policy()))
     rng, values, estimates = np.random.default_rng(4), [], []
     for _ in range(100):
         batch = sample(500 * B, 2, rng)
@@ -231,7 +231,7 @@ def test_total_variance_of_the_linear_rules(rule):
     gram = -(gradients * scale) @ gradients.T
     true = exact_total(gradients, -gradients * scale, 0.0, B_E, B_U)
     values, estimates, naive = [], [], []
-    for _ in range(40):
+    for _ in range(80):
         R = 500
         x = sample(R * B_E, 2, rng).entropy_parts().reshape(R, B_E, -1)
         y = (sample(R * B_U, 2, rng).update_parts(batches=R)[0] @ gram).reshape(R, B_U, -1)
@@ -266,7 +266,7 @@ def test_total_variance_of_adamw(clip):
     jacobian = push(mean, torch.eye(len(mean), dtype=torch.float64)).numpy()
     offset = step(mean).numpy() - mean.numpy() @ jacobian
     values, linear, estimates = [], [], []
-    for _ in range(40):
+    for _ in range(160):
         x = (sample(R * B_E, 2, rng).entropy_parts() @ gradients).reshape(R, B_E, -1)
         g = (sample(R * B_U, 2, rng).update_parts(batches=R)[0] @ gradients).reshape(R, B_U, -1)
         u = torch.func.vmap(step)(torch.from_numpy(g.mean(1))).numpy()

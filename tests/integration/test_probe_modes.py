@@ -1,0 +1,59 @@
+"""Sessions in the probe's other modes: one batch for both, entropy per token, total variance."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+
+def records(workspace):
+    return [json.loads(file.read_text()) for file in sorted(workspace.results.rglob("results.json"))]
+
+
+@pytest.mark.parametrize("method", ["exact", "blocks"])
+def test_u_statistic_runs_the_batch_scaling_experiment(workspace, method):
+    done = workspace.run(
+        *workspace.scaling,
+        "--entropy-set=probe.mode=u_statistic",
+        f"--entropy-set=probe.u_statistic.method={method}",
+        "--entropy-set=probe.u_statistic.blocks=4",
+    )
+    assert done.returncode == 0, done.stdout
+    runs = records(workspace)
+    assert len(runs) == 4
+    for run in runs:
+        kept = run["u_statistic"]
+        assert kept["blocks"] == (run["B_E"] if method == "exact" else 4)
+        value = (kept["blocks"] * kept["plug_in"] - kept["diagonal"]) / (kept["blocks"] - 1)
+        assert run["delta_h1"] == pytest.approx(run["eta"] * value, rel=1e-4)
+        assert run["delta_h1"] == pytest.approx(run["eta"] * np.mean(run["per_prompt"]), rel=1e-9)
+        assert kept["diagonal_gap"] < 1e-3
+        assert len(run["update"]["prompts"]) == run["B_E"]
+    assert not list(workspace.results.rglob("direction.safetensors")), "there is no shared update"
+
+
+def test_entropy_per_token_and_the_total_variance(workspace):
+    done = workspace.run(
+        *workspace.single, "--entropy-set=probe.entropy_unit=token", "--entropy-set=probe.total_variance=true"
+    )
+    assert done.returncode == 0, done.stdout
+    (run,) = records(workspace)
+    assert run["unit"] == "nats per token"
+    assert run["delta_h1"] == pytest.approx(run["eta"] * np.mean(run["per_prompt"]), rel=1e-9)
+    assert 0 < run["entropy_mean"] < 6
+    parts = run["variance_parts"]
+    assert parts["entropy_batch"] == pytest.approx(run["variance_conditional"])
+    total = parts["entropy_batch"] + parts["update_batch"] - parts["interaction"]
+    assert run["variance_total"] == pytest.approx(total)
+    assert (run["se_total"] is None) == (total < 0) == bool(run["notes"])
+
+
+def test_what_the_u_statistic_cannot_do_is_refused_before_any_work(workspace):
+    done = workspace.run(
+        *workspace.scaling, "--entropy-set=probe.mode=u_statistic", "--entropy-set=probe.update_rule=adamw"
+    )
+    assert done.returncode == 4
+    assert "linear in the gradient, and adamw's is not" in " ".join((done.stdout + done.stderr).split())
+    assert not workspace.results.exists()

@@ -1,0 +1,55 @@
+"""Settings that do not go together are refused with the reason, in the file's model and in the probe's own."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_entropy.config.layers import Layer, resolve_config
+from pytest_entropy.errors import UsageError
+from pytest_entropy.probe import ProbeConfig
+
+REFUSED = [
+    ({"update_rule": "adamw"}, "linear in the gradient, and adamw's is not"),
+    ({"advantage": "dapo"}, "normalises over the batch"),
+    ({"scale_rewards": "batch"}, "normalises over the batch"),
+    ({"entropy_unit": "token"}, "counts entropy per response"),
+    ({"estimator": "action_value"}, "use other prompts"),
+]
+
+
+@pytest.mark.parametrize(("probe", "message"), REFUSED)
+def test_the_u_statistic_refuses_what_it_cannot_do(probe, message):
+    with pytest.raises(UsageError, match=message):
+        resolve_config([Layer("a file", {"probe": {"mode": "u_statistic", **probe}})])
+    with pytest.raises(ValueError, match=message):
+        ProbeConfig(mode="u_statistic", **probe)
+    # The same settings are fine with two batches.
+    assert resolve_config([Layer("a file", {"probe": probe})]).config.probe.mode == "two_batch"
+
+
+@pytest.mark.parametrize("values", [{"diagnostics": True}, {"save_gradients": True}])
+def test_what_needs_an_independent_update_is_refused(values):
+    with pytest.raises(UsageError, match="independent of the entropy batch"):
+        resolve_config([Layer("a file", {"probe": {"mode": "u_statistic"}, **values})])
+
+
+def test_blocks_divide_every_batch():
+    blocks = {"mode": "u_statistic", "u_statistic": {"method": "blocks", "blocks": 8}}
+    with pytest.raises(UsageError, match="blocks is 8, which does not divide B_E = 12"):
+        resolve_config([Layer("a file", {"probe": blocks, "batch_config": {"B_E_values": [16, 12]}})])
+    config = resolve_config([Layer("a file", {"probe": blocks})]).config
+    assert config.probe_settings()["u_statistic_blocks"] == 8
+    assert resolve_config([]).config.probe_settings()["u_statistic_blocks"] is None
+
+
+def test_every_probe_setting_is_one_the_probe_knows():
+    config = resolve_config([Layer("a file", {"probe": {"total_variance": True}, "diagnostics": True})]).config
+    assert "total_variance" in ProbeConfig(**config.probe_settings()).diagnostics
+
+
+@pytest.mark.parametrize(
+    ("values", "message"), [({"mode": "one_batch"}, "mode 'one_batch'"), ({"entropy_unit": "word"}, "'word'")]
+)
+def test_unknown_names_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        ProbeConfig(**values)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # A point is trusted where importance weights, numerical noise and the step itself leave its slope alone.
 SMALLEST_ESS, LARGEST_KHAT, LARGEST_NOISE, LARGEST_ROUNDING = 0.5, 0.7, 0.1, 0.05
+# So many fresh responses must be others than before, for their spread to be that of the mean.
+FEWEST_CHANGED = 50
 # Two of each sign: odd terms leave the curvature, even ones the slope, up to the fourth order in the step.
 MOST_POINTS = 4
 UNIT = "nats per response per unit of eta"
@@ -128,7 +130,7 @@ def record(run: ProbeResult, *, confidence: float, tolerance: float) -> dict[str
         "unit": "nats per response",
         "training_eta": float(sweep.eta),
         "points": [_entry(sweep, j, reasons[j]) for j in range(len(sweep.steps))],
-        "fresh_samples": [_slope(h, row) for h, row in zip(sweep.fresh_steps, sweep.fresh, strict=True)],
+        "fresh_samples": [_fresh(sweep, k) for k in range(len(sweep.fresh_steps))],
         "delta_h1_over_eta": float(s.mean()),
         "noise_floor": _rms(sweep.floor),
         **dict.fromkeys(("intercept", "intercept_se", "difference", "difference_se", "delta_h2", "delta_h2_se")),
@@ -182,13 +184,15 @@ def _read(out: dict[str, Any], tolerance: float) -> tuple[str, str]:
     if share is None:
         return "undecided", "eta sweep: the entropy does not move along the update"
     at_eta = next(point for point in out["points"] if point["eta"] == eta)
-    span = f"{low:.1%} to {high:.1%}" if high is not None else f"{low:.1%} or more"
-    term = f"the second-order term is {share:.1%} of the first ({span})"
+    span = f"{_percent(low)} to {_percent(high)}" if high is not None else f"{_percent(low)} or more"
+    term = f"the second-order term is {_percent(share)} of the first ({span})"
     star = f"η* = {out['eta_star']:.2g}" if out["eta_star"] else "no curvature seen"
     doubt = "" if at_eta["trusted"] else f"; at η itself not to be trusted: {at_eta['note']}"
+    # Trusted steps beyond the training step speak for it as well.
+    covered = at_eta["trusted"] or eta <= max(map(abs, out["fitted_steps"]))
     if low > tolerance:
         verdict, words = "curvature", "curvature matters"
-    elif high is not None and high <= tolerance and at_eta["trusted"]:
+    elif high is not None and high <= tolerance and covered:
         verdict, words = "holds", "first order holds"
     else:
         verdict, words = "undecided", "whether first order holds is undecided"
@@ -210,6 +214,18 @@ def _entry(sweep: EtaSweep, j: int, reason: str) -> dict[str, Any]:
     }
 
 
+def _fresh(sweep: EtaSweep, k: int) -> dict[str, Any]:
+    changed = int(sweep.fresh_changed[k])
+    few = changed < FEWEST_CHANGED
+    note = f"only {changed} responses changed: too few for a standard error, take more prompts or a larger step"
+    return {
+        **_slope(float(sweep.fresh_steps[k]), sweep.fresh[k]),
+        "changed_responses": changed,
+        "trusted": not few,
+        "note": note if few else "",
+    }
+
+
 def _slope(h: float, change: np.ndarray) -> dict[str, float | None]:
     with np.errstate(invalid="ignore", over="ignore"):
         return {"eta": float(h), "slope": _finite(change.mean() / h), "se": _finite(_se(change) / abs(h))}
@@ -220,6 +236,10 @@ def _required(run: ProbeResult) -> EtaSweep:
     if sweep is None:
         raise ValueError("the run has no eta sweep: set eta_sweep.multiples, in mode two_batch")
     return sweep
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share >= 1e-3 or share == 0 else "<0.1%"
 
 
 def _rms(values: np.ndarray) -> float:

@@ -30,6 +30,8 @@ PREFIX = "sweep_"
 # range; else a power of two of it that moves them by about the target.  Below, differences drown in rounding; above,
 # the importance weights do.
 SMALLEST_MOVE, LARGEST_MOVE, TARGET_MOVE = 2e-3, 0.1, 0.03
+# From a step so large that log-weights no longer grow in proportion it takes more than one.
+MOST_RESCALINGS = 4
 # The noise floor's step in units: what is even in it falls by its square, far below any rounding that matters.
 TINY_STEP = 2.0**-10
 
@@ -51,6 +53,7 @@ class EtaSweep:
             numerical noise, of forward passes and of the weights alike.
         fresh_steps, fresh: ``[K]``, ``[K, P]``: the change between responses drawn anew with the same random
             numbers; K = 0 where it was not asked for.
+        fresh_changed: ``[K]``, how many responses then are others than before.
     """
 
     eta: np.ndarray
@@ -65,6 +68,7 @@ class EtaSweep:
     floor: np.ndarray
     fresh_steps: np.ndarray
     fresh: np.ndarray
+    fresh_changed: np.ndarray
 
     def arrays(self) -> dict[str, np.ndarray]:
         """By name, for a run's ``arrays``."""
@@ -118,12 +122,18 @@ def eta_sweep(
         return totals
 
     before = sequence_totals(policy, rollouts, chunk_tokens=chunk_tokens, threads=threads)
-    known = {eta: at(eta)}
-    unit = eta * _scale(known[eta].sequence - before.sequence)
+    known, unit = {eta: at(eta)}, eta
+    for _ in range(MOST_RESCALINGS):
+        scale = _scale(known[unit].sequence - before.sequence)
+        if scale == 1:
+            break
+        unit *= scale
+        known[unit] = at(unit)
     noise = sum(entropy_change(before, at(sign * unit * TINY_STEP)) for sign in (1, -1)) / math.sqrt(2)
     steps = sorted({eta, *(multiple * unit for multiple in multiples)})
     points = [_point(before, known[h] if h in known else at(h), pareto=pareto, clip=clip) for h in steps]
     fresh_steps = sorted({eta, max(steps, key=lambda h: (abs(h), h))}) if sample else []
+    fresh = [fresh_change(policy, rollouts, direction, h, sample) for h in fresh_steps if sample]
     sweep = EtaSweep(
         eta=np.array(eta),
         unit=np.array(unit),
@@ -132,7 +142,8 @@ def eta_sweep(
         rounding=np.array([step_rounding(policy, direction, h) for h in steps]),
         floor=np.asarray(noise),
         fresh_steps=np.array(fresh_steps),
-        fresh=np.array([fresh_change(policy, rollouts, direction, h, sample) for h in fresh_steps if sample]),
+        fresh=np.array([change for change, _ in fresh]),
+        fresh_changed=np.array([changed for _, changed in fresh]),
     )
     log.debug("eta sweep: steps %s, ESS %s, noise floor %.2e nats", sweep.steps, sweep.ess, np.std(sweep.floor))
     return sweep
@@ -144,15 +155,17 @@ def fresh_change(
     direction: Mapping[str, torch.Tensor],
     step: float,
     sample: Callable[[], Rollouts],
-) -> np.ndarray:
-    """Delta_n(step) ``[P]`` from responses drawn at theta + step * u, with the random numbers of those at theta.
+) -> tuple[np.ndarray, int]:
+    """(Delta_n(step) ``[P]``, responses that changed) from responses drawn at theta + step * u.
 
-    No weight enters, so it holds at any step; the price is noise, since a response either stays or is another.
+    ``sample`` draws them with the random numbers of those at theta.  No weight enters, so it holds at any step; the
+    price is noise, since a response either stays or is another.  Where few do, the spread over prompts understates it.
     """
     with moved(policy, direction, step):
         after = sample()
     nats_before, nats_after = (r.entropies.double().sum(-1).mean(1).cpu().numpy() for r in (rollouts, after))
-    return np.asarray(nats_after - nats_before)
+    pairs = [zip(rollouts.responses(n), after.responses(n), strict=True) for n in range(len(rollouts))]
+    return np.asarray(nats_after - nats_before), sum(old != new for pair in pairs for old, new in pair)
 
 
 def _point(before: Totals, after: Totals, *, pareto: bool, clip: float | None) -> dict[str, np.ndarray | float]:

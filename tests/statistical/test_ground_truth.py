@@ -190,14 +190,15 @@ def test_fresh_responses_have_the_enumerated_change_far_from_theta(policy, u):
         return tiny.sample(policy, ids, G=4, limit=enumerable.LIMIT, seed=13)
 
     before = sample()
-    change = fresh_change(policy, before, u, 2.0, sample)
+    change, changed = fresh_change(policy, before, u, 2.0, sample)
+    assert changed > 1000
     exact = exact_change(policy, u, 2.0)[which]
     assert abs(z(change - exact)) < 4
     assert abs(z(change)) > 6
     # The same random numbers on both sides: less noise than two independent samples.
     apart = tiny.sample(policy, ids, G=4, limit=enumerable.LIMIT, seed=14)
-    independent = fresh_change(policy, before, u, 0.1, lambda: apart)
-    assert fresh_change(policy, before, u, 0.1, sample).std() < independent.std()
+    independent, _ = fresh_change(policy, before, u, 0.1, lambda: apart)
+    assert fresh_change(policy, before, u, 0.1, sample)[0].std() < independent.std()
 
 
 # ---------------------------------------------------------------------- the demo checkpoint, in float64

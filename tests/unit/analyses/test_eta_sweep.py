@@ -45,6 +45,7 @@ def sweep(slope, curvature, *, multiples=(-2, -1, 1, 2, 4), third=0.0, **changes
         floor=np.full(change.shape[1], 1e-9),
         fresh_steps=np.array([]),
         fresh=np.array([]),
+        fresh_changed=np.array([]),
     )
     return replace(made, **changes)
 
@@ -131,17 +132,32 @@ def test_fieller_interval_holds_the_share_as_often_as_it_says(mean_curvature):
 def test_points_that_are_not_to_be_trusted_are_named_and_left_out(name, value, words):
     slope, curvature = prompts(64, -100, 20, 2), prompts(64, -2000, 200, 3)
     made = sweep(slope, curvature)
-    column = getattr(made, name).copy()
-    column[2] = value
-    made = replace(made, **{name: column})
-    out = read(made, slope)
+
+    def doubtful(j):
+        column = getattr(made, name).copy()
+        column[j] = value
+        return replace(made, eta=made.steps[j], **{name: column})
+
+    out = read(doubtful(2), slope)
     assert words in out["points"][2]["note"]
     assert not out["points"][2]["trusted"]
     assert ETA not in out["fitted_steps"]
-    # The training step itself is the one in doubt.
-    assert out["verdict"] == "undecided"
+    # The training step itself is the one in doubt; larger ones speak for it, smaller ones do not.
+    assert out["verdict"] == "holds"
     assert words in out["reading"]
     assert json.dumps(out, allow_nan=False)
+    out = read(doubtful(4), slope)
+    assert out["second_order_share"][2] < 0.1
+    assert out["verdict"] == "undecided"
+
+
+def test_fresh_responses_of_which_few_changed_have_no_standard_error_to_trust():
+    slope = prompts(64, -100, 20, 2)
+    fresh = {"fresh_steps": np.array([ETA, 4 * ETA]), "fresh": np.ones((2, 64)), "fresh_changed": np.array([3, 200])}
+    first, second = read(sweep(slope, 0 * slope, **fresh), slope)["fresh_samples"]
+    assert "only 3 responses changed" in first["note"]
+    assert (first["trusted"], second["trusted"]) == (False, True)
+    assert second["slope"] == pytest.approx(1 / (4 * ETA))
 
 
 def test_steps_below_the_noise_floor_are_left_out():

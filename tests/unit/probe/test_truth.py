@@ -112,7 +112,7 @@ def test_sweep_has_the_training_step_and_leaves_for_a_usable_range():
     assert units[2] < 3.0
     # Whatever the training step, the ladder stands where log-weights move by a few hundredths.
     before = totals(policy, rollouts, u, 0.0)
-    for unit in units[:1] + units[1:2]:
+    for unit in units:
         move = totals(policy, rollouts, u, unit).sequence - before.sequence
         assert 2e-3 <= np.sqrt(np.square(move).mean()) <= 0.1
 
@@ -141,6 +141,8 @@ def test_fresh_responses_are_the_same_at_no_step():
     assert torch.equal(drawn[0].tokens, rollouts.tokens)
     np.testing.assert_allclose(sweep.fresh[0], 0, atol=1e-10)
     assert sweep.fresh_steps.tolist() == [1e-14, sweep.steps.max()]
+    differ = [a != b for n in range(6) for a, b in zip(drawn[1].responses(n), rollouts.responses(n), strict=True)]
+    assert sweep.fresh_changed.tolist() == [0, sum(differ)]
     after, before = (drawn[1], rollouts)
     expected = after.entropies.sum(-1).mean(1) - before.entropies.sum(-1).mean(1)
     np.testing.assert_allclose(sweep.fresh[1], expected)

@@ -13,8 +13,8 @@ class ParameterState:
     """What AdamW keeps of one parameter, with its group's settings.
 
     ``exp_avg`` and ``exp_avg_sq`` have the parameter's shape; ``step`` counts the steps taken so far; ``lr`` is
-    the group's learning rate as stored (that of the next step), ``group`` the group's number.  ``quantised`` says
-    that the moments were kept in 8 bits and carry that rounding.
+    the group's learning rate (the next step's, or the initial one where the schedule has ended), ``group`` the
+    group's number.  ``quantised`` says that the moments were kept in 8 bits and carry that rounding.
     """
 
     step: int

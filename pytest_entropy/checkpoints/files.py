@@ -17,7 +17,7 @@ _END = 8 * 2**20
 # An index of ten thousand tensors takes one megabyte.
 _LARGEST_JSON = 32 * 2**20
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-_LONGEST_NAME = 1024
+_LONGEST_PART = 255
 NAME_FILES = ("optimizer_param_names.json", "param_names.json")
 
 
@@ -167,7 +167,7 @@ def _with_base(files: CheckpointFiles, override: str | None) -> CheckpointFiles:
 
 def _locate_base(named: str, files: CheckpointFiles, *, explicit: bool) -> str:
     """Relative to the working directory if explicit; else relative to the adapter, then to where we are."""
-    if "\0" in named or len(named) > _LONGEST_NAME:
+    if "\0" in named or any(len(part) > _LONGEST_PART for part in Path(named).parts):
         raise UsageError(f"base model {named[:60]!r} of adapter {files.weights} is no name of a directory or model")
     places = [Path(named).expanduser() if explicit else Path(named)]
     if not explicit and not Path(named).is_absolute():

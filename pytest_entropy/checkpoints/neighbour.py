@@ -9,7 +9,7 @@ from pathlib import Path
 from pytest_entropy.adamw import AdamWState
 from pytest_entropy.checkpoints.files import CheckpointFiles, has_adapter, has_weights
 from pytest_entropy.checkpoints.optimizer_file import steps_taken
-from pytest_entropy.checkpoints.proof import MappingProof, not_proved, prove
+from pytest_entropy.checkpoints.proof import Contradiction, MappingProof, not_proved, prove
 from pytest_entropy.errors import UsageError
 
 
@@ -22,7 +22,7 @@ def prove_beside(files: CheckpointFiles, keys: Mapping[str, str], states: AdamWS
         states: the optimizer's states by live name.
 
     Raises:
-        UsageError: the neighbour contradicts the mapping (see :func:`pytest_entropy.checkpoints.proof.prove`).
+        Contradiction: by the neighbour, some states belong to other parameters; all are named.
     """
     root = files.root.resolve()
     number = re.fullmatch(r"(.*?)(\d+)", root.name)
@@ -43,10 +43,11 @@ def prove_beside(files: CheckpointFiles, keys: Mapping[str, str], states: AdamWS
         if before != step - 1:
             return not_proved(f"{previous.name} is at optimizer step {before}, this one at {step}")
     try:
-        weights = weights_of(previous, files)
+        return prove(weights_of(previous, files), files.weights, keys, states, names=(previous.name, str(files.root)))
+    except Contradiction:
+        raise
     except UsageError as error:
-        return not_proved(str(error))
-    return prove(weights, files.weights, keys, states, names=(previous.name, str(files.root)))
+        return not_proved(str(error), previous.name)
 
 
 def weights_of(before: str | Path, after: CheckpointFiles) -> Path:

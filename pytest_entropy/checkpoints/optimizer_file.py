@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +24,17 @@ Group = Mapping[str, Any]
 class Mapped:
     """The states and how they were found.
 
-    ``rule`` says in words how integers became names; ``groups`` are the stored hyperparameter groups.
+    ``rule`` says in words how integers became names; ``rates`` are the groups' learning rates and ``source`` where
+    they are from.
     """
 
-    def __init__(self, states: dict[str, ParameterState], rule: str, groups: Sequence[Group]) -> None:
-        self.states, self.rule, self.groups = states, rule, groups
+    def __init__(self, states: dict[str, ParameterState], rule: str, rates: Sequence[float], source: str) -> None:
+        self.states, self.rule, self.rates, self.source = states, rule, rates, source
 
     def learning_rate(self) -> tuple[float | None, str]:
-        """eta and where it is from: the next step's stored rate, or the initial one where that is 0."""
-        stored = max((_number(group.get("lr", 0.0)) for group in self.groups), default=0.0)
-        if stored > 0:
-            return stored, "optimizer.pt (lr of the next step)"
-        initial = max((_number(group.get("initial_lr", 0.0)) for group in self.groups), default=0.0)
-        if initial > 0:
-            return initial, "optimizer.pt (initial_lr; the schedule has ended at 0)"
-        return None, "nowhere"
+        """eta, the largest group's rate, and where it is from; None where no rate is stored."""
+        largest = max(self.rates)
+        return (largest, self.source) if largest > 0 else (None, "nowhere")
 
 
 def read_optimizer(files: CheckpointFiles, model: Any, trainable: Mapping[str, torch.nn.Parameter]) -> Mapped:
@@ -62,12 +59,15 @@ def read_optimizer(files: CheckpointFiles, model: Any, trainable: Mapping[str, t
     if len(set(indices)) < len(indices) or len(set(order)) < len(order):
         raise UsageError(f"{path}: a parameter is numbered or named twice ({rule}): a damaged file")
     group_of = {index: number for number, group in enumerate(groups) for index in group["params"]}
+    rates, source = _rates(path, groups)
     found: dict[str, ParameterState] = {}
     for index, name in zip(indices, order, strict=False):
         if name in trainable and index in state:
-            found[name] = _entry(path, name, state[index], groups, group_of[index], trainable[name])
+            number = group_of[index]
+            entry = _entry(path, name, state[index], groups[number], trainable[name])
+            found[name] = replace(entry, lr=rates[number], group=number)
     _require_cover(path, found, trainable, rule, len(state))
-    return Mapped({name: found[name] for name in trainable}, rule, groups)
+    return Mapped({name: found[name] for name in trainable}, rule, rates, source)
 
 
 def steps_taken(path: Path, *, tensors: int) -> int:
@@ -151,15 +151,7 @@ def _names_file(path: Path) -> list[str]:
     return record
 
 
-def _entry(
-    path: Path,
-    name: str,
-    entry: Mapping[str, Any],
-    groups: Sequence[Group],
-    number: int,
-    parameter: torch.Tensor,
-) -> ParameterState:
-    group = groups[number]
+def _entry(path: Path, name: str, entry: Mapping[str, Any], group: Group, parameter: torch.Tensor) -> ParameterState:
     if group.get("amsgrad") or group.get("maximize"):
         raise UsageError(f"{path}: amsgrad and maximize are not supported; train without them")
     decay = _number(group.get("weight_decay", 0.0))
@@ -177,13 +169,26 @@ def _entry(
         step=moments.step,
         exp_avg=moments.exp_avg,
         exp_avg_sq=moments.exp_avg_sq,
-        lr=_number(group.get("lr", 0.0)),
+        lr=0.0,
         betas=(betas[0], betas[1]),
         eps=eps,
         weight_decay=decay,
-        group=number,
         quantised=moments.quantised,
     )
+
+
+def _rates(path: Path, groups: Sequence[Group]) -> tuple[list[float], str]:
+    """Each group's rate: of the next step, or the initial one where the schedule has brought all to 0."""
+    for key, source in (
+        ("lr", f"{path.name} (lr of the next step)"),
+        ("initial_lr", f"{path.name} (initial_lr; the schedule has ended at 0)"),
+    ):
+        rates = [_number(group.get(key, 0.0)) for group in groups]
+        if not all(0 <= rate < 1e6 for rate in rates):
+            raise UsageError(f"{path}: {key} {rates} is no learning rate: a damaged file")
+        if any(rates):
+            return rates, source
+    return [0.0] * len(groups), "nowhere"
 
 
 def _number(value: Any) -> float:

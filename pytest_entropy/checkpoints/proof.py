@@ -31,6 +31,10 @@ _CANDIDATES = 200
 _NAMED = 8
 
 
+class Contradiction(UsageError):
+    """The checkpoint's optimizer states are not of the parameters they are mapped to."""
+
+
 @dataclass(frozen=True)
 class MappingProof:
     """What two consecutive checkpoints say of the mapping from optimizer states to parameters.
@@ -167,7 +171,8 @@ def prove(
         names: what to call the two.
 
     Raises:
-        UsageError: a parameter's step is not that of the state mapped to it; every such parameter is named.
+        Contradiction: a parameter's step is not that of the state mapped to it; every such parameter is named.
+        UsageError: one of the two cannot be read.
     """
     pair = _Pair(before, after, keys, names[0])
     reason = pair.incomparable(states)
@@ -194,7 +199,7 @@ def prove(
         relative[name] = float(residual.norm()) / max(one.size(rate), one.dd**0.5)
         absolute[name] = float(residual.abs().max())
     if wrong:
-        raise UsageError(_contradiction(pair, wrong, relative, states, rates, names[1]))
+        raise Contradiction(_contradiction(pair, wrong, relative, states, rates, names[1]))
     if not relative:
         reason = f"since {names[0]} no parameter moved by more than the rounding of its stored weights"
     return MappingProof(names[0], relative, absolute, tuple(unresolved), rates, reason)

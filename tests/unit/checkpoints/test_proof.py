@@ -148,6 +148,22 @@ def test_the_fitted_rate_is_the_one_of_the_step_taken(tmp_path):
     assert proof.rates == {0: pytest.approx(1e-3 * 0.25, rel=1e-4)}
 
 
+def test_rates_per_group_survive_the_end_of_the_schedule(tmp_path):
+    _, after = save_two(
+        tmp_path,
+        groups=lambda model: [
+            {"params": [(n, p) for n, p in model.named_parameters() if "lora_A" in n]},
+            {"params": [(n, p) for n, p in model.named_parameters() if "lora_B" in n], "lr": 1.6e-2},
+        ],
+        schedule=lambda step: 1 - step / 4,
+    )
+    checkpoint = load_checkpoint(after)
+    for name, state in checkpoint.optimizer.items():
+        assert state.lr == (1e-3 if "lora_A" in name else 1.6e-2)
+    assert checkpoint.learning_rate == 1.6e-2
+    assert checkpoint.learning_rate_source == "optimizer.pt (initial_lr; the schedule has ended at 0)"
+
+
 def test_a_rate_of_zero_proves_nothing(tmp_path):
     _, after = save_two(tmp_path, first=1, schedule=lambda step: float(step == 0))
     mapping = load_checkpoint(after).mapping
@@ -180,6 +196,15 @@ def test_a_neighbour_of_another_model_is_not_compared(tmp_path):
     (before / "model" / "adapter_config.json").unlink()
     assert "not proved: checkpoint" in load_checkpoint(after).mapping
     with pytest.raises(UsageError, match="does not hold an adapter as"):
+        verify_optimizer_mapping(before, after)
+
+
+def test_a_damaged_neighbour_proves_nothing_and_breaks_nothing(tmp_path):
+    before, after = save_two(tmp_path)
+    path = before / "model" / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+    assert re.search(r"not proved: weights .* cannot be read", load_checkpoint(after).mapping)
+    with pytest.raises(UsageError, match="cannot be read"):
         verify_optimizer_mapping(before, after)
 
 

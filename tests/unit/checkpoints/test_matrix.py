@@ -1,0 +1,168 @@
+"""Architectures, adapters and precisions: states under the live optimizer's names, s_n as a plain backward gives it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from peft import LoraConfig, get_peft_model
+
+from pytest_entropy.checkpoints import load_checkpoint
+from pytest_entropy.probe.directional import directional_derivatives
+from pytest_entropy.probe.update_rules import update_direction
+from tests import tiny
+from tests.unit.probe.test_directional import plain
+
+ARCHITECTURES = ("Qwen2", "Qwen3", "Llama", "Gemma", "Gemma3Text")
+
+
+def build(architecture: str, vocabulary: int, **more: Any) -> Any:
+    """A random model of two layers; token 1 to V-1 are words."""
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{architecture}Config")(
+        vocab_size=vocabulary,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=128,
+        initializer_range=0.2,
+        pad_token_id=0,
+        bos_token_id=0,
+        eos_token_id=0,
+        **more,
+    )
+    name = {"Gemma3Text": "Gemma3"}.get(architecture, architecture)
+    return getattr(transformers, f"{name}ForCausalLM")(config)
+
+
+def save(
+    root: Path, model: Any, *, adapter: dict[str, Any] | None, stored: torch.dtype
+) -> tuple[Path, dict[str, dict[str, torch.Tensor]]]:
+    """A checkpoint after three real steps; also the live optimizer's state by live name, the oracle."""
+    words = tiny.tokenizer()
+    model = model.to(stored)
+    place = root / "checkpoint-3"
+    if adapter is None:
+        live = model
+    else:
+        model.save_pretrained(root / "base")
+        torch.manual_seed(1)
+        settings = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear", "lora_dropout": 0.1, **adapter}
+        live = get_peft_model(model, LoraConfig(init_lora_weights=False, **settings))
+    named = {name: p for name, p in live.named_parameters() if p.requires_grad}
+    light = [p for name, p in named.items() if name.endswith("bias") or "norm" in name]
+    heavy = [p for p in named.values() if not any(p is other for other in light)]
+    # As transformers' Trainer groups them: norms and biases last, without decay.
+    groups = [{"params": heavy, "weight_decay": 0.1}, {"params": light, "weight_decay": 0.0}]
+    with torch.autocast("cpu", torch.bfloat16, enabled=stored != torch.float32):
+        # float16 has no 1e-8: torch would divide by zero.
+        optimizer = tiny.trained_step(live, groups, eps=1e-4 if stored == torch.float16 else 1e-8)
+    live.save_pretrained(place)
+    words.save_pretrained(place)
+    torch.save(optimizer.state_dict(), place / "optimizer.pt")
+    if adapter is not None:
+        tiny.edit_json(place / "adapter_config.json", base_model_name_or_path="../base")
+    prefix = "base_model.model." if adapter is not None else ""
+    return place, {name.removeprefix(prefix): optimizer.state[p] for name, p in named.items()}
+
+
+def check(place: Path, oracle: dict[str, dict[str, torch.Tensor]]) -> Any:
+    """The loaded checkpoint agrees with the live optimizer and with plain backward passes."""
+    checkpoint = load_checkpoint(place)
+    assert set(checkpoint.optimizer) == set(oracle) == set(checkpoint.policy.trainable)
+    for name, state in checkpoint.optimizer.items():
+        assert torch.equal(state.exp_avg, oracle[name]["exp_avg"]), name
+        assert torch.equal(state.exp_avg_sq, oracle[name]["exp_avg_sq"]), name
+        assert state.weight_decay == (0.0 if name.endswith("bias") or "norm" in name else 0.1), name
+    policy = checkpoint.policy
+    assert all(p.dtype == torch.float32 for p in policy.trainable.values())
+    vocabulary = policy.model.config.vocab_size
+    rollouts = tiny.sample(policy, tiny.prompts(4, vocabulary), G=3, limit=8)
+    gradient = {name: torch.ones_like(p) * 1e-3 for name, p in policy.trainable.items()}
+    u = update_direction("adamw", gradient, checkpoint.optimizer, policy.trainable)
+    names = ["rao_blackwell", "reinforce_loo"]
+    fast = directional_derivatives(policy, rollouts, u, names, chunk_tokens=100)
+    for name in names:
+        slow = plain(policy, rollouts, u, name)
+        assert np.abs(slow).max() > 0
+        assert np.abs(fast.per_prompt[name] - slow).max() <= 1e-4 * np.abs(slow).max(), name
+    return checkpoint
+
+
+@pytest.mark.parametrize("kind", ["lora", "full"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_architectures(tmp_path, architecture, kind):
+    model = build(architecture, len(tiny.tokenizer()))
+    check(*save(tmp_path, model, adapter={} if kind == "lora" else None, stored=torch.float32))
+
+
+ADAPTERS = {
+    "rsLoRA": {"use_rslora": True},
+    "DoRA": {"use_dora": True},
+    "rsLoRA and DoRA, biases": {"use_rslora": True, "use_dora": True, "bias": "all"},
+    "all biases": {"bias": "all"},
+    "LoRA's biases": {"bias": "lora_only"},
+    "attention only": {"target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"]},
+    "feed-forward only": {"target_modules": ["gate_proj", "up_proj", "down_proj"]},
+    "by pattern, one layer": {"target_modules": r".*\.layers\.1\..*(q|v)_proj"},
+    "a rank per module": {"rank_pattern": {"q_proj": 2, "down_proj": 6}, "alpha_pattern": {"q_proj": 3}},
+    "norms saved whole": {"target_modules": ["q_proj"], "modules_to_save": ["input_layernorm", "norm"]},
+}
+UNTIED = {
+    "head saved whole": {"modules_to_save": ["lm_head"]},
+    "embeddings saved whole": {"modules_to_save": ["embed_tokens"]},
+    "embeddings and head saved whole": {"modules_to_save": ["embed_tokens", "lm_head"]},
+    "embeddings adapted": {"target_modules": ["embed_tokens", "q_proj"]},
+    "head adapted": {"target_modules": ["lm_head", "q_proj"]},
+}
+
+
+# peft multiplies DoRA's A and B with an identity matrix, whose rows are no batch of prompts.
+dora = pytest.mark.xfail(strict=False, reason="the tangent's hook sees DoRA's norm computation", raises=RuntimeError)
+
+
+@pytest.mark.parametrize("case", [pytest.param(c, marks=dora) if "DoRA" in c else c for c in ADAPTERS])
+def test_adapters_on_tied_embeddings(tmp_path, case):
+    model = build("Qwen2", len(tiny.tokenizer()), tie_word_embeddings=True)
+    checkpoint = check(*save(tmp_path, model, adapter=ADAPTERS[case], stored=torch.float32))
+    loaded = checkpoint.policy.model
+    assert loaded.lm_head.weight.data_ptr() == loaded.model.embed_tokens.weight.data_ptr()
+
+
+# peft says, when saving, what it does by default.
+@pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`:UserWarning")
+@pytest.mark.parametrize("case", list(UNTIED))
+def test_adapters_on_embeddings(tmp_path, case):
+    model = build("Llama", len(tiny.tokenizer()), tie_word_embeddings=False)
+    check(*save(tmp_path, model, adapter=UNTIED[case], stored=torch.float32))
+
+
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+def test_whole_models_with_and_without_a_head_of_their_own(tmp_path, tied):
+    model = build("Llama", len(tiny.tokenizer()), tie_word_embeddings=tied)
+    checkpoint = check(*save(tmp_path, model, adapter=None, stored=torch.float32))
+    assert ("lm_head.weight" in checkpoint.optimizer) == (not tied)
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("kind", ["lora", "full"])
+def test_precisions_on_disk(tmp_path, stored, kind):
+    """Half precision on disk is computed in float32: the same numbers, exactly represented."""
+    model = build("Qwen3", len(tiny.tokenizer()))
+    place, oracle = save(tmp_path, model, adapter={} if kind == "lora" else None, stored=stored)
+    checkpoint = check(place, oracle)
+    weights = dict(model.named_parameters())
+    loaded = {name: p for name, p in checkpoint.policy.model.named_parameters() if "lora_" not in name}
+    assert loaded
+    for name, p in loaded.items():
+        assert weights[name].dtype == stored
+        assert torch.equal(p, weights[name].float()), name
+    precise = load_checkpoint(place, dtype="float64")
+    assert all(p.dtype == torch.float64 for p in precise.policy.model.parameters())

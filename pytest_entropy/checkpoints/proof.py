@@ -227,20 +227,20 @@ def _contradiction(
     rates: Mapping[int, float],
     where: str,
 ) -> str:
-    lines = []
+    parts = []
     for name in wrong[:_NAMED]:
         step = pair.step(name)
         owner = next((other for other in wrong if _explains(step, states[other], rates)), None)
-        filed = f"; its state is filed under {owner}" if owner and owner != name else ""
-        lines.append(f"  - {name}: relative residual {relative[name]:.2g}{filed}")
+        filed = f", its state is filed under {owner}" if owner and owner != name else ""
+        parts.append(f"{name} (relative residual {relative[name]:.2g}{filed})")
     if len(wrong) > _NAMED:
-        lines.append(f"  - and {len(wrong) - _NAMED} more")
-    listing = "\n".join(lines)
+        parts.append(f"and {len(wrong) - _NAMED} more")
+    # One line: reports show the last line of an error.
     return (
-        f"optimizer states of {where} do not belong to the parameters they are mapped to: {len(wrong)} of "
-        f"{len(states)} parameters did not move from {pair.name} as their state says\n{listing}\n"
-        "The states are permuted or of another model. Save the parameters' names with them (build the optimizer from "
-        f"model.named_parameters()); if {pair.name} is not the step before in the same run, move it away"
+        f"optimizer states of {where} are permuted or of another model: {len(wrong)} of {len(states)} parameters did "
+        f"not move from {pair.name} as their state says: {'; '.join(parts)}. Save the parameters' names with the "
+        f"states (build the optimizer from model.named_parameters()); if {pair.name} is not the step before in the "
+        "same run, move it away"
     )
 
 

@@ -105,6 +105,10 @@ class _XdistHooks:
     def pytest_configure_node(self, node: Any) -> None:
         node.workerinput["entropy_stamp"] = session_of(node.config).planner.stamp
 
+    @pytest.hookimpl
+    def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
+        node.config.pluginmanager.getplugin("entropy-reporter").expect(ids)
+
 
 class _usage_errors:
     """Our usage errors become pytest's: one message, exit code 4."""

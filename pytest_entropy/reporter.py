@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_entropy.session import session_of
+
+if TYPE_CHECKING:
+    from pytest_entropy.results.progress import Progress
 
 
 class Reporter:
@@ -21,6 +24,7 @@ class Reporter:
         self.records: dict[str, list[dict[str, Any]]] = {}
         # What else session end did, in words.
         self.notes: list[str] = []
+        self._progress: Progress | None = None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -29,6 +33,26 @@ class Reporter:
             if "entropy_experiment" in properties:
                 record = {**properties, "nodeid": report.nodeid, "outcome": report.outcome}
                 self.records.setdefault(str(properties["entropy_experiment"]), []).append(record)
+                self._show_progress(report.nodeid, properties)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self.expect([item.nodeid for item in session.items])
+
+    def expect(self, nodeids: list[str]) -> None:
+        """What this process, or an xdist worker, is going to run."""
+        terminal = self.config.pluginmanager.getplugin("terminalreporter")
+        if terminal is not None and terminal.isatty and self.config.get_verbosity() >= 0:
+            from pytest_entropy.results.progress import Progress
+
+            self._progress = self._progress or Progress()
+            self._progress.expect(nodeids)
+
+    def _show_progress(self, nodeid: str, properties: dict[str, Any]) -> None:
+        line = self._progress.note(nodeid, properties) if self._progress else None
+        if line:
+            terminal = self.config.pluginmanager.getplugin("terminalreporter")
+            terminal.ensure_newline()
+            terminal.write_line(line, cyan=True)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(

@@ -21,9 +21,10 @@ def plan_line(plan: Any) -> str:
     which = "bundled demo checkpoint" if config.checkpoint == "demo" else f"checkpoint {config.checkpoint}"
     prompts = "bundled word problems" if config.prompts.source == "demo" else config.prompts.source
     sizes = ",".join(map(str, batch.B_E_values))
+    update = f"B_U {batch.B_U}" if config.probe.mode == "two_batch" else "U-statistic of each batch"
     return (
         f"entropy: {plan.kind.name}: {which} ({plan.files.layout}, {plan.checkpoint_digest[:8]}), "
-        f"B_E {sizes} x {batch.runs_per_batch} runs, B_U {batch.B_U}, G {batch.G}, {config.probe.estimator}, "
+        f"B_E {sizes} x {batch.runs_per_batch} runs, {update}, G {batch.G}, {config.probe.estimator}, "
         f"{config.probe.update_rule}, {config.probe.advantage}, T = {config.sampling.temperature:g}, {prompts}"
         + (", resumed" if plan.resumed else "")
     )
@@ -45,7 +46,8 @@ def by_batch_size(records: Sequence[Record]) -> dict[int, list[Record]]:
 
 def table(records: Sequence[Record]) -> list[str]:
     """A row per B_E: mean delta_h1, its standard error, signal/noise, seconds a run."""
-    lines = [f"  {'B_E':>5} {'runs':>4}  {'mean δH₁ ± SE (nats/response)':<34} {'|SE/δH₁|':>14} {'s/run':>7}"]
+    unit = next((str(r["unit"]) for r in records if r.get("unit")), "nats per response").replace(" per ", "/")
+    lines = [f"  {'B_E':>5} {'runs':>4}  {f'mean δH₁ ± SE ({unit})':<34} {'|SE/δH₁|':>14} {'s/run':>7}"]
     for size, runs in by_batch_size(records).items():
         mean = fmean(float(r["delta_h1"]) for r in runs)
         se = _mean_se(runs)
@@ -76,7 +78,7 @@ def verdicts(records: Sequence[Record]) -> list[str]:
         if undecided is not None or verdict == "inconclusive":
             reason = str(record.get("entropy_reason", "")) if verdict == "inconclusive" else ""
             name = str(record["nodeid"]).rpartition("::")[2]
-            lines.append(f"INCONCLUSIVE {name}: {_joined(reason, undecided_in_words(str(undecided or '')))}")
+            lines.append(f"INCONCLUSIVE {name}: {reason or undecided_in_words(str(undecided))}")
     return lines
 
 
@@ -90,10 +92,6 @@ def undecided_in_words(message: str) -> str:
     if not any(part.startswith(("to decide:", "points to:")) for part in parts):
         parts.append(MORE)
     return "; ".join(parts)
-
-
-def _joined(*parts: str) -> str:
-    return "; ".join(part for part in parts if part)
 
 
 def failures(records: Sequence[Record]) -> list[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import os
+import pty
 import re
 import subprocess
 import sys
@@ -232,3 +235,34 @@ def test_a_session_has_an_index(workspace):
     (record,) = (workspace.results / "sessions").glob("*/session.json")
     (name,) = json.loads(record.read_text())["experiments"]
     assert (workspace.results / name / "report.html").is_file()
+
+
+def on_a_terminal(workspace, *arguments: str) -> str:
+    """The output of a session whose standard output is a terminal."""
+    ours, theirs = pty.openpty()
+    session = subprocess.Popen(
+        workspace.command(*arguments), cwd=workspace.path, env={**workspace.environment(), "TERM": "xterm"},
+        stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs,
+    )  # fmt: skip
+    os.close(theirs)
+    parts = []
+    # Reading fails once the session has closed its end.
+    with contextlib.suppress(OSError):
+        while part := os.read(ours, 4096):
+            parts.append(part)
+    os.close(ours)
+    assert session.wait() == 0
+    return b"".join(parts).decode()
+
+
+@pytest.mark.parametrize("workers", ["-n0", "-n2"])
+def test_a_terminal_sees_colour_and_the_time_left_and_a_file_does_not(workspace, workers):
+    (workspace.path / "conftest.py").write_text("from pytest_entropy.results import progress\nprogress.EVERY = 0.0\n")
+    seen = on_a_terminal(workspace, *workspace.scaling, workers)
+    assert re.search(r"entropy: \d of 4 runs, about \d+ s left", seen)
+    assert "\x1b[" in seen
+    plain = workspace.run(*workspace.scaling, workers, "--resume")
+    assert plain.returncode == 0
+    assert "runs, about" not in plain.stdout
+    assert "\x1b[" not in plain.stdout
+    assert "runs, about" not in on_a_terminal(workspace, *workspace.scaling, workers, "-q")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_entropy.checkpoints import DEMO, CheckpointFiles, find_checkpoint, resolve
+from pytest_entropy.checkpoints.device import require_device
 from pytest_entropy.config.layers import Layer, ResolvedConfig, resolve_config
 from pytest_entropy.config.model import PromptSection
 from pytest_entropy.config.yaml_file import read_yaml
@@ -115,6 +116,7 @@ class Planner:
     def _new_plan(self, name: str, module: Path, overrides: dict[str, Any]) -> Plan:
         kind = kind_of(name)
         resolved = resolve_config(self._layers(kind, module, overrides))
+        require_device(resolved.config.model.device)
         files, digest = self._checkpoint(resolved)
         prompts = self._prompts(resolved)
         config_digest = _with_inputs(resolved)

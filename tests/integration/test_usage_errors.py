@@ -42,6 +42,7 @@ CASES = {
     "learning rate": (["--learning-rate=-1"], "must be positive"),
     "alpha": (["--entropy-alpha=1"], "between 0 and 1"),
     "device": (["--device=tpu"], "model.device"),
+    "device not there": (["--device=cuda:99"], "--device cuda:99: torch"),
     "base of a whole model": (["--base-model=nowhere"], "base model 'nowhere'"),
 }
 

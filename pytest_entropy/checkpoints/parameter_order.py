@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_entropy.errors import UsageError
+
 # The patterns transformers' Trainer exempts from weight decay; a numbering convention of its files.
 _NO_DECAY = [re.compile(p) for p in (r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)")]
 
@@ -13,20 +15,34 @@ _NO_DECAY = [re.compile(p) for p in (r"bias", r"layernorm", r"rmsnorm", r"(?:^|\
 def all_or_trainable(model: Any, trainable: Sequence[str], groups: Sequence[Mapping[str, Any]]) -> list[str]:
     """``named_parameters()`` order over all parameters if the optimizer was given as many, else the trainable.
 
-    Group sizes cannot split the order here: several groups concatenate it.
+    Several groups are numbered one after the other: then the trainer's split must be a known one.
+
+    Raises:
+        UsageError: several groups of sizes that no known split gives.
     """
     count = sum(len(group["params"]) for group in groups)
     names = [name for name, _ in model.named_parameters()]
-    return names if count == len(names) else list(trainable)
+    given = names if count == len(names) else list(trainable)
+    return split_by_decay(model, given, groups)
 
 
-def decay_first(model: Any, trainable: Sequence[str], groups: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Trainable parameters: first those with weight decay, then norms and biases.
+def split_by_decay(model: Any, given: Sequence[str], groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The parameters an optimizer was given, in its numbering: those with weight decay first, as Trainers group them.
 
-    One group means the optimizer was built without that split, and plain order holds.
+    One group (that is not empty) means no split, and plain order.
+
+    Args:
+        model: the live model.
+        given: names in ``named_parameters()`` order.
+        groups: the optimizer's, of which the sizes count.
+
+    Raises:
+        UsageError: the sizes are not those of transformers' split, of today (norms and biases without decay) or of
+            older versions (biases and LayerNorms): nothing says which parameter has which number.
     """
-    if len(groups) == 1:
-        return all_or_trainable(model, trainable, groups)
+    sizes = [len(group["params"]) for group in groups]
+    if sum(size > 0 for size in sizes) < 2 or sum(sizes) != len(given):
+        return list(given)
     import torch
 
     inside_norm = {
@@ -35,9 +51,18 @@ def decay_first(model: Any, trainable: Sequence[str], groups: Sequence[Mapping[s
         if isinstance(module, torch.nn.LayerNorm)
         for own in module._parameters
     }
-
-    first = [n for n in trainable if n not in inside_norm and decays(n)]
-    return first + [n for n in trainable if n not in set(first)]
+    tried = []
+    for rule in (decays, lambda name: "bias" not in name):
+        first = [name for name in given if name not in inside_norm and rule(name)]
+        tried.append([len(first), len(given) - len(first)])
+        if tried[-1] == sizes:
+            return first + [name for name in given if name not in set(first)]
+    splits = " or ".join(f"{some}, {rest}" for some, rest in tried)
+    raise UsageError(
+        f"the optimizer has groups of {', '.join(map(str, sizes))} parameters, which is not transformers' split by "
+        f"weight decay ({splits}), and no names: nothing says which state is whose. List the parameters' names, in the "
+        "optimizer's order, in optimizer_param_names.json beside it"
+    )
 
 
 def decays(name: str) -> bool:

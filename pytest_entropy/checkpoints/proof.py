@@ -19,8 +19,9 @@ from pytest_entropy.adamw import AdamWState, ParameterState
 from pytest_entropy.checkpoints.weights_file import WeightsFile
 from pytest_entropy.errors import UsageError
 
-# Rounding, in units of the machine epsilon: two roundings of a weight, some thirty operations on moments.
-_WEIGHT_ROUNDINGS = 2.0
+# Rounding, in units of the machine epsilon: decay and step round a weight by half of one each at most; some thirty
+# operations act on the moments.
+_WEIGHT_ROUNDINGS = 1.0
 _MOMENT_ROUNDINGS = 32.0
 # Dynamic 8-bit codes are taken after the step; what they lose is far below what a swap changes (about 1.4).
 _QUANTISED = 0.4
@@ -67,7 +68,8 @@ class MappingProof:
         largest, share = max(self.absolute.values()), max(self.relative.values())
         text = f"proved from {self.before}, residual {largest:.1e} ({share:.1e} of the step)"
         if self.unresolved:
-            text += f"; {len(self.unresolved)} of {len(self.relative) + len(self.unresolved)} tensors did not move"
+            all_of_them = len(self.relative) + len(self.unresolved)
+            text += f"; {len(self.unresolved)} of {all_of_them} tensors moved too little to tell"
         return text
 
 
@@ -101,7 +103,7 @@ class _Pair:
         key = self._keys[name]
         before, after = self._old.read(key), self._new.read(key)
         theta, later = before.double(), after.double()
-        size = float(torch.hypot(theta.norm(), later.norm()))
+        size = max(float(theta.norm()), float(later.norm()))
         eps = max(torch.finfo(before.dtype).eps, torch.finfo(after.dtype).eps)
         return _Step(theta, later - theta, _WEIGHT_ROUNDINGS * eps * size)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_entropy.checkpoints.files import CheckpointFiles, has_adapter, has_weights
-from pytest_entropy.checkpoints.parameter_order import decay_first
+from pytest_entropy.checkpoints.parameter_order import all_or_trainable
 
 
 class FSDPLayout:
@@ -28,4 +28,4 @@ class FSDPLayout:
 
     def parameter_order(self, model: Any, trainable: Sequence[str], groups: Sequence[Mapping[str, Any]]) -> list[str]:
         # accelerate writes optimizer.bin with numbers where nothing is sharded, in the Trainer's order.
-        return decay_first(model, trainable, groups)
+        return all_or_trainable(model, trainable, groups)

@@ -17,7 +17,7 @@ from pytest_entropy.checkpoints.files import (
     has_weights,
     require_optimizer,
 )
-from pytest_entropy.checkpoints.parameter_order import decay_first
+from pytest_entropy.checkpoints.parameter_order import all_or_trainable
 
 
 class TrainerLayout:
@@ -34,4 +34,4 @@ class TrainerLayout:
         return CheckpointFiles(self.name, path, path, has_adapter(path), optimizer, None, names)
 
     def parameter_order(self, model: Any, trainable: Sequence[str], groups: Sequence[Mapping[str, Any]]) -> list[str]:
-        return decay_first(model, trainable, groups)
+        return all_or_trainable(model, trainable, groups)

@@ -232,6 +232,34 @@ def test_an_optimizer_of_another_model_is_refused(tmp_path):
         load_checkpoint(tmp_path)
 
 
+def group_by(place, record, names, *splits):
+    """The same optimizer with its parameters in several groups, numbered one after the other."""
+    group = {k: v for k, v in record["param_groups"][0].items() if k != "params"}
+    groups, state = [], {}
+    for split in splits:
+        numbers = range(len(state), len(state) + len(split))
+        groups.append({**group, "params": list(numbers)})
+        state |= {number: record["state"][names.index(name)] for number, name in zip(numbers, split, strict=True)}
+    torch.save({"state": state, "param_groups": groups}, place / "optimizer.pt")
+
+
+def test_groups_by_decay_old_and_new_and_unknown(tmp_path):
+    record, names = save_full(tmp_path)
+    for light in (lambda name: "bias" in name or "norm" in name, lambda name: "bias" in name):
+        group_by(tmp_path, record, names, [n for n in names if not light(n)], [n for n in names if light(n)])
+        expect(load_checkpoint(tmp_path), record, names)
+    group_by(tmp_path, record, names, names, [])
+    expect(load_checkpoint(tmp_path), record, names)
+    group_by(tmp_path, record, names, names[5:], names[:5])
+    with pytest.raises(
+        UsageError, match=r"groups of 21, 5 parameters, which is not .* \(15, 11 or 20, 6\), and no names"
+    ):
+        load_checkpoint(tmp_path)
+    group_by(tmp_path, record, names, names[:4], names[4:8], names[8:])
+    with pytest.raises(UsageError, match="groups of 4, 4, 18 parameters"):
+        load_checkpoint(tmp_path)
+
+
 def test_layouts_have_names_and_expectations_of_their_own():
     layouts = known_layouts()
     assert len({layout.name for layout in layouts}) == len(layouts) == 6

@@ -194,6 +194,7 @@ def run_properties(result: ProbeResult, stored: bool) -> list[tuple[str, Any]]:
         ("se_conditional", result.se_conditional),
         ("signal_to_noise", ratio),
         ("signal_to_noise_label", label),
+        ("unit", result.unit),
         ("seconds", round(sum(result.seconds.values()), 4)),
         ("peak_memory_mb", round(result.peak_memory_mb, 1)),
         ("entropy_mean", result.entropy_mean),

@@ -29,6 +29,10 @@ def _one(run: ProbeResult) -> dict[str, Any]:
         "G": run.G,
         "delta_h1": run.delta_h1,
         "se_conditional": run.se_conditional,
+        "unit": run.unit,
+        "se_total": run.se_total,
+        "variance_parts": run.variance_parts,
+        "notes": run.notes,
         "signal_to_noise": ratio,
         "signal_to_noise_label": label,
         "eta": run.eta,
@@ -46,12 +50,12 @@ def conclusion(runs: Sequence[ProbeResult], results: dict[str, Any]) -> tuple[st
     run = runs[0]
     ratio, label = signal_to_noise(run.delta_h1, run.se_conditional)
     measure = format_measure(run.delta_h1, run.se_conditional)
+    unit = run.unit.replace(" per ", "/")
     way = "falls" if run.delta_h1 < 0 else "rises"
     noise = "" if ratio is None else f", |SE/δH₁| = {ratio:.2f} ({label})"
     range_ = f"; {results['eta_sweep']['reading']}" if "eta_sweep" in results else ""
     return "measured", (
-        f"entropy {way} by δH₁ = {measure} nats/response at the next step, "
-        f"from {run.entropy_mean:.2f} nats/response{noise}{range_}"
+        f"entropy {way} by δH₁ = {measure} {unit} at the next step, from {run.entropy_mean:.2f} {unit}{noise}{range_}"
     )
 
 

@@ -31,7 +31,7 @@ from pytest_entropy.probe.update_batch import UpdateBatch
 from pytest_entropy.rollouts import Rollouts
 
 # Pairs (n, p) that T is estimated from: each p costs one backward and one directional pass over the n.
-ENTROPY_PROMPTS, UPDATE_PROMPTS = 32, 8
+ENTROPY_PROMPTS, UPDATE_PROMPTS = 16, 8
 
 
 @dataclass(frozen=True)

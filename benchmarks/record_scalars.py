@@ -1,6 +1,6 @@
 """Records the demo checkpoint's per-prompt scalars, from which tests/statistical/test_levels.py resamples sessions.
 
-    python benchmarks/record_scalars.py --prompts 4096 --G 8 --out tests/statistical/scalars/demo_g8.npz
+python benchmarks/record_scalars.py --prompts 4096 --G 8 --out tests/statistical/scalars/demo_g8.npz
 """
 
 from __future__ import annotations

@@ -97,11 +97,13 @@ def intercept_check(run: ProbeResult, *, alpha: float) -> CheckOutcome:
     null = "the slope of the entropy along the update, extrapolated to step 0, is delta_h1 / eta"
     sweep = _required(run)
     fitted = fit(sweep)
-    if fitted is None:
-        reasons = "; ".join(f"at {h:.3g}: {r}" for h, r in zip(sweep.steps, distrust(sweep), strict=True) if r)
+    if fitted is None or not sweep.change.any():
+        why = "the update direction is zero, so that nothing moves along it"
+        if fitted is None:
+            reasons = "; ".join(f"at {h:.3g}: {r}" for h, r in zip(sweep.steps, distrust(sweep), strict=True) if r)
+            why = f"no two steps to be trusted ({reasons}): give other eta_sweep.multiples"
         return CheckOutcome(
-            name, null, None, None, alpha, None, None, UNIT, run.B_E, "inconclusive", None, None, None,
-            f"no two steps to be trusted ({reasons}): give other eta_sweep.multiples",
+            name, null, None, None, alpha, None, None, UNIT, run.B_E, "inconclusive", None, None, None, why
         )  # fmt: skip
     return check_mean_zero(
         fitted.intercepts - np.asarray(run.entropy_term),

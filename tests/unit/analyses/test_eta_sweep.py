@@ -94,9 +94,14 @@ def test_curvature_that_matters_and_that_is_not_known():
     assert read(sweep(slope, prompts(64, -80_000, 100, 3)), slope)["verdict"] == "curvature"
     undecided = read(sweep(slope, prompts(64, -20_000, 50_000, 3)), slope)
     assert undecided["verdict"] == "undecided"
-    still = read(sweep(np.zeros(8), np.zeros(8), floor=np.zeros(8)), np.zeros(8))
-    assert "does not move" in still["reading"]
-    assert analysis.intercept_check(run_of(sweep(np.zeros(8), np.zeros(8)), np.zeros(8)), alpha=1e-3).verdict != "fail"
+
+
+def test_no_update_decides_nothing():
+    still = sweep(np.zeros(8), np.zeros(8), floor=np.zeros(8))
+    assert "does not move" in read(still, np.zeros(8))["reading"]
+    outcome = analysis.intercept_check(run_of(still, np.zeros(8)), alpha=1e-3)
+    assert outcome.verdict == "inconclusive"
+    assert "direction is zero" in outcome.points_to
 
 
 def test_slope_that_may_be_zero_leaves_no_upper_bound():

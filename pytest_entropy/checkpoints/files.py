@@ -184,6 +184,11 @@ def _locate_base(named: str, files: CheckpointFiles, *, explicit: bool) -> str:
     # Unlike Path.is_dir, false for names the system cannot hold.
     tried = [place for place in places if os.path.isdir(place)]
     for place in tried:
+        if has_adapter(place):
+            raise UsageError(
+                f"base model {named!r} of adapter {files.weights}: {place} is an adapter itself, and transformers "
+                "would load its base in turn; merge it first, or give --base-model DIR"
+            )
         if has_weights(place):
             return str(place)
     if tried:

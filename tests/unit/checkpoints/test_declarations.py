@@ -202,6 +202,12 @@ def test_a_link_that_leads_out_is_refused(copy, tmp_path):
     refused(copy, "leads out of")
 
 
+def test_a_base_that_is_an_adapter_is_refused(copy):
+    """transformers would follow its base_model_name_or_path wherever that leads."""
+    shutil.copy(copy / "model" / "adapter_config.json", copy.parent / "base")
+    refused(copy, "is an adapter itself")
+
+
 NAMES = {
     "null byte": "ba\0se",
     "very long": "x" * 100_000,

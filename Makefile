@@ -25,7 +25,7 @@ test-slow: $(STAMP)
 	$(BIN)/pytest tests -n 2 --dist worksteal -m slow
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m benchmarks.run
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -46,7 +46,7 @@ def dot(gradient: Direction, direction: Direction) -> float:
 
 
 def vmap_of_grad(
-    policy: Policy, rollouts: Rollouts, direction: Direction, estimator: str, *, chunk_tokens: int = 16384
+    policy: Policy, rollouts: Rollouts, direction: Direction, estimator: str, *, chunk_tokens: int = 4096
 ) -> np.ndarray:
     """``torch.func``: per-prompt gradient vectors of a whole piece at once, each dotted with u."""
     moving = {name: policy.trainable[name].detach() for name in direction}
@@ -95,7 +95,7 @@ def plain_statistics(logits: torch.Tensor, tokens: torch.Tensor, alive: torch.Te
 
 
 def forward_mode(
-    policy: Policy, rollouts: Rollouts, direction: Direction, estimator: str, *, chunk_tokens: int = 16384
+    policy: Policy, rollouts: Rollouts, direction: Direction, estimator: str, *, chunk_tokens: int = 4096
 ) -> np.ndarray:
     """Forward-mode differentiation of the shared scoring pass: one pass, no graph, no backward."""
 

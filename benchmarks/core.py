@@ -1,0 +1,166 @@
+"""The probe against other methods and the floor: equal numbers, seconds by part, standard error, cost of precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from benchmarks import floor, methods, predecessor
+from benchmarks.measure import interleaved, ratios, summary, variance_ratio, variance_with_interval
+from benchmarks.workload import CHECKPOINT, CHUNK_TOKENS, LIMIT, G, Workload
+from pytest_entropy.policy import Policy
+from pytest_entropy.probe.directional import directional_derivatives
+from pytest_entropy.probe.estimators import prepared
+
+B_E = 64
+OURS = "action_value"
+POOLED = ("reinforce_loo", "rao_blackwell", "action_value")
+DERIVATIVES: dict[str, Callable] = {
+    "per-prompt backward": methods.per_prompt_backward,
+    "torch.func vmap of grad": methods.vmap_of_grad,
+    "forward-mode jvp": methods.forward_mode,
+}
+
+
+def equal_numbers(prompts: int = 8) -> dict[str, float]:
+    """Largest difference from the probe's s_n in float64, relative to the largest |s_n|, by method.
+
+    Raises:
+        AssertionError: one above 1e-6.
+    """
+    workload = Workload.demo(dtype="float64")
+    policy, u = workload.probe.policy, workload.update.direction
+    rollouts = workload.rollouts(prompts, seed=0)
+    gaps = {}
+    for estimator in ("reinforce_loo", "rao_blackwell"):
+        ours = workload.scalars(rollouts, estimator)[estimator]
+        found = {name: method(policy, rollouts, u, estimator) for name, method in DERIVATIVES.items()}
+        if estimator == predecessor.ESTIMATOR:
+            found["predecessor"] = predecessor.run(CHECKPOINT, rollouts, u, limit=LIMIT, dtype="float64").per_prompt
+        for name, other in found.items():
+            gaps[f"{name}, {estimator}"] = float(np.abs(other - ours).max() / np.abs(ours).max())
+    off = {name: gap for name, gap in gaps.items() if not gap < 1e-6}
+    assert not off, f"methods disagree on the same rollouts: {off}"
+    return gaps
+
+
+def pooled_scalars(prompts: int, workload: Workload) -> dict[str, np.ndarray]:
+    """s_n of many prompts by estimator, in runs of B_E prompts that learn from themselves alone."""
+    parts = []
+    for i in range(prompts // B_E):
+        rollouts = workload.rollouts(B_E, 10_000 + i, estimator=OURS)
+        parts.append(workload.scalars(rollouts, *POOLED))
+    return {name: np.concatenate([part[name] for part in parts]) for name in POOLED}
+
+
+@dataclass
+class Timings:
+    """Seconds by task, repeated, all interleaved."""
+
+    seconds: dict[str, list[float]]
+    predecessor_phases: dict[str, list[float]] = field(default_factory=dict)
+
+    def total(self, *names: str) -> list[float]:
+        """Round by round sums."""
+        return [sum(parts) for parts in zip(*(self.seconds[name] for name in names), strict=True)]
+
+
+def timings(workload: Workload, repeats: int) -> Timings:
+    """Every method and the floor on the same prompts, B_E of them, round after round."""
+    policy, u = workload.probe.policy, workload.update.direction
+    rollouts = [workload.rollouts(B_E, r) for r in range(repeats)]
+    phases: dict[str, list[float]] = {}
+    unshared = Policy(policy.model, policy.tokenizer, policy.trainable, policy.eos_ids, policy.temperature, False)
+
+    def old(r: int) -> None:
+        for phase, seconds in predecessor.run(CHECKPOINT, rollouts[r], u, limit=LIMIT, dtype="float32").seconds.items():
+            phases.setdefault(phase, []).append(seconds)
+
+    def hooks(estimator: str, r: int, through: Policy = policy) -> None:
+        drawn = prepared(estimator, rollouts[r])
+        directional_derivatives(through, drawn, u, [estimator], chunk_tokens=CHUNK_TOKENS)
+
+    def by(method: Callable) -> Callable[[int], object]:
+        return lambda r: method(policy, rollouts[r], u, "rao_blackwell")
+
+    tasks = {
+        "generate": lambda r: floor.generate(policy, rollouts[r].prompt_ids, G, LIMIT),
+        "forward": lambda r: floor.forward(policy, rollouts[r]),
+        "forward-backward": lambda r: floor.forward_backward(policy, rollouts[r]),
+        "sampling": lambda r: workload.rollouts(B_E, r),
+        "hooks, action_value": lambda r: hooks("action_value", r),
+        "hooks, rao_blackwell": lambda r: hooks("rao_blackwell", r),
+        "hooks, unshared prompts": lambda r: hooks("rao_blackwell", r, unshared),
+        "predecessor": old,
+        **{name: by(method) for name, method in DERIVATIVES.items()},
+    }
+    for name in ("generate", "sampling", "hooks, action_value", "forward-backward"):
+        tasks[name](0)
+    return Timings(interleaved(tasks, repeats), phases)
+
+
+def cost_of_precision(timed: Timings, pool: dict[str, np.ndarray]) -> dict[str, object]:
+    """seconds x SE^2 of predecessor and probe at the same B_E, and what each part of the design contributes."""
+    ours = timed.total("sampling", "hooks, action_value")
+    old = timed.seconds["predecessor"]
+    less_variance = variance_ratio(pool[predecessor.ESTIMATOR], pool[OURS])
+    ratio = [t * less_variance["value"] for t in ratios(old, ours)]
+    phases = timed.predecessor_phases
+    load, one_pass = np.array(phases["load"]), np.array(phases["variance_pass"])
+    sampling = np.array(timed.seconds["generate"])
+    plain = pool["reinforce_loo"].var()
+    # Every step keeps what the ones before have changed: (seconds by round, variance).
+    steps = {
+        "predecessor": (np.array(old), plain),
+        "no reload": (np.array(old) - load, plain),
+        "one pass": (sampling + one_pass, plain),
+        "batched, no weight gradients": (sampling + timed.seconds["hooks, unshared prompts"], plain),
+        "prompt computed once per group": (sampling + timed.seconds["hooks, rao_blackwell"], plain),
+        "own sampler": (np.array(timed.total("sampling", "hooks, rao_blackwell")), plain),
+        "rao_blackwell": (np.array(timed.total("sampling", "hooks, rao_blackwell")), pool["rao_blackwell"].var()),
+        "action_value": (np.array(ours), pool["action_value"].var()),
+    }
+    costs = {name: float(np.median(seconds) * variance) for name, (seconds, variance) in steps.items()}
+    names = list(costs)
+    return {
+        "cost_of_precision_ratio": summary(ratio),
+        "less_variance": less_variance,
+        "less_seconds": summary(ratios(old, ours)),
+        "attribution": {b: costs[a] / costs[b] for a, b in zip(names, names[1:], strict=False)},
+    }
+
+
+def standard_errors(pool: dict[str, np.ndarray], eta: float) -> dict[str, dict[str, float]]:
+    """Variance of s_n with its bootstrap interval, and the SE of delta_h1 at B_E in nats."""
+    out = {}
+    for name, s in pool.items():
+        variance = variance_with_interval(s)
+        out[name] = {"variance": variance, "se": eta * (variance["value"] / B_E) ** 0.5}
+    return out
+
+
+def constancy(workload: Workload, pool: dict[str, np.ndarray], repeats: int, sizes=(32, 128)) -> dict[str, dict]:
+    """seconds x SE^2 in nats^2 s at two sizes of B_E: constant if time is linear and prompts are independent.
+
+    SE^2 is the spread of the means of disjoint batches of B_E pooled prompts, not var / B_E.
+    """
+    tasks = {str(size): lambda r, size=size: _run(workload, size, r) for size in sizes}
+    seconds, eta, s = interleaved(tasks, repeats), workload.probe.eta, pool[OURS]
+    out = {}
+    for size in sizes:
+        means = s[: len(s) // size * size].reshape(-1, size).mean(1)
+        spread = variance_with_interval(means)
+        t = float(np.median(seconds[str(size)]))
+        out[str(size)] = {
+            "seconds": summary(seconds[str(size)]),
+            "cost": t * eta**2 * spread["value"],
+            "low": t * eta**2 * spread["low"],
+            "high": t * eta**2 * spread["high"],
+        }
+    return out
+
+
+def _run(workload: Workload, size: int, r: int) -> None:
+    workload.scalars(workload.rollouts(size, 500 + r, estimator=OURS), OURS)

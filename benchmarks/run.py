@@ -1,0 +1,151 @@
+"""The benchmark: the probe against its predecessor, other methods and the floor, in one run.
+
+    python -m benchmarks.run [--quick] [--only core,memory]
+
+Prints a table, writes ``benchmarks/results/latest.json`` and ``latest.png``.  Ratios are taken round by round of
+interleaved repeats; absolute seconds mean little on a busy machine, so its load is reported.  Exit code 1 if the
+methods disagree on the same rollouts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from benchmarks import core, figures, scaling, startup
+from benchmarks.measure import load, ratios, summary
+from benchmarks.workload import LIMIT, G, Workload
+
+RESULTS = Path(__file__).parent / "results"
+TARGETS = {
+    "cost_of_precision_ratio": (">=", 10.0),
+    "run_over_floor": ("<=", 1.0),
+    "rss_1024_over_64": ("within 5 % of", 1.0),
+}
+
+
+def core_section(quick: bool) -> dict[str, Any]:
+    """Methods, floor, standard errors and cost of precision, on the demo."""
+    workload = Workload.demo()
+    timed = core.timings(workload, 2 if quick else 7)
+    pool = core.pooled_scalars(128 if quick else 2048, workload)
+    ours = timed.total("sampling", "hooks, action_value")
+    return {
+        "B_E": core.B_E,
+        "equal_numbers": core.equal_numbers(4 if quick else 8),
+        "seconds": {name: summary(values) for name, values in timed.seconds.items()},
+        "predecessor_seconds": {name: summary(values) for name, values in timed.predecessor_phases.items()},
+        "run_seconds": summary(ours),
+        "run_over_floor": summary(ratios(ours, timed.total("generate", "forward-backward"))),
+        **core.cost_of_precision(timed, pool),
+        "standard_errors": core.standard_errors(pool, workload.probe.eta),
+        "cost_at_two_sizes": core.constancy(workload, pool, 1 if quick else 5),
+    }
+
+
+SECTIONS: dict[str, Callable[[bool], dict[str, Any]]] = {
+    "core": core_section,
+    "against_B_E": lambda quick: {
+        "against_B_E": scaling.against_B_E(
+            Workload.demo(), 1 if quick else 5, (8, 16, 32) if quick else (32, 64, 128, 256)
+        )
+    },
+    "model_size": lambda quick: {
+        "against_model_size": scaling.against_model_size(1 if quick else 5, 4 if quick else 16)
+    },
+    "batch_size": lambda quick: {"against_batch_size": scaling.against_batch_size(1 if quick else 5)},
+    "startup": lambda quick: {"startup": startup.startup(1 if quick else 7)},
+    "memory": lambda quick: scaling.memory(1 if quick else 5, (8, 32) if quick else (64, 1024)),
+    "workers": lambda quick: {"against_workers": scaling.against_workers(1 if quick else 2)},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="speed and precision against baselines")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that everything works")
+    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, comma-separated")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", message=".is_gradient_checkpointing. is deprecated")
+    record: dict[str, Any] = {"G": G, "max_new_tokens": LIMIT, "quick": options.quick, "machine": machine()}
+    for name in options.only.split(","):
+        started, before = time.perf_counter(), load()
+        record |= SECTIONS[name](options.quick)
+        took = time.perf_counter() - started
+        record.setdefault("sections", {})[name] = {"seconds": took, "load_before": before, "load_after": load()}
+        print(f"{name}: {took:.0f} s", flush=True)
+        write(record)
+    print("\n".join(table(record)))
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were taken on."""
+    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
+    return {"processor": platform.machine(), "python": platform.python_version(), **versions, **load()}
+
+
+def write(record: dict[str, Any]) -> None:
+    """latest.json, and the picture where all it shows was measured."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "latest.json").write_text(json.dumps(record, indent=2) + "\n")
+    if {"attribution", "against_B_E", "memory"} <= set(record):
+        figures.draw(record, RESULTS / "latest.png")
+
+
+def table(record: dict[str, Any]) -> list[str]:
+    """The record as Markdown lines."""
+    lines = ["", "| measured | median | min | max | n | target |", "|---|---|---|---|---|---|"]
+
+    def row(name: str, s: dict[str, float], target: str = "") -> None:
+        numbers = " | ".join(f"{s[key]:.3g}" for key in ("median", "min", "max"))
+        lines.append(f"| {name} | {numbers} | {s['n']} | {target} |")
+
+    for name, (sign, value) in TARGETS.items():
+        if name in record:
+            row(name, record[name], f"{sign} {value:g}")
+    for name in ("run_seconds", "less_seconds"):
+        if name in record:
+            row(name, record[name])
+    for group in ("seconds", "predecessor_seconds", "against_batch_size"):
+        for name, s in record.get(group, {}).items():
+            row(f"{group}: {name}", s)
+    for name, entry in record.get("against_model_size", {}).items():
+        row(f"{name} model ({entry['parameters']:,} weights), run / floor", entry["over_floor"], "<= 1")
+    for name, s in record.get("against_B_E", {}).get("seconds", {}).items():
+        row(f"B_E = {name}, seconds", s)
+    for name, s in record.get("memory", {}).get("peak_mb", {}).items():
+        row(f"B_E = {name}, peak MiB", s)
+    for name, s in record.get("against_workers", {}).items():
+        row(f"workers: {name}", s)
+    for name, s in record.get("startup", {}).get("seconds", {}).items():
+        row(name, s)
+    if "startup" in record:
+        row("plugin import, ms", record["startup"]["plugin_import_ms"], "< 50")
+    lines.append("")
+    if "against_B_E" in record:
+        lines.append(f"linear in B_E: R² = {record['against_B_E']['fit']['r2']:.4f} (target > 0.99)")
+    for name, factor in record.get("attribution", {}).items():
+        lines.append(f"seconds x SE², by {name}: {factor:.2f} times less")
+    for name, entry in record.get("standard_errors", {}).items():
+        v = entry["variance"]
+        lines.append(f"{name}: SE {entry['se']:.2e} nats; var(s) {v['value']:.4g} [{v['low']:.4g}, {v['high']:.4g}]")
+    for size, entry in record.get("cost_at_two_sizes", {}).items():
+        lines.append(
+            f"B_E = {size}: seconds x SE² {entry['cost']:.3g} [{entry['low']:.3g}, {entry['high']:.3g}] nats² s"
+        )
+    if "equal_numbers" in record:
+        lines.append(f"methods agree to {max(record['equal_numbers'].values()):.1e} (float64)")
+    return lines
+
+
+if __name__ == "__main__":
+    main()

@@ -12,18 +12,19 @@ from pytest_entropy.rollouts import Rollouts
 
 
 def sampler_agreement(
-    rollouts: Rollouts, derivatives: Derivatives, eos_ids: tuple[int, ...], limit: int
+    rollouts: Rollouts, derivatives: Derivatives, policy: Policy, max_new_tokens: int
 ) -> dict[str, float]:
-    """Largest differences between what sampler and scorer say of the same tokens, in nats, and how many
-    responses stop short without an end token that counts."""
+    """Largest differences between what sampler and scorer say of the same tokens, in nats, how many responses stop
+    short without an end token that counts, and the unit roundoff of the weights."""
     log_probs = (rollouts.log_probs.cpu().double() - derivatives.log_probs.double()).abs().max()
     entropies = (rollouts.entropies.cpu().double() - derivatives.entropies.double()).abs().max()
     last = rollouts.tokens.gather(2, (rollouts.lengths - 1).unsqueeze(-1)).squeeze(-1)
-    short = (rollouts.lengths < limit) & ~torch.isin(last, torch.tensor(eos_ids, device=last.device))
+    short = (rollouts.lengths < max_new_tokens) & ~torch.isin(last, torch.tensor(policy.eos_ids, device=last.device))
     return {
         "log_probs": float(log_probs),
         "entropies": float(entropies),
         "unterminated": float(short.sum()),
+        "rounding": policy.rounding,
     }
 
 

@@ -156,7 +156,7 @@ class EntropyProbe:
                 threads=self.threads,
                 ranks=self._rank_uniforms(rollouts, own_seed),
             )
-        agreement = sampler_agreement(rollouts, derivatives, self.policy.eos_ids, self.config.max_new_tokens)
+        agreement = sampler_agreement(rollouts, derivatives, self.policy, self.config.max_new_tokens)
         agreement["shared_with_update"] = len({prompt.key for prompt in prompts} & set(update.prompts))
         if "definition" in self.config.diagnostics:
             with timed(seconds, "definition"):
@@ -197,11 +197,12 @@ class EntropyProbe:
                 chunk_tokens=config.chunk_tokens,
                 threads=self.threads,
             )
-        agreement = sampler_agreement(rollouts, derivatives, self.policy.eos_ids, config.max_new_tokens)
+        agreement = sampler_agreement(rollouts, derivatives, self.policy, config.max_new_tokens)
         s = statistic.pseudo_values
         return self._result(
-            run, own_seed, s, update, rollouts, derivatives, agreement, seconds, u_statistic=statistic.record()
-        )
+            run, own_seed, s, update, rollouts, derivatives, agreement, seconds,
+            u_statistic=statistic.record(), **statistic.fields(self.eta),
+        )  # fmt: skip
 
     def _total_variance(
         self, rollouts: Rollouts, s: np.ndarray, update: Update, own_seed: int, seconds: dict[str, float]

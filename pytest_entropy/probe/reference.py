@@ -116,7 +116,7 @@ def definition_gaps(
 
     Largest absolute differences of log pi and of H in nats (``alone_log_probs``, ``alone_entropies``), for the
     shortest prompt, which is padded most, the largest difference of s_n over the estimators, relative to
-    :attr:`Reference.size` (``definition``), and the unit roundoff of the model's weights (``rounding``).
+    :attr:`Reference.size` (``definition``).
     """
     lengths = [len(ids) for ids in rollouts.prompt_ids]
     shortest, longest = lengths.index(min(lengths)), lengths.index(max(lengths))
@@ -135,7 +135,7 @@ def definition_gaps(
         if reference.s is not None and reference.size is not None:
             gap_s = abs(float(derivatives.per_prompt[name][slot]) - reference.s)
             worst["definition"] = max(worst["definition"], gap_s / reference.size if reference.size else gap_s)
-    return {**worst, "rounding": policy.rounding}
+    return worst
 
 
 # ---------------------------------------------------------------------- the update

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from pytest_entropy.config import Layer, resolve_config
 from pytest_entropy.errors import RunError, UsageError
+from pytest_entropy.probe import ProbeConfig
 from pytest_entropy.probe.directional import directional_derivatives
 from pytest_entropy.probe.eta_sweep import EtaSweep, eta_sweep
 from pytest_entropy.probe.self_normalised import clipped, pareto_smoothed, self_normalised_change
@@ -212,3 +214,32 @@ def test_threads_and_pieces_leave_totals_alone():
     pieces = sequence_totals(policy, rollouts, chunk_tokens=40, threads=3)
     for one, other in zip(whole, pieces, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"eta_multiples": (0, 1)}, "finite and not 0"), ({"clip_weights": 0.5}, "must be above 1")],
+)
+def test_settings_that_cannot_work_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        ProbeConfig(**settings)
+
+
+def configured(**section):
+    return resolve_config([Layer("x", {"eta_sweep": section})]).config
+
+
+def test_configuration_turns_the_sweep_on_by_its_multiples():
+    assert "eta_sweep" not in ProbeConfig(**configured().probe_settings()).diagnostics
+    config = ProbeConfig(**configured(multiples=[-1, 2.5], clip_weights=5, fresh_samples=True).probe_settings())
+    assert "eta_sweep" in config.diagnostics
+    assert (config.eta_multiples, config.clip_weights, config.fresh_samples) == ((-1, 2.5), 5, True)
+    for wrong in ([1], [0, 1], [2, 2]):
+        with pytest.raises(UsageError, match="at least two different numbers other than 0"):
+            configured(multiples=wrong)
+
+
+def test_configured_smoothing_without_arviz_is_refused_before_any_work(monkeypatch):
+    monkeypatch.setattr("pytest_entropy.config.model.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"install pytest-entropy\[psis\]"):
+        configured(multiples=[-1, 1], pareto_smoothed=True)

@@ -40,7 +40,7 @@ def noise_floor(runs: Sequence[ProbeResult]) -> float:
     gaps = [run.agreement[name] for run in runs for name in ALONE if name in run.agreement]
     # Runs without the measurement are judged by the cap alone.
     if not gaps:
-        return FLOOR_CAP
+        return noise_cap(runs)
     measured = max(FLOOR_FACTOR * max(gaps), FLOOR_ROUNDINGS * rounding(runs))
     return min(measured, noise_cap(runs))
 

@@ -97,11 +97,8 @@ class ProbeSection(_Section):
                 "mode u_statistic needs parts x_n of one prompt each, and action_value's use other prompts: "
                 "take estimator rao_blackwell, or mode two_batch"
             )
-        if self.entropy_unit == "token" or self.total_variance:
-            raise ValueError(
-                "mode u_statistic counts entropy per response, and its error is the total one already: "
-                "take entropy_unit sequence and total_variance false, or mode two_batch"
-            )
+        if self.entropy_unit == "token":
+            raise ValueError("mode u_statistic counts entropy per response: take entropy_unit sequence, or two_batch")
         return self
 
     def settings(self) -> dict[str, Any]:
@@ -302,10 +299,12 @@ class ExperimentConfig(_Section):
         }
 
     def _diagnostics(self) -> tuple[str, ...]:
-        extra: tuple[str, ...] = ("total_variance",) if self.probe.total_variance else ()
-        # A single batch's update is not independent of its responses, so that there is nothing to sweep.
-        if self.eta_sweep.multiples and self.probe.mode == "two_batch":
-            extra += ("eta_sweep",)
+        extra: tuple[str, ...] = ()
+        # A single batch's update is not independent of its responses, so that there is nothing to sweep, and its
+        # error is the total one already.
+        if self.probe.mode == "two_batch":
+            extra += ("total_variance",) if self.probe.total_variance else ()
+            extra += ("eta_sweep",) if self.eta_sweep.multiples else ()
         return (*CHECKED, *extra) if self.diagnostics else extra
 
     def _sweep(self) -> dict[str, Any]:

@@ -55,6 +55,11 @@ class UStatistic:
         """U + 2 (r_n - U) ``[B]``: their mean is U, and var(ddof = 1) / B is 4 zeta_1 / B."""
         return self.value + 2 * (self.row_means - self.value)
 
+    def fields(self, eta: float) -> dict[str, float]:
+        """The result's total variance: with update and entropy gradient from one batch there is no other."""
+        variance = float(eta**2 * self.pseudo_values.var(ddof=1) / len(self.row_means))
+        return {"variance_total": variance, "se_total": variance**0.5}
+
     def record(self) -> dict[str, float]:
         """What a run keeps of it, as plain builtins: enough to recompute ``value``."""
         names = ("blocks", "plug_in", "diagonal", "diagonal_gap", "zeta_1", "zeta_1_jackknife")

@@ -42,6 +42,11 @@ def test_blocks_divide_every_batch():
     assert resolve_config([]).config.probe_settings()["u_statistic_blocks"] is None
 
 
+def test_the_u_statistic_s_error_is_the_total_one_without_a_diagnostic():
+    both = {"mode": "u_statistic", "total_variance": True}
+    assert resolve_config([Layer("a file", {"probe": both})]).config.probe_settings()["diagnostics"] == ()
+
+
 def test_every_probe_setting_is_one_the_probe_knows():
     config = resolve_config([Layer("a file", {"probe": {"total_variance": True}, "diagnostics": True})]).config
     assert "total_variance" in ProbeConfig(**config.probe_settings()).diagnostics

@@ -37,7 +37,7 @@ def prove_beside(files: CheckpointFiles, keys: Mapping[str, str], states: AdamWS
     if int(number[2]) != step:
         # The directories do not count the optimizer's steps: ask the neighbour's own optimizer.
         try:
-            before = steps_taken(previous / files.optimizer.resolve().relative_to(root), tensors=8 * len(states))
+            before = steps_taken(previous / files.optimizer.relative_to(files.root), tensors=8 * len(states))
         except UsageError:
             return not_proved(f"{previous.name} does not say which optimizer step it is")
         if before != step - 1:
@@ -56,7 +56,7 @@ def weights_of(before: str | Path, after: CheckpointFiles) -> Path:
     Raises:
         UsageError: no safetensors there.
     """
-    inside = after.weights.resolve().relative_to(after.root.resolve())
+    inside = after.weights.relative_to(after.root)
     for place in (Path(before).expanduser() / inside, Path(before).expanduser()):
         if has_adapter(place) if after.is_adapter else has_weights(place):
             return place

@@ -187,6 +187,22 @@ def test_directories_that_do_not_count_steps(tmp_path):
     assert "not proved: save_0 does not say which optimizer step it is" in load_checkpoint(after).mapping
 
 
+def test_links_as_in_a_hub_cache_are_followed(tmp_path):
+    """Files may be links into a store of blobs, and directories links to elsewhere."""
+    before, after = save_two(tmp_path)
+    (tmp_path / "store").mkdir()
+    (after / "optimizer.pt").rename(tmp_path / "store" / "blob")
+    (after / "optimizer.pt").symlink_to(tmp_path / "store" / "blob")
+    (before / "model").rename(tmp_path / "store" / "weights")
+    (before / "model").symlink_to(tmp_path / "store" / "weights")
+    assert "proved from step_3" in load_checkpoint(after).mapping
+    before.rename(tmp_path / "save_0")
+    assert "proved from save_0" in load_checkpoint(after.rename(tmp_path / "save_1")).mapping
+    (tmp_path / "latest").symlink_to(tmp_path / "save_1")
+    assert "proved from save_0" in load_checkpoint(tmp_path / "latest").mapping
+    assert "proved from save_0" in load_checkpoint(tmp_path / "latest" / "model").mapping
+
+
 def test_a_neighbour_of_another_model_is_not_compared(tmp_path):
     before, after = save_two(tmp_path / "a")
     other, _ = save_two(tmp_path / "b", adapter={"r": 2})

@@ -93,7 +93,8 @@ def to_markdown(views: Sequence[ExperimentView]) -> str:
             p = "" if check["p_value"] is None else f", p = {check['p_value']:.3g} (α = {check['alpha']:.2g})"
             lines.append(f"- {check['name']}: {check['verdict']}{p}")
         lines += [f"- failed run: {name}" for name in sorted(view.failures)]
-        lines += ["", f"Results: `{view.directory}`", ""]
+        # From results/ on: the same words from whatever directory they are written.
+        lines += ["", f"Results: `{'/'.join(view.directory.absolute().parts[-3:])}`", ""]
     return "\n".join(lines)
 
 

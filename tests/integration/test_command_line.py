@@ -27,7 +27,7 @@ def test_the_old_scripts_command_prints_the_pytest_command_and_runs_it(workspace
     assert "single_run: results/single_run/single_run_" in where.stdout
     listed = command(workspace, "list")
     assert "1/1 runs" in listed.stdout
-    wrong = command(workspace, "single", "--checkpoint", checkpoint, "--runs", "3", *small)
+    wrong = command(workspace, "single", "--checkpoint", checkpoint, "--be", "6", "--bu", "4", "--runs", "3", *small)
     assert wrong.returncode == 4
     assert "--runs does not apply to single_run" in wrong.stdout + wrong.stderr
 

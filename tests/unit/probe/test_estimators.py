@@ -1,0 +1,124 @@
+"""Estimator weights against their formulae in loops, and action values through every path that uses them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pytest_entropy.distribution import token_statistics_and_values
+from pytest_entropy.probe import ProbeConfig
+from pytest_entropy.probe.action_values import FOLDS, PRIOR, with_action_values
+from pytest_entropy.probe.directional import directional_derivatives
+from pytest_entropy.probe.estimators import ESTIMATORS, weights_for
+from pytest_entropy.probe.gradient import entropy_gradient
+from pytest_entropy.probe.selfcheck import verify_tangent
+from tests import tiny
+
+G = 3
+
+
+@pytest.fixture(scope="module")
+def policy():
+    return tiny.policy(tiny.lora(tiny.qwen2()), dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def rollouts(policy):
+    return with_action_values(tiny.sample(policy, tiny.prompts(9), G=G))
+
+
+def to_go(rollouts, n, g):
+    row = rollouts.entropies[n, g, : rollouts.lengths[n, g]].tolist()
+    return [sum(row[k + 1 :]) for k in range(len(row))]
+
+
+def test_tables_are_the_means_they_say(rollouts):
+    """Position and token tables of fold 1, by loops over the prompts of the other folds."""
+    others = [n for n in range(len(rollouts)) if n % FOLDS != 1]
+    seen = [
+        (k, token, gamma)
+        for n in others
+        for g in range(G)
+        for k, (token, gamma) in enumerate(zip(rollouts.responses(n)[g], to_go(rollouts, n, g), strict=True))
+    ]
+    values = rollouts.action_values
+    position = {k: np.mean([gamma for j, _, gamma in seen if j == k]) for k, _, _ in seen}
+    for k, mean in position.items():
+        assert float(values.position[1, k]) == pytest.approx(mean, rel=1e-12)
+    for token in {t for _, t, _ in seen}:
+        rest = [gamma - position[k] for k, t, gamma in seen if t == token]
+        assert float(values.token[1, token]) == pytest.approx(sum(rest) / (len(rest) + PRIOR), rel=1e-9, abs=1e-15)
+
+
+def test_action_value_weights_by_loops(policy, rollouts):
+    n, values = 2, rollouts.action_values
+    one = rollouts.select([n])
+    weights = weights_for("action_value", policy.score(one), one)
+    fold = int(values.fold[n])
+    rests = [
+        [
+            gamma - float(values.position[fold, k]) - float(values.token[fold, token])
+            for k, (token, gamma) in enumerate(zip(rollouts.responses(n)[g], to_go(rollouts, n, g), strict=True))
+        ]
+        for g in range(G)
+    ]
+    for g, row in enumerate(rests):
+        for k, rest in enumerate(row):
+            others = [rests[h][k] for h in range(G) if h != g and len(rests[h]) > k]
+            shared = float(values.share[fold]) * (sum(others) / len(others) if others else 0.0)
+            assert float(weights.log_prob[0, g, k]) == pytest.approx((rest - shared) / G, rel=1e-9, abs=1e-12)
+
+
+def test_expected_values_are_sums_over_the_vocabulary():
+    torch.manual_seed(0)
+    logits = torch.randn(2, 3, 4, 7, dtype=torch.float64, requires_grad=True)
+    tokens, values = torch.randint(7, (2, 3, 4)), torch.randn(2, 5, dtype=torch.float64)
+    expected = token_statistics_and_values(logits, tokens, 0.7, values)[2]
+    p = torch.softmax(logits / 0.7, -1)
+    assert torch.allclose(expected, (p[..., :5] * values[:, None, None]).sum(-1), rtol=1e-12, atol=0)
+    assert torch.autograd.gradcheck(lambda x: token_statistics_and_values(x, tokens, 0.7, values), logits)
+
+
+def test_hooks_equal_a_plain_backward_and_the_vector(policy, rollouts):
+    u = tiny.direction(policy)
+    s = directional_derivatives(policy, rollouts, u, ["action_value"], chunk_tokens=100).per_prompt["action_value"]
+    vector = entropy_gradient(policy, rollouts, "action_value", chunk_tokens=70)
+    inner = sum(float((vector[name] * u[name]).sum()) for name in u)
+    # The norms of this architecture compute in float32 whatever the weights are in.
+    assert s.mean() == pytest.approx(inner, rel=1e-6)
+    assert verify_tangent(policy, rollouts, u, "action_value") < 1e-6
+
+
+def test_without_other_prompts_it_is_rao_blackwell(policy):
+    one = with_action_values(tiny.sample(policy, tiny.prompts(1), G=G))
+    assert one.action_values is None
+    scores = policy.score(one)
+    learning, plain = weights_for("action_value", scores, one), weights_for("rao_blackwell", scores, one)
+    assert torch.equal(learning.log_prob, plain.log_prob)
+    assert learning.expected_value is None
+
+
+def test_two_prompts_learn_from_each_other(policy):
+    two = with_action_values(tiny.sample(policy, tiny.prompts(2), G=G))
+    assert two.action_values is not None
+    assert two.action_values.fold.tolist() == [0, 1]
+    assert two.select([1]).action_values.fold.tolist() == [1]
+
+
+def test_an_estimator_that_does_not_learn_ignores_the_tables(policy, rollouts):
+    scores = policy.score(rollouts)
+    by_name = weights_for("rao_blackwell", scores, rollouts)
+    direct = ESTIMATORS["rao_blackwell"](scores.log_probs, scores.entropies, rollouts.mask)
+    assert torch.equal(by_name.log_prob, direct.log_prob)
+
+
+def test_one_response_has_no_leave_one_out_mean(policy):
+    single = tiny.sample(policy, tiny.prompts(2), G=1)
+    with pytest.raises(ValueError, match="reinforce_loo needs G >= 2"):
+        weights_for("reinforce_loo", policy.score(single), single)
+
+
+def test_the_u_statistic_refuses_an_estimator_that_learns():
+    with pytest.raises(ValueError, match="action_value's use other prompts"):
+        ProbeConfig(mode="u_statistic", estimator="action_value")

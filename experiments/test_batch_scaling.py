@@ -8,6 +8,7 @@ import math
 import pytest
 
 from pytest_entropy.analyses.convergence import convergence, se_slope
+from pytest_entropy.analyses.validation import bookkeeping
 
 pytestmark = pytest.mark.entropy_experiment("batch_scaling")
 
@@ -17,6 +18,12 @@ def test_run(probe_run):
     assert math.isfinite(probe_run.delta_h1)
     assert probe_run.se_conditional is not None
     assert len(probe_run.per_prompt) == probe_run.B_E
+
+
+def test_bookkeeping(probe_runs, experiment):
+    """δH₁ and SE follow from the scalars; E and U are disjoint; no prompt meets itself in a single batch."""
+    replaced = experiment.config.prompts.with_replacement
+    experiment.require(bookkeeping(probe_runs.complete(), with_replacement=replaced))
 
 
 @pytest.mark.entropy_check

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def scalars(runs: Sequence[ProbeResult]) -> list[RunScalars]:
     """What the fit needs of each run: its per-prompt scalars and eta."""
-    return [RunScalars(r.B_E, r.run, np.asarray(r.per_prompt, dtype=float), r.eta) for r in runs]
+    return [RunScalars(r.B_E, r.run, np.asarray(r.per_prompt, dtype=float), r.eta, r.se_conditional) for r in runs]
 
 
 def convergence(
@@ -36,7 +36,7 @@ def convergence(
     is right.
     """
     data = scalars(runs)
-    fit = fit_scaling(data, confidence=confidence, rng=rng)
+    fit = fit_scaling(data, confidence=confidence, rng=rng, alpha=alpha)
     verdict = scaling_verdict(fit, alpha=alpha, confidence=confidence, tolerance=tolerance)
     record = {
         "verdict": verdict.verdict,

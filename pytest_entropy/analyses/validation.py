@@ -28,6 +28,7 @@ FLOOR_FACTOR, FLOOR_ROUNDINGS, FLOOR_CAP, CAP_ROUNDINGS = 30, 64, 5e-4, 32
 SCALAR_TOLERANCE, SCALAR_ROUNDINGS = 1e-3, 16
 # Central differences of the loss carry rounding and curvature of about 1e-4; a wrong factor is far larger.
 SLOPE_TOLERANCE = 1e-2
+SUMMING_TOLERANCE = 1e-4
 # Half-precision weights bury a small step's change in rounding: only a sign or a factor of two shows then.
 HALF_PRECISION, SLOPE_TOLERANCE_HALF = 1e-4, 0.5
 
@@ -202,15 +203,30 @@ def bookkeeping(runs: Sequence[ProbeResult], *, with_replacement: bool) -> Check
         se = s.std(ddof=1) / len(s) ** 0.5
         size = np.abs(s).mean() or 1.0
         gaps += [abs(run.delta_h1 - s.mean()) / size, abs((run.se_conditional or 0.0) - se) / size]
-        gaps += [run.agreement["unterminated"], 0.0 if with_replacement else run.agreement["shared_with_update"]]
+        # A single batch is its own update batch, and shares its prompts by design.
+        shared = 0.0 if with_replacement else run.agreement.get("shared_with_update", 0.0)
+        gaps += [run.agreement["unterminated"], shared, *_kept_diagonal(run, size)]
     return check_within_noise(
         gaps,
         noise_floor=1e-9,
         name="bookkeeping",
         null="delta_h1 and SE follow from s_n, every short response counts its end token, E and U share no prompt",
         unit="relative, or counts",
-        points_to="ddof or a division by B_E, the end token masked out because pad = EOS, or E drawn from U",
+        points_to="ddof or a division by B_E, the end token masked out because pad = EOS, E drawn from U, or (of a "
+        "single batch) the products of a prompt with itself kept, which is a bias of order 1/B",
     )
+
+
+def _kept_diagonal(run: ProbeResult, size: float) -> list[float]:
+    """Gap of a single batch's delta_h1 from the U-statistic of its recorded parts, relative to ``size``."""
+    if not run.u_statistic:
+        return []
+    parts = run.u_statistic
+    blocks = parts["blocks"]
+    value = (blocks * parts["plug_in"] - parts["diagonal"]) / (blocks - 1)
+    gap = abs(run.delta_h1 - run.eta * value) / size
+    # The two sides sum float32 products in different orders; a diagonal that was kept is of order one.
+    return [gap if gap > SUMMING_TOLERANCE else 0.0]
 
 
 def sampler_scorer_agreement(runs: Sequence[ProbeResult]) -> CheckOutcome:

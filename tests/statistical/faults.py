@@ -15,7 +15,7 @@ import torch
 
 from pytest_entropy import policy as policy_module
 from pytest_entropy.policy import Policy
-from pytest_entropy.probe import draws, estimators, gradient, objective, update_batch, update_rules
+from pytest_entropy.probe import draws, estimators, gradient, objective, u_statistic, update_batch, update_rules
 from pytest_entropy.probe import probe as probe_module
 from pytest_entropy.probe.probe import EntropyProbe
 from pytest_entropy.rollouts import Rollouts
@@ -345,6 +345,11 @@ def biased_variance(patch: pytest.MonkeyPatch) -> None:
     _result_with(patch, change)
 
 
+def diagonal_kept(patch: pytest.MonkeyPatch) -> None:
+    """The V-statistic of a single batch: every prompt's product with itself kept, a bias of order 1/B."""
+    patch.setattr(u_statistic, "without_diagonal", lambda plug_in, diagonal, blocks: plug_in)
+
+
 def same_prompts(patch: pytest.MonkeyPatch) -> None:
     """E drawn from the prompts of U."""
     real = draws.draw_prompts
@@ -394,5 +399,8 @@ FAULTS: dict[str, Fault] = {
     # numbers
     "delta divided by B_E twice": Fault(divided_twice, "bookkeeping", "a division by B_E"),
     "ddof 0 in the standard error": Fault(biased_variance, "bookkeeping", "ddof"),
+    "V-statistic for U-statistic": Fault(
+        diagonal_kept, "bookkeeping", "a prompt with itself kept", settings={"mode": "u_statistic", "diagnostics": ()}
+    ),
     "E = U": Fault(same_prompts, "bookkeeping", "E drawn from U"),
 }

@@ -252,8 +252,9 @@ def on_a_terminal(workspace, *arguments: str) -> str:
         while part := os.read(ours, 4096):
             parts.append(part)
     os.close(ours)
-    assert session.wait() == 0
-    return b"".join(parts).decode()
+    output = b"".join(parts).decode()
+    assert session.wait() == 0, output
+    return output
 
 
 @pytest.mark.parametrize("workers", ["-n0", "-n2"])

@@ -14,6 +14,8 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Checkpoint": "pytest_entropy.checkpoints",
     "load_checkpoint": "pytest_entropy.checkpoints",
+    "verify_optimizer_mapping": "pytest_entropy.checkpoints",
+    "MappingProof": "pytest_entropy.checkpoints",
     "EntropyProbe": "pytest_entropy.probe",
     "ProbeConfig": "pytest_entropy.probe",
     "ProbeResult": "pytest_entropy.probe",

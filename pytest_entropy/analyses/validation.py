@@ -106,7 +106,7 @@ def sampler_alternatives(runs: Sequence[ProbeResult], *, alpha: float) -> CheckO
 def estimator_agreement(runs: Sequence[ProbeResult], *, alpha: float) -> CheckOutcome:
     """rao_blackwell and reinforce_loo estimate one gradient: their paired difference has mean 0."""
     difference = np.concatenate(
-        [np.asarray(run.per_prompt) - np.asarray(run.diagnostics["reinforce_loo"]) for run in runs]
+        [np.asarray(run.entropy_term) - np.asarray(run.diagnostics["reinforce_loo"]) for run in runs]
     )
     return check_mean_zero(
         difference,
@@ -133,7 +133,7 @@ def se_calibration(runs: Sequence[ProbeResult], *, alpha: float, rng: np.random.
 def first_order_accuracy(runs: Sequence[ProbeResult], *, alpha: float) -> CheckOutcome:
     """delta_h1 is the slope of the entropy itself: s_n - (Delta_n(h) - Delta_n(-h)) / 2h has mean 0."""
     difference = np.concatenate(
-        [np.asarray(run.per_prompt) - np.asarray(run.diagnostics["entropy_slope"]) for run in runs]
+        [np.asarray(run.entropy_term) - np.asarray(run.diagnostics["entropy_slope"]) for run in runs]
     )
     return check_mean_zero(
         difference,

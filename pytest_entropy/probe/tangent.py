@@ -69,6 +69,21 @@ class _AttachWide(torch.autograd.Function):
         return grads[0], product.sum(1, dtype=torch.float64), None, None, None
 
 
+class _Refuse(torch.autograd.Function):
+    """Identity; an error as soon as a gradient comes back, for outputs whose rows cannot be told apart."""
+
+    @staticmethod
+    def forward(ctx: Any, output: torch.Tensor, epsilon: torch.Tensor, message: str) -> torch.Tensor:
+        ctx.message = message
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        if bool(grads[0].any()):
+            raise RuntimeError(ctx.message)
+        return grads[0], None, None
+
+
 class _State(threading.local):
     epsilon: torch.Tensor | None = None
 
@@ -97,6 +112,8 @@ class Tangent:
         self.direction = dict(by_identity.values())
         self._owners: dict[nn.Module, dict[str, torch.Tensor]] = {}
         self._names: dict[nn.Module, set[str]] = {}
+        # DoRA subtracts its base layer's bias again, outside that layer's forward: hooks would miss it.
+        outside = {id(m.base_layer) for m in model.modules() if getattr(m, "lora_magnitude_vector", None)}
         for module in model.modules():
             # remove_duplicate=False in spirit: a tied weight belongs to every module that holds it.
             own = {
@@ -104,6 +121,8 @@ class Tangent:
                 for key, p in module._parameters.items()
                 if p is not None and id(p) in by_identity
             }
+            if id(module) in outside:
+                own.pop("bias", None)
             if own:
                 self._owners[module] = {key: moved for key, (_, moved) in own.items()}
                 self._names[module] = {name for name, _ in own.values()}
@@ -139,10 +158,12 @@ class Tangent:
             return None
         self._fired |= self._names[module]
         if output.shape[0] % (len(epsilon) * rows_per_prompt()):
-            raise RuntimeError(
+            # DoRA sends an identity matrix through its maps and detaches the result: harmless until it is not.
+            message = (
                 f"{type(module).__name__} gives {output.shape[0]} rows for {len(epsilon)} prompts of "
                 f"{rows_per_prompt()} rows: it does not keep the batch's rows together"
             )
+            return _Refuse.apply(output, epsilon, message)
         moved = self._owners[module]
         widens = type(module) is nn.Linear and not kwargs and module.in_features < module.out_features
         if widens and set(moved) == {"weight"}:

@@ -126,16 +126,9 @@ UNTIED = {
 
 # Known faults of the tangent, not of loading: peft multiplies DoRA's A and B with an identity matrix, whose rows are no
 # batch of prompts; and DoRA subtracts the base layer's bias again, which the hook on that layer has already moved.
-KNOWN = {
-    "DoRA": "the hook sees the identity matrix of DoRA's norm computation",
-    "rsLoRA and DoRA, biases": "the same, and a trained base bias under DoRA counts (scale - 1) too much",
-}
 
 
-@pytest.mark.parametrize(
-    "case",
-    [pytest.param(c, marks=pytest.mark.xfail(strict=False, reason=KNOWN[c]) if c in KNOWN else ()) for c in ADAPTERS],
-)
+@pytest.mark.parametrize("case", list(ADAPTERS))
 def test_adapters_on_tied_embeddings(tmp_path, case):
     model = build("Qwen2", len(tiny.tokenizer()), tie_word_embeddings=True)
     checkpoint = check(*save(tmp_path, model, adapter=ADAPTERS[case], stored=torch.float32))

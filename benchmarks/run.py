@@ -72,19 +72,28 @@ SECTIONS: dict[str, Callable[[bool], dict[str, Any]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description="speed and precision against baselines")
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that everything works")
-    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, comma-separated")
+    parser.add_argument("--only", default=",".join(SECTIONS), help="sections to measure anew, comma-separated")
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message=".is_gradient_checkpointing. is deprecated")
-    record: dict[str, Any] = {"G": G, "max_new_tokens": LIMIT, "quick": options.quick, "machine": machine()}
+    settings = {"G": G, "max_new_tokens": LIMIT, "quick": options.quick, "machine": machine()}
+    record: dict[str, Any] = (previous() if options.only != parser.get_default("only") else {}) | settings
     for name in options.only.split(","):
         started, before = time.perf_counter(), load()
         record |= SECTIONS[name](options.quick)
         took = time.perf_counter() - started
-        record.setdefault("sections", {})[name] = {"seconds": took, "load_before": before, "load_after": load()}
+        record.setdefault("sections", {})[name] = {
+            "seconds": took, "load_before": before, "load_after": load(), "at": time.strftime("%Y-%m-%d %H:%M:%S"),
+        }  # fmt: skip
         print(f"{name}: {took:.0f} s", flush=True)
         write(record)
     print("\n".join(table(record)))
+
+
+def previous() -> dict[str, Any]:
+    """The sections of the last run, so that ``--only`` renews parts of it."""
+    path = RESULTS / "latest.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def machine() -> dict[str, Any]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from pytest_entropy import EntropyProbe, ProbeConfig, load_checkpoint
+from pytest_entropy.checkpoints import demo
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,3 +88,18 @@ def test_a_planted_bug_turns_the_session_red_and_is_named(workspace, says):
     done = workspace.run("experiments/test_sanity_check.py", *workspace.small, "--be=6", "--runs=2")
     assert done.returncode == 1, done.stdout
     assert says in done.stdout.replace("\n", " ")
+
+
+def test_a_checkpoint_with_permuted_optimizer_states_turns_the_session_red(workspace):
+    """Two states of the same shape exchanged: every shape fits, only the checkpoint one step before contradicts."""
+    shutil.copytree(demo.PATH, workspace.path / "doctored")
+    file = workspace.path / "doctored" / "step_30" / "optimizer.pt"
+    record = torch.load(file, weights_only=True)
+    state = record["state"]
+    first, second = (i for i in list(state)[:4:2])
+    assert state[first]["exp_avg"].shape == state[second]["exp_avg"].shape
+    state[first], state[second] = state[second], state[first]
+    torch.save(record, file)
+    done = workspace.run("experiments/test_single_run.py", "--checkpoint=doctored/step_30", "--be=4", "--bu=4")
+    assert done.returncode == 1, done.stdout
+    assert "permuted" in done.stdout

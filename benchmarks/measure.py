@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 
-def interleaved(tasks: Mapping[str, Callable[[int], Any]], repeats: int) -> dict[str, list[float]]:
+def interleaved(
+    tasks: Mapping[str, Callable[[int], Any]], repeats: int, *, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
     """Seconds of every task, ``repeats`` times, in turn and each round in another order.
 
-    Task i of round r gets r as its argument.  What disturbs the machine for a while then disturbs all tasks.
+    Every task gets the number of the round.  What disturbs the machine for a while then disturbs all tasks.
     """
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     names = list(tasks)
@@ -22,9 +24,9 @@ def interleaved(tasks: Mapping[str, Callable[[int], Any]], repeats: int) -> dict
         shift = r % len(names)
         for name in names[shift:] + names[:shift]:
             gc.collect()
-            started = time.perf_counter()
+            started = clock()
             tasks[name](r)
-            seconds[name].append(time.perf_counter() - started)
+            seconds[name].append(clock() - started)
     return seconds
 
 

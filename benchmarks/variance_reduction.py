@@ -11,6 +11,7 @@ run's (``BATCH``), because that is where learning from others has to work.
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -179,13 +180,16 @@ def scalars(workload: Workload, prompts: int, seed: int) -> dict[str, np.ndarray
 
 
 def seconds_per_run(workload: Workload, repeats: int = 5) -> dict[str, float]:
-    """Median seconds of a run of BATCH prompts, sampling included, by estimator on offer."""
+    """Median CPU seconds of a run of BATCH prompts, sampling included, by estimator on offer (one thread, so that
+    these are the wall seconds of an idle machine)."""
 
     def run(name: str, r: int) -> None:
         workload.scalars(workload.rollouts(BATCH, 1000 + r, estimator=name), name)
 
     tasks = {name: lambda r, name=name: run(name, r) for name in OFFERED}
-    return {name: float(np.median(values)) for name, values in interleaved(tasks, repeats).items()}
+    return {
+        name: float(np.median(values)) for name, values in interleaved(tasks, repeats, clock=time.process_time).items()
+    }
 
 
 def compare(prompts: int, updates: int) -> dict[str, dict[str, object]]:
@@ -217,7 +221,7 @@ def main() -> None:
     plain = result["rao_blackwell"]["seconds"]
     print(f"{options.prompts} prompts x {G} responses in batches of {BATCH}, {options.updates} update batches")
     print(
-        "| candidate | var(rao_blackwell) / var, per update [95 %] | paired shift / SE | seconds | less seconds x SE² |"
+        "| candidate | var(rao_blackwell) / var, per update [95 %] | paired shift / SE | CPU seconds | less seconds x SE² |"
     )
     print("|---|---|---|---|---|")
     for name, row in result.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -121,10 +122,17 @@ def memory(repeats: int, sizes=(64, 1024)) -> dict[str, object]:
     }
 
 
+def peak_memory_mb() -> float:
+    """Peak resident MiB of this program alone: ``ru_maxrss`` would start from that of the process it was forked from."""
+    path = Path("/proc/self/status")
+    if not path.is_file():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    line = next(line for line in path.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 2**10
+
+
 def _one_run(B_E: int) -> None:
     """In its own process: load, take the update, run once, print peak memory as JSON."""
-    from pytest_entropy.probe.meter import peak_memory_mb
-
     torch.set_num_threads(1)
     started = time.perf_counter()
     workload = Workload.demo(estimator=ESTIMATOR)

@@ -221,7 +221,7 @@ def main() -> None:
     plain = result["rao_blackwell"]["seconds"]
     print(f"{options.prompts} prompts x {G} responses in batches of {BATCH}, {options.updates} update batches")
     print(
-        "| candidate | var(rao_blackwell) / var, per update [95 %] | paired shift / SE | CPU seconds | less seconds x SE² |"
+        "| candidate | var(rao_blackwell) / var, per update [95 %] | paired shift / SE | CPU s | less seconds x SE² |"
     )
     print("|---|---|---|---|---|")
     for name, row in result.items():

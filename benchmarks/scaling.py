@@ -123,7 +123,7 @@ def memory(repeats: int, sizes=(64, 1024)) -> dict[str, object]:
 
 
 def peak_memory_mb() -> float:
-    """Peak resident MiB of this program alone: ``ru_maxrss`` would start from that of the process it was forked from."""
+    """Peak resident MiB of this program alone; ``ru_maxrss`` starts from that of the process it was forked from."""
     path = Path("/proc/self/status")
     if not path.is_file():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -67,7 +68,7 @@ class Timings:
         return [sum(parts) for parts in zip(*(self.seconds[name] for name in names), strict=True)]
 
 
-def timings(workload: Workload, repeats: int) -> Timings:
+def timings(workload: Workload, repeats: int, *, clock: Callable[[], float] = time.perf_counter) -> Timings:
     """Every method and the floor on the same prompts, B_E of them, round after round."""
     policy, u = workload.probe.policy, workload.update.direction
     rollouts = [workload.rollouts(B_E, r) for r in range(repeats)]
@@ -98,7 +99,7 @@ def timings(workload: Workload, repeats: int) -> Timings:
     }
     for name in ("generate", "sampling", "hooks, action_value", "forward-backward"):
         tasks[name](0)
-    return Timings(interleaved(tasks, repeats), phases)
+    return Timings(interleaved(tasks, repeats, clock=clock), phases)
 
 
 def cost_of_precision(timed: Timings, pool: dict[str, np.ndarray]) -> dict[str, object]:

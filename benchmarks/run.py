@@ -52,8 +52,22 @@ def core_section(quick: bool) -> dict[str, Any]:
     }
 
 
+def cpu_section(quick: bool) -> dict[str, Any]:
+    """The two ratios in CPU seconds of one thread, which other work on the machine disturbs little."""
+    timed = core.timings(Workload.demo(), 2 if quick else 5, clock=time.process_time)
+    ours = timed.total("sampling", "hooks, action_value")
+    return {
+        "cpu": {
+            "seconds": {name: summary(values) for name, values in timed.seconds.items()},
+            "less_seconds": summary(ratios(timed.seconds["predecessor"], ours)),
+            "run_over_floor": summary(ratios(ours, timed.total("generate", "forward-backward"))),
+        }
+    }
+
+
 SECTIONS: dict[str, Callable[[bool], dict[str, Any]]] = {
     "core": core_section,
+    "cpu": cpu_section,
     "against_B_E": lambda quick: {
         "against_B_E": scaling.against_B_E(
             Workload.demo(), 1 if quick else 5, (8, 16, 32) if quick else (32, 64, 128, 256)
@@ -127,6 +141,11 @@ def table(record: dict[str, Any]) -> list[str]:
     for group in ("seconds", "predecessor_seconds", "against_batch_size"):
         for name, s in record.get(group, {}).items():
             row(f"{group}: {name}", s)
+    for name, s in record.get("cpu", {}).items():
+        if name != "seconds":
+            row(f"{name}, in CPU seconds", s)
+    for name, s in record.get("cpu", {}).get("seconds", {}).items():
+        row(f"CPU seconds: {name}", s)
     for name, entry in record.get("against_model_size", {}).items():
         row(f"{name} model ({entry['parameters']:,} weights), run / floor", entry["over_floor"], "<= 1")
     for name, s in record.get("against_B_E", {}).get("seconds", {}).items():

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from pytest_entropy.errors import RunError
+from pytest_entropy.meter import peak_memory_mb, timed
 from pytest_entropy.probe.chunks import sampling_chunks, work_through
 from pytest_entropy.probe.config import ProbeConfig
 from pytest_entropy.probe.directional import Derivatives, directional_derivatives
@@ -19,7 +20,6 @@ from pytest_entropy.probe.estimators import ESTIMATORS, prepared
 from pytest_entropy.probe.evidence import sampler_agreement, sampler_evidence, token_arrays
 from pytest_entropy.probe.ground_truth import GROUND_TRUTH, ground_truth
 from pytest_entropy.probe.linearisation import Linearisation
-from pytest_entropy.probe.meter import peak_memory_mb, timed
 from pytest_entropy.probe.records import ProbeResult, Update
 from pytest_entropy.probe.reference import definition_gaps
 from pytest_entropy.probe.selfcheck import verify_tangent
@@ -210,6 +210,8 @@ class EntropyProbe:
         """The result's fields for the variance with U random as well, if asked for."""
         if "total_variance" not in self.config.diagnostics:
             return {}
+        if len(update.prompts) < 2:
+            return {"notes": ["no total variance: one prompt in the update batch says nothing of others (B_U >= 2)"]}
         with timed(seconds, "total_variance"):
             batch = self._update_batch(update)
             gradient = update.gradient or batch.gradient(self.policy, self.config)

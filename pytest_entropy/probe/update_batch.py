@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 
 from pytest_entropy.adamw import AdamWState
+from pytest_entropy.meter import timed
 from pytest_entropy.policy import Policy
 from pytest_entropy.probe.config import ProbeConfig
 from pytest_entropy.probe.gradient import norm, policy_gradient
-from pytest_entropy.probe.meter import timed
 from pytest_entropy.probe.objective import token_weights
 from pytest_entropy.probe.optimizer_oracle import oracle_gap
 from pytest_entropy.probe.records import Update

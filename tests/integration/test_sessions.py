@@ -17,7 +17,7 @@ def test_results_and_ids_are_the_same_with_any_number_of_workers(workspace):
         "two": ["-n2"],
         "no xdist": ["-p", "no:xdist", "--entropy-threads=1"],
     }.items():
-        done = workspace.run(*workspace.everything, *options, f"--entropy-results={label}", f"--junitxml={label}.xml")
+        done = workspace.run(*workspace.everything, *options, f"--entropy-results={label}", *junit(label))
         assert done.returncode == 0, done.stdout + done.stderr
         moved = workspace.path / label
         workspace.results.unlink(missing_ok=True)
@@ -37,6 +37,11 @@ def test_results_and_ids_are_the_same_with_any_number_of_workers(workspace):
         run = table["experiments.test_batch_scaling::test_run[BE008-run002]"]
         assert float(run["delta_h1"]) == deltas["alone"]["batch_scaling/BE008_run002"]
         assert float(run["se_conditional"]) > 0
+
+
+def junit(label):
+    """Properties stand in their test case; under xunit2, whose schema forbids it, in the suite (test_reports.py)."""
+    return f"--junitxml={label}.xml", "-o", "junit_family=xunit1"
 
 
 def test_collection_loads_no_model_and_writes_nothing(workspace):
@@ -145,7 +150,7 @@ def test_lives_with_other_options(workspace, option):
 
 
 def test_selection_by_k_and_an_analysis_alone(workspace):
-    done = workspace.run(*workspace.scaling, "-k", "shrinks")
+    done = workspace.run(*workspace.scaling, "-k", "bookkeeping")
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout
     assert len(workspace.deltas()) == 4

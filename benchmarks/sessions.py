@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import os
 import shutil
-import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -28,24 +30,33 @@ EXACT = {"se_calibration": 2 / 2001}
 ALPHA = 1e-3
 
 
+# What a session imports anyway: loaded once, then every session is a fresh process forked from there.
+PRELOAD = ["torch", "transformers", "peft", "scipy.stats", "pytest"]
+
+
 def session(seed: int) -> dict[str, object]:
-    """Exit code and p-value by check of one session."""
+    """Exit code and p-value by check of one session, run by pytest in this process."""
+    import pytest
+
     directory = Path(tempfile.mkdtemp(prefix=f"seed-{seed}-"))
-    command = [
-        *(sys.executable, "-m", "pytest", "experiments/test_sanity_check.py", "-q", "-p", "no:cacheprovider"),
-        *("-p", "no:xdist", "--entropy-threads", "1"),
-        *("--entropy-seed", str(seed), "--entropy-results", str(directory)),
+    arguments = [
+        *("experiments/test_sanity_check.py", "-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist"),
+        *("--entropy-threads", "1", "--entropy-seed", str(seed), "--entropy-results", str(directory / "results")),
     ]
+    os.chdir(ROOT)
+    output = directory / "output.txt"
     try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        with output.open("w") as stream, redirect_stdout(stream), redirect_stderr(stream):
+            code = int(pytest.main(arguments))
         outcomes = [json.loads(file.read_text()) for file in directory.rglob("check_*.json")]
+        text = output.read_text()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-    record: dict[str, object] = {"seed": seed, "exit_code": done.returncode}
+    record: dict[str, object] = {"seed": seed, "exit_code": code}
     record["p_values"] = {o["name"]: o["p_value"] for o in outcomes if o["p_value"] is not None}
     record["inconclusive"] = [o["name"] for o in outcomes if o["verdict"] == "inconclusive"]
-    if done.returncode:
-        record["output"] = done.stdout[-4000:]
+    if code:
+        record["output"] = text[-4000:]
     return record
 
 
@@ -107,8 +118,14 @@ def main() -> None:
     records = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
     done = {r["seed"] for r in records}
     missing = [s for s in range(options.first, options.first + options.seeds) if s not in done]
-    with ThreadPoolExecutor(options.jobs) as pool, lines.open("a") as stream:
-        for record in pool.map(session, missing):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    with (
+        ProcessPoolExecutor(options.jobs, mp_context=context, max_tasks_per_child=1) as pool,
+        lines.open("a") as stream,
+    ):
+        for future in as_completed([pool.submit(session, seed) for seed in missing]):
+            record = future.result()
             records.append(record)
             stream.write(json.dumps(record) + "\n")
             stream.flush()

@@ -18,8 +18,8 @@ import torch
 from benchmarks import floor
 from benchmarks.methods import dot, per_prompt_gradients
 from pytest_entropy.checkpoints import Checkpoint, load_checkpoint
+from pytest_entropy.meter import timed
 from pytest_entropy.policy import Policy
-from pytest_entropy.probe.meter import timed
 from pytest_entropy.rollouts import Rollouts
 
 ESTIMATOR = "reinforce_loo"

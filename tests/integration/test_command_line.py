@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 
 def command(workspace, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -63,6 +65,7 @@ def test_reports_are_made_again_as_they_were_and_after_a_kill_at_session_end(wor
     assert len(list(workspace.results.rglob("report.html"))) == len(list(workspace.results.rglob("index.html"))) == 2
 
 
+@pytest.mark.slow
 def test_keep_prunes_at_session_end(workspace):
     for _ in range(3):
         assert workspace.run(*workspace.single, "--entropy-keep=2").returncode == 0

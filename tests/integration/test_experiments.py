@@ -82,7 +82,8 @@ BUGS = {
 }
 
 
-@pytest.mark.parametrize("says", list(BUGS))
+# One bug of the three with every run of the tests, the others with the slow ones.
+@pytest.mark.parametrize("says", [next(iter(BUGS)), *(pytest.param(b, marks=pytest.mark.slow) for b in list(BUGS)[1:])])
 def test_a_planted_bug_turns_the_session_red_and_is_named(workspace, says):
     (workspace.path / "conftest.py").write_text(BUGS[says])
     done = workspace.run("experiments/test_sanity_check.py", *workspace.small, "--be=6", "--runs=2")

@@ -25,6 +25,7 @@ def scaling():
     return ["experiments/test_batch_scaling.py", "--be-values=16,32", "--runs=2"]
 
 
+@pytest.mark.slow
 def test_save_compare_and_catch_a_factor(workspace, scaling):
     done = workspace.run(*scaling, "--entropy-save=main")
     assert done.returncode == 0, done.stdout
@@ -95,6 +96,7 @@ def test_bad_gates_are_refused_before_any_work(workspace, options, message):
     assert not workspace.results.exists()
 
 
+@pytest.mark.slow
 def test_the_marker_sets_the_tolerance(workspace):
     (workspace.path / "test_own.py").write_text(
         "import pytest\n"

@@ -257,6 +257,7 @@ def on_a_terminal(workspace, *arguments: str) -> str:
     return output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["-n0", "-n2"])
 def test_a_terminal_sees_colour_and_the_time_left_and_a_file_does_not(workspace, workers):
     (workspace.path / "conftest.py").write_text("from pytest_entropy.results import progress\nprogress.EVERY = 0.0\n")

@@ -44,6 +44,10 @@ class Machine:
         model = plan.resolved.config.model
         key = (plan.files, model.device, model.dtype)
         if key not in self.loaded:
+            import torch
+
+            # Workers that each take all cores for one operation slow each other down.
+            torch.set_num_threads(self.threads)
             self.loaded[key] = load(plan.files, device=model.device, dtype=model.dtype)
         return self.loaded[key]
 

@@ -62,6 +62,7 @@ def in_one_line(output: str) -> str:
     return " ".join(output.split())
 
 
+@pytest.mark.slow
 def test_a_fresh_repository_is_not_green_silently(workspace):
     single = [*workspace.single, "--entropy-compare=main"]
     failed = workspace.run(*single)

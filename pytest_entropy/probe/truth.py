@@ -22,8 +22,9 @@ from pytest_entropy.policy import Policy
 from pytest_entropy.probe.chunks import scoring_chunks, work_through
 from pytest_entropy.rollouts import Rollouts
 
-# The step is chosen so that log-weights have about this spread: far above rounding, far below curvature.
-LOG_WEIGHT_SPREAD = 0.02
+# The step is chosen so that log-weights have about this spread: far above rounding, and so small that the third
+# derivative, which is heavy-tailed as well, stays far below the standard error of thousands of prompts.
+LOG_WEIGHT_SPREAD = 0.005
 
 
 class Totals(NamedTuple):

@@ -112,17 +112,20 @@ def definition_gaps(
     direction: Mapping[str, torch.Tensor],
     estimators: Sequence[str],
 ) -> dict[str, float]:
-    """The batch against its shortest and longest prompt by definition.
+    """The batch against three of its prompts by definition: the shortest, the longest, the one with most entropy.
 
-    Largest absolute differences of log pi and of H in nats (``alone_log_probs``, ``alone_entropies``), for the
-    shortest prompt, which is padded most, the largest difference of s_n over the estimators, relative to
-    :attr:`Reference.size` (``definition``).
+    Largest absolute differences of log pi and of H in nats (``alone_log_probs``, ``alone_entropies``), and the
+    largest difference of s_n relative to :attr:`Reference.size` (``definition``): by the first estimator for the
+    shortest prompt, which is padded most, by all of them for the one with most entropy, where the weights of
+    responses differ most.
     """
     lengths = [len(ids) for ids in rollouts.prompt_ids]
     shortest, longest = lengths.index(min(lengths)), lengths.index(max(lengths))
     known = [name for name in estimators if name in DEFINITIONS]
-    references = [(shortest, name, by_definition(policy, rollouts, shortest, direction, name)) for name in known]
-    references.append((longest, "", by_definition(policy, rollouts, longest, None, "")))
+    varied = int(derivatives.entropies.double().sum((1, 2)).argmax())
+    wanted = [(varied, name) for name in known] + ([(shortest, known[0])] if known else [])
+    references = [(slot, name, by_definition(policy, rollouts, slot, direction, name)) for slot, name in wanted]
+    references += [(slot, "", by_definition(policy, rollouts, slot, None, "")) for slot in (shortest, longest)]
     worst = {"alone_log_probs": 0.0, "alone_entropies": 0.0, "definition": 0.0}
     for slot, name, reference in references:
         for g, (own, nats) in enumerate(zip(reference.log_probs, reference.entropies, strict=True)):

@@ -145,7 +145,7 @@ def error_scaling(view: ExperimentView) -> Plot:
     errors = np.array([run["se_conditional"] for run in runs], dtype=float)
     check = view.checks.get("se_slope", {})
     slope = check.get("effect")
-    reading = "one point per run" if slope is None else f"slope {slope:.2f}, expected -0.5: {check['verdict']}"
+    reading = "one point per run" if slope is None else f"slope {slope - 0.5:.2f}, expected -0.5: {check['verdict']}"
 
     def draw(axes: Axes) -> None:
         axes.loglog(sizes, errors, "o", color=ACCENT, ms=4, label="runs")

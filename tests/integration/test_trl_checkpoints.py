@@ -102,7 +102,10 @@ def test_norms_and_biases_are_the_group_without_decay(trl_run, kind):
     assert sum(a != b for a, b in zip(plain, grouped, strict=True)) > len(plain) / 2
 
 
-@pytest.mark.parametrize("kind", ["lora", "full"])
+@pytest.mark.parametrize(
+    "kind",
+    ["lora", "full", *(pytest.param(k, marks=pytest.mark.slow) for k in ("lora 8bit", "full 8bit", "lora bias all"))],
+)
 def test_the_sanity_check_passes_with_sampling_at_temperature_one(trl_run, kind, workspace):
     """top_k 5, top_p 0.8, temperature 0.6, repetition penalty 1.2, pad = EOS and dropout: none of it is used."""
     chosen = Workspace(workspace.path, trl_run(kind).checkpoint(STEPS))

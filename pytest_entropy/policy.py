@@ -8,8 +8,10 @@ through the shared key/value cache.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
@@ -278,10 +280,15 @@ class Policy:
             # Without padding no mask is needed, and attention takes its fast path.
             attention_mask=None if bool(kept.all()) else kept,
             position_ids=positions,
-            past_key_values=cache,
             use_cache=cache is not None,
             logits_to_keep=keep,
+            **{self._cache_argument: cache},
         ).logits
+
+    @cached_property
+    def _cache_argument(self) -> str:
+        """What the model's forward calls its key/value cache: transformers 5.24 renamed it."""
+        return "cache" if "cache" in inspect.signature(self.model.forward).parameters else "past_key_values"
 
     def _require_eval(self) -> None:
         live = [name for name, module in self.model.named_modules() if module.training]

@@ -6,7 +6,9 @@ import logging
 import os
 import shutil
 import traceback
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +18,7 @@ from pytest_entropy.results.files import write_json, write_text
 from pytest_entropy.results.naming import MANIFEST
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 LOCKS = ".locks"
 RESULTS = "results.json"
 ERROR = "error.txt"
@@ -91,7 +94,7 @@ class RunStore:
         partial.mkdir()
         write_text(partial / "config.yaml", config)
         try:
-            with _log_to(partial / LOG, self.log_level):
+            with _log_to(partial / LOG, self.log_level), _warnings_to_log():
                 compute(partial)
         except Exception as error:
             text = f"session {self.stamp}\n{''.join(traceback.format_exception(error))}"
@@ -110,6 +113,17 @@ class RunStore:
             os.rename(final, gone)
             shutil.rmtree(gone, ignore_errors=True)
         os.rename(partial, final)
+
+
+@contextmanager
+def _warnings_to_log() -> Iterator[None]:
+    """What libraries warn of goes to the run's log: whether a run succeeds is not up to pytest's filterwarnings."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        warnings.showwarning = lambda message, category, filename, lineno, *_: log.warning(
+            "%s: %s (%s:%d)", category.__name__, message, filename, lineno
+        )
+        yield
 
 
 class _log_to:

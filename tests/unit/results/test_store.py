@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,16 @@ def test_a_run_is_computed_once_and_then_read(tmp_path):
     assert (first, there, there_again) == (again, False, True)
     assert (tmp_path / "run" / "config.yaml").read_text() == "a: 1\n"
     assert "computing" in (tmp_path / "run" / "probe_log.txt").read_text()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_librarys_warning_is_logged_and_fails_nothing(tmp_path):
+    def warn(place: Path) -> None:
+        warnings.warn("renamed in the next version", FutureWarning, stacklevel=1)
+        compute(place)
+
+    store(tmp_path).obtain("run", "", warn, read)
+    assert "FutureWarning: renamed in the next version" in (tmp_path / "run" / "probe_log.txt").read_text()
 
 
 def slow(directory: str, counter: str) -> None:

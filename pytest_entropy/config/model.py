@@ -185,8 +185,15 @@ class ModelSection(_Section):
     """How the checkpoint is loaded."""
 
     base_model: str | None = None
-    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?|mps)$")] = "cpu"
+    device: str = "cpu"
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
+
+    @field_validator("device")
+    @classmethod
+    def _known(cls, device: str) -> str:
+        if not re.fullmatch(r"cpu|cuda(:\d+)?|mps", device):
+            raise ValueError("a device is cpu, cuda, cuda:N or mps")
+        return device
 
 
 class MemorySection(_Section):

@@ -12,6 +12,7 @@ from scipy import stats
 
 from pytest_entropy.stats.outcome import CheckOutcome, Verdict, require, require_rates
 from pytest_entropy.stats.scaling import RunScalars, ScalingFit, coefficients, fit_scaling
+from pytest_entropy.stats.signal import format_measure
 
 ScalingWord = Literal["converges", "scales_as_1/B_E", "finite_batch_bias", "inconclusive"]
 
@@ -78,9 +79,10 @@ def _more_runs(fit: ScalingFit, alpha: float, confidence: float, a_is_there: boo
 
 
 def _words(fit: ScalingFit, word: ScalingWord, needed: int | None) -> str:
+    assert fit.a is not None and fit.b is not None
     percent = f"{fit.confidence:.0%}"
-    a = f"a = {fit.a:.3g}, {percent} CI [{fit.ci_a[0]:.3g}, {fit.ci_a[1]:.3g}]"  # type: ignore[index]
-    b = f"b = {fit.b:.3g}, CI [{fit.ci_b[0]:.3g}, {fit.ci_b[1]:.3g}]"  # type: ignore[index]
+    a = f"a = {format_measure(fit.a, fit.se_a)}, {percent} CI [{fit.ci_a[0]:.3g}, {fit.ci_a[1]:.3g}]"  # type: ignore[index]
+    b = f"b = {format_measure(fit.b, fit.se_b)}, CI [{fit.ci_b[0]:.3g}, {fit.ci_b[1]:.3g}]"  # type: ignore[index]
     if word == "converges":
         return f"δH₁ converges to {a}; the 1/B_E part is not there ({b})"
     if word == "scales_as_1/B_E":

@@ -21,8 +21,8 @@ _OLD_NAMES = {
     "B": "the old B is gone: use batch_config.B_E_values (a list) and batch_config.B_U",
     "B_E": "use batch_config.B_E_values, a list such as [16, 32, 64]",
 }
-# How a result is judged or a machine is used; what a run computes does not depend on these.
-_NOT_IN_DIGEST = ("checks", "checkpoint", "save_gradients")
+# How a result is judged; what a run leaves behind does not depend on it.  The checkpoint has a digest of its own.
+_NOT_IN_DIGEST = ("checks", "checkpoint")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ResolvedConfig:
     sources: dict[str, str]
 
     def digest(self) -> str:
-        """16 hex digits over everything a run's numbers depend on, the checkpoint's content apart."""
+        """16 hex digits over everything a run's files depend on, the checkpoint's content apart."""
         record = self.config.model_dump()
         for key in _NOT_IN_DIGEST:
             del record[key]

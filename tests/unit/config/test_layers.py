@@ -35,6 +35,8 @@ def test_the_digest_is_of_what_results_depend_on():
     base = resolve_config([]).digest()
     assert resolve_config([Layer("x", {"checks": {"alpha": 0.01}})]).digest() == base
     assert resolve_config([Layer("x", {"seed": 1})]).digest() != base
+    # A resumed session that wants the tensors must not meet runs that were stored without them.
+    assert resolve_config([Layer("x", {"save_gradients": True})]).digest() != base
     assert resolve_config([Layer("x", {"sampling": {"temperature": 0.9}})]).digest() != base
 
 

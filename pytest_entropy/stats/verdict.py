@@ -79,7 +79,8 @@ def _more_runs(fit: ScalingFit, alpha: float, confidence: float, a_is_there: boo
 
 
 def _words(fit: ScalingFit, word: ScalingWord, needed: int | None) -> str:
-    assert fit.a is not None and fit.b is not None
+    assert fit.a is not None
+    assert fit.b is not None
     percent = f"{fit.confidence:.0%}"
     a = f"a = {format_measure(fit.a, fit.se_a)}, {percent} CI [{fit.ci_a[0]:.3g}, {fit.ci_a[1]:.3g}]"  # type: ignore[index]
     b = f"b = {format_measure(fit.b, fit.se_b)}, CI [{fit.ci_b[0]:.3g}, {fit.ci_b[1]:.3g}]"  # type: ignore[index]

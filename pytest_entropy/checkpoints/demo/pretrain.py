@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -129,3 +130,7 @@ def save_base(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, direc
     )
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
+    # transformers 5 writes a class name that 4 does not know; both know this one.
+    settings = directory / "tokenizer_config.json"
+    record = json.loads(settings.read_text(encoding="utf-8")) | {"tokenizer_class": "PreTrainedTokenizerFast"}
+    settings.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -205,15 +205,17 @@ def bookkeeping(runs: Sequence[ProbeResult], *, with_replacement: bool) -> Check
         gaps += [abs(run.delta_h1 - s.mean()) / size, abs((run.se_conditional or 0.0) - se) / size]
         # A single batch is its own update batch, and shares its prompts by design.
         shared = 0.0 if with_replacement else run.agreement.get("shared_with_update", 0.0)
-        gaps += [run.agreement["unterminated"], shared, *_kept_diagonal(run, size)]
+        ends = run.agreement["unterminated"] + run.agreement.get("past_the_end", 0.0)
+        gaps += [ends, shared, *_kept_diagonal(run, size)]
     return check_within_noise(
         gaps,
         noise_floor=1e-9,
         name="bookkeeping",
-        null="delta_h1 and SE follow from s_n, every short response counts its end token, E and U share no prompt",
+        null="delta_h1 and SE follow from s_n, a response ends with its first end token, which counts, and E and U "
+        "share no prompt",
         unit="relative, or counts",
-        points_to="ddof or a division by B_E, the end token masked out because pad = EOS, E drawn from U, or (of a "
-        "single batch) the products of a prompt with itself kept, which is a bias of order 1/B",
+        points_to="ddof or a division by B_E, the end token masked out because pad = EOS or ignored by the sampler, E "
+        "drawn from U, or (of a single batch) the products of a prompt with itself kept, which is a bias of order 1/B",
     )
 
 

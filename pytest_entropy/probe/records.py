@@ -75,7 +75,7 @@ class ProbeResult:
         agreement: what has to hold exactly or to rounding: sampler against scorer (``log_probs``, ``entropies``:
             largest absolute differences in nats), the batch against prompts computed alone (``alone_...``, in
             nats) and s_n against its definition (``definition``, relative), the weights' unit ``rounding``,
-            ``unterminated`` responses and prompts ``shared_with_update``.
+            ``unterminated`` responses, those that go on ``past_the_end`` token, and prompts ``shared_with_update``.
         seconds: wall time by phase.  peak_memory_mb: of the process so far.
         gradient_sizes: norms by parameter, for DEBUG logs.
     """

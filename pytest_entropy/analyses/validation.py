@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pytest_entropy.analyses import declared
 from pytest_entropy.stats import (
     CheckOutcome,
     check_likelihood_ratio,
@@ -67,6 +68,7 @@ def score_identity(runs: Sequence[ProbeResult], *, alpha: float) -> CheckOutcome
         unit="nats per unit of eta",
         points_to="sampler and scorer differ: temperature, top-k/top-p, repetition penalty, dropout, positions under "
         "left padding, or another adapter",
+        declared_effect=declared.temperature_in_scores(runs),
     )
 
 
@@ -83,6 +85,7 @@ def surprisal_identity(runs: Sequence[ProbeResult], *, alpha: float) -> CheckOut
         unit="standard deviations of token surprisal",
         points_to="sampler and scorer differ (temperature, truncation, penalty, dropout), or the end token is masked "
         "out because pad = EOS",
+        declared_effect=declared.temperature_in_ranks(runs),
     )
 
 
@@ -98,7 +101,7 @@ def sampler_alternatives(runs: Sequence[ProbeResult], *, alpha: float) -> CheckO
         name="sampler_alternatives",
         null="sampled tokens are as likely under the policy as its own draws are",
         n=sum(len(run.arrays["ranks"]) for run in runs),
-        declared="temperature x 0.7",
+        declared=declared.ALTERNATIVE,
         points_to="a generation default left on in the sampler",
     )
 
@@ -115,6 +118,7 @@ def estimator_agreement(runs: Sequence[ProbeResult], *, alpha: float) -> CheckOu
         null="rao_blackwell - reinforce_loo has mean 0 on the same rollouts",
         unit="nats per unit of eta",
         points_to="a wrong baseline, entropy-to-go off by a position, or a sign",
+        declared_effect=declared.wrong_sign(runs),
     )
 
 
@@ -127,6 +131,7 @@ def se_calibration(runs: Sequence[ProbeResult], *, alpha: float, rng: np.random.
         scale=runs[0].eta,
         alpha=alpha,
         rng=rng,
+        declared_effect=declared.CALIBRATION,
     )
 
 
@@ -142,6 +147,7 @@ def first_order_accuracy(runs: Sequence[ProbeResult], *, alpha: float) -> CheckO
         null="s_n minus the importance-sampled slope of the entropy along u has mean 0",
         unit="nats per unit of eta",
         points_to="a sign or factor in the estimator, a wrong entropy-to-go, or a direction other than the one stepped",
+        declared_effect=declared.wrong_factor(runs),
     )
 
 

@@ -212,16 +212,18 @@ def bookkeeping(runs: Sequence[ProbeResult], *, with_replacement: bool) -> Check
         # A single batch is its own update batch, and shares its prompts by design.
         shared = 0.0 if with_replacement else run.agreement.get("shared_with_update", 0.0)
         ends = run.agreement["unterminated"] + run.agreement.get("past_the_end", 0.0)
-        gaps += [ends, shared, *_kept_diagonal(run, size)]
+        gaps += [ends, shared, run.agreement.get("direction_gap", 0.0), run.update.get("eta_gap", 0.0)]
+        gaps += [*_kept_diagonal(run, size), *_total_variance(run)]
     return check_within_noise(
         gaps,
         noise_floor=1e-9,
         name="bookkeeping",
-        null="delta_h1 and SE follow from s_n, a response ends with its first end token, which counts, and E and U "
-        "share no prompt",
+        null="delta_h1 and its errors follow from s_n and the rate, a response ends with its first end token, which "
+        "counts, E and U share no prompt, and the update is the one that was recorded",
         unit="relative, or counts",
         points_to="ddof or a division by B_E, the end token masked out because pad = EOS or ignored by the sampler, E "
-        "drawn from U, or (of a single batch) the products of a prompt with itself kept, which is a bias of order 1/B",
+        "drawn from U, a learning rate that is neither configured nor stored, a stale update, or (of a single batch) "
+        "the products of a prompt with itself kept, which is a bias of order 1/B",
     )
 
 
@@ -235,6 +237,16 @@ def _kept_diagonal(run: ProbeResult, size: float) -> list[float]:
     gap = abs(run.delta_h1 - run.eta * value) / size
     # The two sides sum float32 products in different orders; a diagonal that was kept is of order one.
     return [gap if gap > SUMMING_TOLERANCE else 0.0]
+
+
+def _total_variance(run: ProbeResult) -> list[float]:
+    """Gaps of the variance over both batches from its parts, relative to the conditional one, where there is one."""
+    parts = run.variance_parts
+    if not parts or run.variance_total is None or not run.variance_conditional:
+        return []
+    whole = parts["entropy_batch"] + parts["update_batch"] - parts["interaction"]
+    gaps = (run.variance_total - whole, parts["entropy_batch"] - run.variance_conditional)
+    return [abs(gap) / run.variance_conditional for gap in gaps]
 
 
 def sampler_scorer_agreement(runs: Sequence[ProbeResult]) -> CheckOutcome:

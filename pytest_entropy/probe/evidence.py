@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 
 from pytest_entropy.policy import Policy
 from pytest_entropy.probe.chunks import scoring_chunks, work_through
 from pytest_entropy.probe.directional import Derivatives
+from pytest_entropy.probe.records import Update, fingerprint
 from pytest_entropy.rollouts import Rollouts
 
 
@@ -29,6 +32,15 @@ def sampler_agreement(
         "past_the_end": float(beyond.sum()),
         "rounding": policy.rounding,
     }
+
+
+def update_agreement(prompts: Iterable[str], update: Update) -> dict[str, float]:
+    """How many of E's prompts, by content, are U's as well, and whether the direction is the one that was recorded."""
+    gap = 0.0
+    if update.fingerprint is not None:
+        used = fingerprint(update.direction)
+        gap = abs(used - update.fingerprint) / (abs(used) + abs(update.fingerprint) or 1.0)
+    return {"shared_with_update": len(set(prompts) & set(update.prompts)), "direction_gap": gap}
 
 
 def token_arrays(rollouts: Rollouts, derivatives: Derivatives) -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ import math
 import pytest
 
 from pytest_entropy.analyses import eta_sweep, single
+from pytest_entropy.analyses.validation import bookkeeping
 
 pytestmark = pytest.mark.entropy_experiment("single_run")
 
@@ -26,6 +27,7 @@ def test_result(probe_runs, experiment):
     experiment.record(record)
     experiment.conclude(*single.conclusion(runs, record))
     experiment.require(single.agreement(runs))
+    experiment.require(bookkeeping(runs, with_replacement=experiment.config.prompts.with_replacement))
     experiment.require(single.update_moves(runs))
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import stats as distributions
 
+from pytest_entropy.analyses import declared
 from pytest_entropy.stats import CheckOutcome, check_mean_zero
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def intercept_check(run: ProbeResult, *, alpha: float) -> CheckOutcome:
         null=null,
         unit=UNIT,
         points_to="a sign or factor in the estimator, a wrong entropy-to-go, or a direction other than the one stepped",
+        declared_effect=declared.wrong_factor([run]),
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pytest_entropy.analyses import declared
 from pytest_entropy.stats import (
     CheckOutcome,
     check_likelihood_ratio,
@@ -67,6 +68,7 @@ def score_identity(runs: Sequence[ProbeResult], *, alpha: float) -> CheckOutcome
         unit="nats per unit of eta",
         points_to="sampler and scorer differ: temperature, top-k/top-p, repetition penalty, dropout, positions under "
         "left padding, or another adapter",
+        declared_effect=declared.temperature_in_scores(runs),
     )
 
 
@@ -83,6 +85,7 @@ def surprisal_identity(runs: Sequence[ProbeResult], *, alpha: float) -> CheckOut
         unit="standard deviations of token surprisal",
         points_to="sampler and scorer differ (temperature, truncation, penalty, dropout), or the end token is masked "
         "out because pad = EOS",
+        declared_effect=declared.temperature_in_ranks(runs),
     )
 
 
@@ -98,7 +101,7 @@ def sampler_alternatives(runs: Sequence[ProbeResult], *, alpha: float) -> CheckO
         name="sampler_alternatives",
         null="sampled tokens are as likely under the policy as its own draws are",
         n=sum(len(run.arrays["ranks"]) for run in runs),
-        declared="temperature x 0.7",
+        declared=declared.ALTERNATIVE,
         points_to="a generation default left on in the sampler",
     )
 
@@ -115,6 +118,7 @@ def estimator_agreement(runs: Sequence[ProbeResult], *, alpha: float) -> CheckOu
         null="rao_blackwell - reinforce_loo has mean 0 on the same rollouts",
         unit="nats per unit of eta",
         points_to="a wrong baseline, entropy-to-go off by a position, or a sign",
+        declared_effect=declared.wrong_sign(runs),
     )
 
 
@@ -127,6 +131,7 @@ def se_calibration(runs: Sequence[ProbeResult], *, alpha: float, rng: np.random.
         scale=runs[0].eta,
         alpha=alpha,
         rng=rng,
+        declared_effect=declared.CALIBRATION,
     )
 
 
@@ -142,6 +147,7 @@ def first_order_accuracy(runs: Sequence[ProbeResult], *, alpha: float) -> CheckO
         null="s_n minus the importance-sampled slope of the entropy along u has mean 0",
         unit="nats per unit of eta",
         points_to="a sign or factor in the estimator, a wrong entropy-to-go, or a direction other than the one stepped",
+        declared_effect=declared.wrong_factor(runs),
     )
 
 
@@ -205,15 +211,19 @@ def bookkeeping(runs: Sequence[ProbeResult], *, with_replacement: bool) -> Check
         gaps += [abs(run.delta_h1 - s.mean()) / size, abs((run.se_conditional or 0.0) - se) / size]
         # A single batch is its own update batch, and shares its prompts by design.
         shared = 0.0 if with_replacement else run.agreement.get("shared_with_update", 0.0)
-        gaps += [run.agreement["unterminated"], shared, *_kept_diagonal(run, size)]
+        ends = run.agreement["unterminated"] + run.agreement.get("past_the_end", 0.0)
+        gaps += [ends, shared, run.agreement.get("direction_gap", 0.0), run.update.get("eta_gap", 0.0)]
+        gaps += [*_kept_diagonal(run, size), *_total_variance(run)]
     return check_within_noise(
         gaps,
         noise_floor=1e-9,
         name="bookkeeping",
-        null="delta_h1 and SE follow from s_n, every short response counts its end token, E and U share no prompt",
+        null="delta_h1 and its errors follow from s_n and the rate, a response ends with its first end token, which "
+        "counts, E and U share no prompt, and the update is the one that was recorded",
         unit="relative, or counts",
-        points_to="ddof or a division by B_E, the end token masked out because pad = EOS, E drawn from U, or (of a "
-        "single batch) the products of a prompt with itself kept, which is a bias of order 1/B",
+        points_to="ddof or a division by B_E, the end token masked out because pad = EOS or ignored by the sampler, E "
+        "drawn from U, a learning rate that is neither configured nor stored, a stale update, or (of a single batch) "
+        "the products of a prompt with itself kept, which is a bias of order 1/B",
     )
 
 
@@ -227,6 +237,16 @@ def _kept_diagonal(run: ProbeResult, size: float) -> list[float]:
     gap = abs(run.delta_h1 - run.eta * value) / size
     # The two sides sum float32 products in different orders; a diagonal that was kept is of order one.
     return [gap if gap > SUMMING_TOLERANCE else 0.0]
+
+
+def _total_variance(run: ProbeResult) -> list[float]:
+    """Gaps of the variance over both batches from its parts, relative to the conditional one, where there is one."""
+    parts = run.variance_parts
+    if not parts or run.variance_total is None or not run.variance_conditional:
+        return []
+    whole = parts["entropy_batch"] + parts["update_batch"] - parts["interaction"]
+    gaps = (run.variance_total - whole, parts["entropy_batch"] - run.variance_conditional)
+    return [abs(gap) / run.variance_conditional for gap in gaps]
 
 
 def sampler_scorer_agreement(runs: Sequence[ProbeResult]) -> CheckOutcome:

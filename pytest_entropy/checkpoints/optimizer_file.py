@@ -32,8 +32,9 @@ class Mapped:
         self.states, self.rule, self.rates, self.source = states, rule, rates, source
 
     def learning_rate(self) -> tuple[float | None, str]:
-        """eta, the largest group's rate, and where it is from; None where no rate is stored."""
-        largest = max(self.rates)
+        """eta, the largest rate of a parameter, and where it is from; None where no rate is stored."""
+        # Not of a group without parameters: directions are in shares of the largest rate that moves anything.
+        largest = max(entry.lr for entry in self.states.values())
         return (largest, self.source) if largest > 0 else (None, "nowhere")
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 
 from pytest_entropy.policy import Policy
 from pytest_entropy.probe.chunks import scoring_chunks, work_through
 from pytest_entropy.probe.directional import Derivatives
+from pytest_entropy.probe.records import Update, fingerprint
 from pytest_entropy.rollouts import Rollouts
 
 
@@ -15,17 +18,29 @@ def sampler_agreement(
     rollouts: Rollouts, derivatives: Derivatives, policy: Policy, max_new_tokens: int
 ) -> dict[str, float]:
     """Largest differences between what sampler and scorer say of the same tokens, in nats, how many responses stop
-    short without an end token that counts, and the unit roundoff of the weights."""
+    short without an end token that counts or go on after one, and the unit roundoff of the weights."""
     log_probs = (rollouts.log_probs.cpu().double() - derivatives.log_probs.double()).abs().max()
     entropies = (rollouts.entropies.cpu().double() - derivatives.entropies.double()).abs().max()
-    last = rollouts.tokens.gather(2, (rollouts.lengths - 1).unsqueeze(-1)).squeeze(-1)
-    short = (rollouts.lengths < max_new_tokens) & ~torch.isin(last, torch.tensor(policy.eos_ids, device=last.device))
+    ends = torch.isin(rollouts.tokens, torch.tensor(policy.eos_ids, device=rollouts.tokens.device)) & rollouts.mask
+    at_end = ends.gather(2, (rollouts.lengths - 1).unsqueeze(-1)).squeeze(-1)
+    short = (rollouts.lengths < max_new_tokens) & ~at_end
+    beyond = ends.sum(-1) > at_end.long()
     return {
         "log_probs": float(log_probs),
         "entropies": float(entropies),
         "unterminated": float(short.sum()),
+        "past_the_end": float(beyond.sum()),
         "rounding": policy.rounding,
     }
+
+
+def update_agreement(prompts: Iterable[str], update: Update) -> dict[str, float]:
+    """How many of E's prompts, by content, are U's as well, and whether the direction is the one that was recorded."""
+    gap = 0.0
+    if update.fingerprint is not None:
+        used = fingerprint(update.direction)
+        gap = abs(used - update.fingerprint) / (abs(used) + abs(update.fingerprint) or 1.0)
+    return {"shared_with_update": len(set(prompts) & set(update.prompts)), "direction_gap": gap}
 
 
 def token_arrays(rollouts: Rollouts, derivatives: Derivatives) -> dict[str, np.ndarray]:

@@ -17,7 +17,7 @@ from pytest_entropy.probe.directional import Derivatives, directional_derivative
 from pytest_entropy.probe.draws import draw_prompts
 from pytest_entropy.probe.entropy_unit import EntropyUnit
 from pytest_entropy.probe.estimators import ESTIMATORS, prepared
-from pytest_entropy.probe.evidence import sampler_agreement, sampler_evidence, token_arrays
+from pytest_entropy.probe.evidence import sampler_agreement, sampler_evidence, token_arrays, update_agreement
 from pytest_entropy.probe.ground_truth import GROUND_TRUTH, ground_truth
 from pytest_entropy.probe.linearisation import Linearisation
 from pytest_entropy.probe.records import ProbeResult, Update
@@ -157,7 +157,7 @@ class EntropyProbe:
                 ranks=self._rank_uniforms(rollouts, own_seed),
             )
         agreement = sampler_agreement(rollouts, derivatives, self.policy, self.config.max_new_tokens)
-        agreement["shared_with_update"] = len({prompt.key for prompt in prompts} & set(update.prompts))
+        agreement |= update_agreement((prompt.key for prompt in prompts), update)
         if "definition" in self.config.diagnostics:
             with timed(seconds, "definition"):
                 agreement |= definition_gaps(self.policy, rollouts, derivatives, update.direction, self._estimators())

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+
+
+def fingerprint(direction: Mapping[str, torch.Tensor]) -> float:
+    """A number that changes with any sign, scale or order of the direction's entries or tensors."""
+    total = 0.0
+    for position, name in enumerate(sorted(direction), start=1):
+        entries = direction[name].detach().double().cpu().ravel()
+        total += position * float(entries @ torch.linspace(1, 2, len(entries), dtype=torch.float64))
+    return total
 
 
 @dataclass(frozen=True)
@@ -16,7 +26,8 @@ class Update:
     ``direction`` is by live parameter name, in the parameters' shapes and at least float32.  ``rewards`` is
     ``[B_U, G]``.  Norms are Euclidean over all trainable parameters.  ``oracle_gap`` is the largest relative
     difference from a real torch optimizer's step, ``loss_slope_gap`` that of <g, u> from the loss's own slope
-    along u (None where it was not asked for).
+    along u (None where it was not asked for).  ``eta_gap`` is eta's relative difference from the configured rate, or
+    else the largest one the optimizer stores; ``fingerprint`` tells one direction from another (:func:`fingerprint`).
     """
 
     direction: dict[str, torch.Tensor]
@@ -38,6 +49,8 @@ class Update:
     oracle_gap: float
     loss_slope_gap: float | None
     seconds: dict[str, float]
+    eta_gap: float = 0.0
+    fingerprint: float | None = None
 
     def summary(self) -> dict[str, Any]:
         """Everything but the tensors, as plain builtins."""
@@ -75,7 +88,8 @@ class ProbeResult:
         agreement: what has to hold exactly or to rounding: sampler against scorer (``log_probs``, ``entropies``:
             largest absolute differences in nats), the batch against prompts computed alone (``alone_...``, in
             nats) and s_n against its definition (``definition``, relative), the weights' unit ``rounding``,
-            ``unterminated`` responses and prompts ``shared_with_update``.
+            ``unterminated`` responses, those that go on ``past_the_end`` token, prompts ``shared_with_update``, and
+            the relative ``direction_gap`` between the update's fingerprint as used and as recorded.
         seconds: wall time by phase.  peak_memory_mb: of the process so far.
         gradient_sizes: norms by parameter, for DEBUG logs.
     """

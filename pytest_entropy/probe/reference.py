@@ -16,10 +16,17 @@ import torch
 
 from pytest_entropy.policy import Policy
 from pytest_entropy.probe.directional import Derivatives
+from pytest_entropy.probe.estimators import LEARNING
+from pytest_entropy.probe.learnt_reference import (
+    Table,
+    action_value_weights,
+    entropy_to_go,
+    lesson_for,
+    mean_of_others,
+)
 from pytest_entropy.probe.truth import moved, sequence_totals
 from pytest_entropy.rollouts import Rollouts
 
-Table = list[list[float]]
 # The finite step along u: the log-probability that moves most moves by about this many nats.
 MOVE = 0.02
 
@@ -42,19 +49,27 @@ def by_definition(
 ) -> Reference:
     """Log-probs, entropies and s_n = <X_n, u> of one prompt; without ``direction`` no s_n."""
     parameters = [policy.trainable[name] for name in direction or ()]
-    pairs = []
+    rows = []
     with torch.set_grad_enabled(direction is not None):
         for response in rollouts.responses(slot):
-            pairs.append(_one_response(policy, list(rollouts.prompt_ids[slot]), response))
-        log_probs = [own.tolist() for own, _ in pairs]
-        entropies = [nats.tolist() for _, nats in pairs]
+            rows.append(_one_response(policy, list(rollouts.prompt_ids[slot]), response))
+        log_probs = [own.tolist() for own, _, _ in rows]
+        entropies = [nats.tolist() for _, nats, _ in rows]
         if direction is None:
             return Reference(log_probs, entropies, None, None)
-        by_log_prob, by_entropy = DEFINITIONS[estimator](log_probs, entropies)
+        q: dict[int, float] = {}
+        if estimator in LEARNING and len(rollouts) > 1:
+            lesson = lesson_for(rollouts, slot)
+            by_log_prob = action_value_weights(lesson, rollouts.responses(slot), entropies)
+            by_entropy, q = _equal(entropies), lesson.token
+        else:
+            by_log_prob, by_entropy = DEFINITIONS[estimator](log_probs, entropies)
         surrogate = torch.zeros((), dtype=torch.float64, device=policy.device)
-        for g, (own, nats) in enumerate(pairs):
+        for g, (own, nats, p) in enumerate(rows):
             surrogate = surrogate + (own * own.new_tensor(by_log_prob[g])).sum()
             surrogate = surrogate + (nats * nats.new_tensor(by_entropy[g])).sum()
+            if q:
+                surrogate = surrogate + (p[:, list(q)] @ p.new_tensor(list(q.values()))).sum() / len(rows)
         grads = torch.autograd.grad(surrogate, parameters, allow_unused=True)
     parts = [
         float((grad.double().cpu() * u.double().cpu()).sum())
@@ -64,28 +79,24 @@ def by_definition(
     return Reference(log_probs, entropies, sum(parts), sum(map(abs, parts)))
 
 
-def _one_response(policy: Policy, prompt: list[int], response: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """(log pi(t_k), H_k) of one response, ``[L]`` float64 nats, from the bare model."""
+def _one_response(policy: Policy, prompt: list[int], response: list[int]) -> tuple[torch.Tensor, ...]:
+    """(log pi(t_k), H_k, pi) of one response, ``[L]`` float64 nats twice and ``[L, V]``, from the bare model."""
     ids = torch.tensor([prompt + response], device=policy.device)
     logits = policy.model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1].double()
     p = torch.softmax(logits / policy.temperature, dim=-1)
     log_p = (logits / policy.temperature) - torch.logsumexp(logits / policy.temperature, dim=-1, keepdim=True)
     own = log_p[torch.arange(len(response)), response]
-    return own, -(p * log_p).sum(-1)
+    return own, -(p * log_p).sum(-1), p
 
 
 def _rao_blackwell(log_probs: Table, entropies: Table) -> tuple[Table, Table]:
     """(weights of log pi, weights of H) of (1/G) sum_g sum_k [H_k + (Gamma_k - b_k) log pi(t_k)]."""
-    group = len(entropies)
-    to_go = [[sum(row[k + 1 :]) for k in range(len(row))] for row in entropies]
-    weights = []
-    for g, row in enumerate(to_go):
-        own = []
-        for k, gamma in enumerate(row):
-            others = [to_go[h][k] for h in range(group) if h != g and len(to_go[h]) > k]
-            own.append((gamma - (sum(others) / len(others) if others else 0.0)) / group)
-        weights.append(own)
-    return weights, [[1 / group] * len(row) for row in entropies]
+    to_go = entropy_to_go(entropies)
+    weights = [
+        [(gamma - mean_of_others(to_go, g, k)) / len(to_go) for k, gamma in enumerate(row)]
+        for g, row in enumerate(to_go)
+    ]
+    return weights, _equal(entropies)
 
 
 def _reinforce_loo(log_probs: Table, entropies: Table) -> tuple[Table, Table]:
@@ -99,9 +110,33 @@ def _reinforce_loo(log_probs: Table, entropies: Table) -> tuple[Table, Table]:
     return weights, [[0.0] * len(row) for row in log_probs]
 
 
+def _score(log_probs: Table, entropies: Table) -> tuple[Table, Table]:
+    """(weights of log pi, zero weights of H) of (1/G) sum_g S_g."""
+    return _equal(log_probs), [[0.0] * len(row) for row in log_probs]
+
+
+def _length_score(log_probs: Table, entropies: Table) -> tuple[Table, Table]:
+    """(weights of log pi, zero weights of H) of (1/G) sum_g (L_g - mean_{h != g} L_h) S_g."""
+    group = len(log_probs)
+    weights = []
+    for g, row in enumerate(log_probs):
+        others = [len(log_probs[h]) for h in range(group) if h != g]
+        weights.append([(len(row) - sum(others) / len(others)) / group] * len(row))
+    return weights, [[0.0] * len(row) for row in log_probs]
+
+
+def _equal(table: Table) -> Table:
+    """1/G for every token."""
+    return [[1 / len(table)] * len(row) for row in table]
+
+
+# Of one prompt alone: what the others teach is in :mod:`.learnt_reference`.
 DEFINITIONS: dict[str, Callable[[Table, Table], tuple[Table, Table]]] = {
+    "action_value": _rao_blackwell,
     "rao_blackwell": _rao_blackwell,
     "reinforce_loo": _reinforce_loo,
+    "score": _score,
+    "length_score": _length_score,
 }
 
 

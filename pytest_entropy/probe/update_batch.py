@@ -15,7 +15,7 @@ from pytest_entropy.probe.config import ProbeConfig
 from pytest_entropy.probe.gradient import norm, policy_gradient
 from pytest_entropy.probe.objective import token_weights
 from pytest_entropy.probe.optimizer_oracle import oracle_gap
-from pytest_entropy.probe.records import Update
+from pytest_entropy.probe.records import Update, fingerprint
 from pytest_entropy.probe.reference import loss_slope_gap, token_weights_by_definition
 from pytest_entropy.probe.update_rules import update_direction
 from pytest_entropy.rollouts import Rollouts
@@ -110,6 +110,8 @@ def take_update(
         length_mean=float(batch.rollouts.lengths.double().mean()),
         oracle_gap=gap,
         loss_slope_gap=slope_gap,
+        eta_gap=_eta_gap(eta, config, optimizer),
+        fingerprint=fingerprint(direction),
         seconds=seconds,
     )
     log.info(
@@ -117,6 +119,13 @@ def take_update(
         len(batch.keys), config.G, update.reward_mean, update.gradient_norm, update.direction_norm,
     )  # fmt: skip
     return update
+
+
+def _eta_gap(eta: float, config: ProbeConfig, optimizer: AdamWState) -> float:
+    """eta against the configured rate, or else the largest the optimizer stores; 0 where neither is there."""
+    stored = max((entry.lr for entry in optimizer.values()), default=0.0)
+    expected = stored if config.learning_rate is None else config.learning_rate
+    return abs(eta / expected - 1) if expected else 0.0
 
 
 def _loss_slope_gap(

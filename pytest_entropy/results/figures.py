@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +72,9 @@ def plots(view: ExperimentView) -> Iterator[Plot]:
 def _plot(title: str, reading: str, *draw: Callable[[Axes], None]) -> Plot:
     import matplotlib
 
-    with matplotlib.rc_context(STYLE):
+    # What a picture warns of is no reason for a session to end without its report.
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         figure = Figure(figsize=(4.8, 3.3 if len(draw) == 1 else 2.6 * len(draw)), layout="constrained")
         FigureCanvasSVG(figure)
         for number, part in enumerate(draw, start=1):
@@ -148,15 +151,16 @@ def error_scaling(view: ExperimentView) -> Plot:
     reading = "one point per run" if slope is None else f"slope {slope - 0.5:.2f}, expected -0.5: {check['verdict']}"
 
     def draw(axes: Axes) -> None:
-        axes.loglog(sizes, errors, "o", color=ACCENT, ms=4, label="runs")
-        grid = np.array([sizes.min(), sizes.max()])
+        # An update that moves nothing has errors of 0, which a logarithm has no place for.
         positive = errors > 0
         if positive.any():
+            axes.loglog(sizes[positive], errors[positive], "o", color=ACCENT, ms=4, label="runs")
+            grid = np.array([sizes.min(), sizes.max()])
             level = np.exp(np.mean(np.log(errors[positive] * np.sqrt(sizes[positive]))))
             axes.loglog(grid, level / np.sqrt(grid), color=INK, lw=1, label="slope -1/2")
+            axes.legend()
         axes.set(ylabel=f"SE of δH₁ ({_unit(view)})")
         _batch_axis(axes, sizes)
-        axes.legend()
 
     return _plot("Standard error against B_E", reading, draw)
 

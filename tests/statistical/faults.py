@@ -191,6 +191,12 @@ def end_token_lost(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Policy, "sample", sampling)
 
 
+def end_token_ignored(patch: pytest.MonkeyPatch) -> None:
+    """The sampler goes on after the end token, up to ``max_new_tokens``, and counts what follows."""
+    sample = Policy.sample
+    patch.setattr(Policy, "sample", lambda self, *arguments: sample(replace(self, eos_ids=()), *arguments))
+
+
 END = {"id": -1}
 
 
@@ -377,6 +383,7 @@ FAULTS: dict[str, Fault] = {
     "training mode": Fault(training_mode, "run", "dropout"),
     "end token masked": Fault(end_token_masked, "sampler_scorer_agreement", "sampler and the scorer"),
     "end token lost": Fault(end_token_lost, "bookkeeping", "pad = EOS"),
+    "end token ignored": Fault(end_token_ignored, "bookkeeping", "ignored by the sampler"),
     "positions of padding": Fault(positions_of_padding, "batch_invariance", "positions or masks under left padding"),
     "rows shuffled": Fault(rows_shuffled, "sampler_scorer_agreement", "rows in another order"),
     "temperature missing in scoring": Fault(

@@ -11,8 +11,10 @@ from pytest_entropy import EntropyProbe, ProbeConfig, load_checkpoint
 from pytest_entropy.checkpoints import demo
 from pytest_entropy.policy import Policy
 from pytest_entropy.probe.directional import directional_derivatives
+from pytest_entropy.probe.estimators import prepared
 from pytest_entropy.probe.objective import OBJECTIVES, SCALINGS, token_weights
 from pytest_entropy.probe.reference import (
+    DEFINITIONS,
     OBJECTIVES_BY_DEFINITION,
     by_definition,
     loss_slope_gap,
@@ -47,6 +49,16 @@ def test_scalars_of_64_prompts_equal_a_plain_backward_per_prompt(kind, dtype, to
     slow = np.array([by_definition(policy, rollouts, n, u, "rao_blackwell").s for n in range(PROMPTS)])
     # Relative to the typical size: a scalar may be zero by cancellation.
     assert np.abs(fast.per_prompt["rao_blackwell"] - slow).max() <= tolerance * np.sqrt(np.mean(slow**2))
+
+
+@pytest.mark.parametrize("name", DEFINITIONS)
+def test_every_definition_is_the_fast_estimator(name):
+    policy = tiny.policy(tiny.lora(tiny.qwen2()), dtype=torch.float64)
+    rollouts, u = prepared(name, tiny.sample(policy, tiny.prompts(7), G=5)), tiny.direction(policy)
+    fast = directional_derivatives(policy, rollouts, u, [name], chunk_tokens=99).per_prompt[name]
+    slow = [by_definition(policy, rollouts, n, u, name) for n in range(7)]
+    # This architecture's norms compute in float32 whatever the weights are in.
+    assert fast == pytest.approx(np.array([one.s for one in slow]), abs=1e-6 * max(one.size for one in slow))
 
 
 @pytest.mark.parametrize("scaling", [None, *SCALINGS])

@@ -46,6 +46,19 @@ def test_csv_is_tidy_and_loses_no_digit(tmp_path):
     assert [float(row["delta_h1"]) for row in rows] == [run["delta_h1"] for run in view.runs]
 
 
+@pytest.mark.parametrize("still", [("BE008_run001",), ("BE008_run001", "BE008_run002", "BE032_run001", "BE032_run002")])
+def test_an_update_that_moves_nothing_still_has_its_report(tmp_path, still):
+    """Equal rewards give zeros, which have no place on a logarithmic axis."""
+    directory = store_experiment(tmp_path)
+    for name in still:
+        record = json.loads((directory / name / "results.json").read_text())
+        zeros = {"delta_h1": 0.0, "variance_conditional": 0.0, "se_conditional": 0.0}
+        record |= {**zeros, "per_prompt": [0.0] * record["B_E"]}
+        (directory / name / "results.json").write_text(json.dumps(record))
+    write_reports(directory)
+    assert "Standard error against B_E" in (directory / "report.html").read_text()
+
+
 def test_reports_made_again_are_the_same_bytes(tmp_path, monkeypatch):
     directory = store_experiment(tmp_path, checks=[outcome(0.0)])
     write_reports(directory)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from pytest_entropy.adamw import ParameterState
+from pytest_entropy.checkpoints.dcp import read_dcp
 from pytest_entropy.checkpoints.files import CheckpointFiles, read_json
 from pytest_entropy.checkpoints.layouts import known_layouts
 from pytest_entropy.checkpoints.moments import NotAdamW, read_moments
@@ -85,9 +86,9 @@ def steps_taken(path: Path, *, tensors: int) -> int:
 
 def _stored(path: Path, *, tensors: int) -> tuple[list[Group], Mapping[Any, Mapping[str, Any]]]:
     """Groups and state of a state_dict, checked as far as that goes without the model."""
-    record = read_torch_file(path, tensors=tensors)
+    record = read_dcp(path, tensors=tensors) if path.is_dir() else read_torch_file(path, tensors=tensors)
     if isinstance(record, dict) and set(record) == {"optimizer"}:
-        # What torch's own converter makes of a DCP directory.
+        # A DCP directory's, or what torch's own converter makes of one.
         record = record["optimizer"]
     if not isinstance(record, dict) or not isinstance(record.get("state"), dict) or not record.get("param_groups"):
         raise UsageError(f"{path} is not an optimizer's state_dict (needs 'state' and 'param_groups')")
@@ -161,7 +162,7 @@ def _entry(path: Path, name: str, entry: Mapping[str, Any], group: Group, parame
         moments = read_moments(entry, tuple(parameter.shape))
     except NotAdamW as error:
         raise UsageError(f"{path}: the state of {name} {error}") from error
-    betas = [_number(beta) for beta in group["betas"]]
+    betas = [_number(beta) for beta in group["betas"]] if isinstance(group["betas"], tuple | list) else []
     eps = _number(group["eps"])
     if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas) or not 0 <= eps < 1 or not 0 <= decay < 1e3:
         raise UsageError(f"{path}: betas {betas}, eps {eps:g}, weight_decay {decay:g} are no AdamW's: a damaged file")

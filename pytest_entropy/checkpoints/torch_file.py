@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
 import zipfile
@@ -27,11 +28,24 @@ def read_torch_file(path: Path, *, tensors: int) -> Any:
     Raises:
         UsageError: not such a file, damaged, compressed or larger unpacked than packed, or holding code.
     """
-    _require_honest_size(path, tensors)
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    _require_honest_size(path, size, path, tensors)
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:
         raise UsageError(_refusal(path, error)) from error
+
+
+def read_torch_bytes(data: bytes, where: str) -> Any:
+    """The same for one object that lies inside a larger file; ``where`` is what messages call it."""
+    _require_honest_size(where, len(data), io.BytesIO(data), 1)
+    try:
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UsageError(_refusal(where, error)) from error
 
 
 def plain_tensor(value: Any) -> torch.Tensor | None:
@@ -40,10 +54,9 @@ def plain_tensor(value: Any) -> torch.Tensor | None:
     return value if ordinary else None
 
 
-def _require_honest_size(path: Path, tensors: int) -> None:
+def _require_honest_size(path: Path | str, size: int, file: Path | io.BytesIO, tensors: int) -> None:
     try:
-        size = path.stat().st_size
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
     except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise UsageError(
@@ -64,7 +77,7 @@ def _require_honest_size(path: Path, tensors: int) -> None:
         )
 
 
-def _refusal(path: Path, error: Exception) -> str:
+def _refusal(path: Path | str, error: Exception) -> str:
     reason = (str(error) or type(error).__name__).replace("\n", " ")
     if "torchao" in reason:
         return torchao_refusal(path)
@@ -75,7 +88,7 @@ def _refusal(path: Path, error: Exception) -> str:
     return f"{path} is damaged, or no plain tensors and numbers: {reason.split(' Re-running ')[0][:160]}"
 
 
-def torchao_refusal(path: Path) -> str:
+def torchao_refusal(path: Path | str) -> str:
     """Why torchao's quantised state is not read, and the command that turns it into torch's own."""
     script = (
         "import sys, torch, torchao.optim; from torch.utils._python_dispatch import is_traceable_wrapper_subclass; "

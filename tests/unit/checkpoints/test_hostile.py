@@ -218,6 +218,9 @@ def test_moments_that_are_not_finite(copy):
     ("changes", "message"),
     [
         ({"betas": (0.9, 1.0)}, "are no AdamW's"),
+        ({"betas": 0.9}, "are no AdamW's"),
+        ({"lr": float("nan")}, "is no learning rate"),
+        ({"lr": -1e-3}, "is no learning rate"),
         ({"betas": ("a", 0.9)}, "hold 'a' where a number belongs"),
         ({"eps": float("nan")}, "are no AdamW's"),
         ({"weight_decay": -1.0}, "are no AdamW's"),

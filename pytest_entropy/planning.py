@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_entropy.checkpoints import DEMO, CheckpointFiles, find_checkpoint, resolve
 from pytest_entropy.checkpoints.device import require_device
+from pytest_entropy.checkpoints.screening import screen
 from pytest_entropy.config.layers import Layer, ResolvedConfig, resolve_config
 from pytest_entropy.config.model import PromptSection
 from pytest_entropy.config.yaml_file import read_yaml
@@ -163,6 +164,7 @@ class Planner:
         key = (resolved.config.checkpoint, resolved.config.model.base_model)
         if key not in self._checkpoints:
             files = find_checkpoint(resolve(key[0]), key[1])
+            screen(files)
             self._checkpoints[key] = files, files.digest()
         return self._checkpoints[key]
 

@@ -17,7 +17,7 @@ from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.neighbour import prove_beside, weights_of
 from pytest_entropy.checkpoints.optimizer_file import Mapped, read_optimizer
 from pytest_entropy.checkpoints.proof import MappingProof, prove
-from pytest_entropy.checkpoints.screening import require_all_read, screen_adapter, screen_model
+from pytest_entropy.checkpoints.screening import require_all_read, screen
 from pytest_entropy.checkpoints.weights_file import stored_names
 from pytest_entropy.errors import UsageError
 from pytest_entropy.policy import Policy
@@ -120,11 +120,7 @@ def _load(files: CheckpointFiles, dtype: torch.dtype) -> _Loaded:
 def _model(files: CheckpointFiles, dtype: torch.dtype) -> tuple[Any, dict[str, str]]:
     """The model the optimizer sees, and its parameters' keys in the weights file."""
     source = files.base if files.base is not None else str(files.weights)
-    # A base known by its hub id is in the cache, downloaded by the user; what lies in a directory is screened.
-    if Path(source).is_dir():
-        screen_model(Path(source))
-    if files.is_adapter:
-        screen_adapter(files.weights)
+    screen(files)
     options = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False, "local_files_only": True}
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **options)

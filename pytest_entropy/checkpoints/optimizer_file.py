@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +11,11 @@ import torch
 
 from pytest_entropy.adamw import ParameterState
 from pytest_entropy.checkpoints.dcp import read_dcp
-from pytest_entropy.checkpoints.files import CheckpointFiles, read_json
+from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.layouts import known_layouts
 from pytest_entropy.checkpoints.moments import NotAdamW, read_moments
 from pytest_entropy.checkpoints.parameter_order import live_name
+from pytest_entropy.checkpoints.screening import read_names
 from pytest_entropy.checkpoints.torch_file import plain_tensor, read_torch_file, torchao_refusal
 from pytest_entropy.errors import UsageError
 
@@ -124,7 +124,7 @@ def _order(
         names = (group.get("param_names") or () for group in groups)
         stored, source = [str(name) for some in names for name in some], f"names in {files.optimizer.name}"
     elif files.names is not None:
-        stored, source = _names_file(files.names), f"names in {files.names.name}"
+        stored, source = read_names(files.names), f"names in {files.names.name}"
     if stored is not None:
         unknown = [name for name in stored if live_name(name) not in everything]
         if unknown:
@@ -135,21 +135,6 @@ def _order(
         return [everything[live_name(name)] for name in stored], source
     layout = next(layout for layout in known_layouts() if layout.name == files.layout)
     return layout.parameter_order(model, list(trainable), groups), f"order of {layout.name} checkpoints"
-
-
-def _names_file(path: Path) -> list[str]:
-    """A list of names, or an object from index to name."""
-    try:
-        record = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        record = read_json(path)
-    if isinstance(record, dict):
-        record = record.get("param_names", record)
-    if isinstance(record, dict) and all(key.isdecimal() for key in record):
-        record = [record[key] for key in sorted(record, key=int)]
-    if not isinstance(record, list) or not all(isinstance(name, str) for name in record):
-        raise UsageError(f"{path}: expected a list of parameter names, or an object from index to name")
-    return record
 
 
 def _entry(path: Path, name: str, entry: Mapping[str, Any], group: Group, parameter: torch.Tensor) -> ParameterState:

@@ -182,7 +182,7 @@ def test_code_in_the_data_is_not_run(sharded, canary):
     place.offset, place.length = data.stat().st_size, len(stream.getvalue())
     data.write_bytes(data.read_bytes() + stream.getvalue())
     write(sharded, record)
-    refused(sharded, "cannot be read without running code from it: it asks for posix.system")
+    refused(sharded, "cannot be read without running code from it: it asks for posix.system", early=False)
 
 
 @pytest.mark.parametrize(
@@ -226,16 +226,16 @@ def swap_parts(record):
 
 
 SPOILED = {
-    "huge shape": (change_size, "of the 1000000000000 elements of"),
+    "huge shape": (change_size, "too small for its size"),
     "another directory": (change_place(relative_path="../config.json"), "which is no file of this directory"),
     "beyond the end": (change_place(offset=10**9), "is beyond the end of"),
     "negative": (change_place(offset=-1), "is beyond the end of"),
     "compressed": (change_place(transform_descriptors=["zstd"]), "stored compressed"),
-    "another tensor's part": (swap_parts, "elements of"),
+    "another tensor's part": (swap_parts, "elements of|too small for its size"),
     "no paths": (lambda r: r.planner_data.clear(), "does not say where"),
     "a path through a value": (lambda r: r.planner_data.update({k: ("optimizer",) for k in list(r.planner_data)[:1]}),
                                "both as a value and as a table"),
-    "parts gone": (lambda r: r.storage_data.clear(), "has 0 of the|is stored 0 times"),
+    "parts gone": (lambda r: r.storage_data.clear(), "has 0 parts|is stored 0 times"),
 }  # fmt: skip
 
 
@@ -245,7 +245,8 @@ def test_spoiled_descriptions(sharded, case):
     record = metadata(sharded)
     spoil(record)
     write(sharded, record)
-    refused(sharded, message)
+    # What a part really holds is seen when it is read.
+    refused(sharded, message, early=case != "a path through a value")
 
 
 def test_truncated_data(sharded):

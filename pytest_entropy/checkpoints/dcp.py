@@ -52,7 +52,8 @@ def _whole(where: str, size: tuple[int, ...], parts: list[tuple[tuple[int, ...],
     found = sum(piece.numel() for _, piece in pieces if piece is not None)
     if not fits or found != math.prod(size):
         raise UsageError(
-            f"{where} has {found} of the {math.prod(size)} elements of {size} in {len(parts)} parts: incomplete or damaged"
+            f"{where} has {found} of the {math.prod(size)} elements of {size} in {len(parts)} parts: incomplete or "
+            "damaged"
         )
     tensors = [(offset, piece) for offset, piece in pieces if piece is not None]
     # Overlapping parts leave a hole elsewhere, which shows as not finite.

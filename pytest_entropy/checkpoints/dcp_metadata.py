@@ -21,10 +21,10 @@ from pytest_entropy.errors import UsageError
 # A hundred bytes and more for each rank that holds a part of a tensor: enough for a few hundred ranks.
 _BASE, _PER_TENSOR = 2**20, 2**14
 # What pickle's fourth and fifth protocol need for plain data.  LONG_BINPUT and BYTEARRAY8 may claim any memory.
-_OPCODES = frozenset(
+_OPCODES = (
     "PROTO FRAME STOP MARK MEMOIZE BINGET LONG_BINGET BINPUT POP NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 "
     "BINFLOAT SHORT_BINUNICODE BINUNICODE SHORT_BINBYTES EMPTY_DICT SETITEM SETITEMS EMPTY_LIST APPEND APPENDS "
-    "EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 GLOBAL STACK_GLOBAL REDUCE NEWOBJ BUILD".split()
+    "EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 GLOBAL STACK_GLOBAL REDUCE NEWOBJ BUILD"
 )
 
 
@@ -109,8 +109,9 @@ def read_description(directory: Path, *, tensors: int) -> list[Item]:
     """
     where = directory / METADATA
     record = _unpickled(where, tensors)
-    tables = [getattr(record, name, None) for name in ("state_dict_metadata", "storage_data", "planner_data")]
-    if not all(isinstance(table, dict) for table in tables):
+    names = ("state_dict_metadata", "storage_data", "planner_data")
+    tables = [table for name in names if isinstance(table := getattr(record, name, None), dict)]
+    if len(tables) < len(names):
         raise UsageError(
             f"{where} lacks state_dict_metadata, storage_data or planner_data: not by dcp.save, or damaged"
         )
@@ -146,7 +147,8 @@ def _item(where: Path, key: Any, entry: Any, path: Any, parts: list[Part]) -> It
         raise UsageError(f"{where}: {key[:80]} is stored {len(parts)} times, expected once: incomplete or damaged")
     if size is not None and (not isinstance(size, tuple) or math.prod(size) > sum(part.length for part in parts)):
         raise UsageError(
-            f"{where}: {key[:80]} has {len(parts)} parts, too small for its size {str(size)[:60]}: incomplete or damaged"
+            f"{where}: {key[:80]} has {len(parts)} parts, too small for its size {str(size)[:60]}: incomplete or "
+            "damaged"
         )
     return Item(key, path, size, tuple(parts))
 
@@ -158,7 +160,7 @@ def _unpickled(where: Path, tensors: int) -> Any:
         if where.stat().st_size > limit:
             raise UsageError(f"{where} has {where.stat().st_size} bytes, more than the {limit} this model's could take")
         data = where.read_bytes()
-        strange = {opcode.name for opcode, _, _ in pickletools.genops(data)} - _OPCODES
+        strange = {opcode.name for opcode, _, _ in pickletools.genops(data)} - set(_OPCODES.split())
         if strange:
             raise pickle.UnpicklingError(f"it uses {min(strange)}")
         return _InertUnpickler(io.BytesIO(data)).load()

@@ -1,42 +1,24 @@
 """The description of a directory by torch.distributed.checkpoint: a pickle, read without running what it says.
 
-The unpickler knows the dozen names such a file needs, and makes an inert record of each: no class of torch or of
-anyone else is built, no function called.
+The dozen names such a file needs become inert records: no class of torch or of anyone else is built, no function
+called.
 """
 
 from __future__ import annotations
 
-import io
 import math
 import pickle
-import pickletools
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_entropy.checkpoints.inert import Record, unpickle
 from pytest_entropy.checkpoints.layouts.dcp import METADATA
 from pytest_entropy.errors import UsageError
 
 # A hundred bytes and more for each rank that holds a part of a tensor: enough for a few hundred ranks.
 _BASE, _PER_TENSOR = 2**20, 2**14
-# What pickle's fourth and fifth protocol need for plain data.  LONG_BINPUT and BYTEARRAY8 may claim any memory.
-_OPCODES = (
-    "PROTO FRAME STOP MARK MEMOIZE BINGET LONG_BINGET BINPUT POP NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 "
-    "BINFLOAT SHORT_BINUNICODE BINUNICODE SHORT_BINBYTES EMPTY_DICT SETITEM SETITEMS EMPTY_LIST APPEND APPENDS "
-    "EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 GLOBAL STACK_GLOBAL REDUCE NEWOBJ BUILD"
-)
-
-
-class _Record:
-    """Stands for an object of the metadata: its constructor's arguments and its attributes, nothing else."""
-
-    def __init__(self, *arguments: Any) -> None:
-        self.arguments = arguments
-
-    def __setstate__(self, state: Any) -> None:
-        if isinstance(state, dict):
-            self.__dict__.update(state)
 
 
 def _size(numbers: Any = ()) -> tuple[int, ...]:
@@ -66,15 +48,12 @@ _KNOWN = {
 }
 
 
-class _InertUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("torch", "Size"):
-            return _size
-        if module == "torch" and _DTYPE.fullmatch(name):
-            return name
-        if name in _KNOWN.get(module, ()):
-            return _Record
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+def _known(module: str, name: str) -> Any:
+    if (module, name) == ("torch", "Size"):
+        return _size
+    if module == "torch" and _DTYPE.fullmatch(name):
+        return name
+    return Record if name in _KNOWN.get(module, ()) else None
 
 
 @dataclass(frozen=True)
@@ -159,11 +138,7 @@ def _unpickled(where: Path, tensors: int) -> Any:
     try:
         if where.stat().st_size > limit:
             raise UsageError(f"{where} has {where.stat().st_size} bytes, more than the {limit} this model's could take")
-        data = where.read_bytes()
-        strange = {opcode.name for opcode, _, _ in pickletools.genops(data)} - set(_OPCODES.split())
-        if strange:
-            raise pickle.UnpicklingError(f"it uses {min(strange)}")
-        return _InertUnpickler(io.BytesIO(data)).load()
+        return unpickle(where.read_bytes(), _known)
     except UsageError:
         raise
     # A damaged pickle raises whatever the bytes happen to mean.

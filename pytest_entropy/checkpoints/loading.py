@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils.logging import disable_progress_bar
 
 from pytest_entropy.adamw import AdamWState
+from pytest_entropy.checkpoints.facts import SAMPLING
 from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.neighbour import prove_beside, weights_of
 from pytest_entropy.checkpoints.optimizer_file import Mapped, read_optimizer
@@ -182,5 +183,4 @@ def end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
 def _sampling_defaults(config: GenerationConfig | None) -> dict[str, Any]:
     if config is None:
         return {}
-    names = ("do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty")
-    return {name: getattr(config, name) for name in names if getattr(config, name, None) is not None}
+    return {name: getattr(config, name) for name in SAMPLING if getattr(config, name, None) is not None}

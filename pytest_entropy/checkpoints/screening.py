@@ -16,6 +16,8 @@ from pytest_entropy.errors import UsageError
 
 # JSON that libraries parse in full; tokenizer.json and vocabularies are large by nature and read by Rust.
 _PARSED = ("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
+# A vocabulary of a quarter of a million words takes some thirty megabytes.
+_LARGEST_TOKENIZER = 256 * 2**20
 _ANY = 100_000
 _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 # Adapters that change more than weights, or name code to import.
@@ -34,10 +36,12 @@ def screen(files: CheckpointFiles) -> None:
     whole = [Path(files.base)] if files.base is not None else [files.weights]
     for directory in (place for place in whole if place.is_dir()):
         screen_model(directory)
+        _require_small_tokenizer(directory)
         tensors += sum(1 for _ in WeightsFile(directory))
     if files.is_adapter:
         screen_adapter(files.weights)
         tensors += sum(1 for _ in WeightsFile(files.weights))
+        _require_small_tokenizer(files.weights)
     # Three tensors of state and as many of quantisation per parameter; nothing is known of a base in the cache.
     bound = 8 * tensors if whole[0].is_dir() else _ANY
     if files.optimizer.is_dir():
@@ -155,6 +159,14 @@ def require_all_read(directory: Path, keys: Mapping[str, str], trainable: Mappin
             f"adapter {directory} holds {len(unused)} tensors that its configuration and base model have no place "
             f"for, for instance {unused[0]}: of another base model, or target_modules was changed"
         )
+
+
+def _require_small_tokenizer(directory: Path) -> None:
+    for file in (*directory.glob("tokenizer*"), *directory.glob("vocab*"), *directory.glob("merges*")):
+        if file.is_file() and file.stat().st_size > _LARGEST_TOKENIZER:
+            raise UsageError(
+                f"{file} has {file.stat().st_size} bytes; a tokenizer's file over {_LARGEST_TOKENIZER} is not read"
+            )
 
 
 def _ranks(where: Path, config: Mapping[str, Any]) -> set[int]:

@@ -192,6 +192,7 @@ def test_code_in_the_data_is_not_run(sharded, canary):
         (b"\x80\x04N.", "lacks state_dict_metadata"),
         # Puts None into place 2^31 of a table that is as long.
         (b"\x80\x04Nr\xff\xff\xff\x7f.", "it uses LONG_BINPUT"),
+        (b"\x80\x04\x82\x01.", "it uses EXT1"),
         (b"\x80\x05\x96\xff\xff\xff\xff\xff\x0f\x00\x00.", "is damaged, or more than"),
         (b"cos\nsystem\n(S'true'\ntR.", "it uses STRING"),
         (b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x04true\x85R.", "it asks for os.system"),
@@ -199,7 +200,7 @@ def test_code_in_the_data_is_not_run(sharded, canary):
         (b"\x80\x04" + b"]" * 100_000 + b"." * 2, "lacks state_dict_metadata"),
         (b"\x80\x04" + b"(" * 2**24, "more than the .* this model's could take"),
     ],
-    ids=["empty", "None", "memo bomb", "bytes bomb", "protocol 0", "os.system", "torch.load", "deep", "large"],
+    ids=["empty", "None", "memo bomb", "extension", "bytes bomb", "protocol 0", "os.system", "torch.load", "deep", "large"],
 )
 def test_pickles_that_are_no_description(sharded, data, message):
     (sharded / "optimizer_0" / ".metadata").write_bytes(data)

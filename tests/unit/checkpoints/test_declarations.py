@@ -181,6 +181,13 @@ def test_deep_and_huge_json(full, name):
     refused(full, f"{name} has 3\\d+ bytes; JSON over ")
 
 
+@pytest.mark.parametrize("place", ["base", "step_3/model"])
+def test_a_gigabyte_of_tokenizer(copy, place):
+    with (copy.parent / place / "tokenizer.json").open("wb") as stream:
+        stream.truncate(2**30)
+    refused(copy, "tokenizer.json has 1073741824 bytes; a tokenizer's file over .* is not read")
+
+
 def test_deep_json_in_an_adapter(copy):
     (copy / "model" / "adapter_config.json").write_text("[" * 100_000)
     refused(copy, "adapter_config.json cannot be read as JSON")

@@ -89,7 +89,7 @@ class Execution:
             "environment": environment(),
         }
         self.store = RunStore(plan.directory, manifest, plan.stamp, log_level)
-        self._config = plan.resolved.to_yaml()
+        self._config = plan.resolved.to_yaml(plan.next_step)
 
     def run(self, B_E: int, run: int) -> tuple[ProbeResult, bool]:
         """One run's result, and whether it was there before.

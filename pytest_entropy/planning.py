@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_entropy.checkpoints import DEMO, CheckpointFiles, find_checkpoint, resolve
 from pytest_entropy.checkpoints.device import require_device
+from pytest_entropy.checkpoints.facts import Facts, read_facts
+from pytest_entropy.checkpoints.screening import screen
 from pytest_entropy.config.layers import Layer, ResolvedConfig, resolve_config
 from pytest_entropy.config.model import PromptSection
 from pytest_entropy.config.yaml_file import read_yaml
@@ -42,6 +44,7 @@ class Plan:
     kind: ExperimentKind
     resolved: ResolvedConfig
     files: CheckpointFiles
+    facts: Facts
     checkpoint_digest: str
     config_digest: str
     prompts: PromptSet
@@ -55,6 +58,26 @@ class Plan:
         """(B_E, run number) of every run, in order."""
         batch = self.resolved.config.batch_config
         return [(b, r) for b in batch.B_E_values for r in range(1, batch.runs_per_batch + 1)]
+
+    @property
+    def next_step(self) -> dict[str, Any]:
+        """Learning rate, objective, sampling and mapping in force, each with its source; plain values for YAML."""
+        probe, sampling, sources = self.resolved.config.probe, self.resolved.config.sampling, self.resolved.sources
+        rate: dict[str, Any] = {"value": probe.learning_rate, "source": sources["probe.learning_rate"]}
+        if probe.learning_rate is None:
+            rate = {"value": self.facts.learning_rate, "source": self.facts.learning_rate_source}
+        parts: dict[str, Any] = {"learning_rate": rate}
+        parts |= {
+            name: {"value": getattr(probe, name), "source": sources[f"probe.{name}"]}
+            for name in ("advantage", "scale_rewards", "update_rule")
+        }
+        parts |= {
+            name: {"value": getattr(sampling, name), "source": sources[f"sampling.{name}"]}
+            for name in ("temperature", "top_k", "top_p")
+        }
+        ignored = {"value": dict(self.facts.ignored_sampling), "source": "generation_config.json (not used)"}
+        mapping = {"value": self.facts.names, "source": self.files.layout}
+        return {**parts, "ignored_sampling": ignored, "optimizer_states": mapping}
 
     @property
     def ids(self) -> list[str]:
@@ -73,7 +96,7 @@ class Planner:
         self.config, self.stamp = config, stamp
         self._plans: dict[str, Plan] = {}
         self._prompt_sets: dict[PromptSection, PromptSet] = {}
-        self._checkpoints: dict[tuple[str, str | None], tuple[CheckpointFiles, str]] = {}
+        self._checkpoints: dict[tuple[str, str | None], tuple[CheckpointFiles, Facts, str]] = {}
 
     @property
     def results_root(self) -> Path:
@@ -117,7 +140,7 @@ class Planner:
         kind = kind_of(name)
         resolved = resolve_config(self._layers(kind, module, overrides))
         require_device(resolved.config.model.device)
-        files, digest = self._checkpoint(resolved)
+        files, facts, digest = self._checkpoint(resolved)
         prompts = self._prompts(resolved)
         config_digest = _with_inputs(resolved)
         root = self.results_root / kind.name
@@ -128,7 +151,8 @@ class Planner:
         reward = self._rewards(resolved, prompts)
         require_chat_template(prompts, files)
         return Plan(
-            kind, resolved, files, digest, config_digest, prompts, reward, directory, self.stamp, resumable is not None
+            kind, resolved, files, facts, digest, config_digest, prompts, reward, directory, self.stamp,
+            resumable is not None,
         )  # fmt: skip
 
     def _layers(self, kind: ExperimentKind, module: Path, overrides: dict[str, Any]) -> list[Layer]:
@@ -159,11 +183,12 @@ class Planner:
                 return template
         return None
 
-    def _checkpoint(self, resolved: ResolvedConfig) -> tuple[CheckpointFiles, str]:
+    def _checkpoint(self, resolved: ResolvedConfig) -> tuple[CheckpointFiles, Facts, str]:
         key = (resolved.config.checkpoint, resolved.config.model.base_model)
         if key not in self._checkpoints:
             files = find_checkpoint(resolve(key[0]), key[1])
-            self._checkpoints[key] = files, files.digest()
+            screen(files)
+            self._checkpoints[key] = files, read_facts(files), files.digest()
         return self._checkpoints[key]
 
     def _prompts(self, resolved: ResolvedConfig) -> PromptSet:

@@ -105,6 +105,6 @@ def _plan_lines(config: pytest.Config) -> list[str]:
     state = session_of(config)
     if "planner" not in state.__dict__:
         return []
-    from pytest_entropy.results.summary import plan_line
+    from pytest_entropy.results.summary import plan_line, step_lines
 
-    return [plan_line(plan) for plan in state.planner.plans]
+    return [line for plan in state.planner.plans for line in (plan_line(plan), *step_lines(plan))]

@@ -41,7 +41,9 @@ class CheckpointFiles:
         """SHA-256 over names and contents of what a result depends on, as 16 hex digits."""
         total = hashlib.sha256()
         parts = [self.weights] + ([Path(self.base)] if self.base and Path(self.base).is_dir() else [])
-        files = [self.optimizer] + ([self.names] if self.names else [])
+        # A directory by torch.distributed.checkpoint counts with all its files.
+        state = sorted(self.optimizer.iterdir()) if self.optimizer.is_dir() else [self.optimizer]
+        files = [file for file in state if file.is_file()] + ([self.names] if self.names else [])
         for part in parts:
             kinds = ("*.safetensors", "*.json", "*.model", "*.jinja", "*.txt")
             files += sorted(f for kind in kinds for f in part.glob(kind) if f.name != "trainer_state.json")

@@ -13,11 +13,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils.logging import disable_progress_bar
 
 from pytest_entropy.adamw import AdamWState
+from pytest_entropy.checkpoints.facts import SAMPLING
 from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.neighbour import prove_beside, weights_of
 from pytest_entropy.checkpoints.optimizer_file import Mapped, read_optimizer
 from pytest_entropy.checkpoints.proof import MappingProof, prove
-from pytest_entropy.checkpoints.screening import require_all_read, screen_adapter, screen_model
+from pytest_entropy.checkpoints.screening import require_all_read, screen
 from pytest_entropy.checkpoints.weights_file import stored_names
 from pytest_entropy.errors import UsageError
 from pytest_entropy.policy import Policy
@@ -120,11 +121,7 @@ def _load(files: CheckpointFiles, dtype: torch.dtype) -> _Loaded:
 def _model(files: CheckpointFiles, dtype: torch.dtype) -> tuple[Any, dict[str, str]]:
     """The model the optimizer sees, and its parameters' keys in the weights file."""
     source = files.base if files.base is not None else str(files.weights)
-    # A base known by its hub id is in the cache, downloaded by the user; what lies in a directory is screened.
-    if Path(source).is_dir():
-        screen_model(Path(source))
-    if files.is_adapter:
-        screen_adapter(files.weights)
+    screen(files)
     options = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False, "local_files_only": True}
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **options)
@@ -186,5 +183,4 @@ def end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
 def _sampling_defaults(config: GenerationConfig | None) -> dict[str, Any]:
     if config is None:
         return {}
-    names = ("do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty")
-    return {name: getattr(config, name) for name in names if getattr(config, name, None) is not None}
+    return {name: getattr(config, name) for name in SAMPLING if getattr(config, name, None) is not None}

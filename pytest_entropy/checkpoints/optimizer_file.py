@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +10,12 @@ from typing import Any
 import torch
 
 from pytest_entropy.adamw import ParameterState
-from pytest_entropy.checkpoints.files import CheckpointFiles, read_json
+from pytest_entropy.checkpoints.dcp import read_dcp
+from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.layouts import known_layouts
 from pytest_entropy.checkpoints.moments import NotAdamW, read_moments
 from pytest_entropy.checkpoints.parameter_order import live_name
+from pytest_entropy.checkpoints.screening import read_names
 from pytest_entropy.checkpoints.torch_file import plain_tensor, read_torch_file, torchao_refusal
 from pytest_entropy.errors import UsageError
 
@@ -86,9 +87,9 @@ def steps_taken(path: Path, *, tensors: int) -> int:
 
 def _stored(path: Path, *, tensors: int) -> tuple[list[Group], Mapping[Any, Mapping[str, Any]]]:
     """Groups and state of a state_dict, checked as far as that goes without the model."""
-    record = read_torch_file(path, tensors=tensors)
+    record = read_dcp(path, tensors=tensors) if path.is_dir() else read_torch_file(path, tensors=tensors)
     if isinstance(record, dict) and set(record) == {"optimizer"}:
-        # What torch's own converter makes of a DCP directory.
+        # A DCP directory's, or what torch's own converter makes of one.
         record = record["optimizer"]
     if not isinstance(record, dict) or not isinstance(record.get("state"), dict) or not record.get("param_groups"):
         raise UsageError(f"{path} is not an optimizer's state_dict (needs 'state' and 'param_groups')")
@@ -124,7 +125,7 @@ def _order(
         names = (group.get("param_names") or () for group in groups)
         stored, source = [str(name) for some in names for name in some], f"names in {files.optimizer.name}"
     elif files.names is not None:
-        stored, source = _names_file(files.names), f"names in {files.names.name}"
+        stored, source = read_names(files.names), f"names in {files.names.name}"
     if stored is not None:
         unknown = [name for name in stored if live_name(name) not in everything]
         if unknown:
@@ -137,21 +138,6 @@ def _order(
     return layout.parameter_order(model, list(trainable), groups), f"order of {layout.name} checkpoints"
 
 
-def _names_file(path: Path) -> list[str]:
-    """A list of names, or an object from index to name."""
-    try:
-        record = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        record = read_json(path)
-    if isinstance(record, dict):
-        record = record.get("param_names", record)
-    if isinstance(record, dict) and all(key.isdecimal() for key in record):
-        record = [record[key] for key in sorted(record, key=int)]
-    if not isinstance(record, list) or not all(isinstance(name, str) for name in record):
-        raise UsageError(f"{path}: expected a list of parameter names, or an object from index to name")
-    return record
-
-
 def _entry(path: Path, name: str, entry: Mapping[str, Any], group: Group, parameter: torch.Tensor) -> ParameterState:
     if group.get("amsgrad") or group.get("maximize"):
         raise UsageError(f"{path}: amsgrad and maximize are not supported; train without them")
@@ -162,7 +148,7 @@ def _entry(path: Path, name: str, entry: Mapping[str, Any], group: Group, parame
         moments = read_moments(entry, tuple(parameter.shape))
     except NotAdamW as error:
         raise UsageError(f"{path}: the state of {name} {error}") from error
-    betas = [_number(beta) for beta in group["betas"]]
+    betas = [_number(beta) for beta in group["betas"]] if isinstance(group["betas"], tuple | list) else []
     eps = _number(group["eps"])
     if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas) or not 0 <= eps < 1 or not 0 <= decay < 1e3:
         raise UsageError(f"{path}: betas {betas}, eps {eps:g}, weight_decay {decay:g} are no AdamW's: a damaged file")

@@ -2,20 +2,73 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_entropy.checkpoints.files import read_json
+from pytest_entropy.checkpoints.archive import screen_archive
+from pytest_entropy.checkpoints.dcp_metadata import read_description
+from pytest_entropy.checkpoints.files import CheckpointFiles, read_json
 from pytest_entropy.checkpoints.parameter_order import live_name
 from pytest_entropy.checkpoints.weights_file import WeightsFile
 from pytest_entropy.errors import UsageError
 
 # JSON that libraries parse in full; tokenizer.json and vocabularies are large by nature and read by Rust.
 _PARSED = ("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
+# A vocabulary of a quarter of a million words takes some thirty megabytes.
+_LARGEST_TOKENIZER = 256 * 2**20
+_ANY = 100_000
 _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 # Adapters that change more than weights, or name code to import.
 _UNSUPPORTED = ("layer_replication", "megatron_config", "alora_invocation_tokens")
+
+
+def screen(files: CheckpointFiles) -> None:
+    """Refuse a checkpoint for what can be seen without loading it: nothing is built, and torch is not imported.
+
+    Raises:
+        UsageError: declarations that do not fit the tensors, damaged or truncated files, an optimizer's file that
+            is none, unpacks to more than it has, or names code.
+    """
+    tensors = 0
+    # A base known by its hub id is in the cache, downloaded by the user; what lies in a directory is screened.
+    whole = [Path(files.base)] if files.base is not None else [files.weights]
+    for directory in (place for place in whole if place.is_dir()):
+        screen_model(directory)
+        _require_small_tokenizer(directory)
+        tensors += sum(1 for _ in WeightsFile(directory))
+    if files.is_adapter:
+        screen_adapter(files.weights)
+        tensors += sum(1 for _ in WeightsFile(files.weights))
+        _require_small_tokenizer(files.weights)
+    # Three tensors of state and as many of quantisation per parameter; nothing is known of a base in the cache.
+    bound = 8 * tensors if whole[0].is_dir() else _ANY
+    if files.optimizer.is_dir():
+        read_description(files.optimizer, tensors=bound)
+    else:
+        screen_archive(files.optimizer, tensors=bound)
+    if files.names is not None:
+        read_names(files.names)
+
+
+def read_names(path: Path) -> list[str]:
+    """The optimizer's parameter names in a side file: a list, or an object from index to name.
+
+    Raises:
+        UsageError: neither.
+    """
+    try:
+        record = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        record = read_json(path)
+    if isinstance(record, dict):
+        record = record.get("param_names", record)
+    if isinstance(record, dict) and all(key.isdecimal() for key in record):
+        record = [record[key] for key in sorted(record, key=int)]
+    if not isinstance(record, list) or not all(isinstance(name, str) for name in record):
+        raise UsageError(f"{path}: expected a list of parameter names, or an object from index to name")
+    return record
 
 
 def screen_model(directory: Path) -> None:
@@ -106,6 +159,14 @@ def require_all_read(directory: Path, keys: Mapping[str, str], trainable: Mappin
             f"adapter {directory} holds {len(unused)} tensors that its configuration and base model have no place "
             f"for, for instance {unused[0]}: of another base model, or target_modules was changed"
         )
+
+
+def _require_small_tokenizer(directory: Path) -> None:
+    for file in (*directory.glob("tokenizer*"), *directory.glob("vocab*"), *directory.glob("merges*")):
+        if file.is_file() and file.stat().st_size > _LARGEST_TOKENIZER:
+            raise UsageError(
+                f"{file} has {file.stat().st_size} bytes; a tokenizer's file over {_LARGEST_TOKENIZER} is not read"
+            )
 
 
 def _ranks(where: Path, config: Mapping[str, Any]) -> set[int]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 
 from pytest_entropy.checkpoints.files import read_json
 from pytest_entropy.checkpoints.parameter_order import live_name
 from pytest_entropy.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 ADAPTER = "adapter_model.safetensors"
 WHOLE = "model.safetensors"
@@ -37,7 +39,7 @@ def stored_names(model: Any, wrapped: Any | None) -> dict[str, str]:
 
 
 class WeightsFile:
-    """The safetensors of one directory, sharded or not, opened lazily."""
+    """The safetensors of one directory, sharded or not, opened lazily; torch is imported by :meth:`read` only."""
 
     def __init__(self, directory: Path) -> None:
         """Find the file or files.
@@ -46,7 +48,7 @@ class WeightsFile:
             UsageError: an index that names files outside the directory.
         """
         self.directory = directory
-        self._files: dict[Path, Any] = {}
+        self._files: dict[tuple[Path, str], Any] = {}
         single = [directory / name for name in (ADAPTER, WHOLE) if (directory / name).is_file()]
         self._shard_of: Mapping[str, Path] = {}
         if single:
@@ -66,7 +68,7 @@ class WeightsFile:
         Raises:
             UsageError: the file is damaged.
         """
-        return self._open(self._shard_of[key]).get_tensor(key)
+        return self._open(self._shard_of[key], "pt").get_tensor(key)
 
     def shape(self, key: str) -> tuple[int, ...]:
         """The tensor's shape, from the header."""
@@ -80,13 +82,13 @@ class WeightsFile:
         """The tensor's type as safetensors spells it, from the header."""
         return str(self._open(self._shard_of[key]).get_slice(key).get_dtype())
 
-    def _open(self, path: Path) -> Any:
-        if path not in self._files:
+    def _open(self, path: Path, framework: str = "np") -> Any:
+        if (path, framework) not in self._files:
             try:
-                self._files[path] = safe_open(str(path), framework="pt")
+                self._files[path, framework] = safe_open(str(path), framework=framework)
             except (OSError, SafetensorError) as error:
                 raise UsageError(f"weights {path} cannot be read: {error}") from error
-        return self._files[path]
+        return self._files[path, framework]
 
 
 def shards(directory: Path) -> dict[str, str]:

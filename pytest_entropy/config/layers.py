@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,8 @@ from pytest_entropy.config.yaml_file import Lines
 from pytest_entropy.errors import UsageError
 
 PROVENANCE = "provenance"
+# What the checkpoint adds to the configuration; for the reader, and ignored where the file is given as --config.
+NEXT_STEP = "next_step"
 _OLD_NAMES = {
     "B": "the old B is gone: use batch_config.B_E_values (a list) and batch_config.B_U",
     "B_E": "use batch_config.B_E_values, a list such as [16, 32, 64]",
@@ -48,9 +50,14 @@ class ResolvedConfig:
             del record[key]
         return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
 
-    def to_yaml(self) -> str:
-        """A file ``--config`` accepts again: the values, and beside them where each came from."""
+    def to_yaml(self, next_step: Mapping[str, Any] | None = None) -> str:
+        """A file ``--config`` accepts again: the values, and beside them where each came from.
+
+        ``next_step`` is what checkpoint and configuration together say of the step that is probed.
+        """
         record = {**self.config.model_dump(), PROVENANCE: self.sources}
+        if next_step is not None:
+            record[NEXT_STEP] = dict(next_step)
         return yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
 
 
@@ -86,7 +93,7 @@ def _check_keys(values: dict[str, Any], model: type[BaseModel], prefix: tuple[st
     for name, value in values.items():
         key = (*prefix, str(name))
         where = _place(layer, key)
-        if not prefix and name == PROVENANCE:
+        if not prefix and name in (PROVENANCE, NEXT_STEP):
             continue
         if name in _OLD_NAMES and name not in known:
             raise UsageError(f"{where}: {'.'.join(key)}: {_OLD_NAMES[name]}")
@@ -119,7 +126,7 @@ def _merge(
     origin: dict[tuple[str, ...], Layer],
 ) -> None:
     for name, value in values.items():
-        if not prefix and name == PROVENANCE:
+        if not prefix and name in (PROVENANCE, NEXT_STEP):
             continue
         key = (*prefix, name)
         if isinstance(value, dict):

@@ -154,23 +154,30 @@ class Tangent:
 
     def _hook(self, module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> Any:
         epsilon = self._state.epsilon
-        if epsilon is None:
+        # A module that gives several tensors (a router of experts) is left to the plain backward.
+        if epsilon is None or not isinstance(output, torch.Tensor):
             return None
-        self._fired |= self._names[module]
         if output.shape[0] % (len(epsilon) * rows_per_prompt()):
             # DoRA sends an identity matrix through its maps and detaches the result: harmless until it is not.
             message = (
                 f"{type(module).__name__} gives {output.shape[0]} rows for {len(epsilon)} prompts of "
                 f"{rows_per_prompt()} rows: it does not keep the batch's rows together"
             )
+            self._fired |= self._names[module]
             return _Refuse.apply(output, epsilon, message)
         moved = self._owners[module]
         widens = type(module) is nn.Linear and not kwargs and module.in_features < module.out_features
         if widens and set(moved) == {"weight"}:
+            self._fired |= self._names[module]
             return _AttachWide.apply(output, epsilon, args[0].detach(), moved["weight"], rows_per_prompt())
         # A module may call others that carry hooks; inside a tangent they must stay silent.
-        with self.at(None), torch.no_grad():
-            tangent = module_tangent(module, moved, args, kwargs)
+        try:
+            with self.at(None), torch.no_grad():
+                tangent = module_tangent(module, moved, args, kwargs)
+        except NotImplementedError:
+            # An operation without forward-mode differentiation (torch's grouped product of experts).
+            return None
+        self._fired |= self._names[module]
         return _Attach.apply(output, epsilon, tangent, rows_per_prompt())
 
 

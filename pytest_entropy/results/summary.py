@@ -30,6 +30,25 @@ def plan_line(plan: Any) -> str:
     )
 
 
+def step_lines(plan: Any) -> list[str]:
+    """The header's further lines: the step that is probed, where each part of it is from, and what is not used."""
+    step = plan.next_step
+    shown = ("learning_rate", "advantage", "scale_rewards", "temperature", "top_k", "top_p")
+    parts = [_sourced(name, step[name]) for name in shown if step[name]["value"] is not None or name == shown[0]]
+    lines = [f"  step: {'; '.join(parts)}", f"  optimizer states: {step['optimizer_states']['value']}"]
+    ignored = step["ignored_sampling"]["value"]
+    if ignored:
+        listed = ", ".join(f"{name} {value}" for name, value in ignored.items())
+        lines.append(f"  not used: {listed} (generation_config.json)")
+    return lines
+
+
+def _sourced(name: str, part: Mapping[str, Any]) -> str:
+    value = part["value"]
+    text = f"{value:g}" if isinstance(value, int | float) else str(value or "not stored")
+    return f"{name} {text} ({part['source']})"
+
+
 def live_line(properties: Mapping[str, Any]) -> str:
     """A finished run in a few words."""
     measure = format_measure(float(properties["delta_h1"]), properties.get("se_conditional"))

@@ -1,7 +1,7 @@
-"""torch.distributed.checkpoint directories (``optimizer_0/``): recognised and refused, with the conversion.
+"""FSDP with a sharded optimizer: weights beside ``optimizer_0/``, by torch.distributed.checkpoint (DCP).
 
-Their ``.metadata`` is a pickle, which runs what it likes when opened; it is the only place that says which bytes
-belong to which parameter.  torch's own converter writes one file that needs no unpickling.
+The names are in the directory (:mod:`pytest_entropy.checkpoints.dcp` reads it without unpickling).  Weights that are
+sharded as well have to be merged first.
 """
 
 from __future__ import annotations
@@ -12,36 +12,37 @@ from pathlib import Path
 from typing import Any
 
 from pytest_entropy.checkpoints.files import CheckpointFiles, has_adapter, has_weights
+from pytest_entropy.checkpoints.parameter_order import all_or_trainable
 from pytest_entropy.errors import UsageError
+
+METADATA = ".metadata"
 
 
 class DCPLayout:
     """FSDP with ``SHARDED_STATE_DICT``."""
 
     name = "DCP directory"
-    expects = "optimizer_0/ (refused; convert it to optimizer.bin)"
+    expects = "weights as in an HF Trainer checkpoint, and optimizer_0/ by torch.distributed.checkpoint"
 
     def find(self, path: Path) -> CheckpointFiles | None:
         """None, unless the only optimizer state is a DCP directory.
 
         Raises:
-            UsageError: it is; says how to convert it.
+            UsageError: the weights are in another such directory; says how to merge them.
         """
-        shards = path / "optimizer_0"
-        if not (shards / ".metadata").is_file() or any((path / f"optimizer.{end}").is_file() for end in ("pt", "bin")):
+        shards, sharded_weights = path / "optimizer_0", path / "pytorch_model_fsdp_0"
+        if not (shards / METADATA).is_file() or any((path / f"optimizer.{end}").is_file() for end in ("pt", "bin")):
             return None
-        commands = [
-            "python -m torch.distributed.checkpoint.format_utils dcp_to_torch "
-            f"{shlex.quote(str(shards))} {shlex.quote(str(path / 'optimizer.bin'))}"
-        ]
-        weights = path / "pytorch_model_fsdp_0"
-        if weights.is_dir() and not (has_adapter(path) or has_weights(path)):
-            commands.append(f"accelerate merge-weights {shlex.quote(str(weights))} {shlex.quote(str(path))}")
-        listing = "\n".join(f"  {command}" for command in commands)
+        if has_adapter(path) or has_weights(path):
+            return CheckpointFiles(self.name, path, path, has_adapter(path), shards, None)
+        if not sharded_weights.is_dir():
+            return None
         raise UsageError(
-            f"checkpoint {path} keeps its optimizer in torch.distributed.checkpoint's directory {shards}, whose "
-            ".metadata is a pickle and is not opened. If you trust it, convert it once with\n" + listing
+            f"checkpoint {path} keeps its weights in torch.distributed.checkpoint's directory {sharded_weights}. Merge "
+            "them once with (it opens pickles: run it on what you trust)\n"
+            f"  accelerate merge-weights {shlex.quote(str(sharded_weights))} {shlex.quote(str(path))}\n"
+            "and have the model's config.json and tokenizer beside them; optimizer_0/ is read as it is"
         )
 
     def parameter_order(self, model: Any, trainable: Sequence[str], groups: Sequence[Mapping[str, Any]]) -> list[str]:
-        raise NotImplementedError("a DCP directory is converted first")
+        return all_or_trainable(model, trainable, groups)

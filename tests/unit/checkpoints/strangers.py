@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pytest_entropy.checkpoints import load_checkpoint
+from pytest_entropy.checkpoints import find_checkpoint, load_checkpoint
+from pytest_entropy.checkpoints.screening import screen
 from pytest_entropy.errors import UsageError
 from tests import tiny
 
@@ -58,8 +59,11 @@ def full(tmp_path):
     return place
 
 
-def refused(place, message):
-    """The checkpoint is refused with this message, and quickly as far as memory goes."""
+def refused(place, message, *, early=True):
+    """The checkpoint is refused with this message, and quickly as far as memory goes; early: before it is loaded."""
+    if early:
+        with pytest.raises(UsageError, match=message):
+            screen(find_checkpoint(place))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(UsageError, match=message) as raised:
         load_checkpoint(place)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed.checkpoint as dcp
 from transformers import AutoModelForCausalLM
 
 from pytest_entropy.checkpoints import find_checkpoint, load_checkpoint
@@ -116,31 +115,6 @@ def test_fsdp_names_of_wrapped_adapters(checkpoint, tmp_path):
     found = load_checkpoint(copy).optimizer
     assert set(found) == set(wanted)
     assert all(torch.equal(found[name].exp_avg, wanted[name].exp_avg) for name in wanted)
-
-
-def test_dcp_is_refused_and_its_conversion_works(tmp_path):
-    place = tmp_path / "checkpoint-3 with a space"
-    record, names = save_full(place)
-    (place / "optimizer.pt").unlink()
-    by_name = rewrite(place, record, names, order=list(range(len(names))), keys="strings")
-    with pytest.warns(UserWarning, match="single process"):
-        dcp.save({"optimizer": by_name}, checkpoint_id=place / "optimizer_0", no_dist=True)
-    with pytest.raises(UsageError, match=".metadata is a pickle and is not opened") as raised:
-        find_checkpoint(place)
-    command = str(raised.value).splitlines()[-1].strip()
-    assert command.startswith("python -m torch.distributed.checkpoint.format_utils dcp_to_torch ")
-    subprocess.run([sys.executable, *shlex.split(command)[1:]], check=True, capture_output=True)
-    checkpoint = load_checkpoint(place)
-    assert checkpoint.files.layout == "FSDP"
-    expect(checkpoint, record, names)
-
-
-def test_dcp_weights_are_converted_too(tmp_path):
-    (tmp_path / "optimizer_0").mkdir()
-    (tmp_path / "optimizer_0" / ".metadata").write_bytes(b"not to be opened")
-    (tmp_path / "pytorch_model_fsdp_0").mkdir()
-    with pytest.raises(UsageError, match="accelerate merge-weights"):
-        find_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize("point", ["", "global_step3"])

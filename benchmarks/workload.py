@@ -20,7 +20,7 @@ from pytest_entropy.seeds import derive, uniforms
 
 LIMIT, G, B_U = 32, 8, 32
 # Fastest on the demo for every method (docs/performance.md); the default of 16384 suits larger models and GPUs.
-CHUNK_TOKENS = 4096
+CHUNK_TOKENS = 2048
 SETTINGS: dict[str, int] = {"B_U": B_U, "G": G, "max_new_tokens": LIMIT, "chunk_tokens": CHUNK_TOKENS}
 # hidden size, layers: about 0.1, 1 and 5 million weights beside a vocabulary of 384.
 SIZES = {"small": (64, 2), "medium": (128, 4), "large": (256, 6)}

@@ -22,6 +22,7 @@ from pytest_entropy.config.layers import Layer, ResolvedConfig, resolve_config
 from pytest_entropy.config.model import PromptSection
 from pytest_entropy.config.yaml_file import read_yaml
 from pytest_entropy.errors import UsageError
+from pytest_entropy.gpus import assign_gpu
 from pytest_entropy.kinds import ExperimentKind, kind_of
 from pytest_entropy.options import given, option_layers
 from pytest_entropy.prompts import PromptSet, open_prompts
@@ -90,10 +91,10 @@ class Plan:
 
 
 class Planner:
-    """Makes the plans of one session, each once."""
+    """Makes the plans of one session, each once; ``worker`` is the xdist worker's name, if it is one's."""
 
-    def __init__(self, config: pytest.Config, stamp: str) -> None:
-        self.config, self.stamp = config, stamp
+    def __init__(self, config: pytest.Config, stamp: str, worker: str | None = None) -> None:
+        self.config, self.stamp, self.worker = config, stamp, worker
         self._plans: dict[str, Plan] = {}
         self._prompt_sets: dict[PromptSection, PromptSet] = {}
         self._checkpoints: dict[tuple[str, str | None], tuple[CheckpointFiles, Facts, str]] = {}
@@ -139,6 +140,7 @@ class Planner:
     def _new_plan(self, name: str, module: Path, overrides: dict[str, Any]) -> Plan:
         kind = kind_of(name)
         resolved = resolve_config(self._layers(kind, module, overrides))
+        assign_gpu(resolved.config.model.device, self.worker)
         require_device(resolved.config.model.device)
         files, facts, digest = self._checkpoint(resolved)
         prompts = self._prompts(resolved)

@@ -47,6 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
     with _usage_errors():
         options.refuse_repeats(tuple(map(str, config.invocation_params.args)))
     config.stash[KEY] = EntropySession(config)
+    config.stash[KEY].assign_gpu()
     # Fixtures live in their own module; the reporter exists where reports arrive.
     config.pluginmanager.register(_lazily("pytest_entropy.fixtures"), "entropy-fixtures")
     if not config.stash[KEY].is_worker:

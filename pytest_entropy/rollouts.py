@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
 
@@ -65,8 +66,12 @@ class Rollouts:
     @property
     def mask(self) -> torch.Tensor:
         """``[P, G, L]`` bool: the tokens that count.  From lengths, never from ``ids != pad``."""
+        return self.mask_of(slice(None))
+
+    def mask_of(self, index: torch.Tensor | slice) -> torch.Tensor:
+        """The mask of some prompts ``[p, G, L]``."""
         positions = torch.arange(self.tokens.shape[2], device=self.lengths.device)
-        return positions < self.lengths.unsqueeze(-1)
+        return positions < self.lengths[index].unsqueeze(-1)
 
     def select(self, slots: Sequence[int]) -> Rollouts:
         """The rollouts of some prompts, in the order given, cut to their own longest response."""
@@ -88,20 +93,35 @@ class Rollouts:
         return [row[:length] for row, length in zip(rows, lengths, strict=True)]
 
 
+def gathered(parts: Iterable[tuple[Sequence[int], Rollouts]], prompts: int) -> Rollouts:
+    """The rollouts of ``prompts`` prompts from (slots, rollouts) parts, in the order of their slots.
+
+    Every part is written to its place as it comes, so that no second copy of the batch is ever held.  Tables are
+    as wide as the longest response so far.
+    """
+    ids: list[tuple[int, ...]] = [()] * prompts
+    columns: dict[str, torch.Tensor] = {}
+    for slots, part in parts:
+        for slot, own in zip(slots, part.prompt_ids, strict=True):
+            ids[slot] = own
+        for name in ("tokens", "lengths", "ended", "log_probs", "entropies"):
+            _write(columns, name, slots, getattr(part, name), prompts)
+    return Rollouts(prompt_ids=tuple(ids), **columns)
+
+
+def _write(
+    columns: dict[str, torch.Tensor], name: str, slots: Sequence[int], values: torch.Tensor, prompts: int
+) -> None:
+    if name not in columns:
+        columns[name] = values.new_zeros(prompts, *values.shape[1:])
+    missing = values.shape[-1] - columns[name].shape[-1]
+    if missing > 0:
+        columns[name] = torch.nn.functional.pad(columns[name], (0, missing))
+    columns[name][list(slots), ..., : values.shape[-1]] = values
+
+
 def concatenate(parts: Sequence[Rollouts]) -> Rollouts:
     """Join rollouts of different prompts, padding to the longest response."""
-    longest = max(part.tokens.shape[2] for part in parts)
-
-    def padded(name: str) -> torch.Tensor:
-        columns = [getattr(part, name) for part in parts]
-        grow = torch.nn.functional.pad
-        return torch.cat([grow(column, (0, longest - column.shape[2])) for column in columns])
-
-    return Rollouts(
-        prompt_ids=tuple(ids for part in parts for ids in part.prompt_ids),
-        tokens=padded("tokens"),
-        lengths=torch.cat([part.lengths for part in parts]),
-        ended=torch.cat([part.ended for part in parts]),
-        log_probs=padded("log_probs"),
-        entropies=padded("entropies"),
-    )
+    ends = list(accumulate(map(len, parts)))
+    places = [range(end - len(part), end) for end, part in zip(ends, parts, strict=True)]
+    return gathered(zip(places, parts, strict=True), ends[-1])

@@ -55,6 +55,18 @@ class EntropySession:
         )
 
     @property
+    def worker_id(self) -> str | None:
+        """The xdist worker's name, such as gw0."""
+        return self.worker_input["workerid"] if self.worker_input else None
+
+    def assign_gpu(self) -> None:
+        """Choose the worker's GPU if the command line asks for one; nothing has started CUDA yet."""
+        if self.is_worker and options.given(self.config, "--device"):
+            from pytest_entropy.gpus import assign_gpu
+
+            assign_gpu(options.given(self.config, "--device"), self.worker_id)
+
+    @property
     def collects_only(self) -> bool:
         """Whether nothing is going to be run."""
         return bool(self.config.getoption("collectonly", False))
@@ -66,7 +78,7 @@ class EntropySession:
         from pytest_entropy.results.naming import session_stamp
 
         stamp = self.worker_input["entropy_stamp"] if self.worker_input else session_stamp()
-        return Planner(self.config, stamp)
+        return Planner(self.config, stamp, self.worker_id)
 
     @cached_property
     def gate(self) -> Gate:

@@ -10,6 +10,7 @@ moves the variance of their mean by a relative O(1/P) only (docs/variance-reduct
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +21,8 @@ from pytest_entropy.rollouts import ActionValues, Rollouts
 FOLDS = 4
 # A token's mean counts as if this many more occurrences had added nothing.
 PRIOR = 4.0
+# Prompts looked at together; whatever it is, sums change in rounding only.
+AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -61,15 +64,10 @@ def with_action_values(rollouts: Rollouts, *, folds: int = FOLDS) -> Rollouts:
     folds = min(folds, len(rollouts))
     if folds < 2:
         return rollouts
-    mask = rollouts.mask.cpu().numpy()
-    nats = rollouts.entropies.double().cpu().numpy() * mask
-    gamma = np.flip(np.flip(nats, -1).cumsum(-1), -1) - nats
-    tokens = np.where(mask, rollouts.tokens.cpu().numpy(), 0)
-    fold = np.arange(len(rollouts)) % folds
-    tables = [_tables(gamma[fold != f], tokens[fold != f], mask[fold != f]) for f in range(folds)]
+    tables = [_tables(rollouts, [n for n in range(len(rollouts)) if n % folds != f]) for f in range(folds)]
     vocabulary = max(len(token) for _, token, _ in tables)
     learnt = ActionValues(
-        fold=torch.from_numpy(fold),
+        fold=torch.arange(len(rollouts)) % folds,
         position=torch.from_numpy(np.stack([position for position, _, _ in tables])),
         token=torch.from_numpy(np.stack([np.pad(token, (0, vocabulary - len(token))) for _, token, _ in tables])),
         share=torch.tensor([share for _, _, share in tables], dtype=torch.float64),
@@ -77,16 +75,36 @@ def with_action_values(rollouts: Rollouts, *, folds: int = FOLDS) -> Rollouts:
     return replace(rollouts, action_values=learnt)
 
 
-def _tables(gamma: np.ndarray, tokens: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """(mean by position ``[L]``, addition by token ``[T]``, share) from ``[P, G, L]`` of Gamma_k, tokens, mask."""
-    position = (gamma * mask).sum((0, 1)) / np.maximum(mask.sum((0, 1)), 1)
-    rest = (gamma - position) * mask
-    occurrences = np.bincount(tokens[mask])
-    token = np.bincount(tokens[mask], weights=rest[mask]) / (occurrences + PRIOR)
-    rest = (rest - token[tokens]) * mask
-    others = np.maximum(mask.sum(1, keepdims=True) - mask, 1)
-    group = (rest.sum(1, keepdims=True) - rest) * mask / others
-    size = float((group**2).sum())
+def _pieces(rollouts: Rollouts, slots: list[int]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Gamma_k, tokens and mask ``[p, G, L]`` of some prompts, a few at a time, so that memory does not grow with P."""
+    for first in range(0, len(slots), AT_ONCE):
+        index = torch.tensor(slots[first : first + AT_ONCE], device=rollouts.tokens.device)
+        mask = rollouts.mask_of(index).cpu().numpy()
+        nats = rollouts.entropies[index].double().cpu().numpy() * mask
+        gamma = np.flip(np.flip(nats, -1).cumsum(-1), -1) - nats
+        yield gamma, np.where(mask, rollouts.tokens[index].cpu().numpy(), 0), mask
+
+
+def _tables(rollouts: Rollouts, slots: list[int]) -> tuple[np.ndarray, np.ndarray, float]:
+    """(mean by position ``[L]``, addition by token ``[T]``, share), learnt from the prompts in ``slots``."""
+    total, count, vocabulary = np.zeros(rollouts.tokens.shape[2]), np.zeros(rollouts.tokens.shape[2]), 0
+    for gamma, tokens, mask in _pieces(rollouts, slots):
+        total += (gamma * mask).sum((0, 1))
+        count += mask.sum((0, 1))
+        vocabulary = max(vocabulary, int(tokens.max()) + 1)
+    position = total / np.maximum(count, 1)
+    occurrences, added = np.zeros(vocabulary), np.zeros(vocabulary)
+    for gamma, tokens, mask in _pieces(rollouts, slots):
+        occurrences += np.bincount(tokens[mask], minlength=vocabulary)
+        added += np.bincount(tokens[mask], weights=(gamma - position)[mask], minlength=vocabulary)
+    token = added / (occurrences + PRIOR)
+    shared = size = 0.0
+    for gamma, tokens, mask in _pieces(rollouts, slots):
+        rest = (gamma - position - token[tokens]) * mask
+        others = np.maximum(mask.sum(1, keepdims=True) - mask, 1)
+        group = (rest.sum(1, keepdims=True) - rest) * mask / others
+        shared += float((rest * group).sum())
+        size += float((group**2).sum())
     # Least squares of a response's rest on that of its group.
-    share = float((rest * group).sum()) / size if size > 0 else 0.0
+    share = shared / size if size > 0 else 0.0
     return position, token, min(max(share, 0.0), 1.0)

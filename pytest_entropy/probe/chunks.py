@@ -56,9 +56,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def work_through(chunks: Sequence[Slots], work: Callable[[Slots], T], *, threads: int = 1) -> list[tuple[Slots, T]]:
-    """``work`` on every chunk, in order, several at once; a chunk that runs out of memory is halved.
+    """All (slots, result) pairs of :func:`worked`, for results that are small."""
+    return list(worked(chunks, work, threads=threads))
 
-    Returns (slots, result) pairs in the order of the chunks.
+
+def worked(chunks: Sequence[Slots], work: Callable[[Slots], T], *, threads: int = 1) -> Iterator[tuple[Slots, T]]:
+    """``work`` on every chunk, several at once; a chunk that runs out of memory is halved.
+
+    Yields (slots, result) pairs in the order of the chunks; what the caller does not keep is free again.
     """
 
     def attempt(slots: Slots) -> list[tuple[Slots, T]]:
@@ -75,11 +80,12 @@ def work_through(chunks: Sequence[Slots], work: Callable[[Slots], T], *, threads
 
     with one_thread_per_operation():
         if threads < 2 or len(chunks) < 2:
-            parts = [attempt(slots) for slots in chunks]
+            for slots in chunks:
+                yield from attempt(slots)
         else:
             with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                parts = list(pool.map(attempt, chunks))
-    return [pair for part in parts for pair in part]
+                for pairs in pool.map(attempt, chunks):
+                    yield from pairs
 
 
 @contextmanager

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from pytest_entropy.policy import Policy, Scores
-from pytest_entropy.probe.chunks import scoring_chunks, work_through
+from pytest_entropy.probe.chunks import scoring_chunks, worked
 from pytest_entropy.probe.estimators import Weights, weights_for
 from pytest_entropy.probe.tangent import Tangent
 from pytest_entropy.rollouts import Rollouts
@@ -89,11 +89,11 @@ def directional_derivatives(
         parameter.requires_grad_(False)
     try:
         with tangent.attached():
-            parts = work_through(scoring_chunks(rollouts, chunk_tokens), work, threads=threads)
+            parts = worked(scoring_chunks(rollouts, chunk_tokens), work, threads=threads)
+            return _assemble(parts, rollouts, names)
     finally:
         for parameter in frozen:
             parameter.requires_grad_(True)
-    return _assemble(parts, rollouts, names)
 
 
 def _derivative(weights: Weights, scores: Scores, epsilon: torch.Tensor, *, keep: bool) -> np.ndarray:
@@ -144,19 +144,20 @@ def _detached(scores: Scores) -> Scores:
 
 
 def _assemble(
-    parts: list[tuple[list[int], tuple[dict[str, np.ndarray], Scores]]],
+    parts: Iterable[tuple[list[int], tuple[dict[str, np.ndarray], Scores]]],
     rollouts: Rollouts,
     estimators: Sequence[str],
 ) -> Derivatives:
-    """Put the pieces' results back at their prompts' places."""
-    prompts, _, length = rollouts.tokens.shape
-    per_prompt = {name: np.zeros(prompts) for name in estimators}
-    names = [name for name in Derivatives.__dataclass_fields__ if getattr(parts[0][1][1], name, None) is not None]
-    tables = {name: torch.zeros(rollouts.tokens.shape, dtype=getattr(parts[0][1][1], name).dtype) for name in names}
+    """Put the pieces' results at their prompts' places as they come."""
+    shape = rollouts.tokens.shape
+    per_prompt = {name: np.zeros(shape[0]) for name in estimators}
+    tables: dict[str, torch.Tensor] = {}
     for slots, (values, scores) in parts:
         for name in estimators:
             per_prompt[name][slots] = values[name]
-        for name in names:
-            column: Callable[..., torch.Tensor] = getattr(scores, name)
-            tables[name][slots, :, : min(length, column.shape[2])] = column  # type: ignore[attr-defined,assignment]
+        for name in ("log_probs", "entropies", "ranks", "surprisal_sd"):
+            column: torch.Tensor | None = getattr(scores, name)
+            if column is not None:
+                table = tables.setdefault(name, torch.zeros(shape, dtype=column.dtype))
+                table[slots, :, : column.shape[2]] = column
     return Derivatives(per_prompt=per_prompt, **tables)

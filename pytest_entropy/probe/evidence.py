@@ -19,15 +19,13 @@ def sampler_agreement(
 ) -> dict[str, float]:
     """Largest differences between what sampler and scorer say of the same tokens, in nats, how many responses stop
     short without an end token that counts or go on after one, and the unit roundoff of the weights."""
-    log_probs = (rollouts.log_probs.cpu().double() - derivatives.log_probs.double()).abs().max()
-    entropies = (rollouts.entropies.cpu().double() - derivatives.entropies.double()).abs().max()
     ends = torch.isin(rollouts.tokens, torch.tensor(policy.eos_ids, device=rollouts.tokens.device)) & rollouts.mask
     at_end = ends.gather(2, (rollouts.lengths - 1).unsqueeze(-1)).squeeze(-1)
     short = (rollouts.lengths < max_new_tokens) & ~at_end
     beyond = ends.sum(-1) > at_end.long()
     return {
-        "log_probs": float(log_probs),
-        "entropies": float(entropies),
+        "log_probs": largest_gap(rollouts.log_probs, derivatives.log_probs),
+        "entropies": largest_gap(rollouts.entropies, derivatives.entropies),
         "unterminated": float(short.sum()),
         "past_the_end": float(beyond.sum()),
         "rounding": policy.rounding,
@@ -41,6 +39,12 @@ def update_agreement(prompts: Iterable[str], update: Update) -> dict[str, float]
         used = fingerprint(update.direction)
         gap = abs(used - update.fingerprint) / (abs(used) + abs(update.fingerprint) or 1.0)
     return {"shared_with_update": len(set(prompts) & set(update.prompts)), "direction_gap": gap}
+
+
+def largest_gap(recorded: torch.Tensor, scored: torch.Tensor, *, prompts: int = 256) -> float:
+    """Largest absolute difference of two tables ``[P, G, L]``, a few prompts at a time; nan if there is one."""
+    pairs = zip(recorded.split(prompts), scored.split(prompts), strict=True)
+    return float(torch.stack([(a.cpu().double() - b.double()).abs().max() for a, b in pairs]).max())
 
 
 def token_arrays(rollouts: Rollouts, derivatives: Derivatives) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ import torch
 
 from pytest_entropy.errors import RunError
 from pytest_entropy.meter import peak_memory_mb, timed
-from pytest_entropy.probe.chunks import sampling_chunks, work_through
+from pytest_entropy.probe.chunks import sampling_chunks, worked
 from pytest_entropy.probe.config import ProbeConfig
 from pytest_entropy.probe.directional import Derivatives, directional_derivatives
 from pytest_entropy.probe.draws import draw_prompts
@@ -29,7 +29,7 @@ from pytest_entropy.probe.u_statistic import u_statistic
 from pytest_entropy.probe.update_batch import UpdateBatch, take_update
 from pytest_entropy.prompts import Prompt, PromptSet
 from pytest_entropy.rewards import RewardFunction, evaluate
-from pytest_entropy.rollouts import Rollouts, concatenate
+from pytest_entropy.rollouts import Rollouts, gathered
 from pytest_entropy.seeds import derive, generator, uniforms
 
 log = logging.getLogger(__name__)
@@ -259,9 +259,7 @@ class EntropyProbe:
             return self.policy.sample([ids[n] for n in slots], torch.from_numpy(np.stack(draws)))
 
         chunks = sampling_chunks([len(row) for row in ids], config.G, config.sample_rows)
-        parts = work_through(chunks, work, threads=self.threads)
-        order = np.argsort([n for slots, _ in parts for n in slots])
-        return concatenate([part for _, part in parts]).select([int(i) for i in order])
+        return gathered(worked(chunks, work, threads=self.threads), len(ids))
 
     def _estimators(self) -> list[str]:
         extra = [name for name in self.config.diagnostics if name in ESTIMATORS]
@@ -296,7 +294,7 @@ class EntropyProbe:
         if not np.isfinite(s).all():
             raise RunError(f"{int((~np.isfinite(s)).sum())} of {B_E} per-prompt scalars are not finite")
         variance = float(self.eta**2 * s.var(ddof=1) / B_E)
-        nats, lengths = derivatives.entropies.double().sum(-1), rollouts.lengths.double().cpu()
+        nats, lengths = derivatives.entropies.sum(-1, dtype=torch.float64), rollouts.lengths.double().cpu()
         entropy, entropy_se = self.unit.entropy(nats.mean(1).numpy(), lengths.mean(1).numpy())
         result = ProbeResult(
             B_E=B_E,

@@ -50,9 +50,9 @@ def write_session_files(
             stream.write(to_markdown(views))
     tensorboard = options.given(config, "--entropy-tensorboard")
     if tensorboard:
-        from pytest_entropy.results.tensorboard import write_scalars
+        from pytest_entropy.results.tensorboard import write_events
 
-        write_scalars(views, Path(tensorboard).expanduser())
+        write_events(views, Path(tensorboard).expanduser())
     return views
 
 

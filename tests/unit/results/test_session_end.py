@@ -122,12 +122,18 @@ def test_tensorboard_gets_a_curve_per_batch_size(tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    from pytest_entropy.results.tensorboard import write_scalars
+    from pytest_entropy.results.tensorboard import write_events
 
     view = write_reports(store_experiment(tmp_path))
-    write_scalars([view], tmp_path / "board")
-    events = EventAccumulator(str(tmp_path / "board" / "batch_scaling" / view.directory.name)).Reload()
+    write_events([view], tmp_path / "board")
+    board = str(tmp_path / "board" / "batch_scaling" / view.directory.name)
+    # 0: all of them, not a sample.
+    events = EventAccumulator(board, size_guidance={"histograms": 0}).Reload()
     assert "delta_h1/B_E 8" in events.Tags()["scalars"]
     seen = [(event.step, event.value) for event in events.Scalars("delta_h1/B_E 8")]
     expected = [(run["run"], pytest.approx(run["delta_h1"], rel=1e-6)) for run in view.runs if run["B_E"] == 8]
     assert seen == expected
+    slices = [(event.step, event.histogram_value) for event in events.Histograms("eta_s_n/B_E 8")]
+    for (step, histogram), run in zip(slices, [run for run in view.runs if run["B_E"] == 8], strict=True):
+        assert (step, histogram.num) == (run["run"], 8)
+        assert histogram.sum / 8 == pytest.approx(run["delta_h1"])

@@ -13,7 +13,7 @@ import pytest
 
 from pytest_entropy.results.index import sessions, write_index, write_session_record
 from pytest_entropy.results.junit import keep_to_xunit2
-from pytest_entropy.results.session_end import rebuild, write_reports
+from pytest_entropy.results.session_end import write_reports
 from pytest_entropy.stats import check_mean_zero
 from tests.unit.results.stored import store_experiment
 
@@ -53,7 +53,7 @@ def test_reports_made_again_are_the_same_bytes(tmp_path, monkeypatch):
     for name in REPORTS:
         (directory / name).unlink()
     monkeypatch.chdir(tmp_path)
-    rebuild([directory.relative_to(tmp_path)])
+    write_reports(directory.relative_to(tmp_path))
     assert {name: (directory / name).read_bytes() for name in REPORTS} == before
 
 
@@ -91,7 +91,7 @@ def test_a_session_is_found_by_its_record_or_by_its_stamp(tmp_path):
     assert sessions(tmp_path) == {"1": [old], "2": [new]}
     write_session_record(tmp_path, "3", [old, new])
     assert sessions(tmp_path)["3"] == [old, new]
-    page = write_index(tmp_path, "3", rebuild([old, new]))
+    page = write_index(tmp_path, "3", [write_reports(old), write_reports(new)])
     html = page.read_text()
     for directory in (old, new):
         link = html.split(f">{directory.parent.name}</a>")[0].rpartition('href="')[2].rstrip('"')

@@ -63,10 +63,11 @@ def _parser() -> argparse.ArgumentParser:
     report = add("report", _report, "make reports again from stored runs", many=True)
     report.add_argument("--all", action="store_true", help="also those that are up to date")
     _add_compare(commands)
-    pruning = add("prune", _prune, "remove all but the newest experiments of each kind (a dry run without --yes)")
+    words = "remove all but the newest experiments of each kind (a dry run without --yes)"
+    pruning = add("prune", _prune, words, many=True)
     pruning.add_argument("--keep", type=int, default=10, help="how many of each kind stay (default: 10)")
     pruning.add_argument("--yes", action="store_true", help="do it")
-    moving = add("migrate", _migrate, "move the old script's result directories into the categories")
+    moving = add("migrate", _migrate, "move the old script's result directories into the categories", many=True)
     moving.add_argument("--dry-run", action="store_true", help="only say what would be moved")
     return parser
 
@@ -125,44 +126,54 @@ def _report(options: argparse.Namespace) -> int:
     from pytest_entropy.results.session_end import write_reports
     from pytest_entropy.results.view import view_experiment
 
-    made = {}
+    made, unreadable = {}, set()
     for directory, manifest in find(options.results):
         if options.all or directory in options.results or is_stale(directory, manifest):
-            made[directory.absolute()] = write_reports(directory)
-            print(directory / REPORT)
+            try:
+                made[directory.absolute()] = write_reports(directory)
+                print(directory / REPORT)
+            except UsageError as error:
+                unreadable.add(directory.absolute())
+                print(f"error: {error}", file=sys.stderr)
     for root in {results_root(directory) for directory in made}:
         for stamp, directories in sessions(root).items():
             if made.keys() & set(directories):
-                print(write_index(root, stamp, [made.get(d) or view_experiment(d) for d in directories]))
-    if not made:
+                there = [directory for directory in directories if directory not in unreadable]
+                print(write_index(root, stamp, [made.get(d) or view_experiment(d) for d in there]))
+    if not made and not unreadable:
         print("all reports are up to date; --all makes them again")
-    return 0
+    return 2 if unreadable else 0
 
 
 def _prune(options: argparse.Namespace) -> int:
-    found = prune(options.results, options.keep) if options.yes else candidates(options.results, options.keep)
     count = 0
-    for candidate in found:
-        count += not candidate.spared
-        if candidate.spared:
-            print(f"kept {candidate.directory}: {candidate.spared}")
-        else:
-            print(f"{'removed' if options.yes else 'would remove'} {candidate.directory}")
-    if not options.yes:
-        print(f"dry run: {count} to remove; --yes removes them" if count else "nothing to remove")
+    for results in options.results:
+        found = prune(results, options.keep) if options.yes else candidates(results, options.keep)
+        for candidate in found:
+            count += not candidate.spared
+            if candidate.spared:
+                print(f"kept {candidate.directory}: {candidate.spared}")
+            else:
+                print(f"{'removed' if options.yes else 'would remove'} {candidate.directory}")
+    if not count:
+        print("nothing to remove")
+    elif not options.yes:
+        print(f"dry run: {count} to remove; --yes removes them")
     return 0
 
 
 def _migrate(options: argparse.Namespace) -> int:
-    if not options.results.is_dir():
-        raise UsageError(f"{options.results} is not a directory")
-    planned, unknown = moves(options.results)
-    if not options.dry_run:
-        migrate(planned)
-    for source, target in planned:
-        print(f"{'would move' if options.dry_run else 'moved'} {source} to {target}")
-    for directory in unknown:
-        print(f"left {directory}: not a result directory of the old script")
-    if not planned:
+    for results in options.results:
+        if not results.is_dir():
+            raise UsageError(f"{results} is not a directory")
+    plans = [moves(results) for results in options.results]
+    for planned, unknown in plans:
+        if not options.dry_run:
+            migrate(planned)
+        for source, target in planned:
+            print(f"{'would move' if options.dry_run else 'moved'} {source} to {target}")
+        for directory in unknown:
+            print(f"left {directory}: not a result directory of the old script")
+    if not any(planned for planned, _ in plans):
         print("nothing to move")
     return 0

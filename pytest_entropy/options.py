@@ -177,7 +177,11 @@ def add_options(parser: pytest.Parser) -> None:
         "what a missing baseline means: fail, skip, or create it (default: fail)",
         choices=("fail", "skip", "create"),
     )
-    add("--entropy-tensorboard", "write the runs as TensorBoard scalars, too (needs the extra)", type=text_value)
+    add(
+        "--entropy-tensorboard",
+        "write the runs as TensorBoard scalars and histograms, too (needs the extra)",
+        type=text_value,
+    )
     add("--entropy-keep", "remove all but the newest N experiments of each kind at session end", type=positive(1))
     add("--entropy-results", "directory of results (default: results/ in the root directory)", type=text_value)
     add(

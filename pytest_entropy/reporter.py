@@ -24,6 +24,8 @@ class Reporter:
         self.records: dict[str, list[dict[str, Any]]] = {}
         # What else session end did, in words.
         self.notes: list[str] = []
+        # What it could not do.
+        self.trouble: list[str] = []
         self._progress: Progress | None = None
 
     @pytest.hookimpl(tryfirst=True)
@@ -76,7 +78,7 @@ class Reporter:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Generator[None]:
         if self.records:
-            self._write_files(green=exitstatus == pytest.ExitCode.OK)
+            self._write_files(session, green=exitstatus == pytest.ExitCode.OK)
         yield
         # pytest has written its JUnit file by now.
         file = self.config.getoption("xmlpath", None)
@@ -85,20 +87,26 @@ class Reporter:
 
             keep_to_xunit2(Path(os.path.expanduser(os.path.expandvars(file))))
 
-    def _write_files(self, *, green: bool) -> None:
+    def _write_files(self, session: pytest.Session, *, green: bool) -> None:
         from pytest_entropy.results.session_end import prune_as_asked, write_session_files
 
         state = session_of(self.config)
         root = state.planner.results_root
-        views = write_session_files(self.config, root, state.planner.stamp, self.records)
-        self.notes += state.gate.save([view.directory for view in views], green=green)
-        prune_as_asked(self.config, root)
+        views, trouble = write_session_files(self.config, root, state.planner.stamp, self.records)
+        saved, not_saved = state.gate.save([view.directory for view in views], green=green)
+        removed, not_removed = prune_as_asked(self.config, root)
+        self.notes += saved + removed
+        self.trouble += trouble + not_saved + not_removed
+        if self.trouble and green:
+            # What was asked for is not there: a job that goes on as if it were would be misled.
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self.records:
             from pytest_entropy.results.summary import write_terminal
 
-            write_terminal(terminalreporter, self.records, self.notes, quiet=self.config.get_verbosity() < 0)
+            quiet = self.config.get_verbosity() < 0
+            write_terminal(terminalreporter, self.records, self.notes, self.trouble, quiet=quiet)
 
 
 def _plan_lines(config: pytest.Config) -> list[str]:

@@ -69,19 +69,22 @@ class Gate:
             where = f"baseline {self.file} ({plan.kind.name})"
             refuse_another(before, plan.checkpoint_digest, objective(plan.resolved.config.model_dump()), where)
 
-    def save(self, directories: Sequence[Path], *, green: bool) -> list[str]:
-        """Keep the session's results where asked; what was done, in words.  A red session is no baseline."""
+    def save(self, directories: Sequence[Path], *, green: bool) -> tuple[list[str], list[str]]:
+        """Keep the session's results where asked; what was done and what was not, in words.
+
+        A red session is no baseline.
+        """
         wanted = {}
         if given(self.config, "--entropy-save"):
             wanted[given(self.config, "--entropy-save")] = "saved"
         if self.name and self.missing == "create" and not self.file.is_file():
             wanted[self.name] = "created"
-        out = []
+        did, did_not = [], []
         for name, done in wanted.items():
             try:
                 if not (green and directories):
                     raise UsageError("the session was not green")
-                out.append(f"baseline {done}: {save(locate(self.root, name), name, directories)}")
-            except UsageError as error:
-                out.append(f"baseline {name} NOT {done}: {error}")
-        return out
+                did.append(f"baseline {done}: {save(locate(self.root, name), name, directories)}")
+            except (UsageError, OSError) as error:
+                did_not.append(f"baseline {name} NOT {done}: {error}")
+        return did, did_not

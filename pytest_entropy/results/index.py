@@ -36,12 +36,16 @@ def sessions(root: Path) -> dict[str, list[Path]]:
     for directory, manifest in all_experiments(root):
         found.setdefault(str(manifest.get("stamp", "")), []).append(directory)
     for record in sorted((root / SESSIONS).glob(f"*/{RECORD}")):
-        content: dict[str, Any] = read_json(record)
-        there = [root / name for name in content["experiments"] if (root / name).is_dir()]
+        try:
+            content: dict[str, Any] = read_json(record)
+            stamp, names = str(content["stamp"]), [str(name) for name in content["experiments"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # not ours; what the manifests say has to do
+        there = [root / name for name in names if (root / name).is_dir()]
         if there:
-            found[str(content["stamp"])] = there
+            found[stamp] = there
         else:
-            found.pop(str(content["stamp"]), None)
+            found.pop(stamp, None)
     return dict(sorted(found.items()))
 
 

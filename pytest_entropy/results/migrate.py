@@ -61,9 +61,13 @@ def moves(root: Path) -> tuple[list[tuple[Path, Path]], list[Path]]:
         if short[category, name] > 1:
             name = _target(directory, _DATE.sub("", directory.name).strip("_-"))
         out.append((directory, root / category / name))
-    taken = [target for _, target in out if target.exists()]
+    # A link that leads nowhere takes its name, too.
+    taken = [target for _, target in out if os.path.lexists(target)]
     if taken:
         raise UsageError(f"{taken[0]} exists already, nothing was moved: rename it or the old directory")
+    blocked = [target.parent for _, target in out if os.path.lexists(target.parent) and not target.parent.is_dir()]
+    if blocked:
+        raise UsageError(f"{blocked[0]} is not a directory, nothing was moved: rename it")
     return out, unknown
 
 
@@ -86,7 +90,14 @@ def _date(directory: Path) -> str:
 
 
 def migrate(planned: list[tuple[Path, Path]]) -> None:
-    """Carry out :func:`moves`."""
+    """Carry out :func:`moves`.
+
+    Raises:
+        UsageError: a name was taken meanwhile.
+    """
     for source, target in planned:
         target.parent.mkdir(exist_ok=True)
+        # Renaming onto an empty directory would replace it.
+        if os.path.lexists(target):
+            raise UsageError(f"{target} exists already: {source} and what comes after it were not moved")
         os.rename(source, target)

@@ -12,6 +12,8 @@ from typing import Any
 from pytest_entropy.errors import UsageError
 
 MANIFEST = "experiment.json"
+# What makes an experiment.json ours: other tools have files of that name, and what is not ours is never touched.
+_OURS = {"schema_version": int, "experiment": str, "stamp": str, "checkpoint_digest": str}
 STAMPS = ".sessions"
 
 
@@ -63,12 +65,13 @@ def _names(directory: Path) -> list[str]:
 
 
 def read_manifest(directory: Path) -> dict[str, Any] | None:
-    """An experiment directory's manifest, None if it has none that can be read."""
+    """An experiment directory's manifest, None if it has none that can be read and is ours."""
     try:
         record = json.loads((directory / MANIFEST).read_bytes())
     except (OSError, ValueError):
         return None
-    return record if isinstance(record, dict) else None
+    ours = isinstance(record, dict) and all(isinstance(record.get(key), kind) for key, kind in _OURS.items())
+    return record if ours else None
 
 
 def experiments_in(category: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_entropy.errors import UsageError
-from pytest_entropy.results.index import SESSIONS, sessions
-from pytest_entropy.results.naming import all_experiments
+from pytest_entropy.results.index import INDEX, RECORD, SESSIONS, sessions
+from pytest_entropy.results.naming import all_experiments, experiments_in, read_manifest
 from pytest_entropy.results.occupancy import Occupied
 
 
@@ -26,13 +26,17 @@ def candidates(root: Path, keep: int) -> list[Candidate]:
     """The experiments under ``root`` beyond the newest ``keep`` of each kind, oldest first.
 
     Raises:
-        UsageError: ``keep`` < 1; the newest is never removed.
+        UsageError: ``keep`` < 1 (the newest is never removed), or no results directory.
     """
     if keep < 1:
         raise UsageError(f"--keep {keep}: the newest experiment of a kind always stays, give at least 1")
+    if not root.is_dir():
+        raise UsageError(f"{root} is not a directory")
     by_kind: dict[Path, list[tuple[Path, str]]] = {}
     for directory, manifest in all_experiments(root):
         by_kind.setdefault(directory.parent, []).append((directory, str(manifest.get("stamp", ""))))
+    if not by_kind and (read_manifest(root) or any(experiments_in(root))):
+        raise UsageError(f"{root} is a part of a results directory: give the whole, {root.absolute().parent} or above")
     occupied = Occupied(root)
     return [
         Candidate(directory, _spared(directory, stamp, occupied))
@@ -53,14 +57,20 @@ def prune(root: Path, keep: int) -> Iterator[Candidate]:
         if not candidate.spared:
             # Renamed first, so that a killed process leaves no half experiment under a name that counts.
             gone = candidate.directory.with_name(f".{candidate.directory.name}.gone.{os.getpid()}")
-            os.rename(candidate.directory, gone)
+            try:
+                os.rename(candidate.directory, gone)
+            except FileNotFoundError:
+                continue  # another session that keeps few was faster
             shutil.rmtree(gone)
         yield candidate
     _sweep_indexes(root)
 
 
 def _sweep_indexes(root: Path) -> None:
+    """Remove the pages of sessions all of whose experiments are gone; what we did not write stays."""
     living = sessions(root)
     for place in (root / SESSIONS).glob("*"):
-        if place.name not in living and not place.is_symlink():
-            shutil.rmtree(place)
+        if place.name in living or place.is_symlink() or not place.is_dir():
+            continue
+        if {entry.name for entry in place.iterdir()} <= {INDEX, RECORD}:
+            shutil.rmtree(place, ignore_errors=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +24,17 @@ if TYPE_CHECKING:
 
 def write_session_files(
     config: pytest.Config, root: Path, stamp: str, experiments: Mapping[str, Sequence[Mapping[str, Any]]]
-) -> list[ExperimentView]:
+) -> tuple[list[ExperimentView], list[str]]:
     """Reports of every experiment the session touched, the session's index, and what CI and TensorBoard read.
 
     Args:
         root: the directory of all results.
         stamp: the session's.
         experiments: what the items reported, by experiment.
+
+    Returns:
+        The experiments, and what could not be written, in words: one file less keeps no other from being written,
+        least of all pytest's own JUnit file.
     """
     found = {
         Path(record["entropy_directory"]): None
@@ -38,29 +43,52 @@ def write_session_files(
         if "entropy_directory" in record
     }
     directories = [directory for directory in found if (directory / MANIFEST).is_file()]
+    trouble: list[str] = []
+    views = []
     # First what a later rebuild of the reports cannot make again.
-    write_session_record(root, stamp, directories)
+    with _noted(trouble, "record of the session"):
+        write_session_record(root, stamp, directories)
     for directory in directories:
-        ask_plugins(config, directory)
-    views = rebuild(directories)
-    write_index(root, stamp, views)
+        with _noted(trouble, "other plugins' analyses"):
+            ask_plugins(config, directory)
+        with _noted(trouble, f"report of {directory.name}"):
+            views.append(write_reports(directory))
+    with _noted(trouble, "index of the session"):
+        write_index(root, stamp, views)
     job_summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if job_summary and views:
-        with open(job_summary, "a", encoding="utf-8") as stream:
+        with _noted(trouble, "GITHUB_STEP_SUMMARY"), open(job_summary, "a", encoding="utf-8") as stream:
             stream.write(to_markdown(views))
     tensorboard = options.given(config, "--entropy-tensorboard")
     if tensorboard:
-        from pytest_entropy.results.tensorboard import write_scalars
+        from pytest_entropy.results.tensorboard import write_events
 
-        write_scalars(views, Path(tensorboard).expanduser())
-    return views
+        with _noted(trouble, "TensorBoard events"):
+            write_events(views, Path(tensorboard).expanduser())
+    return views, trouble
 
 
-def prune_as_asked(config: pytest.Config, root: Path) -> None:
-    """``--entropy-keep``; this session's own experiments are in use, and among the newest anyway."""
+@contextmanager
+def _noted(trouble: list[str], what: str) -> Iterator[None]:
+    """An error becomes a line of ``trouble``."""
+    try:
+        yield
+    except Exception as error:
+        trouble.append(f"{what} NOT written: {type(error).__name__}: {error}")
+
+
+def prune_as_asked(config: pytest.Config, root: Path) -> tuple[list[str], list[str]]:
+    """``--entropy-keep``: what was removed and what could not be, in words.
+
+    This session's own experiments are in use, and among the newest anyway.
+    """
     keep = options.given(config, "--entropy-keep")
-    if keep:
-        list(prune(root, keep))
+    gone: list[Path] = []
+    try:
+        gone += [found.directory for found in prune(root, keep) if not found.spared] if keep else []
+    except OSError as error:
+        return [], [f"older experiments NOT removed (--entropy-keep {keep}): {error}"]
+    return [f"removed {len(gone)} older experiments (--entropy-keep {keep})"] if gone else [], []
 
 
 def ask_plugins(config: pytest.Config, directory: Path) -> None:
@@ -87,8 +115,3 @@ def write_reports(directory: Path) -> ExperimentView:
     write_text(directory / "results.csv", to_csv(view))
     write_text(directory / "report.html", render(view))
     return view
-
-
-def rebuild(directories: Iterable[Path]) -> list[ExperimentView]:
-    """Reports again from the run directories."""
-    return [write_reports(directory) for directory in directories]

@@ -119,9 +119,14 @@ def failures(records: Sequence[Record]) -> list[str]:
 
 
 def write_terminal(
-    reporter: Any, experiments: Mapping[str, Sequence[Record]], notes: Sequence[str] = (), *, quiet: bool
+    reporter: Any,
+    experiments: Mapping[str, Sequence[Record]],
+    notes: Sequence[str] = (),
+    trouble: Sequence[str] = (),
+    *,
+    quiet: bool,
 ) -> None:
-    """The summary section; with ``quiet`` the verdicts and paths only."""
+    """The summary section; with ``quiet`` the verdicts, paths and ``trouble`` only."""
     reporter.section("entropy", sep="=")
     for name, records in experiments.items():
         directory = next((r["entropy_directory"] for r in records if "entropy_directory" in r), "?")
@@ -138,8 +143,10 @@ def write_terminal(
             for part in [f"{name}: failed: {', '.join(failed)}"] if quiet else _wrapped(f"failed: {', '.join(failed)}"):
                 reporter.write_line(part, red=True)
         reporter.write_line(f"  results: {directory}" if not quiet else f"{name}: {directory}")
-    for note in notes:
+    for note in () if quiet else notes:
         reporter.write_line(note)
+    for line in trouble:
+        reporter.write_line(line, red=True)
 
 
 def _wrapped(line: str) -> list[str]:

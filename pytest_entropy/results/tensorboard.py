@@ -1,4 +1,4 @@
-"""Runs as TensorBoard scalars (``--entropy-tensorboard DIR``)."""
+"""Runs as TensorBoard scalars and histograms (``--entropy-tensorboard DIR``)."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ def require_tensorboard() -> None:
         raise UsageError("--entropy-tensorboard needs TensorBoard: pip install 'pytest-entropy[tensorboard]'")
 
 
-def write_scalars(views: Sequence[ExperimentView], root: Path) -> None:
-    """One TensorBoard run per experiment directory; a curve per B_E and quantity, over the number of the run."""
+def write_events(views: Sequence[ExperimentView], root: Path) -> None:
+    """One TensorBoard run per experiment directory; a curve per B_E and quantity, over the number of the run.
+
+    The per-prompt contributions eta s_n are a histogram per B_E, a slice for each run.
+    """
     from torch.utils.tensorboard import SummaryWriter
 
     for view in views:
@@ -32,5 +35,6 @@ def write_scalars(views: Sequence[ExperimentView], root: Path) -> None:
                 for name in SCALARS:
                     if run[name] is not None:
                         writer.add_scalar(f"{name}/B_E {run['B_E']}", run[name], run["run"])
+                writer.add_histogram(f"eta_s_n/B_E {run['B_E']}", run["eta"] * run["per_prompt"], run["run"])
                 writer.add_scalar(f"seconds/B_E {run['B_E']}", sum(run["seconds"].values()), run["run"])
             writer.add_text("verdict", view.headline)

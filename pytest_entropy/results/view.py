@@ -123,11 +123,14 @@ def view_experiment(directory: Path) -> ExperimentView:
     runs, failures = [], {}
     for place in sorted(p for p in directory.iterdir() if p.is_dir() and not p.name.startswith(".")):
         if (place / RESULTS).is_file():
-            runs.append(_slim(read_json(place / RESULTS), place.name))
+            try:
+                runs.append(_slim(read_json(place / RESULTS), place.name))
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                failures[place.name] = f"{place.name}/{RESULTS} cannot be read: {type(error).__name__}: {error}\n"
         elif (place / ERROR).is_file():
             failures[place.name] = (place / ERROR).read_text(encoding="utf-8")
     runs.sort(key=lambda run: (run["B_E"], run["run"]))
-    checks = [read_json(file) for file in sorted(directory.glob("check_*.json"))]
+    checks = [_json(file) for file in sorted(directory.glob("check_*.json"))]
     return ExperimentView(
         directory=directory,
         manifest=manifest,
@@ -149,7 +152,10 @@ def _slim(run: dict[str, Any], directory: str) -> dict[str, Any]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.is_file() else {}
+    try:
+        return read_json(path) if path.is_file() else {}
+    except ValueError as error:
+        raise UsageError(f"{path} is not JSON: {error}") from error
 
 
 def _first_config(directory: Path) -> dict[str, Any]:

@@ -31,7 +31,8 @@ class Browser:
         self.events: list[dict[str, Any]] = []
         self._number, self._rest = 0, b""
         options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        options += ["--no-first-run", "--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank"]
+        options += ["--disable-quic", "--disable-component-update", "--disable-sync", "--no-first-run"]
+        options += ["--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank"]
         actions = [(os.POSIX_SPAWN_DUP2, ends[0], 3), (os.POSIX_SPAWN_DUP2, ends[1], 4)]
         actions += [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_WRONLY, 0) for number in (1, 2)]
         self._pid = os.posix_spawn(program, [program, *options], os.environ, file_actions=actions)

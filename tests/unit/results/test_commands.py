@@ -106,6 +106,51 @@ def test_prune_spares_what_is_in_use(results, capsys):
     assert stamps(results) == ["t4"]
 
 
+def test_what_is_not_ours_is_neither_read_nor_removed(results, capsys):
+    """Other tools have an experiment.json, too."""
+    main(["report", str(results)])
+    foreign = [
+        results / "batch_scaling" / "foreign" / "experiment.json",
+        results / "mine" / "run" / "experiment.json",
+        results / "sessions" / "2020" / "session.json",
+        results / "sessions" / "2020" / "notes.txt",
+    ]
+    for file in foreign:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text('{"experiment": "batch_scaling", "stamp": 0}')
+    capsys.readouterr()
+    for command in (["list"], ["where"], ["report", "--all"], ["prune", "--keep", "1", "--yes"]):
+        assert main([command[0], str(results), *command[1:]]) == 0, command
+    assert "foreign" not in capsys.readouterr().out
+    assert all(file.is_file() for file in foreign)
+
+
+def test_prune_takes_several_results_directories_and_nothing_else(results, capsys):
+    other = store_experiment(results.parent / "other", sizes=(4,), runs=1).parents[1]
+    assert main(["prune", str(results), str(other), "--keep", "4"]) == 0
+    assert "dry run: 1 to remove" in capsys.readouterr().out
+    for wrong, message in ((results / "nowhere", "not a directory"), (results / "batch_scaling", "give the whole")):
+        assert main(["prune", str(wrong), "--yes"]) == 2
+        assert message in capsys.readouterr().err
+    assert stamps(results) == ["t0", "t1", "t2", "t3", "t4"]
+
+
+def test_one_experiment_that_cannot_be_read_does_not_keep_others_from_being_reported(results, capsys):
+    newer = results / "batch_scaling" / "δH₁_convergence_t1" / "experiment.json"
+    newer.write_text(newer.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+    (results / "batch_scaling" / "δH₁_convergence_t2" / "check_x.json").write_text("{")
+    broken = results / "batch_scaling" / "δH₁_convergence_t3" / "BE004_run001" / "results.json"
+    broken.write_text(broken.read_text()[:100])
+    assert main(["report", str(results)]) == 2
+    out, err = capsys.readouterr()
+    assert out.count("report.html") == 5
+    assert "has schema version 2" in err
+    assert "check_x.json is not JSON" in err
+    report = (broken.parents[1] / "report.html").read_text()
+    assert "FAILED: 1 of 1 runs gave no result" in report
+    assert "results.json cannot be read" in report
+
+
 def test_prune_leaves_links_alone(results):
     elsewhere = results.parent / "elsewhere"
     (results / "batch_scaling" / "δH₁_convergence_t0").rename(elsewhere)
@@ -158,6 +203,27 @@ def test_migrate_overwrites_nothing(legacy, capsys):
     assert main(["migrate", str(legacy)]) == 2
     assert "exists already, nothing was moved" in capsys.readouterr().err
     assert (legacy / "test_fixed_logging").is_dir()
+
+
+def test_migrate_stops_before_a_link_or_a_file_in_the_way(legacy, capsys):
+    (legacy / "single_run").mkdir()
+    link = legacy / "single_run" / "legacy_BE016_2025-08-27"
+    link.symlink_to(legacy / "nowhere")
+    assert main(["migrate", str(legacy)]) == 2
+    assert "exists already, nothing was moved" in capsys.readouterr().err
+    link.unlink()
+    (legacy / "debug").write_text("")
+    assert main(["migrate", str(legacy)]) == 2
+    assert "debug is not a directory, nothing was moved" in capsys.readouterr().err
+    assert (legacy / "BE016_run001" / "results.json").is_file()
+
+
+def test_migrate_takes_several_results_directories(legacy, capsys):
+    second = legacy.parent / "second"
+    (second / "BE032_run001").mkdir(parents=True)
+    assert main(["migrate", str(legacy), str(second)]) == 0
+    assert capsys.readouterr().out.count("moved ") == 5
+    assert len(list((second / "single_run").iterdir())) == 1
 
 
 def test_migrate_keeps_whole_names_where_two_would_take_one(legacy):

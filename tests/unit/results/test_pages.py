@@ -12,7 +12,7 @@ import pytest
 
 from pytest_entropy.results.files import write_json
 from pytest_entropy.results.index import write_index
-from pytest_entropy.results.session_end import rebuild
+from pytest_entropy.results.session_end import write_reports
 from tests.unit.results import browser
 from tests.unit.results.stored import store_experiment
 from tests.unit.results.test_session_end import outcome
@@ -49,7 +49,7 @@ def pages(tmp_path_factory) -> dict[str, Path]:
     (run,) = failed.glob("BE*")
     (run / "results.json").unlink()
     (run / "error.txt").write_text("session x\nTraceback\n" + "ValueError: " + "a_very_long_word_" * 30 + "<b>\n")
-    views = rebuild([whole, failed])
+    views = [write_reports(whole), write_reports(failed)]
     index = write_index(root, "2026-01-01_00-00-00", views)
     return {"report": whole / "report.html", "failed": failed / "report.html", "index": index}
 

@@ -13,7 +13,7 @@ import pytest
 
 from pytest_entropy.results.index import sessions, write_index, write_session_record
 from pytest_entropy.results.junit import keep_to_xunit2
-from pytest_entropy.results.session_end import rebuild, write_reports
+from pytest_entropy.results.session_end import write_reports
 from pytest_entropy.stats import check_mean_zero
 from tests.unit.results.stored import store_experiment
 
@@ -66,7 +66,7 @@ def test_reports_made_again_are_the_same_bytes(tmp_path, monkeypatch):
     for name in REPORTS:
         (directory / name).unlink()
     monkeypatch.chdir(tmp_path)
-    rebuild([directory.relative_to(tmp_path)])
+    write_reports(directory.relative_to(tmp_path))
     assert {name: (directory / name).read_bytes() for name in REPORTS} == before
 
 
@@ -104,7 +104,7 @@ def test_a_session_is_found_by_its_record_or_by_its_stamp(tmp_path):
     assert sessions(tmp_path) == {"1": [old], "2": [new]}
     write_session_record(tmp_path, "3", [old, new])
     assert sessions(tmp_path)["3"] == [old, new]
-    page = write_index(tmp_path, "3", rebuild([old, new]))
+    page = write_index(tmp_path, "3", [write_reports(old), write_reports(new)])
     html = page.read_text()
     for directory in (old, new):
         link = html.split(f">{directory.parent.name}</a>")[0].rpartition('href="')[2].rstrip('"')
@@ -135,12 +135,18 @@ def test_tensorboard_gets_a_curve_per_batch_size(tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    from pytest_entropy.results.tensorboard import write_scalars
+    from pytest_entropy.results.tensorboard import write_events
 
     view = write_reports(store_experiment(tmp_path))
-    write_scalars([view], tmp_path / "board")
-    events = EventAccumulator(str(tmp_path / "board" / "batch_scaling" / view.directory.name)).Reload()
+    write_events([view], tmp_path / "board")
+    board = str(tmp_path / "board" / "batch_scaling" / view.directory.name)
+    # 0: all of them, not a sample.
+    events = EventAccumulator(board, size_guidance={"histograms": 0}).Reload()
     assert "delta_h1/B_E 8" in events.Tags()["scalars"]
     seen = [(event.step, event.value) for event in events.Scalars("delta_h1/B_E 8")]
     expected = [(run["run"], pytest.approx(run["delta_h1"], rel=1e-6)) for run in view.runs if run["B_E"] == 8]
     assert seen == expected
+    slices = [(event.step, event.histogram_value) for event in events.Histograms("eta_s_n/B_E 8")]
+    for (step, histogram), run in zip(slices, [run for run in view.runs if run["B_E"] == 8], strict=True):
+        assert (step, histogram.num) == (run["run"], 8)
+        assert histogram.sum / 8 == pytest.approx(run["delta_h1"])

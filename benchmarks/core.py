@@ -13,7 +13,6 @@ from benchmarks.measure import interleaved, ratios, summary, variance_ratio, var
 from benchmarks.workload import CHECKPOINT, CHUNK_TOKENS, LIMIT, G, Workload
 from pytest_entropy.policy import Policy
 from pytest_entropy.probe.directional import directional_derivatives
-from pytest_entropy.probe.estimators import prepared
 
 B_E = 64
 OURS = "action_value"
@@ -48,7 +47,7 @@ def equal_numbers(prompts: int = 8) -> dict[str, float]:
 
 
 def pooled_scalars(prompts: int, workload: Workload) -> dict[str, np.ndarray]:
-    """s_n of many prompts by estimator, in runs of B_E prompts that learn from themselves alone."""
+    """s_n of many prompts by estimator, in runs of B_E prompts."""
     parts = []
     for i in range(prompts // B_E):
         rollouts = workload.rollouts(B_E, 10_000 + i, estimator=OURS)
@@ -80,7 +79,7 @@ def timings(workload: Workload, repeats: int, *, clock: Callable[[], float] = ti
             phases.setdefault(phase, []).append(seconds)
 
     def hooks(estimator: str, r: int, through: Policy = policy) -> None:
-        drawn = prepared(estimator, rollouts[r])
+        drawn = workload.taught(rollouts[r], estimator)
         directional_derivatives(through, drawn, u, [estimator], chunk_tokens=CHUNK_TOKENS)
 
     def by(method: Callable) -> Callable[[int], object]:

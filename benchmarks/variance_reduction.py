@@ -3,9 +3,9 @@
     python -m benchmarks.variance_reduction [--prompts 1024] [--updates 3]
 
 One forward-mode pass gives the derivatives along u token by token, so that all candidates are made from the same
-rollouts without another pass.  Those the package offers are then timed by themselves.  Every candidate learns
-from prompts of other folds of its own batch only, and is unbiased by construction; the batch is as large as a
-run's (``BATCH``), because that is where learning from others has to work.
+rollouts without another pass.  Those the package offers are then timed by themselves.  ``action_value`` learns from
+the update batch, every other candidate from prompts of other folds of its own batch; all are unbiased by construction.
+The batch is as large as a run's (``BATCH``), because that is where learning from others has to work.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,10 +22,9 @@ from benchmarks.measure import interleaved, variance_ratio
 from benchmarks.methods import token_tangents
 from benchmarks.workload import CHUNK_TOKENS, G, Workload
 from pytest_entropy.policy import Policy
-from pytest_entropy.probe.action_values import with_action_values
 from pytest_entropy.probe.chunks import scoring_chunks
 from pytest_entropy.probe.estimators import entropy_to_go, positional_baseline
-from pytest_entropy.rollouts import ActionValues, Rollouts, concatenate
+from pytest_entropy.rollouts import Rollouts
 
 BATCH, FOLDS = 64, 4
 OFFERED = ("reinforce_loo", "rao_blackwell_no_baseline", "rao_blackwell", "action_value")
@@ -150,30 +149,9 @@ CANDIDATES: dict[str, Callable[[Tables], np.ndarray]] = {
 # ---------------------------------------------------------------------- the comparison
 
 
-def learnt_by_batch(rollouts: Rollouts, batch: int = BATCH) -> Rollouts:
-    """Action values learnt within batches of ``batch`` prompts, as separate runs would."""
-    parts = [with_action_values(rollouts.select(range(i, min(i + batch, len(rollouts)))))
-             for i in range(0, len(rollouts), batch)]  # fmt: skip
-    values = [part.action_values for part in parts if part.action_values is not None]
-    length, width = rollouts.tokens.shape[2], max(v.token.shape[1] for v in values)
-
-    def stacked(name: str, size: int) -> torch.Tensor:
-        rows = [getattr(v, name) for v in values]
-        return torch.cat([torch.nn.functional.pad(row, (0, size - row.shape[1])) for row in rows])
-
-    first = np.cumsum([0, *(len(v.share) for v in values)])
-    joined = ActionValues(
-        fold=torch.cat([v.fold + int(start) for v, start in zip(values, first, strict=False)]),
-        position=stacked("position", length),
-        token=stacked("token", width),
-        share=torch.cat([v.share for v in values]),
-    )
-    return replace(concatenate(parts), action_values=joined)
-
-
 def scalars(workload: Workload, prompts: int, seed: int) -> dict[str, np.ndarray]:
     """s_n ``[prompts]`` of every candidate and of every estimator on offer, from the same rollouts."""
-    rollouts = learnt_by_batch(workload.rollouts(prompts, seed))
+    rollouts = workload.rollouts(prompts, seed, estimator="action_value")
     offered = workload.scalars(rollouts, *OFFERED)
     data = tables(workload.probe.policy, rollouts, workload.update.direction)
     return offered | {name: make(data) for name, make in CANDIDATES.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from pytest_entropy.checkpoints.demo import CHECKPOINT
 from pytest_entropy.policy import Policy
 from pytest_entropy.probe import Update
 from pytest_entropy.probe.directional import directional_derivatives
-from pytest_entropy.probe.estimators import prepared
+from pytest_entropy.probe.estimators import LEARNING
 from pytest_entropy.rollouts import Rollouts
 from pytest_entropy.seeds import derive, uniforms
 
@@ -43,8 +43,12 @@ class Workload:
 
     def rollouts(self, B_E: int, seed: int, *, estimator: str | None = None) -> Rollouts:
         """Fresh prompts and responses, as a run draws them."""
-        _, drawn = self.probe._entropy_batch(B_E, derive(seed, "benchmark"), exclude=self.update.prompts)
-        return prepared(estimator, drawn) if estimator else drawn
+        _, drawn = self.probe._entropy_batch(B_E, derive(seed, "benchmark"), self.update)
+        return self.taught(drawn, estimator)
+
+    def taught(self, rollouts: Rollouts, estimator: str | None) -> Rollouts:
+        """The rollouts with what the update batch has taught, if the estimator uses it; it costs others time."""
+        return replace(rollouts, action_values=self.update.learnt if estimator in LEARNING else None)
 
     def scalars(self, rollouts: Rollouts, *estimators: str) -> dict[str, np.ndarray]:
         """s_n by estimator, as the probe takes them."""

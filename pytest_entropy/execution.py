@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 UPDATE_DIRECTORY = "update"
 UPDATE_RECORD = "update.json"
 ARRAYS = "arrays.npz"
+LEARNT = "action_values.safetensors"
 SCHEMA_VERSION = 1
 
 
@@ -166,6 +167,8 @@ class Execution:
                  checkpoint.ignored_generation_config or "none")  # fmt: skip
         update = self.probe.update(self.seed)
         write_tensors(place / "direction.safetensors", update.direction)
+        if update.learnt is not None:
+            write_tensors(place / LEARNT, vars(update.learnt))
         if self.plan.resolved.config.save_gradients:
             write_tensors(place / "update_gradient.safetensors", update.gradient)
         record = {
@@ -194,10 +197,13 @@ def read_update(directory: Path) -> Update:
     from safetensors.torch import load_file
 
     from pytest_entropy.probe import Update
+    from pytest_entropy.rollouts import ActionValues
 
     record = read_json(directory / UPDATE_RECORD)
     known = {key: value for key, value in record.items() if key in Update.__dataclass_fields__}
     known["prompts"] = tuple(known["prompts"])
+    if (directory / LEARNT).is_file():
+        known["learnt"] = ActionValues(**load_file(directory / LEARNT))
     return Update(direction=load_file(directory / "direction.safetensors"), gradient={}, **known)
 
 

@@ -177,7 +177,7 @@ class Policy:
         if learnt is None:
             log_probs, nats = token_statistics(logits, tokens, self.temperature)
         else:
-            values = learnt.token[learnt.fold].to(self.device)
+            values = learnt.token.to(self.device).expand(len(rollouts), -1)
             log_probs, nats, expected = token_statistics_and_values(logits, tokens, self.temperature, values)
             extra["expected_values"] = torch.where(mask, expected, expected.new_zeros(()))
         zero = log_probs.new_zeros(())

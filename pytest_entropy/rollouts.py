@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
 
+# Tables of a rollout record with a row per prompt.
+COLUMNS = ("tokens", "lengths", "ended", "log_probs", "entropies")
+
 
 @dataclass(frozen=True)
 class ActionValues:
-    """What the entropy-to-go after a token has been among *other* prompts, for the prompts at hand.
-
-    Folds are sets of prompts; row f of a table was learnt from the prompts outside fold f.
+    """What the entropy-to-go after a token has been among the responses of *another* batch.
 
     Attributes:
-        fold: ``[P]`` int64, the fold of each prompt.
-        position: ``[folds, L]`` float64 nats, mean by position.
-        token: ``[folds, T]`` float64 nats, what token u adds to it; zero from T on.
-        share: ``[folds]`` float64 in [0, 1], how much of the rest a response has in common with its group.
+        position: ``[max_new_tokens]`` float64 nats, mean by position; 0 where no response has been.
+        token: ``[T]`` float64 nats, what token u adds to it; zero from T on.
+        share: ``[]`` float64 in [0, 1], how much of the rest a response has in common with its group.
     """
 
-    fold: torch.Tensor
     position: torch.Tensor
     token: torch.Tensor
     share: torch.Tensor
-
-    def select(self, slots: Sequence[int]) -> ActionValues:
-        """Those of some prompts, in the order given."""
-        return replace(self, fold=self.fold[list(slots)])
 
 
 @dataclass(frozen=True)
@@ -44,7 +39,7 @@ class Rollouts:
         ended: ``[P, G]`` bool, whether EOS was drawn (False: cut at ``max_new_tokens``).
         log_probs: ``[P, G, L]``, log pi(t_k | t_<k, p) in nats as recorded by the sampler; 0 after the end.
         entropies: ``[P, G, L]``, exact next-token entropy H_k in nats, as recorded; 0 after the end.
-        action_values: learnt from the batch for estimators that ask for them, else None.
+        action_values: learnt from another batch for estimators that ask for them, else None.
     """
 
     prompt_ids: tuple[tuple[int, ...], ...]
@@ -84,7 +79,7 @@ class Rollouts:
             ended=self.ended[index],
             log_probs=self.log_probs[index, :, :longest],
             entropies=self.entropies[index, :, :longest],
-            action_values=None if self.action_values is None else self.action_values.select(slots),
+            action_values=self.action_values,
         )
 
     def responses(self, slot: int) -> list[list[int]]:
@@ -104,9 +99,16 @@ def gathered(parts: Iterable[tuple[Sequence[int], Rollouts]], prompts: int) -> R
     for slots, part in parts:
         for slot, own in zip(slots, part.prompt_ids, strict=True):
             ids[slot] = own
-        for name in ("tokens", "lengths", "ended", "log_probs", "entropies"):
+        for name in COLUMNS:
             _write(columns, name, slots, getattr(part, name), prompts)
-    return Rollouts(prompt_ids=tuple(ids), **columns)
+    return Rollouts(
+        prompt_ids=tuple(ids),
+        tokens=columns["tokens"],
+        lengths=columns["lengths"],
+        ended=columns["ended"],
+        log_probs=columns["log_probs"],
+        entropies=columns["entropies"],
+    )
 
 
 def _write(

@@ -9,7 +9,7 @@ from pytest_entropy.probe.objective import OBJECTIVES
 from pytest_entropy.probe.update_rules import UPDATE_RULES
 
 MODES = ("two_batch", "u_statistic")
-PRIMARY_ESTIMATORS = ("rao_blackwell", "reinforce_loo", "action_value")
+PRIMARY_ESTIMATORS = ("action_value", "rao_blackwell", "reinforce_loo")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,8 @@ class ProbeConfig:
             (docs/mathematics.md §5); B_U is not used then.
         u_statistic_blocks: M blocks of prompts in place of prompts; None for every prompt its own.
         entropy_unit: ``sequence`` (nats per response) or ``token`` (nats per token, a ratio; §3).
-        estimator: how the entropy gradient is estimated.
+        estimator: how the entropy gradient is estimated; left out, the one with the least time to a given error
+            that the mode allows: ``action_value``, in mode ``u_statistic`` ``rao_blackwell``.
         update_rule: which step is taken for the update (docs/mathematics.md §2).
         advantage: objective of the update, a key of ``OBJECTIVES``.
         scale_rewards: overrides the objective's advantage scaling; None keeps it.
@@ -53,7 +54,7 @@ class ProbeConfig:
     mode: str = "two_batch"
     u_statistic_blocks: int | None = None
     entropy_unit: str = "sequence"
-    estimator: str = "rao_blackwell"
+    estimator: str = ""
     update_rule: str = "preconditioned"
     advantage: str = "dr_grpo"
     scale_rewards: str | None = None
@@ -72,6 +73,9 @@ class ProbeConfig:
     fresh_samples: bool = False
 
     def __post_init__(self) -> None:
+        if not self.estimator:
+            best = "rao_blackwell" if self.mode == "u_statistic" else "action_value"
+            object.__setattr__(self, "estimator", best)
         if self.estimator not in PRIMARY_ESTIMATORS:
             raise ValueError(f"estimator {self.estimator!r} is not one of {', '.join(PRIMARY_ESTIMATORS)}")
         if self.update_rule not in UPDATE_RULES:

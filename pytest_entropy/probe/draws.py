@@ -1,12 +1,19 @@
-"""Which prompts make up E and U, from the seed alone."""
+"""Which prompts make up E and U, and the responses to them, from the seed alone."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import torch
 
 from pytest_entropy.errors import RunError
-from pytest_entropy.prompts import PromptSet
-from pytest_entropy.seeds import generator
+from pytest_entropy.policy import Policy
+from pytest_entropy.probe.chunks import sampling_chunks, worked
+from pytest_entropy.probe.config import ProbeConfig
+from pytest_entropy.prompts import Prompt, PromptSet
+from pytest_entropy.rollouts import Rollouts, gathered
+from pytest_entropy.seeds import generator, uniforms
 
 
 def draw_prompts(
@@ -39,3 +46,17 @@ def draw_prompts(
         f"only {len(chosen)} distinct prompts of {len(prompts)} are left for {count} (others are in the update "
         "batch or have the same text); give more prompts, smaller batches, or --with-replacement"
     )
+
+
+def draw_responses(
+    policy: Policy, prompts: Sequence[Prompt], seed: int, config: ProbeConfig, *, threads: int = 1
+) -> Rollouts:
+    """G responses to each prompt; response g of slot n is keyed by (seed, n, g), whatever is drawn beside it."""
+    ids = [policy.encode(prompt.content) for prompt in prompts]
+
+    def work(slots: list[int]) -> Rollouts:
+        draws = [uniforms(seed, n, config.G, config.max_new_tokens) for n in slots]
+        return policy.sample([ids[n] for n in slots], torch.from_numpy(np.stack(draws)))
+
+    chunks = sampling_chunks([len(row) for row in ids], config.G, config.sample_rows)
+    return gathered(worked(chunks, work, threads=threads), len(ids))

@@ -3,7 +3,7 @@
 For prompt n the surrogate is  sum_{g,k} wH[g,k] H_k + wS[g,k] log pi(t_k)  with the weights held fixed; its
 gradient is X_n.  The probe needs only s_n = <X_n, u>, so an estimator is nothing but its weights
 (docs/mathematics.md §3).  All tensors are ``[P, G, L]``, zero where no token counts.  An estimator may use what
-was learnt from other prompts (``rollouts.ActionValues``), and then weigh Q_k as well, the expected value of the
+was learnt from another batch (``rollouts.ActionValues``), and then weigh Q_k as well, the expected value of the
 token to come; such weights are in :mod:`.action_values`.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from pytest_entropy.policy import Scores
-from pytest_entropy.probe.action_values import Learnt, with_action_values
+from pytest_entropy.probe.action_values import Learnt
 from pytest_entropy.rollouts import Rollouts
 
 
@@ -149,10 +149,10 @@ def action_value(
 ) -> Weights:
     """X_n = (1/G) sum_g sum_k [grad H_k + (Gamma_k - m_k - q(t_k) - c_k) grad log pi(t_k) + sum_u q(u) grad pi(u)].
 
-    m_k and q come from prompts of other folds, c_k = share times the mean of Gamma_k - m_k - q(t_k) over the other
+    m_k and q come from the update batch, c_k = share times the mean of Gamma_k - m_k - q(t_k) over the other
     responses of the group alive at k.  The last sum is the expectation of what q(t_k) takes away, whatever q is
     (an action-dependent baseline: Gu et al. 2017, Q-Prop; Liu et al. 2018, Stein control variates), so the mean
-    stays and the noise of the choice of t_k goes.  Without other prompts (``learnt`` None) it is rao_blackwell.
+    stays and the noise of the choice of t_k goes.  With nothing learnt (``learnt`` None) it is rao_blackwell.
     """
     nats = entropies.detach().double()
     gamma = entropy_to_go(nats)
@@ -164,7 +164,7 @@ def action_value(
     return Weights(log_prob=centred * alive, entropy=alive, expected_value=alive)
 
 
-# Those that use what the rollouts carry of other prompts.
+# Those that use what the rollouts carry of another batch.
 LEARNING = frozenset({"action_value"})
 ESTIMATORS: dict[str, Estimator] = {
     "action_value": action_value,
@@ -176,11 +176,6 @@ ESTIMATORS: dict[str, Estimator] = {
     "importance_sampled": importance_sampled,
     "self_normalised": self_normalised,
 }
-
-
-def prepared(name: str, rollouts: Rollouts) -> Rollouts:
-    """The rollouts of a whole batch with what the named estimator learns from it, if it learns."""
-    return with_action_values(rollouts) if name in LEARNING else rollouts
 
 
 def weights_for(name: str, scores: Scores, part: Rollouts) -> Weights:

@@ -11,12 +11,11 @@ import torch
 
 from pytest_entropy.errors import RunError
 from pytest_entropy.meter import peak_memory_mb, timed
-from pytest_entropy.probe.chunks import sampling_chunks, worked
 from pytest_entropy.probe.config import ProbeConfig
 from pytest_entropy.probe.directional import Derivatives, directional_derivatives
-from pytest_entropy.probe.draws import draw_prompts
+from pytest_entropy.probe.draws import draw_prompts, draw_responses
 from pytest_entropy.probe.entropy_unit import EntropyUnit
-from pytest_entropy.probe.estimators import ESTIMATORS, prepared
+from pytest_entropy.probe.estimators import ESTIMATORS, LEARNING
 from pytest_entropy.probe.evidence import sampler_agreement, sampler_evidence, token_arrays, update_agreement
 from pytest_entropy.probe.ground_truth import GROUND_TRUTH, ground_truth
 from pytest_entropy.probe.linearisation import Linearisation
@@ -29,8 +28,8 @@ from pytest_entropy.probe.u_statistic import u_statistic
 from pytest_entropy.probe.update_batch import UpdateBatch, take_update
 from pytest_entropy.prompts import Prompt, PromptSet
 from pytest_entropy.rewards import RewardFunction, evaluate
-from pytest_entropy.rollouts import Rollouts, gathered
-from pytest_entropy.seeds import derive, generator, uniforms
+from pytest_entropy.rollouts import Rollouts
+from pytest_entropy.seeds import derive, generator
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +142,7 @@ class EntropyProbe:
         update = self.update(seed) if update is None else update
         own_seed, seconds = derive(seed, "E", B_E, run), dict[str, float]()
         with timed(seconds, "sampling"):
-            prompts, rollouts = self._entropy_batch(B_E, own_seed, exclude=update.prompts)
+            prompts, rollouts = self._entropy_batch(B_E, own_seed, update)
         with timed(seconds, "self_check"):
             self._verify_once(rollouts, update)
         with timed(seconds, "derivatives"):
@@ -235,31 +234,27 @@ class EntropyProbe:
         Dotted with the update's direction and times eta it is the run's delta_h1.
         """
         update = self.update(seed) if update is None else update
-        _, rollouts = self._entropy_batch(B_E, derive(seed, "E", B_E, run), exclude=update.prompts)
+        _, rollouts = self._entropy_batch(B_E, derive(seed, "E", B_E, run), update)
         gradient = self.unit.gradient(self.policy, rollouts, chunk_tokens=self.config.chunk_tokens)
         for name, g in gradient.items():
             log.debug("entropy gradient |g| %.3e  %s", g.norm(), name)
         return gradient
 
-    def _entropy_batch(
-        self, B_E: int, own_seed: int, *, exclude: tuple[str, ...] = ()
-    ) -> tuple[list[Prompt], Rollouts]:
-        replace = self.config.with_replacement
-        slots = draw_prompts(self.prompts, B_E, own_seed, exclude=frozenset(exclude), replace=replace)
+    def _entropy_batch(self, B_E: int, own_seed: int, update: Update | None = None) -> tuple[list[Prompt], Rollouts]:
+        """Fresh prompts, none of them the update's, and responses that carry what the update's have taught."""
+        exclude = frozenset(update.prompts if update is not None else ())
+        slots = draw_prompts(self.prompts, B_E, own_seed, exclude=exclude, replace=self.config.with_replacement)
         prompts = [self.prompts[i] for i in slots]
-        return prompts, prepared(self.config.estimator, self.sample(prompts, own_seed))
+        rollouts = self.sample(prompts, own_seed)
+        if update is None or self.config.estimator not in LEARNING:
+            return prompts, rollouts
+        # An update that was taken for another estimator has learnt nothing; its batch is drawn again from its seed.
+        learnt = update.learnt or self._update_batch(update).learnt(self.config)
+        return prompts, replace(rollouts, action_values=learnt)
 
     def sample(self, batch: list[Prompt], seed: int) -> Rollouts:
         """G responses to each prompt; response g of slot n is keyed by (seed, n, g)."""
-        config = self.config
-        ids = [self.policy.encode(prompt.content) for prompt in batch]
-
-        def work(slots: list[int]) -> Rollouts:
-            draws = [uniforms(seed, n, config.G, config.max_new_tokens) for n in slots]
-            return self.policy.sample([ids[n] for n in slots], torch.from_numpy(np.stack(draws)))
-
-        chunks = sampling_chunks([len(row) for row in ids], config.G, config.sample_rows)
-        return gathered(worked(chunks, work, threads=self.threads), len(ids))
+        return draw_responses(self.policy, batch, seed, self.config, threads=self.threads)
 
     def _estimators(self) -> list[str]:
         extra = [name for name in self.config.diagnostics if name in ESTIMATORS]

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from pytest_entropy.rollouts import ActionValues
+
 
 def fingerprint(direction: Mapping[str, torch.Tensor]) -> float:
     """A number that changes with any sign, scale or order of the direction's entries or tensors."""
@@ -28,6 +30,7 @@ class Update:
     difference from a real torch optimizer's step, ``loss_slope_gap`` that of <g, u> from the loss's own slope
     along u (None where it was not asked for).  ``eta_gap`` is eta's relative difference from the configured rate, or
     else the largest one the optimizer stores; ``fingerprint`` tells one direction from another (:func:`fingerprint`).
+    ``learnt`` is what the batch's responses taught, for an estimator that learns.
     """
 
     direction: dict[str, torch.Tensor]
@@ -51,10 +54,11 @@ class Update:
     seconds: dict[str, float]
     eta_gap: float = 0.0
     fingerprint: float | None = None
+    learnt: ActionValues | None = None
 
     def summary(self) -> dict[str, Any]:
         """Everything but the tensors, as plain builtins."""
-        skip = ("direction", "gradient")
+        skip = ("direction", "gradient", "learnt")
         return {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in skip} | {
             "prompts": list(self.prompts)
         }

@@ -21,7 +21,6 @@ from pytest_entropy.probe.learnt_reference import (
     Table,
     action_value_weights,
     entropy_to_go,
-    lesson_for,
     mean_of_others,
 )
 from pytest_entropy.probe.truth import moved, sequence_totals
@@ -57,11 +56,10 @@ def by_definition(
         entropies = [nats.tolist() for _, nats, _ in rows]
         if direction is None:
             return Reference(log_probs, entropies, None, None)
-        q: dict[int, float] = {}
-        if estimator in LEARNING and len(rollouts) > 1:
-            lesson = lesson_for(rollouts, slot)
-            by_log_prob = action_value_weights(lesson, rollouts.responses(slot), entropies)
-            by_entropy, q = _equal(entropies), lesson.token
+        q: list[float] = []
+        if estimator in LEARNING and rollouts.action_values is not None:
+            by_log_prob = action_value_weights(rollouts.action_values, rollouts.responses(slot), entropies)
+            by_entropy, q = _equal(entropies), rollouts.action_values.token.tolist()
         else:
             by_log_prob, by_entropy = DEFINITIONS[estimator](log_probs, entropies)
         surrogate = torch.zeros((), dtype=torch.float64, device=policy.device)
@@ -69,7 +67,7 @@ def by_definition(
             surrogate = surrogate + (own * own.new_tensor(by_log_prob[g])).sum()
             surrogate = surrogate + (nats * nats.new_tensor(by_entropy[g])).sum()
             if q:
-                surrogate = surrogate + (p[:, list(q)] @ p.new_tensor(list(q.values()))).sum() / len(rows)
+                surrogate = surrogate + (p[:, : len(q)] @ p.new_tensor(q)).sum() / len(rows)
         grads = torch.autograd.grad(surrogate, parameters, allow_unused=True)
     parts = [
         float((grad.double().cpu() * u.double().cpu()).sum())
@@ -130,7 +128,7 @@ def _equal(table: Table) -> Table:
     return [[1 / len(table)] * len(row) for row in table]
 
 
-# Of one prompt alone: what the others teach is in :mod:`.learnt_reference`.
+# Of one prompt alone: what another batch teaches is in :mod:`.learnt_reference`.
 DEFINITIONS: dict[str, Callable[[Table, Table], tuple[Table, Table]]] = {
     "action_value": _rao_blackwell,
     "rao_blackwell": _rao_blackwell,

@@ -11,14 +11,16 @@ import torch
 from pytest_entropy.adamw import AdamWState
 from pytest_entropy.meter import timed
 from pytest_entropy.policy import Policy
+from pytest_entropy.probe.action_values import learn
 from pytest_entropy.probe.config import ProbeConfig
+from pytest_entropy.probe.estimators import LEARNING
 from pytest_entropy.probe.gradient import norm, policy_gradient
 from pytest_entropy.probe.objective import token_weights
 from pytest_entropy.probe.optimizer_oracle import oracle_gap
 from pytest_entropy.probe.records import Update, fingerprint
 from pytest_entropy.probe.reference import loss_slope_gap, token_weights_by_definition
 from pytest_entropy.probe.update_rules import update_direction
-from pytest_entropy.rollouts import Rollouts
+from pytest_entropy.rollouts import ActionValues, Rollouts
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,10 @@ class UpdateBatch:
     def gradient(self, policy: Policy, config: ProbeConfig) -> dict[str, torch.Tensor]:
         """Gradient of the loss by live parameter name, float64, on the CPU."""
         return policy_gradient(policy, self.rollouts, self.token_weights(config), chunk_tokens=config.chunk_tokens)
+
+    def learnt(self, config: ProbeConfig) -> ActionValues | None:
+        """What the responses teach of the entropy to go, for an estimator that learns."""
+        return learn(self.rollouts, config.max_new_tokens) if config.estimator in LEARNING else None
 
 
 def take_update(
@@ -112,6 +118,7 @@ def take_update(
         loss_slope_gap=slope_gap,
         eta_gap=_eta_gap(eta, config, optimizer),
         fingerprint=fingerprint(direction),
+        learnt=batch.learnt(config),
         seconds=seconds,
     )
     log.info(

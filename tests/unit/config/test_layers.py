@@ -52,7 +52,7 @@ def test_the_digest_is_of_what_results_depend_on():
         ("batch_config:\n  B_E_values: [16, x]\n", r"line 2: batch_config.B_E_values.1: .*integer \(given: 'x'\)"),
         ("batch_config: 3\n", "must be a section of keys, not 3"),
         ("seed: true\n", "valid integer"),
-        ("probe:\n  estimator: magic\n", "'rao_blackwell', 'reinforce_loo' or 'action_value'"),
+        ("probe:\n  estimator: magic\n", "'action_value', 'rao_blackwell' or 'reinforce_loo'"),
         ("batch_config:\n  B_E_values: [8, 8]\n", "the same B_E appears twice"),
         ("batch_config:\n  G: 1\n", "take G >= 2"),
         ("sampling:\n  top_p: 0.9\n", "must stay neutral"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pytest_entropy.probe.action_values import with_action_values
+from pytest_entropy.probe.action_values import learn
 from pytest_entropy.probe.chunks import work_through, worked
 from pytest_entropy.probe.directional import directional_derivatives
 from pytest_entropy.rollouts import gathered
@@ -96,8 +96,8 @@ def test_what_the_caller_drops_is_free_before_the_next_piece():
 
 def test_action_values_do_not_depend_on_how_many_prompts_are_looked_at_together(policy, monkeypatch):
     rollouts = tiny.sample(policy, tiny.prompts(11), limit=20)
-    whole = with_action_values(rollouts).action_values
+    whole = learn(rollouts, 20)
     monkeypatch.setattr("pytest_entropy.probe.action_values.AT_ONCE", 2)
-    pieces = with_action_values(rollouts).action_values
-    for name in ("fold", "position", "token", "share"):
+    pieces = learn(rollouts, 20)
+    for name in ("position", "token", "share"):
         torch.testing.assert_close(getattr(pieces, name), getattr(whole, name), rtol=1e-12, atol=1e-12)

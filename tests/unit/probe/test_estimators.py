@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from pytest_entropy.distribution import token_statistics_and_values
 from pytest_entropy.probe import ProbeConfig
-from pytest_entropy.probe.action_values import FOLDS, PRIOR, with_action_values
+from pytest_entropy.probe.action_values import PRIOR, Learnt, learn
 from pytest_entropy.probe.directional import directional_derivatives
 from pytest_entropy.probe.estimators import ESTIMATORS, weights_for
 from pytest_entropy.probe.gradient import entropy_gradient
 from pytest_entropy.probe.selfcheck import verify_tangent
 from tests import tiny
 
-G = 3
+G, LIMIT = 3, 10
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +26,14 @@ def policy():
 
 
 @pytest.fixture(scope="module")
-def rollouts(policy):
-    return with_action_values(tiny.sample(policy, tiny.prompts(9), G=G))
+def batch(policy):
+    """The batch that is learnt from."""
+    return tiny.sample(policy, tiny.prompts(7), G=G, seed=1, limit=LIMIT)
+
+
+@pytest.fixture(scope="module")
+def rollouts(policy, batch):
+    return replace(tiny.sample(policy, tiny.prompts(9), G=G, limit=LIMIT), action_values=learn(batch, LIMIT))
 
 
 def to_go(rollouts, n, g):
@@ -33,32 +41,33 @@ def to_go(rollouts, n, g):
     return [sum(row[k + 1 :]) for k in range(len(row))]
 
 
-def test_tables_are_the_means_they_say(rollouts):
-    """Position and token tables of fold 1, by loops over the prompts of the other folds."""
-    others = [n for n in range(len(rollouts)) if n % FOLDS != 1]
+def test_tables_are_the_means_they_say(batch):
+    """Position and token tables by loops over all responses of the batch."""
     seen = [
         (k, token, gamma)
-        for n in others
+        for n in range(len(batch))
         for g in range(G)
-        for k, (token, gamma) in enumerate(zip(rollouts.responses(n)[g], to_go(rollouts, n, g), strict=True))
+        for k, (token, gamma) in enumerate(zip(batch.responses(n)[g], to_go(batch, n, g), strict=True))
     ]
-    values = rollouts.action_values
+    values = learn(batch, LIMIT + 5)
     position = {k: np.mean([gamma for j, _, gamma in seen if j == k]) for k, _, _ in seen}
-    for k, mean in position.items():
-        assert float(values.position[1, k]) == pytest.approx(mean, rel=1e-12)
-    for token in {t for _, t, _ in seen}:
+    assert len(values.position) == LIMIT + 5
+    for k in range(LIMIT + 5):
+        assert float(values.position[k]) == pytest.approx(position.get(k, 0.0), rel=1e-12)
+    for token in range(len(values.token)):
         rest = [gamma - position[k] for k, t, gamma in seen if t == token]
-        assert float(values.token[1, token]) == pytest.approx(sum(rest) / (len(rest) + PRIOR), rel=1e-9, abs=1e-15)
+        assert float(values.token[token]) == pytest.approx(sum(rest) / (len(rest) + PRIOR), rel=1e-9, abs=1e-15)
 
 
 def test_action_value_weights_by_loops(policy, rollouts):
     n, values = 2, rollouts.action_values
     one = rollouts.select([n])
     weights = weights_for("action_value", policy.score(one), one)
-    fold = int(values.fold[n])
+    unseen = [t for g in range(G) for t in rollouts.responses(n)[g] if t >= len(values.token)]
+    q = [*values.token.tolist(), *[0.0] * (max(unseen, default=0) + 1)]
     rests = [
         [
-            gamma - float(values.position[fold, k]) - float(values.token[fold, token])
+            gamma - float(values.position[k]) - q[token]
             for k, (token, gamma) in enumerate(zip(rollouts.responses(n)[g], to_go(rollouts, n, g), strict=True))
         ]
         for g in range(G)
@@ -66,7 +75,7 @@ def test_action_value_weights_by_loops(policy, rollouts):
     for g, row in enumerate(rests):
         for k, rest in enumerate(row):
             others = [rests[h][k] for h in range(G) if h != g and len(rests[h]) > k]
-            shared = float(values.share[fold]) * (sum(others) / len(others) if others else 0.0)
+            shared = float(values.share) * (sum(others) / len(others) if others else 0.0)
             assert float(weights.log_prob[0, g, k]) == pytest.approx((rest - shared) / G, rel=1e-9, abs=1e-12)
 
 
@@ -90,20 +99,30 @@ def test_hooks_equal_a_plain_backward_and_the_vector(policy, rollouts):
     assert verify_tangent(policy, rollouts, u, "action_value") < 1e-6
 
 
-def test_without_other_prompts_it_is_rao_blackwell(policy):
-    one = with_action_values(tiny.sample(policy, tiny.prompts(1), G=G))
-    assert one.action_values is None
+def test_with_nothing_learnt_it_is_rao_blackwell(policy):
+    one = tiny.sample(policy, tiny.prompts(1), G=G)
     scores = policy.score(one)
     learning, plain = weights_for("action_value", scores, one), weights_for("rao_blackwell", scores, one)
     assert torch.equal(learning.log_prob, plain.log_prob)
     assert learning.expected_value is None
 
 
-def test_two_prompts_learn_from_each_other(policy):
-    two = with_action_values(tiny.sample(policy, tiny.prompts(2), G=G))
-    assert two.action_values is not None
-    assert two.action_values.fold.tolist() == [0, 1]
-    assert two.select([1]).action_values.fold.tolist() == [1]
+def test_tokens_that_were_never_seen_add_nothing(policy, batch):
+    few = learn(batch, LIMIT)
+    few = replace(few, token=few.token[:2])
+    others = replace(tiny.sample(policy, tiny.prompts(4), G=G, limit=LIMIT), action_values=few)
+    learnt = Learnt.of(others, torch.device("cpu"))
+    assert not learnt.own[others.tokens >= 2].any()
+    assert torch.equal(learnt.own[others.tokens == 1], few.token[1].expand(int((others.tokens == 1).sum())))
+
+
+def test_a_scalar_does_not_depend_on_the_prompts_beside_it(policy, rollouts):
+    """What a run's scalars owe to others is U's alone, so that they are independent whatever B_E."""
+    u = tiny.direction(policy)
+    whole = directional_derivatives(policy, rollouts, u, ["action_value"], chunk_tokens=100).per_prompt["action_value"]
+    part = rollouts.select([5, 2])
+    alone = directional_derivatives(policy, part, u, ["action_value"], chunk_tokens=100).per_prompt["action_value"]
+    assert alone == pytest.approx(whole[[5, 2]], rel=1e-6)
 
 
 def test_an_estimator_that_does_not_learn_ignores_the_tables(policy, rollouts):

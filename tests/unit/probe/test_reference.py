@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,8 @@ from transformers import AutoModelForCausalLM
 from pytest_entropy import EntropyProbe, ProbeConfig, load_checkpoint
 from pytest_entropy.checkpoints import demo
 from pytest_entropy.policy import Policy
+from pytest_entropy.probe.action_values import learn
 from pytest_entropy.probe.directional import directional_derivatives
-from pytest_entropy.probe.estimators import prepared
 from pytest_entropy.probe.objective import OBJECTIVES, SCALINGS, token_weights
 from pytest_entropy.probe.reference import (
     DEFINITIONS,
@@ -54,7 +56,8 @@ def test_scalars_of_64_prompts_equal_a_plain_backward_per_prompt(kind, dtype, to
 @pytest.mark.parametrize("name", DEFINITIONS)
 def test_every_definition_is_the_fast_estimator(name):
     policy = tiny.policy(tiny.lora(tiny.qwen2()), dtype=torch.float64)
-    rollouts, u = prepared(name, tiny.sample(policy, tiny.prompts(7), G=5)), tiny.direction(policy)
+    learnt = learn(tiny.sample(policy, tiny.prompts(4), G=5, seed=1), 10)
+    rollouts, u = replace(tiny.sample(policy, tiny.prompts(7), G=5), action_values=learnt), tiny.direction(policy)
     fast = directional_derivatives(policy, rollouts, u, [name], chunk_tokens=99).per_prompt[name]
     slow = [by_definition(policy, rollouts, n, u, name) for n in range(7)]
     # This architecture's norms compute in float32 whatever the weights are in.

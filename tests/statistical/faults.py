@@ -99,7 +99,7 @@ def top_k_of_sampler(patch: pytest.MonkeyPatch) -> None:
 def repetition_penalty(patch: pytest.MonkeyPatch) -> None:
     """transformers' penalty of 1.05 on every token of prompt and response so far, in the draws alone."""
     sample, forward = Policy.sample, Policy._forward
-    recorder, draw = policy_module._Recorder, policy_module.draw
+    recorder, draw = policy_module.Recorder, policy_module.draw
     now: dict[str, object] = {}
 
     def sampling(self: Policy, prompt_ids, uniforms):
@@ -128,7 +128,7 @@ def repetition_penalty(patch: pytest.MonkeyPatch) -> None:
 
     # Rows stay where they are, so that the history is found by row.
     patch.setattr(policy_module, "COMPACT_BELOW", 0.0)
-    patch.setattr(policy_module, "_Recorder", remembered)
+    patch.setattr(policy_module, "Recorder", remembered)
     patch.setattr(policy_module, "draw", penalised)
     patch.setattr(Policy, "sample", sampling)
     patch.setattr(Policy, "_forward", watched)

@@ -105,11 +105,11 @@ def print_sessions(sessions: int, rng: np.random.Generator) -> None:
     for G in (8, 2):
         cheap = levels.cheap_sessions(G, 1e-3, 50 * sessions, rng)
         rows.append(
-            [f"G = {G}", "the five without shuffling", "1e-3", f"{5 * SHARE:.2g}", str(cheap.trials), str(cheap)]
+            [f"G = {G}", "the six without shuffling", "1e-3", f"{6 * SHARE:.2g}", str(cheap.trials), str(cheap)]
         )
         for budget, shuffles in ((0.05, 399), (1e-3, None)):
             seen = levels.whole_sessions(G, budget, sessions, rng, shuffles=shuffles)
-            rows.append([f"G = {G}", "all eight", f"{budget:g}", f"{budget:g}", str(seen.trials), str(seen)])
+            rows.append([f"G = {G}", "all nine", f"{budget:g}", f"{budget:g}", str(seen.trials), str(seen)])
     print(table(["demo scalars", "checks", "budget", "promised", "sessions", "rate of red sessions"], rows))
 
 

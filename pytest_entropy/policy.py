@@ -19,13 +19,13 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from pytest_entropy import alternatives
 from pytest_entropy.distribution import (
     draw,
-    entropy,
     log_distribution,
     surprisal_rank,
     token_statistics,
     token_statistics_and_values,
 )
 from pytest_entropy.errors import RunError
+from pytest_entropy.recorder import Recorder
 from pytest_entropy.rollouts import Rollouts
 from pytest_entropy.rowmap import row_groups
 
@@ -134,7 +134,7 @@ class Policy:
         kept = kept.repeat_interleave(group, dim=0)
         start = kept.sum(-1, keepdim=True)
         uniforms = uniforms.reshape(rows, limit)
-        record = _Recorder(rows, limit, self.device, self.dtype)
+        record = Recorder(rows, limit, self.device, self.dtype)
         alive = torch.arange(rows, device=self.device)
         running = torch.ones(rows, dtype=torch.bool, device=self.device)
         eos = torch.tensor(self.eos_ids, dtype=torch.int64, device=self.device)
@@ -304,34 +304,3 @@ class Policy:
                 f"prompt and response need {tokens} tokens, the model has {self.positions} positions; "
                 "lower max_new_tokens or leave out the longest prompts"
             )
-
-
-class _Recorder:
-    """The growing tables of one sampling call, one row per response."""
-
-    def __init__(self, rows: int, limit: int, device: torch.device, dtype: torch.dtype) -> None:
-        self.tokens = torch.zeros(rows, limit, dtype=torch.int64, device=device)
-        self.log_probs = torch.zeros(rows, limit, dtype=dtype, device=device)
-        self.entropies = torch.zeros(rows, limit, dtype=dtype, device=device)
-        self.lengths = torch.full((rows,), limit, dtype=torch.int64, device=device)
-
-    def write(self, rows: torch.Tensor, k: int, tokens: torch.Tensor, log_p: torch.Tensor) -> None:
-        self.tokens[rows, k] = tokens
-        self.log_probs[rows, k] = log_p.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
-        self.entropies[rows, k] = entropy(log_p)
-
-    def end(self, rows: torch.Tensor, k: int) -> None:
-        self.lengths[rows] = self.lengths[rows].clamp(max=k + 1)
-
-    def rollouts(self, prompt_ids: Sequence[Sequence[int]], group: int, eos: torch.Tensor) -> Rollouts:
-        longest = int(self.lengths.max())
-        last = self.tokens.gather(1, (self.lengths - 1).unsqueeze(1)).squeeze(1)
-        shape = (len(prompt_ids), group, longest)
-        return Rollouts(
-            prompt_ids=tuple(tuple(ids) for ids in prompt_ids),
-            tokens=self.tokens[:, :longest].reshape(shape).clone(),
-            lengths=self.lengths.reshape(shape[:2]).clone(),
-            ended=torch.isin(last, eos).reshape(shape[:2]),
-            log_probs=self.log_probs[:, :longest].reshape(shape).clone(),
-            entropies=self.entropies[:, :longest].reshape(shape).clone(),
-        )

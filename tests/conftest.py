@@ -19,6 +19,14 @@ ROOT = Path(__file__).parent.parent
 pytest_plugins = ["pytester"]
 
 
+def pytest_terminal_summary(terminalreporter):
+    """What the simulations measured (rates with their intervals, power, the matrix of faults) is said without -s."""
+    for report in terminalreporter.stats.get("passed", []):
+        if report.when == "call" and "tests/statistical/" in report.nodeid and report.capstdout.strip():
+            terminalreporter.section(report.nodeid.split("/")[-1], sep="-")
+            terminalreporter.line(report.capstdout.strip())
+
+
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small real LoRA checkpoint in the seed's layout."""

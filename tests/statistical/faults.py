@@ -99,7 +99,7 @@ def top_k_of_sampler(patch: pytest.MonkeyPatch) -> None:
 def repetition_penalty(patch: pytest.MonkeyPatch) -> None:
     """transformers' penalty of 1.05 on every token of prompt and response so far, in the draws alone."""
     sample, forward = Policy.sample, Policy._forward
-    recorder, draw = policy_module._Recorder, policy_module.draw
+    recorder, draw = policy_module.Recorder, policy_module.draw
     now: dict[str, object] = {}
 
     def sampling(self: Policy, prompt_ids, uniforms):
@@ -128,7 +128,7 @@ def repetition_penalty(patch: pytest.MonkeyPatch) -> None:
 
     # Rows stay where they are, so that the history is found by row.
     patch.setattr(policy_module, "COMPACT_BELOW", 0.0)
-    patch.setattr(policy_module, "_Recorder", remembered)
+    patch.setattr(policy_module, "Recorder", remembered)
     patch.setattr(policy_module, "draw", penalised)
     patch.setattr(Policy, "sample", sampling)
     patch.setattr(Policy, "_forward", watched)
@@ -356,6 +356,25 @@ def diagonal_kept(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(u_statistic, "without_diagonal", lambda plug_in, diagonal, blocks: plug_in)
 
 
+def rate_doubled(patch: pytest.MonkeyPatch) -> None:
+    """A learning rate other than the one stored: every number per unit of eta is right, delta_h1 is not."""
+    build = EntropyProbe.__init__
+
+    def built(self: EntropyProbe, *arguments: object, **named: object) -> None:
+        build(self, *arguments, **named)
+        self.eta *= 2
+
+    patch.setattr(EntropyProbe, "__init__", built)
+
+
+def stale_direction(patch: pytest.MonkeyPatch) -> None:
+    """The scalars are taken along the update of another batch than the one on record."""
+    real = EntropyProbe.update
+    patch.setattr(
+        EntropyProbe, "update", lambda self, seed: replace(real(self, seed), direction=real(self, seed + 1).direction)
+    )
+
+
 def same_prompts(patch: pytest.MonkeyPatch) -> None:
     """E drawn from the prompts of U."""
     real = draws.draw_prompts
@@ -409,5 +428,9 @@ FAULTS: dict[str, Fault] = {
     "V-statistic for U-statistic": Fault(
         diagonal_kept, "bookkeeping", "a prompt with itself kept", settings={"mode": "u_statistic", "diagnostics": ()}
     ),
+    "learning rate doubled": Fault(
+        rate_doubled, "bookkeeping", "a learning rate that is neither configured nor stored"
+    ),
+    "stale update": Fault(stale_direction, "bookkeeping", "a stale update"),
     "E = U": Fault(same_prompts, "bookkeeping", "E drawn from U"),
 }

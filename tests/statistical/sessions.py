@@ -28,6 +28,7 @@ SCALING = {"8,32,128 x 4": [8] * 4 + [32] * 4 + [128] * 4, "16,32,64 x 3": [16] 
 # Statistical items of a demo session, and each one's share of the default budget.
 CHECKS = [
     "score", "surprisal", "alternatives", "agreement", "first order", "calibration", "convergence", "se slope",
+    "eta sweep",
 ]  # fmt: skip
 SHARE = min(stats.split_budget(1e-3, CHECKS).values())
 ALPHAS = (0.05, 0.01, 1e-3, SHARE)

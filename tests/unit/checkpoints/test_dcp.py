@@ -200,7 +200,18 @@ def test_code_in_the_data_is_not_run(sharded, canary):
         (b"\x80\x04" + b"]" * 100_000 + b"." * 2, "lacks state_dict_metadata"),
         (b"\x80\x04" + b"(" * 2**24, "more than the .* this model's could take"),
     ],
-    ids=["empty", "None", "memo bomb", "extension", "bytes bomb", "protocol 0", "os.system", "torch.load", "deep", "large"],
+    ids=[
+        "empty",
+        "None",
+        "memo-bomb",
+        "extension",
+        "bytes-bomb",
+        "protocol-0",
+        "os.system",
+        "torch.load",
+        "deep",
+        "large",
+    ],
 )
 def test_pickles_that_are_no_description(sharded, data, message):
     (sharded / "optimizer_0" / ".metadata").write_bytes(data)

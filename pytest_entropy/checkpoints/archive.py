@@ -61,6 +61,9 @@ def asks_for(where: Path | str, name: str) -> str:
 def _require_small(where: Path | str, size: int, entries: list[zipfile.ZipInfo], tensors: int) -> None:
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise UsageError(f"{where} holds compressed entries, which torch.save never writes: not unpacked")
+    outside = [entry.filename for entry in entries if ".." in Path(entry.filename).parts or entry.filename[:1] in "/\\"]
+    if outside:
+        raise UsageError(f"{where} holds an entry that names a place outside it ({outside[0][:60]!r}): not unpacked")
     unpacked = sum(entry.file_size for entry in entries)
     if unpacked > size:
         raise UsageError(f"{where} has {size} bytes and declares {unpacked} unpacked: not unpacked")

@@ -46,7 +46,8 @@ class CheckpointFiles:
         files = [file for file in state if file.is_file()] + ([self.names] if self.names else [])
         for part in parts:
             kinds = ("*.safetensors", "*.json", "*.model", "*.jinja", "*.txt")
-            files += sorted(f for kind in kinds for f in part.glob(kind) if f.name != "trainer_state.json")
+            found = sorted(f for kind in kinds for f in part.glob(kind) if f.name != "trainer_state.json")
+            files += [file for file in found if file.is_file()]
         for file in files:
             total.update(f"{file.parent.name}/{file.name}\0".encode())
             total.update(_fingerprint(file))

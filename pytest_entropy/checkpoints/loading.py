@@ -19,6 +19,7 @@ from pytest_entropy.checkpoints.neighbour import prove_beside, weights_of
 from pytest_entropy.checkpoints.optimizer_file import Mapped, read_optimizer
 from pytest_entropy.checkpoints.proof import MappingProof, prove
 from pytest_entropy.checkpoints.screening import require_all_read, screen
+from pytest_entropy.checkpoints.separate_rows import require_separate_rows
 from pytest_entropy.checkpoints.weights_file import stored_names
 from pytest_entropy.errors import UsageError
 from pytest_entropy.policy import Policy
@@ -74,6 +75,7 @@ def load(files: CheckpointFiles, *, device: str = "cpu", dtype: str = "float32")
     tokenizer = _tokenizer(files)
     rate, source = mapped.learning_rate()
     policy = Policy(model, tokenizer, loaded.trainable, end_tokens(model, tokenizer))
+    require_separate_rows(policy, f"checkpoint {files.root}")
     return Checkpoint(
         files=files,
         policy=policy,
@@ -139,7 +141,7 @@ def _model(files: CheckpointFiles, dtype: torch.dtype) -> tuple[Any, dict[str, s
             f"{missing[0]}; transformers would make them up"
         )
     if wrapped is None:
-        return model, stored_names(model, None)
+        return model, stored_names(model, None, files.weights)
     base = wrapped.get_base_model()
     for parameter in base.parameters():
         if parameter.requires_grad and parameter.dtype in (torch.float16, torch.bfloat16):

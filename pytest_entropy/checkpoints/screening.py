@@ -34,6 +34,8 @@ def screen(files: CheckpointFiles) -> None:
     tensors = 0
     # A base known by its hub id is in the cache, downloaded by the user; what lies in a directory is screened.
     whole = [Path(files.base)] if files.base is not None else [files.weights]
+    for directory in (place for place in {*whole, files.weights} if place.is_dir()):
+        _require_files(directory)
     for directory in (place for place in whole if place.is_dir()):
         screen_model(directory)
         _require_small_tokenizer(directory)
@@ -159,6 +161,13 @@ def require_all_read(directory: Path, keys: Mapping[str, str], trainable: Mappin
             f"adapter {directory} holds {len(unused)} tensors that its configuration and base model have no place "
             f"for, for instance {unused[0]}: of another base model, or target_modules was changed"
         )
+
+
+def _require_files(directory: Path) -> None:
+    """Pipes and devices among a checkpoint's files would keep their reader waiting for ever."""
+    for entry in sorted(directory.iterdir()):
+        if entry.exists() and not entry.is_file() and not entry.is_dir():
+            raise UsageError(f"{entry} is a pipe or a device, not a file")
 
 
 def _require_small_tokenizer(directory: Path) -> None:

@@ -20,14 +20,17 @@ WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
 
-def stored_names(model: Any, wrapped: Any | None) -> dict[str, str]:
+def stored_names(model: Any, wrapped: Any | None, directory: Path | None = None) -> dict[str, str]:
     """Live parameter name to the key in the weights file.
 
     ``model`` is what the optimizer sees, ``wrapped`` the PeftModel around it or None for a whole model.  An
-    adapter's keys are matched by storage, not by spelling: peft writes the very tensors that are live.
+    adapter's keys are matched by storage, not by spelling: peft writes the very tensors that are live.  A whole
+    model's keep their names, but for those transformers renames: the only tensor of ``directory`` that is not
+    spoken for and holds the same numbers.
     """
     if wrapped is None:
-        return {name: name for name, _ in model.named_parameters()}
+        names = {name: name for name, _ in model.named_parameters()}
+        return names if directory is None else names | _renamed(dict(model.named_parameters()), WeightsFile(directory))
     from peft import get_peft_model_state_dict
 
     keys = {
@@ -36,6 +39,18 @@ def stored_names(model: Any, wrapped: Any | None) -> dict[str, str]:
     }
     named = ((name, keys.get(p.data_ptr())) for name, p in model.named_parameters() if p.numel())
     return {name: key for name, key in named if key is not None}
+
+
+def _renamed(live: Mapping[str, torch.Tensor], weights: WeightsFile) -> dict[str, str]:
+    """Keys of parameters that go by another name on disk; several of one content prove nothing and are left out."""
+    spare = [key for key in weights if key not in live]
+    found = {}
+    for name in (name for name in live if name not in weights):
+        same_shape = [key for key in spare if weights.shape(key) == tuple(live[name].shape)]
+        same = [key for key in same_shape if bool((weights.read(key).to(live[name]) == live[name]).all())]
+        if len(same) == 1:
+            found[name] = same[0]
+    return found
 
 
 class WeightsFile:

@@ -7,6 +7,7 @@ import inspect
 import logging
 import math
 import numbers
+import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -103,11 +104,13 @@ def _called(term: RewardTerm, batch: Batch, timeout: float) -> list[Any]:
     texts = batch.completions()
     arguments = accepted(term.function, {**columns, "prompts": batch.contents(), "completions": texts})
 
+    process = os.getpid()
+
     def call() -> list[Any]:
         result = term.function(**arguments)
         if inspect.isawaitable(result):
             result = _finished(result)
-        if isinstance(result, str | bytes | dict) or not isinstance(result, Iterable):
+        if isinstance(result, str | bytes | dict | set | frozenset) or not isinstance(result, Iterable):
             raise TypeError(f"returned {type(result).__name__} {str(result)[:80]}, expected a list of numbers")
         return list(islice(result, len(batch) + 1))
 
@@ -124,6 +127,10 @@ def _called(term: RewardTerm, batch: Batch, timeout: float) -> list[Any]:
     except BaseException as error:
         reason = f"{type(error).__name__}: {error}"
         raise RunError(f"reward {term.label} raised {reason}{case(batch, in_hand(error, batch, texts))}") from error
+    finally:
+        # A child that the function forked off and left must not go on as a second session.
+        if os.getpid() != process:
+            os._exit(1)
 
 
 def _finished(awaitable: Any) -> Any:

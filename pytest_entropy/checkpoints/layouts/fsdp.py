@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_entropy.checkpoints.files import CheckpointFiles, has_adapter, has_weights
+from pytest_entropy.checkpoints.files import NAME_FILES, CheckpointFiles, has_adapter, has_weights
 from pytest_entropy.checkpoints.parameter_order import all_or_trainable
 
 
@@ -24,7 +24,8 @@ class FSDPLayout:
         optimizer = path / "optimizer.bin"
         if not optimizer.is_file() or not (has_adapter(path) or has_weights(path)):
             return None
-        return CheckpointFiles(self.name, path, path, has_adapter(path), optimizer, None)
+        names = next((path / n for n in NAME_FILES if (path / n).is_file()), None)
+        return CheckpointFiles(self.name, path, path, has_adapter(path), optimizer, None, names)
 
     def parameter_order(self, model: Any, trainable: Sequence[str], groups: Sequence[Mapping[str, Any]]) -> list[str]:
         # accelerate writes optimizer.bin with numbers where nothing is sharded, in the Trainer's order.

@@ -203,10 +203,10 @@ def test_code_in_the_data_is_not_run(sharded, canary):
     ids=[
         "empty",
         "None",
-        "memo bomb",
+        "memo-bomb",
         "extension",
-        "bytes bomb",
-        "protocol 0",
+        "bytes-bomb",
+        "protocol-0",
         "os.system",
         "torch.load",
         "deep",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
@@ -186,6 +187,19 @@ def test_a_gigabyte_of_tokenizer(copy, place):
     with (copy.parent / place / "tokenizer.json").open("wb") as stream:
         stream.truncate(2**30)
     refused(copy, "tokenizer.json has 1073741824 bytes; a tokenizer's file over .* is not read")
+
+
+@pytest.mark.parametrize("name", ["base/generation_config.json", "step_3/model/extra.json"])
+def test_pipes_among_the_files(copy, name):
+    place = copy.parent / name
+    place.unlink(missing_ok=True)
+    os.mkfifo(place)
+    refused(copy, f"{place.name} is a pipe or a device, not a file")
+
+
+def test_directories_named_like_files(copy):
+    (copy / "model" / "notes.json").mkdir()
+    assert load_checkpoint(copy).digest
 
 
 def test_deep_json_in_an_adapter(copy):

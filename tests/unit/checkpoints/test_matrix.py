@@ -12,6 +12,7 @@ import transformers
 from peft import LoraConfig, get_peft_model
 
 from pytest_entropy.checkpoints import load_checkpoint
+from pytest_entropy.checkpoints.weights_file import WeightsFile
 from pytest_entropy.probe.directional import directional_derivatives
 from pytest_entropy.probe.update_rules import update_direction
 from tests import tiny
@@ -166,3 +167,21 @@ def test_precisions_on_disk(tmp_path, stored, kind):
         assert torch.equal(p, weights[name].float()), name
     precise = load_checkpoint(place, dtype="float64")
     assert all(p.dtype == torch.float64 for p in precise.policy.model.parameters())
+
+
+def test_tensors_by_another_name_on_disk(tmp_path):
+    """transformers renames some on the way in: GPT-NeoX's head lies there as embed_out."""
+    model = build("GPTNeoX", len(tiny.tokenizer()), tie_word_embeddings=False)
+    place, oracle = save(tmp_path, model, adapter=None, stored=torch.float32)
+    checkpoint = check(place, oracle)
+    assert set(checkpoint.stored_names) == set(checkpoint.optimizer)
+    on_disk = WeightsFile(place)
+    for name, key in checkpoint.stored_names.items():
+        assert torch.equal(on_disk.read(key), checkpoint.policy.trainable[name]), name
+
+
+def test_experts_and_their_router(tmp_path):
+    """Modules that return several tensors, or have no forward-mode derivative, take the plain backward."""
+    more = {"moe_intermediate_size": 16, "num_experts": 4, "num_experts_per_tok": 2}
+    model = build("Qwen3Moe", len(tiny.tokenizer()), **more)
+    check(*save(tmp_path, model, adapter=None, stored=torch.float32))

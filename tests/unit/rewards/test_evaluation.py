@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 import time
@@ -281,3 +282,23 @@ def test_long_texts_are_cut_in_messages():
     message = failure(lambda **_: [float("nan")], [Prompt("p" * 10**6)], [["c" * 10**6]])
     assert len(message) < 6000
     assert "(1000002 characters)" in message
+
+
+def test_a_set_has_no_order_and_is_refused():
+    assert "returned set" in failure(lambda completions, **_: {float(n) for n in range(len(completions))})
+
+
+def test_a_forked_child_does_not_become_a_second_session(tmp_path):
+    """It leaves the function by sys.exit, as children do; what runs after evaluate() would write to the results."""
+
+    def forks(completions, **columns):
+        child = os.fork()
+        if child == 0:
+            sys.exit(0)
+        os.waitpid(child, 0)
+        return [1.0] * len(completions)
+
+    evaluate(forks, PROMPTS, TEXTS)
+    with (tmp_path / "alive").open("a") as stream:
+        stream.write(f"{os.getpid()}\n")
+    assert (tmp_path / "alive").read_text() == f"{os.getpid()}\n"

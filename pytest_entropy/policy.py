@@ -17,6 +17,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from pytest_entropy import alternatives
+from pytest_entropy.decoding_cache import decoding_cache
 from pytest_entropy.distribution import (
     draw_tokens,
     log_distribution,
@@ -41,7 +42,7 @@ class Policy:
     """A causal language model with its tokenizer and its sampling temperature.
 
     ``trainable`` maps the live parameter names (as ``named_parameters`` gives them) to the parameters the
-    optimizer updates.  ``model`` may be a plain transformers model or one with PEFT adapters inside.
+    optimizer updates.  ``static_cache`` lets the sampler write its cache in place.  ``model`` may be a plain transformers model or one with PEFT adapters inside.
     """
 
     model: PreTrainedModel
@@ -50,6 +51,7 @@ class Policy:
     eos_ids: tuple[int, ...]
     temperature: float = 1.0
     share_prompt: bool = True
+    static_cache: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -114,7 +116,7 @@ class Policy:
         prompts, group, limit = len(prompt_ids), uniforms.shape[1], uniforms.shape[2]
         self._require_room(max(map(len, prompt_ids)) + limit)
         uniforms = uniforms.to(self.device)
-        last_logits, cache, kept = self._prefill(prompt_ids)
+        last_logits, cache, kept = self._prefill(prompt_ids, room=limit if self.static_cache else 0)
         cache.batch_repeat_interleave(group)
         rows = prompts * group
         logits = last_logits.repeat_interleave(group, dim=0)
@@ -267,12 +269,16 @@ class Policy:
         return torch.tensor(ids, device=self.device), torch.tensor(kept, device=self.device)
 
     def _prefill(
-        self, prompt_ids: Sequence[Sequence[int]], model: torch.nn.Module | None = None
+        self, prompt_ids: Sequence[Sequence[int]], model: torch.nn.Module | None = None, *, room: int = 0
     ) -> tuple[torch.Tensor, DynamicCache, torch.Tensor]:
-        """Run the prompts: logits of the first response token ``[P, V]`` (or what ``model`` gives), cache, mask."""
+        """Run the prompts: logits of the first response token ``[P, V]`` (or what ``model`` gives), cache, mask.
+
+        With ``room`` the cache is one for decoding that many tokens, without gradients.
+        """
         ids, kept = self._left_padded(prompt_ids)
         positions = (kept.cumsum(-1) - 1).clamp(min=0)
-        cache = DynamicCache(config=self.model.config)
+        config = self.model.config
+        cache = decoding_cache(config, room) if room else DynamicCache(config=config)
         logits = self._forward(ids, kept, positions, cache, keep=1, model=model)
         return logits[:, -1], cache, kept
 

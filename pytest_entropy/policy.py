@@ -42,7 +42,8 @@ class Policy:
     """A causal language model with its tokenizer and its sampling temperature.
 
     ``trainable`` maps the live parameter names (as ``named_parameters`` gives them) to the parameters the
-    optimizer updates.  ``static_cache`` lets the sampler write its cache in place.  ``model`` may be a plain transformers model or one with PEFT adapters inside.
+    optimizer updates.  ``model`` may be a plain transformers model or one with PEFT adapters inside.
+    ``static_cache`` lets the sampler write its cache in place.
     """
 
     model: PreTrainedModel

@@ -15,10 +15,11 @@ from typing import Protocol
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from pytest_entropy.rowmap import row_groups, SamePass
+from pytest_entropy.rowmap import SamePass, row_groups
 
 # Entries of [tokens, vocabulary] made at once: 128 MiB in float32.
 TABLE_ENTRIES = 2**25
+
 
 @dataclass(frozen=True)
 class Scores:

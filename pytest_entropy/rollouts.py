@@ -106,7 +106,7 @@ def gathered(parts: Iterable[tuple[Sequence[int], Rollouts]], prompts: int) -> R
             ids[slot] = own
         for name in ("tokens", "lengths", "ended", "log_probs", "entropies"):
             _write(columns, name, slots, getattr(part, name), prompts)
-    return Rollouts(prompt_ids=tuple(ids), **columns)
+    return Rollouts(prompt_ids=tuple(ids), **columns)  # type: ignore[arg-type]
 
 
 def _write(

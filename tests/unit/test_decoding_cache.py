@@ -8,7 +8,8 @@ import pytest
 import torch
 from transformers.cache_utils import DynamicLayer
 
-from pytest_entropy import decoding_cache, policy as policies
+from pytest_entropy import decoding_cache
+from pytest_entropy import policy as policies
 from tests import tiny
 
 

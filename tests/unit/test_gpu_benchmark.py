@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from pytest_entropy import distribution, policy as policies
+from pytest_entropy import distribution
+from pytest_entropy import policy as policies
 
 
 def test_the_script_runs_and_writes_what_it_promises(tmp_path, monkeypatch):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pytest_entropy import distribution, policy as policies
+from pytest_entropy import distribution
+from pytest_entropy import policy as policies
 from pytest_entropy.predictions import Piecewise, Whole
 from pytest_entropy.probe.action_values import with_action_values
 from pytest_entropy.probe.directional import directional_derivatives
@@ -48,9 +49,7 @@ def test_derivatives_in_pieces_are_those_of_the_whole_table(small_tables, kind, 
         tokens = policy._padded_tokens(rollouts)
         assert type(policy._predictions(rollouts, tokens)) is (Piecewise if on else Whole)
         results.append(
-            directional_derivatives(
-                policy, rollouts, u, ESTIMATORS, chunk_tokens=10**6, ranks=uniform, threads=threads
-            )
+            directional_derivatives(policy, rollouts, u, ESTIMATORS, chunk_tokens=10**6, ranks=uniform, threads=threads)
         )
     whole, pieces = results
     for name in ESTIMATORS:

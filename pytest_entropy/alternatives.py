@@ -8,7 +8,7 @@ lengths, so its logarithm is evidence with a guaranteed error rate (an e-value: 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -154,3 +154,35 @@ def evidence(
             total[j, 0] += ratio.double().sum()
             total[j, 1] += kl.double().sum()
     return total
+
+
+def of_responses(
+    logits: torch.Tensor,
+    tokens: torch.Tensor,
+    mask: torch.Tensor,
+    prompt_ids: Sequence[Sequence[int]],
+    position: int,
+    *,
+    temperature: float,
+    end_ids: tuple[int, ...],
+) -> torch.Tensor:
+    """:func:`evidence` in the response tokens from ``position`` on that ``logits`` ``[P, G, l, V]`` predict.
+
+    ``tokens`` and ``mask`` are ``[P, G, L]``, of the whole responses.
+    """
+    span = slice(position, position + logits.shape[2])
+    where = mask[:, :, span].nonzero()
+    in_prompt = torch.zeros(len(tokens), logits.shape[-1], dtype=torch.bool, device=logits.device)
+    for n, ids in enumerate(prompt_ids):
+        in_prompt[n, list(ids)] = True
+    first_of_prompt = torch.tensor([ids[0] for ids in prompt_ids], device=logits.device)
+
+    def seen(first: int, last: int) -> torch.Tensor:
+        prompt, response, k = where[first:last].unbind(1)
+        earlier = torch.arange(tokens.shape[2], device=logits.device) < (k + position).unsqueeze(1)
+        # Later tokens are replaced by one that is marked anyway.
+        marked = torch.where(earlier, tokens[prompt, response], first_of_prompt[prompt].unsqueeze(1))
+        return in_prompt[prompt].scatter_(1, marked, True)
+
+    drawn = tokens[:, :, span][mask[:, :, span]]
+    return evidence(logits[mask[:, :, span]], drawn, seen, temperature=temperature, end_ids=end_ids)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+
+from pytest_entropy.errors import RunError
+
+# Entries of [rows, vocabulary] drawn from at once: bounds the float64 copies that drawing makes.
+DRAW_ENTRIES = 2**25
 
 
 def log_distribution(logits: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -93,6 +98,37 @@ def draw(log_probs: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     target = (uniform.double() * cumulative[:, -1]).unsqueeze(-1)
     drawn = torch.searchsorted(cumulative, target, right=True).squeeze(-1)
     return drawn.clamp_(max=log_probs.shape[-1] - 1)
+
+
+class Drawn(NamedTuple):
+    """One token per row, its log-probability and the entropy it was drawn with, all ``[rows]``, in nats."""
+
+    tokens: torch.Tensor
+    log_probs: torch.Tensor
+    entropies: torch.Tensor
+
+    def select(self, rows: torch.Tensor) -> Drawn:
+        """Those of some rows."""
+        return Drawn(*(column[rows] for column in self))
+
+
+def draw_tokens(logits: torch.Tensor, temperature: float, uniform: torch.Tensor) -> Drawn:
+    """:func:`draw` from softmax(logits / T) of ``[rows, V]``, a few rows at a time where V is large.
+
+    Raises:
+        RunError: the logits are not finite.
+    """
+    rows = max(1, DRAW_ENTRIES // logits.shape[-1])
+    parts = [_draw_rows(*own, temperature) for own in zip(logits.split(rows), uniform.split(rows), strict=True)]
+    return parts[0] if len(parts) == 1 else Drawn(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _draw_rows(logits: torch.Tensor, uniform: torch.Tensor, temperature: float) -> Drawn:
+    log_p = log_distribution(logits, temperature)
+    if not torch.isfinite(log_p.amax(-1)).all():
+        raise RunError("the model's logits are not finite while sampling; check the weights and dtype")
+    tokens = draw(log_p, uniform)
+    return Drawn(tokens, log_p.gather(-1, tokens.unsqueeze(-1)).squeeze(-1), entropy(log_p))
 
 
 def surprisal_rank(

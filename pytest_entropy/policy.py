@@ -17,14 +17,16 @@ import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from pytest_entropy import alternatives
+from pytest_entropy.decoding_cache import decoding_cache
 from pytest_entropy.distribution import (
-    draw,
+    draw_tokens,
     log_distribution,
     surprisal_rank,
     token_statistics,
     token_statistics_and_values,
 )
 from pytest_entropy.errors import RunError
+from pytest_entropy.predictions import TABLE_ENTRIES, Piecewise, Predictions, Scores, Whole
 from pytest_entropy.recorder import Recorder
 from pytest_entropy.rollouts import Rollouts
 from pytest_entropy.rowmap import row_groups
@@ -32,21 +34,7 @@ from pytest_entropy.rowmap import row_groups
 # A row is dropped from the decoding batch only when enough have ended: copying the cache costs as well.
 COMPACT_BELOW = 0.75
 
-
-@dataclass(frozen=True)
-class Scores:
-    """What the scoring pass says of rollouts, all ``[P, G, L]``, zero where nothing counts.
-
-    ``log_probs`` and ``entropies`` in nats, differentiable when gradients are on.  ``ranks`` (uniform under
-    the null, see :func:`surprisal_rank`) and ``surprisal_sd`` (nats) only if asked for.  ``expected_values`` Q_k
-    (nats, differentiable) if the rollouts come with action values: the expected value of the token to come.
-    """
-
-    log_probs: torch.Tensor
-    entropies: torch.Tensor
-    ranks: torch.Tensor | None = None
-    surprisal_sd: torch.Tensor | None = None
-    expected_values: torch.Tensor | None = None
+__all__ = ["Policy", "Scores"]
 
 
 @dataclass
@@ -55,6 +43,7 @@ class Policy:
 
     ``trainable`` maps the live parameter names (as ``named_parameters`` gives them) to the parameters the
     optimizer updates.  ``model`` may be a plain transformers model or one with PEFT adapters inside.
+    ``static_cache`` lets the sampler write its cache in place.
     """
 
     model: PreTrainedModel
@@ -63,6 +52,7 @@ class Policy:
     eos_ids: tuple[int, ...]
     temperature: float = 1.0
     share_prompt: bool = True
+    static_cache: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -127,7 +117,7 @@ class Policy:
         prompts, group, limit = len(prompt_ids), uniforms.shape[1], uniforms.shape[2]
         self._require_room(max(map(len, prompt_ids)) + limit)
         uniforms = uniforms.to(self.device)
-        last_logits, cache, kept = self._prefill(prompt_ids)
+        last_logits, cache, kept = self._prefill(prompt_ids, room=limit if self.static_cache else 0)
         cache.batch_repeat_interleave(group)
         rows = prompts * group
         logits = last_logits.repeat_interleave(group, dim=0)
@@ -139,12 +129,9 @@ class Policy:
         running = torch.ones(rows, dtype=torch.bool, device=self.device)
         eos = torch.tensor(self.eos_ids, dtype=torch.int64, device=self.device)
         for k in range(limit):
-            log_p = log_distribution(logits, self.temperature)
-            if not torch.isfinite(log_p.amax(-1)).all():
-                raise RunError("the model's logits are not finite while sampling; check the weights and dtype")
-            tokens = draw(log_p, uniforms[alive, k])
-            live = alive[running]
-            record.write(live, k, tokens[running], log_p[running])
+            drawn = draw_tokens(logits, self.temperature, uniforms[alive, k])
+            tokens = drawn.tokens
+            record.write(alive[running], k, drawn.select(running))
             running = running & ~torch.isin(tokens, eos)
             record.end(alive[~running], k)
             remaining = int(running.sum())
@@ -170,61 +157,84 @@ class Policy:
         """
         self._require_eval()
         tokens = self._padded_tokens(rollouts)
-        logits = self._logits_shared(rollouts, tokens) if self.share_prompt else self._logits(rollouts, tokens)
-        mask = rollouts.mask
+        predictions = self._predictions(rollouts, tokens)
+        mask = rollouts.mask.to(self.device)
         learnt = rollouts.action_values
         extra: dict[str, torch.Tensor] = {}
         if learnt is None:
-            log_probs, nats = token_statistics(logits, tokens, self.temperature)
+            log_probs, nats = predictions.statistics(
+                lambda logits, own: token_statistics(logits, own, self.temperature), tokens
+            )
         else:
             values = learnt.token.to(self.device).expand(len(rollouts), -1)
-            log_probs, nats, expected = token_statistics_and_values(logits, tokens, self.temperature, values)
+            log_probs, nats, expected = predictions.statistics(
+                lambda logits, own: token_statistics_and_values(logits, own, self.temperature, values), tokens
+            )
             extra["expected_values"] = torch.where(mask, expected, expected.new_zeros(()))
         zero = log_probs.new_zeros(())
         if ranks is not None:
             with torch.no_grad():
-                log_p = log_distribution(logits.detach(), self.temperature)
-                rank, spread = surprisal_rank(log_p, tokens, ranks.to(self.device))
+                rank, spread = predictions.statistics(self._ranks, tokens, ranks.to(self.device))
                 extra |= {"ranks": rank * mask, "surprisal_sd": spread * mask}
         return Scores(torch.where(mask, log_probs, zero), torch.where(mask, nats, zero), **extra)
+
+    def _ranks(self, logits: torch.Tensor, *tables: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return surprisal_rank(log_distribution(logits.detach(), self.temperature), *tables)
 
     @torch.no_grad()
     def sampler_evidence(self, rollouts: Rollouts) -> torch.Tensor:
         """``[J, 2]`` evidence that the tokens came from another sampler: see :func:`alternatives.evidence`."""
         self._require_eval()
         tokens = self._padded_tokens(rollouts)
-        logits = self._logits_shared(rollouts, tokens) if self.share_prompt else self._logits(rollouts, tokens)
         mask = rollouts.mask.to(self.device)
-        vocabulary = logits.shape[-1]
-        where = mask.nonzero()
-        in_prompt = torch.zeros(len(rollouts), vocabulary, dtype=torch.bool, device=self.device)
-        for n, ids in enumerate(rollouts.prompt_ids):
-            in_prompt[n, list(ids)] = True
-        first_of_prompt = torch.tensor([ids[0] for ids in rollouts.prompt_ids], device=self.device)
-
-        def seen(first: int, last: int) -> torch.Tensor:
-            prompt, response, k = where[first:last].unbind(1)
-            so_far = tokens[prompt, response]
-            earlier = torch.arange(tokens.shape[2], device=self.device) < k.unsqueeze(1)
-            # Later tokens are replaced by one that is marked anyway.
-            marked = torch.where(earlier, so_far, first_of_prompt[prompt].unsqueeze(1))
-            return in_prompt[prompt].scatter_(1, marked, True)
-
-        return alternatives.evidence(
-            logits[mask], tokens[mask], seen, temperature=self.temperature, end_ids=self.eos_ids
-        )
+        parts = [
+            alternatives.of_responses(
+                logits, tokens, mask, rollouts.prompt_ids, first, temperature=self.temperature, end_ids=self.eos_ids
+            )
+            for first, logits in self._predictions(rollouts, tokens).pieces()
+        ]
+        return torch.stack(parts).sum(0)
 
     def _padded_tokens(self, rollouts: Rollouts) -> torch.Tensor:
         """``[P, G, L]`` on the device, with a real token id wherever nothing counts."""
         tokens, mask = rollouts.tokens.to(self.device), rollouts.mask.to(self.device)
         return torch.where(mask, tokens, tokens.new_full((), self.eos_ids[0] if self.eos_ids else 0))
 
+    def _predictions(self, rollouts: Rollouts, tokens: torch.Tensor) -> Predictions:
+        """What the model says of each response token, whole or, where that table would be large, in pieces."""
+        rows, length = tokens.shape[0] * tokens.shape[1], tokens.shape[2]
+        positions = max(1, TABLE_ENTRIES // (rows * int(self.model.config.vocab_size)))
+        if not self.share_prompt:
+            return Whole(self._logits(rollouts, tokens))
+        if positions >= length or not self._plain_head:
+            return Whole(self._logits_shared(rollouts, tokens))
+        hidden = self._shared(rollouts, tokens, self.model.base_model)
+        return Piecewise(hidden, self.model.get_output_embeddings(), tokens.shape[1], positions)
+
+    @cached_property
+    def _plain_head(self) -> bool:
+        """Whether the model's logits are what its output layer makes of the last hidden states, and nothing else.
+
+        Some models scale or bound their logits afterwards; those are asked for the whole table.
+        """
+        head, body = self.model.get_output_embeddings(), self.model.base_model
+        if head is None or body is self.model:
+            return False
+        ids = torch.zeros(1, 2, dtype=torch.int64, device=self.device)
+        with torch.no_grad():
+            made = head(body(input_ids=ids, use_cache=False).last_hidden_state)
+            return torch.equal(made, self.model(input_ids=ids, use_cache=False).logits)
+
     def _logits_shared(self, rollouts: Rollouts, tokens: torch.Tensor) -> torch.Tensor:
         """``[P, G, L, V]`` logits that predict each response token; the prompt is computed once per group."""
-        prompts, group, length = tokens.shape
+        return self._shared(rollouts, tokens, self.model).reshape(*tokens.shape, -1)
+
+    def _shared(self, rollouts: Rollouts, tokens: torch.Tensor, model: torch.nn.Module) -> torch.Tensor:
+        """``[P * G, L, V or H]``: the model's logits, or its body's last hidden states."""
+        group, length = tokens.shape[1:]
         with row_groups(1):
-            last_logits, cache, kept = self._prefill(rollouts.prompt_ids)
-        first = last_logits.repeat_interleave(group, dim=0).unsqueeze(1)
+            last, cache, kept = self._prefill(rollouts.prompt_ids, model)
+        first = last.repeat_interleave(group, dim=0).unsqueeze(1)
         if length > 1:
             cache.batch_repeat_interleave(group)
             kept = kept.repeat_interleave(group, dim=0)
@@ -233,9 +243,9 @@ class Policy:
             kept = torch.cat([kept, kept.new_ones(len(kept), length - 1)], dim=1)
             inputs = tokens.reshape(-1, length)[:, :-1]
             with row_groups(group):
-                rest = self._forward(inputs, kept, start + steps, cache)
+                rest = self._forward(inputs, kept, start + steps, cache, model=model)
             first = torch.cat([first, rest], dim=1)
-        return first.reshape(prompts, group, length, -1)
+        return first
 
     def _logits(self, rollouts: Rollouts, tokens: torch.Tensor) -> torch.Tensor:
         """The same by one plain forward over prompt + response, for models whose cache cannot be shared."""
@@ -259,12 +269,18 @@ class Policy:
         kept = [[0] * (longest - len(row)) + [1] * len(row) for row in prompt_ids]
         return torch.tensor(ids, device=self.device), torch.tensor(kept, device=self.device)
 
-    def _prefill(self, prompt_ids: Sequence[Sequence[int]]) -> tuple[torch.Tensor, DynamicCache, torch.Tensor]:
-        """Run the prompts: logits of the first response token ``[P, V]``, cache, mask ``[P, T]``."""
+    def _prefill(
+        self, prompt_ids: Sequence[Sequence[int]], model: torch.nn.Module | None = None, *, room: int = 0
+    ) -> tuple[torch.Tensor, DynamicCache, torch.Tensor]:
+        """Run the prompts: logits of the first response token ``[P, V]`` (or what ``model`` gives), cache, mask.
+
+        With ``room`` the cache is one for decoding that many tokens, without gradients.
+        """
         ids, kept = self._left_padded(prompt_ids)
         positions = (kept.cumsum(-1) - 1).clamp(min=0)
-        cache = DynamicCache(config=self.model.config)
-        logits = self._forward(ids, kept, positions, cache, keep=1)
+        config = self.model.config
+        cache = decoding_cache(config, room) if room else DynamicCache(config=config)
+        logits = self._forward(ids, kept, positions, cache, keep=1, model=model)
         return logits[:, -1], cache, kept
 
     def _forward(
@@ -274,16 +290,21 @@ class Policy:
         positions: torch.Tensor,
         cache: DynamicCache | None,
         keep: int = 0,
+        model: torch.nn.Module | None = None,
     ) -> torch.Tensor:
-        return self.model(
+        """Logits of the last ``keep`` positions (0: all), or all last hidden states if ``model`` is the body."""
+        model = self.model if model is None else model
+        more = {"logits_to_keep": keep} if model is self.model else {}
+        out = model(
             input_ids=ids,
             # Without padding no mask is needed, and attention takes its fast path.
             attention_mask=None if bool(kept.all()) else kept,
             position_ids=positions,
             use_cache=cache is not None,
-            logits_to_keep=keep,
             **{self._cache_argument: cache},
-        ).logits
+            **more,
+        )
+        return out.logits if model is self.model else out.last_hidden_state
 
     @cached_property
     def _cache_argument(self) -> str:

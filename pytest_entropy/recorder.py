@@ -1,4 +1,4 @@
-"""What a sampling call writes down while it draws, and the rollouts that come of it."""
+"""The growing tables of one sampling call."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import torch
 
-from pytest_entropy.distribution import entropy
+from pytest_entropy.distribution import Drawn
 from pytest_entropy.rollouts import Rollouts
 
 
 class Recorder:
-    """The growing tables of one sampling call, one row per response."""
+    """One row per response: tokens, what the sampler thought of them, and where they end."""
 
     def __init__(self, rows: int, limit: int, device: torch.device, dtype: torch.dtype) -> None:
         self.tokens = torch.zeros(rows, limit, dtype=torch.int64, device=device)
@@ -19,15 +19,18 @@ class Recorder:
         self.entropies = torch.zeros(rows, limit, dtype=dtype, device=device)
         self.lengths = torch.full((rows,), limit, dtype=torch.int64, device=device)
 
-    def write(self, rows: torch.Tensor, k: int, tokens: torch.Tensor, log_p: torch.Tensor) -> None:
-        self.tokens[rows, k] = tokens
-        self.log_probs[rows, k] = log_p.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
-        self.entropies[rows, k] = entropy(log_p)
+    def write(self, rows: torch.Tensor, k: int, drawn: Drawn) -> None:
+        """Token k of some rows."""
+        self.tokens[rows, k] = drawn.tokens
+        self.log_probs[rows, k] = drawn.log_probs
+        self.entropies[rows, k] = drawn.entropies
 
     def end(self, rows: torch.Tensor, k: int) -> None:
+        """Token k was the last one of these rows, unless an earlier one was."""
         self.lengths[rows] = self.lengths[rows].clamp(max=k + 1)
 
     def rollouts(self, prompt_ids: Sequence[Sequence[int]], group: int, eos: torch.Tensor) -> Rollouts:
+        """All of it, cut to the longest response."""
         longest = int(self.lengths.max())
         last = self.tokens.gather(1, (self.lengths - 1).unsqueeze(1)).squeeze(1)
         shape = (len(prompt_ids), group, longest)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 
 class _Rows(threading.local):
     per_prompt: int = 1
+    entered: tuple[Callable[[], AbstractContextManager], ...] = ()
 
 
 _rows = _Rows()
@@ -27,3 +28,31 @@ def row_groups(per_prompt: int) -> Iterator[None]:
 def rows_per_prompt() -> int:
     """Rows per prompt of the forward pass under way."""
     return _rows.per_prompt
+
+
+@contextmanager
+def part_of_pass(enter: Callable[[], AbstractContextManager]) -> Iterator[None]:
+    """Within the block, a part of the pass that is computed again later is computed inside ``enter()``."""
+    previous, _rows.entered = _rows.entered, (*_rows.entered, enter)
+    try:
+        yield
+    finally:
+        _rows.entered = previous
+
+
+class SamePass(AbstractContextManager):
+    """Made in one place, entered later or on another thread, any number of times: the pass is that of its making."""
+
+    def __init__(self) -> None:
+        self._per_prompt, self._entered = _rows.per_prompt, _rows.entered
+        self._stacks: list[ExitStack] = []
+
+    def __enter__(self) -> None:
+        stack = ExitStack()
+        stack.enter_context(row_groups(self._per_prompt))
+        for enter in self._entered:
+            stack.enter_context(enter())
+        self._stacks.append(stack)
+
+    def __exit__(self, *error: object) -> None:
+        self._stacks.pop().close()

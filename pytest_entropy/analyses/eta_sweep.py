@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import stats as distributions
+import scipy
 
 from pytest_entropy.analyses import declared
 from pytest_entropy.stats import CheckOutcome, check_mean_zero
@@ -166,7 +166,7 @@ def second_order_share(fitted: SweepFit, eta: float, *, confidence: float) -> tu
     a, b = fitted.intercepts, fitted.slopes * eta
     n = len(a)
     (aa, ab), (_, bb) = np.cov(a, b, ddof=1) / n
-    t = float(distributions.t.isf((1 - confidence) / 2, n - 1))
+    t = float(scipy.stats.t.isf((1 - confidence) / 2, n - 1))
     mean_a, mean_b = float(a.mean()), float(b.mean())
     estimate = abs(mean_b / mean_a) if mean_a else None
     # Ratios r with |mean_b - r mean_a| <= t SE(b - r a): p r^2 - 2 q r + c <= 0.

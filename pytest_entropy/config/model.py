@@ -205,10 +205,11 @@ class ModelSection(_Section):
 
 
 class MemorySection(_Section):
-    """Bounds on what is computed at once; no effect on results beyond rounding."""
+    """Bounds on what is computed at once, and how the sampler keeps its cache; no effect beyond rounding."""
 
     sample_rows: PositiveInt = 512
     chunk_tokens: PositiveInt = 16384
+    static_cache: bool = False
 
 
 class CheckSection(_Section):

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from pytest_entropy.gate.noise import log_noise_pseudo_values, swap_p_value
 from pytest_entropy.gate.rules import Rule
@@ -151,9 +151,9 @@ def _entropy(rule: Rule, pairs: Sequence[tuple[Run, Run]], alpha: float, unit: s
     if difference == 0 or se == 0:
         ci, p = (difference, difference), float(outside == 0)
     else:
-        reach = se * float(stats.t.isf(0.025, n - 1))
+        reach = se * float(scipy.stats.t.isf(0.025, n - 1))
         ci = (difference - reach, difference + reach)
-        p = float(min(1.0, 2 * stats.t.sf(outside / se, n - 1)))
+        p = float(min(1.0, 2 * scipy.stats.t.sf(outside / se, n - 1)))
     inside = -margin < ci[0] and ci[1] < margin
     outcome = CheckOutcome(
         "compare_entropy", f"{_null(rule)}, to {margin:g} {unit}", None, p, alpha, difference, ci, unit, n,

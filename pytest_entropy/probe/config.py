@@ -36,6 +36,7 @@ class ProbeConfig:
         with_replacement: draw prompts with replacement, and allow E and U to share them.
         sample_rows: responses decoded together at most.
         chunk_tokens: tokens scored together at most.
+        static_cache: sample with a cache that is written in place (:mod:`pytest_entropy.decoding_cache`).
         diagnostics: further per-prompt scalars to take from the same rollouts (keys of ``ESTIMATORS``), and
             ``"ranks"`` for the surprisal ranks of the sampled tokens, ``"definition"`` for the batch and
             the update against their definitions, ``"entropy_slope"`` (with ``"score"``) for the ground truth of s_n,
@@ -66,6 +67,7 @@ class ProbeConfig:
     with_replacement: bool = False
     sample_rows: int = 512
     chunk_tokens: int = 16384
+    static_cache: bool = False
     diagnostics: tuple[str, ...] = ()
     eta_multiples: tuple[float, ...] = (-2, -1, 1, 2, 4)
     pareto_smoothed: bool = False

@@ -61,7 +61,9 @@ class EntropyProbe:
         from pytest_entropy.rewards import exact_answer
 
         self.config = config or ProbeConfig()
-        self.policy = replace(checkpoint.policy, temperature=self.config.temperature)
+        self.policy = replace(
+            checkpoint.policy, temperature=self.config.temperature, static_cache=self.config.static_cache
+        )
         self.optimizer = checkpoint.optimizer
         self.prompts = DemoPrompts() if prompts is None else prompts
         self.reward = reward or exact_answer

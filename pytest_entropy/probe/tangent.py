@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pytest_entropy.rowmap import rows_per_prompt
+from pytest_entropy.rowmap import part_of_pass, rows_per_prompt
 
 # torch.func.jvp keeps its nesting level in a module global, so threads must take turns.
 _JVP_TURN = threading.Lock()
@@ -144,7 +144,8 @@ class Tangent:
         """Forward passes of this thread within the block depend on ``epsilon`` ``[P]`` (at 0)."""
         previous, self._state.epsilon = self._state.epsilon, epsilon
         try:
-            yield
+            with part_of_pass(lambda: self.at(epsilon)):
+                yield
         finally:
             self._state.epsilon = previous
 

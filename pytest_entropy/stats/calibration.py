@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from pytest_entropy.stats.guarded_t import smallest_n
 from pytest_entropy.stats.outcome import CheckOutcome, Verdict, require, require_rates
@@ -144,7 +144,7 @@ def min_discrepancy_se_calibration(runs: int, *, alpha: float, power: float = 0.
     require_rates(alpha=alpha, power=power)
     if runs < 2:
         raise ValueError(f"runs is {runs}: a spread needs at least 2")
-    return math.sqrt(stats.chi2.isf(alpha / 2, runs - 1) / stats.chi2.isf(power, runs - 1))
+    return math.sqrt(scipy.stats.chi2.isf(alpha / 2, runs - 1) / scipy.stats.chi2.isf(power, runs - 1))
 
 
 def min_num_samples_se_calibration(ratio: float, *, alpha: float, power: float = 0.95) -> int:

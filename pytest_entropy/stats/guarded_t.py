@@ -23,8 +23,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import optimize, special, stats
 
 from pytest_entropy.stats.permutation import unit_spread
 
@@ -59,7 +59,7 @@ def p_values_mean_zero(table: ArrayLike) -> np.ndarray:
     """The p-value of mean zero for each row of ``[sessions, n]``, n >= 2; NaN where a row is constant."""
     x = np.atleast_2d(np.asarray(table, dtype=float))
     _, _, t, skew = moments(x)
-    p = np.minimum(1.0, 2 * stats.t.sf(effective_t(t, skew, x.shape[1]), x.shape[1] - 1))
+    p = np.minimum(1.0, 2 * scipy.stats.t.sf(effective_t(t, skew, x.shape[1]), x.shape[1] - 1))
     return np.where(np.ptp(x, axis=1) > 0, p, np.nan)
 
 
@@ -119,10 +119,10 @@ class Shape:
 
 def rejecting_t(alpha: float, n: int, skew: float, sign: int) -> float:
     """The |t| that rejects at ``alpha`` when t has this sign: effective_t solved for |t|."""
-    low, unseen = abs(float(special.stdtrit(n - 1, alpha / 2))), unseen_tail(n)
+    low, unseen = abs(float(scipy.special.stdtrit(n - 1, alpha / 2))), unseen_tail(n)
     size = low + unseen
     if size < FULL_GUARD_AT:
-        size = float(optimize.brentq(lambda s: s - unseen * (s / FULL_GUARD_AT) ** 3 - low, low, FULL_GUARD_AT))
+        size = float(scipy.optimize.brentq(lambda s: s - unseen * (s / FULL_GUARD_AT) ** 3 - low, low, FULL_GUARD_AT))
     g, root = SKEW_INFLATION * skew, math.sqrt(n)
     target = sign * size / root
     # Hall's cubic is ((1 + g u/3)^3 - 1)/g + g/6n; with z the part in front it inverts in closed form.
@@ -151,7 +151,7 @@ def needed_mean(shape: Shape, n: int, alpha: float, power: float) -> float:
     """
     if n < SMALLEST_N:
         raise ValueError(f"n is {n}: a spread needs at least {SMALLEST_N} observations")
-    quantile, error = float(stats.norm.ppf(power)), shape.skew_spread / math.sqrt(n)
+    quantile, error = float(scipy.stats.norm.ppf(power)), shape.skew_spread / math.sqrt(n)
     unsure = error / math.hypot(1, 5 * error / math.sqrt(n))
     sides = []
     for sign in (1, -1):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from scipy import special, stats
+import scipy
 
 from pytest_entropy.stats.outcome import CheckOutcome, Verdict, require
 
@@ -47,7 +47,7 @@ def check_likelihood_ratio(
         raise ValueError(f"{name}: a log ratio is not a number")
     if declared is not None and declared not in expected:
         raise ValueError(f"{name}: no alternative {declared!r}; known: {', '.join(expected)}")
-    log_mean = float(special.logsumexp(list(log_ratios.values()))) - math.log(len(log_ratios))
+    log_mean = float(scipy.special.logsumexp(list(log_ratios.values()))) - math.log(len(log_ratios))
     p = math.exp(min(0.0, -log_mean))
     enough = min_discrepancy_likelihood_ratio(len(log_ratios), alpha=alpha, power=power)
     best = max(log_ratios, key=lambda q: log_ratios[q])
@@ -87,7 +87,7 @@ def min_discrepancy_likelihood_ratio(alternatives: int, *, alpha: float, power: 
     """
     if alternatives < 1 or not 0 < alpha < 1 or not 0 < power < 1:
         raise ValueError(f"alternatives {alternatives}, alpha {alpha}, power {power}: need >= 1 and two in (0, 1)")
-    z, needed = max(0.0, float(stats.norm.ppf(power))), math.log(alternatives / alpha)
+    z, needed = max(0.0, float(scipy.stats.norm.ppf(power))), math.log(alternatives / alpha)
     # K - z sqrt(2K) = needed, solved for sqrt(K).
     return ((z * math.sqrt(2) + math.sqrt(2 * z**2 + 4 * needed)) / 2) ** 2
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from pytest_entropy.stats.outcome import CheckOutcome, Verdict, require, require_rates
 
@@ -52,14 +52,14 @@ def check_uniform_pit(
         return CheckOutcome(
             name, null, None, None, alpha, None, None, unit, n, "inconclusive", None, declared_effect, None, points_to
         )
-    z = stats.norm.ppf(np.clip(ranks[used], 1e-12, 1 - 1e-12))
+    z = scipy.stats.norm.ppf(np.clip(ranks[used], 1e-12, 1 - 1e-12))
     # Only ratios of weights matter; the largest becomes 1 so that no square overflows.
     w = w[used] / w.max()
     norm = math.sqrt(float(np.square(w).sum()))
     location = float((w * z).sum()) / norm
     square = float(np.square(z).sum())
-    p_location = 2 * stats.norm.sf(abs(location))
-    p_spread = 2 * min(stats.chi2.sf(square, n), stats.chi2.cdf(square, n))
+    p_location = 2 * scipy.stats.norm.sf(abs(location))
+    p_spread = 2 * min(scipy.stats.chi2.sf(square, n), scipy.stats.chi2.cdf(square, n))
     p = min(1.0, 2 * min(p_location, p_spread))
     effect = float((w * z).sum() / w.sum())
     se = norm / float(w.sum())
@@ -100,7 +100,7 @@ def assert_uniform_pit(
 def _reach(alpha: float, power: float) -> float:
     require_rates(alpha=alpha, power=power)
     # Half of alpha goes to each of the two tests, half of that to each side.
-    return float(stats.norm.isf(alpha / 4) + stats.norm.ppf(power))
+    return float(scipy.stats.norm.isf(alpha / 4) + scipy.stats.norm.ppf(power))
 
 
 def _positive(weights: ArrayLike) -> np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from pytest_entropy.stats.outcome import require_rates
 from pytest_entropy.stats.permutation import permutation_test, unit_spread
@@ -109,7 +109,7 @@ def fit_scaling(
     se_a, se_b = (float(x) for x in np.sqrt((np.square(linear) * sigma**2 / sizes).sum(axis=1)))
     p_b, resolution = _permutation_p(values, linear[1], rng, alpha, shuffles)
     again = _bootstrap(values, linear, bootstrap, rng)
-    reach = float(stats.t.isf((1 - confidence) / 2, freedom))
+    reach = float(scipy.stats.t.isf((1 - confidence) / 2, freedom))
 
     def quantiles(column: np.ndarray) -> tuple[float, float]:
         low, high = np.quantile(column, [(1 - confidence) / 2, (1 + confidence) / 2])
@@ -120,7 +120,7 @@ def fit_scaling(
         a=a,
         se_a=se_a,
         ci_a=(a - reach * se_a, a + reach * se_a),
-        p_a=float(2 * stats.t.sf(abs(a) / se_a, freedom)) if se_a > 0 else float(a == 0),
+        p_a=float(2 * scipy.stats.t.sf(abs(a) / se_a, freedom)) if se_a > 0 else float(a == 0),
         bootstrap_ci_a=quantiles(again[:, 0]),
         b=b,
         se_b=se_b,

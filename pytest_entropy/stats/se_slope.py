@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special, stats
 
 from pytest_entropy.stats.guarded_t import smallest_n
 from pytest_entropy.stats.outcome import CheckOutcome, Verdict, require, require_rates
@@ -60,7 +60,7 @@ def check_se_slope(
     seen = float(np.log(reported) @ x / (x @ x))
     result = permutation_test(seen, centred, statistic, sizes=sizes, rng=rng, alpha=alpha, shuffles=shuffles)
     middle = float(np.median(result.shuffled))
-    smallest = float(stats.norm.isf(alpha / 2) + stats.norm.ppf(power)) * float(result.shuffled.std())
+    smallest = float(scipy.stats.norm.isf(alpha / 2) + scipy.stats.norm.ppf(power)) * float(result.shuffled.std())
     too_small = declared_effect is not None and smallest > abs(declared_effect)
     blind = result.resolution > alpha
     verdict: Verdict = "fail" if result.p_value < alpha else "inconclusive" if blind or too_small else "pass"
@@ -119,14 +119,14 @@ def min_discrepancy_se_slope(
     spread = {size: _spread_of_log_se(size, scalars) for size in set(sizes.tolist())}
     x = np.log(sizes) - np.log(sizes).mean()
     deviation = math.sqrt(sum((xi * spread[int(size)]) ** 2 for xi, size in zip(x, sizes, strict=True)))
-    return deviation / float(x @ x) * float(stats.norm.isf(alpha / 2) + stats.norm.ppf(power))
+    return deviation / float(x @ x) * float(scipy.stats.norm.isf(alpha / 2) + scipy.stats.norm.ppf(power))
 
 
 def _spread_of_log_se(size: int, scalars: ArrayLike | None) -> float:
     """Standard deviation of log SE over runs of ``size`` scalars."""
     if scalars is None:
         # log of a chi-square variable with size - 1 degrees of freedom, halved
-        return float(np.sqrt(special.polygamma(1, (size - 1) / 2))) / 2
+        return float(np.sqrt(scipy.special.polygamma(1, (size - 1) / 2))) / 2
     x = np.asarray(scalars, dtype=float).ravel()
     if not np.isfinite(x).all() or not len(x) or np.ptp(x) == 0:
         raise ValueError("scalars must be finite numbers, not all equal")

@@ -7,8 +7,8 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import optimize, stats
 
 from pytest_entropy.stats.guarded_t import smallest_n
 from pytest_entropy.stats.outcome import CheckOutcome, Verdict, require, require_rates
@@ -57,7 +57,7 @@ def check_uniform_p_values(
     steps = np.arange(n + 1) / n
     above, below = float((steps[1:] - p).max()), float((p - steps[:-1]).max())
     gap = max(0.0, above if side == "too_small" else max(above, below - resolution))
-    seen = float(stats.ksone.sf(gap, n) if side == "too_small" else stats.kstwo.sf(gap, n))
+    seen = float(scipy.stats.ksone.sf(gap, n) if side == "too_small" else scipy.stats.kstwo.sf(gap, n))
     smallest = min_discrepancy_uniform_p_values(n, alpha=alpha, power=power, side=side)
     too_small = declared_effect is not None and smallest > abs(declared_effect)
     needed = None
@@ -96,8 +96,8 @@ def assert_uniform_p_values(
 @lru_cache(maxsize=256)
 def _critical(alpha: float, n: int, side: Side) -> float:
     """The gap that rejects at ``alpha``."""
-    law = stats.ksone if side == "too_small" else stats.kstwo
-    return float(optimize.brentq(lambda d: law.sf(d, n) - alpha, 0.0, 1.0, xtol=1e-12))
+    law = scipy.stats.ksone if side == "too_small" else scipy.stats.kstwo
+    return float(scipy.optimize.brentq(lambda d: law.sf(d, n) - alpha, 0.0, 1.0, xtol=1e-12))
 
 
 def min_discrepancy_uniform_p_values(n: int, *, alpha: float, power: float = 0.95, side: Side = "too_small") -> float:
@@ -111,7 +111,7 @@ def min_discrepancy_uniform_p_values(n: int, *, alpha: float, power: float = 0.9
     require_rates(alpha=alpha, power=power)
     if n < 1:
         raise ValueError(f"n is {n}, it must be at least 1")
-    return _critical(alpha, n, side) + max(0.0, float(stats.norm.ppf(power))) / (2 * math.sqrt(n))
+    return _critical(alpha, n, side) + max(0.0, float(scipy.stats.norm.ppf(power))) / (2 * math.sqrt(n))
 
 
 def min_num_samples_uniform_p_values(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from pytest_entropy.stats.outcome import CheckOutcome, Verdict, require, require_rates
 from pytest_entropy.stats.scaling import RunScalars, ScalingFit, coefficients, fit_scaling
@@ -74,7 +74,7 @@ def _more_runs(fit: ScalingFit, alpha: float, confidence: float, a_is_there: boo
     if not value or not se:
         return None
     per_size = fit.n_runs / len(fit.batch_sizes)
-    reach = stats.norm.isf(rate / 2) + stats.norm.ppf(power)
+    reach = scipy.stats.norm.isf(rate / 2) + scipy.stats.norm.ppf(power)
     return max(1, math.ceil(per_size * (reach * se / abs(value)) ** 2 - per_size))
 
 
@@ -95,7 +95,7 @@ def _words(fit: ScalingFit, word: ScalingWord, needed: int | None) -> str:
 
 
 def _outcome(fit: ScalingFit, verdict: Verdict, alpha: float, reason: str) -> CheckOutcome:
-    reach = None if fit.se_b is None else fit.se_b * float(stats.norm.isf(alpha / 2) + stats.norm.ppf(0.95))
+    reach = None if fit.se_b is None else fit.se_b * float(scipy.stats.norm.isf(alpha / 2) + scipy.stats.norm.ppf(0.95))
     return CheckOutcome(
         name="convergence",
         null="delta_h1 does not depend on B_E (b = 0)",
@@ -160,7 +160,7 @@ def min_discrepancy_convergence(
     if not (sigma > 0 and math.isfinite(sigma)):
         raise ValueError(f"sigma is {sigma}, it must be positive and finite")
     se = sigma * math.sqrt(float((np.square(coefficients(sizes)[1]) / sizes).sum()))
-    return se * float(stats.norm.isf(alpha / 2) + stats.norm.ppf(power))
+    return se * float(scipy.stats.norm.isf(alpha / 2) + scipy.stats.norm.ppf(power))
 
 
 def min_num_samples_convergence(

@@ -50,7 +50,11 @@ def test_collection_loads_no_model_and_writes_nothing(workspace):
     assert "test_batch_scaling.py::test_run[BE004-run001]" in done.stdout
     assert "test_single_run.py::test_run[BE006-run001]" in done.stdout
     assert not workspace.results.exists()
-    spy = "import sys\ndef pytest_sessionfinish():\n    assert 'torch' not in sys.modules\n    print('TORCH-FREE')\n"
+    spy = (
+        "import sys\ndef pytest_sessionfinish():\n"
+        "    assert not {'torch', 'scipy.stats', 'matplotlib'} & set(sys.modules)\n"
+        "    print('TORCH-FREE')\n"
+    )
     (workspace.path / "conftest.py").write_text(spy)
     done = workspace.run(*workspace.everything, "--collect-only", "-q", "-s")
     assert "TORCH-FREE" in done.stdout

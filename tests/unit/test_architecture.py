@@ -15,7 +15,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # From the ground up; a module imports from its own layer or from those below it.
 LAYERS = [
     {"errors", "seeds", "gpus", "meter", "rowmap", "kinds", "hookspecs", "adamw", "word_problems"},
-    {"alternatives", "distribution", "rollouts", "recorder", "prompts", "config"},
+    {"alternatives", "distribution", "decoding_cache", "predictions", "recorder", "rollouts", "prompts", "config"},
     {"rewards", "policy", "options", "stats"},
     {"checkpoints", "probe"},
     {"results", "planning"},

@@ -12,6 +12,7 @@ import yaml
 
 from pytest_entropy.errors import UsageError
 from pytest_entropy.kinds import kind_of
+from pytest_entropy.results.failed_items import failed_items
 from pytest_entropy.results.files import read_json
 from pytest_entropy.results.naming import read_manifest
 from pytest_entropy.results.store import ERROR, RESULTS
@@ -32,7 +33,7 @@ class ExperimentView:
     ``per_prompt`` as an array ``[B_E]``, and without what only analyses need (``update``, ``diagnostics``), so that
     ten thousand of them fit into memory.  ``failures`` are the error texts by run directory, ``checks`` the outcomes
     by name, ``conclusion`` verdict and reason of the analysis, ``comparison`` that with a baseline,
-    ``plugin_analyses`` other plugins' answers by their names.
+    ``plugin_analyses`` other plugins' answers by their names, ``failed_items`` why tests failed, by name.
     """
 
     directory: Path
@@ -46,11 +47,17 @@ class ExperimentView:
     conclusion: dict[str, Any]
     comparison: dict[str, Any]
     plugin_analyses: dict[str, Any]
+    failed_items: dict[str, str]
 
     @property
     def name(self) -> str:
         """Name of the experiment."""
         return str(self.manifest["experiment"])
+
+    @property
+    def analysis_file(self) -> str:
+        """Name of the file ``analysis`` comes from."""
+        return kind_of(self.name).analysis
 
     @property
     def unit(self) -> str:
@@ -80,11 +87,18 @@ class ExperimentView:
         return [str(row["quantity"]) for row in rows if row["outcome"]["verdict"] == "fail"]
 
     @property
+    def unsure(self) -> list[str]:
+        """Quantities whose comparison with the baseline could not be decided."""
+        rows = self.comparison.get("quantities", [])
+        return [str(row["quantity"]) for row in rows if row["outcome"]["verdict"] == "inconclusive"]
+
+    @property
     def tone(self) -> Literal["pass", "fail", "inconclusive"]:
         """The verdict in one word."""
-        if self.failures or self.red or self.changed:
+        if self.failures or self.red or self.changed or self.failed_items:
             return "fail"
-        return "inconclusive" if self.undecided or self.missing else "pass"
+        open_questions = self.undecided or self.missing or self.unsure or self.comparison.get("missing")
+        return "inconclusive" if open_questions else "pass"
 
     @cached_property
     def headline(self) -> str:
@@ -97,13 +111,27 @@ class ExperimentView:
             return f"FAILED: {', '.join(rejected)}"
         if self.changed:
             return f"FAILED: {', '.join(self.changed)} changed against the baseline {self.comparison['baseline']}"
+        if self.failed_items:
+            return f"FAILED: {'; '.join(f'{name}: {reason}' for name, reason in self.failed_items.items())}"
         if self.missing:
             return f"INCOMPLETE: {len(self.missing)} of {done + len(self.missing)} planned runs are missing"
         reason = str((self.conclusion or self.analysis).get("reason") or "")
         if self.undecided:
             return f"INCONCLUSIVE: {reason or '; '.join(map(self._undecided_in_words, self.undecided))}"
-        passed = f"{len(self.checks)} checks passed" if self.checks else "no checks"
-        return reason or f"{done} runs, {passed}"
+        if self.comparison.get("missing"):
+            return f"NOT COMPARED: {self.comparison['missing']}; {self._passed(reason)}"
+        if self.unsure:
+            return (
+                f"INCONCLUSIVE against the baseline {self.comparison['baseline']}: {', '.join(self.unsure)}; "
+                f"{self._passed(reason)}"
+            )
+        return self._passed(reason)
+
+    def _passed(self, reason: str) -> str:
+        n = len(self.checks)
+        passed = f"{n} check{'s' * (n != 1)} passed" if n else "no checks"
+        runs = f"{len(self.runs)} run{'s' * (len(self.runs) != 1)}"
+        return f"{reason or runs}; {passed}" if n or not reason else reason
 
     def _undecided_in_words(self, name: str) -> str:
         return f"{name}: {undecided_in_words(CheckOutcome.from_dict(self.checks[name]).message())}"
@@ -143,6 +171,7 @@ def view_experiment(directory: Path) -> ExperimentView:
         conclusion=_json(directory / CONCLUSION),
         comparison=_json(directory / COMPARISON),
         plugin_analyses=_json(directory / PLUGIN_ANALYSES),
+        failed_items=failed_items(directory),
     )
 
 

@@ -36,7 +36,7 @@ def test_list_says_a_line_each(results, capsys):
     assert main(["list", str(results)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 7
-    assert all("1/1 runs  1 runs, no checks" in line for line in lines if "batch_scaling" in line)
+    assert all("1/1 runs  1 run; no checks" in line for line in lines if "batch_scaling" in line)
     assert main(["list", str(results / "sanity_check")]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
     assert main(["list", str(results / "nowhere")]) == 2

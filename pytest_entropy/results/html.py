@@ -12,7 +12,7 @@ from pytest_entropy.config.layers import PROVENANCE
 from pytest_entropy.results.comparison_figure import comparison_plot
 from pytest_entropy.results.figures import plots
 from pytest_entropy.results.tables import by_batch_size
-from pytest_entropy.results.view import ExperimentView
+from pytest_entropy.results.view import UPDATE, ExperimentView
 from pytest_entropy.stats import format_measure
 
 # What decides which quantity was measured; the rest of the configuration folds away.
@@ -71,13 +71,18 @@ def render(view: ExperimentView) -> str:
         difference=comparison_plot(view.comparison.get("quantities", [])),
         artefacts=[name for name in ARTEFACTS + (view.analysis_file,) if (view.directory / name).exists()],
         runs=[_run(run) for run in view.runs[:MOST_ROWS]],
-        failed={name: (text, _files(view, name)) for name, text in view.failures.items()},
+        failed={name: (text, _files(view, name)) for name, text in _first_to_last(view.failures)[:MOST_ROWS]},
         left_out=max(0, len(view.runs) - MOST_ROWS),
         comparison=view.comparison,
         settings=settings,
         essentials=[entry for entry in settings if entry[0].startswith(ESSENTIAL)],
         environment=view.manifest.get("environment", {}),
     )
+
+
+def _first_to_last(failures: dict[str, str]) -> list[tuple[str, str]]:
+    """The update batch first: where it failed, so did all runs, for that reason."""
+    return sorted(failures.items(), key=lambda entry: (entry[0] != UPDATE, entry[0]))
 
 
 def _files(view: ExperimentView, run: str) -> list[str]:

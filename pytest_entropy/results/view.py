@@ -15,13 +15,14 @@ from pytest_entropy.kinds import kind_of
 from pytest_entropy.results.failed_items import failed_items
 from pytest_entropy.results.files import read_json
 from pytest_entropy.results.naming import read_manifest
-from pytest_entropy.results.store import ERROR, RESULTS
+from pytest_entropy.results.store import ERROR, RESULTS, reason_in
 from pytest_entropy.results.summary import undecided_in_words
 from pytest_entropy.stats import CheckOutcome
 
 DEFAULT_UNIT = "nats per response"
 CONCLUSION = "conclusion.json"
 COMPARISON = "comparison.json"
+UPDATE = "update"
 PLUGIN_ANALYSES = "plugin_analyses.json"
 
 
@@ -65,6 +66,11 @@ class ExperimentView:
         return str(self.runs[0].get("unit", DEFAULT_UNIT)) if self.runs else DEFAULT_UNIT
 
     @property
+    def failed_runs(self) -> list[str]:
+        """Runs with an error; the update batch, which may have one, too, is none."""
+        return sorted(set(self.failures) - {UPDATE})
+
+    @property
     def missing(self) -> list[str]:
         """Planned runs that left neither a result nor an error."""
         there = {run["directory"] for run in self.runs} | set(self.failures)
@@ -105,7 +111,7 @@ class ExperimentView:
         """The verdict in words, for people in a hurry."""
         done = len(self.runs)
         if self.failures:
-            return f"FAILED: {len(self.failures)} of {done + len(self.failures)} runs gave no result"
+            return f"FAILED: {self._failed_in_words(done)}"
         if self.red:
             rejected = [f"{name} (rejected: {self.checks[name]['null']})" for name in self.red]
             return f"FAILED: {', '.join(rejected)}"
@@ -126,6 +132,14 @@ class ExperimentView:
                 f"{self._passed(reason)}"
             )
         return self._passed(reason)
+
+    def _failed_in_words(self, done: int) -> str:
+        n = len(self.failed_runs)
+        # Without an update batch no run can be: then its error is the one that counts.
+        first = UPDATE if UPDATE in self.failures else self.failed_runs[0]
+        reason = (reason_in(self.failures[first]).strip().splitlines() or ["no message"])[0]
+        what = f"{n} of {done + n} runs gave no result" if n else "the update batch gave no result"
+        return f"{what}: {reason if len(reason) <= 200 else reason[:199] + '…'}"
 
     def _passed(self, reason: str) -> str:
         n = len(self.checks)
@@ -166,7 +180,7 @@ def view_experiment(directory: Path) -> ExperimentView:
         failures=failures,
         checks={check["name"]: check for check in checks},
         analysis=_json(directory / kind_of(str(manifest["experiment"])).analysis),
-        update=_json(directory / "update" / "update.json"),
+        update=_json(directory / UPDATE / "update.json"),
         config=_first_config(directory),
         conclusion=_json(directory / CONCLUSION),
         comparison=_json(directory / COMPARISON),

@@ -84,8 +84,21 @@ def test_failed_and_missing_runs_come_first(tmp_path):
     (directory / "BE008_run001" / "error.txt").write_text("session x\nValueError: <b>no luck</b>\n")
     view = write_reports(directory)
     assert view.tone == "fail"
-    assert view.headline == "FAILED: 1 of 4 runs gave no result"
+    assert view.headline == "FAILED: 1 of 4 runs gave no result: ValueError: <b>no luck</b>"
     assert "ValueError: &lt;b&gt;no luck" in (directory / "report.html").read_text()
+
+
+def test_a_failed_update_batch_is_no_run_and_says_why_none_has_a_result(tmp_path):
+    directory = store_experiment(tmp_path, sizes=(8,), runs=2)
+    (directory / "update").mkdir()
+    for place in [directory / "update", *directory.glob("BE*")]:
+        (place / "results.json").unlink(missing_ok=True)
+        error = "ValueError: reward" if place.name == "update" else "FailedRun: ValueError: reward"
+        (place / "error.txt").write_text(f"session x\nTraceback (most recent call last):\n  File\n{error}\n")
+    view = write_reports(directory)
+    assert view.headline == "FAILED: 2 of 2 runs gave no result: ValueError: reward"
+    assert json.loads((directory / "summary.json").read_text())["failed_runs"] == ["BE008_run001", "BE008_run002"]
+    assert (directory / "report.html").read_text().index("<summary>update") > 0
 
 
 def test_a_failed_test_makes_the_report_red_until_it_passes(tmp_path):

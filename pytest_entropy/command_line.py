@@ -122,12 +122,13 @@ def _list(options: argparse.Namespace) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     # Drawing is slow to import.
-    from pytest_entropy.results.index import sessions, write_index
+    from pytest_entropy.results.index import index_of, sessions, write_index
     from pytest_entropy.results.session_end import write_reports
     from pytest_entropy.results.view import view_experiment
 
-    made, unreadable = {}, set()
+    made, unreadable, roots = {}, set(), set()
     for directory, manifest in find(options.results):
+        roots.add(results_root(directory))
         if options.all or directory in options.results or is_stale(directory, manifest):
             try:
                 made[directory.absolute()] = write_reports(directory)
@@ -135,12 +136,15 @@ def _report(options: argparse.Namespace) -> int:
             except UsageError as error:
                 unreadable.add(directory.absolute())
                 print(f"error: {error}", file=sys.stderr)
-    for root in {results_root(directory) for directory in made}:
+    indexes = []
+    for root in roots:
         for stamp, directories in sessions(root).items():
-            if made.keys() & set(directories):
+            # A session may have been killed between its reports and their index.
+            if made.keys() & set(directories) or not index_of(root, stamp).is_file():
                 there = [directory for directory in directories if directory not in unreadable]
-                print(write_index(root, stamp, [made.get(d) or view_experiment(d) for d in there]))
-    if not made and not unreadable:
+                indexes.append(write_index(root, stamp, [made.get(d) or view_experiment(d) for d in there]))
+                print(indexes[-1])
+    if not made and not unreadable and not indexes:
         print("all reports are up to date; --all makes them again")
     return 2 if unreadable else 0
 

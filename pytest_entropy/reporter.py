@@ -35,7 +35,16 @@ class Reporter:
             if "entropy_experiment" in properties:
                 record = {**properties, "nodeid": report.nodeid, "outcome": report.outcome}
                 self.records.setdefault(str(properties["entropy_experiment"]), []).append(record)
+                self._note_failure(report, properties)
                 self._show_progress(report.nodeid, properties)
+
+    def _note_failure(self, report: pytest.TestReport, properties: dict[str, Any]) -> None:
+        """At once and not at session end, so that a killed session's reports say it, too."""
+        from pytest_entropy.results.failed_items import note_item, reason_of
+
+        if "entropy_directory" in properties:
+            reason = reason_of(report.longrepr) if report.failed else None
+            note_item(Path(properties["entropy_directory"]), report.nodeid.rpartition("::")[2], reason)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.expect([item.nodeid for item in session.items])

@@ -14,11 +14,13 @@ from pytest_entropy.gate.gate import MARKER, Gate
 from pytest_entropy.gate.rules import Rule
 from pytest_entropy.gate.stored import in_words, to_records
 from pytest_entropy.results.files import write_json
+from pytest_entropy.results.naming import MANIFEST
 from pytest_entropy.results.store import FailedRun
 from pytest_entropy.results.view import COMPARISON
 from pytest_entropy.stats import require
 
 if TYPE_CHECKING:
+    from pytest_entropy.planning import Plan
     from pytest_entropy.session import EntropySession
 
 NAME = "against_baseline"
@@ -45,7 +47,7 @@ class GateItem(pytest.Item):
         self.user_properties += [("entropy_experiment", plan.kind.name), ("entropy_directory", directory)]
         before = self.gate.baseline(plan.kind.name)
         if before is None:
-            return self._without_baseline(plan.kind.name)
+            return self._without_baseline(plan)
         failed = [
             f"B_E {b} run {r}" for b, r, out in self.state.execution(plan).each_run() if isinstance(out, FailedRun)
         ]
@@ -62,8 +64,11 @@ class GateItem(pytest.Item):
         write_json(plan.directory / COMPARISON, record)
         self._conclude(found)
 
-    def _without_baseline(self, experiment: str) -> None:
-        words = f"no baseline {self.gate.name!r} of {experiment} ({self.gate.file})"
+    def _without_baseline(self, plan: Plan) -> None:
+        words = f"no baseline {self.gate.name!r} of {plan.kind.name} ({self.gate.file})"
+        if (plan.directory / MANIFEST).is_file():
+            nothing = {"pairing": "nothing was compared", "missing": words, "quantities": []}
+            write_json(plan.directory / COMPARISON, {"schema_version": 1, "baseline": str(self.gate.name), **nothing})
         if self.gate.missing == "fail":
             raise Regression(
                 f"{words}: nothing was compared. Save one with --entropy-save, or say --entropy-missing skip or create"

@@ -10,6 +10,7 @@ from pytest_entropy.errors import UsageError
 from pytest_entropy.gate.baseline import gather, refuse_another
 from pytest_entropy.gate.compare import Comparison, compare
 from pytest_entropy.gate.rules import DEFAULT, parse_rules
+from pytest_entropy.results.comparison_figure import comparison_plot
 from pytest_entropy.results.html import page
 from pytest_entropy.stats import format_measure
 
@@ -62,6 +63,18 @@ def to_records(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
 def to_page(found: Mapping[str, Sequence[Comparison]], before: str, after: str) -> str:
     """The comparison as a self-contained page."""
     experiments = {name: to_records(comparisons) for name, comparisons in found.items()}
+    plots = {name: comparison_plot(records) for name, records in experiments.items()}
     verdicts = {c.outcome.verdict for comparisons in found.values() for c in comparisons}
     tone = next(verdict for verdict in ("fail", "inconclusive", "pass") if verdict in verdicts)
-    return page("comparison.html", before=before, after=after, experiments=experiments, tone=tone, headline=WORDS[tone])
+    said = [
+        f"{name}: {', '.join(rows)} {WORDS[tone]}"
+        for name, rows in {
+            name: [row["quantity"] for row in records if row["outcome"]["verdict"] == tone]
+            for name, records in experiments.items()
+        }.items()
+        if rows
+    ]
+    return page(
+        "comparison.html", before=before, after=after, experiments=experiments, plots=plots, tone=tone,
+        headline="; ".join(said),
+    )  # fmt: skip

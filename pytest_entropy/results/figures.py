@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from pytest_entropy.results.view import ExperimentView
 from pytest_entropy.stats import format_measure
@@ -69,7 +69,8 @@ def plots(view: ExperimentView) -> Iterator[Plot]:
     yield cost(view)
 
 
-def _plot(title: str, reading: str, *draw: Callable[[Axes], None]) -> Plot:
+def draw_plot(title: str, reading: str, *draw: Callable[[Axes], None]) -> Plot:
+    """A figure of the parts drawn below one another."""
     import matplotlib
 
     # What a picture warns of is no reason for a session to end without its report.
@@ -132,9 +133,10 @@ def scaling(view: ExperimentView) -> Plot:
         axes.axhline(0, color=GREY, lw=0.6)
         axes.set(ylabel=f"δH₁ ({_unit(view)})")
         _batch_axis(axes, sizes)
-        axes.legend()
+        # Above, where no run can be hidden.
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 
-    return _plot("δH₁ against B_E", reading, draw)
+    return draw_plot("δH₁ against B_E", reading, draw)
 
 
 def _unit(view: ExperimentView) -> str:
@@ -148,7 +150,10 @@ def error_scaling(view: ExperimentView) -> Plot:
     errors = np.array([run["se_conditional"] for run in runs], dtype=float)
     check = view.checks.get("se_slope", {})
     slope = check.get("effect")
-    reading = "one point per run" if slope is None else f"slope {slope - 0.5:.2f}, expected -0.5: {check['verdict']}"
+    words = {"pass": "falls as it should", "fail": "does NOT fall as it should", "inconclusive": "could not be decided"}
+    reading = "one point per run"
+    if slope is not None:
+        reading = f"{words[check['verdict']]}: slope {slope - 0.5:.2f}, expected -0.5"
 
     def draw(axes: Axes) -> None:
         # An update that moves nothing has errors of 0, which a logarithm has no place for.
@@ -162,7 +167,7 @@ def error_scaling(view: ExperimentView) -> Plot:
         axes.set(ylabel=f"SE of δH₁ ({_unit(view)})")
         _batch_axis(axes, sizes)
 
-    return _plot("Standard error against B_E", reading, draw)
+    return draw_plot("Standard error against B_E", reading, draw)
 
 
 def eta_sweep(sweep: dict[str, Any]) -> Plot:
@@ -196,7 +201,7 @@ def eta_sweep(sweep: dict[str, Any]) -> Plot:
         axes.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
         axes.legend()
 
-    return _plot("Entropy change against the step", reading or "ΔH(η)/η at each step", draw)
+    return draw_plot("Entropy change against the step", reading or "ΔH(η)/η at each step", draw)
 
 
 def scalars(view: ExperimentView) -> Plot:
@@ -204,7 +209,11 @@ def scalars(view: ExperimentView) -> Plot:
     values = np.concatenate([run["eta"] * run["per_prompt"] for run in view.runs])
     spread = values.std()
     kurtosis = float(np.mean(((values - values.mean()) / spread) ** 4)) if spread > 0 else float("nan")
-    reading = f"{len(values)} prompts: mean {values.mean():.3g}, sd {spread:.3g}, kurtosis {kurtosis:.1f} (normal: 3)"
+    tail_in_words = "heavy tail" if kurtosis > 6 else "no heavy tail" if kurtosis == kurtosis else "no spread"
+    reading = (
+        f"{tail_in_words}: kurtosis {kurtosis:.1f} (normal: 3) over {len(values)} prompts, mean {values.mean():.3g}, "
+        f"sd {spread:.3g}"
+    )
 
     def histogram(axes: Axes) -> None:
         axes.hist(values, bins=min(60, max(10, len(values) // 8)), color=ACCENT, alpha=0.8)
@@ -226,15 +235,23 @@ def scalars(view: ExperimentView) -> Plot:
         kept = normal > 0.2 / len(far)
         axes.loglog(grid[kept], normal[kept], color=INK, lw=1, label="normal")
         axes.set(xlabel="distance from the mean (sd)", ylabel="share beyond", xlim=(0.5, None))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.legend()
 
-    return _plot("Per-prompt contributions and their tail", reading, histogram, *([tail] if spread > 0 else []))
+    return draw_plot("Per-prompt contributions and their tail", reading, histogram, *([tail] if spread > 0 else []))
 
 
 def p_values(view: ExperimentView) -> Plot:
     """p-values of the checks against the uniform distribution."""
     checks = sorted((c for c in view.checks.values() if c["p_value"] is not None), key=lambda c: c["p_value"])
-    reading = f"{len(checks)} checks, smallest p = {checks[0]['p_value']:.2g} ({checks[0]['name']})"
+    # The chance that the smallest of so many uniform p-values is as small.
+    chance = 1 - (1 - checks[0]["p_value"]) ** len(checks)
+    reading = (
+        f"smallest of {len(checks)} is p = {checks[0]['p_value']:.2g} ({checks[0]['name']}); if all is well, one so "
+        f"small comes with probability {chance:.2g}"
+    )
 
     def draw(axes: Axes) -> None:
         expected = (np.arange(len(checks)) + 0.5) / len(checks)
@@ -248,7 +265,7 @@ def p_values(view: ExperimentView) -> Plot:
             )  # fmt: skip
         axes.set(xlabel="uniform quantile", ylabel="p", xlim=(0, 1.02), ylim=(-0.05, 1.05))
 
-    return _plot("p-values of the checks", reading, draw)
+    return draw_plot("p-values of the checks", reading, draw)
 
 
 def cost(view: ExperimentView) -> Plot:
@@ -260,7 +277,9 @@ def cost(view: ExperimentView) -> Plot:
     labels = [f"{size}" for size in sizes]
     total = sum(sum(run["seconds"].values()) for run in runs)
     peak = max(run["peak_memory_mb"] for run in runs)
-    reading = f"{total:.1f} s for {len(runs)} runs, peak memory of a process {peak:.0f} MiB"
+    slowest = max(names, key=lambda name: sum(run["seconds"].get(name, 0.0) for run in runs)).replace("_", " ")
+    many = f"{len(runs)} run{'s' * (len(runs) != 1)}"
+    reading = f"{total:.1f} s for {many}, most of it {slowest}; peak memory of a process {peak:.0f} MiB"
 
     def seconds(axes: Axes) -> None:
         left = np.zeros(len(sizes))
@@ -275,4 +294,4 @@ def cost(view: ExperimentView) -> Plot:
         axes.barh(labels, [max(run["peak_memory_mb"] for run in of[size]) for size in sizes], color=GREY)
         axes.set(xlabel="peak memory (MiB)", ylabel="B_E")
 
-    return _plot("Time by phase and peak memory", reading, seconds, memory)
+    return draw_plot("Time by phase and peak memory", reading, seconds, memory)

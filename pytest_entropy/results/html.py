@@ -9,13 +9,16 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pytest_entropy.config.layers import PROVENANCE
+from pytest_entropy.results.comparison_figure import comparison_plot
 from pytest_entropy.results.figures import plots
 from pytest_entropy.results.tables import by_batch_size
-from pytest_entropy.results.view import ExperimentView
+from pytest_entropy.results.view import UPDATE, ExperimentView
 from pytest_entropy.stats import format_measure
 
 # What decides which quantity was measured; the rest of the configuration folds away.
 ESSENTIAL = ("checkpoint", "seed", "batch_config.", "probe.", "sampling.", "prompts.source", "reward", "model.")
+# Files of the whole experiment the report links to; those it is written together with are always there.
+ARTEFACTS = ("update/config.yaml", "update/probe_log.txt", "update/update.json", "comparison.json")
 # Rows of the table of runs; a page with thousands of them serves nobody.
 MOST_ROWS = 500
 
@@ -26,8 +29,28 @@ def _environment() -> Environment:
         loader=PackageLoader("pytest_entropy.results"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["figure"] = lambda value: "-" if value is None else f"{value:.3g}"
+    environment.filters["plain"] = plain
     environment.filters["words"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
     return environment
+
+
+def plain(value: Any) -> str:
+    """A setting or a measured value as people write it.
+
+    >>> plain(None), plain(0.011866454319713904), plain([{"name": "exact_answer", "weight": 1.0}]), plain([8, 32])
+    ('-', '0.01187', 'name exact_answer, weight 1', '8, 32')
+    """
+    if value is None or value in ([], {}):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {plain(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ("; " if any(isinstance(item, dict) for item in value) else ", ").join(map(plain, value))
+    return str(value)
 
 
 def page(template: str, **values: Any) -> str:
@@ -45,13 +68,25 @@ def render(view: ExperimentView) -> str:
         checkpoint="bundled demo checkpoint" if checkpoint == "demo" else f"checkpoint {checkpoint}",
         table=by_batch_size(view),
         plots=list(plots(view)),
+        difference=comparison_plot(view.comparison.get("quantities", [])),
+        artefacts=[name for name in ARTEFACTS + (view.analysis_file,) if (view.directory / name).exists()],
         runs=[_run(run) for run in view.runs[:MOST_ROWS]],
+        failed={name: (text, _files(view, name)) for name, text in _first_to_last(view.failures)[:MOST_ROWS]},
         left_out=max(0, len(view.runs) - MOST_ROWS),
         comparison=view.comparison,
         settings=settings,
         essentials=[entry for entry in settings if entry[0].startswith(ESSENTIAL)],
         environment=view.manifest.get("environment", {}),
     )
+
+
+def _first_to_last(failures: dict[str, str]) -> list[tuple[str, str]]:
+    """The update batch first: where it failed, so did all runs, for that reason."""
+    return sorted(failures.items(), key=lambda entry: (entry[0] != UPDATE, entry[0]))
+
+
+def _files(view: ExperimentView, run: str) -> list[str]:
+    return [name for name in ("error.txt", "config.yaml", "probe_log.txt") if (view.directory / run / name).is_file()]
 
 
 def _run(run: dict[str, Any]) -> dict[str, Any]:

@@ -49,9 +49,15 @@ def sessions(root: Path) -> dict[str, list[Path]]:
     return dict(sorted(found.items()))
 
 
+def index_of(root: Path, stamp: str) -> Path:
+    """Where the session's page is or belongs."""
+    return root / SESSIONS / stamp / INDEX
+
+
 def write_index(root: Path, stamp: str, views: Sequence[ExperimentView]) -> Path:
     """Write the session's page; returns its path."""
-    place = root / SESSIONS / stamp
+    file = index_of(root, stamp)
+    place = file.parent
     place.mkdir(parents=True, exist_ok=True)
     entries = [
         {
@@ -61,5 +67,5 @@ def write_index(root: Path, stamp: str, views: Sequence[ExperimentView]) -> Path
         }
         for view in views
     ]
-    write_text(place / INDEX, page("index.html", stamp=stamp, entries=entries))
-    return place / INDEX
+    write_text(file, page("index.html", stamp=stamp, entries=entries))
+    return file

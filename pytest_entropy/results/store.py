@@ -30,13 +30,15 @@ class FailedRun(RuntimeError):
     """A run that failed, in this session, wherever it was computed; ``evidence`` is its ``error.txt``."""
 
     def __init__(self, text: str, evidence: Path) -> None:
-        # The last line of a traceback that starts in column one is the exception itself.
-        starts = [
-            n for n, line in enumerate(text.splitlines()) if line and not line.startswith((" ", "session", POINTER))
-        ]
-        reason = "\n".join(text.splitlines()[starts[-1] :]) if starts else text
+        reason = reason_in(text)
         super().__init__(f"{reason}\n{POINTER}{evidence}")
         self.evidence = evidence
+
+
+def reason_in(text: str) -> str:
+    """The exception itself in an ``error.txt``: from the last line of the traceback that starts in column one."""
+    starts = [n for n, line in enumerate(text.splitlines()) if line and not line.startswith((" ", "session", POINTER))]
+    return "\n".join(text.splitlines()[starts[-1] :]) if starts else text
 
 
 class RunStore:

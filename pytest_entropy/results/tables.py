@@ -49,7 +49,7 @@ def to_record(view: ExperimentView) -> dict[str, Any]:
         "headline": view.headline,
         "verdict": (view.conclusion or view.analysis).get("verdict"),
         "runs": rows(view),
-        "failed_runs": sorted(view.failures),
+        "failed_runs": view.failed_runs,
         "missing_runs": view.missing,
         "checks": list(view.checks.values()),
         "comparison": view.comparison or None,
@@ -99,4 +99,5 @@ def to_markdown(views: Sequence[ExperimentView]) -> str:
 
 
 def _escape(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+    # "](" would make a link or a picture of what an error says.
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*").replace("](", "]\\(")

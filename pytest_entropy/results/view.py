@@ -12,15 +12,17 @@ import yaml
 
 from pytest_entropy.errors import UsageError
 from pytest_entropy.kinds import kind_of
+from pytest_entropy.results.failed_items import failed_items
 from pytest_entropy.results.files import read_json
 from pytest_entropy.results.naming import read_manifest
-from pytest_entropy.results.store import ERROR, RESULTS
+from pytest_entropy.results.store import ERROR, RESULTS, reason_in
 from pytest_entropy.results.summary import undecided_in_words
 from pytest_entropy.stats import CheckOutcome
 
 DEFAULT_UNIT = "nats per response"
 CONCLUSION = "conclusion.json"
 COMPARISON = "comparison.json"
+UPDATE = "update"
 PLUGIN_ANALYSES = "plugin_analyses.json"
 
 
@@ -32,7 +34,7 @@ class ExperimentView:
     ``per_prompt`` as an array ``[B_E]``, and without what only analyses need (``update``, ``diagnostics``), so that
     ten thousand of them fit into memory.  ``failures`` are the error texts by run directory, ``checks`` the outcomes
     by name, ``conclusion`` verdict and reason of the analysis, ``comparison`` that with a baseline,
-    ``plugin_analyses`` other plugins' answers by their names.
+    ``plugin_analyses`` other plugins' answers by their names, ``failed_items`` why tests failed, by name.
     """
 
     directory: Path
@@ -46,6 +48,7 @@ class ExperimentView:
     conclusion: dict[str, Any]
     comparison: dict[str, Any]
     plugin_analyses: dict[str, Any]
+    failed_items: dict[str, str]
 
     @property
     def name(self) -> str:
@@ -53,9 +56,19 @@ class ExperimentView:
         return str(self.manifest["experiment"])
 
     @property
+    def analysis_file(self) -> str:
+        """Name of the file ``analysis`` comes from."""
+        return kind_of(self.name).analysis
+
+    @property
     def unit(self) -> str:
         """The unit of delta_h1."""
         return str(self.runs[0].get("unit", DEFAULT_UNIT)) if self.runs else DEFAULT_UNIT
+
+    @property
+    def failed_runs(self) -> list[str]:
+        """Runs with an error; the update batch, which may have one, too, is none."""
+        return sorted(set(self.failures) - {UPDATE})
 
     @property
     def missing(self) -> list[str]:
@@ -80,30 +93,59 @@ class ExperimentView:
         return [str(row["quantity"]) for row in rows if row["outcome"]["verdict"] == "fail"]
 
     @property
+    def unsure(self) -> list[str]:
+        """Quantities whose comparison with the baseline could not be decided."""
+        rows = self.comparison.get("quantities", [])
+        return [str(row["quantity"]) for row in rows if row["outcome"]["verdict"] == "inconclusive"]
+
+    @property
     def tone(self) -> Literal["pass", "fail", "inconclusive"]:
         """The verdict in one word."""
-        if self.failures or self.red or self.changed:
+        if self.failures or self.red or self.changed or self.failed_items:
             return "fail"
-        return "inconclusive" if self.undecided or self.missing else "pass"
+        open_questions = self.undecided or self.missing or self.unsure or self.comparison.get("missing")
+        return "inconclusive" if open_questions else "pass"
 
     @cached_property
     def headline(self) -> str:
         """The verdict in words, for people in a hurry."""
         done = len(self.runs)
         if self.failures:
-            return f"FAILED: {len(self.failures)} of {done + len(self.failures)} runs gave no result"
+            return f"FAILED: {self._failed_in_words(done)}"
         if self.red:
             rejected = [f"{name} (rejected: {self.checks[name]['null']})" for name in self.red]
             return f"FAILED: {', '.join(rejected)}"
         if self.changed:
             return f"FAILED: {', '.join(self.changed)} changed against the baseline {self.comparison['baseline']}"
+        if self.failed_items:
+            return f"FAILED: {'; '.join(f'{name}: {reason}' for name, reason in self.failed_items.items())}"
         if self.missing:
             return f"INCOMPLETE: {len(self.missing)} of {done + len(self.missing)} planned runs are missing"
         reason = str((self.conclusion or self.analysis).get("reason") or "")
         if self.undecided:
             return f"INCONCLUSIVE: {reason or '; '.join(map(self._undecided_in_words, self.undecided))}"
-        passed = f"{len(self.checks)} checks passed" if self.checks else "no checks"
-        return reason or f"{done} runs, {passed}"
+        if self.comparison.get("missing"):
+            return f"NOT COMPARED: {self.comparison['missing']}; {self._passed(reason)}"
+        if self.unsure:
+            return (
+                f"INCONCLUSIVE against the baseline {self.comparison['baseline']}: {', '.join(self.unsure)}; "
+                f"{self._passed(reason)}"
+            )
+        return self._passed(reason)
+
+    def _failed_in_words(self, done: int) -> str:
+        n = len(self.failed_runs)
+        # Without an update batch no run can be: then its error is the one that counts.
+        first = UPDATE if UPDATE in self.failures else self.failed_runs[0]
+        reason = (reason_in(self.failures[first]).strip().splitlines() or ["no message"])[0]
+        what = f"{n} of {done + n} runs gave no result" if n else "the update batch gave no result"
+        return f"{what}: {reason if len(reason) <= 200 else reason[:199] + '…'}"
+
+    def _passed(self, reason: str) -> str:
+        n = len(self.checks)
+        passed = f"{n} check{'s' * (n != 1)} passed" if n else "no checks"
+        runs = f"{len(self.runs)} run{'s' * (len(self.runs) != 1)}"
+        return f"{reason or runs}; {passed}" if n or not reason else reason
 
     def _undecided_in_words(self, name: str) -> str:
         return f"{name}: {undecided_in_words(CheckOutcome.from_dict(self.checks[name]).message())}"
@@ -138,11 +180,12 @@ def view_experiment(directory: Path) -> ExperimentView:
         failures=failures,
         checks={check["name"]: check for check in checks},
         analysis=_json(directory / kind_of(str(manifest["experiment"])).analysis),
-        update=_json(directory / "update" / "update.json"),
+        update=_json(directory / UPDATE / "update.json"),
         config=_first_config(directory),
         conclusion=_json(directory / CONCLUSION),
         comparison=_json(directory / COMPARISON),
         plugin_analyses=_json(directory / PLUGIN_ANALYSES),
+        failed_items=failed_items(directory),
     )
 
 

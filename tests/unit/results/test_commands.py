@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import time
 import tracemalloc
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
@@ -12,6 +16,7 @@ from filelock import FileLock
 from pytest_entropy import old_script
 from pytest_entropy.command_line import main
 from pytest_entropy.results.occupancy import occupy
+from tests.conftest import ROOT
 from tests.unit.results.stored import store_experiment
 
 
@@ -36,7 +41,7 @@ def test_list_says_a_line_each(results, capsys):
     assert main(["list", str(results)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 7
-    assert all("1/1 runs  1 runs, no checks" in line for line in lines if "batch_scaling" in line)
+    assert all("1/1 runs  1 run; no checks" in line for line in lines if "batch_scaling" in line)
     assert main(["list", str(results / "sanity_check")]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
     assert main(["list", str(results / "nowhere")]) == 2
@@ -147,7 +152,7 @@ def test_one_experiment_that_cannot_be_read_does_not_keep_others_from_being_repo
     assert "has schema version 2" in err
     assert "check_x.json is not JSON" in err
     report = (broken.parents[1] / "report.html").read_text()
-    assert "FAILED: 1 of 1 runs gave no result" in report
+    assert "FAILED: 1 of 1 runs gave no result: BE004_run001/results.json cannot be read" in report
     assert "results.json cannot be read" in report
 
 
@@ -278,3 +283,38 @@ def test_memory_stays_flat_over_many_stored_runs(tmp_path):
     assert len(view.runs) == 300
     # 10 000 runs in 500 MB are 50 kB a run.
     assert peak / 300 < 20_000
+
+
+MEASURED = """
+import sys, time
+from pytest_entropy.command_line import main
+code = main(sys.argv[1:])
+# ru_maxrss would start from the peak of the process this one was forked from.
+peak = [line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')]
+print(code, time.process_time(), int(peak[0]) / 1024, file=sys.stderr)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+def test_ten_thousand_stored_runs_in_ten_seconds_and_500_mb(tmp_path):
+    """CPU seconds, for a busy machine's clock says little; in an own process, for its peak memory."""
+    first = store_experiment(tmp_path, sizes=(16, 32), runs=1)
+    manifest = json.loads((first / "experiment.json").read_text())
+    for B_E in (16, 32):
+        record = json.loads((first / f"BE{B_E:03d}_run001" / "results.json").read_text())
+        for run in range(2, 5001):
+            place = first / f"BE{B_E:03d}_run{run:03d}"
+            place.mkdir()
+            (place / "results.json").write_text(json.dumps({**record, "run": run}))
+            manifest["planned_runs"].append(place.name)
+    (first / "experiment.json").write_text(json.dumps(manifest))
+    for command in ("list", "report", "list"):
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURED, command, str(tmp_path)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        code, seconds, megabytes = map(float, done.stderr.split()[-3:])
+        print(f"{command}: {seconds:.1f} s, {megabytes:.0f} MB")
+        assert (code, seconds < 10, megabytes < 500) == (0, True, True), (command, seconds, megabytes)

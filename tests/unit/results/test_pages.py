@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from pytest_entropy.gate.baseline import snapshot
+from pytest_entropy.gate.compare import compare
+from pytest_entropy.gate.rules import DEFAULT, parse_rules
+from pytest_entropy.gate.stored import to_page
 from pytest_entropy.results.files import write_json
 from pytest_entropy.results.index import write_index
 from pytest_entropy.results.session_end import write_reports
@@ -27,7 +31,7 @@ SWEEP = {
     "reading": "first order holds at η = 0.0002",
 }
 FIGURES = [
-    "δH₁ against B_E", "Standard error against B_E", "Entropy change against the step",
+    "Differences from the baseline", "δH₁ against B_E", "Standard error against B_E", "Entropy change against the step",
     "Per-prompt contributions and their tail", "p-values of the checks", "Time by phase and peak memory",
 ]  # fmt: skip
 
@@ -45,13 +49,19 @@ def pages(tmp_path_factory) -> dict[str, Path]:
     }  # fmt: skip
     record = {"schema_version": 1, "baseline": "main", "pairing": "9 of 9 runs", "quantities": [comparison]}
     write_json(whole / "comparison.json", record)
+    compared = root / "comparison.html"
+    old, new = (snapshot(store_experiment(root / name, sizes=(64,), seed=1)) for name in ("old", "new"))
+    for run in new["runs"]:
+        run["per_prompt"] = [1.5 * s for s in run["per_prompt"]]
+    found = {"batch_scaling": compare(old, new, parse_rules([DEFAULT]), alpha=1e-3)}
+    compared.write_text(to_page(found, "results/" + "a_long_name_" * 20, "results/<b>new"))
     failed = store_experiment(root, name="single_run", sizes=(64,), runs=1)
     (run,) = failed.glob("BE*")
     (run / "results.json").unlink()
     (run / "error.txt").write_text("session x\nTraceback\n" + "ValueError: " + "a_very_long_word_" * 30 + "<b>\n")
     views = [write_reports(whole), write_reports(failed)]
     index = write_index(root, "2026-01-01_00-00-00", views)
-    return {"report": whole / "report.html", "failed": failed / "report.html", "index": index}
+    return {"report": whole / "report.html", "failed": failed / "report.html", "index": index, "comparison": compared}
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +74,7 @@ def page(tmp_path_factory):
         yield opened
 
 
-@pytest.mark.parametrize("name", ["report", "failed", "index"])
+@pytest.mark.parametrize("name", ["report", "failed", "index", "comparison"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [375, 1440])
 def test_a_page_fits_asks_for_nothing_and_says_what_it_shows(pages, page, tmp_path, name, scheme, width):
@@ -79,6 +89,9 @@ def test_a_page_fits_asks_for_nothing_and_says_what_it_shows(pages, page, tmp_pa
     assert len(verdict) > 20
     if name == "report":
         assert verdict == "FAILED: delta_h1 changed against the baseline main"
+    if name == "comparison":
+        assert verdict == "batch_scaling: delta_h1 CHANGED"
+        assert "<b>new" in page.evaluate("document.body.innerText")
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 25, 31)"
     assert dark == (scheme == "dark")
     images = page.evaluate("[...document.images].map(i => [i.alt, i.complete && i.naturalWidth > 0])")

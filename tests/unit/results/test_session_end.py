@@ -11,6 +11,9 @@ from urllib.parse import unquote
 import jsonschema
 import pytest
 
+from pytest_entropy.command_line import main
+from pytest_entropy.results.failed_items import note_item
+from pytest_entropy.results.files import write_json
 from pytest_entropy.results.index import sessions, write_index, write_session_record
 from pytest_entropy.results.junit import keep_to_xunit2
 from pytest_entropy.results.session_end import write_reports
@@ -73,7 +76,7 @@ def test_reports_made_again_are_the_same_bytes(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("checks", "tone", "words"),
     [
-        ([outcome(0.0)], "pass", "4 runs, 1 checks passed"),
+        ([outcome(0.0)], "pass", "4 runs; 1 check passed"),
         ([outcome(9.0)], "fail", "FAILED: score_identity (rejected: nothing)"),
         ([{**outcome(0.0), "verdict": "inconclusive"}], "inconclusive", "INCONCLUSIVE: score_identity: nothing"),
     ],
@@ -94,8 +97,70 @@ def test_failed_and_missing_runs_come_first(tmp_path):
     (directory / "BE008_run001" / "error.txt").write_text("session x\nValueError: <b>no luck</b>\n")
     view = write_reports(directory)
     assert view.tone == "fail"
-    assert view.headline == "FAILED: 1 of 4 runs gave no result"
+    assert view.headline == "FAILED: 1 of 4 runs gave no result: ValueError: <b>no luck</b>"
     assert "ValueError: &lt;b&gt;no luck" in (directory / "report.html").read_text()
+
+
+def test_a_failed_update_batch_is_no_run_and_says_why_none_has_a_result(tmp_path):
+    directory = store_experiment(tmp_path, sizes=(8,), runs=2)
+    (directory / "update").mkdir()
+    for place in [directory / "update", *directory.glob("BE*")]:
+        (place / "results.json").unlink(missing_ok=True)
+        error = "ValueError: reward" if place.name == "update" else "FailedRun: ValueError: reward"
+        (place / "error.txt").write_text(f"session x\nTraceback (most recent call last):\n  File\n{error}\n")
+    view = write_reports(directory)
+    assert view.headline == "FAILED: 2 of 2 runs gave no result: ValueError: reward"
+    assert json.loads((directory / "summary.json").read_text())["failed_runs"] == ["BE008_run001", "BE008_run002"]
+    assert (directory / "report.html").read_text().index("<summary>update") > 0
+
+
+def test_a_failed_test_makes_the_report_red_until_it_passes(tmp_path):
+    """An assertion of somebody's own experiment leaves no check; the verdict must not look green for that."""
+    directory = store_experiment(tmp_path, checks=[outcome(0.0)])
+    note_item(directory, "test_no_collapse", "half a <nat>")
+    view = write_reports(directory)
+    assert (view.tone, view.headline) == ("fail", "FAILED: test_no_collapse: half a <nat>")
+    assert "test_no_collapse: half a &lt;nat&gt;" in (directory / "report.html").read_text()
+    note_item(directory, "test_other", None)
+    note_item(directory, "test_no_collapse", None)
+    assert write_reports(directory).tone == "pass"
+
+
+def test_nothing_compared_and_nothing_decided_do_not_look_green(tmp_path):
+    directory = store_experiment(tmp_path, checks=[outcome(0.0)])
+    nothing = {
+        "schema_version": 1,
+        "baseline": "main",
+        "pairing": "",
+        "missing": "no baseline 'main'",
+        "quantities": [],
+    }
+    write_json(directory / "comparison.json", nothing)
+    view = write_reports(directory)
+    assert (view.tone, view.headline) == ("inconclusive", "NOT COMPARED: no baseline 'main'; 4 runs; 1 check passed")
+    undecided = {**outcome(0.0), "verdict": "inconclusive"}
+    row = {"quantity": "delta_h1", "rule": "delta_h1~1%", "before": 1.0, "after": 1.0, "margin": 0.01, "word": "?"}
+    record = {**nothing, "missing": None, "quantities": [{**row, "outcome": undecided}]}
+    write_json(directory / "comparison.json", record)
+    view = write_reports(directory)
+    assert view.tone == "inconclusive"
+    assert view.headline.startswith("INCONCLUSIVE against the baseline main: delta_h1; ")
+
+
+@pytest.mark.parametrize("last", [*REPORTS, "index.html"])
+def test_a_kill_between_any_two_files_is_made_good_to_the_byte(tmp_path, last):
+    """The controller dies before ``last`` is written; what is there then is an older or no file of that name."""
+    directory = store_experiment(tmp_path, checks=[outcome(0.0)])
+    note_item(directory, "test_x", "no")
+    write_session_record(tmp_path, "2026-01-01_00-00-00", [directory])
+    assert main(["report", str(tmp_path)]) == 0
+    whole = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for name in REPORTS[REPORTS.index(last) :] if last in REPORTS else ():
+        (directory / name).unlink()
+    for page in tmp_path.rglob("index.html"):
+        page.unlink()
+    assert main(["report", str(tmp_path)]) == 0
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == whole
 
 
 def test_a_session_is_found_by_its_record_or_by_its_stamp(tmp_path):

@@ -125,7 +125,7 @@ def test_stamps_do_not_clash_and_links_are_refused(tmp_path):
 def test_resume_takes_the_newest_of_the_same_kind(tmp_path):
     for name, stamp, digest in (("a", "1", "same"), ("b", "3", "same"), ("c", "4", "other"), ("d", "2", "same")):
         (tmp_path / name).mkdir()
-        record = {"stamp": stamp, "checkpoint_digest": digest, "config_digest": "c"}
-        write_json(tmp_path / name / "experiment.json", record)
+        record = {"schema_version": 1, "experiment": "x", "stamp": stamp, "checkpoint_digest": digest}
+        write_json(tmp_path / name / "experiment.json", {**record, "config_digest": "c"})
     assert find_resumable(tmp_path, "same", "c") == tmp_path / "b"
     assert find_resumable(tmp_path, "none", "c") is None

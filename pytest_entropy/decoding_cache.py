@@ -62,6 +62,8 @@ class RoomyLayer(DynamicLayer):
         tables = self._tables
         if tables is None or tables[0].shape[-2] < after:
             room = max(after, before + min(BLOCK, self.limit))
+            assert self.keys is not None
+            assert self.values is not None
             tables = self._grown(self.keys, before, room), self._grown(self.values, before, room)
             self._tables = tables
         return tables

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ import torch
 from pytest_entropy import distribution
 from pytest_entropy import policy as policies
 from pytest_entropy.predictions import Piecewise, Whole
-from pytest_entropy.probe.action_values import with_action_values
+from pytest_entropy.probe.action_values import learn
 from pytest_entropy.probe.directional import directional_derivatives
 from pytest_entropy.probe.gradient import entropy_gradient
 from tests import tiny
@@ -41,7 +43,8 @@ def make(kind: str):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_derivatives_in_pieces_are_those_of_the_whole_table(small_tables, kind, threads):
     policy = make(kind)
-    rollouts, u = with_action_values(tiny.sample(policy, tiny.prompts(6), limit=14)), tiny.direction(policy)
+    drawn, u = tiny.sample(policy, tiny.prompts(6), limit=14), tiny.direction(policy)
+    rollouts = replace(drawn, action_values=learn(tiny.sample(policy, tiny.prompts(4), limit=14, seed=1), 14))
     uniform = torch.rand(rollouts.tokens.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     results = []
     for on in (False, True):

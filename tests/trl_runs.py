@@ -28,7 +28,25 @@ ADAPTERS: dict[str, dict[str, Any] | None] = {
     "lora 8bit": {"target_modules": "all-linear", "r": 64},
     "full": None,
     "full 8bit": None,
+    "Qwen3 DoRA": {"target_modules": "all-linear", "use_dora": True},
+    "Llama patterns": {"target_modules": "all-linear", "rank_pattern": {"q_proj": 2}, "alpha_pattern": {"q_proj": 3}},
+    "Llama head saved": {"target_modules": ["q_proj", "v_proj"], "modules_to_save": ["embed_tokens", "lm_head"]},
+    "Gemma3 full": None,
+    "Gemma2 paged 8bit": {"target_modules": "all-linear", "r": 64, "bias": "lora_only"},
 }
+# Beside the plain Qwen2 in float32: architecture, its options, and the precision the base is saved in.
+BASES: dict[str, tuple[str, dict[str, Any], str]] = {
+    "Qwen3 DoRA": ("Qwen3", {}, "bfloat16"),
+    "Llama patterns": ("Llama", {}, "float16"),
+    "Llama head saved": ("Llama", {"tie_word_embeddings": False}, "float32"),
+    "Gemma3 full": (
+        "Gemma3Text",
+        {"sliding_window": 16, "layer_types": ["sliding_attention", "full_attention"]},
+        "float32",
+    ),
+    "Gemma2 paged 8bit": ("Gemma2", {"sliding_window": 16}, "float32"),
+}
+ACCUMULATED = "Llama patterns"  # this one's batch comes in two parts
 ENDED = "lora"  # this one's schedule reaches zero: the stored rate is 0.0
 
 
@@ -77,7 +95,7 @@ def trl_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], TrlRun]
 
 
 def train(place: Path, kind: str) -> None:
-    """Five steps of GRPO on a tiny random Qwen2, a checkpoint after each."""
+    """Five steps of GRPO on a tiny random model, a checkpoint after each."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig
@@ -95,19 +113,24 @@ def train(place: Path, kind: str) -> None:
             return loss
 
     (place / "gradients").mkdir(parents=True)
-    save_base(place / "base")
+    save_base(place / "base", kind)
     adapter = ADAPTERS[kind]
     settings = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.2, "task_type": "CAUSAL_LM"}
+    optimizer = "adamw_torch"
+    if kind.endswith("8bit"):
+        optimizer = "paged_adamw_8bit" if "paged" in kind else "adamw_8bit"
+    parts = 2 if kind == ACCUMULATED else 1
     config = GRPOConfig(
         output_dir=str(place / "out"),
-        optim="adamw_8bit" if kind.endswith("8bit") else "adamw_torch",
+        optim=optimizer,
         learning_rate=1e-2,
         lr_scheduler_type="linear" if kind == ENDED else "constant",
         weight_decay=0.1,
         max_grad_norm=MAX_GRAD_NORM,
         max_steps=STEPS,
         save_steps=1,
-        per_device_train_batch_size=8,
+        per_device_train_batch_size=8 // parts,
+        gradient_accumulation_steps=parts,
         num_generations=4,
         max_completion_length=12,
         gradient_checkpointing=False,
@@ -128,14 +151,20 @@ def train(place: Path, kind: str) -> None:
     trainer.train()
 
 
-def save_base(place: Path) -> None:
-    """A random Qwen2 (attention biases, norms, tied embeddings) whose generation defaults all bend the sampling."""
+def save_base(place: Path, kind: str) -> None:
+    """A random model (the plain one: attention biases, tied embeddings) whose generation defaults bend the sampling."""
+    import torch
     from transformers import GenerationConfig
 
     from tests import tiny
+    from tests.unit.checkpoints.test_matrix import build
 
     words = tiny.tokenizer()
-    model = tiny.qwen2(len(words), hidden=64, eos_token_id=words.eos_token_id)
+    if kind in BASES:
+        architecture, options, stored = BASES[kind]
+        model = build(architecture, len(words), hidden_size=64, head_dim=16, **options).to(getattr(torch, stored))
+    else:
+        model = tiny.qwen2(len(words), hidden=64, eos_token_id=words.eos_token_id)
     model.generation_config = GenerationConfig(
         do_sample=True,
         temperature=0.6,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+import warnings
 
 import pytest
 import torch
 from filelock import FileLock
 
 from pytest_entropy.checkpoints import load_checkpoint, verify_optimizer_mapping
+from pytest_entropy.checkpoints.parameter_order import live_name
 from pytest_entropy.checkpoints.weights_file import WeightsFile
 from pytest_entropy.errors import UsageError
 from pytest_entropy.probe.update_rules import update_direction
@@ -34,9 +36,27 @@ def test_the_mapping_is_proved(trl_run, kind, step):
     assert bool(quantised) == kind.endswith("8bit")
     for name, residual in proof.relative.items():
         # float32: the weights' rounding over the step; 8 bits: the moments lose precision after the step.
-        assert residual < (0.15 if name in quantised else 1e-5), name
+        # Norms and DoRA's magnitudes are near 1, so that their rounding is a larger share of the step.
+        assert residual < (0.15 if name in quantised else 3e-5), name
     rate = 1e-2 * (1 - (step - 1) / STEPS) if kind == ENDED else 1e-2
     assert all(fitted == pytest.approx(rate, rel=1e-5) for fitted in proof.rates.values())
+
+
+def expect_next_step(run, step, checkpoint):
+    """The direction from this checkpoint and the recorded gradient is what the trainer did next, to 1e-5."""
+    recorded = {live_name(name): g for name, g in run.gradient(step + 1).items()}
+    gradient = {name: recorded[live_name(name)] for name in checkpoint.policy.trainable}
+    assert len(gradient) == len(recorded)
+    direction = update_direction(
+        "adamw", gradient, checkpoint.optimizer, checkpoint.policy.trainable, max_grad_norm=MAX_GRAD_NORM
+    )
+    before, after = WeightsFile(run.checkpoint(step)), WeightsFile(run.checkpoint(step + 1))
+    assert set(direction) == set(checkpoint.policy.trainable) == set(checkpoint.stored_names) & set(direction)
+    for name, u in direction.items():
+        old, new = (file.read(checkpoint.stored_names[name]).double() for file in (before, after))
+        gap = float((new - old - checkpoint.learning_rate * u).norm())
+        # Weights near 1 (norms, DoRA's magnitudes) are stored to 6e-8, which is 2e-5 of a small step.
+        assert gap <= 1e-5 * float((new - old).norm()) + 2**-24 * float(new.norm()), name
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -45,22 +65,107 @@ def test_adamw_is_the_trainers_next_step(trl_run, kind, step):
     """From checkpoint-k and the gradient of step k+1, unclipped: the weights of checkpoint-(k+1)."""
     run = trl_run(kind)
     checkpoint = load_checkpoint(run.checkpoint(step))
-    recorded = {name.removeprefix("base_model.model."): g for name, g in run.gradient(step + 1).items()}
-    norm = sum(float(g.double().square().sum()) for g in recorded.values()) ** 0.5
     if kind == "full":
+        norm = sum(float(g.double().square().sum()) for g in run.gradient(step + 1).values()) ** 0.5
         assert norm > MAX_GRAD_NORM, "clipping is to be seen at work"
-    direction = update_direction(
-        "adamw", recorded, checkpoint.optimizer, checkpoint.policy.trainable, max_grad_norm=MAX_GRAD_NORM
-    )
     assert checkpoint.learning_rate_source == "optimizer.pt (lr of the next step)"
-    before, after = WeightsFile(run.checkpoint(step)), WeightsFile(run.checkpoint(step + 1))
-    for name, key in checkpoint.stored_names.items():
-        if name not in direction:
-            continue
-        moved = after.read(key).double() - before.read(key).double()
-        gap = float((moved - checkpoint.learning_rate * direction[name]).norm())
-        assert gap <= 1e-5 * float(moved.norm()), name
-    assert set(direction) == set(checkpoint.policy.trainable)
+    expect_next_step(run, step, checkpoint)
+
+
+def by_names(record, names):
+    """The same optimizer with names as keys."""
+    groups = [{**g, "params": [names[i] for i in g["params"]]} for g in record["param_groups"]]
+    return {"state": {names[i]: entry for i, entry in record["state"].items()}, "param_groups": groups}
+
+
+def as_steps(place, record, names):
+    """The old script's directory; its trainer numbered all parameters, so that frozen ones leave gaps."""
+    (place / "model").mkdir()
+    for file in place.iterdir():
+        if file.name not in ("model", "optimizer.pt"):
+            file.rename(place / "model" / file.name)
+    return place / "model"
+
+
+def as_side_file(place, record, names):
+    """Numbers in an order of their own, the names beside the file."""
+    order = list(reversed(range(len(names))))
+    state = {n: record["state"][i] for n, i in enumerate(order)}
+    # One group's settings hold for all: the decay of a LoRA's parameters is the same.
+    group = {**record["param_groups"][0], "params": list(range(len(order)))}
+    torch.save({"state": state, "param_groups": [group]}, place / "optimizer.pt")
+    (place / "optimizer_param_names.json").write_text(json.dumps([names[i] for i in order]))
+    return place
+
+
+def as_param_names(place, record, names):
+    groups = [{**g, "param_names": [names[i] for i in g["params"]]} for g in record["param_groups"]]
+    torch.save({**record, "param_groups": groups}, place / "optimizer.pt")
+    return place
+
+
+def as_fsdp(place, record, names):
+    torch.save(by_names(record, names), place / "optimizer.bin")
+    (place / "optimizer.pt").unlink()
+    return place
+
+
+def as_dcp(place, record, names):
+    import torch.distributed.checkpoint as dcp
+
+    with warnings.catch_warnings():
+        # It says that it takes one process for granted.
+        warnings.simplefilter("ignore")
+        dcp.save({"optimizer": by_names(record, names)}, checkpoint_id=place / "optimizer_0", no_dist=True)
+    (place / "optimizer.pt").unlink()
+    return place
+
+
+def as_flat_states(place, record, names):
+    """bitsandbytes before 0.49.2 did not nest what it keeps."""
+    nested = "__bnb_optimizer_quant_state__"
+    flat = {i: {**{k: v for k, v in e.items() if k != nested}, **e.get(nested, {})} for i, e in record["state"].items()}
+    assert any(nested in entry for entry in record["state"].values())
+    torch.save({**record, "state": flat}, place / "optimizer.pt")
+    return place
+
+
+def as_a_link(place, record, names):
+    link = place.parent / "latest"
+    link.symlink_to(place)
+    return link
+
+
+ARRANGED = {
+    "step directory": ("lora", as_steps, "order of step directory"),
+    "side file": ("lora", as_side_file, "names in optimizer_param_names.json"),
+    "param_names": ("lora bias all", as_param_names, "names in optimizer.pt"),
+    "param_names, full": ("full", as_param_names, "names in optimizer.pt"),
+    "FSDP": ("lora bias all", as_fsdp, "names in optimizer.bin"),
+    "FSDP, full": ("full", as_fsdp, "names in optimizer.bin"),
+    "DCP": ("lora bias all", as_dcp, "names in optimizer_0"),
+    "DCP, full": ("full", as_dcp, "names in optimizer_0"),
+    "flat 8-bit": ("lora 8bit", as_flat_states, "order of HF Trainer"),
+    "flat 8-bit, full": ("full 8bit", as_flat_states, "order of HF Trainer"),
+    "a link": ("lora", as_a_link, "order of HF Trainer"),
+}
+
+
+@pytest.mark.parametrize("case", list(ARRANGED))
+def test_every_layout_gives_the_trainers_next_step(trl_run, tmp_path, case):
+    """The same real checkpoint as others would have written it."""
+    kind, arrange, mapping = ARRANGED[case]
+    run = trl_run(kind)
+    place = tmp_path / "out" / "checkpoint-3"
+    shutil.copytree(run.checkpoint(3), place)
+    record = torch.load(place / "optimizer.pt", weights_only=True)
+    whole = load_checkpoint(run.checkpoint(3)).optimizer
+    # In the trainer's numbering, which another test proves.
+    names = sorted(whole, key=lambda name: whole[name].group)
+    found = arrange(place, record, names)
+    checkpoint = load_checkpoint(found, base_model=str(run.path / "base") if ADAPTERS[kind] is not None else None)
+    assert checkpoint.mapping.startswith(mapping)
+    expect_next_step(run, 3, checkpoint)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -104,7 +209,7 @@ def test_norms_and_biases_are_the_group_without_decay(trl_run, kind):
 
 @pytest.mark.parametrize(
     "kind",
-    ["lora", "full", *(pytest.param(k, marks=pytest.mark.slow) for k in ("lora 8bit", "full 8bit", "lora bias all"))],
+    ["lora", "full", *(pytest.param(k, marks=pytest.mark.slow) for k in KINDS if k not in ("lora", "full"))],
 )
 def test_the_sanity_check_passes_with_sampling_at_temperature_one(trl_run, kind, workspace):
     """top_k 5, top_p 0.8, temperature 0.6, repetition penalty 1.2, pad = EOS and dropout: none of it is used."""

@@ -24,21 +24,19 @@ ARCHITECTURES = ("Qwen2", "Qwen3", "Llama", "Gemma", "Gemma3Text")
 def build(architecture: str, vocabulary: int, **more: Any) -> Any:
     """A random model of two layers; token 1 to V-1 are words."""
     torch.manual_seed(0)
-    config = getattr(transformers, f"{architecture}Config")(
-        vocab_size=vocabulary,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        max_position_embeddings=128,
-        initializer_range=0.2,
-        pad_token_id=0,
-        bos_token_id=0,
-        eos_token_id=0,
-        **more,
-    )
+    settings = {
+        "vocab_size": vocabulary,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "max_position_embeddings": 128,
+        "initializer_range": 0.2,
+        **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"), 0),
+    }
+    config = getattr(transformers, f"{architecture}Config")(**{**settings, **more})
     name = {"Gemma3Text": "Gemma3"}.get(architecture, architecture)
     return getattr(transformers, f"{name}ForCausalLM")(config)
 

@@ -25,7 +25,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
 def _seconds(ax: Any, record: dict[str, Any]) -> None:
     rows = {name: s["median"] for name, s in record["seconds"].items()}
     rows = dict(sorted(rows.items(), key=lambda row: row[1]))
-    ours = ("sampling", "hooks, action_value")
+    ours = ("sampling", f"hooks, {record['default_estimator']}")
     ax.barh(list(rows), list(rows.values()), color=["tab:blue" if name in ours else "0.7" for name in rows])
     ax.set(xlabel="seconds (median)", title=f"B_E = {record['B_E']}; a run is the two blue bars")
 

@@ -18,15 +18,23 @@ def interleaved(
 
     Every task gets the number of the round.  What disturbs the machine for a while then disturbs all tasks.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    return interleaved_clocks(tasks, repeats, [clock])[0]
+
+
+def interleaved_clocks(
+    tasks: Mapping[str, Callable[[int], Any]], repeats: int, clocks: Sequence[Callable[[], float]]
+) -> list[dict[str, list[float]]]:
+    """:func:`interleaved` by several clocks at once."""
+    seconds: list[dict[str, list[float]]] = [{name: [] for name in tasks} for _ in clocks]
     names = list(tasks)
     for r in range(repeats):
         shift = r % len(names)
         for name in names[shift:] + names[:shift]:
             gc.collect()
-            started = clock()
+            started = [clock() for clock in clocks]
             tasks[name](r)
-            seconds[name].append(clock() - started)
+            for clock, before, record in zip(clocks, started, seconds, strict=True):
+                record[name].append(clock() - before)
     return seconds
 
 

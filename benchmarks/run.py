@@ -36,9 +36,9 @@ TARGETS = {
 def core_section(quick: bool) -> dict[str, Any]:
     """Methods, floor, standard errors and cost of precision, on the demo."""
     workload = Workload.demo()
-    timed = core.timings(workload, 2 if quick else 7)
+    timed, cpu = core.timings(workload, 2 if quick else 7)
     pool = core.pooled_scalars(128 if quick else 2048, workload)
-    ours = timed.total("sampling", "hooks, action_value")
+    ours = core.run_seconds(timed)
     return {
         "B_E": core.B_E,
         "equal_numbers": core.equal_numbers(4 if quick else 8),
@@ -49,25 +49,23 @@ def core_section(quick: bool) -> dict[str, Any]:
         **core.cost_of_precision(timed, pool),
         "standard_errors": core.standard_errors(pool, workload.probe.eta),
         "cost_at_two_sizes": core.constancy(workload, pool, 1 if quick else 5),
+        "cpu": cpu_seconds(cpu, pool),
     }
 
 
-def cpu_section(quick: bool) -> dict[str, Any]:
-    """The two ratios in CPU seconds of one thread, which other work on the machine disturbs little."""
-    timed = core.timings(Workload.demo(), 2 if quick else 5, clock=time.process_time)
-    ours = timed.total("sampling", "hooks, action_value")
+def cpu_seconds(timed: core.Timings, pool: dict[str, Any]) -> dict[str, Any]:
+    """The ratios once more in CPU seconds."""
+    ours = core.run_seconds(timed)
     return {
-        "cpu": {
-            "seconds": {name: summary(values) for name, values in timed.seconds.items()},
-            "less_seconds": summary(ratios(timed.seconds["predecessor"], ours)),
-            "run_over_floor": summary(ratios(ours, timed.total("generate", "forward-backward"))),
-        }
+        "seconds": {name: summary(values) for name, values in timed.seconds.items()},
+        "less_seconds": summary(ratios(timed.seconds["predecessor"], ours)),
+        "run_over_floor": summary(ratios(ours, timed.total("generate", "forward-backward"))),
+        "cost_of_precision_by_estimator": core.precision_ratios(timed, pool),
     }
 
 
 SECTIONS: dict[str, Callable[[bool], dict[str, Any]]] = {
     "core": core_section,
-    "cpu": cpu_section,
     "against_B_E": lambda quick: {
         "against_B_E": scaling.against_B_E(
             Workload.demo(), 1 if quick else 5, (8, 16, 32) if quick else (32, 64, 128, 256)
@@ -79,7 +77,9 @@ SECTIONS: dict[str, Callable[[bool], dict[str, Any]]] = {
     "batch_size": lambda quick: {"against_batch_size": scaling.against_batch_size(1 if quick else 5)},
     "startup": lambda quick: {"startup": startup.startup(1 if quick else 7)},
     "memory": lambda quick: scaling.memory(1 if quick else 5, (8, 32) if quick else (64, 1024)),
-    "workers": lambda quick: {"against_workers": scaling.against_workers(1 if quick else 2)},
+    "workers": lambda quick: {
+        "against_workers": scaling.against_workers(1 if quick else 5, (8, 2) if quick else (64, 8))
+    },
 }
 
 
@@ -138,12 +138,16 @@ def table(record: dict[str, Any]) -> list[str]:
     for name in ("run_seconds", "less_seconds"):
         if name in record:
             row(name, record[name])
+    for name, s in record.get("cost_of_precision_by_estimator", {}).items():
+        row(f"cost of precision, {name}" + (" (default)" if name == record["default_estimator"] else ""), s)
     for group in ("seconds", "predecessor_seconds", "against_batch_size"):
         for name, s in record.get(group, {}).items():
             row(f"{group}: {name}", s)
-    for name, s in record.get("cpu", {}).items():
-        if name != "seconds":
-            row(f"{name}, in CPU seconds", s)
+    for name in ("less_seconds", "run_over_floor"):
+        if "cpu" in record:
+            row(f"{name}, in CPU seconds", record["cpu"][name])
+    for name, s in record.get("cpu", {}).get("cost_of_precision_by_estimator", {}).items():
+        row(f"cost of precision in CPU seconds, {name}", s)
     for name, s in record.get("cpu", {}).get("seconds", {}).items():
         row(f"CPU seconds: {name}", s)
     for name, entry in record.get("against_model_size", {}).items():

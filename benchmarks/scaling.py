@@ -24,10 +24,11 @@ from benchmarks.workload import (
     random_prompts,
     random_rollouts,
 )
+from pytest_entropy import ProbeConfig
 from pytest_entropy.probe.directional import directional_derivatives
 
 ROOT = Path(__file__).parents[1]
-ESTIMATOR = "action_value"
+ESTIMATOR = ProbeConfig().estimator
 
 
 def against_B_E(workload: Workload, repeats: int, sizes=(32, 64, 128, 256, 512)) -> dict[str, object]:
@@ -78,23 +79,34 @@ def against_batch_size(repeats: int, sizes=(512, 2048, 4096, 16384), B_E: int = 
     return {name: summary(values) for name, values in seconds.items()}
 
 
-def against_workers(repeats: int) -> dict[str, dict]:
-    """Wall time of a whole batch-scaling session of four runs with one and two xdist workers."""
+def against_workers(repeats: int, work: tuple[int, int] = (64, 8)) -> dict[str, dict]:
+    """Wall time of whole batch-scaling sessions with one and two xdist workers, ``work`` being (B_E, runs).
 
-    def session(workers: int) -> None:
+    A session starts with seconds of imports and of loading, which every worker has to itself; so sessions with next
+    to nothing to do are timed as well, and ``speedup_of_the_work`` has them taken off both sides.
+    """
+
+    def session(workers: int, size: int, runs: int) -> None:
         with tempfile.TemporaryDirectory() as results:
             subprocess.run(
                 [
                     sys.executable, "-m", "pytest", "experiments/test_batch_scaling.py", "-q", f"-n{workers}",
-                    "-p", "no:cacheprovider", "--be-values=32,128", "--runs=2", "--entropy-threads=1",
+                    "-p", "no:cacheprovider", f"--be-values={size}", f"--runs={runs}", "--entropy-threads=1",
                     f"--entropy-results={results}",
                 ],
                 cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
             )  # fmt: skip
 
-    seconds = interleaved({str(n): lambda r, n=n: session(n) for n in (1, 2)}, repeats)
-    speedup = summary(ratios(seconds["1"], seconds["2"]))
-    return {**{name: summary(values) for name, values in seconds.items()}, "speedup": speedup}
+    tasks = {str(n): lambda r, n=n: session(n, *work) for n in (1, 2)}
+    tasks |= {f"{n}, start-up": lambda r, n=n: session(n, 2, n) for n in (1, 2)}
+    seconds = interleaved(tasks, repeats)
+    whole = [seconds["1"], seconds["2"]]
+    alone = [[t - s for t, s in zip(seconds[n], seconds[f"{n}, start-up"], strict=True)] for n in ("1", "2")]
+    out = {**{name: summary(values) for name, values in seconds.items()}, "speedup": summary(ratios(*whole))}
+    # On a busy machine, or with too little work, start-up alone may take longer: that says nothing of the work.
+    if min(map(min, alone)) > 0:
+        out["speedup_of_the_work"] = summary(ratios(*alone))
+    return out
 
 
 # ---------------------------------------------------------------------- memory

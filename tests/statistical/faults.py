@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from pytest_entropy import distribution as distribution_module
 from pytest_entropy import policy as policy_module
 from pytest_entropy.policy import Policy
 from pytest_entropy.probe import draws, estimators, gradient, objective, u_statistic, update_batch, update_rules
@@ -41,8 +42,8 @@ class Fault:
 
 def _draws_from(patch: pytest.MonkeyPatch, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
     """Draw tokens from another distribution than the one recorded: what the agreement check cannot see."""
-    real = policy_module.draw
-    patch.setattr(policy_module, "draw", lambda log_p, u: real(torch.log_softmax(change(log_p), -1), u))
+    real = distribution_module.draw
+    patch.setattr(distribution_module, "draw", lambda log_p, u: real(torch.log_softmax(change(log_p), -1), u))
 
 
 def temperature_of_draws(patch: pytest.MonkeyPatch) -> None:
@@ -69,7 +70,7 @@ def _top_k(log_p: torch.Tensor, k: int) -> torch.Tensor:
 
 def _sampler_sees(patch: pytest.MonkeyPatch, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
     """Another distribution in the sampler, recorded as such: what generation defaults do."""
-    real = policy_module.log_distribution
+    real = distribution_module.log_distribution
     inside = {"sampling": False}
     sample = Policy.sample
 
@@ -85,7 +86,7 @@ def _sampler_sees(patch: pytest.MonkeyPatch, change: Callable[[torch.Tensor], to
         return torch.log_softmax(change(log_p), -1) if inside["sampling"] else log_p
 
     patch.setattr(Policy, "sample", sampling)
-    patch.setattr(policy_module, "log_distribution", distribution)
+    patch.setattr(distribution_module, "log_distribution", distribution)
 
 
 def temperature_of_sampler(patch: pytest.MonkeyPatch) -> None:
@@ -99,7 +100,7 @@ def top_k_of_sampler(patch: pytest.MonkeyPatch) -> None:
 def repetition_penalty(patch: pytest.MonkeyPatch) -> None:
     """transformers' penalty of 1.05 on every token of prompt and response so far, in the draws alone."""
     sample, forward = Policy.sample, Policy._forward
-    recorder, draw = policy_module.Recorder, policy_module.draw
+    recorder, draw = policy_module.Recorder, distribution_module.draw
     now: dict[str, object] = {}
 
     def sampling(self: Policy, prompt_ids, uniforms):
@@ -129,7 +130,7 @@ def repetition_penalty(patch: pytest.MonkeyPatch) -> None:
     # Rows stay where they are, so that the history is found by row.
     patch.setattr(policy_module, "COMPACT_BELOW", 0.0)
     patch.setattr(policy_module, "Recorder", remembered)
-    patch.setattr(policy_module, "draw", penalised)
+    patch.setattr(distribution_module, "draw", penalised)
     patch.setattr(Policy, "sample", sampling)
     patch.setattr(Policy, "_forward", watched)
 
@@ -204,15 +205,15 @@ def positions_of_padding(patch: pytest.MonkeyPatch) -> None:
     """Positions counted from the left edge, padding included, in sampling and scoring alike."""
     forward = Policy._forward
 
-    def shifted(self: Policy, ids, kept, positions, cache, keep=0):
+    def shifted(self: Policy, ids, kept, positions, cache, **named):
         padding = (kept == 0).sum(-1, keepdim=True)
-        return forward(self, ids, kept, positions + padding, cache, keep)
+        return forward(self, ids, kept, positions + padding, cache, **named)
 
     # Rotary positions are relative: a constant shift of a whole row would change nothing, so cached keys and
     # later queries are given different offsets, as code that recomputes positions in decoding only does.
-    def decoding_only(self: Policy, ids, kept, positions, cache, keep=0):
+    def decoding_only(self: Policy, ids, kept, positions, cache, **named):
         call = shifted if cache is not None and cache.get_seq_length() else forward
-        return call(self, ids, kept, positions, cache, keep)
+        return call(self, ids, kept, positions, cache, **named)
 
     patch.setattr(Policy, "_forward", decoding_only)
 
@@ -230,8 +231,13 @@ def rows_shuffled(patch: pytest.MonkeyPatch) -> None:
 
 def unscaled_logits_in_scoring(patch: pytest.MonkeyPatch) -> None:
     """The temperature forgotten by the scorer (sampling at T = 0.8)."""
-    real = policy_module.token_statistics
-    patch.setattr(policy_module, "token_statistics", lambda logits, tokens, temperature: real(logits, tokens, 1.0))
+    plain, learning = policy_module.token_statistics, policy_module.token_statistics_and_values
+    patch.setattr(policy_module, "token_statistics", lambda logits, tokens, temperature: plain(logits, tokens, 1.0))
+    patch.setattr(
+        policy_module,
+        "token_statistics_and_values",
+        lambda logits, tokens, temperature, values: learning(logits, tokens, 1.0, values),
+    )
 
 
 # ---------------------------------------------------------------------- estimators
@@ -261,13 +267,8 @@ def baseline_of_itself(patch: pytest.MonkeyPatch) -> None:
 
 def sign_of_entropy_gradient(patch: pytest.MonkeyPatch) -> None:
     """The opposite sign of X_n in one of two code paths."""
-    real = estimators.ESTIMATORS["rao_blackwell"]
-
-    def negated(*tables: torch.Tensor) -> estimators.Weights:
-        weights = real(*tables)
-        return estimators.Weights(-weights.log_prob, -weights.entropy)
-
-    patch.setitem(estimators.ESTIMATORS, "rao_blackwell", negated)
+    real = estimators.action_value
+    patch.setattr(estimators, "action_value", lambda *tables: real(*tables)._each(torch.neg))
 
 
 # ---------------------------------------------------------------------- the update

@@ -208,6 +208,7 @@ def demo_run(multiples):
     checkpoint = load_checkpoint("demo", dtype="float64")
     double.without_float32(checkpoint.policy.model)
     config = ProbeConfig(
+        estimator="rao_blackwell",
         B_U=16,
         max_new_tokens=32,
         diagnostics=("self_normalised", "importance_sampled", "eta_sweep"),

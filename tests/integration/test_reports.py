@@ -37,9 +37,8 @@ def test_the_table_fits_80_columns_and_has_a_row_per_batch_size(workspace):
 
 
 def test_quiet_says_verdict_and_path_only(workspace):
-    done = workspace.run(*workspace.scaling, "-q", "--entropy-alpha=0.5")
-    # At this budget a red verdict is a matter of chance; what is shown is not.
-    assert done.returncode in (0, 1), done.stdout
+    done = workspace.run(*workspace.scaling, "-q")
+    assert done.returncode == 0, done.stdout
     section = [line for line in entropy_section(done.stdout) if " passed" not in line and " skipped" not in line]
     assert section
     assert all(line.startswith("batch_scaling: ") for line in section)

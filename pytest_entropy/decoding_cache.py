@@ -2,8 +2,7 @@
 
 transformers' ``DynamicCache`` concatenates all keys and values anew for every token.  Its ``StaticCache`` cannot lose
 rows when responses end.  This one is written in place, grows by blocks, and drops rows.  Responses are the same to
-the last bit.  On the demo's CPU it saves nothing, so it is off
-by default: ``memory.static_cache``.
+the last bit.  On the demo's CPU it saves nothing, so it is off by default: ``memory.static_cache``.
 """
 
 from __future__ import annotations

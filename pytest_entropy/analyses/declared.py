@@ -1,7 +1,7 @@
 """The effect each statistical check of the runs has to be able to see: a sample that could not is inconclusive.
 
 Every effect is that of a definite fault, in the unit of its check, estimated from the runs themselves.  Where the
-derivative is not told from 0 (an update that moves nothing) there is no such effect, and the check is left with its p.
+derivative is exactly 0 (an update that moves nothing) there is no such effect, and the check is left with its p.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ def sampler_alternatives(runs: Sequence[ProbeResult], *, alpha: float) -> CheckO
 
 
 def estimator_agreement(runs: Sequence[ProbeResult], *, alpha: float) -> CheckOutcome:
-    """rao_blackwell and reinforce_loo estimate one gradient: their paired difference has mean 0."""
+    """The runs' estimator and reinforce_loo estimate one gradient: their paired difference has mean 0."""
     difference = np.concatenate(
         [np.asarray(run.entropy_term) - np.asarray(run.diagnostics["reinforce_loo"]) for run in runs]
     )
@@ -115,7 +115,7 @@ def estimator_agreement(runs: Sequence[ProbeResult], *, alpha: float) -> CheckOu
         difference,
         alpha=alpha,
         name="estimator_agreement",
-        null="rao_blackwell - reinforce_loo has mean 0 on the same rollouts",
+        null=f"{runs[0].estimator} - reinforce_loo has mean 0 on the same rollouts",
         unit="nats per unit of eta",
         points_to="a wrong baseline, entropy-to-go off by a position, or a sign",
         declared_effect=declared.wrong_sign(runs),

@@ -20,6 +20,7 @@ class Run:
     diagnostics: dict[str, np.ndarray] = field(default_factory=dict)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     eta: float = 1e-3
+    estimator: str = "action_value"
 
     @property
     def per_prompt(self):

@@ -16,6 +16,7 @@ def command(workspace, *arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_old_scripts_command_prints_the_pytest_command_and_runs_it(workspace):
     small = [option for option in workspace.small if not option.startswith(("--checkpoint", "--bu"))]
     checkpoint = str(workspace.checkpoint)

@@ -39,6 +39,7 @@ def test_the_schema_refuses_properties_in_a_test_case_and_takes_them_in_the_suit
 RUN = "experiments.test_single_run::test_run[BE006-run001]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["-n0", "-n2"])
 def test_every_family_has_the_numbers_and_xunit2_its_schema(workspace, workers):
     for family in FAMILIES:
@@ -68,6 +69,7 @@ def test_run(probe_run):
 """
 
 
+@pytest.mark.slow
 def test_a_crashed_workers_finished_items_keep_their_properties(workspace):
     (workspace.path / "test_killer.py").write_text(KILLER)
     arguments = ["test_killer.py", *workspace.small, "--be-values=4", "--runs=3", "-n1"]

@@ -12,6 +12,7 @@ def records(workspace):
     return [json.loads(file.read_text()) for file in sorted(workspace.results.rglob("results.json"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["exact", "blocks"])
 def test_u_statistic_runs_the_batch_scaling_experiment(workspace, method):
     done = workspace.run(

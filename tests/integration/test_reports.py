@@ -50,6 +50,7 @@ def test_quiet_says_verdict_and_path_only(workspace):
 CONSTANT_REWARD = "def constant(prompts, completions, **columns):\n    return [1.0] * len(completions)\n"
 
 
+@pytest.mark.slow
 def test_inconclusive_is_said_in_capitals_with_reason_and_remedy(workspace):
     (workspace.path / "rewards.py").write_text(CONSTANT_REWARD)
     arguments = [a.replace("rewards.py:length", "rewards.py:constant") for a in workspace.single]
@@ -67,6 +68,7 @@ def test_inconclusive_is_said_in_capitals_with_reason_and_remedy(workspace):
     assert "INCONCLUSIVE" in strict.stdout
 
 
+@pytest.mark.slow
 def test_too_small_a_sample_says_what_would_do(workspace):
     done = workspace.run(*workspace.scaling)
     words = " ".join(line.strip() for line in entropy_section(done.stdout))
@@ -96,6 +98,7 @@ def test_reports_escape_what_came_from_outside(workspace):
     assert "<img src=x" not in summary.read_text()
 
 
+@pytest.mark.slow
 def test_csv_has_one_row_per_run_and_ci_gets_the_summary(workspace):
     steps = workspace.path / "steps.md"
     steps.write_text("before\n")
@@ -162,6 +165,7 @@ def test_a_project_that_does_not_use_the_plugin_sees_nothing_of_it(tmp_path, wor
     assert sorted(path.name for path in project.iterdir()) == ["pytest.ini", "test_trivial.py"]
 
 
+@pytest.mark.slow
 def test_other_plugins_analyses_are_kept_by_name(workspace):
     (workspace.path / "conftest.py").write_text(
         "def pytest_entropy_analysis(experiment, runs):\n"
@@ -174,6 +178,7 @@ def test_other_plugins_analyses_are_kept_by_name(workspace):
     assert answer == {"experiment": "single_run", "prompts": 6}
 
 
+@pytest.mark.slow
 def test_a_session_has_an_index(workspace):
     done = workspace.run(*workspace.single, "-n2")
     assert done.returncode == 0, done.stdout

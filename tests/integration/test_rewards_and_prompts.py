@@ -69,6 +69,7 @@ def test_an_async_and_a_plain_reward_at_half_weight_are_the_whole_reward(session
     assert values[1] == pytest.approx(values[0], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_rewards_as_a_yaml_list_and_rows_they_do_not_apply_to(session):
     rewards = [{"name": "rewards.py:length", "weight": 1}, {"name": "rewards.py:sevens", "weight": 2}]
     (session.path / "own.yaml").write_text(yaml.safe_dump({"reward": rewards, "reward_timeout": 60}))
@@ -110,6 +111,7 @@ def test_a_reward_that_hangs_is_ended(session):
     assert "\n  completion: " in text
 
 
+@pytest.mark.slow
 def test_parquet_prompts(session):
     pyarrow = pytest.importorskip("pyarrow")
     import pyarrow.parquet as parquet
@@ -137,6 +139,7 @@ def with_chat_template(session, tmp_path_factory):
     return root / session.checkpoint.name
 
 
+@pytest.mark.slow
 def test_chat_prompts(session, tmp_path_factory):
     rows = [{"prompt": [{"role": "user", "content": f"<b>{n}</b> &amp;?"}], "answer": n} for n in range(30)]
     (session.path / "chat.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

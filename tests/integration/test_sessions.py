@@ -126,6 +126,7 @@ def test_a_failed_run_fails_its_item_keeps_its_evidence_and_stops_nothing(worksp
     assert not list(workspace.results.rglob("error.txt"))
 
 
+@pytest.mark.slow
 def test_resume_starts_afresh_when_the_prompts_have_changed(workspace):
     assert workspace.run(*workspace.single).returncode == 0
     with (workspace.path / "prompts.jsonl").open("a") as stream:
@@ -145,6 +146,7 @@ def test_two_sessions_at_once_keep_out_of_each_others_way(workspace):
     assert all((d / "single_test_results.json").is_file() for d in directories)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "option", ["-p no:terminal", "-p no:junitxml", "-x", "--lf -p cacheprovider", "-q", "--minimal"]
 )

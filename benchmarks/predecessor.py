@@ -18,7 +18,7 @@ import torch
 from benchmarks import floor
 from benchmarks.methods import dot, per_prompt_gradients
 from pytest_entropy.checkpoints import Checkpoint, load_checkpoint
-from pytest_entropy.meter import timed
+from pytest_entropy.meter import Meter
 from pytest_entropy.policy import Policy
 from pytest_entropy.rollouts import Rollouts
 
@@ -43,18 +43,18 @@ def run(
     ``generate`` is timed on the same prompts, but the numbers come from ``rollouts``, so that they can be
     compared with the probe's.
     """
-    seconds: dict[str, float] = {}
-    with timed(seconds, "load"):
+    meter = Meter()
+    with meter.phase("load"):
         checkpoint: Checkpoint = load_checkpoint(directory, dtype=dtype)
     policy, eta = checkpoint.policy, checkpoint.learning_rate
-    with timed(seconds, "sampling"):
+    with meter.phase("sampling"):
         floor.generate(policy, rollouts.prompt_ids, rollouts.group_size, limit)
-    with timed(seconds, "mean_pass"):
+    with meter.phase("mean_pass"):
         delta = eta * dot(mean_gradient(policy, rollouts, direction), direction)
-    with timed(seconds, "variance_pass"):
+    with meter.phase("variance_pass"):
         s = np.array([dot(g, direction) for g in per_prompt_gradients(policy, rollouts, direction, ESTIMATOR)])
         variance = float(eta**2 * s.var(ddof=1) / len(s))
-    return Measurement(delta, variance, s, seconds)
+    return Measurement(delta, variance, s, meter.seconds)
 
 
 def mean_gradient(policy: Policy, rollouts: Rollouts, direction: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

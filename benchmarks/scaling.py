@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from benchmarks.workload import (
     random_rollouts,
 )
 from pytest_entropy import ProbeConfig
+from pytest_entropy.meter import peak_memory_mb
 from pytest_entropy.probe.directional import directional_derivatives
 
 ROOT = Path(__file__).parents[1]
@@ -132,15 +132,6 @@ def memory(repeats: int, sizes=(64, 1024)) -> dict[str, object]:
         },
         "rss_1024_over_64": summary(ratios(peaks[sizes[-1]], peaks[sizes[0]])),
     }
-
-
-def peak_memory_mb() -> float:
-    """Peak resident MiB of this program alone; ``ru_maxrss`` starts from that of the process it was forked from."""
-    path = Path("/proc/self/status")
-    if not path.is_file():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    line = next(line for line in path.read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 2**10
 
 
 def _one_run(B_E: int) -> None:

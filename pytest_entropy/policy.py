@@ -17,6 +17,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from pytest_entropy import alternatives
+from pytest_entropy.chat_template import encode_chat
 from pytest_entropy.decoding_cache import decoding_cache
 from pytest_entropy.distribution import (
     draw_tokens,
@@ -79,19 +80,9 @@ class Policy:
         """Token ids of a prompt: a string as the tokenizer takes it, chat messages by the chat template.
 
         Raises:
-            RunError: no token comes of it, or messages meet a tokenizer without a chat template.
+            RunError: no token comes of it, or there is no chat template, or it fails or has no end.
         """
-        if isinstance(text, str):
-            ids = self.tokenizer(text)["input_ids"]
-        elif not self.tokenizer.chat_template:
-            raise RunError(
-                "prompts are chat messages, and the checkpoint's tokenizer has no chat template (a base model?); give "
-                "prompts as text, or save the template the model was trained with in its chat_template.jinja"
-            )
-        else:
-            ids = self.tokenizer.apply_chat_template(
-                list(text), add_generation_prompt=True, tokenize=True, return_dict=False
-            )
+        ids = self.tokenizer(text)["input_ids"] if isinstance(text, str) else encode_chat(self.tokenizer, text)
         if not ids:
             raise RunError(f"the tokenizer makes no token of the prompt {text!r}; remove it from the prompts")
         return tuple(ids)

@@ -185,7 +185,7 @@ def update_gradient(runs: Sequence[ProbeResult]) -> CheckOutcome:
         null="the update's gradient is that of the policy-gradient loss on U",
         unit="relative to the sum of absolute contributions",
         points_to="the sign or scale of the loss, advantages (ddof, baseline), token weights, or microbatch means "
-        "summed as if equal-sized; with DoRA, the norm that peft leaves out of backward (docs/checkpoints.md)",
+        "summed as if equal-sized",
     )
 
 

@@ -10,6 +10,7 @@ import torch
 
 from pytest_entropy.policy import Policy, Scores
 from pytest_entropy.probe.chunks import scoring_chunks, worked
+from pytest_entropy.probe.dora import along_slope
 from pytest_entropy.probe.estimators import Weights, weights_for
 from pytest_entropy.probe.tangent import Tangent
 from pytest_entropy.rollouts import Rollouts
@@ -52,14 +53,17 @@ def directional_derivatives(
         chunk_tokens: token budget of a piece, which bounds memory whatever P is.
         threads: pieces worked on at once.
         ranks: uniform numbers ``[P, G, L]``, if surprisal ranks are wanted.
-        sequence_weights: by name, fixed weights w ``[P, G]`` of further surrogates sum_g w_ng S_ng, returned
-            beside the estimators.
+        sequence_weights: by name, fixed weights w ``[P, G]`` of surrogates sum_g w_ng S_ng in the estimators'
+            place: parts of a trainer's loss, which it differentiates by backward as it is (:mod:`.dora`), where
+            estimators are slopes.
 
     Raises:
-        ValueError: an estimator that cannot work with this G.
+        ValueError: an estimator that cannot work with this G; estimators and sequence weights at once.
         KeyError: a direction for a parameter the model does not have.
     """
-    tangent = Tangent(policy.model, direction)
+    if estimators and sequence_weights:
+        raise ValueError("estimators are taken along the slope, sequence weights by backward: not in one pass")
+    tangent = Tangent(policy.model, along_slope(policy.model, direction) if estimators else direction)
     names = [*estimators, *(sequence_weights or {})]
 
     def surrogate(name: str, slots: list[int], scores: Scores, part: Rollouts) -> Weights:

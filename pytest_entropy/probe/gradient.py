@@ -9,6 +9,7 @@ import torch
 from pytest_entropy.errors import RunError
 from pytest_entropy.policy import Policy, Scores
 from pytest_entropy.probe.chunks import scoring_chunks, work_through
+from pytest_entropy.probe.dora import slope_gradient
 from pytest_entropy.probe.estimators import weights_for
 from pytest_entropy.rollouts import Rollouts
 
@@ -16,7 +17,7 @@ from pytest_entropy.rollouts import Rollouts
 def policy_gradient(
     policy: Policy, rollouts: Rollouts, weights: torch.Tensor, *, chunk_tokens: int
 ) -> dict[str, torch.Tensor]:
-    """Gradient of L = -sum_{p,g} w_pg S_pg by live parameter name, float64, on the CPU.
+    """Gradient of L = -sum_{p,g} w_pg S_pg by live parameter name, float64, on the CPU: what backward gives a trainer.
 
     ``weights`` is ``[B_U, G]``.
 
@@ -46,7 +47,7 @@ def entropy_and_policy_gradient(
     """:func:`entropy_gradient` and :func:`policy_gradient` of the same rollouts, from one scoring pass."""
     objectives = [_surrogate(rollouts, {estimator: _mean(rollouts)}), _loss(weights)]
     entropy, loss = summed_gradients(policy, rollouts, objectives, chunk_tokens=chunk_tokens)
-    return entropy, loss
+    return slope_gradient(policy.model, entropy), loss
 
 
 def combined_gradient(
@@ -59,7 +60,8 @@ def combined_gradient(
     Raises:
         RunError: a gradient that is not finite; names the parameter.
     """
-    return summed_gradient(policy, rollouts, _surrogate(rollouts, coefficients), chunk_tokens=chunk_tokens)
+    total = summed_gradient(policy, rollouts, _surrogate(rollouts, coefficients), chunk_tokens=chunk_tokens)
+    return slope_gradient(policy.model, total)
 
 
 # A piece of the batch, its slots and its scores -> the part of a sum over prompts that it contributes.

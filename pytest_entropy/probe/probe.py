@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from pytest_entropy.errors import RunError
-from pytest_entropy.meter import peak_memory_mb, timed
+from pytest_entropy.meter import Meter, peak_memory_mb
 from pytest_entropy.probe.config import ProbeConfig
 from pytest_entropy.probe.directional import Derivatives, directional_derivatives
 from pytest_entropy.probe.draws import draw_prompts, draw_responses
@@ -83,10 +83,10 @@ class EntropyProbe:
         return self._updates[seed]
 
     def _new_update(self, seed: int) -> Update:
-        seconds = dict[str, float]()
-        with timed(seconds, "sampling"):
+        meter = Meter()
+        with meter.phase("sampling"):
             batch, rollouts = self._update_rollouts(seed)
-        return self._take_update(batch, rollouts, seed, seconds)
+        return self._take_update(batch, rollouts, seed, meter)
 
     def _update_rollouts(self, seed: int) -> tuple[list[Prompt], Rollouts]:
         config = self.config
@@ -94,8 +94,8 @@ class EntropyProbe:
         batch = [self.prompts[i] for i in slots]
         return batch, self.sample(batch, derive(seed, "U"))
 
-    def _take_update(self, prompts: list[Prompt], rollouts: Rollouts, seed: int, seconds: dict[str, float]) -> Update:
-        with timed(seconds, "reward"):
+    def _take_update(self, prompts: list[Prompt], rollouts: Rollouts, seed: int, meter: Meter) -> Update:
+        with meter.phase("reward"):
             rewards = evaluate(self.reward, prompts, self._texts(rollouts))
         batch = UpdateBatch(tuple(prompt.key for prompt in prompts), rollouts, rewards, seed)
         return take_update(
@@ -105,7 +105,7 @@ class EntropyProbe:
             self.config,
             eta=self.eta,
             eta_source=self.eta_source,
-            seconds=seconds,
+            meter=meter,
         )
 
     def _update_batch(self, update: Update) -> UpdateBatch:
@@ -142,12 +142,12 @@ class EntropyProbe:
                 raise ValueError("mode u_statistic takes the update from the run's own batch: hand in none")
             return self._run_single_batch(B_E, run, derive(seed, "E", B_E, run))
         update = self.update(seed) if update is None else update
-        own_seed, seconds = derive(seed, "E", B_E, run), dict[str, float]()
-        with timed(seconds, "sampling"):
+        own_seed, meter = derive(seed, "E", B_E, run), Meter()
+        with meter.phase("sampling"):
             prompts, rollouts = self._entropy_batch(B_E, own_seed, update)
-        with timed(seconds, "self_check"):
+        with meter.phase("self_check"):
             self._verify_once(rollouts, update)
-        with timed(seconds, "derivatives"):
+        with meter.phase("derivatives"):
             derivatives = directional_derivatives(
                 self.policy,
                 rollouts,
@@ -160,33 +160,33 @@ class EntropyProbe:
         agreement = sampler_agreement(rollouts, derivatives, self.policy, self.config.max_new_tokens)
         agreement |= update_agreement((prompt.key for prompt in prompts), update)
         if "definition" in self.config.diagnostics:
-            with timed(seconds, "definition"):
+            with meter.phase("definition"):
                 agreement |= definition_gaps(self.policy, rollouts, derivatives, update.direction, self._estimators())
         arrays = token_arrays(rollouts, derivatives)
         if GROUND_TRUTH & set(self.config.diagnostics):
-            with timed(seconds, "ground_truth"):
+            with meter.phase("ground_truth"):
                 arrays |= ground_truth(
                     self.policy, rollouts, update.direction, derivatives, self.config, eta=self.eta,
                     sample=lambda: self.sample(prompts, own_seed), threads=self.threads,
                 )  # fmt: skip
         s = self.unit.values(derivatives.per_prompt, rollouts)
-        total = self._total_variance(rollouts, s, update, own_seed, seconds)
+        total = self._total_variance(rollouts, s, update, own_seed, meter)
         if "ranks" in self.config.diagnostics:
-            with timed(seconds, "evidence"):
+            with meter.phase("evidence"):
                 arrays["sampler_evidence"] = sampler_evidence(
                     self.policy, rollouts, chunk_tokens=self.config.chunk_tokens, threads=self.threads
                 )
-        return self._result(run, own_seed, s, update, rollouts, derivatives, agreement, seconds, arrays=arrays, **total)
+        return self._result(run, own_seed, s, update, rollouts, derivatives, agreement, meter, arrays=arrays, **total)
 
     def _run_single_batch(self, B_E: int, run: int, own_seed: int) -> ProbeResult:
         """delta_h1 as a U-statistic of one batch (docs/mathematics.md §5)."""
-        config, seconds = self.config, dict[str, float]()
-        with timed(seconds, "sampling"):
+        config, meter = self.config, Meter()
+        with meter.phase("sampling"):
             prompts, rollouts = self._entropy_batch(B_E, own_seed)
-        update = self._take_update(prompts, rollouts, own_seed, seconds)
-        with timed(seconds, "self_check"):
+        update = self._take_update(prompts, rollouts, own_seed, meter)
+        with meter.phase("self_check"):
             self._verify_once(rollouts, update)
-        with timed(seconds, "derivatives"):
+        with meter.phase("derivatives"):
             statistic, derivatives = u_statistic(
                 self.policy,
                 rollouts,
@@ -201,19 +201,19 @@ class EntropyProbe:
         agreement = sampler_agreement(rollouts, derivatives, self.policy, config.max_new_tokens)
         s = statistic.pseudo_values
         return self._result(
-            run, own_seed, s, update, rollouts, derivatives, agreement, seconds,
+            run, own_seed, s, update, rollouts, derivatives, agreement, meter,
             u_statistic=statistic.record(), **statistic.fields(self.eta),
         )  # fmt: skip
 
     def _total_variance(
-        self, rollouts: Rollouts, s: np.ndarray, update: Update, own_seed: int, seconds: dict[str, float]
+        self, rollouts: Rollouts, s: np.ndarray, update: Update, own_seed: int, meter: Meter
     ) -> dict[str, Any]:
         """The result's fields for the variance with U random as well, if asked for."""
         if "total_variance" not in self.config.diagnostics:
             return {}
         if len(update.prompts) < 2:
             return {"notes": ["no total variance: one prompt in the update batch says nothing of others (B_U >= 2)"]}
-        with timed(seconds, "total_variance"):
+        with meter.phase("total_variance"):
             batch = self._update_batch(update)
             gradient = update.gradient or batch.gradient(self.policy, self.config)
             return total_variance(
@@ -284,7 +284,7 @@ class EntropyProbe:
         rollouts: Rollouts,
         derivatives: Derivatives,
         agreement: dict[str, float],
-        seconds: dict[str, float],
+        meter: Meter,
         **more: Any,
     ) -> ProbeResult:
         B_E = len(s)
@@ -313,7 +313,8 @@ class EntropyProbe:
             length_mean=float(lengths.mean()),
             ended_share=float(rollouts.ended.double().mean()),
             agreement=agreement,
-            seconds=seconds,
+            seconds=meter.seconds,
+            memory_mb=meter.memory_mb,
             peak_memory_mb=peak_memory_mb(),
             update=update.summary(),
             # Where s stands for something else, <X_n, u> itself is kept as well.

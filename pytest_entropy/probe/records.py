@@ -30,7 +30,7 @@ class Update:
     difference from a real torch optimizer's step, ``loss_slope_gap`` that of <g, u> from the loss's own slope
     along u (None where it was not asked for).  ``eta_gap`` is eta's relative difference from the configured rate, or
     else the largest one the optimizer stores; ``fingerprint`` tells one direction from another (:func:`fingerprint`).
-    ``learnt`` is what the batch's responses taught, for an estimator that learns.
+    ``learnt`` is what the batch's responses taught, for an estimator that learns.  ``seconds``, ``memory_mb`` by phase.
     """
 
     direction: dict[str, torch.Tensor]
@@ -55,6 +55,7 @@ class Update:
     eta_gap: float = 0.0
     fingerprint: float | None = None
     learnt: ActionValues | None = None
+    memory_mb: dict[str, float] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
         """Everything but the tensors, as plain builtins."""
@@ -94,7 +95,8 @@ class ProbeResult:
             nats) and s_n against its definition (``definition``, relative), the weights' unit ``rounding``,
             ``unterminated`` responses, those that go on ``past_the_end`` token, prompts ``shared_with_update``, and
             the relative ``direction_gap`` between the update's fingerprint as used and as recorded.
-        seconds: wall time by phase.  peak_memory_mb: of the process so far.
+        seconds, memory_mb: wall time, and most memory held (MiB), by phase.
+        peak_memory_mb: of the process so far.
         gradient_sizes: norms by parameter, for DEBUG logs.
     """
 
@@ -126,6 +128,7 @@ class ProbeResult:
     u_statistic: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     diagnostics: dict[str, list[float]] = field(default_factory=dict)
+    memory_mb: dict[str, float] = field(default_factory=dict)
     arrays: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     @property

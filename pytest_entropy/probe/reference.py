@@ -16,6 +16,7 @@ import torch
 
 from pytest_entropy.policy import Policy
 from pytest_entropy.probe.directional import Derivatives
+from pytest_entropy.probe.dora import along_slope
 from pytest_entropy.probe.estimators import LEARNING
 from pytest_entropy.probe.learnt_reference import (
     Table,
@@ -47,6 +48,7 @@ def by_definition(
     policy: Policy, rollouts: Rollouts, slot: int, direction: Mapping[str, torch.Tensor] | None, estimator: str
 ) -> Reference:
     """Log-probs, entropies and s_n = <X_n, u> of one prompt; without ``direction`` no s_n."""
+    direction = None if direction is None else along_slope(policy.model, direction)
     parameters = [policy.trainable[name] for name in direction or ()]
     rows = []
     with torch.set_grad_enabled(direction is not None):
@@ -246,7 +248,9 @@ def loss_slope_gap(
     step: float,
     chunk_tokens: int,
 ) -> float:
-    """Relative gap between <g, u> and (L(theta + h u) - L(theta - h u)) / 2h, L = -sum w_pg S_pg on U.
+    """Relative gap between the slope <g, C u> and (L(theta + h u) - L(theta - h u)) / 2h, L = -sum w_pg S_pg on U.
+
+    C is the identity but with DoRA (:mod:`.dora`).
 
     No derivative is taken on the second side, so that sign, scale, token weights and the summing of pieces are
     all seen.  Steps h and 2h are extrapolated to 0 (Richardson), for some responses curve a hundred times more
@@ -268,7 +272,8 @@ def loss_slope_gap(
             break
         step *= MOVE / most
         near = change(step)
-    inner = sum(float((gradient[name].double() * u.double()).sum()) for name, u in direction.items())
+    along = along_slope(policy.model, direction)
+    inner = sum(float((gradient[name].double() * u.double()).sum()) for name, u in along.items())
     slopes = [-float((table * moved_by).sum()) / h for h, moved_by in ((step, near), (2 * step, change(2 * step)))]
     size = float(np.abs(table * near).sum()) / step
     slope = (4 * slopes[0] - slopes[1]) / 3

@@ -10,6 +10,7 @@ import torch
 from pytest_entropy.errors import RunError
 from pytest_entropy.policy import Policy
 from pytest_entropy.probe.directional import directional_derivatives
+from pytest_entropy.probe.dora import along_slope
 from pytest_entropy.probe.estimators import weights_for
 from pytest_entropy.rollouts import Rollouts
 
@@ -59,6 +60,7 @@ def plain_backward(
 ) -> tuple[float, float]:
     """(<X, u>, sum_i |dX_i u_i|) of one prompt: weight gradients formed and dotted with u."""
     plain = replace(policy, share_prompt=False)
+    direction = along_slope(policy.model, direction)
     parameters = {name: policy.trainable[name] for name in direction}
     with torch.enable_grad():
         scores = plain.score(one)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from pytest_entropy.adamw import AdamWState
-from pytest_entropy.meter import timed
+from pytest_entropy.meter import Meter
 from pytest_entropy.policy import Policy
 from pytest_entropy.probe.action_values import learn
 from pytest_entropy.probe.config import ProbeConfig
@@ -65,16 +65,16 @@ def take_update(
     *,
     eta: float,
     eta_source: str,
-    seconds: dict[str, float],
+    meter: Meter,
 ) -> Update:
     """The update direction of a batch, measured against a real optimizer's step and against the loss itself.
 
-    ``seconds`` are added to, by phase.
+    ``meter`` is added to.
 
     Raises:
         RunError: a gradient that is not finite.
     """
-    with timed(seconds, "gradient"):
+    with meter.phase("gradient"):
         gradient = batch.gradient(policy, config)
         direction = update_direction(
             config.update_rule,
@@ -83,7 +83,7 @@ def take_update(
             {name: p.detach().cpu() for name, p in policy.trainable.items()},
             max_grad_norm=config.max_grad_norm,
         )
-    with timed(seconds, "oracle"):
+    with meter.phase("oracle"):
         gap = oracle_gap(
             config.update_rule,
             gradient,
@@ -119,7 +119,8 @@ def take_update(
         eta_gap=_eta_gap(eta, config, optimizer),
         fingerprint=fingerprint(direction),
         learnt=batch.learnt(config),
-        seconds=seconds,
+        seconds=meter.seconds,
+        memory_mb=meter.memory_mb,
     )
     log.info(
         "update U: %d prompts x %d responses, mean reward %.3f, |g| %.3e, |u| %.3e",

@@ -269,7 +269,7 @@ def p_values(view: ExperimentView) -> Plot:
 
 
 def cost(view: ExperimentView) -> Plot:
-    """Mean time by phase, and peak memory, by B_E."""
+    """Mean time of a run by phase and B_E; most memory by phase."""
     runs = view.runs
     names = list(dict.fromkeys(name for run in runs for name in run["seconds"]))
     sizes = sorted({run["B_E"] for run in runs})
@@ -279,7 +279,9 @@ def cost(view: ExperimentView) -> Plot:
     peak = max(run["peak_memory_mb"] for run in runs)
     slowest = max(names, key=lambda name: sum(run["seconds"].get(name, 0.0) for run in runs)).replace("_", " ")
     many = f"{len(runs)} run{'s' * (len(runs) != 1)}"
-    reading = f"{total:.1f} s for {many}, most of it {slowest}; peak memory of a process {peak:.0f} MiB"
+    held = _by_phase(runs, names)
+    where = f", in {max(held, key=lambda name: held[name])}" if held else ""
+    reading = f"{total:.1f} s for {many}, most of it {slowest}; peak memory of a process {peak:.0f} MiB{where}"
 
     def seconds(axes: Axes) -> None:
         left = np.zeros(len(sizes))
@@ -291,7 +293,19 @@ def cost(view: ExperimentView) -> Plot:
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
 
     def memory(axes: Axes) -> None:
+        if held:
+            colours = [PHASES[n % len(PHASES)] for n, name in enumerate(names) if name.replace("_", " ") in held]
+            axes.barh(list(held), list(held.values()), color=colours)
+            axes.invert_yaxis()
+            axes.set(xlabel="most memory held (MiB)")
+            return
         axes.barh(labels, [max(run["peak_memory_mb"] for run in of[size]) for size in sizes], color=GREY)
         axes.set(xlabel="peak memory (MiB)", ylabel="B_E")
 
-    return draw_plot("Time by phase and peak memory", reading, seconds, memory)
+    return draw_plot("Time and memory by phase", reading, seconds, memory)
+
+
+def _by_phase(runs: list[dict[str, Any]], names: list[str]) -> dict[str, float]:
+    """Most memory of a run by phase in words, MiB; empty for results that were stored without."""
+    noted = {name: [run["memory_mb"][name] for run in runs if name in run.get("memory_mb", {})] for name in names}
+    return {name.replace("_", " "): max(values) for name, values in noted.items() if values}

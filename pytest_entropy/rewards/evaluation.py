@@ -18,7 +18,7 @@ from pytest_entropy.errors import RunError
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.rewards.evidence import Batch, case, in_hand
 from pytest_entropy.rewards.requirements import NOT_COLUMNS, PlainReward, accepted
-from pytest_entropy.rewards.time_limit import TimeLimitExceeded, call_within
+from pytest_entropy.time_limit import TimeLimitExceeded, call_within
 
 log = logging.getLogger(__name__)
 DEFAULT_TIMEOUT = 600.0  # s

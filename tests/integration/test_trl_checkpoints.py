@@ -207,14 +207,8 @@ def test_norms_and_biases_are_the_group_without_decay(trl_run, kind):
     assert sum(a != b for a, b in zip(plain, grouped, strict=True)) > len(plain) / 2
 
 
-# peft takes the norm in DoRA's scale for a constant in backward (DoRA paper, section 4.3), so that the gradient the
-# trainer steps along is not that of the loss, and the check says so: 1.2 to 1.6 % here, 1e-6 with the norm left in.
-DETACHED = pytest.mark.xfail(reason="DoRA's gradient leaves out the derivative of its norm (docs/checkpoints.md)")
-
-
 def checked(kind):
-    marks = [] if kind in ("lora", "full") else [pytest.mark.slow]
-    return pytest.param(kind, marks=[*marks, DETACHED] if "DoRA" in kind else marks)
+    return pytest.param(kind, marks=[] if kind in ("lora", "full") else [pytest.mark.slow])
 
 
 @pytest.mark.parametrize("kind", [checked(kind) for kind in KINDS])

@@ -14,8 +14,18 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 # From the ground up; a module imports from its own layer or from those below it.
 LAYERS = [
-    {"errors", "seeds", "gpus", "meter", "rowmap", "kinds", "hookspecs", "adamw", "word_problems"},
-    {"alternatives", "distribution", "decoding_cache", "predictions", "recorder", "rollouts", "prompts", "config"},
+    {"errors", "seeds", "gpus", "meter", "rowmap", "kinds", "hookspecs", "adamw", "word_problems", "time_limit"},
+    {
+        "alternatives",
+        "chat_template",
+        "distribution",
+        "decoding_cache",
+        "predictions",
+        "recorder",
+        "rollouts",
+        "prompts",
+        "config",
+    },
     {"rewards", "policy", "options", "stats"},
     {"checkpoints", "probe"},
     {"results", "planning"},

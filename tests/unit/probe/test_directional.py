@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pytest_entropy.probe.directional import directional_derivatives
+from pytest_entropy.probe.dora import along_slope
 from pytest_entropy.probe.estimators import ESTIMATORS
 from pytest_entropy.probe.selfcheck import verify_tangent
 from tests import tiny
@@ -17,7 +18,7 @@ NAMES = ["rao_blackwell", "reinforce_loo", "score"]
 def plain(policy, rollouts, direction, name):
     """The oracle: one backward per prompt, no sharing, weight gradients formed and dotted with u."""
     policy.share_prompt = False
-    out = []
+    direction, out = along_slope(policy.model, direction), []
     for n in range(len(rollouts)):
         one = rollouts.select([n])
         scores = policy.score(one)
@@ -26,7 +27,11 @@ def plain(policy, rollouts, direction, name):
             weights.surrogate(scores.log_probs, scores.entropies), list(policy.trainable.values()), allow_unused=True
         )
         out.append(
-            sum(float((g.double() * u).sum()) for g, u in zip(grads, direction.values(), strict=True) if g is not None)
+            sum(
+                float((g.double() * direction[name]).sum())
+                for name, g in zip(policy.trainable, grads, strict=True)
+                if g is not None
+            )
         )
     policy.share_prompt = True
     return np.array(out)

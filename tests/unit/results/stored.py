@@ -26,6 +26,7 @@ def result(B_E: int, run: int, per_prompt: np.ndarray, **more: Any) -> ProbeResu
         "entropy_mean": 1.75, "entropy_se": 0.4 / len(s) ** 0.5, "length_mean": 18.0, "ended_share": 1.0,
         "agreement": {"log_probs": 1e-6, "entropies": 1e-6},
         "seconds": {"sampling": 0.2, "self_check": 0.05, "derivatives": 0.5}, "peak_memory_mb": 800.0 + B_E,
+        "memory_mb": {"sampling": 700.0, "self_check": 650.0, "derivatives": 800.0 + B_E},
         "update": {"prompts": ["p1", "p2"], "rewards": [[0.0, 1.0], [1.0, 0.0]], "seed": 7},
     }  # fmt: skip
     return ProbeResult(**(fields | more))

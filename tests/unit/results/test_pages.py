@@ -32,7 +32,7 @@ SWEEP = {
 }
 FIGURES = [
     "Differences from the baseline", "δH₁ against B_E", "Standard error against B_E", "Entropy change against the step",
-    "Per-prompt contributions and their tail", "p-values of the checks", "Time by phase and peak memory",
+    "Per-prompt contributions and their tail", "p-values of the checks", "Time and memory by phase",
 ]  # fmt: skip
 
 

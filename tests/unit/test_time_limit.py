@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from pytest_entropy.rewards.time_limit import TimeLimitExceeded, call_within
+from pytest_entropy.time_limit import TimeLimitExceeded, call_within
 
 
 def spin():

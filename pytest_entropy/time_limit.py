@@ -1,9 +1,9 @@
 """A bound on how long a function may take, wherever Python code can be interrupted.
 
-On the main thread the function runs there, as reward functions expect, and a signal ends it.  Not SIGALRM,
-which pytest-timeout and math-verify use: SIGVTALRM, sent by a timer of the process's own CPU time (which needs
-no interpreter, so that it reaches a regular expression that backtracks for ever) and by a watching thread
-(which reaches a sleep or a socket).  Elsewhere the function runs in a thread that is left behind.
+On the main thread the function runs there, as reward functions expect, and a signal ends it.  Not SIGALRM, which
+pytest-timeout and math-verify use: SIGVTALRM, sent by a timer of the process's own CPU time (which needs no
+interpreter, so that it reaches a regular expression that backtracks for ever) and by a watching thread (which
+reaches a sleep or a socket).  Elsewhere the function runs in a thread that is left behind.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _Alarm:
     def __enter__(self) -> None:
         self._before = signal.signal(signal.SIGVTALRM, self._ring)
         self._timer = signal.setitimer(signal.ITIMER_VIRTUAL, self._seconds, _AGAIN)
-        threading.Thread(target=self._watch, name="reward time limit", daemon=True).start()
+        threading.Thread(target=self._watch, name="time limit", daemon=True).start()
 
     def __exit__(self, *_: object) -> None:
         self._left.set()
@@ -83,7 +83,7 @@ def _in_thread(seconds: float, function: Callable[[], T]) -> T:
         except BaseException as error:
             failure.append(error)
 
-    thread = threading.Thread(target=work, name="reward", daemon=True)
+    thread = threading.Thread(target=work, name="bounded in time", daemon=True)
     thread.start()
     thread.join(seconds)
     if thread.is_alive():

@@ -213,18 +213,35 @@ def bookkeeping(runs: Sequence[ProbeResult], *, with_replacement: bool) -> Check
         shared = 0.0 if with_replacement else run.agreement.get("shared_with_update", 0.0)
         ends = run.agreement["unterminated"] + run.agreement.get("past_the_end", 0.0)
         gaps += [ends, shared, run.agreement.get("direction_gap", 0.0), run.update.get("eta_gap", 0.0)]
-        gaps += [*_kept_diagonal(run, size), *_total_variance(run)]
+        gaps += [*_kept_diagonal(run, size), *_total_variance(run), *_rows(run), *_entropy(run)]
     return check_within_noise(
         gaps,
         noise_floor=1e-9,
         name="bookkeeping",
         null="delta_h1 and its errors follow from s_n and the rate, a response ends with its first end token, which "
-        "counts, E and U share no prompt, and the update is the one that was recorded",
+        "counts, E and U share no prompt, responses and rewards belong to their prompts, and the update is the one "
+        "that was recorded",
         unit="relative, or counts",
         points_to="ddof or a division by B_E, the end token masked out because pad = EOS or ignored by the sampler, E "
-        "drawn from U, a learning rate that is neither configured nor stored, a stale update, or (of a single batch) "
-        "the products of a prompt with itself kept, which is a bias of order 1/B",
+        "drawn from U, a learning rate that is neither configured nor stored, a stale update, a temperature other than "
+        "the configured one, rewards or responses of another prompt, an entropy that is not the tokens' sum, or (of a "
+        "single batch) the products of a prompt with itself kept, which is a bias of order 1/B",
     )
+
+
+def _rows(run: ProbeResult) -> list[float]:
+    """Rewards and rows that belong to another prompt, and another temperature, where a run looked."""
+    found = [run.agreement.get(name, 0.0) for name in ("temperature_gap", "other_prompts")]
+    return [*found, run.update.get("other_prompts", 0.0), run.update.get("reward_gap") or 0.0]
+
+
+def _entropy(run: ProbeResult) -> list[float]:
+    """Gap of the mean entropy per response from the sampler's own record, beyond the rounding of two passes."""
+    sampled = run.agreement.get("entropy_sampled")
+    if not sampled or run.unit != "nats per response":
+        return []
+    gap = abs(run.entropy_mean / sampled - 1)
+    return [gap if gap > max(SUMMING_TOLERANCE, SCALAR_ROUNDINGS * rounding([run])) else 0.0]
 
 
 def _kept_diagonal(run: ProbeResult, size: float) -> list[float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,8 @@ from pytest_entropy.policy import Policy
 from pytest_entropy.probe.chunks import scoring_chunks, work_through
 from pytest_entropy.probe.directional import Derivatives
 from pytest_entropy.probe.records import Update, fingerprint
+from pytest_entropy.prompts import Prompt
+from pytest_entropy.rewards import RewardFunction, reward_gap
 from pytest_entropy.rollouts import Rollouts
 
 
@@ -18,7 +21,8 @@ def sampler_agreement(
     rollouts: Rollouts, derivatives: Derivatives, policy: Policy, max_new_tokens: int
 ) -> dict[str, float]:
     """Largest differences between what sampler and scorer say of the same tokens, in nats, how many responses stop
-    short without an end token that counts or go on after one, and the unit roundoff of the weights."""
+    short without an end token that counts or go on after one, the sampler's own mean entropy per response, and the
+    unit roundoff of the weights."""
     ends = torch.isin(rollouts.tokens, torch.tensor(policy.eos_ids, device=rollouts.tokens.device)) & rollouts.mask
     at_end = ends.gather(2, (rollouts.lengths - 1).unsqueeze(-1)).squeeze(-1)
     short = (rollouts.lengths < max_new_tokens) & ~at_end
@@ -28,6 +32,7 @@ def sampler_agreement(
         "entropies": largest_gap(rollouts.entropies, derivatives.entropies),
         "unterminated": float(short.sum()),
         "past_the_end": float(beyond.sum()),
+        "entropy_sampled": float(rollouts.entropies.double().sum()) / ends.shape[0] / ends.shape[1],
         "rounding": policy.rounding,
     }
 
@@ -39,6 +44,32 @@ def update_agreement(prompts: Iterable[str], update: Update) -> dict[str, float]
         used = fingerprint(update.direction)
         gap = abs(used - update.fingerprint) / (abs(used) + abs(update.fingerprint) or 1.0)
     return {"shared_with_update": len(set(prompts) & set(update.prompts)), "direction_gap": gap}
+
+
+def setting_agreement(
+    policy: Policy, prompts: Sequence[Prompt], rollouts: Rollouts, *, temperature: float
+) -> dict[str, float]:
+    """How far the policy's temperature is from the configured one, and how many rows have another prompt's tokens."""
+    gap = abs(policy.temperature - temperature)
+    return {"temperature_gap": gap, "other_prompts": _other_prompts(policy, prompts, rollouts)}
+
+
+def reward_agreement(
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    rollouts: Rollouts,
+    reward: RewardFunction,
+    rewards: Sequence[Sequence[float]],
+) -> dict[str, Any]:
+    """U's rows with another prompt's tokens, and the largest difference of a reward from its own response's."""
+    texts = [[policy.decode(ids) for ids in rollouts.responses(n)] for n in range(len(prompts))]
+    gap = reward_gap(reward, prompts, texts, rewards)
+    return {"other_prompts": _other_prompts(policy, prompts, rollouts), "reward_gap": gap}
+
+
+def _other_prompts(policy: Policy, prompts: Sequence[Prompt], rollouts: Rollouts) -> float:
+    pairs = zip(prompts, rollouts.prompt_ids, strict=True)
+    return float(sum(policy.encode(prompt.content) != tuple(ids) for prompt, ids in pairs))
 
 
 def largest_gap(recorded: torch.Tensor, scored: torch.Tensor, *, prompts: int = 256) -> float:

@@ -16,7 +16,14 @@ from pytest_entropy.probe.directional import Derivatives, directional_derivative
 from pytest_entropy.probe.draws import draw_prompts, draw_responses
 from pytest_entropy.probe.entropy_unit import EntropyUnit
 from pytest_entropy.probe.estimators import ESTIMATORS, LEARNING
-from pytest_entropy.probe.evidence import sampler_agreement, sampler_evidence, token_arrays, update_agreement
+from pytest_entropy.probe.evidence import (
+    reward_agreement,
+    sampler_agreement,
+    sampler_evidence,
+    setting_agreement,
+    token_arrays,
+    update_agreement,
+)
 from pytest_entropy.probe.ground_truth import GROUND_TRUTH, ground_truth
 from pytest_entropy.probe.linearisation import Linearisation
 from pytest_entropy.probe.records import ProbeResult, Update
@@ -98,15 +105,12 @@ class EntropyProbe:
         with meter.phase("reward"):
             rewards = evaluate(self.reward, prompts, self._texts(rollouts))
         batch = UpdateBatch(tuple(prompt.key for prompt in prompts), rollouts, rewards, seed)
-        return take_update(
-            batch,
-            self.policy,
-            self.optimizer,
-            self.config,
-            eta=self.eta,
-            eta_source=self.eta_source,
-            meter=meter,
+        update = take_update(
+            batch, self.policy, self.optimizer, self.config, eta=self.eta, eta_source=self.eta_source, meter=meter
         )
+        if "definition" not in self.config.diagnostics:
+            return update
+        return replace(update, **reward_agreement(self.policy, prompts, rollouts, self.reward, rewards))
 
     def _update_batch(self, update: Update) -> UpdateBatch:
         """The batch an update was taken on; drawn again, from its seed, where another process took it."""
@@ -161,6 +165,7 @@ class EntropyProbe:
         agreement |= update_agreement((prompt.key for prompt in prompts), update)
         if "definition" in self.config.diagnostics:
             with meter.phase("definition"):
+                agreement |= setting_agreement(self.policy, prompts, rollouts, temperature=self.config.temperature)
                 agreement |= definition_gaps(self.policy, rollouts, derivatives, update.direction, self._estimators())
         arrays = token_arrays(rollouts, derivatives)
         if GROUND_TRUTH & set(self.config.diagnostics):

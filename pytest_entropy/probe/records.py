@@ -31,6 +31,8 @@ class Update:
     along u (None where it was not asked for).  ``eta_gap`` is eta's relative difference from the configured rate, or
     else the largest one the optimizer stores; ``fingerprint`` tells one direction from another (:func:`fingerprint`).
     ``learnt`` is what the batch's responses taught, for an estimator that learns.  ``seconds``, ``memory_mb`` by phase.
+    ``reward_gap`` is the largest difference of a reward from its completion's own (None where it was not asked for, or
+    of a function that is not asked twice), ``other_prompts`` how many rows have another prompt's tokens.
     """
 
     direction: dict[str, torch.Tensor]
@@ -56,6 +58,8 @@ class Update:
     fingerprint: float | None = None
     learnt: ActionValues | None = None
     memory_mb: dict[str, float] = field(default_factory=dict)
+    reward_gap: float | None = None
+    other_prompts: float = 0.0
 
     def summary(self) -> dict[str, Any]:
         """Everything but the tensors, as plain builtins."""
@@ -94,7 +98,9 @@ class ProbeResult:
             largest absolute differences in nats), the batch against prompts computed alone (``alone_...``, in
             nats) and s_n against its definition (``definition``, relative), the weights' unit ``rounding``,
             ``unterminated`` responses, those that go on ``past_the_end`` token, prompts ``shared_with_update``, and
-            the relative ``direction_gap`` between the update's fingerprint as used and as recorded.
+            the relative ``direction_gap`` between the update's fingerprint as used and as recorded, the
+            ``temperature_gap`` of the policy to the configuration, rows with ``other_prompts``' tokens, and
+            the sampler's own mean entropy per response, ``entropy_sampled``.
         seconds, memory_mb: wall time, and most memory held (MiB), by phase.
         peak_memory_mb: of the process so far.
         gradient_sizes: norms by parameter, for DEBUG logs.

@@ -3,6 +3,7 @@
 from pytest_entropy.rewards.answers import BUILT_IN, boxed, exact_answer, gsm8k, math_verify
 from pytest_entropy.rewards.evaluation import DEFAULT_TIMEOUT, RewardFunction, RewardTerm, WeightedRewards, evaluate
 from pytest_entropy.rewards.loading import resolve_reward
+from pytest_entropy.rewards.recheck import reward_gap
 from pytest_entropy.rewards.requirements import require_columns
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "math_verify",
     "require_columns",
     "resolve_reward",
+    "reward_gap",
 ]

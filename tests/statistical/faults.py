@@ -376,6 +376,43 @@ def stale_direction(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def rewards_of_the_next_prompt(patch: pytest.MonkeyPatch) -> None:
+    real = probe_module.evaluate
+    patch.setattr(probe_module, "evaluate", lambda *arguments: np.roll(real(*arguments), 1, axis=0).tolist())
+
+
+def rewards_of_the_next_response(patch: pytest.MonkeyPatch) -> None:
+    real = EntropyProbe._texts
+    patch.setattr(EntropyProbe, "_texts", lambda self, rollouts: [row[1:] + row[:1] for row in real(self, rollouts)])
+
+
+def responses_of_the_next_prompt(patch: pytest.MonkeyPatch) -> None:
+    """Rows rotated against their prompts: sampler and scorer agree, for both have the same rows."""
+    real = EntropyProbe.sample
+
+    def sample(self: EntropyProbe, batch: list, seed: int) -> Rollouts:
+        rollouts = real(self, batch, seed)
+        return rollouts.select([*range(1, len(rollouts)), 0])
+
+    patch.setattr(EntropyProbe, "sample", sample)
+
+
+def temperature_left_at_one(patch: pytest.MonkeyPatch) -> None:
+    """The configured temperature reaches no one, sampler and scorer alike."""
+    build = EntropyProbe.__init__
+
+    def built(self: EntropyProbe, *arguments: object, **named: object) -> None:
+        build(self, *arguments, **named)
+        self.policy = replace(self.policy, temperature=1.0)
+
+    patch.setattr(EntropyProbe, "__init__", built)
+
+
+def entropy_per_prompt(patch: pytest.MonkeyPatch) -> None:
+    """The entropy summed over a group, not averaged."""
+    _result_with(patch, lambda r: replace(r, entropy_mean=r.entropy_mean * r.G))
+
+
 def same_prompts(patch: pytest.MonkeyPatch) -> None:
     """E drawn from the prompts of U."""
     real = draws.draw_prompts
@@ -433,5 +470,16 @@ FAULTS: dict[str, Fault] = {
         rate_doubled, "bookkeeping", "a learning rate that is neither configured nor stored"
     ),
     "stale update": Fault(stale_direction, "bookkeeping", "a stale update"),
+    "rewards of the next prompt": Fault(rewards_of_the_next_prompt, "bookkeeping", "rewards or responses of another"),
+    "rewards of the next response": Fault(
+        rewards_of_the_next_response, "bookkeeping", "rewards or responses of another"
+    ),
+    "responses of the next prompt": Fault(
+        responses_of_the_next_prompt, "bookkeeping", "rewards or responses of another"
+    ),
+    "temperature left at 1": Fault(
+        temperature_left_at_one, "bookkeeping", "a temperature other than", settings={"temperature": 0.8}
+    ),
+    "entropy of a group": Fault(entropy_per_prompt, "bookkeeping", "an entropy that is not the tokens' sum"),
     "E = U": Fault(same_prompts, "bookkeeping", "E drawn from U"),
 }

@@ -122,20 +122,23 @@ def _list(options: argparse.Namespace) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     # Drawing is slow to import.
+    from pytest_entropy.results.at_once import each
     from pytest_entropy.results.index import index_of, sessions, write_index
     from pytest_entropy.results.session_end import write_reports
     from pytest_entropy.results.view import view_experiment
 
-    made, unreadable, roots = {}, set(), set()
+    made, unreadable, roots, wanted = {}, set(), set(), []
     for directory, manifest in find(options.results):
         roots.add(results_root(directory))
         if options.all or directory in options.results or is_stale(directory, manifest):
-            try:
-                made[directory.absolute()] = write_reports(directory)
-                print(directory / REPORT)
-            except UsageError as error:
-                unreadable.add(directory.absolute())
-                print(f"error: {error}", file=sys.stderr)
+            wanted.append(directory)
+    for directory, written in each(write_reports, wanted, expected=UsageError):
+        if isinstance(written, UsageError):
+            unreadable.add(directory.absolute())
+            print(f"error: {written}", file=sys.stderr)
+        else:
+            made[directory.absolute()] = written
+            print(directory / REPORT)
     indexes = []
     for root in roots:
         for stamp, directories in sessions(root).items():

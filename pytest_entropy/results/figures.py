@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
@@ -108,6 +109,12 @@ def _batch_axis(axes: Axes, sizes: np.ndarray) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
+def _plain_numbers(axis: Axis) -> None:
+    """Ticks of a logarithmic axis as 0.01 and 1e-05, not as powers: typesetting those is half of a drawing's time."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def scaling(view: ExperimentView) -> Plot:
     """delta_h1 against B_E with the fit and both hypotheses."""
     sizes, deltas, errors, label = _columns(view)
@@ -166,6 +173,7 @@ def error_scaling(view: ExperimentView) -> Plot:
             axes.legend()
         axes.set(ylabel=f"SE of δH₁ ({_unit(view)})")
         _batch_axis(axes, sizes)
+        _plain_numbers(axes.yaxis)
 
     return draw_plot("Standard error against B_E", reading, draw)
 
@@ -220,6 +228,7 @@ def scalars(view: ExperimentView) -> Plot:
         axes.axvline(values.mean(), color=SECOND, lw=1.2, label="mean")
         axes.axvline(0, color=GREY, lw=0.6)
         axes.set(xlabel=f"η s_n ({_unit(view)})", ylabel="prompts", yscale="symlog")
+        _plain_numbers(axes.yaxis)
         axes.legend()
 
     def tail(axes: Axes) -> None:
@@ -236,8 +245,8 @@ def scalars(view: ExperimentView) -> Plot:
         axes.loglog(grid[kept], normal[kept], color=INK, lw=1, label="normal")
         axes.set(xlabel="distance from the mean (sd)", ylabel="share beyond", xlim=(0.5, None))
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        _plain_numbers(axes.xaxis)
+        _plain_numbers(axes.yaxis)
         axes.legend()
 
     return draw_plot("Per-prompt contributions and their tail", reading, histogram, *([tail] if spread > 0 else []))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,12 @@ _PARSED = ("config.json", "generation_config.json", "tokenizer_config.json", "sp
 _LARGEST_TOKENIZER = 256 * 2**20
 _ANY = 100_000
 _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_SIZES = (
+    "vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim",
+    "n_embd", "n_head",
+)  # fmt: skip
+# A tensor may be declared so many times larger than the largest there is: embeddings can be narrower than the model.
+_LARGER = 4
 # Adapters that change more than weights, or name code to import.
 _UNSUPPORTED = ("layer_replication", "megatron_config", "alora_invocation_tokens")
 
@@ -77,8 +84,8 @@ def screen_model(directory: Path) -> None:
     """Refuse a model directory whose declarations do not fit its weights.
 
     Raises:
-        UsageError: JSON too large, too deep or broken; more layers than tensors; an architecture that needs code
-            of its own.
+        UsageError: JSON too large, too deep or broken; more layers than tensors, or larger ones; quantised weights;
+            an architecture that needs code of its own.
     """
     for name in _PARSED:
         if (directory / name).is_file():
@@ -91,11 +98,36 @@ def screen_model(directory: Path) -> None:
             raise UsageError(
                 f"{directory / 'config.json'}: {key} is {_short(layers)}, the weights hold {tensors} tensors"
             )
+    _require_real_sizes(directory, config)
     code = config.get("auto_map")
     if code and not _built_in(config.get("model_type")):
         raise UsageError(
             f"{directory / 'config.json'}: its architecture {_short(config.get('model_type'))} comes with code of its "
             "own (auto_map), which is never run; use a transformers version that has the architecture built in"
+        )
+
+
+def _require_real_sizes(directory: Path, config: Mapping[str, Any]) -> None:
+    """Refuse sizes that are none, or of which the weights hold no tensor: a library would allocate them first."""
+    where = directory / "config.json"
+    for key in _SIZES:
+        size = config.get(key)
+        # Some architectures leave a size out (null) or give one per layer (a list).
+        if size is not None and not isinstance(size, list) and (type(size) is not int or size < 1):
+            raise UsageError(f"{where}: {key} is {_short(size)}, expected a positive whole number")
+    largest = max((math.prod(shape) for shape in WeightsFile(directory).shapes().values()), default=0)
+    width = config.get("hidden_size")
+    for key in ("vocab_size", "intermediate_size"):
+        size = config.get(key)
+        if type(size) is int and type(width) is int and size * width > _LARGER * largest:
+            raise UsageError(
+                f"{where}: {key} {_short(size)} x hidden_size {_short(width)} is far more than the largest tensor of "
+                f"the weights holds ({largest} numbers): weights of another model, or a damaged declaration"
+            )
+    if config.get("quantization_config"):
+        raise UsageError(
+            f"{where}: the weights are quantised (quantization_config); the probe differentiates a model in float32. "
+            "Name the same model unquantised with --base-model, or save a dequantised copy (model.dequantize())"
         )
 
 

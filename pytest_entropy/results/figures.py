@@ -173,6 +173,7 @@ def error_scaling(view: ExperimentView) -> Plot:
             axes.legend()
         axes.set(ylabel=f"SE of δH₁ ({_unit(view)})")
         _batch_axis(axes, sizes)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         _plain_numbers(axes.yaxis)
 
     return draw_plot("Standard error against B_E", reading, draw)

@@ -170,11 +170,11 @@ def error_scaling(view: ExperimentView) -> Plot:
             grid = np.array([sizes.min(), sizes.max()])
             level = np.exp(np.mean(np.log(errors[positive] * np.sqrt(sizes[positive]))))
             axes.loglog(grid, level / np.sqrt(grid), color=INK, lw=1, label="slope -1/2")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            _plain_numbers(axes.yaxis)
             axes.legend()
         axes.set(ylabel=f"SE of δH₁ ({_unit(view)})")
         _batch_axis(axes, sizes)
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        _plain_numbers(axes.yaxis)
 
     return draw_plot("Standard error against B_E", reading, draw)
 

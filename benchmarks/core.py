@@ -18,6 +18,8 @@ from pytest_entropy.probe.directional import directional_derivatives
 B_E = 64
 # The claim is about the configuration a user gets; the other estimators stand beside it.
 OURS = ProbeConfig().estimator
+# A setting that is offered and not the default: two responses to four times the prompts.
+FEW, MORE = 2, 4
 OFFERED = ("rao_blackwell", "action_value")
 POOLED = ("reinforce_loo", "rao_blackwell", "action_value")
 DERIVATIVES: dict[str, Callable] = {
@@ -70,7 +72,14 @@ class Timings:
         return [sum(parts) for parts in zip(*(self.seconds[name] for name in names), strict=True)]
 
 
-def timings(workload: Workload, repeats: int) -> tuple[Timings, Timings]:
+def fewer_responses(prompts: int) -> tuple[Workload, np.ndarray]:
+    """The demo with ``FEW`` responses to a prompt in the entropy batch, and s_n of many prompts with the default."""
+    few = Workload.demo(G_E=FEW)
+    rollouts = (few.rollouts(MORE * B_E, 20_000 + i, estimator=OURS) for i in range(prompts // (MORE * B_E)))
+    return few, np.concatenate([few.scalars(drawn, OURS)[OURS] for drawn in rollouts])
+
+
+def timings(workload: Workload, few: Workload, repeats: int) -> tuple[Timings, Timings]:
     """Every method and the floor on the same prompts, B_E of them, round after round: in wall and in CPU seconds.
 
     CPU seconds of one thread are what other work on the machine disturbs little.
@@ -99,6 +108,7 @@ def timings(workload: Workload, repeats: int) -> tuple[Timings, Timings]:
         "hooks, action_value": lambda r: hooks("action_value", r),
         "hooks, rao_blackwell": lambda r: hooks("rao_blackwell", r),
         "hooks, unshared prompts": lambda r: hooks("rao_blackwell", r, unshared),
+        "whole run, G_E = 2": lambda r: _run(few, MORE * B_E, r),
         "predecessor": old,
         **{name: by(method) for name, method in DERIVATIVES.items()},
     }
@@ -118,6 +128,12 @@ def precision_ratios(timed: Timings, pool: dict[str, np.ndarray]) -> dict[str, o
     old = timed.seconds["predecessor"]
     less = {name: variance_ratio(pool[predecessor.ESTIMATOR], pool[name])["value"] for name in OFFERED}
     return {name: summary([t * less[name] for t in ratios(old, run_seconds(timed, name))]) for name in OFFERED}
+
+
+def precision_ratio_of_fewer(timed: Timings, pool: dict[str, np.ndarray], s: np.ndarray) -> dict[str, float]:
+    """The same for the default estimator with ``FEW`` responses to ``MORE`` times the prompts, in seconds x SE^2."""
+    less = float(MORE * pool[predecessor.ESTIMATOR].var() / s.var())
+    return summary([t * less for t in ratios(timed.seconds["predecessor"], timed.seconds["whole run, G_E = 2"])])
 
 
 def cost_of_precision(timed: Timings, pool: dict[str, np.ndarray]) -> dict[str, object]:

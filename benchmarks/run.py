@@ -36,7 +36,8 @@ TARGETS = {
 def core_section(quick: bool) -> dict[str, Any]:
     """Methods, floor, standard errors and cost of precision, on the demo."""
     workload = Workload.demo()
-    timed, cpu = core.timings(workload, 2 if quick else 7)
+    few, fewer = core.fewer_responses(512 if quick else 8192)
+    timed, cpu = core.timings(workload, few, 2 if quick else 7)
     pool = core.pooled_scalars(128 if quick else 2048, workload)
     ours = core.run_seconds(timed)
     return {
@@ -47,6 +48,7 @@ def core_section(quick: bool) -> dict[str, Any]:
         "run_seconds": summary(ours),
         "run_over_floor": summary(ratios(ours, timed.total("generate", "forward-backward"))),
         **core.cost_of_precision(timed, pool),
+        "cost_of_precision_two_responses": core.precision_ratio_of_fewer(timed, pool, fewer),
         "standard_errors": core.standard_errors(pool, workload.probe.eta),
         "cost_at_two_sizes": core.constancy(workload, pool, 1 if quick else 5),
         "cpu": cpu_seconds(cpu, pool),
@@ -140,6 +142,8 @@ def table(record: dict[str, Any]) -> list[str]:
             row(name, record[name])
     for name, s in record.get("cost_of_precision_by_estimator", {}).items():
         row(f"cost of precision, {name}" + (" (default)" if name == record["default_estimator"] else ""), s)
+    if "cost_of_precision_two_responses" in record:
+        row("cost of precision, action_value, two responses a prompt", record["cost_of_precision_two_responses"])
     for group in ("seconds", "predecessor_seconds", "against_batch_size"):
         for name, s in record.get(group, {}).items():
             row(f"{group}: {name}", s)

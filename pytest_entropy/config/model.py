@@ -26,12 +26,14 @@ class _Section(BaseModel):
 
 
 class BatchConfig(_Section):
-    """Sizes: prompts per entropy batch (several values), prompts of the update batch, runs, responses."""
+    """Sizes: prompts per entropy batch (several values), prompts of the update batch, runs, responses (``G_E``: of the
+    entropy batch, where they are not ``G``)."""
 
     B_E_values: list[Annotated[int, Field(ge=2)]] = Field(default=[16, 32, 64], min_length=1)
     B_U: PositiveInt = 32
     runs_per_batch: PositiveInt = 3
     G: PositiveInt = 8
+    G_E: PositiveInt | None = None
 
     @field_validator("B_E_values")
     @classmethod
@@ -279,6 +281,8 @@ class ExperimentConfig(_Section):
                 f"batch_config.G is {self.batch_config.G}: advantages and leave-one-out baselines "
                 f"({self.probe.estimator}, {self.probe.advantage}) compare responses to one prompt; take G >= 2"
             )
+        if self.batch_config.G_E == 1:
+            raise ValueError("batch_config.G_E is 1: leave-one-out baselines need two responses; take G_E >= 2")
         return self
 
     @model_validator(mode="after")
@@ -289,6 +293,11 @@ class ExperimentConfig(_Section):
             raise ValueError(
                 "diagnostics and save_gradients rest on an update that is independent of the entropy batch; with "
                 "probe.mode u_statistic it is not: run the sanity check and the debug experiment with two_batch"
+            )
+        if self.batch_config.G_E is not None:
+            raise ValueError(
+                "batch_config.G_E is the entropy batch's own number of responses, and with probe.mode u_statistic "
+                "there is one batch for both: give batch_config.G"
             )
         settings = self.probe.u_statistic
         uneven = [size for size in self.batch_config.B_E_values if size % settings.blocks]
@@ -305,6 +314,7 @@ class ExperimentConfig(_Section):
         return {
             "B_U": batch.B_U,
             "G": batch.G,
+            "G_E": batch.G_E,
             **self.probe.settings(),
             "temperature": sampling.temperature,
             "max_new_tokens": sampling.max_new_tokens,

@@ -17,7 +17,7 @@ BASELINES = "baselines"
 SCHEMA_VERSION = 1
 _OF_A_RUN = ("B_E", "run", "seed", "eta", "delta_h1", "se_conditional", "entropy_mean", "entropy_se")
 # Another value of one of these is another quantity, or other random numbers.
-_OBJECTIVE = ("seed", "reward", "probe", "sampling", "batch_config.B_U", "batch_config.G")
+_OBJECTIVE = ("seed", "reward", "probe", "sampling", "batch_config.B_U", "batch_config.G", "batch_config.G_E")
 
 
 def snapshot(directory: Path) -> dict[str, Any]:
@@ -50,7 +50,8 @@ def objective(config: Mapping[str, Any]) -> dict[str, Any]:
     for key in _OBJECTIVE:
         value: Any = config
         for part in key.split("."):
-            value = value[part]
+            # A setting that older versions did not have was at its default then: none.
+            value = value.get(part)
         out |= {f"{key}.{name}": item for name, item in value.items()} if isinstance(value, Mapping) else {key: value}
     # A reward file of two checkouts has two paths.
     rewards = out["reward"] if isinstance(out["reward"], list) else [out["reward"]]

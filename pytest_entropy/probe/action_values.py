@@ -47,14 +47,28 @@ class Learnt:
         return cls(values.position[: part.tokens.shape[2]].to(device), own.to(device), values.share.to(device))
 
 
-def learn(batch: Rollouts, positions: int) -> ActionValues:
-    """The tables that the responses of a batch teach, for responses of up to ``positions`` tokens to other draws."""
+def learn(batch: Rollouts, positions: int, *, group: int | None = None) -> ActionValues:
+    """The tables that the responses of a batch teach, for other draws: ``group`` responses to a prompt (the batch's
+    own number if left out) of up to ``positions`` tokens."""
     position, token, share = _tables(batch)
+    share = share_of_others(share, batch.group_size - 1, (group or batch.group_size) - 1)
     return ActionValues(
         position=torch.from_numpy(np.pad(position, (0, positions - len(position)))),
         token=torch.from_numpy(token),
         share=torch.tensor(share, dtype=torch.float64),
     )
+
+
+def share_of_others(share: float, known: int, asked: int) -> float:
+    """The best share of the mean of ``asked`` other responses, from that of the mean of ``known`` ones.
+
+    With r the correlation of two responses to one prompt it is m r / (1 + (m - 1) r) for m others (Spearman and Brown):
+    the mean of fewer is noisier, and counts less.
+    """
+    if share == 0 or asked == known:
+        return share
+    r = share / (known - share * (known - 1))
+    return asked * r / (1 + (asked - 1) * r)
 
 
 def _pieces(rollouts: Rollouts) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:

@@ -18,7 +18,9 @@ class ProbeConfig:
 
     Attributes:
         B_U: prompts of the update batch.
-        G: responses per prompt, in both batches.
+        G: responses per prompt of the update batch, and of the entropy batch unless ``G_E`` says otherwise.
+        G_E: responses per prompt of the entropy batch.  Where prompts differ more than responses to one prompt do,
+            fewer responses to more prompts give the smaller error for the same time (docs/variance-reduction.md).
         mode: ``two_batch``, or ``u_statistic``: update and entropy gradient from one batch of B_E prompts
             (docs/mathematics.md §5); B_U is not used then.
         u_statistic_blocks: M blocks of prompts in place of prompts; None for every prompt its own.
@@ -52,6 +54,7 @@ class ProbeConfig:
 
     B_U: int = 32
     G: int = 8
+    G_E: int | None = None
     mode: str = "two_batch"
     u_statistic_blocks: int | None = None
     entropy_unit: str = "sequence"
@@ -93,12 +96,19 @@ class ProbeConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 1")
         if self.G < 2:
             raise ValueError(f"G is {self.G}: advantages and leave-one-out baselines need G >= 2")
+        if self.G_E is not None and self.G_E < 2:
+            raise ValueError(f"G_E is {self.G_E}: leave-one-out baselines need G_E >= 2")
         if not self.temperature > 0:
             raise ValueError(f"temperature is {self.temperature}, it must be positive")
         if not all(math.isfinite(m) and m for m in self.eta_multiples):
             raise ValueError(f"eta_multiples are {self.eta_multiples}: each must be finite and not 0")
         if self.clip_weights is not None and not self.clip_weights > 1:
             raise ValueError(f"clip_weights is {self.clip_weights}, it must be above 1, the weight of no step")
+
+    @property
+    def entropy_group(self) -> int:
+        """Responses per prompt of the entropy batch."""
+        return self.G if self.G_E is None else self.G_E
 
     def _require_parts(self) -> None:
         """The U-statistic needs an update that is a mean of independent parts, one per prompt."""
@@ -121,6 +131,8 @@ class ProbeConfig:
             )
         if self.entropy_unit == "token":
             raise ValueError("mode u_statistic counts entropy per response: take entropy_unit sequence, or two_batch")
+        if self.G_E is not None:
+            raise ValueError("mode u_statistic has one batch: its responses per prompt are G, leave G_E out")
         if self.diagnostics:
             raise ValueError(
                 "the diagnostics rest on an update that is independent of the entropy batch: take mode two_batch"

@@ -49,14 +49,14 @@ def draw_prompts(
 
 
 def draw_responses(
-    policy: Policy, prompts: Sequence[Prompt], seed: int, config: ProbeConfig, *, threads: int = 1
+    policy: Policy, prompts: Sequence[Prompt], seed: int, config: ProbeConfig, *, group: int, threads: int = 1
 ) -> Rollouts:
-    """G responses to each prompt; response g of slot n is keyed by (seed, n, g), whatever is drawn beside it."""
+    """``group`` responses to each prompt; response g of slot n is keyed by (seed, n, g), whatever is beside it."""
     ids = [policy.encode(prompt.content) for prompt in prompts]
 
     def work(slots: list[int]) -> Rollouts:
-        draws = [uniforms(seed, n, config.G, config.max_new_tokens) for n in slots]
+        draws = [uniforms(seed, n, group, config.max_new_tokens) for n in slots]
         return policy.sample([ids[n] for n in slots], torch.from_numpy(np.stack(draws)))
 
-    chunks = sampling_chunks([len(row) for row in ids], config.G, config.sample_rows)
+    chunks = sampling_chunks([len(row) for row in ids], group, config.sample_rows)
     return gathered(worked(chunks, work, threads=threads), len(ids))

@@ -99,7 +99,7 @@ class EntropyProbe:
         config = self.config
         slots = draw_prompts(self.prompts, config.B_U, derive(seed, "U"), replace=config.with_replacement)
         batch = [self.prompts[i] for i in slots]
-        return batch, self.sample(batch, derive(seed, "U"))
+        return batch, self.sample(batch, derive(seed, "U"), group=config.G)
 
     def _take_update(self, prompts: list[Prompt], rollouts: Rollouts, seed: int, meter: Meter) -> Update:
         with meter.phase("reward"):
@@ -259,9 +259,11 @@ class EntropyProbe:
         learnt = update.learnt or self._update_batch(update).learnt(self.config)
         return prompts, replace(rollouts, action_values=learnt)
 
-    def sample(self, batch: list[Prompt], seed: int) -> Rollouts:
-        """G responses to each prompt; response g of slot n is keyed by (seed, n, g)."""
-        return draw_responses(self.policy, batch, seed, self.config, threads=self.threads)
+    def sample(self, batch: list[Prompt], seed: int, *, group: int | None = None) -> Rollouts:
+        """``group`` responses to each prompt, by default the entropy batch's number; response g of slot n is keyed
+        by (seed, n, g)."""
+        group = self.config.entropy_group if group is None else group
+        return draw_responses(self.policy, batch, seed, self.config, group=group, threads=self.threads)
 
     def _estimators(self) -> list[str]:
         extra = [name for name in self.config.diagnostics if name in ESTIMATORS]
@@ -300,7 +302,7 @@ class EntropyProbe:
         entropy, entropy_se = self.unit.entropy(nats.mean(1).numpy(), lengths.mean(1).numpy())
         result = ProbeResult(
             B_E=B_E,
-            G=self.config.G,
+            G=rollouts.group_size,
             run=run,
             seed=seed,
             delta_h1=float(self.eta * s.mean()),

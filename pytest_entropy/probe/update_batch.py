@@ -54,7 +54,9 @@ class UpdateBatch:
 
     def learnt(self, config: ProbeConfig) -> ActionValues | None:
         """What the responses teach of the entropy to go, for an estimator that learns."""
-        return learn(self.rollouts, config.max_new_tokens) if config.estimator in LEARNING else None
+        if config.estimator not in LEARNING:
+            return None
+        return learn(self.rollouts, config.max_new_tokens, group=config.entropy_group)
 
 
 def take_update(

@@ -21,10 +21,11 @@ def plan_line(plan: Any) -> str:
     which = "bundled demo checkpoint" if config.checkpoint == "demo" else f"checkpoint {config.checkpoint}"
     prompts = "bundled word problems" if config.prompts.source == "demo" else config.prompts.source
     sizes = ",".join(map(str, batch.B_E_values))
+    own = f" (E: {batch.G_E})" if batch.G_E else ""
     update = f"B_U {batch.B_U}" if config.probe.mode == "two_batch" else "U-statistic of each batch"
     return (
         f"entropy: {plan.kind.name}: {which} ({plan.files.layout}, {plan.checkpoint_digest[:8]}), "
-        f"B_E {sizes} x {batch.runs_per_batch} runs, {update}, G {batch.G}, {config.probe.estimator}, "
+        f"B_E {sizes} x {batch.runs_per_batch} runs, {update}, G {batch.G}{own}, {config.probe.estimator}, "
         f"{config.probe.update_rule}, {config.probe.advantage}, T = {config.sampling.temperature:g}, {prompts}"
         + (", resumed" if plan.resumed else "")
     )

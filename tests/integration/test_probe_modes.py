@@ -52,6 +52,22 @@ def test_entropy_per_token_and_the_total_variance(workspace):
     assert (run["se_total"] is None) == (total < 0) == bool(run["notes"])
 
 
+def test_fewer_responses_to_the_entropy_batch_leave_the_update_as_it_was(workspace):
+    """G_E of its own: its responses are the first ones of the groups that G would have drawn, and U is the same."""
+    assert workspace.run(*workspace.single).returncode == 0
+    (before,) = records(workspace)
+    done = workspace.run(*workspace.single, "--entropy-set=batch_config.G_E=2", "--entropy-results=results/few")
+    assert done.returncode == 0, done.stdout
+    assert "G 3 (E: 2)" in done.stdout
+    after = json.loads(next((workspace.results / "few").rglob("results.json")).read_text())
+    assert (before["G"], after["G"]) == (3, 2)
+    assert [len(row) for row in after["update"]["rewards"]] == [3] * 4
+    assert after["update"]["fingerprint"] == before["update"]["fingerprint"]
+    assert len(after["per_prompt"]) == len(before["per_prompt"]) == 6
+    assert after["per_prompt"] != before["per_prompt"]
+    assert after["agreement"]["entropies"] < 1e-4
+
+
 def test_what_the_u_statistic_cannot_do_is_refused_before_any_work(workspace):
     done = workspace.run(
         *workspace.scaling, "--entropy-set=probe.mode=u_statistic", "--entropy-set=probe.update_rule=adamw"

@@ -27,27 +27,29 @@ def exact(policy):
     return enumerable.dot(enumerable.gradient(policy, enumerable.entropy(policy)), tiny.direction(policy))
 
 
-def rollouts(policy, count, seed):
+def rollouts(policy, count, seed, group=G):
     ids = enumerable.draw_prompts(count, seed=seed)
-    return tiny.sample(policy, ids, G=G, limit=enumerable.LIMIT, seed=seed)
+    return tiny.sample(policy, ids, G=group, limit=enumerable.LIMIT, seed=seed)
 
 
 def derivatives(policy, drawn, *names):
     return directional_derivatives(policy, drawn, tiny.direction(policy), names, chunk_tokens=200_000).per_prompt
 
 
-def taught(policy, count, seed, *, by=32):
-    """Rollouts of ``count`` prompts that have learnt from one batch of ``by`` others."""
-    learnt = learn(rollouts(policy, by, seed + 50_000), enumerable.LIMIT)
-    return replace(rollouts(policy, count, seed), action_values=learnt)
+def taught(policy, count, seed, *, by=32, group=G):
+    """Rollouts of ``count`` prompts x ``group`` responses that have learnt from one batch of ``by`` others x G."""
+    learnt = learn(rollouts(policy, by, seed + 50_000), enumerable.LIMIT, group=group)
+    return replace(rollouts(policy, count, seed, group), action_values=learnt)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("by", [1, 32])
-def test_action_value_is_unbiased(policy, exact, by):
+@pytest.mark.parametrize(("by", "group"), [(1, G), (32, G), (32, 2)])
+def test_action_value_is_unbiased(policy, exact, by, group):
     """Mean over 1e5 prompts within 4 SE of the enumerated value, whatever few prompts were learnt from; a false alarm
     in 1 of 16 000 runs."""
-    parts = [derivatives(policy, taught(policy, 10_000, seed, by=by), "action_value") for seed in range(10)]
+    parts = [
+        derivatives(policy, taught(policy, 10_000, seed, by=by, group=group), "action_value") for seed in range(10)
+    ]
     s = np.concatenate([part["action_value"] for part in parts])
     assert len(s) == PROMPTS
     assert abs(s.mean() - exact) < 4 * s.std(ddof=1) / len(s) ** 0.5

@@ -33,6 +33,21 @@ def test_what_needs_an_independent_update_is_refused(values):
         resolve_config([Layer("a file", {"probe": {"mode": "u_statistic"}, **values})])
 
 
+def test_the_entropy_batch_may_have_its_own_number_of_responses():
+    config = resolve_config([Layer("a file", {"batch_config": {"G": 4, "G_E": 2}})]).config
+    settings = ProbeConfig(**config.probe_settings())
+    assert (settings.G, settings.entropy_group) == (4, 2)
+    assert ProbeConfig(G=4).entropy_group == 4
+    with pytest.raises(UsageError, match="G_E is 1: leave-one-out baselines need two"):
+        resolve_config([Layer("a file", {"batch_config": {"G_E": 1}})])
+    with pytest.raises(ValueError, match="G_E is 1"):
+        ProbeConfig(G_E=1)
+    with pytest.raises(UsageError, match="there is one batch for both: give batch_config.G"):
+        resolve_config([Layer("a file", {"batch_config": {"G_E": 2}, "probe": {"mode": "u_statistic"}})])
+    with pytest.raises(ValueError, match="leave G_E out"):
+        ProbeConfig(mode="u_statistic", G_E=2)
+
+
 def test_blocks_divide_every_batch():
     blocks = {"mode": "u_statistic", "u_statistic": {"method": "blocks", "blocks": 8}}
     with pytest.raises(UsageError, match="blocks is 8, which does not divide B_E = 12"):

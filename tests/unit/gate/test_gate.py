@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from pytest_entropy.command_line import main
+from pytest_entropy.config import ExperimentConfig
 from pytest_entropy.errors import UsageError
-from pytest_entropy.gate.baseline import gather, load, locate, refuse_another, save, snapshot
+from pytest_entropy.gate.baseline import gather, load, locate, objective, refuse_another, save, snapshot
 from pytest_entropy.gate.compare import compare
 from pytest_entropy.gate.noise import log_noise, log_noise_pseudo_values, swap_p_value
 from pytest_entropy.gate.rules import DEFAULT, parse_rules
@@ -29,6 +30,14 @@ def measured(draws, *, factor=1.0, entropy=1.75, update=UPDATE):
 
 def verdicts(before, after, rules=RULES, alpha=1e-3):
     return {c.rule.quantity: c.outcome.verdict for c in compare(before, after, rules, alpha=alpha)}
+
+
+def test_a_configuration_from_before_a_setting_existed_has_it_at_none():
+    config = ExperimentConfig().model_dump()
+    now = objective(config)
+    del config["batch_config"]["G_E"]
+    assert objective(config) == now
+    assert objective({**config, "batch_config": {**config["batch_config"], "G_E": 2}}) != now
 
 
 @pytest.mark.parametrize(

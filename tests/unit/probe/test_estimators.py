@@ -10,7 +10,7 @@ import torch
 
 from pytest_entropy.distribution import token_statistics_and_values
 from pytest_entropy.probe import ProbeConfig
-from pytest_entropy.probe.action_values import PRIOR, Learnt, learn
+from pytest_entropy.probe.action_values import PRIOR, Learnt, learn, share_of_others
 from pytest_entropy.probe.directional import directional_derivatives
 from pytest_entropy.probe.estimators import ESTIMATORS, weights_for
 from pytest_entropy.probe.gradient import entropy_gradient
@@ -97,6 +97,22 @@ def test_hooks_equal_a_plain_backward_and_the_vector(policy, rollouts):
     # The norms of this architecture compute in float32 whatever the weights are in.
     assert s.mean() == pytest.approx(inner, rel=1e-6)
     assert verify_tangent(policy, rollouts, u, "action_value") < 1e-6
+
+
+def test_the_share_of_fewer_others_is_the_regression_on_fewer_others(policy, batch):
+    """Responses with a part in common: the share learnt with seven others, turned into that with one, is the slope of
+    the regression on one, within 4 of its standard errors."""
+    rng = np.random.default_rng(0)
+    rows = 0.5 * rng.normal(size=(40_000, 1)) + rng.normal(size=(40_000, 8))
+    own, seven, one = rows[:, 0], rows[:, 1:].mean(1), rows[:, 1]
+    found = {name: (own @ x) / (x @ x) for name, x in (("seven", seven), ("one", one))}
+    assert abs(share_of_others(found["seven"], 7, 1) - found["one"]) < 4 * (len(rows) ** -0.5 + 0.003)
+    assert abs(share_of_others(found["one"], 1, 7) - found["seven"]) < 4 * (7 * len(rows) ** -0.5)
+    assert share_of_others(0.4, 7, 7) == 0.4
+    assert share_of_others(0.0, 0, 3) == 0.0
+    assert share_of_others(1.0, 7, 1) == 1.0
+    fewer = learn(batch, LIMIT, group=2)
+    assert 0 <= fewer.share <= learn(batch, LIMIT).share
 
 
 def test_with_nothing_learnt_it_is_rao_blackwell(policy):

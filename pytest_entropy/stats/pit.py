@@ -23,11 +23,12 @@ def check_uniform_pit(
     declared_effect: float | None = None,
     power: float = 0.95,
 ) -> CheckOutcome:
-    """Two tests on normal scores z = Phi^-1(u), combined by Bonferroni.
+    """Two independent tests on normal scores z = Phi^-1(u), the smaller p of which counts: p = 1 - (1 - min)^2.
 
     ``u`` ``[n]`` are ranks in (0, 1), ``weights`` ``[n]`` are non-negative and fixed by what came before the
-    token (the spread of its surprisal, say).  Location: sum w z / sqrt(sum w^2) is standard normal (Stouffer);
-    spread: sum z^2 is chi-square with n degrees of freedom, which sees truncated tails and other temperatures.
+    token (the spread of its surprisal, say).  Location: c = sum w z / sqrt(sum w^2) is standard normal (Stouffer);
+    spread: sum z^2 - c^2, what is left of z's length across the weights, is chi-square with n - 1 degrees of freedom and
+    independent of c; it sees truncated tails and other temperatures.  So p is uniform under the null.
 
     Exact where n and the weights are fixed beforehand.  Where they depend on earlier tokens of the same response
     (later weights, the length at which it ends) both sums are martingales over responses and the level is
@@ -57,10 +58,11 @@ def check_uniform_pit(
     w = w[used] / w.max()
     norm = math.sqrt(float(np.square(w).sum()))
     location = float((w * z).sum()) / norm
-    square = float(np.square(z).sum())
+    across = max(0.0, float(np.square(z).sum()) - location**2)
     p_location = 2 * scipy.stats.norm.sf(abs(location))
-    p_spread = 2 * min(scipy.stats.chi2.sf(square, n), scipy.stats.chi2.cdf(square, n))
-    p = min(1.0, 2 * min(p_location, p_spread))
+    p_spread = 2 * min(scipy.stats.chi2.sf(across, n - 1), scipy.stats.chi2.cdf(across, n - 1))
+    smaller = float(min(p_location, p_spread))
+    p = smaller * (2 - smaller)
     effect = float((w * z).sum() / w.sum())
     se = norm / float(w.sum())
     smallest = min_discrepancy_uniform_pit(w, alpha=alpha, power=power)

@@ -27,8 +27,8 @@ def check_uniform_pit(
 
     ``u`` ``[n]`` are ranks in (0, 1), ``weights`` ``[n]`` are non-negative and fixed by what came before the
     token (the spread of its surprisal, say).  Location: c = sum w z / sqrt(sum w^2) is standard normal (Stouffer);
-    spread: sum z^2 - c^2, what is left of z's length across the weights, is chi-square with n - 1 degrees of freedom and
-    independent of c; it sees truncated tails and other temperatures.  So p is uniform under the null.
+    spread: sum z^2 - c^2, what is left of z's length across the weights, is chi-square with n - 1 degrees of freedom
+    and independent of c; it sees truncated tails and other temperatures.  So p is uniform under the null.
 
     Exact where n and the weights are fixed beforehand.  Where they depend on earlier tokens of the same response
     (later weights, the length at which it ends) both sums are martingales over responses and the level is

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+# A run's directory, whatever sizes and repetitions there are.
+EVERY_RUN = "BE{B_E:03d}_run{run:03d}"
+
 
 @dataclass(frozen=True)
 class ExperimentKind:
@@ -14,7 +17,7 @@ class ExperimentKind:
     Attributes:
         name: category directory under ``results/`` and name of the template in ``configs/``.
         directory: prefix of an experiment's directory; the session's time stamp follows.
-        run_directory: a run's directory, a format string of B_E, B_U and run.
+        run_directory: a run's directory, a format string of B_E, B_U and run, for the sizes its options can ask for.
         analysis: file name of the experiment's analysis.
         sizes: the command line option that gives B_E: ``--be-values`` or ``--be``.
         repeats: whether ``--runs`` applies.
@@ -23,7 +26,7 @@ class ExperimentKind:
 
     name: str
     directory: str
-    run_directory: str = "BE{B_E:03d}_run{run:03d}"
+    run_directory: str = EVERY_RUN
     analysis: str = "analysis.json"
     sizes: str = "--be-values"
     repeats: bool = True

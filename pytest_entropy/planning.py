@@ -23,7 +23,7 @@ from pytest_entropy.config.model import PromptSection
 from pytest_entropy.config.yaml_file import read_yaml
 from pytest_entropy.errors import UsageError
 from pytest_entropy.gpus import assign_gpu
-from pytest_entropy.kinds import ExperimentKind, kind_of
+from pytest_entropy.kinds import EVERY_RUN, ExperimentKind, kind_of
 from pytest_entropy.options import given, option_layers
 from pytest_entropy.prompts import PromptSet, open_prompts
 from pytest_entropy.results.naming import claim_stamp, find_resumable
@@ -86,8 +86,11 @@ class Plan:
         return [f"BE{b:03d}-run{r:03d}" for b, r in self.runs]
 
     def run_directory(self, B_E: int, run: int) -> str:
-        """Name of a run's directory."""
-        return self.kind.run_directory.format(B_E=B_E, B_U=self.resolved.config.batch_config.B_U, run=run)
+        """Name of a run's directory: the kind's, unless that would give two of the planned runs one name."""
+        B_U = self.resolved.config.batch_config.B_U
+        names = {self.kind.run_directory.format(B_E=b, B_U=B_U, run=r) for b, r in self.runs}
+        pattern = self.kind.run_directory if len(names) == len(self.runs) else EVERY_RUN
+        return pattern.format(B_E=B_E, B_U=B_U, run=run)
 
 
 class Planner:

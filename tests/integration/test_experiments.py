@@ -42,6 +42,24 @@ def test_the_readmes_probe_without_pytest_runs(monkeypatch, capsys):
     assert (delta, se) == (result.delta_h1, result.se_conditional)
 
 
+@pytest.mark.parametrize(
+    ("module", "sizes"),
+    [
+        ("test_single_run.py", "{B_E_values: [4], runs_per_batch: 2}"),
+        ("test_sanity_check.py", "{B_E_values: [4, 6], runs_per_batch: 1}"),
+    ],
+)
+def test_runs_that_no_option_of_the_experiment_asks_for_have_directories_of_their_own(workspace, module, sizes):
+    """One --config for all four gives each of them several B_E and several runs."""
+    (workspace.path / "my.yaml").write_text(f"batch_config: {sizes}\n")
+    done = workspace.run(f"experiments/{module}", "-k", "test_run", *workspace.small, "--config=my.yaml")
+    assert done.returncode == 0, done.stdout
+    files = list(workspace.results.rglob("results.json"))
+    records = [json.loads(file.read_text()) for file in files]
+    assert len({(record["B_E"], record["run"]) for record in records}) == 2, files
+    assert len({record["delta_h1"] for record in records}) == 2
+
+
 def test_gradients_are_saved_and_agree_with_delta_h1(workspace):
     done = workspace.run("experiments/test_debug.py", *workspace.small, "--be-values=4,8", "--save-gradients", "-v")
     assert done.returncode == 0, done.stdout

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pytest_entropy.errors import UsageError
 from pytest_entropy.results.files import read_json, write_json
 from pytest_entropy.results.naming import all_experiments, read_manifest
@@ -30,11 +28,10 @@ def snapshot(directory: Path) -> dict[str, Any]:
     if view.failures or view.missing or not view.runs:
         lacking = [*sorted(view.failures), *view.missing]
         raise UsageError(f"{directory}: no baseline, runs without a result: {', '.join(lacking) or 'all'}")
-    config = next(iter(sorted(directory.glob("*/config.yaml"))))
     return {
         "checkpoint": view.manifest["checkpoint"],
         "checkpoint_digest": view.manifest["checkpoint_digest"],
-        "objective": objective(yaml.safe_load(config.read_text(encoding="utf-8"))),
+        "objective": objective(view.config),
         "environment": view.manifest.get("environment", {}),
         "unit": view.runs[0].get("unit", "nats per response"),
         "update": {key: view.update.get(key) for key in ("prompts", "rewards")},
@@ -51,7 +48,7 @@ def objective(config: Mapping[str, Any]) -> dict[str, Any]:
         value: Any = config
         for part in key.split("."):
             # A setting that older versions did not have was at its default then: none.
-            value = value.get(part)
+            value = value.get(part) if isinstance(value, Mapping) else None
         out |= {f"{key}.{name}": item for name, item in value.items()} if isinstance(value, Mapping) else {key: value}
     # A reward file of two checkouts has two paths.
     rewards = out["reward"] if isinstance(out["reward"], list) else [out["reward"]]

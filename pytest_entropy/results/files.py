@@ -29,5 +29,12 @@ def write_json(path: Path, record: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file."""
-    return json.loads(path.read_bytes())
+    """The content of a JSON file.
+
+    Raises:
+        ValueError: it is not JSON, or nested so deeply that nobody meant it.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error

@@ -55,7 +55,7 @@ def entry(directory: Path, manifest: dict[str, Any]) -> Entry:
     try:
         summary = read_json(directory / "summary.json")
         done, failed, headline = len(summary["runs"]), len(summary["failed_runs"]), str(summary["headline"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         done = sum((directory / run / RESULTS).is_file() for run in planned)
         failed = sum((directory / run / ERROR).is_file() for run in planned)
         headline = "no summary: the session did not end; `report` makes it"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from datetime import datetime
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_entropy.errors import UsageError
+from pytest_entropy.results.files import read_json
 
 MANIFEST = "experiment.json"
 # What makes an experiment.json ours: other tools have files of that name, and what is not ours is never touched.
@@ -67,7 +67,7 @@ def _names(directory: Path) -> list[str]:
 def read_manifest(directory: Path) -> dict[str, Any] | None:
     """An experiment directory's manifest, None if it has none that can be read and is ours."""
     try:
-        record = json.loads((directory / MANIFEST).read_bytes())
+        record = read_json(directory / MANIFEST)
     except (OSError, ValueError):
         return None
     ours = isinstance(record, dict) and all(isinstance(record.get(key), kind) for key, kind in _OURS.items())

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 
+from pytest_entropy.config.yaml_file import read_yaml
 from pytest_entropy.errors import UsageError
 from pytest_entropy.kinds import kind_of
 from pytest_entropy.results.failed_items import failed_items
@@ -24,6 +25,11 @@ CONCLUSION = "conclusion.json"
 COMPARISON = "comparison.json"
 UPDATE = "update"
 PLUGIN_ANALYSES = "plugin_analyses.json"
+# What every run's result has, beside words.
+_NUMBERS = (
+    "B_E", "run", "seed", "delta_h1", "variance_conditional", "eta", "entropy_mean", "length_mean", "peak_memory_mb",
+)  # fmt: skip
+_NUMBERS_OR_NONE = ("se_conditional", "entropy_se")
 
 
 @dataclass(frozen=True)
@@ -155,7 +161,8 @@ def view_experiment(directory: Path) -> ExperimentView:
     """Read an experiment directory.
 
     Raises:
-        UsageError: it is not one, or of a newer schema than this version knows.
+        UsageError: it is not one, of a newer schema than this version knows, or holds a file that is not what its
+            name says.  A run whose result cannot be read is one of the failures.
     """
     manifest = read_manifest(directory)
     if manifest is None:
@@ -167,12 +174,12 @@ def view_experiment(directory: Path) -> ExperimentView:
         if (place / RESULTS).is_file():
             try:
                 runs.append(_slim(read_json(place / RESULTS), place.name))
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
                 failures[place.name] = f"{place.name}/{RESULTS} cannot be read: {type(error).__name__}: {error}\n"
         elif (place / ERROR).is_file():
-            failures[place.name] = (place / ERROR).read_text(encoding="utf-8")
+            failures[place.name] = (place / ERROR).read_text(encoding="utf-8", errors="replace")
     runs.sort(key=lambda run: (run["B_E"], run["run"]))
-    checks = [_json(file) for file in sorted(directory.glob("check_*.json"))]
+    checks = [_check(file) for file in sorted(directory.glob("check_*.json"))]
     return ExperimentView(
         directory=directory,
         manifest=manifest,
@@ -183,7 +190,7 @@ def view_experiment(directory: Path) -> ExperimentView:
         update=_json(directory / UPDATE / "update.json"),
         config=_first_config(directory),
         conclusion=_json(directory / CONCLUSION),
-        comparison=_json(directory / COMPARISON),
+        comparison=_comparison(directory / COMPARISON),
         plugin_analyses=_json(directory / PLUGIN_ANALYSES),
         failed_items=failed_items(directory),
     )
@@ -191,16 +198,41 @@ def view_experiment(directory: Path) -> ExperimentView:
 
 def _slim(run: dict[str, Any], directory: str) -> dict[str, Any]:
     kept = {key: value for key, value in run.items() if key not in ("update", "diagnostics")}
-    return {**kept, "per_prompt": np.asarray(run["per_prompt"], dtype=float), "directory": directory}
+    numbers = [*(kept[name] for name in _NUMBERS), *kept["seconds"].values()]
+    numbers += [kept[name] for name in _NUMBERS_OR_NONE if kept[name] is not None]
+    per_prompt = np.asarray(run["per_prompt"], dtype=float)
+    if not all(map(math.isfinite, numbers)) or not np.isfinite(per_prompt).all():
+        raise ValueError("a number that is not finite")
+    return {**kept, "per_prompt": per_prompt, "directory": directory}
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return read_json(path) if path.is_file() else {}
+        record = read_json(path) if path.is_file() else {}
     except ValueError as error:
         raise UsageError(f"{path} is not JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise UsageError(f"{path} holds {type(record).__name__}, expected keys and values")
+    return record
+
+
+def _check(path: Path) -> dict[str, Any]:
+    record = _json(path)
+    try:
+        CheckOutcome.from_dict(record)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{path} is not the outcome of a check: {type(error).__name__}: {error}") from error
+    return record
+
+
+def _comparison(path: Path) -> dict[str, Any]:
+    record = _json(path)
+    lacking = {"baseline", "quantities"} - record.keys() if record else ()
+    if lacking:
+        raise UsageError(f"{path} is not a comparison: it lacks {', '.join(sorted(lacking))}")
+    return record
 
 
 def _first_config(directory: Path) -> dict[str, Any]:
     file = next(iter(sorted(directory.glob("*/config.yaml"))), None)
-    return yaml.safe_load(file.read_text(encoding="utf-8")) if file else {}
+    return read_yaml(file)[0] if file else {}

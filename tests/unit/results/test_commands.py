@@ -156,6 +156,54 @@ def test_one_experiment_that_cannot_be_read_does_not_keep_others_from_being_repo
     assert "results.json cannot be read" in report
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("check_x.json", "[]"),
+        ("check_x.json", '{"a": 1}'),
+        ("convergence_analysis.json", "null"),
+        ("conclusion.json", "[" * 100_000),
+        ("comparison.json", '{"a": 1}'),
+        ("update/update.json", "3"),
+        ("BE004_run001/config.yaml", "[]"),
+    ],
+)
+def test_a_file_of_another_shape_is_named_and_stops_nothing_else(results, capsys, name, content):
+    broken, whole = (results / "batch_scaling" / f"δH₁_convergence_t{n}" for n in (2, 3))
+    (broken / name).parent.mkdir(exist_ok=True)
+    (broken / name).write_text(content)
+    assert main(["report", str(broken), str(whole)]) == 2
+    out, err = capsys.readouterr()
+    assert str(whole / "report.html") in out
+    assert str(broken / name) in err
+    assert main(["compare", str(broken), str(whole)]) == 2
+
+
+@pytest.mark.parametrize(("name", "content"), [("experiment.json", "[" * 100_000), ("summary.json", "[]")])
+def test_what_cannot_be_read_does_not_keep_a_list_from_being_made(results, capsys, name, content):
+    (results / "batch_scaling" / "δH₁_convergence_t2" / name).write_text(content)
+    assert main(["list", str(results)]) == 0
+    assert "δH₁_convergence_t3  1/1 runs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("delta_h1", float("nan")), ("eta", 10**400), ("B_E", "4"), ("seconds", [])]
+)
+def test_a_result_without_its_numbers_is_a_failed_run(results, key, value):
+    broken = results / "batch_scaling" / "δH₁_convergence_t2" / "BE004_run001" / "results.json"
+    broken.write_text(json.dumps({**json.loads(broken.read_text()), key: value}))
+    assert main(["report", str(broken.parents[1])]) == 0
+    assert "results.json cannot be read" in (broken.parents[1] / "report.html").read_text()
+
+
+def test_an_error_text_that_is_not_utf_8_is_shown_as_far_as_it_is(results):
+    place = results / "batch_scaling" / "δH₁_convergence_t2" / "BE004_run001"
+    (place / "results.json").unlink()
+    (place / "error.txt").write_bytes(b"session t2\nOSError: caf\xe9\n")
+    assert main(["report", str(place.parent)]) == 0
+    assert "OSError: caf\ufffd" in (place.parent / "report.html").read_text()
+
+
 def test_prune_leaves_links_alone(results):
     elsewhere = results.parent / "elsewhere"
     (results / "batch_scaling" / "δH₁_convergence_t0").rename(elsewhere)

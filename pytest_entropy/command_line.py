@@ -12,6 +12,7 @@ from pytest_entropy import old_script
 from pytest_entropy.errors import UsageError
 from pytest_entropy.gate.rules import DEFAULT
 from pytest_entropy.kinds import KNOWN
+from pytest_entropy.options import probability
 from pytest_entropy.results.listing import REPORT, entry, find, is_stale, results_root
 from pytest_entropy.results.migrate import migrate, moves
 from pytest_entropy.results.naming import all_experiments
@@ -36,6 +37,9 @@ def _guarded(work: Callable[[], int]) -> int:
         return 2
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -81,7 +85,7 @@ def _add_compare(commands: Any) -> None:
     command.add_argument(
         "--fail", action="append", metavar="EXPR", help=f"rules, see docs/ci.md (default: {DEFAULT.replace('%', '%%')})"
     )
-    command.add_argument("--alpha", type=float, default=1e-3, help="false-alarm rate of the whole (default: 0.001)")
+    command.add_argument("--alpha", type=probability, default=1e-3, help="false-alarm rate of all (default: 0.001)")
     command.add_argument("--anyway", action="store_true", help="compare another checkpoint or objective, too")
     command.add_argument("--html", type=Path, metavar="FILE", help="write the comparison as a page, too")
     command.set_defaults(run=_compare)

@@ -204,6 +204,15 @@ def test_an_error_text_that_is_not_utf_8_is_shown_as_far_as_it_is(results):
     assert "OSError: caf\ufffd" in (place.parent / "report.html").read_text()
 
 
+def test_a_comparison_that_cannot_be_made_is_not_a_difference(results, tmp_path, capsys):
+    """Exit code 1 says that they differ."""
+    for alpha in ("5", "0", "nan"):
+        with pytest.raises(SystemExit, match="2"):
+            main(["compare", str(results), str(results), "--alpha", alpha])
+    assert main(["compare", str(results), str(results), "--html", str(tmp_path / "absent" / "x.html")]) == 2
+    assert "No such file or directory" in capsys.readouterr().err
+
+
 def test_prune_leaves_links_alone(results):
     elsewhere = results.parent / "elsewhere"
     (results / "batch_scaling" / "δH₁_convergence_t0").rename(elsewhere)

@@ -155,8 +155,10 @@ def screen_adapter(directory: Path) -> None:
     found = {shape[0]: key for key, shape in shapes.items() if ".lora_A." in key or key.endswith("lora_embedding_A")}
     if not found:
         raise UsageError(f"adapter {directory} holds no lora_A tensor: not a LoRA adapter's weights")
+    # An adapted parameter that stacks a layer's experts has the rank once per expert.
+    stacked = bool(config.get("target_parameters"))
     for rank, key in found.items():
-        if rank not in declared:
+        if rank not in declared and not (stacked and any(rank % one == 0 for one in declared)):
             raise UsageError(
                 f"{where} declares rank {', '.join(map(str, sorted(declared)))}, but {key} has {rank}: the tensors do "
                 "not belong to this configuration"

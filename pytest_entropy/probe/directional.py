@@ -79,11 +79,15 @@ def directional_derivatives(
         with torch.enable_grad(), tangent.at(epsilon):
             scores = policy.score(part, cut)
         plain = _left_over(tangent, policy)
+        # Where no hook carries anything, as with adapters of experts' parameters alone, there is no epsilon to ask.
+        hooked = len(plain) < len(tangent.direction)
         per_prompt = {}
         for position, name in enumerate(names):
             weights = surrogate(name, slots, scores, part)
             last = position + 1 == len(names)
-            per_prompt[name] = _derivative(weights, scores, epsilon, keep=not last or bool(plain))
+            per_prompt[name] = np.zeros(len(slots))
+            if hooked:
+                per_prompt[name] += _derivative(weights, scores, epsilon, keep=not last or bool(plain))
             if plain:
                 per_prompt[name] += _by_plain_backward(policy, part, weights, plain)
         return per_prompt, _detached(scores)

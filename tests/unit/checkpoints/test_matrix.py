@@ -183,3 +183,22 @@ def test_experts_and_their_router(tmp_path):
     more = {"moe_intermediate_size": 16, "num_experts": 4, "num_experts_per_tok": 2}
     model = build("Qwen3Moe", len(tiny.tokenizer()), **more)
     check(*save(tmp_path, model, adapter=None, stored=torch.float32))
+
+
+# "all-linear" makes parameters its targets where a layer's experts are one tensor; the gate's rank is doubled there.
+EXPERTS = {
+    "all linear maps": {"target_modules": "all-linear"},
+    "experts only": {"target_modules": [], "target_parameters": ["mlp.experts.down_proj"]},
+}
+
+
+# peft does not find again what its own patterns name.
+@pytest.mark.filterwarnings("ignore:The following .*_pattern keys did not match:RuntimeWarning")
+@pytest.mark.parametrize("case", list(EXPERTS))
+def test_adapters_on_experts(tmp_path, case):
+    more = {"moe_intermediate_size": 16, "num_experts": 4, "num_experts_per_tok": 2}
+    model = build("Qwen3Moe", len(tiny.tokenizer()), **more)
+    adapter = {**EXPERTS[case], "lora_dropout": 0.0}
+    checkpoint = check(*save(tmp_path, model, adapter=adapter, stored=torch.float32))
+    ranks = {len(p) for name, p in checkpoint.policy.trainable.items() if "experts" in name and "lora_A" in name}
+    assert ranks == {16, 32} if case == "all linear maps" else {16}

@@ -188,7 +188,9 @@ def require_all_read(directory: Path, keys: Mapping[str, str], trainable: Mappin
             f"adapter {directory} has no tensor for {len(without)} of {len(trainable)} trainable parameters of its "
             f"configuration, for instance {without[0]}: peft would make them up"
         )
-    everything = {live_name(name) for name in model.state_dict()}
+    # A module saved whole lies there by its own name, twice where it is tied to another that was saved.
+    live = {live_name(name) for name in model.state_dict()}
+    everything = live | {name.replace(".modules_to_save.", ".") for name in live}
     unused = sorted(key for key in set(weights) - set(keys.values()) if live_name(key) not in everything)
     if unused:
         raise UsageError(

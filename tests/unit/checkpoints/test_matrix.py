@@ -113,6 +113,11 @@ ADAPTERS = {
     "by pattern, one layer": {"target_modules": r".*\.layers\.1\..*(q|v)_proj"},
     "a rank per module": {"rank_pattern": {"q_proj": 2, "down_proj": 6}, "alpha_pattern": {"q_proj": 3}},
     "norms saved whole": {"target_modules": ["q_proj"], "modules_to_save": ["input_layernorm", "norm"]},
+    "embeddings and the head tied to them saved whole": {
+        "target_modules": ["q_proj"],
+        "modules_to_save": ["embed_tokens"],
+        "ensure_weight_tying": True,
+    },
 }
 UNTIED = {
     "head saved whole": {"modules_to_save": ["lm_head"]},

@@ -29,6 +29,9 @@ _SIZES = (
 _LARGER = 4
 # Adapters that change more than weights, or name code to import.
 _UNSUPPORTED = ("layer_replication", "megatron_config", "alora_invocation_tokens")
+# Starting points that take a part out of the base's weights, found by chance or from data; when an adapter is loaded
+# peft takes out another part, or none.
+_UNREPEATABLE = ("pissa_niter", "corda", "lora_ga")
 
 
 def screen(files: CheckpointFiles) -> None:
@@ -49,6 +52,8 @@ def screen(files: CheckpointFiles) -> None:
         tensors += sum(1 for _ in WeightsFile(directory))
     if files.is_adapter:
         screen_adapter(files.weights)
+        if whole[0].is_dir():
+            _require_same_sizes(files.weights, whole[0])
         tensors += sum(1 for _ in WeightsFile(files.weights))
         _require_small_tokenizer(files.weights)
     # Three tensors of state and as many of quantisation per parameter; nothing is known of a base in the cache.
@@ -146,6 +151,13 @@ def screen_adapter(directory: Path) -> None:
     for key in _UNSUPPORTED:
         if config.get(key):
             raise UsageError(f"{where}: {key} is not supported; merge the adapter into its base or train without it")
+    start = str(config.get("init_lora_weights"))
+    if start.lower().startswith(_UNREPEATABLE):
+        raise UsageError(
+            f"{where}: init_lora_weights {_short(start)} has changed the base model's weights in a way that cannot be "
+            "repeated from the base and the adapter. Save the changed base where the adapter was made, with "
+            "model.unload().save_pretrained(DIR), set init_lora_weights to true, and give --base-model DIR"
+        )
     alpha = config.get("lora_alpha", 8)
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < abs(alpha) < 1e6:
         why = ": it scales every update to nothing" if alpha == 0 else ""
@@ -167,6 +179,19 @@ def screen_adapter(directory: Path) -> None:
     absent = {int(config.get("r", 8))} - set(found) if not config.get("rank_pattern") else declared - set(found)
     if absent and max(absent) > max(found):
         raise UsageError(f"{where} declares rank {max(absent)}, the largest of a tensor is {max(found)}")
+
+
+def _require_same_sizes(adapter: Path, base: Path) -> None:
+    """Refuse embeddings saved whole beside an adapter that have more or fewer rows in its base."""
+    shapes = WeightsFile(base).shapes()
+    for key, shape in WeightsFile(adapter).shapes().items():
+        own = shapes.get(key, shape)
+        if own != shape and own[1:] == shape[1:]:
+            raise UsageError(
+                f"adapter {adapter} holds {key} of shape {shape}, its base model {base} of shape {own}: the "
+                "base was resized before training. Save the resized base with "
+                f"model.resize_token_embeddings({shape[0]}); model.save_pretrained(DIR), and give --base-model DIR"
+            )
 
 
 def require_all_read(directory: Path, keys: Mapping[str, str], trainable: Mapping[str, Any], model: Any) -> None:

@@ -37,6 +37,16 @@ ADAPTER = {
         {"megatron_config": {"a": 1}, "megatron_core": "antigravity"},
         "megatron_config is not supp",
     ),
+    "a start by chance": (
+        {"init_lora_weights": "pissa_niter_4"},
+        "'pissa_niter_4' has changed the base model's weights",
+    ),
+    "a start from data": ({"init_lora_weights": "corda"}, "'corda' has changed the base model's weights"),
+    "a start from gradients": ({"init_lora_weights": "lora_ga"}, "'lora_ga' has changed the base model's weights"),
+    "parameters that are not there": (
+        {"r": 3, "target_parameters": ["experts"]},
+        "declares rank 3, but .*lora_A.* has 4",
+    ),
     "no such modules": ({"target_modules": ["nowhere"]}, "loading .* failed: .*nowhere"),
     "fewer modules": ({"target_modules": ["q_proj"]}, "holds 24 tensors that its configuration .* have no place for"),
     "a broken pattern": ({"target_modules": "(["}, "loading .* failed"),
@@ -80,6 +90,51 @@ def test_a_tensor_less_or_more(copy):
     refused(copy, r"(?s)loading .* failed: .*size mismatch", early=False)
     save_file({"x": torch.zeros(1)}, path, metadata={"format": "pt"})
     refused(copy, "holds no lora_A tensor")
+
+
+def test_a_start_by_chance_with_the_base_it_changed(tmp_path):
+    """What the message advises gives the model that was trained."""
+    words = tiny.tokenizer()
+    settings = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj"], init_lora_weights="pissa_niter_4")
+    model = get_peft_model(tiny.qwen2(len(words), eos_token_id=words.eos_token_id), settings)
+    optimizer = tiny.trained_step(model, [p for p in model.parameters() if p.requires_grad])
+    place = tmp_path / "checkpoint-3"
+    model.save_pretrained(place)
+    words.save_pretrained(place)
+    torch.save(optimizer.state_dict(), place / "optimizer.pt")
+    ids = torch.arange(2, 12)[None]
+    with torch.no_grad():
+        wanted = model.eval()(ids).logits
+    model.unload().save_pretrained(tmp_path / "base")
+    tiny.edit_json(place / "adapter_config.json", init_lora_weights=True)
+    loaded = load_checkpoint(place, base_model=str(tmp_path / "base")).policy.model
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(ids).logits, wanted)
+
+
+# peft says, when saving, that it adds the embeddings.
+@pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`:UserWarning")
+@pytest.mark.parametrize("saved", [None, ["embed_tokens", "lm_head"]], ids=["frozen", "trained"])
+def test_a_vocabulary_enlarged_before_training(tmp_path, saved):
+    """Refused with the base as it was, read with a base enlarged as the message advises."""
+    words = tiny.tokenizer()
+    base = tiny.qwen2(len(words), eos_token_id=words.eos_token_id, tie_word_embeddings=False)
+    base.save_pretrained(tmp_path / "base")
+    live = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    live.resize_token_embeddings(len(words) + 8)
+    model = get_peft_model(live, LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj"], modules_to_save=saved))
+    optimizer = tiny.trained_step(model, [p for p in model.parameters() if p.requires_grad])
+    place = tmp_path / "checkpoint-3"
+    model.save_pretrained(place)
+    words.save_pretrained(place)
+    torch.save(optimizer.state_dict(), place / "optimizer.pt")
+    refused(place, rf"lm_head.weight of shape \({len(words) + 8}, 32\), its base model .*resize_token_embeddings\(")
+    base.resize_token_embeddings(len(words) + 8)
+    base.save_pretrained(tmp_path / "larger")
+    loaded = load_checkpoint(place, base_model=str(tmp_path / "larger")).policy.model
+    ids = torch.arange(2, 12)[None]
+    with torch.no_grad():
+        assert torch.equal(loaded(ids).logits, model.eval()(ids).logits)
 
 
 def test_an_adapter_in_a_subfolder_is_not_loaded(copy):

@@ -19,6 +19,7 @@ from pytest_entropy.checkpoints.inert import Record, unpickle
 
 SAMPLING = ("do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty")
 _ANY = 100_000
+_LARGEST_RATE = 1e6
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _rate(groups: Sequence[Mapping[str, Any]], name: str) -> tuple[float | None,
         ("initial_lr", f"{name} (initial_lr; the schedule has ended at 0)"),
     ):
         rates = [group.get(key, 0.0) for group in groups]
-        if not all(isinstance(rate, int | float) for rate in rates):
+        if not all(isinstance(rate, int | float) and abs(rate) < _LARGEST_RATE for rate in rates):
             return None, "to be read when the checkpoint is loaded"
         if any(rates):
             return float(max(rates)), source
@@ -97,10 +98,14 @@ def _rate(groups: Sequence[Mapping[str, Any]], name: str) -> tuple[float | None,
 
 def _names(files: CheckpointFiles, groups: Sequence[Mapping[str, Any]], state: Mapping[Any, Any]) -> str:
     if (state and all(isinstance(key, str) for key in state)) or (
-        groups and all(len(group.get("param_names") or ()) == len(group.get("params", ())) for group in groups)
+        groups and all(_length(group.get("param_names")) == _length(group.get("params")) for group in groups)
     ):
         return f"names in {files.optimizer.name}"
     return f"names in {files.names.name}" if files.names is not None else f"order of {files.layout} checkpoints"
+
+
+def _length(names: Any) -> int:
+    return len(names) if isinstance(names, list | tuple) else 0
 
 
 def _sampling(files: CheckpointFiles) -> dict[str, Any]:

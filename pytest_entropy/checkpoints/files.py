@@ -138,7 +138,8 @@ def read_json(path: Path) -> dict[str, Any]:
         size = path.stat().st_size
         if size > _LARGEST_JSON:
             raise UsageError(f"checkpoint file {path} has {size} bytes; JSON over {_LARGEST_JSON} is not read")
-        record = json.loads(path.read_bytes())
+        # Strictly, as libraries will: without a byte order mark.
+        record = json.loads(path.read_bytes().decode())
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"checkpoint file {path} cannot be read as JSON: {str(error)[:200]}") from error
     if not isinstance(record, dict):

@@ -170,16 +170,24 @@ def _tokenizer(files: CheckpointFiles) -> Any:
 def end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
     """Union of the end-of-sequence ids of generation config, model config and tokenizer, sorted.
 
+    Ids outside the model's vocabulary are left out: no response could end with them.
+
     Raises:
-        UsageError: there is none, so that no response would ever end by itself.
+        UsageError: there is none, so that no response would ever end by itself; or one that is no number.
     """
     found: set[int] = set()
     named = (model.generation_config, model.config, tokenizer)
     for ids in (getattr(source, "eos_token_id", None) for source in named if source is not None):
-        found.update([] if ids is None else [ids] if isinstance(ids, int) else ids)
-    if not found:
-        raise UsageError("the checkpoint names no end-of-sequence token; set eos_token in its tokenizer")
-    return tuple(sorted(int(i) for i in found))
+        some = ids if isinstance(ids, list | tuple) else [] if ids is None else [ids]
+        if not all(type(i) is int for i in some):
+            raise UsageError(f"the checkpoint's eos_token_id is {str(ids)[:60]!r}, expected token ids")
+        found.update(some)
+    words = int(model.config.vocab_size)
+    within = sorted(i for i in found if 0 <= i < words)
+    if not within:
+        outside = f" among its {words} (only {sorted(found)[:3]})" if found else ""
+        raise UsageError(f"the checkpoint names no end-of-sequence token{outside}; set eos_token in its tokenizer")
+    return tuple(within)
 
 
 def _sampling_defaults(config: GenerationConfig | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -100,6 +101,8 @@ def _stored(path: Path, *, tensors: int) -> tuple[list[Group], Mapping[Any, Mapp
     )
     if not whole or not all(isinstance(entry, dict) for entry in state.values()):
         raise UsageError(f"{path}: param_groups need params, betas and eps each: not AdamW's or Adam's state_dict")
+    if not all(isinstance(group.get("param_names") or [], list | tuple) for group in groups):
+        raise UsageError(f"{path}: param_names that are no list: a damaged file")
     if not all(type(index) in (int, str) for group in groups for index in group["params"]):
         raise UsageError(f"{path}: param_groups hold parameters that are neither numbers nor names: a damaged file")
     if any(type(value).__module__.startswith("torchao.") for entry in state.values() for value in entry.values()):
@@ -184,7 +187,10 @@ def _number(value: Any) -> float:
     plain = tensor.item() if tensor is not None and tensor.numel() == 1 else value
     if isinstance(plain, bool) or not isinstance(plain, int | float):
         raise UsageError(f"the optimizer's settings hold {str(value)[:40]!r} where a number belongs: a damaged file")
-    return float(plain)
+    try:
+        return float(plain)
+    except OverflowError:
+        return math.inf
 
 
 def _require_cover(

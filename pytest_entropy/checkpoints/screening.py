@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def read_names(path: Path) -> list[str]:
         record = read_json(path)
     if isinstance(record, dict):
         record = record.get("param_names", record)
-    if isinstance(record, dict) and all(key.isdecimal() for key in record):
+    if isinstance(record, dict) and all(key.isdecimal() and len(key) < 20 for key in record):
         record = [record[key] for key in sorted(record, key=int)]
     if not isinstance(record, list) or not all(isinstance(name, str) for name in record):
         raise UsageError(f"{path}: expected a list of parameter names, or an object from index to name")
@@ -104,6 +104,12 @@ def screen_model(directory: Path) -> None:
                 f"{directory / 'config.json'}: {key} is {_short(layers)}, the weights hold {tensors} tensors"
             )
     _require_real_sizes(directory, config)
+    hub = [value for key, value in _nested(config) if key.endswith("_implementation") and "/" in value]
+    if hub:
+        raise UsageError(
+            f"{directory / 'config.json'}: it asks for {_short(hub[0])}, code from a hub, as an implementation of its "
+            "layers, which is never run; remove that key"
+        )
     code = config.get("auto_map")
     if code and not _built_in(config.get("model_type")):
         raise UsageError(
@@ -158,13 +164,17 @@ def screen_adapter(directory: Path) -> None:
             "repeated from the base and the adapter. Save the changed base where the adapter was made, with "
             "model.unload().save_pretrained(DIR), set init_lora_weights to true, and give --base-model DIR"
         )
-    alpha = config.get("lora_alpha", 8)
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < abs(alpha) < 1e6:
-        why = ": it scales every update to nothing" if alpha == 0 else ""
-        raise UsageError(f"adapter {directory} has lora_alpha {_short(alpha)}{why}")
+    pattern = config.get("alpha_pattern") or {}
+    for alpha in (config.get("lora_alpha", 8), *(pattern.values() if isinstance(pattern, dict) else [pattern])):
+        if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < abs(alpha) < 1e6:
+            why = ": it scales every update to nothing" if alpha == 0 else ""
+            raise UsageError(f"adapter {directory} has lora_alpha {_short(alpha)}{why}")
     declared = _ranks(where, config)
     shapes = WeightsFile(directory).shapes()
-    found = {shape[0]: key for key, shape in shapes.items() if ".lora_A." in key or key.endswith("lora_embedding_A")}
+    first = {key: shape for key, shape in shapes.items() if ".lora_A." in key or key.endswith("lora_embedding_A")}
+    if flat := [key for key, shape in first.items() if not shape]:
+        raise UsageError(f"adapter {directory} holds {_short(flat[0])}, a single number: not a LoRA adapter's weights")
+    found = {shape[0]: key for key, shape in first.items()}
     if not found:
         raise UsageError(f"adapter {directory} holds no lora_A tensor: not a LoRA adapter's weights")
     # An adapted parameter that stacks a layer's experts has the rank once per expert.
@@ -172,13 +182,13 @@ def screen_adapter(directory: Path) -> None:
     for rank, key in found.items():
         if rank not in declared and not (stacked and any(rank % one == 0 for one in declared)):
             raise UsageError(
-                f"{where} declares rank {', '.join(map(str, sorted(declared)))}, but {key} has {rank}: the tensors do "
-                "not belong to this configuration"
+                f"{where} declares rank {', '.join(map(_short, sorted(declared)))}, but {key} has {rank}: the tensors "
+                "do not belong to this configuration"
             )
     # A rank that no tensor has would be allocated all the same, from random numbers.
     absent = {int(config.get("r", 8))} - set(found) if not config.get("rank_pattern") else declared - set(found)
     if absent and max(absent) > max(found):
-        raise UsageError(f"{where} declares rank {max(absent)}, the largest of a tensor is {max(found)}")
+        raise UsageError(f"{where} declares rank {_short(max(absent))}, the largest of a tensor is {max(found)}")
 
 
 def _require_same_sizes(adapter: Path, base: Path) -> None:
@@ -220,7 +230,7 @@ def require_all_read(directory: Path, keys: Mapping[str, str], trainable: Mappin
     if unused:
         raise UsageError(
             f"adapter {directory} holds {len(unused)} tensors that its configuration and base model have no place "
-            f"for, for instance {unused[0]}: of another base model, or target_modules was changed"
+            f"for, for instance {unused[0][:200]}: of another base model, or target_modules was changed"
         )
 
 
@@ -246,6 +256,15 @@ def _ranks(where: Path, config: Mapping[str, Any]) -> set[int]:
         if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
             raise UsageError(f"{where}: rank {_short(rank)} is not a positive whole number")
     return set(ranks)
+
+
+def _nested(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in nested tables, with the outermost key that speaks of an implementation, or its own."""
+    if isinstance(value, dict):
+        for inner, one in value.items():
+            yield from _nested(one, key if key.endswith("_implementation") else inner)
+    elif isinstance(value, str):
+        yield key, value
 
 
 def _built_in(model_type: Any) -> bool:

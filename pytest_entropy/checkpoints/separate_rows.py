@@ -28,7 +28,7 @@ def require_separate_rows(policy: Policy, name: str) -> None:
         name: what messages call the model.
 
     Raises:
-        UsageError: the forward pass fails, or the two differ by more than rounding.
+        UsageError: the forward pass fails or gives no numbers, or the two differ by more than rounding.
     """
     size = next(policy.model.get_input_embeddings().parameters()).shape[0]
     if size <= max(*_PROMPTS[1], *_RESPONSE) or (policy.positions or 16) < 8:
@@ -43,6 +43,11 @@ def require_separate_rows(policy: Policy, name: str) -> None:
         raise UsageError(
             f"{name}: the model cannot be run on padded prompts with a shared cache ({reason}); {_WHICH}"
         ) from error
+    if not bool(torch.isfinite(alone).all()):
+        raise UsageError(
+            f"{name}: the model's probabilities are not finite although its weights are; a number in its config.json "
+            "or adapter_config.json is off"
+        )
     gap = float((together[:, 0] - alone.to(together.dtype)).abs().max())
     if not gap <= TOLERANCE + ROUNDINGS * policy.rounding:
         raise UsageError(

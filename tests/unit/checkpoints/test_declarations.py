@@ -30,6 +30,9 @@ ADAPTER = {
     "alpha absurd": ({"lora_alpha": 1e30}, "lora_alpha 1e\\+30"),
     "alpha not a number": ({"lora_alpha": float("nan")}, "lora_alpha nan"),
     "alpha a string": ({"lora_alpha": "8"}, "lora_alpha '8'"),
+    "alpha of a module zero": ({"alpha_pattern": {"q_proj": 0}}, "lora_alpha 0: it scales every update to nothing"),
+    "alpha pattern a list": ({"alpha_pattern": [3]}, r"lora_alpha \[3\]"),
+    "rank of 4000 digits": ({"r": 10**4000}, r"declares rank 1000*\.\.\., but"),
     "other adapters": ({"peft_type": "IA3"}, "adapter of type 'IA3'; only LoRA"),
     "prompt tuning": ({"peft_type": "PROMPT_TUNING"}, "adapter of type 'PROMPT_TUNING'"),
     "layers copied": ({"layer_replication": [[0, 10**9]]}, "layer_replication is not supported"),
@@ -58,7 +61,7 @@ ADAPTER = {
 
 # It takes the model to know.
 LATE = {"no such modules", "fewer modules", "a broken pattern", "targets a number"}
-LATE |= {"one layer more", "no architecture", "another architecture"}
+LATE |= {"numbers that become none", "one layer more", "no architecture", "another architecture"}
 
 
 @pytest.mark.parametrize("case", list(ADAPTER))
@@ -88,6 +91,10 @@ def test_a_tensor_less_or_more(copy):
     )
     save_file({**tensors, name: torch.zeros(3, 4)}, path, metadata={"format": "pt"})
     refused(copy, r"(?s)loading .* failed: .*size mismatch", early=False)
+    save_file({**tensors, "x" * 5000: torch.zeros(1)}, path, metadata={"format": "pt"})
+    refused(copy, "holds 1 tensors that .* no place for", early=False)
+    save_file({**tensors, name.replace("lora_B", "lora_A"): torch.tensor(1.0)}, path, metadata={"format": "pt"})
+    refused(copy, "a single number: not a LoRA adapter's weights")
     save_file({"x": torch.zeros(1)}, path, metadata={"format": "pt"})
     refused(copy, "holds no lora_A tensor")
 
@@ -180,6 +187,9 @@ CONFIG = {
     "no heads": ({"num_attention_heads": 0}, "num_attention_heads is 0, expected a positive whole number"),
     "heads a string": ({"num_key_value_heads": "two"}, "num_key_value_heads is 'two'"),
     "quantised": ({"quantization_config": {"quant_method": "bitsandbytes"}}, "quantised .* --base-model"),
+    "a kernel of a hub": ({"attn_implementation": "someone/kernel"}, "asks for 'someone/kernel', code from a hub"),
+    "a kernel of a hub, by part": ({"_attn_implementation": {"": "a/b"}}, "asks for 'a/b', code from a hub"),
+    "numbers that become none": ({"rms_norm_eps": float("nan")}, "the model's probabilities are not finite"),
     "no architecture": ({"model_type": "nothing-known", "architectures": ["X"]}, "loading .* failed"),
     "another architecture": ({"model_type": "gpt2"}, "failed|lack \\d+ tensors"),
 }
@@ -190,6 +200,26 @@ def test_model_configuration(full, case):
     changes, message = CONFIG[case]
     tiny.edit_json(full / "config.json", **changes)
     refused(full, message, early=case not in LATE)
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [([0, -1, 10**9], (0,)), ("0", "eos_token_id is '0'"), ([[0]], "eos_token_id is"), (-1, (0,))],
+)
+def test_end_tokens_that_are_none(full, ids, expected):
+    """A -1 for "no such token" is left out: it is nothing to pad with."""
+    tiny.edit_json(full / "generation_config.json", eos_token_id=ids)
+    if isinstance(expected, tuple):
+        assert load_checkpoint(full).policy.eos_ids == expected
+    else:
+        refused(full, expected, early=False)
+
+
+def test_no_end_token_within_the_vocabulary(full):
+    for name in ("config.json", "generation_config.json"):
+        tiny.edit_json(full / name, eos_token_id=10**6)
+    tiny.edit_json(full / "tokenizer_config.json", eos_token=None)
+    refused(full, r"names no end-of-sequence token among its \d+ \(only \[1000000\]\)", early=False)
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known architecture", "unknown architecture"])
@@ -238,6 +268,8 @@ def test_deep_and_huge_json(full, name):
     refused(full, f"{name} cannot be read as JSON: ")
     path.write_text("[]")
     refused(full, f"{name} holds list, expected an object")
+    path.write_text("\ufeff" + whole)
+    refused(full, f"{name} cannot be read as JSON: Unexpected UTF-8 BOM")
     path.write_text(whole[:-1] + ' , "more": "' + "x" * (33 * 2**20) + '"}')
     refused(full, f"{name} has 3\\d+ bytes; JSON over ")
 

@@ -14,7 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pytest_entropy.checkpoints import load_checkpoint
+from pytest_entropy.checkpoints import find_checkpoint, load_checkpoint
+from pytest_entropy.checkpoints.facts import read_facts
 from pytest_entropy.errors import UsageError
 from tests.unit.checkpoints.strangers import Payload, canary, copy, full, refused
 
@@ -221,6 +222,8 @@ def test_moments_that_are_not_finite(copy):
         ({"betas": 0.9}, "are no AdamW's"),
         ({"lr": float("nan")}, "is no learning rate"),
         ({"lr": -1e-3}, "is no learning rate"),
+        ({"lr": 10**400}, "is no learning rate"),
+        ({"param_names": 5}, "param_names that are no list"),
         ({"betas": ("a", 0.9)}, "hold 'a' where a number belongs"),
         ({"eps": float("nan")}, "are no AdamW's"),
         ({"weight_decay": -1.0}, "are no AdamW's"),
@@ -233,6 +236,8 @@ def test_settings_that_are_not_adamws(copy, changes, message):
     record = torch.load(copy / "optimizer.pt", weights_only=True)
     record["param_groups"][0].update(changes)
     torch.save(record, copy / "optimizer.pt")
+    # What the header says of it is left open.
+    read_facts(find_checkpoint(copy))
     refused(copy, message, early=False)
 
 

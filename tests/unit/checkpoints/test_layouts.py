@@ -75,6 +75,9 @@ def test_a_side_file_with_names_beats_the_order(tmp_path, form):
     checkpoint = load_checkpoint(tmp_path)
     expect(checkpoint, record, names)
     assert checkpoint.mapping.startswith("names in optimizer_param_names.json; ")
+    (tmp_path / "optimizer_param_names.json").write_text(json.dumps({"9" * 5000: "a"}))
+    with pytest.raises(UsageError, match="expected a list of parameter names"):
+        load_checkpoint(tmp_path)
     (tmp_path / "optimizer_param_names.json").write_text(json.dumps({"names": 3}))
     with pytest.raises(UsageError, match="expected a list of parameter names"):
         load_checkpoint(tmp_path)

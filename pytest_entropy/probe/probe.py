@@ -83,6 +83,8 @@ class EntropyProbe:
 
     # ------------------------------------------------------------------ the update
 
+    # A module of rewards may turn gradients off for the whole process, when imported or when called.
+    @torch.enable_grad()
     def update(self, seed: int) -> Update:
         """The update direction of a fresh batch U; computed once per seed and kept."""
         if seed not in self._updates:
@@ -102,7 +104,7 @@ class EntropyProbe:
         return batch, self.sample(batch, derive(seed, "U"), group=config.G)
 
     def _take_update(self, prompts: list[Prompt], rollouts: Rollouts, seed: int, meter: Meter) -> Update:
-        with meter.phase("reward"):
+        with meter.phase("reward"), torch.enable_grad():
             rewards = evaluate(self.reward, prompts, self._texts(rollouts))
         batch = UpdateBatch(tuple(prompt.key for prompt in prompts), rollouts, rewards, seed)
         update = take_update(
@@ -125,6 +127,7 @@ class EntropyProbe:
 
     # ------------------------------------------------------------------ a run
 
+    @torch.enable_grad()
     def run(self, B_E: int, seed: int = 0, *, run: int = 1, update: Update | None = None) -> ProbeResult:
         """One independent measurement: fresh prompts and responses, delta_h1 along the update's direction.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import pytest
 import yaml
@@ -197,3 +198,19 @@ def test_bad_input_is_refused_before_any_work(session, case):
     assert message in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert not session.results.exists()
+
+
+def test_a_reward_that_turns_gradients_off(workspace):
+    """As modules with a reward model do, when imported or called; the numbers are those of any other session."""
+    off = "import torch\ntorch.set_grad_enabled(False)\n"
+    whole = (workspace.path / "rewards.py").read_text()
+    (workspace.path / "rewards.py").write_text(
+        off + whole.replace("    return", "    torch.set_grad_enabled(False)\n    return")
+    )
+    done = workspace.run(*workspace.single, "-p", "no:xdist")
+    assert done.returncode == 0, done.stdout
+    found = workspace.deltas()
+    shutil.rmtree(workspace.results)
+    (workspace.path / "rewards.py").write_text(whole)
+    assert workspace.run(*workspace.single, "-p", "no:xdist").returncode == 0
+    assert workspace.deltas() == found != {}

@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import math
 import re
 from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from pytest_entropy.config.fields import LARGEST, PositiveFloat, Section, Size, number
+from pytest_entropy.config.reward_terms import Rewards, RewardSection
 
 
-def _number(value: Any) -> Any:
-    """YAML 1.1 reads ``1e-6`` (no point, no sign) as text; a number was meant."""
-    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
-        return float(value)
-    return value
-
-
-PositiveInt = Annotated[int, Field(ge=1)]
-PositiveFloat = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class BatchConfig(_Section):
+class BatchConfig(Section):
     """Sizes: prompts per entropy batch (several values), prompts of the update batch, runs, responses (``G_E``: of the
     entropy batch, where they are not ``G``)."""
 
-    B_E_values: list[Annotated[int, Field(ge=2)]] = Field(default=[16, 32, 64], min_length=1)
-    B_U: PositiveInt = 32
-    runs_per_batch: PositiveInt = 3
-    G: PositiveInt = 8
-    G_E: PositiveInt | None = None
+    B_E_values: list[Annotated[int, Field(ge=2, le=LARGEST)]] = Field(default=[16, 32, 64], min_length=1)
+    B_U: Size = 32
+    runs_per_batch: Size = 3
+    G: Size = 8
+    G_E: Size | None = None
 
     @field_validator("B_E_values")
     @classmethod
@@ -43,7 +30,7 @@ class BatchConfig(_Section):
         return values
 
 
-class UStatisticSection(_Section):
+class UStatisticSection(Section):
     """Single-batch mode: every prompt its own block (``exact``), or ``blocks`` blocks of prompts."""
 
     method: Literal["exact", "blocks"] = "exact"
@@ -59,7 +46,7 @@ def _scaling(value: Any) -> Any:
 BATCH_NORMALISED = ("dapo", "cispo", "bnpo", "vespo", "token-mean")
 
 
-class ProbeSection(_Section):
+class ProbeSection(Section):
     """How delta_h1 is estimated and which update is assumed."""
 
     mode: Literal["two_batch", "u_statistic"] = "two_batch"
@@ -118,11 +105,11 @@ class ProbeSection(_Section):
         return {**record, "u_statistic_blocks": blocks}
 
 
-class SamplingSection(_Section):
+class SamplingSection(Section):
     """The one distribution sampled from and scored: softmax(logits / temperature), nothing else."""
 
     temperature: PositiveFloat = 1.0
-    max_new_tokens: PositiveInt = 256
+    max_new_tokens: Size = 256
     top_p: float = 1.0
     top_k: int = 0
 
@@ -136,7 +123,7 @@ class SamplingSection(_Section):
         return self
 
 
-class PromptSection(_Section):
+class PromptSection(Section):
     """Where prompts come from; ``demo`` is the bundled generator of word problems.
 
     ``template`` is the name of a built-in template or a text with ``{question}``.
@@ -149,49 +136,7 @@ class PromptSection(_Section):
     with_replacement: bool = False
 
 
-class RewardSection(_Section):
-    """One reward of a weighted sum."""
-
-    name: Annotated[str, Field(min_length=1)]
-    weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
-
-
-def _rewards(value: Any) -> Any:
-    """``"a, b.py:f*0.2"`` or a list of such names or of ``{name, weight}``, as a list of the latter."""
-    if isinstance(value, str):
-        value = [part.strip() for part in value.split(",")]
-    if not isinstance(value, list) or not value:
-        raise ValueError("name a reward, several as a,b*0.5, or give a list of {name: …, weight: …}")
-    terms = [_reward(item) for item in value]
-    names = [term["name"] for term in terms]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise ValueError(f"reward {twice!r} is named twice; give it once, with its weight")
-    return terms
-
-
-def _reward(item: Any) -> dict[str, Any]:
-    if isinstance(item, RewardSection):
-        item = item.model_dump()
-    if isinstance(item, str):
-        name, star, weight = item.rpartition("*")
-        if not star:
-            name, weight = item, "1"
-        try:
-            item = {"name": name.strip(), "weight": float(weight)}
-        except ValueError:
-            raise ValueError(f"the weight in {item!r} is not a number; write NAME*0.5") from None
-    if not isinstance(item, dict) or not {"name"} <= set(item) <= {"name", "weight"}:
-        raise ValueError(f"a reward is a name or {{name: …, weight: …}}, not {item!r}")
-    name, weight = item["name"], _number(item.get("weight", 1.0))
-    if not isinstance(name, str) or not name.strip():
-        raise ValueError("a reward without a name")
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight) or weight == 0:
-        raise ValueError(f"the weight of reward {name!r} must be a finite number other than 0, not {weight!r}")
-    return {"name": name, "weight": float(weight)}
-
-
-class ModelSection(_Section):
+class ModelSection(Section):
     """How the checkpoint is loaded."""
 
     base_model: str | None = None
@@ -206,15 +151,15 @@ class ModelSection(_Section):
         return device
 
 
-class MemorySection(_Section):
+class MemorySection(Section):
     """Bounds on what is computed at once, and how the sampler keeps its cache; no effect beyond rounding."""
 
-    sample_rows: PositiveInt = 512
-    chunk_tokens: PositiveInt = 16384
+    sample_rows: Size = 512
+    chunk_tokens: Size = 16384
     static_cache: bool = False
 
 
-class CheckSection(_Section):
+class CheckSection(Section):
     """Error rates of the assertions.
 
     ``alpha`` is the session's false-alarm budget, ``confidence`` that of reported intervals, ``tolerance`` the
@@ -227,7 +172,7 @@ class CheckSection(_Section):
     inconclusive: Literal["skip", "fail"] = "skip"
 
 
-class EtaSweepSection(_Section):
+class EtaSweepSection(Section):
     """The entropy itself at several steps along the update: how far first order holds.
 
     ``multiples`` of the learning rate, none for no sweep; each costs a scoring pass.  ``pareto_smoothed`` (needs
@@ -235,9 +180,9 @@ class EtaSweepSection(_Section):
     responses anew at the training step and the largest.
     """
 
-    multiples: list[Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]] = []
+    multiples: list[Annotated[float, BeforeValidator(number), Field(allow_inf_nan=False)]] = []
     pareto_smoothed: bool = False
-    clip_weights: Annotated[float, BeforeValidator(_number), Field(gt=1, allow_inf_nan=False)] | None = None
+    clip_weights: Annotated[float, BeforeValidator(number), Field(gt=1, allow_inf_nan=False)] | None = None
     fresh_samples: bool = False
 
     @model_validator(mode="after")
@@ -256,7 +201,7 @@ class EtaSweepSection(_Section):
 CHECKED = ("reinforce_loo", "score", "ranks", "definition", "entropy_slope")
 
 
-class ExperimentConfig(_Section):
+class ExperimentConfig(Section):
     """Everything an experiment's results depend on, and how it is judged."""
 
     checkpoint: Annotated[str, Field(min_length=1)] = "demo"
@@ -265,7 +210,7 @@ class ExperimentConfig(_Section):
     probe: ProbeSection = ProbeSection()
     sampling: SamplingSection = SamplingSection()
     prompts: PromptSection = PromptSection()
-    reward: Annotated[list[RewardSection], BeforeValidator(_rewards)] = [RewardSection(name="exact_answer")]
+    reward: Rewards = [RewardSection(name="exact_answer")]
     reward_timeout: PositiveFloat = 600.0
     model: ModelSection = ModelSection()
     memory: MemorySection = MemorySection()

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import torch
 
 from pytest_entropy.adamw import AdamWState, ParameterState
-from pytest_entropy.probe.update_rules import clip_factor
 
 # Enough tensors to see any systematic error; a full fine-tune need not be stepped whole in float64.
 MOST_ELEMENTS = 5_000_000
@@ -27,7 +26,7 @@ def oracle_gap(
     ``preconditioned`` is AdamW with beta1 = 0, no decay, and a stored second moment set back so that this step
     arrives at the one the checkpoint holds.
     """
-    clip = float(clip_factor(gradient, max_grad_norm)) if rule == "adamw" else 1.0
+    clip = real_clipping(gradient, max_grad_norm) if rule == "adamw" and max_grad_norm is not None else 1.0
     largest = max((entry.lr for entry in state.values()), default=0.0)
     worst, seen = 0.0, 0
     for name, g in gradient.items():
@@ -40,6 +39,17 @@ def oracle_gap(
         gap = float((direction[name].double() - share * real).norm())
         worst = max(worst, gap / size if size > 0 else gap)
     return worst
+
+
+def real_clipping(gradient: Mapping[str, torch.Tensor], max_norm: float) -> float:
+    """What torch's own clipping multiplies the gradient by; 1 for a gradient of zero."""
+    # A vector of the tensors' norms has the norm of them all, and is no second copy of the gradient.
+    norms = torch.tensor([float(g.double().norm()) for g in gradient.values()], dtype=torch.float64)
+    stand_in = torch.nn.Parameter(torch.zeros_like(norms))
+    stand_in.grad = norms.clone()
+    torch.nn.utils.clip_grad_norm_([stand_in], max_norm)
+    whole = float(norms.norm())
+    return float(stand_in.grad.norm()) / whole if whole else 1.0
 
 
 def real_step(rule: str, g: torch.Tensor, state: ParameterState | None, theta: torch.Tensor) -> torch.Tensor:

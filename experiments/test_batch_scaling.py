@@ -7,8 +7,8 @@ import math
 
 import pytest
 
+from pytest_entropy.analyses.bookkeeping import bookkeeping
 from pytest_entropy.analyses.convergence import convergence, se_slope
-from pytest_entropy.analyses.validation import bookkeeping
 
 pytestmark = pytest.mark.entropy_experiment("batch_scaling")
 

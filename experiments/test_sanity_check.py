@@ -8,6 +8,7 @@ import math
 import pytest
 
 from pytest_entropy.analyses import validation
+from pytest_entropy.analyses.bookkeeping import bookkeeping
 
 pytestmark = pytest.mark.entropy_experiment("sanity_check")
 
@@ -47,7 +48,7 @@ def test_update_direction(probe_runs, experiment):
 def test_bookkeeping(probe_runs, experiment):
     """Reported numbers follow from the scalars, responses end properly, E and U are disjoint."""
     replaced = experiment.config.prompts.with_replacement
-    experiment.require(validation.bookkeeping(probe_runs.complete(), with_replacement=replaced))
+    experiment.require(bookkeeping(probe_runs.complete(), with_replacement=replaced))
 
 
 @pytest.mark.entropy_check

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from pytest_entropy.analyses import eta_sweep, single
-from pytest_entropy.analyses.validation import bookkeeping
+from pytest_entropy.analyses.bookkeeping import bookkeeping
 
 pytestmark = pytest.mark.entropy_experiment("single_run")
 

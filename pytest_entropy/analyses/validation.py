@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_entropy.analyses import declared
+from pytest_entropy.analyses.bookkeeping import (
+    ORACLE_TOLERANCE,
+    SCALAR_ROUNDINGS,
+    SCALAR_TOLERANCE,
+    rounding,
+)
 from pytest_entropy.stats import (
     CheckOutcome,
     check_likelihood_ratio,
@@ -25,11 +31,8 @@ if TYPE_CHECKING:
 # The noise floor is measured: so many times the largest gap between a batch and its prompts computed alone, at
 # least so many roundings of the weights' type, and at most the cap, so that a fault cannot raise its own floor.
 FLOOR_FACTOR, FLOOR_ROUNDINGS, FLOOR_CAP, CAP_ROUNDINGS = 30, 64, 5e-4, 32
-# Relative to the sum of absolute contributions; float32 passes of different shape agree to 1e-5 of it.
-SCALAR_TOLERANCE, SCALAR_ROUNDINGS = 1e-3, 16
 # Central differences of the loss carry rounding and curvature of about 1e-4; a wrong factor is far larger.
 SLOPE_TOLERANCE = 1e-2
-SUMMING_TOLERANCE = 1e-4
 # Half-precision weights bury a small step's change in rounding: only a sign or a factor of two shows then.
 HALF_PRECISION, SLOPE_TOLERANCE_HALF = 1e-4, 0.5
 
@@ -50,11 +53,6 @@ def noise_floor(runs: Sequence[ProbeResult]) -> float:
 def noise_cap(runs: Sequence[ProbeResult]) -> float:
     """The largest noise floor that is believed."""
     return max(FLOOR_CAP, CAP_ROUNDINGS * rounding(runs))
-
-
-def rounding(runs: Sequence[ProbeResult]) -> float:
-    """Unit roundoff of the coarsest weights, 0 where it was not recorded."""
-    return max(run.agreement.get("rounding", 0.0) for run in runs)
 
 
 def score_identity(runs: Sequence[ProbeResult], *, alpha: float) -> CheckOutcome:
@@ -193,77 +191,12 @@ def update_direction(runs: Sequence[ProbeResult]) -> CheckOutcome:
     """u is what a real torch optimizer does from the same state and gradient."""
     return check_within_noise(
         [run.update["oracle_gap"] for run in runs],
-        noise_floor=1e-6,
+        noise_floor=ORACLE_TOLERANCE,
         name="update_direction",
         null="the update direction equals a real optimizer's step",
         unit="relative",
         points_to="a sign, a missing bias correction, decay or clipping, or states of other parameters",
     )
-
-
-def bookkeeping(runs: Sequence[ProbeResult], *, with_replacement: bool) -> CheckOutcome:
-    """What was reported follows from the scalars; responses end with an end token; E and U are disjoint."""
-    gaps = []
-    for run in runs:
-        s = run.eta * np.asarray(run.per_prompt)
-        se = s.std(ddof=1) / len(s) ** 0.5
-        size = np.abs(s).mean() or 1.0
-        gaps += [abs(run.delta_h1 - s.mean()) / size, abs((run.se_conditional or 0.0) - se) / size]
-        # A single batch is its own update batch, and shares its prompts by design.
-        shared = 0.0 if with_replacement else run.agreement.get("shared_with_update", 0.0)
-        ends = run.agreement["unterminated"] + run.agreement.get("past_the_end", 0.0)
-        gaps += [ends, shared, run.agreement.get("direction_gap", 0.0), run.update.get("eta_gap", 0.0)]
-        gaps += [*_kept_diagonal(run, size), *_total_variance(run), *_rows(run), *_entropy(run)]
-    return check_within_noise(
-        gaps,
-        noise_floor=1e-9,
-        name="bookkeeping",
-        null="delta_h1 and its errors follow from s_n and the rate, a response ends with its first end token, which "
-        "counts, E and U share no prompt, responses and rewards belong to their prompts, and the update is the one "
-        "that was recorded",
-        unit="relative, or counts",
-        points_to="ddof or a division by B_E, the end token masked out because pad = EOS or ignored by the sampler, E "
-        "drawn from U, a learning rate that is neither configured nor stored, a stale update, a temperature other than "
-        "the configured one, rewards or responses of another prompt, an entropy that is not the tokens' sum, or (of a "
-        "single batch) the products of a prompt with itself kept, which is a bias of order 1/B",
-    )
-
-
-def _rows(run: ProbeResult) -> list[float]:
-    """Rewards and rows that belong to another prompt, and another temperature, where a run looked."""
-    found = [run.agreement.get(name, 0.0) for name in ("temperature_gap", "other_prompts")]
-    return [*found, run.update.get("other_prompts", 0.0), run.update.get("reward_gap") or 0.0]
-
-
-def _entropy(run: ProbeResult) -> list[float]:
-    """Gap of the mean entropy per response from the sampler's own record, beyond the rounding of two passes."""
-    sampled = run.agreement.get("entropy_sampled")
-    if not sampled or run.unit != "nats per response":
-        return []
-    gap = abs(run.entropy_mean / sampled - 1)
-    return [gap if gap > max(SUMMING_TOLERANCE, SCALAR_ROUNDINGS * rounding([run])) else 0.0]
-
-
-def _kept_diagonal(run: ProbeResult, size: float) -> list[float]:
-    """Gap of a single batch's delta_h1 from the U-statistic of its recorded parts, relative to ``size``."""
-    if not run.u_statistic:
-        return []
-    parts = run.u_statistic
-    blocks = parts["blocks"]
-    value = (blocks * parts["plug_in"] - parts["diagonal"]) / (blocks - 1)
-    gap = abs(run.delta_h1 - run.eta * value) / size
-    # The two sides sum float32 products in different orders; a diagonal that was kept is of order one.
-    return [gap if gap > SUMMING_TOLERANCE else 0.0]
-
-
-def _total_variance(run: ProbeResult) -> list[float]:
-    """Gaps of the variance over both batches from its parts, relative to the conditional one, where there is one."""
-    parts = run.variance_parts
-    if not parts or run.variance_total is None or not run.variance_conditional:
-        return []
-    whole = parts["entropy_batch"] + parts["update_batch"] - parts["interaction"]
-    gaps = (run.variance_total - whole, parts["entropy_batch"] - run.variance_conditional)
-    return [abs(gap) / run.variance_conditional for gap in gaps]
 
 
 def sampler_scorer_agreement(runs: Sequence[ProbeResult]) -> CheckOutcome:

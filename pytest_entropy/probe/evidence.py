@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,48 +11,111 @@ import torch
 
 from pytest_entropy.policy import Policy
 from pytest_entropy.probe.chunks import scoring_chunks, work_through
+from pytest_entropy.probe.config import ProbeConfig
 from pytest_entropy.probe.directional import Derivatives
+from pytest_entropy.probe.entropy_unit import LENGTH, EntropyUnit
+from pytest_entropy.probe.gradient import norm
 from pytest_entropy.probe.records import Update, fingerprint
+from pytest_entropy.probe.reference import token_unit_gap
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.rewards import RewardFunction, reward_gap
-from pytest_entropy.rollouts import Rollouts
+from pytest_entropy.rollouts import ActionValues, Rollouts
+from pytest_entropy.seeds import derive
+
+# Evidence that no correct sampler gives but once in as many batches.
+IMPROBABLE = 1e12
+# So many of a batch's prompts, in order, tell one draw of prompts from another.
+FIRST = 16
 
 
 def sampler_agreement(
     rollouts: Rollouts, derivatives: Derivatives, policy: Policy, max_new_tokens: int
 ) -> dict[str, float]:
     """Largest differences between what sampler and scorer say of the same tokens, in nats, how many responses stop
-    short without an end token that counts or go on after one, the sampler's own mean entropy per response, and the
-    unit roundoff of the weights."""
+    short without an end token that counts or go on after one, what the sampler's own record makes of the reported
+    means, prompts whose responses are ``copies`` of one another, and the unit roundoff of the weights."""
     ends = torch.isin(rollouts.tokens, torch.tensor(policy.eos_ids, device=rollouts.tokens.device)) & rollouts.mask
     at_end = ends.gather(2, (rollouts.lengths - 1).unsqueeze(-1)).squeeze(-1)
     short = (rollouts.lengths < max_new_tokens) & ~at_end
     beyond = ends.sum(-1) > at_end.long()
+    nats = rollouts.entropies.double().sum(-1).mean(1)
     return {
         "log_probs": largest_gap(rollouts.log_probs, derivatives.log_probs),
         "entropies": largest_gap(rollouts.entropies, derivatives.entropies),
         "unterminated": float(short.sum()),
         "past_the_end": float(beyond.sum()),
-        "entropy_sampled": float(rollouts.entropies.double().sum()) / ends.shape[0] / ends.shape[1],
+        "entropy_sampled": float(nats.mean()),
+        "entropy_se_sampled": float(nats.std()) / len(rollouts) ** 0.5,
+        "length_sampled": float(rollouts.mask.sum()) / at_end.numel(),
+        "ended_sampled": float(at_end.sum()) / at_end.numel(),
+        "copies": copies(rollouts),
         "rounding": policy.rounding,
     }
 
 
-def update_agreement(prompts: Iterable[str], update: Update) -> dict[str, float]:
-    """How many of E's prompts, by content, are U's as well, and whether the direction is the one that was recorded."""
-    gap = 0.0
+def copies(rollouts: Rollouts) -> float:
+    """How many prompts have G responses that are one and the same, if that is no chance, else 0.
+
+    Given the first response, that the others are equal to it has the probability pi^(G - 1); so its inverse where they
+    are, and 0 elsewhere, has mean 1, and so has half of that and a half.  Prompts are independent, so the product over
+    them has mean 1 as well, and exceeds 1e12 once in 1e12 (Markov's inequality).
+    """
+    tokens = torch.where(rollouts.mask, rollouts.tokens, -1)
+    same = (tokens == tokens[:, :1]).all(-1).all(-1)
+    surprise = -(rollouts.group_size - 1) * rollouts.log_probs[:, 0].double().sum(-1)
+    likelier = surprise.masked_fill(~same, -torch.inf)
+    evidence = float((torch.logaddexp(likelier, torch.zeros_like(likelier)) - math.log(2)).sum())
+    return float(same.sum()) if evidence > math.log(IMPROBABLE) else 0.0
+
+
+def update_agreement(prompts: Iterable[str], update: Update, learnt: ActionValues | None = None) -> dict[str, float]:
+    """How many of E's prompts, by content, are U's as well or come ``repeated``, and whether the direction, its norm
+    and what E's responses were told (``learnt``) are what was recorded.
+
+    ``first_prompts`` is a number that tells one choice of E's first prompts from another, left out where two choices
+    may be the same by chance.
+    """
+    own = list(prompts)
+    gaps = [abs(norm(update.direction) / update.direction_norm - 1) if update.direction_norm else 0.0]
     if update.fingerprint is not None:
-        used = fingerprint(update.direction)
-        gap = abs(used - update.fingerprint) / (abs(used) + abs(update.fingerprint) or 1.0)
-    return {"shared_with_update": len(set(prompts) & set(update.prompts)), "direction_gap": gap}
+        gaps.append(_gap(fingerprint(update.direction), update.fingerprint))
+    if learnt is not None and update.learnt_fingerprint is not None:
+        gaps.append(_gap(fingerprint(vars(learnt)), update.learnt_fingerprint))
+    # As many orders as E's own prompts have are there at least, whatever the collection they are drawn from.
+    many = math.perm(len(set(own)), min(FIRST, len(set(own)))) > IMPROBABLE
+    return {
+        "shared_with_update": len(set(own) & set(update.prompts)),
+        "repeated": len(own) - len(set(own)),
+        "direction_gap": max(gaps),
+        **({"first_prompts": derive(*own[:FIRST]) / 2**64} if many else {}),
+    }
+
+
+def _gap(used: float, recorded: float) -> float:
+    return abs(used - recorded) / (abs(used) + abs(recorded) or 1.0)
 
 
 def setting_agreement(
-    policy: Policy, prompts: Sequence[Prompt], rollouts: Rollouts, *, temperature: float
+    policy: Policy, prompts: Sequence[Prompt], rollouts: Rollouts, update: Update, config: ProbeConfig
 ) -> dict[str, float]:
-    """How far the policy's temperature is from the configured one, and how many rows have another prompt's tokens."""
-    gap = abs(policy.temperature - temperature)
-    return {"temperature_gap": gap, "other_prompts": _other_prompts(policy, prompts, rollouts)}
+    """How far the policy's temperature and the batches' sizes are from the configured ones, and how many rows have
+    another prompt's tokens."""
+    sizes = ((rollouts.group_size, config.entropy_group), (len(update.prompts), config.B_U))
+    return {
+        "temperature_gap": abs(policy.temperature - config.temperature),
+        "size_gap": float(sum(abs(used - asked) for used, asked in sizes)),
+        "other_prompts": _other_prompts(policy, prompts, rollouts),
+    }
+
+
+def unit_agreement(
+    unit: EntropyUnit, values: np.ndarray, derivatives: Derivatives, rollouts: Rollouts
+) -> dict[str, float]:
+    """How far the values of the entropy per token are from their definition; nothing where it is per response."""
+    if unit.name != "token":
+        return {}
+    own = derivatives.per_prompt
+    return {"unit_gap": token_unit_gap(values, own[unit.estimator], own[LENGTH], rollouts)}
 
 
 def reward_agreement(

@@ -22,6 +22,7 @@ from pytest_entropy.probe.evidence import (
     sampler_evidence,
     setting_agreement,
     token_arrays,
+    unit_agreement,
     update_agreement,
 )
 from pytest_entropy.probe.ground_truth import GROUND_TRUTH, ground_truth
@@ -165,10 +166,10 @@ class EntropyProbe:
                 ranks=self._rank_uniforms(rollouts, own_seed),
             )
         agreement = sampler_agreement(rollouts, derivatives, self.policy, self.config.max_new_tokens)
-        agreement |= update_agreement((prompt.key for prompt in prompts), update)
+        agreement |= update_agreement((prompt.key for prompt in prompts), update, rollouts.action_values)
         if "definition" in self.config.diagnostics:
             with meter.phase("definition"):
-                agreement |= setting_agreement(self.policy, prompts, rollouts, temperature=self.config.temperature)
+                agreement |= setting_agreement(self.policy, prompts, rollouts, update, self.config)
                 agreement |= definition_gaps(self.policy, rollouts, derivatives, update.direction, self._estimators())
         arrays = token_arrays(rollouts, derivatives)
         if GROUND_TRUTH & set(self.config.diagnostics):
@@ -178,6 +179,7 @@ class EntropyProbe:
                     sample=lambda: self.sample(prompts, own_seed), threads=self.threads,
                 )  # fmt: skip
         s = self.unit.values(derivatives.per_prompt, rollouts)
+        agreement |= unit_agreement(self.unit, s, derivatives, rollouts)
         total = self._total_variance(rollouts, s, update, own_seed, meter)
         if "ranks" in self.config.diagnostics:
             with meter.phase("evidence"):

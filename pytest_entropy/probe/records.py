@@ -30,7 +30,8 @@ class Update:
     difference from a real torch optimizer's step, ``loss_slope_gap`` that of <g, u> from the loss's own slope
     along u (None where it was not asked for).  ``eta_gap`` is eta's relative difference from the configured rate, or
     else the largest one the optimizer stores; ``fingerprint`` tells one direction from another (:func:`fingerprint`).
-    ``learnt`` is what the batch's responses taught, for an estimator that learns.  ``seconds``, ``memory_mb`` by phase.
+    ``learnt`` is what the batch's responses taught, for an estimator that learns, ``learnt_fingerprint``
+    tells it from another's.  ``seconds``, ``memory_mb`` by phase.
     ``reward_gap`` is the largest difference of a reward from its completion's own (None where it was not asked for, or
     of a function that is not asked twice), ``other_prompts`` how many rows have another prompt's tokens.
     """
@@ -57,6 +58,7 @@ class Update:
     eta_gap: float = 0.0
     fingerprint: float | None = None
     learnt: ActionValues | None = None
+    learnt_fingerprint: float | None = None
     memory_mb: dict[str, float] = field(default_factory=dict)
     reward_gap: float | None = None
     other_prompts: float = 0.0
@@ -99,8 +101,10 @@ class ProbeResult:
             nats) and s_n against its definition (``definition``, relative), the weights' unit ``rounding``,
             ``unterminated`` responses, those that go on ``past_the_end`` token, prompts ``shared_with_update``, and
             the relative ``direction_gap`` between the update's fingerprint as used and as recorded, the
-            ``temperature_gap`` of the policy to the configuration, rows with ``other_prompts``' tokens, and
-            the sampler's own mean entropy per response, ``entropy_sampled``.
+            ``temperature_gap`` of the policy and the ``size_gap`` of the batches to the configuration, rows with
+            ``other_prompts``' tokens, prompts that come ``repeated``, prompts whose responses are ``copies`` of one
+            another, the ``unit_gap`` of per-token values from their definition, a number for the ``first_prompts``, and
+            what the sampler's own record makes of the reported means (``entropy_sampled`` and so on).
         seconds, memory_mb: wall time, and most memory held (MiB), by phase.
         peak_memory_mb: of the process so far.
         gradient_sizes: norms by parameter, for DEBUG logs.

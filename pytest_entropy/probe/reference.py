@@ -176,6 +176,29 @@ def definition_gaps(
     return worst
 
 
+def token_unit_gap(values: np.ndarray, entropy_term: np.ndarray, length_score: np.ndarray, rollouts: Rollouts) -> float:
+    """Largest gap of the entropy per token's pseudo-values ``[P]`` from their definition, relative to their mean size.
+
+    B d - (B - 1) d_{-n} with d = (mean a - mean l * mean h / mean L) / mean L over all prompts, or all but n.
+    """
+    lengths = [statistics.fmean(len(ids) for ids in rollouts.responses(n)) for n in range(len(rollouts))]
+    nats = [
+        statistics.fmean(sum(row[:k]) for row, k in zip(rows, own, strict=True))
+        for rows, own in zip(rollouts.entropies.tolist(), rollouts.lengths.tolist(), strict=True)
+    ]
+    rows = list(zip(entropy_term.tolist(), length_score.tolist(), nats, lengths, strict=True))
+
+    def derivative(own: Sequence[Sequence[float]]) -> float:
+        a, score, h, length = (statistics.fmean(column) for column in zip(*own, strict=True))
+        return (a - score * h / length) / length
+
+    B, full = len(rows), derivative(rows)
+    expected = [B * full - (B - 1) * derivative(rows[:n] + rows[n + 1 :]) for n in range(B)]
+    size = statistics.fmean(map(abs, expected))
+    gap = max(abs(value - other) for value, other in zip(values.tolist(), expected, strict=True))
+    return gap / size if size else gap
+
+
 # ---------------------------------------------------------------------- the update
 
 

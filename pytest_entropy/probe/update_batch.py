@@ -98,6 +98,7 @@ def take_update(
     for name, g in gradient.items():
         log.debug("update gradient |g| %.3e  direction |u| %.3e  %s", g.norm(), direction[name].norm(), name)
     table = torch.tensor(batch.rewards, dtype=torch.float64)
+    learnt = batch.learnt(config)
     per_response = batch.rollouts.entropies.double().sum(-1)
     update = Update(
         direction=direction,
@@ -113,14 +114,15 @@ def take_update(
         direction_norm=norm(direction),
         reward_mean=float(table.mean()),
         reward_std=float(table.std()),
-        degenerate_groups=float((table.std(1) == 0).double().mean()),
+        degenerate_groups=float((table.amax(1) == table.amin(1)).double().mean()),
         entropy_mean=float(per_response.mean()),
         length_mean=float(batch.rollouts.lengths.double().mean()),
         oracle_gap=gap,
         loss_slope_gap=slope_gap,
         eta_gap=_eta_gap(eta, config, optimizer),
         fingerprint=fingerprint(direction),
-        learnt=batch.learnt(config),
+        learnt=learnt,
+        learnt_fingerprint=None if learnt is None else fingerprint(vars(learnt)),
         seconds=meter.seconds,
         memory_mb=meter.memory_mb,
     )

@@ -16,7 +16,17 @@ import torch
 from pytest_entropy import distribution as distribution_module
 from pytest_entropy import policy as policy_module
 from pytest_entropy.policy import Policy
-from pytest_entropy.probe import draws, estimators, gradient, objective, u_statistic, update_batch, update_rules
+from pytest_entropy.probe import (
+    action_values,
+    draws,
+    entropy_unit,
+    estimators,
+    gradient,
+    objective,
+    u_statistic,
+    update_batch,
+    update_rules,
+)
 from pytest_entropy.probe import probe as probe_module
 from pytest_entropy.probe.probe import EntropyProbe
 from pytest_entropy.rollouts import Rollouts
@@ -27,7 +37,8 @@ class Fault:
     """``plant`` breaks the pipeline; ``seen_by`` names the check that must turn red and ``says`` what it must say.
 
     ``evidence`` names the alternative sampler that a fault amounts to: seen by a p-value, so that power is a
-    question of sizes.  The others are seen by an exact comparison, in a single run.
+    question of sizes.  The others are seen by an exact comparison, in a single run, or of two where they are of runs
+    among each other (``runs``).
     """
 
     plant: Callable[[pytest.MonkeyPatch], None]
@@ -35,6 +46,7 @@ class Fault:
     says: str
     evidence: str | None = None
     settings: Mapping[str, object] = field(default_factory=dict)
+    runs: int = 1
 
 
 # ---------------------------------------------------------------------- sampling
@@ -425,6 +437,106 @@ def same_prompts(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(probe_module, "draw_prompts", draw_prompts)
 
 
+def clipping_upwards(patch: pytest.MonkeyPatch) -> None:
+    """A gradient below the limit is scaled up to it."""
+
+    def factor(gradient: Mapping[str, torch.Tensor], max_norm: float | None) -> torch.Tensor:
+        whole = sum(float(g.double().square().sum()) for g in gradient.values()) ** 0.5
+        return torch.tensor(1.0 if max_norm is None else max_norm / (whole + 1e-6), dtype=torch.float64)
+
+    patch.setattr(update_rules, "clip_factor", factor)
+
+
+def rate_of_runs(patch: pytest.MonkeyPatch) -> None:
+    """Twice the update's rate, in the runs alone, where every number follows from it."""
+
+    def change(r):
+        return replace(
+            r,
+            eta=2 * r.eta,
+            delta_h1=2 * r.delta_h1,
+            variance_conditional=4 * r.variance_conditional,
+            se_conditional=2 * r.se_conditional,
+        )
+
+    _result_with(patch, change)
+
+
+def entropy_se_of_a_prompt(patch: pytest.MonkeyPatch) -> None:
+    """The spread of the entropy over prompts in place of its mean's standard error."""
+    _result_with(patch, lambda r: replace(r, entropy_se=r.entropy_se * r.B_E**0.5))
+
+
+def variance_divided_twice(patch: pytest.MonkeyPatch) -> None:
+    """The variance, though not the standard error, divided by B_E once more."""
+    _result_with(patch, lambda r: replace(r, variance_conditional=r.variance_conditional / r.B_E))
+
+
+def mean_reward_of_one_prompt(patch: pytest.MonkeyPatch) -> None:
+    """The update's mean reward is that of its first prompt."""
+    real = probe_module.take_update
+    patch.setattr(
+        probe_module,
+        "take_update",
+        lambda batch, *arguments, **named: replace(
+            real(batch, *arguments, **named), reward_mean=float(np.mean(batch.rewards[0]) - 0.01)
+        ),
+    )
+
+
+def prompts_of_every_run(patch: pytest.MonkeyPatch) -> None:
+    """All runs draw the same prompts: the seed without the run."""
+    real = draws.draw_prompts
+    patch.setattr(probe_module, "draw_prompts", lambda prompts, count, seed, **named: real(prompts, count, 5, **named))
+
+
+def prompt_twice(patch: pytest.MonkeyPatch) -> None:
+    """The first prompt of a batch stands in the second's place as well."""
+    real = draws.draw_prompts
+
+    def draw_prompts(*arguments, **named):
+        slots = real(*arguments, **named)
+        return [slots[0], slots[0], *slots[2:]]
+
+    patch.setattr(probe_module, "draw_prompts", draw_prompts)
+
+
+def half_the_update(patch: pytest.MonkeyPatch) -> None:
+    """The update is taken on half of B_U prompts."""
+    real = draws.draw_prompts
+
+    def draw_prompts(prompts, count, seed, *, exclude=frozenset(), replace=False):
+        return real(prompts, count if exclude else count // 2, seed, exclude=exclude, replace=replace)
+
+    patch.setattr(probe_module, "draw_prompts", draw_prompts)
+
+
+def learnt_from_itself(patch: pytest.MonkeyPatch) -> None:
+    """The action values are those of E's own responses, which ties the weights to what they weigh: a bias."""
+    real = EntropyProbe._entropy_batch
+
+    def batch(self: EntropyProbe, *arguments: object):
+        prompts, rollouts = real(self, *arguments)
+        return prompts, replace(rollouts, action_values=action_values.learn(rollouts, self.config.max_new_tokens))
+
+    patch.setattr(EntropyProbe, "_entropy_batch", batch)
+
+
+def responses_that_copy(patch: pytest.MonkeyPatch) -> None:
+    """One stream of random numbers for the responses of a group."""
+    real = draws.uniforms
+    patch.setattr(
+        draws,
+        "uniforms",
+        lambda seed, slot, responses, positions: np.repeat(real(seed, slot, 1, positions), responses, axis=0),
+    )
+
+
+def length_score_left_out(patch: pytest.MonkeyPatch) -> None:
+    """Entropy per token as if lengths did not move with the policy."""
+    patch.setattr(entropy_unit, "_derivative", lambda a, score, nats, lengths: a / lengths)
+
+
 FAULTS: dict[str, Fault] = {
     # sampling
     "sampler at T = 0.7": Fault(temperature_of_sampler, "sampler_scorer_agreement", "temperature"),
@@ -481,5 +593,34 @@ FAULTS: dict[str, Fault] = {
         temperature_left_at_one, "bookkeeping", "a temperature other than", settings={"temperature": 0.8}
     ),
     "entropy of a group": Fault(entropy_per_prompt, "bookkeeping", "an entropy that is not the tokens' sum"),
+    "clipping upwards": Fault(
+        clipping_upwards, "update_direction", "clipping", settings={"update_rule": "adamw", "max_grad_norm": 100.0}
+    ),
+    "learning rate of runs": Fault(
+        rate_of_runs, "bookkeeping", "a learning rate that is neither configured nor stored"
+    ),
+    "standard error of the entropy": Fault(entropy_se_of_a_prompt, "bookkeeping", "another reported mean"),
+    "variance divided twice": Fault(variance_divided_twice, "bookkeeping", "a division by B_E"),
+    "mean reward of one prompt": Fault(mean_reward_of_one_prompt, "bookkeeping", "another reported mean"),
+    "prompts of every run": Fault(prompts_of_every_run, "bookkeeping", "by two runs alike", runs=2),
+    "a prompt twice": Fault(prompt_twice, "bookkeeping", "prompts drawn twice"),
+    "half of U": Fault(half_the_update, "bookkeeping", "batches smaller than configured"),
+    "values learnt from E": Fault(learnt_from_itself, "bookkeeping", "action values learnt from E itself"),
+    "responses that copy": Fault(responses_that_copy, "bookkeeping", "responses that copy one another"),
+    "length score left out": Fault(
+        length_score_left_out, "bookkeeping", "not the ratio's jackknife", settings={"entropy_unit": "token"}
+    ),
+    "sign of u, single batch": Fault(
+        sign_of_direction,
+        "bookkeeping",
+        "an optimizer's step other than its definition",
+        settings={"mode": "u_statistic", "diagnostics": ()},
+    ),
+    "entropy-to-go too late, single batch": Fault(
+        entropy_to_go_late,
+        "bookkeeping",
+        "an estimator",
+        settings={"mode": "u_statistic", "diagnostics": ()},
+    ),
     "E = U": Fault(same_prompts, "bookkeeping", "E drawn from U"),
 }

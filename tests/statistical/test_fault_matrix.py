@@ -14,6 +14,7 @@ from scipy import stats as scipy_stats
 from pytest_entropy import EntropyProbe, ProbeConfig, load_checkpoint, stats
 from pytest_entropy.alternatives import ALTERNATIVES
 from pytest_entropy.analyses import validation
+from pytest_entropy.analyses.bookkeeping import bookkeeping
 from pytest_entropy.checkpoints.demo import PROFILE
 from pytest_entropy.config import ExperimentConfig
 from pytest_entropy.config.yaml_file import read_yaml
@@ -53,7 +54,7 @@ def checks(runs):
         validation.definition(runs),
         validation.update_gradient(runs),
         validation.update_direction(runs),
-        validation.bookkeeping(runs, with_replacement=False),
+        bookkeeping(runs, with_replacement=False),
         validation.score_identity(runs, alpha=ALPHA),
         validation.surprisal_identity(runs, alpha=ALPHA),
         validation.sampler_alternatives(runs, alpha=ALPHA),
@@ -80,14 +81,16 @@ def test_exact_comparisons_see_it_in_one_run(checkpoint, monkeypatch, name):
             with pytest.raises(RunError, match=fault.says):
                 probe.run(B_E, 0)
             return
-        runs = [probe.run(B_E, 0)]
+        runs = [probe.run(B_E, 0, run=run + 1) for run in range(fault.runs)]
         # A single batch has no diagnostics of its own: what every experiment asks of it is its bookkeeping.
-        single = [validation.bookkeeping(runs, with_replacement=False)] if probe.config.mode == "u_statistic" else None
+        single = [bookkeeping(runs, with_replacement=False)] if probe.config.mode == "u_statistic" else None
         outcomes = {outcome.name: outcome for outcome in single or checks(runs)}
     finally:
         checkpoint.policy.model.eval()
     red = [outcome.name for outcome in outcomes.values() if outcome.verdict == "fail"]
-    print(f"\n{name}: {fault.seen_by}, 1 run, {outcomes[fault.seen_by].statistic:.1e}; red: {', '.join(red)}")
+    print(
+        f"\n{name}: {fault.seen_by}, runs: {fault.runs}, {outcomes[fault.seen_by].statistic:.1e}; red: {', '.join(red)}"
+    )
     assert fault.seen_by in red
     assert fault.says in outcomes[fault.seen_by].message()
 

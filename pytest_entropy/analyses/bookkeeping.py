@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 # Relative to the sum of absolute contributions; float32 passes of different shape agree to 1e-5 of it.
 SCALAR_TOLERANCE, SCALAR_ROUNDINGS = 1e-3, 16
 SUMMING_TOLERANCE = 1e-4
+# Nats per token; below that, as in a policy that has collapsed, rounding is a share of the tokens, not of the entropy.
+LITTLE = 0.01
 # Of a step taken in float64.
 ORACLE_TOLERANCE = 1e-6
 
@@ -97,7 +99,8 @@ def _sampled(run: ProbeResult) -> list[float]:
     """Gaps of reported means from the sampler's own record, beyond the rounding of two passes."""
     scales = {"length": run.length_mean, "ended": 1.0}
     if run.unit == "nats per response":
-        scales |= {"entropy": run.entropy_mean, "entropy_se": run.entropy_mean}
+        nats = max(run.entropy_mean, LITTLE * run.length_mean)
+        scales |= {"entropy": nats, "entropy_se": nats}
     reported = {
         "entropy": run.entropy_mean, "entropy_se": run.entropy_se, "length": run.length_mean, "ended": run.ended_share
     }  # fmt: skip

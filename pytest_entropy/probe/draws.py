@@ -1,4 +1,4 @@
-"""Which prompts make up E and U, and the responses to them, from the seed alone."""
+"""Everything random about a batch, from the seed alone: its prompts, the responses to them, the spread of ranks."""
 
 from __future__ import annotations
 
@@ -60,3 +60,8 @@ def draw_responses(
 
     chunks = sampling_chunks([len(row) for row in ids], group, config.sample_rows)
     return gathered(worked(chunks, work, threads=threads), len(ids))
+
+
+def draw_ranks(rollouts: Rollouts, seed: int) -> torch.Tensor:
+    """Uniform numbers ``[P, G, L]`` that spread a token's rank over its probability."""
+    return torch.from_numpy(generator(seed, "ranks").random(tuple(rollouts.tokens.shape)))

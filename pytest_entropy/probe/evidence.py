@@ -16,7 +16,7 @@ from pytest_entropy.probe.directional import Derivatives
 from pytest_entropy.probe.entropy_unit import LENGTH, EntropyUnit
 from pytest_entropy.probe.gradient import norm
 from pytest_entropy.probe.records import Update, fingerprint
-from pytest_entropy.probe.reference import token_unit_gap
+from pytest_entropy.probe.reference import definition_gaps, token_unit_gap
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.rewards import RewardFunction, reward_gap
 from pytest_entropy.rollouts import ActionValues, Rollouts
@@ -95,16 +95,23 @@ def _gap(used: float, recorded: float) -> float:
     return abs(used - recorded) / (abs(used) + abs(recorded) or 1.0)
 
 
-def setting_agreement(
-    policy: Policy, prompts: Sequence[Prompt], rollouts: Rollouts, update: Update, config: ProbeConfig
+def definition_agreement(
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    rollouts: Rollouts,
+    derivatives: Derivatives,
+    update: Update,
+    config: ProbeConfig,
+    estimators: Sequence[str],
 ) -> dict[str, float]:
-    """How far the policy's temperature and the batches' sizes are from the configured ones, and how many rows have
-    another prompt's tokens."""
+    """How far the policy's temperature and the batches' sizes are from the configured ones, how many rows have another
+    prompt's tokens, and :func:`~.reference.definition_gaps`."""
     sizes = ((rollouts.group_size, config.entropy_group), (len(update.prompts), config.B_U))
     return {
         "temperature_gap": abs(policy.temperature - config.temperature),
         "size_gap": float(sum(abs(used - asked) for used, asked in sizes)),
         "other_prompts": _other_prompts(policy, prompts, rollouts),
+        **definition_gaps(policy, rollouts, derivatives, update.direction, estimators),
     }
 
 

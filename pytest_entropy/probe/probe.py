@@ -13,14 +13,14 @@ from pytest_entropy.errors import RunError
 from pytest_entropy.meter import Meter, peak_memory_mb
 from pytest_entropy.probe.config import ProbeConfig
 from pytest_entropy.probe.directional import Derivatives, directional_derivatives
-from pytest_entropy.probe.draws import draw_prompts, draw_responses
+from pytest_entropy.probe.draws import draw_prompts, draw_ranks, draw_responses
 from pytest_entropy.probe.entropy_unit import EntropyUnit
 from pytest_entropy.probe.estimators import ESTIMATORS, LEARNING
 from pytest_entropy.probe.evidence import (
+    definition_agreement,
     reward_agreement,
     sampler_agreement,
     sampler_evidence,
-    setting_agreement,
     token_arrays,
     unit_agreement,
     update_agreement,
@@ -28,7 +28,6 @@ from pytest_entropy.probe.evidence import (
 from pytest_entropy.probe.ground_truth import GROUND_TRUTH, ground_truth
 from pytest_entropy.probe.linearisation import Linearisation
 from pytest_entropy.probe.records import ProbeResult, Update
-from pytest_entropy.probe.reference import definition_gaps
 from pytest_entropy.probe.selfcheck import verify_tangent
 from pytest_entropy.probe.subject import Subject, learning_rate
 from pytest_entropy.probe.total_variance import total_variance
@@ -163,14 +162,17 @@ class EntropyProbe:
                 self._estimators(),
                 chunk_tokens=self.config.chunk_tokens,
                 threads=self.threads,
-                ranks=self._rank_uniforms(rollouts, own_seed),
+                ranks=draw_ranks(rollouts, own_seed) if "ranks" in self.config.diagnostics else None,
             )
+        s = self.unit.values(derivatives.per_prompt, rollouts)
         agreement = sampler_agreement(rollouts, derivatives, self.policy, self.config.max_new_tokens)
         agreement |= update_agreement((prompt.key for prompt in prompts), update, rollouts.action_values)
+        agreement |= unit_agreement(self.unit, s, derivatives, rollouts)
         if "definition" in self.config.diagnostics:
             with meter.phase("definition"):
-                agreement |= setting_agreement(self.policy, prompts, rollouts, update, self.config)
-                agreement |= definition_gaps(self.policy, rollouts, derivatives, update.direction, self._estimators())
+                agreement |= definition_agreement(
+                    self.policy, prompts, rollouts, derivatives, update, self.config, self._estimators()
+                )
         arrays = token_arrays(rollouts, derivatives)
         if GROUND_TRUTH & set(self.config.diagnostics):
             with meter.phase("ground_truth"):
@@ -178,8 +180,6 @@ class EntropyProbe:
                     self.policy, rollouts, update.direction, derivatives, self.config, eta=self.eta,
                     sample=lambda: self.sample(prompts, own_seed), threads=self.threads,
                 )  # fmt: skip
-        s = self.unit.values(derivatives.per_prompt, rollouts)
-        agreement |= unit_agreement(self.unit, s, derivatives, rollouts)
         total = self._total_variance(rollouts, s, update, own_seed, meter)
         if "ranks" in self.config.diagnostics:
             with meter.phase("evidence"):
@@ -265,19 +265,13 @@ class EntropyProbe:
         return prompts, replace(rollouts, action_values=learnt)
 
     def sample(self, batch: list[Prompt], seed: int, *, group: int | None = None) -> Rollouts:
-        """``group`` responses to each prompt, by default the entropy batch's number; response g of slot n is keyed
-        by (seed, n, g)."""
+        """``group`` responses to each prompt (left out: E's number); response g of slot n is keyed by (seed, n, g)."""
         group = self.config.entropy_group if group is None else group
         return draw_responses(self.policy, batch, seed, self.config, group=group, threads=self.threads)
 
     def _estimators(self) -> list[str]:
         extra = [name for name in self.config.diagnostics if name in ESTIMATORS]
         return list(dict.fromkeys([*self.unit.estimators, *extra]))
-
-    def _rank_uniforms(self, rollouts: Rollouts, seed: int) -> torch.Tensor | None:
-        if "ranks" not in self.config.diagnostics:
-            return None
-        return torch.from_numpy(generator(seed, "ranks").random(tuple(rollouts.tokens.shape)))
 
     def _verify_once(self, rollouts: Rollouts, update: Update) -> None:
         if not self._verified:

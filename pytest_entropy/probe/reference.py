@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -181,22 +181,30 @@ def token_unit_gap(values: np.ndarray, entropy_term: np.ndarray, length_score: n
 
     B d - (B - 1) d_{-n} with d = (mean a - mean l * mean h / mean L) / mean L over all prompts, or all but n.
     """
-    lengths = [statistics.fmean(len(ids) for ids in rollouts.responses(n)) for n in range(len(rollouts))]
-    nats = [
-        statistics.fmean(sum(row[:k]) for row, k in zip(rows, own, strict=True))
-        for rows, own in zip(rollouts.entropies.tolist(), rollouts.lengths.tolist(), strict=True)
-    ]
-    rows = list(zip(entropy_term.tolist(), length_score.tolist(), nats, lengths, strict=True))
+    counted = [[rows[:k] for rows, k in zip(n, own, strict=True)] for n, own in _responses(rollouts)]
+    nats = [statistics.fmean(math.fsum(row) for row in rows) for rows in counted]
+    lengths = [statistics.fmean(map(len, rows)) for rows in counted]
+    columns = (entropy_term.tolist(), length_score.tolist(), nats, lengths)
+    totals, B = [math.fsum(column) for column in columns], len(nats)
 
-    def derivative(own: Sequence[Sequence[float]]) -> float:
-        a, score, h, length = (statistics.fmean(column) for column in zip(*own, strict=True))
+    def derivative(sums: Sequence[float], count: int) -> float:
+        a, score, h, length = (total / count for total in sums)
         return (a - score * h / length) / length
 
-    B, full = len(rows), derivative(rows)
-    expected = [B * full - (B - 1) * derivative(rows[:n] + rows[n + 1 :]) for n in range(B)]
+    full = derivative(totals, B)
+    expected = [
+        B * full - (B - 1) * derivative([total - x for total, x in zip(totals, own, strict=True)], B - 1)
+        for own in zip(*columns, strict=True)
+    ]
     size = statistics.fmean(map(abs, expected))
     gap = max(abs(value - other) for value, other in zip(values.tolist(), expected, strict=True))
     return gap / size if size else gap
+
+
+def _responses(rollouts: Rollouts) -> Iterator[tuple[Table, list[int]]]:
+    """The recorded entropies of each prompt's responses, with what follows their ends, and their lengths."""
+    for n in range(len(rollouts)):
+        yield rollouts.entropies[n].tolist(), rollouts.lengths[n].tolist()
 
 
 # ---------------------------------------------------------------------- the update

@@ -88,14 +88,11 @@ class EntropyProbe:
     def update(self, seed: int) -> Update:
         """The update direction of a fresh batch U; computed once per seed and kept."""
         if seed not in self._updates:
-            self._updates[seed] = self._new_update(seed)
+            meter = Meter()
+            with meter.phase("sampling"):
+                batch, rollouts = self._update_rollouts(seed)
+            self._updates[seed] = self._take_update(batch, rollouts, seed, meter)
         return self._updates[seed]
-
-    def _new_update(self, seed: int) -> Update:
-        meter = Meter()
-        with meter.phase("sampling"):
-            batch, rollouts = self._update_rollouts(seed)
-        return self._take_update(batch, rollouts, seed, meter)
 
     def _update_rollouts(self, seed: int) -> tuple[list[Prompt], Rollouts]:
         config = self.config

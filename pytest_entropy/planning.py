@@ -6,10 +6,8 @@ worker arrives at the same one.  Nothing is written and no model is loaded here.
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,8 +29,6 @@ from pytest_entropy.rewards import RewardTerm, WeightedRewards, require_columns,
 
 if TYPE_CHECKING:
     import pytest
-
-MARKER = "entropy_experiment"
 
 
 @dataclass(frozen=True)
@@ -99,6 +95,7 @@ class Planner:
     def __init__(self, config: pytest.Config, stamp: str, worker: str | None = None) -> None:
         self.config, self.stamp, self.worker = config, stamp, worker
         self._plans: dict[str, Plan] = {}
+        self._declared: dict[str, tuple[dict[str, Any], Path]] = {}
         self._prompt_sets: dict[PromptSection, PromptSet] = {}
         self._checkpoints: dict[tuple[str, str | None], tuple[CheckpointFiles, Facts, str]] = {}
 
@@ -112,10 +109,19 @@ class Planner:
         """The plan of the experiment ``name`` declared in the test module at ``module``.
 
         Raises:
-            UsageError: anything about the configuration, checkpoint or prompts that cannot work.
+            UsageError: anything about the configuration, checkpoint or prompts that cannot work, or another
+                declaration of the same experiment with other keywords.
         """
+        own = dict(overrides or {})
         if name not in self._plans:
-            self._plans[name] = self._new_plan(name, module, dict(overrides or {}))
+            self._plans[name] = self._new_plan(name, module, own)
+            self._declared[name] = (own, module)
+        first, where = self._declared[name]
+        if first != own:
+            raise UsageError(
+                f"{module}: experiment {name!r} is declared with {own or 'no keywords'}, and in {where} with "
+                f"{first or 'none'}: one experiment has one configuration; give both the same, or two names"
+            )
         return self._plans[name]
 
     @property
@@ -263,54 +269,3 @@ def demo_profile(name: str) -> list[Layer]:
 
     record, _ = read_yaml(PROFILE)
     return [Layer(f"demo profile ({part})", record[part]) for part in ("all", name) if part in record]
-
-
-# ---------------------------------------------------------------------- looking ahead, for the xdist controller
-
-
-def declared_experiments(config: pytest.Config) -> Iterator[tuple[str, Path]]:
-    """(experiment name, module) of the test modules the command line points at, without importing them.
-
-    The xdist controller collects nothing, yet has to refuse bad input before workers start.  Modules whose
-    marker is computed are not seen here; they are planned when a worker collects them.
-    """
-    patterns = config.getini("python_files")
-    skipped = set(config.getini("norecursedirs"))
-    seen: set[Path] = set()
-    for argument in config.args:
-        path = Path(str(config.invocation_params.dir), argument.split("::")[0])
-        for module in sorted(_modules(path, patterns, skipped)):
-            if module not in seen:
-                seen.add(module)
-                yield from ((name, module) for name in _markers(module))
-
-
-def _modules(path: Path, patterns: list[str], skipped: set[str]) -> Iterator[Path]:
-    if path.is_file():
-        yield path
-        return
-    for directory, folders, files in os.walk(path):
-        folders[:] = sorted(f for f in folders if not any(Path(f).match(s) for s in skipped))
-        for file in files:
-            if any(Path(file).match(pattern) for pattern in patterns):
-                yield Path(directory, file)
-
-
-def _markers(module: Path) -> list[str]:
-    try:
-        text = module.read_text(encoding="utf-8")
-        if MARKER not in text:
-            return []
-        tree = ast.parse(text)
-    except (OSError, SyntaxError, ValueError):
-        return []  # pytest itself reports what is wrong with a module it cannot import
-    return [
-        str(call.args[0].value)
-        for call in ast.walk(tree)
-        if isinstance(call, ast.Call)
-        and isinstance(call.func, ast.Attribute)
-        and call.func.attr == MARKER
-        and call.args
-        and isinstance(call.args[0], ast.Constant)
-        and not call.keywords
-    ]

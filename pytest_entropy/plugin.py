@@ -15,6 +15,7 @@ from pytest_entropy.session import (
     KEY,
     RUN_FIXTURE,
     TOLERANCE_MARKER,
+    USAGE_ERROR,
     EntropySession,
     session_of,
 )
@@ -84,7 +85,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     state = session_of(session.config)
-    if not state.is_controller:
+    if state.is_worker:
+        state.settle_on_worker(session.items)
+    elif not state.is_controller:
         with _usage_errors():
             state.settle()
 
@@ -105,6 +108,12 @@ class _XdistHooks:
     @pytest.hookimpl
     def pytest_configure_node(self, node: Any) -> None:
         node.workerinput["entropy_stamp"] = session_of(node.config).planner.stamp
+
+    @pytest.hookimpl
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        told = getattr(node, "workeroutput", {}).get(USAGE_ERROR)
+        if told is not None:
+            node.config.pluginmanager.getplugin("entropy-reporter").usage_error = told
 
     @pytest.hookimpl
     def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:

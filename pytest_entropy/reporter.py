@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ class Reporter:
         self.notes: list[str] = []
         # What it could not do.
         self.trouble: list[str] = []
+        # Bad input that a worker has found: the session's one message.
+        self.usage_error: str | None = None
         self._progress: Progress | None = None
 
     @pytest.hookimpl(tryfirst=True)
@@ -89,6 +92,9 @@ class Reporter:
         if self.records:
             self._write_files(session, green=exitstatus == pytest.ExitCode.OK)
         yield
+        if self.usage_error is not None:
+            print(f"ERROR: {self.usage_error}", file=sys.stderr)
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
         # pytest has written its JUnit file by now.
         file = self.config.getoption("xmlpath", None)
         if self.records and file and self.config.getini("junit_family") == "xunit2":

@@ -26,6 +26,8 @@ EXPERIMENT_MARKER = "entropy_experiment"
 CHECK_MARKER = "entropy_check"
 TOLERANCE_MARKER = "entropy_tolerance"
 RUN_FIXTURE, RUNS_FIXTURE, EXPERIMENT_FIXTURE = "probe_run", "probe_runs", "experiment"
+# What a worker tells its controller of bad input that only collecting has shown.
+USAGE_ERROR = "entropy_usage_error"
 FIXTURES = frozenset({RUN_FIXTURE, RUNS_FIXTURE, EXPERIMENT_FIXTURE})
 
 
@@ -99,11 +101,19 @@ class EntropySession:
         Raises:
             UsageError: whatever is wrong with options, configuration, checkpoint or prompts.
         """
-        from pytest_entropy.planning import declared_experiments
+        from pytest_entropy.lookahead import declared_experiments
 
-        for name, module in declared_experiments(self.config):
-            self.planner.plan(name, module)
+        for name, module, keywords in declared_experiments(self.config):
+            self.planner.plan(name, module, keywords)
         self.settle()
+
+    def settle_on_worker(self, items: list[pytest.Item]) -> None:
+        """:meth:`settle` on an xdist worker: an error is for the controller to say, and nothing is run."""
+        try:
+            self.settle()
+        except UsageError as error:
+            self.config.workeroutput[USAGE_ERROR] = str(error)  # type: ignore[attr-defined]
+            items.clear()
 
     def settle(self) -> None:
         """All plans are made: last checks, then claim the time stamp (the first thing written to disk).

@@ -18,6 +18,7 @@ CASES = {
     "be-values repeated": (["--be-values=4,4"], "the same B_E appears twice"),
     "runs zero": (["--runs=0"], "0 is too small, at least 1"),
     "bu zero": (["--bu=0"], "0 is too small"),
+    "more responses than memory": (["--entropy-set=batch_config.G=99999999999"], "less than or equal to 1000000"),
     "group of one": (["--entropy-set=batch_config.G=1"], "take G >= 2"),
     "group of one, reinforce_loo": (
         ["--entropy-set=batch_config.G=1", "--entropy-set=probe.estimator=reinforce_loo"],
@@ -80,6 +81,47 @@ def test_is_refused(files, case):
 @pytest.mark.parametrize("case", ["unknown key", "no checkpoint", "too few prompts", "be-values twice"])
 def test_is_refused_by_the_xdist_controller(files, case):
     refuse(files, *CASES[case], workers="2")
+
+
+OWN = """import pytest
+{mark}
+def test_run(probe_run):
+    assert probe_run.se_conditional
+"""
+# How a module may say which experiment it is; the last one cannot be read without importing it.
+DECLARED = {
+    "by its name": "",
+    "with keywords": 'pytestmark = pytest.mark.entropy_experiment("own", batch_config={"B_E_values": [4]})',
+    "computed": 'pytestmark = pytest.mark.entropy_experiment("o" + "wn")',
+}
+
+
+@pytest.mark.parametrize("mark", DECLARED.values(), ids=DECLARED)
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_an_experiment_of_ones_own_refuses_bad_input_in_one_message(files, mark, workers):
+    (files.path / "test_own.py").write_text(OWN.format(mark=mark))
+    done = files.run("test_own.py", *files.small, "--entropy-set=a=1", "-n", workers)
+    text = done.stdout + done.stderr
+    assert done.returncode == 4, text
+    assert text.count("unknown key a") == 1, text
+    assert "Traceback" not in text
+    assert "INTERNALERROR" not in text
+    assert not files.results.exists()
+
+
+def test_one_experiment_has_one_configuration(files):
+    classes = [
+        f"    @pytest.mark.entropy_experiment('own', batch_config={{'B_E_values': [{size}]}})\n"
+        "    def test_run(self, probe_run):\n        assert probe_run\n"
+        for size in (4, 6)
+    ]
+    text = "import pytest\n\n" + "".join(f"class Test{n}:\n{body}" for n, body in enumerate(classes))
+    (files.path / "test_own.py").write_text(text)
+    for workers in ("0", "2"):
+        done = files.run("test_own.py", *files.small, "-n", workers)
+        assert done.returncode == 4, done.stdout + done.stderr
+        assert "experiment 'own' is declared with {'batch_config': {'B_E_values': [6]}}" in done.stdout + done.stderr
+    assert not files.results.exists()
 
 
 def test_no_optimizer_state(files, tmp_path):

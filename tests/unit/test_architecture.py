@@ -14,7 +14,19 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 # From the ground up; a module imports from its own layer or from those below it.
 LAYERS = [
-    {"errors", "seeds", "gpus", "meter", "rowmap", "kinds", "hookspecs", "adamw", "word_problems", "time_limit"},
+    {
+        "errors",
+        "seeds",
+        "gpus",
+        "meter",
+        "rowmap",
+        "kinds",
+        "hookspecs",
+        "lookahead",
+        "adamw",
+        "word_problems",
+        "time_limit",
+    },
     {
         "alternatives",
         "chat_template",

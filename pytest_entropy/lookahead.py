@@ -1,0 +1,77 @@
+"""Which experiments test modules declare, read from their text: the xdist controller collects nothing itself."""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pytest
+
+MARKER = "entropy_experiment"
+# Fixtures that make a test part of its module's experiment where no marker names one.
+RUN_FIXTURES = frozenset({"probe_run", "probe_runs"})
+
+
+def declared_experiments(config: pytest.Config) -> Iterator[tuple[str, Path, dict[str, Any]]]:
+    """(experiment name, module, marker's keywords) of the test modules the command line points at.
+
+    The controller has to refuse bad input before workers start, and to claim the directories they write to.  What a
+    module computes is not seen here; it is planned when a worker collects it.
+    """
+    patterns = config.getini("python_files")
+    skipped = set(config.getini("norecursedirs"))
+    seen: set[Path] = set()
+    for argument in config.args:
+        path = Path(str(config.invocation_params.dir), argument.split("::")[0])
+        for module in sorted(_modules(path, patterns, skipped)):
+            if module not in seen:
+                seen.add(module)
+                yield from ((name, module, keywords) for name, keywords in _declared(module))
+
+
+def _modules(path: Path, patterns: list[str], skipped: set[str]) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+        return
+    for directory, folders, files in os.walk(path):
+        folders[:] = sorted(f for f in folders if not any(Path(f).match(s) for s in skipped))
+        for file in files:
+            if any(Path(file).match(pattern) for pattern in patterns):
+                yield Path(directory, file)
+
+
+def _declared(module: Path) -> list[tuple[str, dict[str, Any]]]:
+    try:
+        text = module.read_text(encoding="utf-8")
+        if MARKER not in text and not any(name in text for name in RUN_FIXTURES):
+            return []
+        tree = ast.parse(text)
+    except (OSError, SyntaxError, ValueError):
+        return []  # pytest itself reports what is wrong with a module it cannot import
+    if MARKER in text:
+        return [found for call in ast.walk(tree) if (found := _marker(call)) is not None]
+    name = module.stem.removeprefix("test_")
+    return [(name, {})] if name.isidentifier() and any(map(_uses_runs, ast.walk(tree))) else []
+
+
+def _marker(call: ast.AST) -> tuple[str, dict[str, Any]] | None:
+    """Name and keywords of ``mark.entropy_experiment("name", key=value)``, if all of it is written out."""
+    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == MARKER):
+        return None
+    try:
+        (name,) = map(ast.literal_eval, call.args)
+        keywords = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords if keyword.arg}
+    except ValueError:
+        return None
+    return (name, keywords) if isinstance(name, str) and len(keywords) == len(call.keywords) else None
+
+
+def _uses_runs(node: ast.AST) -> bool:
+    """Whether it is a test that asks for one of the run fixtures."""
+    if not isinstance(node, ast.FunctionDef) or not node.name.startswith("test"):
+        return False
+    return any(argument.arg in RUN_FIXTURES for argument in node.args.args)

@@ -117,7 +117,10 @@ def _load(files: CheckpointFiles, dtype: torch.dtype) -> _Loaded:
     if files.is_adapter:
         require_all_read(files.weights, keys, trainable, model)
     _require_finite(files, model)
-    return _Loaded(model, keys, trainable, read_optimizer(files, model, trainable))
+    mapped = read_optimizer(files, model, trainable)
+    for name, parameter in trainable.items():
+        parameter.requires_grad_(name in mapped.states)
+    return _Loaded(model, keys, {name: trainable[name] for name in mapped.states}, mapped)
 
 
 def _model(files: CheckpointFiles, dtype: torch.dtype) -> tuple[Any, dict[str, str]]:

@@ -44,7 +44,8 @@ def read_optimizer(files: CheckpointFiles, model: Any, trainable: Mapping[str, t
     """State of every trainable parameter, by live name.
 
     Names are used where the checkpoint stores them (as keys, in the groups or in a side file), else the
-    layout's order; then shapes, coverage and step counts are checked.
+    layout's order; then shapes, coverage and step counts are checked.  Of a whole model, parameters that a list of
+    numbered names leaves out were frozen; they have no state.
 
     Raises:
         UsageError: the file needs unpickling, is damaged, is not AdamW's, or does not fit the model.
@@ -54,6 +55,9 @@ def read_optimizer(files: CheckpointFiles, model: Any, trainable: Mapping[str, t
     groups, state = _stored(path, tensors=8 * sum(1 for _ in model.parameters()))
     indices = [index for group in groups for index in group["params"]]
     order, rule = _order(files, model, trainable, groups, indices)
+    numbered = all(isinstance(index, int) for index in indices)
+    if numbered and not files.is_adapter and len(indices) < len(trainable):
+        trainable, rule = _without_frozen(path, trainable, order, indices, rule)
     if len(indices) > len(order):
         raise UsageError(
             f"{path} numbers {len(indices)} parameters, the model has {len(order)} "
@@ -71,6 +75,23 @@ def read_optimizer(files: CheckpointFiles, model: Any, trainable: Mapping[str, t
             found[name] = replace(entry, lr=rates[number], group=number)
     _require_cover(path, found, trainable, rule, len(state))
     return Mapped({name: found[name] for name in trainable}, rule, rates, source)
+
+
+def _without_frozen(
+    path: Path,
+    trainable: Mapping[str, torch.nn.Parameter],
+    order: Sequence[str],
+    indices: Sequence[int | str],
+    rule: str,
+) -> tuple[Mapping[str, torch.nn.Parameter], str]:
+    """A whole model's parameters that the optimizer was given, where they are named by number."""
+    if len(order) != len(indices):
+        raise UsageError(
+            f"{path} holds {len(indices)} parameters, the model has {len(trainable)}: if the others were frozen, write "
+            "the names of those that trained, as the optimizer numbers them, to optimizer_param_names.json beside it"
+        )
+    given = set(order)
+    return {name: p for name, p in trainable.items() if name in given}, f"{rule}; the others were frozen"
 
 
 def steps_taken(path: Path, *, tensors: int) -> int:

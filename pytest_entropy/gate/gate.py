@@ -83,7 +83,7 @@ class Gate:
         for name, done in wanted.items():
             try:
                 if not (green and directories):
-                    raise UsageError("the session was not green")
+                    raise UsageError("no experiment has results" if green else "the session was not green")
                 did.append(f"baseline {done}: {save(locate(self.root, name), name, directories)}")
             except (UsageError, OSError) as error:
                 did_not.append(f"baseline {name} NOT {done}: {error}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shlex
 import shutil
@@ -64,8 +65,6 @@ def test_names_in_the_groups(tmp_path):
 
 @pytest.mark.parametrize("form", ["list", "object", "wrapped"])
 def test_a_side_file_with_names_beats_the_order(tmp_path, form):
-    import json
-
     record, names = save_full(tmp_path)
     order = list(reversed(range(len(names))))
     torch.save(rewrite(tmp_path, record, names, order=order, keys="numbers"), tmp_path / "optimizer.pt")
@@ -87,6 +86,35 @@ def test_a_side_file_with_names_beats_the_order(tmp_path, form):
     (tmp_path / "optimizer_param_names.json").write_text(json.dumps([*listed[:-1], listed[0]]))
     with pytest.raises(UsageError, match="numbered or named twice"):
         load_checkpoint(tmp_path)
+
+
+def test_parameters_that_a_side_file_leaves_out_were_frozen(tmp_path):
+    """Two steps of a whole model with frozen embeddings, one optimizer step apart."""
+    words = tiny.tokenizer()
+    model = tiny.qwen2(len(words), hidden=32, eos_token_id=words.eos_token_id)
+    model.model.embed_tokens.weight.requires_grad_(False)
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    optimizer = tiny.trained_step(model, [p for _, p in trained])
+    for step in (3, 4):
+        place = tmp_path / f"checkpoint-{step}"
+        model.save_pretrained(place)
+        words.save_pretrained(place)
+        torch.save(optimizer.state_dict(), place / "optimizer.pt")
+        ids = torch.randint(2, len(words), (4, 10))
+        model(input_ids=ids, labels=ids).loss.backward()
+        optimizer.step()
+    record = torch.load(place / "optimizer.pt", weights_only=True)
+    with pytest.raises(UsageError, match=r"holds 25 parameters, the model has 26: if the others were frozen, write"):
+        load_checkpoint(place)
+    (place / "optimizer_param_names.json").write_text(json.dumps([name for name, _ in trained]))
+    checkpoint = load_checkpoint(place)
+    expect(checkpoint, record, [name for name, _ in trained])
+    assert checkpoint.mapping.startswith("names in optimizer_param_names.json; the others were frozen; proved from ")
+    assert set(checkpoint.policy.trainable) == {name for name, _ in trained}
+    assert not checkpoint.policy.model.model.embed_tokens.weight.requires_grad
+    (place / "optimizer_param_names.json").write_text(json.dumps([name for name, _ in trained][1:]))
+    with pytest.raises(UsageError, match="holds 25 parameters, the model has 26"):
+        load_checkpoint(place)
 
 
 def test_fsdp_is_read_by_name(tmp_path):
@@ -205,7 +233,7 @@ def test_an_optimizer_of_another_model_is_refused(tmp_path):
         load_checkpoint(tmp_path)
     record["param_groups"][0]["params"] = record["param_groups"][0]["params"][:20]
     torch.save(record, tmp_path / "optimizer.pt")
-    with pytest.raises(UsageError, match="6 of 26 trainable parameters have no optimizer state"):
+    with pytest.raises(UsageError, match="holds 20 parameters, the model has 26: if the others were frozen"):
         load_checkpoint(tmp_path)
 
 

@@ -30,6 +30,11 @@ def test_batch_invariance(probe_runs, experiment):
     experiment.require(validation.batch_invariance(probe_runs.complete()))
 
 
+def test_draws(probe_runs, experiment):
+    """Sampled tokens are those that the batches' random numbers pick."""
+    experiment.require(validation.draws(probe_runs.complete()))
+
+
 def test_definition(probe_runs, experiment):
     """The per-prompt scalars are what the estimators' definitions give."""
     experiment.require(validation.definition(probe_runs.complete()))

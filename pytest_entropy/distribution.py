@@ -100,6 +100,18 @@ def draw(log_probs: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     return drawn.clamp_(max=log_probs.shape[-1] - 1)
 
 
+def draw_gap(log_probs: torch.Tensor, tokens: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """By how much probability a token misses its random number: 0 where :func:`draw` would pick it, float64.
+
+    ``log_probs`` is ``[..., V]``; the others and the result ``[...]``.
+    """
+    cumulative = log_probs.double().exp().cumsum(-1)
+    target = uniform.double() * cumulative[..., -1]
+    upper = cumulative.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+    lower = upper - log_probs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1).double().exp()
+    return torch.maximum(lower - target, target - upper).clamp(min=0)
+
+
 class Drawn(NamedTuple):
     """One token per row, its log-probability and the entropy it was drawn with, all ``[rows]``, in nats."""
 

@@ -20,6 +20,7 @@ from pytest_entropy import alternatives
 from pytest_entropy.chat_template import encode_chat
 from pytest_entropy.decoding_cache import decoding_cache
 from pytest_entropy.distribution import (
+    draw_gap,
     draw_tokens,
     log_distribution,
     surprisal_rank,
@@ -185,6 +186,17 @@ class Policy:
             for first, logits in self._predictions(rollouts, tokens).pieces()
         ]
         return torch.stack(parts).sum(0)
+
+    @torch.no_grad()
+    def draw_gaps(self, rollouts: Rollouts, uniforms: torch.Tensor) -> torch.Tensor:
+        """``[P, G, L]``: by how much probability each token misses its number of ``uniforms``."""
+        self._require_eval()
+        tokens, uniforms = self._padded_tokens(rollouts), uniforms.to(self.device)
+        parts = []
+        for first, logits in self._predictions(rollouts, tokens).pieces():
+            span = slice(first, first + logits.shape[2])
+            parts.append(draw_gap(log_distribution(logits, self.temperature), tokens[:, :, span], uniforms[:, :, span]))
+        return torch.cat(parts, dim=2) * rollouts.mask.to(self.device)
 
     def _padded_tokens(self, rollouts: Rollouts) -> torch.Tensor:
         """``[P, G, L]`` on the device, with a real token id wherever nothing counts."""

@@ -161,6 +161,21 @@ def batch_invariance(runs: Sequence[ProbeResult]) -> CheckOutcome:
     )
 
 
+def draws(runs: Sequence[ProbeResult]) -> CheckOutcome:
+    """The responses to some prompts of every batch are what its random numbers pick from the policy."""
+    gaps = [run.agreement["draws"] for run in runs if "draws" in run.agreement]
+    gaps += [gap for run in runs if (gap := run.update.get("draw_gap")) is not None]
+    return check_within_noise(
+        gaps,
+        noise_floor=noise_floor(runs),
+        name="draws",
+        null="a sampled token is the one that its own random number picks from softmax(logits / T)",
+        unit="probability",
+        points_to="a sampler that draws from another distribution than it records (temperature, top-k, top-p, a "
+        "repetition penalty), or random numbers that belong to another batch, prompt or response",
+    )
+
+
 def definition(runs: Sequence[ProbeResult]) -> CheckOutcome:
     """s_n of one prompt per run, by every estimator, is what its definition gives in plain loops."""
     return check_within_noise(

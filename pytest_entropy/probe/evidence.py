@@ -20,12 +20,14 @@ from pytest_entropy.probe.reference import definition_gaps, token_unit_gap
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.rewards import RewardFunction, reward_gap
 from pytest_entropy.rollouts import ActionValues, Rollouts
-from pytest_entropy.seeds import derive
+from pytest_entropy.seeds import derive, generator
 
 # Evidence that no correct sampler gives but once in as many batches.
 IMPROBABLE = 1e12
 # So many of a batch's prompts, in order, tell one draw of prompts from another.
 FIRST = 16
+# Prompts whose responses are looked at token by token against their random numbers.
+LOOKED_AT = 8
 
 
 def sampler_agreement(
@@ -103,16 +105,33 @@ def definition_agreement(
     update: Update,
     config: ProbeConfig,
     estimators: Sequence[str],
+    *,
+    seed: int,
 ) -> dict[str, float]:
     """How far the policy's temperature and the batches' sizes are from the configured ones, how many rows have another
-    prompt's tokens, and :func:`~.reference.definition_gaps`."""
+    prompt's tokens, how far tokens are from what the random numbers of ``seed`` pick (:func:`draws_agreement`), and
+    :func:`~.reference.definition_gaps`."""
     sizes = ((rollouts.group_size, config.entropy_group), (len(update.prompts), config.B_U))
     return {
         "temperature_gap": abs(policy.temperature - config.temperature),
         "size_gap": float(sum(abs(used - asked) for used, asked in sizes)),
         "other_prompts": _other_prompts(policy, prompts, rollouts),
+        "draws": draws_agreement(policy, rollouts, seed),
         **definition_gaps(policy, rollouts, derivatives, update.direction, estimators),
     }
+
+
+def draws_agreement(policy: Policy, rollouts: Rollouts, seed: int) -> float:
+    """The probability by which a token misses its random number, at most, in the groups with the most entropy.
+
+    The token at position k of response g to the prompt in slot n is the first, in the order of token ids, with a
+    cumulative probability above the k-th number of (``seed``, n, g).
+    """
+    slots = rollouts.entropies.double().sum((1, 2)).argsort(descending=True)[:LOOKED_AT].tolist()
+    shape = rollouts.tokens.shape
+    rows = [generator(seed, n, g).random(shape[2]) for n in slots for g in range(shape[1])]
+    table = torch.from_numpy(np.stack(rows)).reshape(len(slots), shape[1], shape[2])
+    return float(policy.draw_gaps(rollouts.select(slots), table).max())
 
 
 def unit_agreement(
@@ -131,11 +150,15 @@ def reward_agreement(
     rollouts: Rollouts,
     reward: RewardFunction,
     rewards: Sequence[Sequence[float]],
+    *,
+    seed: int,
 ) -> dict[str, Any]:
-    """U's rows with another prompt's tokens, and the largest difference of a reward from its own response's."""
+    """U's rows with another prompt's tokens, the largest difference of a reward from its own response's, and how far
+    tokens are from what the random numbers of ``seed`` pick."""
     texts = [[policy.decode(ids) for ids in rollouts.responses(n)] for n in range(len(prompts))]
     gap = reward_gap(reward, prompts, texts, rewards)
-    return {"other_prompts": _other_prompts(policy, prompts, rollouts), "reward_gap": gap}
+    others = _other_prompts(policy, prompts, rollouts)
+    return {"other_prompts": others, "reward_gap": gap, "draw_gap": draws_agreement(policy, rollouts, seed)}
 
 
 def _other_prompts(policy: Policy, prompts: Sequence[Prompt], rollouts: Rollouts) -> float:

@@ -109,7 +109,8 @@ class EntropyProbe:
         )
         if "definition" not in self.config.diagnostics:
             return update
-        return replace(update, **reward_agreement(self.policy, prompts, rollouts, self.reward, rewards))
+        agreement = reward_agreement(self.policy, prompts, rollouts, self.reward, rewards, seed=derive(seed, "U"))
+        return replace(update, **agreement)
 
     def _update_batch(self, update: Update) -> UpdateBatch:
         """The batch an update was taken on; drawn again, from its seed, where another process took it."""
@@ -168,7 +169,7 @@ class EntropyProbe:
         if "definition" in self.config.diagnostics:
             with meter.phase("definition"):
                 agreement |= definition_agreement(
-                    self.policy, prompts, rollouts, derivatives, update, self.config, self._estimators()
+                    self.policy, prompts, rollouts, derivatives, update, self.config, self._estimators(), seed=own_seed
                 )
         arrays = token_arrays(rollouts, derivatives)
         if GROUND_TRUTH & set(self.config.diagnostics):

@@ -33,7 +33,8 @@ class Update:
     ``learnt`` is what the batch's responses taught, for an estimator that learns, ``learnt_fingerprint``
     tells it from another's.  ``seconds``, ``memory_mb`` by phase.
     ``reward_gap`` is the largest difference of a reward from its completion's own (None where it was not asked for, or
-    of a function that is not asked twice), ``other_prompts`` how many rows have another prompt's tokens.
+    of a function that is not asked twice), ``other_prompts`` how many rows have another prompt's tokens, ``draw_gap``
+    how far a token is from the one its random number picks, in probability (None where it was not looked at).
     """
 
     direction: dict[str, torch.Tensor]
@@ -61,6 +62,7 @@ class Update:
     learnt_fingerprint: float | None = None
     memory_mb: dict[str, float] = field(default_factory=dict)
     reward_gap: float | None = None
+    draw_gap: float | None = None
     other_prompts: float = 0.0
 
     def summary(self) -> dict[str, Any]:
@@ -103,8 +105,9 @@ class ProbeResult:
             the relative ``direction_gap`` between the update's fingerprint as used and as recorded, the
             ``temperature_gap`` of the policy and the ``size_gap`` of the batches to the configuration, rows with
             ``other_prompts``' tokens, prompts that come ``repeated``, prompts whose responses are ``copies`` of one
-            another, the ``unit_gap`` of per-token values from their definition, a number for the ``first_prompts``, and
-            what the sampler's own record makes of the reported means (``entropy_sampled`` and so on).
+            another, how far ``draws`` are from their random numbers (in probability), the ``unit_gap`` of per-token
+            values from their definition, a number for the ``first_prompts``, and what the sampler's own record makes
+            of the reported means (``entropy_sampled`` and so on).
         seconds, memory_mb: wall time, and most memory held (MiB), by phase.
         peak_memory_mb: of the process so far.
         gradient_sizes: norms by parameter, for DEBUG logs.

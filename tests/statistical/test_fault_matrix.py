@@ -51,6 +51,7 @@ def checks(runs):
     return [
         validation.sampler_scorer_agreement(runs),
         validation.batch_invariance(runs),
+        validation.draws(runs),
         validation.definition(runs),
         validation.update_gradient(runs),
         validation.update_direction(runs),

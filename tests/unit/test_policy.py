@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
 from pytest_entropy.errors import RunError
 from pytest_entropy.rollouts import concatenate
+from pytest_entropy.seeds import uniforms
 from tests import tiny
 
 
@@ -123,3 +127,18 @@ def test_surprisal_ranks_are_uniform_under_the_scored_policy(policy):
     with torch.no_grad():
         scores = policy.score(rollouts, uniform)
     assert kstest(scores.ranks[rollouts.mask].numpy(), "uniform").pvalue > 1e-4
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.0])
+def test_every_token_is_the_one_its_random_number_picks(temperature):
+    """And no other is: the gap is 0 for the sampler's own tokens, positive for another token and another number."""
+    policy = tiny.policy(tiny.lora(tiny.qwen2()), dtype=torch.float64, temperature=temperature)
+    prompts = tiny.prompts(5)
+    table = torch.from_numpy(np.stack([uniforms(3, n, 4, 10) for n in range(5)]))
+    rollouts = policy.sample(prompts, table)
+    assert float(policy.draw_gaps(rollouts, table).max()) < 1e-12
+    other = rollouts.tokens.clone()
+    other[2, 1, 0] = (other[2, 1, 0] + 1) % policy.model.config.vocab_size
+    gaps = policy.draw_gaps(replace(rollouts, tokens=other), table)
+    assert gaps[2, 1, 0] > 0
+    assert float(policy.draw_gaps(rollouts, 1 - table).max()) > 0.1

@@ -46,7 +46,7 @@ def test_the_readmes_probe_without_pytest_runs(monkeypatch, capsys):
     ("module", "sizes"),
     [
         ("test_single_run.py", "{B_E_values: [4], runs_per_batch: 2}"),
-        ("test_sanity_check.py", "{B_E_values: [4, 6], runs_per_batch: 1}"),
+        pytest.param("test_sanity_check.py", "{B_E_values: [4, 6], runs_per_batch: 1}", marks=pytest.mark.slow),
     ],
 )
 def test_runs_that_no_option_of_the_experiment_asks_for_have_directories_of_their_own(workspace, module, sizes):

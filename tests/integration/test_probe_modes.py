@@ -36,6 +36,7 @@ def test_u_statistic_runs_the_batch_scaling_experiment(workspace, method):
     assert not list(workspace.results.rglob("direction.safetensors")), "there is no shared update"
 
 
+@pytest.mark.slow
 def test_entropy_per_token_and_the_total_variance(workspace):
     done = workspace.run(
         *workspace.single, "--entropy-set=probe.entropy_unit=token", "--entropy-set=probe.total_variance=true"
@@ -52,6 +53,7 @@ def test_entropy_per_token_and_the_total_variance(workspace):
     assert (run["se_total"] is None) == (total < 0) == bool(run["notes"])
 
 
+@pytest.mark.slow
 def test_fewer_responses_to_the_entropy_batch_leave_the_update_as_it_was(workspace):
     """G_E of its own: its responses are the first ones of the groups that G would have drawn, and U is the same."""
     assert workspace.run(*workspace.single).returncode == 0

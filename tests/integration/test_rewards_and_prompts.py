@@ -60,6 +60,7 @@ def delta(workspace):
     return value
 
 
+@pytest.mark.slow
 def test_an_async_and_a_plain_reward_at_half_weight_are_the_whole_reward(session):
     values = []
     for name in ("length", "length*0.5,rewards.py:slow_length*0.5"):
@@ -200,6 +201,7 @@ def test_bad_input_is_refused_before_any_work(session, case):
     assert not session.results.exists()
 
 
+@pytest.mark.slow
 def test_a_reward_that_turns_gradients_off(workspace):
     """As modules with a reward model do, when imported or called; the numbers are those of any other session."""
     off = "import torch\ntorch.set_grad_enabled(False)\n"

@@ -208,7 +208,7 @@ def test_norms_and_biases_are_the_group_without_decay(trl_run, kind):
 
 
 def checked(kind):
-    return pytest.param(kind, marks=[] if kind in ("lora", "full") else [pytest.mark.slow])
+    return pytest.param(kind, marks=[] if kind == "lora" else [pytest.mark.slow])
 
 
 @pytest.mark.parametrize("kind", [checked(kind) for kind in KINDS])

@@ -98,7 +98,7 @@ class EntropyProbe:
         config = self.config
         slots = draw_prompts(self.prompts, config.B_U, derive(seed, "U"), replace=config.with_replacement)
         batch = [self.prompts[i] for i in slots]
-        return batch, self.sample(batch, derive(seed, "U"), group=config.G)
+        return batch, self.sample(batch, derive(seed, "U"), config.G)
 
     def _take_update(self, prompts: list[Prompt], rollouts: Rollouts, seed: int, meter: Meter) -> Update:
         with meter.phase("reward"), torch.enable_grad():
@@ -262,7 +262,7 @@ class EntropyProbe:
         learnt = update.learnt or self._update_batch(update).learnt(self.config)
         return prompts, replace(rollouts, action_values=learnt)
 
-    def sample(self, batch: list[Prompt], seed: int, *, group: int | None = None) -> Rollouts:
+    def sample(self, batch: list[Prompt], seed: int, group: int | None = None) -> Rollouts:
         """``group`` responses to each prompt (left out: E's number); response g of slot n is keyed by (seed, n, g)."""
         group = self.config.entropy_group if group is None else group
         return draw_responses(self.policy, batch, seed, self.config, group=group, threads=self.threads)

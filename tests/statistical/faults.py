@@ -234,8 +234,8 @@ def rows_shuffled(patch: pytest.MonkeyPatch) -> None:
     """Responses of a group in another order when scored."""
     sample = probe_module.EntropyProbe.sample
 
-    def shuffled(self: EntropyProbe, *arguments: object, **options: object) -> Rollouts:
-        rollouts = sample(self, *arguments, **options)
+    def shuffled(self: EntropyProbe, *arguments: object) -> Rollouts:
+        rollouts = sample(self, *arguments)
         return replace(rollouts, tokens=rollouts.tokens.roll(1, dims=1), lengths=rollouts.lengths.roll(1, dims=1))
 
     patch.setattr(EntropyProbe, "sample", shuffled)
@@ -402,8 +402,8 @@ def responses_of_the_next_prompt(patch: pytest.MonkeyPatch) -> None:
     """Rows rotated against their prompts: sampler and scorer agree, for both have the same rows."""
     real = EntropyProbe.sample
 
-    def sample(self: EntropyProbe, batch: list, seed: int, **options: object) -> Rollouts:
-        rollouts = real(self, batch, seed, **options)
+    def sample(self: EntropyProbe, *arguments: object) -> Rollouts:
+        rollouts = real(self, *arguments)
         return rollouts.select([*range(1, len(rollouts)), 0])
 
     patch.setattr(EntropyProbe, "sample", sample)

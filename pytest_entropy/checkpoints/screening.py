@@ -21,6 +21,8 @@ _PARSED = ("config.json", "generation_config.json", "tokenizer_config.json", "sp
 _LARGEST_TOKENIZER = 256 * 2**20
 _ANY = 100_000
 _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+# Types of weights, as safetensors spells them.
+_FLOATING = ("F32", "F64", "BF16", "F16")
 _SIZES = (
     "vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim",
     "n_embd", "n_head",
@@ -104,6 +106,7 @@ def screen_model(directory: Path) -> None:
                 f"{directory / 'config.json'}: {key} is {_short(layers)}, the weights hold {tensors} tensors"
             )
     _require_real_sizes(directory, config)
+    _require_floating(directory)
     hub = [value for key, value in _nested(config) if key.endswith("_implementation") and "/" in value]
     if hub:
         raise UsageError(
@@ -142,6 +145,18 @@ def _require_real_sizes(directory: Path, config: Mapping[str, Any]) -> None:
         )
 
 
+def _require_floating(directory: Path) -> None:
+    """Refuse weights stored as integers, in 8 bits or complex, which loading would cast without a word."""
+    weights = WeightsFile(directory)
+    # Masks and the like are stored as booleans or integers beside the weights.
+    for key in (key for key in weights if key.endswith("weight")):
+        if weights.dtype(key) not in _FLOATING:
+            raise UsageError(
+                f"{directory}: {_short(key)} is stored as {weights.dtype(key)}, not as {', '.join(_FLOATING)}; "
+                "save a dequantised copy, or name the same model unquantised with --base-model"
+            )
+
+
 def screen_adapter(directory: Path) -> None:
     """Refuse an adapter whose configuration does not fit its tensors.
 
@@ -170,6 +185,7 @@ def screen_adapter(directory: Path) -> None:
             why = ": it scales every update to nothing" if alpha == 0 else ""
             raise UsageError(f"adapter {directory} has lora_alpha {_short(alpha)}{why}")
     declared = _ranks(where, config)
+    _require_floating(directory)
     shapes = WeightsFile(directory).shapes()
     first = {key: shape for key, shape in shapes.items() if ".lora_A." in key or key.endswith("lora_embedding_A")}
     if flat := [key for key, shape in first.items() if not shape]:

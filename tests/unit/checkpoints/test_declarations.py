@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from pytest_entropy.checkpoints import find_checkpoint, load_checkpoint
+from pytest_entropy.errors import UsageError
 from tests import tiny
 from tests.unit.checkpoints.strangers import canary, copy, full, refused
 
@@ -193,6 +194,19 @@ CONFIG = {
     "no architecture": ({"model_type": "nothing-known", "architectures": ["X"]}, "loading .* failed"),
     "another architecture": ({"model_type": "gpt2"}, "failed|lack \\d+ tensors"),
 }
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn, torch.complex64])
+def test_weights_that_are_no_floating_point_numbers(full, dtype):
+    """A mask beside them may be of any type."""
+    file = full / "model.safetensors"
+    tensors = load_file(file)
+    save_file({**tensors, "model.layers.0.self_attn.bias": torch.ones(2, 2, dtype=torch.bool)}, file, {"format": "pt"})
+    load_checkpoint(full)
+    name = next(key for key in tensors if key.endswith("q_proj.weight"))
+    save_file({**tensors, name: tensors[name].to(dtype)}, file, {"format": "pt"})
+    with pytest.raises(UsageError, match="q_proj.weight.* is stored as .*, not as F32, F64, BF16, F16"):
+        load_checkpoint(full)
 
 
 @pytest.mark.parametrize("case", list(CONFIG))

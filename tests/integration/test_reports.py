@@ -138,6 +138,7 @@ def test_what_cannot_be_written_costs_no_other_file_and_is_not_green(workspace):
         assert len(list(workspace.results.rglob(name))) == 1, name
 
 
+@pytest.mark.slow
 def test_without_a_terminal_plugin_everything_is_written(workspace):
     done = workspace.run(*workspace.single, "-p", "no:terminal")
     assert done.returncode == 0, done.stderr

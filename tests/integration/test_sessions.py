@@ -137,6 +137,7 @@ def test_resume_starts_afresh_when_the_prompts_have_changed(workspace):
     assert len(list((workspace.results / "single_run").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_two_sessions_at_once_keep_out_of_each_others_way(workspace):
     sessions = [workspace.start(*workspace.single) for _ in range(2)]
     outputs = [session.communicate()[0] for session in sessions]

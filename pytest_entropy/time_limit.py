@@ -9,6 +9,7 @@ reaches a sleep or a socket).  Elsewhere the function runs in a thread that is l
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from time import monotonic
@@ -46,6 +47,8 @@ class _Alarm:
         self._sending = threading.Lock()
 
     def __enter__(self) -> None:
+        self._unraisable = sys.unraisablehook
+        sys.unraisablehook = self._swallowed
         self._before = signal.signal(signal.SIGVTALRM, self._ring)
         self._timer = signal.setitimer(signal.ITIMER_VIRTUAL, self._seconds, _AGAIN)
         threading.Thread(target=self._watch, name="time limit", daemon=True).start()
@@ -55,6 +58,12 @@ class _Alarm:
         with self._sending:  # no signal is on its way when the handler goes
             signal.setitimer(signal.ITIMER_VIRTUAL, *self._timer)
         signal.signal(signal.SIGVTALRM, self._before)
+        sys.unraisablehook = self._unraisable
+
+    def _swallowed(self, lost: Any) -> None:
+        """A destructor or a weak reference's callback cannot raise; the next signal finds other code."""
+        if not (isinstance(lost.exc_type, type) and issubclass(lost.exc_type, TimeLimitExceeded)):
+            self._unraisable(lost)
 
     def _ring(self, number: int, frame: Any) -> None:
         if self._left.is_set():

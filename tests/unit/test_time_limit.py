@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+import sys
 import threading
 import time
 
@@ -30,7 +31,22 @@ def sleep_and_catch():
             continue
 
 
+class SlowToGo:
+    """Time is up while it is destroyed, where no exception can be raised."""
+
+    def __del__(self):
+        until = time.monotonic() + 0.5
+        while time.monotonic() < until:
+            pass
+
+
+def destroy_and_spin():
+    SlowToGo()
+    spin()
+
+
 ENDLESS = {
+    "destructor": destroy_and_spin,
     "sleep": lambda: time.sleep(60),
     "spin": spin,
     "regular expression": backtrack,
@@ -42,10 +58,12 @@ ENDLESS = {
 
 @pytest.mark.parametrize("name", list(ENDLESS))
 def test_ends_what_does_not_end(name):
-    begun = time.monotonic()
+    """And says nothing else: a warning would be an error here."""
+    begun, hook = time.monotonic(), sys.unraisablehook
     with pytest.raises(TimeLimitExceeded):
         call_within(0.2, ENDLESS[name])
     assert time.monotonic() - begun < 10
+    assert sys.unraisablehook is hook
 
 
 def test_off_the_main_thread_as_well():

@@ -20,6 +20,7 @@ B_E = 64
 OURS = ProbeConfig().estimator
 # A setting that is offered and not the default: two responses to four times the prompts.
 FEW, MORE = 2, 4
+FEWER = f"whole run, G_E = {FEW}"
 OFFERED = ("rao_blackwell", "action_value")
 POOLED = ("reinforce_loo", "rao_blackwell", "action_value")
 DERIVATIVES: dict[str, Callable] = {
@@ -108,7 +109,7 @@ def timings(workload: Workload, few: Workload, repeats: int) -> tuple[Timings, T
         "hooks, action_value": lambda r: hooks("action_value", r),
         "hooks, rao_blackwell": lambda r: hooks("rao_blackwell", r),
         "hooks, unshared prompts": lambda r: hooks("rao_blackwell", r, unshared),
-        "whole run, G_E = 2": lambda r: _run(few, MORE * B_E, r),
+        FEWER: lambda r: _run(few, MORE * B_E, r),
         "predecessor": old,
         **{name: by(method) for name, method in DERIVATIVES.items()},
     }
@@ -133,7 +134,7 @@ def precision_ratios(timed: Timings, pool: dict[str, np.ndarray]) -> dict[str, o
 def precision_ratio_of_fewer(timed: Timings, pool: dict[str, np.ndarray], s: np.ndarray) -> dict[str, float]:
     """The same for the default estimator with ``FEW`` responses to ``MORE`` times the prompts, in seconds x SE^2."""
     less = float(MORE * pool[predecessor.ESTIMATOR].var() / s.var())
-    return summary([t * less for t in ratios(timed.seconds["predecessor"], timed.seconds["whole run, G_E = 2"])])
+    return summary([t * less for t in ratios(timed.seconds["predecessor"], timed.seconds[FEWER])])
 
 
 def cost_of_precision(timed: Timings, pool: dict[str, np.ndarray]) -> dict[str, object]:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pytest
 
-MARKER = "entropy_experiment"
-# Fixtures that make a test part of its module's experiment where no marker names one.
-RUN_FIXTURES = frozenset({"probe_run", "probe_runs"})
+EXPERIMENT_MARKER = "entropy_experiment"
+RUN_FIXTURE, RUNS_FIXTURE = "probe_run", "probe_runs"
+# They make a test part of its module's experiment where no marker names one.
+_OF_RUNS = frozenset({RUN_FIXTURE, RUNS_FIXTURE})
 
 
 def declared_experiments(config: pytest.Config) -> Iterator[tuple[str, Path, dict[str, Any]]]:
@@ -47,12 +48,12 @@ def _modules(path: Path, patterns: list[str], skipped: set[str]) -> Iterator[Pat
 def _declared(module: Path) -> list[tuple[str, dict[str, Any]]]:
     try:
         text = module.read_text(encoding="utf-8")
-        if MARKER not in text and not any(name in text for name in RUN_FIXTURES):
+        if EXPERIMENT_MARKER not in text and not any(name in text for name in _OF_RUNS):
             return []
         tree = ast.parse(text)
     except (OSError, SyntaxError, ValueError):
         return []  # pytest itself reports what is wrong with a module it cannot import
-    if MARKER in text:
+    if EXPERIMENT_MARKER in text:
         return [found for call in ast.walk(tree) if (found := _marker(call)) is not None]
     name = module.stem.removeprefix("test_")
     return [(name, {})] if name.isidentifier() and any(map(_uses_runs, ast.walk(tree))) else []
@@ -60,7 +61,7 @@ def _declared(module: Path) -> list[tuple[str, dict[str, Any]]]:
 
 def _marker(call: ast.AST) -> tuple[str, dict[str, Any]] | None:
     """Name and keywords of ``mark.entropy_experiment("name", key=value)``, if all of it is written out."""
-    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == MARKER):
+    if not isinstance(call, ast.Call) or getattr(call.func, "attr", None) != EXPERIMENT_MARKER:
         return None
     try:
         (name,) = map(ast.literal_eval, call.args)
@@ -74,4 +75,4 @@ def _uses_runs(node: ast.AST) -> bool:
     """Whether it is a test that asks for one of the run fixtures."""
     if not isinstance(node, ast.FunctionDef) or not node.name.startswith("test"):
         return False
-    return any(argument.arg in RUN_FIXTURES for argument in node.args.args)
+    return any(argument.arg in _OF_RUNS for argument in node.args.args)

@@ -13,6 +13,7 @@ import pytest
 
 from pytest_entropy import options
 from pytest_entropy.errors import UsageError
+from pytest_entropy.lookahead import EXPERIMENT_MARKER, RUN_FIXTURE, RUNS_FIXTURE, declared_experiments
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -22,10 +23,9 @@ if TYPE_CHECKING:
     from pytest_entropy.planning import Plan, Planner
 
 KEY = pytest.StashKey["EntropySession"]()
-EXPERIMENT_MARKER = "entropy_experiment"
 CHECK_MARKER = "entropy_check"
 TOLERANCE_MARKER = "entropy_tolerance"
-RUN_FIXTURE, RUNS_FIXTURE, EXPERIMENT_FIXTURE = "probe_run", "probe_runs", "experiment"
+EXPERIMENT_FIXTURE = "experiment"
 # What a worker tells its controller of bad input that only collecting has shown.
 USAGE_ERROR = "entropy_usage_error"
 FIXTURES = frozenset({RUN_FIXTURE, RUNS_FIXTURE, EXPERIMENT_FIXTURE})
@@ -101,8 +101,6 @@ class EntropySession:
         Raises:
             UsageError: whatever is wrong with options, configuration, checkpoint or prompts.
         """
-        from pytest_entropy.lookahead import declared_experiments
-
         for name, module, keywords in declared_experiments(self.config):
             self.planner.plan(name, module, keywords)
         self.settle()

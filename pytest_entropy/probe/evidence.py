@@ -129,6 +129,7 @@ def draws_agreement(policy: Policy, rollouts: Rollouts, seed: int) -> float:
     """
     slots = rollouts.entropies.double().sum((1, 2)).argsort(descending=True)[:LOOKED_AT].tolist()
     shape = rollouts.tokens.shape
+    # Not through seeds.uniforms: what it gives the sampler is to be checked, too.
     rows = [generator(seed, n, g).random(shape[2]) for n in slots for g in range(shape[1])]
     table = torch.from_numpy(np.stack(rows)).reshape(len(slots), shape[1], shape[2])
     return float(policy.draw_gaps(rollouts.select(slots), table).max())

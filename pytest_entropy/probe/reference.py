@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -181,7 +181,10 @@ def token_unit_gap(values: np.ndarray, entropy_term: np.ndarray, length_score: n
 
     B d - (B - 1) d_{-n} with d = (mean a - mean l * mean h / mean L) / mean L over all prompts, or all but n.
     """
-    counted = [[rows[:k] for rows, k in zip(n, own, strict=True)] for n, own in _responses(rollouts)]
+    counted = [
+        [row[:k] for row, k in zip(rows.tolist(), own.tolist(), strict=True)]
+        for rows, own in zip(rollouts.entropies, rollouts.lengths, strict=True)
+    ]
     nats = [statistics.fmean(math.fsum(row) for row in rows) for rows in counted]
     lengths = [statistics.fmean(map(len, rows)) for rows in counted]
     columns = (entropy_term.tolist(), length_score.tolist(), nats, lengths)
@@ -199,12 +202,6 @@ def token_unit_gap(values: np.ndarray, entropy_term: np.ndarray, length_score: n
     size = statistics.fmean(map(abs, expected))
     gap = max(abs(value - other) for value, other in zip(values.tolist(), expected, strict=True))
     return gap / size if size else gap
-
-
-def _responses(rollouts: Rollouts) -> Iterator[tuple[Table, list[int]]]:
-    """The recorded entropies of each prompt's responses, with what follows their ends, and their lengths."""
-    for n in range(len(rollouts)):
-        yield rollouts.entropies[n].tolist(), rollouts.lengths[n].tolist()
 
 
 # ---------------------------------------------------------------------- the update

@@ -235,6 +235,12 @@ def test_an_optimizer_of_another_model_is_refused(tmp_path):
     torch.save(record, tmp_path / "optimizer.pt")
     with pytest.raises(UsageError, match="holds 20 parameters, the model has 26: if the others were frozen"):
         load_checkpoint(tmp_path)
+    record, _ = save_full(tmp_path)
+    for index in range(6):
+        del record["state"][index]
+    torch.save(record, tmp_path / "optimizer.pt")
+    with pytest.raises(UsageError, match="6 of 26 trainable parameters have no optimizer state"):
+        load_checkpoint(tmp_path)
 
 
 def group_by(place, record, names, *splits):

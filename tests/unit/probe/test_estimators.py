@@ -99,15 +99,17 @@ def test_hooks_equal_a_plain_backward_and_the_vector(policy, rollouts):
     assert verify_tangent(policy, rollouts, u, "action_value") < 1e-6
 
 
-def test_the_share_of_fewer_others_is_the_regression_on_fewer_others(policy, batch):
-    """Responses with a part in common: the share learnt with seven others, turned into that with one, is the slope of
-    the regression on one, within 4 of its standard errors."""
-    rng = np.random.default_rng(0)
-    rows = 0.5 * rng.normal(size=(40_000, 1)) + rng.normal(size=(40_000, 8))
-    own, seven, one = rows[:, 0], rows[:, 1:].mean(1), rows[:, 1]
-    found = {name: (own @ x) / (x @ x) for name, x in (("seven", seven), ("one", one))}
-    assert abs(share_of_others(found["seven"], 7, 1) - found["one"]) < 4 * (len(rows) ** -0.5 + 0.003)
-    assert abs(share_of_others(found["one"], 1, 7) - found["seven"]) < 4 * (7 * len(rows) ** -0.5)
+@pytest.mark.parametrize("r", [0.01, 0.2, 0.9])
+def test_the_share_of_fewer_others_is_the_regression_on_fewer_others(policy, batch, r):
+    """From the covariances of eight responses with correlation r: the slope on the mean of m of the others."""
+    covariance = (1 - r) * np.eye(8) + r
+
+    def slope(m):
+        return covariance[0, 1 : m + 1].mean() / covariance[1 : m + 1, 1 : m + 1].mean()
+
+    for known in range(1, 8):
+        for asked in range(1, 8):
+            assert share_of_others(slope(known), known, asked) == pytest.approx(slope(asked), rel=1e-12)
     assert share_of_others(0.4, 7, 7) == 0.4
     assert share_of_others(0.0, 0, 3) == 0.0
     assert share_of_others(1.0, 7, 1) == 1.0

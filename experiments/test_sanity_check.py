@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from pytest_entropy.analyses import validation
+from pytest_entropy.analyses import validation, validation_summary
 from pytest_entropy.analyses.bookkeeping import bookkeeping
 
 pytestmark = pytest.mark.entropy_experiment("sanity_check")
@@ -96,6 +96,6 @@ def test_se_calibration(probe_runs, experiment):
 
 def test_success_rate(probe_runs, experiment):
     """Every planned run succeeded; the summary is written either way."""
-    experiment.record(validation.summary(probe_runs))
-    experiment.conclude(*validation.conclusion(probe_runs))
+    experiment.record(validation_summary.summary(probe_runs))
+    experiment.conclude(*validation_summary.conclusion(probe_runs))
     probe_runs.complete()

@@ -29,29 +29,33 @@ def entropy(log_probs: torch.Tensor) -> torch.Tensor:
 
 
 class TokenStatistics(torch.autograd.Function):
-    """(log pi(t), H, Q) of ``[P, G, L, V]`` logits already divided by T, keeping one such tensor for backward.
+    """(log pi(t), H, Q, max log pi) of ``[P, G, L, V]`` logits already divided by T, keeping one such tensor for
+    backward.
 
     Q = sum_u p(u) q(u), the expected value of the token to come, for fixed ``values`` q ``[P, V]`` or None (then
-    Q is zero).  Plain autograd would keep four.  d log pi(t) = e_t - p, dH = -p (log p + H), dQ = p (q - Q).
+    Q is zero).  Plain autograd would keep four.  d log pi(t) = e_t - p, dH = -p (log p + H), dQ = p (q - Q); the
+    likeliest token's log pi has no derivative here.
     """
 
     @staticmethod
     def forward(
         ctx: Any, scaled: torch.Tensor, tokens: torch.Tensor, values: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         log_p = torch.log_softmax(scaled, dim=-1)
         own = log_p.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+        likeliest = log_p.amax(-1)
         # An impossible token adds 0 to every sum: 0 times a finite number.
         log_p.clamp_(min=torch.finfo(log_p.dtype).min)
         p = log_p.exp()
         nats = -(p * log_p).sum(-1)
         expected = torch.zeros_like(nats) if values is None else _per_prompt(p, values)
         ctx.save_for_backward(log_p, nats, tokens, expected, values)
-        return own, nats, expected
+        ctx.mark_non_differentiable(likeliest)
+        return own, nats, expected, likeliest
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        grad_log_prob, grad_entropy, grad_expected = grads
+        grad_log_prob, grad_entropy, grad_expected, _ = grads
         log_p, nats, tokens, expected, values = ctx.saved_tensors
         p = log_p.exp()
         # Everything is p times a factor: a multiple of log p, of q, and of one.
@@ -71,16 +75,18 @@ def _per_prompt(p: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 
 def token_statistics(
     logits: torch.Tensor, tokens: torch.Tensor, temperature: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """log pi(t_k) and H_k, both of the shape of ``tokens``, in nats, differentiable in ``logits``."""
-    return TokenStatistics.apply(_scaled(logits, temperature), tokens, None)[:2]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """log pi(t_k) and H_k, differentiable in ``logits``, and max_u log pi(u), all in nats, shaped like ``tokens``."""
+    own, nats, _, likeliest = TokenStatistics.apply(_scaled(logits, temperature), tokens, None)
+    return own, nats, likeliest
 
 
 def token_statistics_and_values(
     logits: torch.Tensor, tokens: torch.Tensor, temperature: float, values: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The same and Q_k = sum_u pi(u | t_<k) q_n(u), all ``[P, G, L]``, differentiable in ``logits``.
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """log pi(t_k), H_k, Q_k = sum_u pi(u | t_<k) q_n(u), differentiable in ``logits``, and max_u log pi(u).
 
+    All results are ``[P, G, L]``.
     ``logits`` is ``[P, G, L, V]``; ``values`` q is ``[P, T]`` with T <= V, zero from T on.
     """
     values = torch.nn.functional.pad(values, (0, logits.shape[-1] - values.shape[-1]))

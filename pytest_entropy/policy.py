@@ -154,12 +154,12 @@ class Policy:
         learnt = rollouts.action_values
         extra: dict[str, torch.Tensor] = {}
         if learnt is None:
-            log_probs, nats = predictions.statistics(
+            log_probs, nats, likeliest = predictions.statistics(
                 lambda logits, own: token_statistics(logits, own, self.temperature), tokens
             )
         else:
             values = learnt.token.to(self.device).expand(len(rollouts), -1)
-            log_probs, nats, expected = predictions.statistics(
+            log_probs, nats, expected, likeliest = predictions.statistics(
                 lambda logits, own: token_statistics_and_values(logits, own, self.temperature, values), tokens
             )
             extra["expected_values"] = torch.where(mask, expected, expected.new_zeros(()))
@@ -168,6 +168,7 @@ class Policy:
             with torch.no_grad():
                 rank, spread = predictions.statistics(self._ranks, tokens, ranks.to(self.device))
                 extra |= {"ranks": rank * mask, "surprisal_sd": spread * mask}
+        extra["likeliest"] = torch.where(mask, likeliest.detach(), zero)
         return Scores(torch.where(mask, log_probs, zero), torch.where(mask, nats, zero), **extra)
 
     def _ranks(self, logits: torch.Tensor, *tables: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

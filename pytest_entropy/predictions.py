@@ -28,6 +28,7 @@ class Scores:
     ``log_probs`` and ``entropies`` in nats, differentiable when gradients are on.  ``ranks`` (uniform under
     the null, see :func:`surprisal_rank`) and ``surprisal_sd`` (nats) only if asked for.  ``expected_values`` Q_k
     (nats, differentiable) if the rollouts come with action values: the expected value of the token to come.
+    ``likeliest`` max_u log pi(u) (no gradient), where the policy's own scoring pass made the record.
     """
 
     log_probs: torch.Tensor
@@ -35,6 +36,7 @@ class Scores:
     ranks: torch.Tensor | None = None
     surprisal_sd: torch.Tensor | None = None
     expected_values: torch.Tensor | None = None
+    likeliest: torch.Tensor | None = None
 
 
 # (logits [P, G, l, V], tables [P, G, l]) -> results [P, G, l].

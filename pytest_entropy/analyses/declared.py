@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pytest_entropy.analyses.measured import array, per_prompt
+
 if TYPE_CHECKING:
     from pytest_entropy.probe import ProbeResult
 
@@ -48,10 +50,10 @@ def temperature_in_ranks(runs: Sequence[ProbeResult]) -> float | None:
     The mean surprisal of a token falls by tilt times its variance, that is by tilt sd_k of its own spreads; the
     check weighs tokens by sd_k.
     """
-    spread = np.concatenate([run.arrays["surprisal_sd"] for run in runs])
+    spread = np.concatenate([array(run, "surprisal_sd") for run in runs])
     total = float(spread.sum())
     return TILT * float(np.square(spread).sum()) / total if total > 0 else None
 
 
 def _derivative(runs: Sequence[ProbeResult]) -> float:
-    return abs(float(np.concatenate([np.asarray(run.entropy_term) for run in runs]).mean()))
+    return abs(float(np.concatenate([per_prompt(run, "entropy_term") for run in runs]).mean()))

@@ -14,6 +14,7 @@ import numpy as np
 import scipy
 
 from pytest_entropy.analyses import declared
+from pytest_entropy.analyses.measured import Missing, not_measured, number, per_prompt
 from pytest_entropy.stats import CheckOutcome, check_mean_zero
 
 if TYPE_CHECKING:
@@ -106,14 +107,19 @@ def intercept_check(run: ProbeResult, *, alpha: float) -> CheckOutcome:
         return CheckOutcome(
             name, null, None, None, alpha, None, None, UNIT, run.B_E, "inconclusive", None, None, None, why
         )  # fmt: skip
+    try:
+        term, surprises = per_prompt(run, "entropy_term"), number(run, "expected_surprises", of="")
+    except Missing as missing:
+        return not_measured(name, null, 1, str(missing))
     return check_mean_zero(
-        fitted.intercepts - np.asarray(run.entropy_term),
+        fitted.intercepts - term,
         alpha=alpha,
         name=name,
         null=null,
         unit=UNIT,
         points_to="a sign or factor in the estimator, a wrong entropy-to-go, or a direction other than the one stepped",
         declared_effect=declared.wrong_factor([run]),
+        expected_events=surprises,
     )
 
 
@@ -128,7 +134,7 @@ def record(run: ProbeResult, *, confidence: float, tolerance: float) -> dict[str
         ValueError: the run has no sweep.
     """
     sweep = _required(run)
-    fitted, s = fit(sweep), np.asarray(run.entropy_term)
+    fitted, s = fit(sweep), per_prompt(run, "entropy_term")
     reasons = distrust(sweep)
     out: dict[str, Any] = {
         "unit": "nats per response",

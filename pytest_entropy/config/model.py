@@ -244,6 +244,11 @@ class ExperimentConfig(Section):
                 "batch_config.G_E is the entropy batch's own number of responses, and with probe.mode u_statistic "
                 "there is one batch for both: give batch_config.G"
             )
+        if min(self.batch_config.B_E_values) < 3:
+            raise ValueError(
+                "batch_config.B_E_values holds 2, and with probe.mode u_statistic the two prompts of a pair have one "
+                "product, which says nothing of its error: give B_E >= 3"
+            )
         settings = self.probe.u_statistic
         uneven = [size for size in self.batch_config.B_E_values if size % settings.blocks]
         if settings.method == "blocks" and uneven:

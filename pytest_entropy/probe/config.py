@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from dataclasses import dataclass
 
+from pytest_entropy.probe.estimators import ESTIMATORS
 from pytest_entropy.probe.objective import OBJECTIVES
 from pytest_entropy.probe.update_rules import UPDATE_RULES
 
 MODES = ("two_batch", "u_statistic")
 PRIMARY_ESTIMATORS = ("action_value", "rao_blackwell", "reinforce_loo")
+# Diagnostics that are no estimators.
+MEASUREMENTS = ("ranks", "definition", "entropy_slope", "total_variance", "eta_sweep")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +53,7 @@ class ProbeConfig:
         fresh_samples: in the sweep, responses drawn anew as well.
 
     Raises:
-        ValueError: a setting outside its range, named.
+        ValueError: a setting outside its range, or a diagnostic that there is not, named.
     """
 
     B_U: int = 32
@@ -89,6 +93,7 @@ class ProbeConfig:
             raise ValueError(f"mode {self.mode!r} is not one of {', '.join(MODES)}")
         if self.entropy_unit not in ("sequence", "token"):
             raise ValueError(f"entropy_unit {self.entropy_unit!r} is not one of sequence, token")
+        self._require_known_diagnostics()
         if self.mode == "u_statistic":
             self._require_parts()
         for name in ("B_U", "max_new_tokens", "sample_rows", "chunk_tokens"):
@@ -109,6 +114,16 @@ class ProbeConfig:
     def entropy_group(self) -> int:
         """Responses per prompt of the entropy batch."""
         return self.G if self.G_E is None else self.G_E
+
+    def _require_known_diagnostics(self) -> None:
+        known = (*ESTIMATORS, *MEASUREMENTS)
+        unknown = [name for name in self.diagnostics if name not in known]
+        if unknown:
+            near = difflib.get_close_matches(str(unknown[0]), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+            raise ValueError(f"diagnostics: {unknown[0]!r} is not known; {hint}")
+        if "entropy_slope" in self.diagnostics and "score" not in self.diagnostics:
+            raise ValueError("diagnostics: 'entropy_slope' takes its step from 'score'; ask for both")
 
     def _require_parts(self) -> None:
         """The U-statistic needs an update that is a mean of independent parts, one per prompt."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ class Derivatives:
     ``per_prompt``: estimator name -> ``[P]`` float64 of <X_n, u>, in nats per unit of eta.
     ``log_probs``, ``entropies`` (and ``ranks``, ``surprisal_sd`` if asked for): ``[P, G, L]`` of the scoring
     pass, on the CPU, without gradients.
+    ``first_surprises``: ``[P]``, how many of a prompt's responses are expected to leave the likeliest path
+    (:func:`expected_first_surprises`).
     """
 
     per_prompt: dict[str, np.ndarray]
@@ -30,6 +32,7 @@ class Derivatives:
     entropies: torch.Tensor
     ranks: torch.Tensor | None = None
     surprisal_sd: torch.Tensor | None = None
+    first_surprises: np.ndarray = field(default_factory=lambda: np.empty(0))
 
 
 def directional_derivatives(
@@ -72,7 +75,7 @@ def directional_derivatives(
             return Weights(sequence_weights[name][slots].to(mask.device).unsqueeze(-1) * mask)
         return weights_for(name, scores, part)
 
-    def work(slots: list[int]) -> tuple[dict[str, np.ndarray], Scores]:
+    def work(slots: list[int]) -> tuple[dict[str, np.ndarray], Scores, np.ndarray]:
         part = rollouts.select(slots)
         cut = None if ranks is None else ranks[slots, :, : part.tokens.shape[2]]
         epsilon = torch.zeros(len(slots), dtype=torch.float64, device=policy.device, requires_grad=True)
@@ -90,7 +93,7 @@ def directional_derivatives(
                 per_prompt[name] += _derivative(weights, scores, epsilon, keep=not last or bool(plain))
             if plain:
                 per_prompt[name] += _by_plain_backward(policy, part, weights, plain)
-        return per_prompt, _detached(scores)
+        return per_prompt, _detached(scores), expected_first_surprises(scores, part)
 
     frozen = [p for p in policy.model.parameters() if p.requires_grad]
     for parameter in frozen:
@@ -102,6 +105,23 @@ def directional_derivatives(
     finally:
         for parameter in frozen:
             parameter.requires_grad_(True)
+
+
+def expected_first_surprises(scores: Scores, part: Rollouts) -> np.ndarray:
+    """``[P]`` float64: how many of a prompt's G responses are expected to leave the likeliest path, token by token.
+
+    The sum of 1 - max_u pi(u) over a response's tokens up to its first one that is not the likeliest: the compensator
+    of that event, so that it has the event's expectation and hardly depends on whether it came.  What follows a first
+    surprise is not counted, because responses and not tokens are independent.  NaN where the scores do not say how
+    likely the likeliest token is.
+    """
+    if scores.likeliest is None:
+        return np.full(len(part), np.nan)
+    mask = part.mask.to(scores.likeliest.device)
+    surprised = (scores.log_probs.detach() < scores.likeliest) & mask
+    before = surprised.cumsum(-1) - surprised.long()
+    chance = -torch.expm1(scores.likeliest.double())
+    return (chance * (mask & (before == 0))).sum((1, 2)).cpu().numpy()
 
 
 def _derivative(weights: Weights, scores: Scores, epsilon: torch.Tensor, *, keep: bool) -> np.ndarray:
@@ -152,7 +172,7 @@ def _detached(scores: Scores) -> Scores:
 
 
 def _assemble(
-    parts: Iterable[tuple[list[int], tuple[dict[str, np.ndarray], Scores]]],
+    parts: Iterable[tuple[list[int], tuple[dict[str, np.ndarray], Scores, np.ndarray]]],
     rollouts: Rollouts,
     estimators: Sequence[str],
 ) -> Derivatives:
@@ -160,7 +180,9 @@ def _assemble(
     shape = rollouts.tokens.shape
     per_prompt = {name: np.zeros(shape[0]) for name in estimators}
     tables: dict[str, torch.Tensor] = {}
-    for slots, (values, scores) in parts:
+    first_surprises = np.zeros(shape[0])
+    for slots, (values, scores, expected) in parts:
+        first_surprises[slots] = expected
         for name in estimators:
             per_prompt[name][slots] = values[name]
         for name in ("log_probs", "entropies", "ranks", "surprisal_sd"):
@@ -168,4 +190,4 @@ def _assemble(
             if column is not None:
                 table = tables.setdefault(name, torch.zeros(shape, dtype=column.dtype))
                 table[slots, :, : column.shape[2]] = column
-    return Derivatives(per_prompt=per_prompt, **tables)
+    return Derivatives(per_prompt=per_prompt, first_surprises=first_surprises, **tables)

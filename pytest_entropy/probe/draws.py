@@ -15,6 +15,9 @@ from pytest_entropy.prompts import Prompt, PromptSet
 from pytest_entropy.rollouts import Rollouts, gathered
 from pytest_entropy.seeds import generator, uniforms
 
+# Prompts counted for each one drawn: what a batch takes of more than that changes no spread that could be seen.
+COUNTED = 100
+
 
 def draw_prompts(
     prompts: PromptSet, count: int, seed: int, *, exclude: frozenset[str] = frozenset(), replace: bool = False
@@ -46,6 +49,26 @@ def draw_prompts(
         f"only {len(chosen)} distinct prompts of {len(prompts)} are left for {count} (others are in the update "
         "batch or have the same text); give more prompts, smaller batches, or --with-replacement"
     )
+
+
+def sampling_fraction(
+    prompts: PromptSet, count: int, *, exclude: frozenset[str] = frozenset(), replace: bool = False
+) -> float:
+    """``count`` over the number of distinct prompts that may be drawn; 0 with replacement.
+
+    Prompts are counted up to ``COUNTED`` times ``count``: beyond that the fraction is at most 1 / ``COUNTED``, and
+    what is returned is that bound.
+    """
+    if replace:
+        return 0.0
+    found: set[str] = set()
+    for index in range(len(prompts)):
+        key = prompts[index].key
+        if key not in exclude:
+            found.add(key)
+        if len(found) >= COUNTED * count:
+            break
+    return count / max(count, len(found))
 
 
 def draw_responses(

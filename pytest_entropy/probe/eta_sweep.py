@@ -32,6 +32,8 @@ PREFIX = "sweep_"
 SMALLEST_MOVE, LARGEST_MOVE, TARGET_MOVE = 2e-3, 0.1, 0.03
 # From a step so large that log-weights no longer grow in proportion it takes more than one.
 MOST_RESCALINGS = 4
+# In training steps: a policy that has collapsed hardly moves at any, and needs a bound.
+LARGEST_UNIT = 1024.0
 # The noise floor's step in units: what is even in it falls by its square, far below any rounding that matters.
 TINY_STEP = 2.0**-10
 
@@ -124,7 +126,7 @@ def eta_sweep(
     before = sequence_totals(policy, rollouts, chunk_tokens=chunk_tokens, threads=threads)
     known, unit = {eta: at(eta)}, eta
     for _ in range(MOST_RESCALINGS):
-        scale = _scale(known[unit].sequence - before.sequence)
+        scale = min(_scale(known[unit].sequence - before.sequence), LARGEST_UNIT * eta / unit)
         if scale == 1:
             break
         unit *= scale

@@ -159,7 +159,12 @@ def reward_agreement(
     texts = [[policy.decode(ids) for ids in rollouts.responses(n)] for n in range(len(prompts))]
     gap = reward_gap(reward, prompts, texts, rewards)
     others = _other_prompts(policy, prompts, rollouts)
-    return {"other_prompts": others, "reward_gap": gap, "draw_gap": draws_agreement(policy, rollouts, seed)}
+    return {
+        "other_prompts": others,
+        "reward_gap": gap,
+        "rewards_rechecked": gap is not None,
+        "draw_gap": draws_agreement(policy, rollouts, seed),
+    }
 
 
 def _other_prompts(policy: Policy, prompts: Sequence[Prompt], rollouts: Rollouts) -> float:

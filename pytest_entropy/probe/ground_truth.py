@@ -30,14 +30,16 @@ def ground_truth(
 ) -> dict[str, np.ndarray]:
     """Those of :data:`GROUND_TRUTH` that ``config.diagnostics`` names.
 
-    ``"entropy_slope"`` joins the per-prompt scalars of ``derivatives``; the arrays of the sweep are returned.
+    ``"entropy_slope"`` joins the per-prompt scalars of ``derivatives``, unless the update moves the responses too
+    little for one; the arrays of the sweep are returned.
     ``sample`` draws the run's responses with its random numbers at the policy's present parameters.
     """
     chunk_tokens = config.chunk_tokens
     if "entropy_slope" in config.diagnostics:
         score = derivatives.per_prompt["score"]
-        slope = entropy_slope(policy, rollouts, direction, score, chunk_tokens=chunk_tokens)
-        derivatives.per_prompt["entropy_slope"] = slope
+        slope = entropy_slope(policy, rollouts, direction, score, eta=eta, chunk_tokens=chunk_tokens)
+        if slope is not None:
+            derivatives.per_prompt["entropy_slope"] = slope
     if "eta_sweep" not in config.diagnostics:
         return {}
     sweep = eta_sweep(

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from pytest_entropy.errors import RunError
-from pytest_entropy.meter import Meter, peak_memory_mb
+from pytest_entropy.meter import Meter
 from pytest_entropy.probe.config import ProbeConfig
 from pytest_entropy.probe.directional import Derivatives, directional_derivatives
-from pytest_entropy.probe.draws import draw_prompts, draw_ranks, draw_responses
+from pytest_entropy.probe.draws import draw_prompts, draw_ranks, draw_responses, sampling_fraction
 from pytest_entropy.probe.entropy_unit import EntropyUnit
 from pytest_entropy.probe.estimators import ESTIMATORS, LEARNING
 from pytest_entropy.probe.evidence import (
@@ -28,6 +27,7 @@ from pytest_entropy.probe.evidence import (
 from pytest_entropy.probe.ground_truth import GROUND_TRUTH, ground_truth
 from pytest_entropy.probe.linearisation import Linearisation
 from pytest_entropy.probe.records import ProbeResult, Update
+from pytest_entropy.probe.run_result import run_result
 from pytest_entropy.probe.selfcheck import verify_tangent
 from pytest_entropy.probe.subject import Subject, learning_rate
 from pytest_entropy.probe.total_variance import total_variance
@@ -39,6 +39,8 @@ from pytest_entropy.rollouts import Rollouts
 from pytest_entropy.seeds import derive, generator
 
 log = logging.getLogger(__name__)
+# Of two prompts alone both row means are one number, and the error made of their spread is 0.
+SMALLEST_SINGLE_BATCH = 3
 
 
 class EntropyProbe:
@@ -79,6 +81,7 @@ class EntropyProbe:
         self.unit = EntropyUnit(self.config.entropy_unit, self.config.estimator)
         self._verified = False
         self._updates: dict[int, Update] = {}
+        self._fractions: dict[tuple[int, frozenset[str]], float] = {}
         self._batches: dict[int, UpdateBatch] = {}
 
     # ------------------------------------------------------------------ the update
@@ -137,12 +140,18 @@ class EntropyProbe:
                 batch gives it, and none may be handed in.
 
         Raises:
-            ValueError: B_E < 2, which leaves no standard error; blocks that do not divide B_E.
+            ValueError: B_E < 2 (in mode ``u_statistic`` < 3), which leaves no standard error; blocks that do not
+                divide B_E.
             RunError: prompts run out, a reward fails, a number is not finite.
         """
         if B_E < 2:
             raise ValueError(f"B_E is {B_E}: a standard error needs at least 2 prompts")
         if self.config.mode == "u_statistic":
+            if B_E < SMALLEST_SINGLE_BATCH:
+                raise ValueError(
+                    f"B_E is {B_E}: in mode u_statistic the two prompts of a pair have one product, which says nothing "
+                    f"of its error; take B_E >= {SMALLEST_SINGLE_BATCH}"
+                )
             if update is not None:
                 raise ValueError("mode u_statistic takes the update from the run's own batch: hand in none")
             return self._run_single_batch(B_E, run, derive(seed, "E", B_E, run))
@@ -262,6 +271,16 @@ class EntropyProbe:
         learnt = update.learnt or self._update_batch(update).learnt(self.config)
         return prompts, replace(rollouts, action_values=learnt)
 
+    def _sampling_fraction(self, B_E: int, update: Update) -> float:
+        """Counted once for every size and update: a set may be large."""
+        # A single batch is its own update batch.
+        taken = frozenset(update.prompts if self.config.mode == "two_batch" else ())
+        if (B_E, taken) not in self._fractions:
+            self._fractions[B_E, taken] = sampling_fraction(
+                self.prompts, B_E, exclude=taken, replace=self.config.with_replacement
+            )
+        return self._fractions[B_E, taken]
+
     def sample(self, batch: list[Prompt], seed: int, group: int | None = None) -> Rollouts:
         """``group`` responses to each prompt (left out: E's number); response g of slot n is keyed by (seed, n, g)."""
         group = self.config.entropy_group if group is None else group
@@ -291,39 +310,19 @@ class EntropyProbe:
         meter: Meter,
         **more: Any,
     ) -> ProbeResult:
-        B_E = len(s)
-        if not np.isfinite(s).all():
-            raise RunError(f"{int((~np.isfinite(s)).sum())} of {B_E} per-prompt scalars are not finite")
-        variance = float(self.eta**2 * s.var(ddof=1) / B_E)
-        nats, lengths = derivatives.entropies.sum(-1, dtype=torch.float64), rollouts.lengths.double().cpu()
-        entropy, entropy_se = self.unit.entropy(nats.mean(1).numpy(), lengths.mean(1).numpy())
-        result = ProbeResult(
-            B_E=B_E,
-            G=rollouts.group_size,
-            run=run,
-            seed=seed,
-            delta_h1=float(self.eta * s.mean()),
-            variance_conditional=variance,
-            se_conditional=variance**0.5,
-            per_prompt=s.tolist(),
+        return run_result(
+            self.config,
+            self.unit,
+            s,
+            update,
+            rollouts,
+            derivatives,
             eta=self.eta,
             eta_source=self.eta_source,
-            estimator=self.config.estimator,
-            update_rule=update.rule,
-            unit=self.unit.words,
-            mode=self.config.mode,
-            entropy_mean=entropy,
-            entropy_se=entropy_se,
-            length_mean=float(lengths.mean()),
-            ended_share=float(rollouts.ended.double().mean()),
+            run=run,
+            seed=seed,
             agreement=agreement,
-            seconds=meter.seconds,
-            memory_mb=meter.memory_mb,
-            peak_memory_mb=peak_memory_mb(),
-            update=update.summary(),
-            # Where s stands for something else, <X_n, u> itself is kept as well.
-            diagnostics={n: v.tolist() for n, v in derivatives.per_prompt.items() if v is not s},
+            meter=meter,
+            sampling_fraction=self._sampling_fraction(len(s), update),
             **more,
         )
-        log.info("B_E %d run %d: delta_h1 %.6e, SE %.2e", B_E, run, result.delta_h1, result.se_conditional)
-        return result

@@ -33,8 +33,9 @@ class Update:
     ``learnt`` is what the batch's responses taught, for an estimator that learns, ``learnt_fingerprint``
     tells it from another's.  ``seconds``, ``memory_mb`` by phase.
     ``reward_gap`` is the largest difference of a reward from its completion's own (None where it was not asked for, or
-    of a function that is not asked twice), ``other_prompts`` how many rows have another prompt's tokens, ``draw_gap``
-    how far a token is from the one its random number picks, in probability (None where it was not looked at).
+    of a function that is not asked twice: ``rewards_rechecked`` is False then), ``other_prompts`` how many rows have
+    another prompt's tokens, ``draw_gap`` how far a token is from the one its random number picks, in probability (None
+    where it was not looked at).
     """
 
     direction: dict[str, torch.Tensor]
@@ -56,14 +57,15 @@ class Update:
     oracle_gap: float
     loss_slope_gap: float | None
     seconds: dict[str, float]
-    eta_gap: float = 0.0
+    eta_gap: float | None = None
     fingerprint: float | None = None
     learnt: ActionValues | None = None
     learnt_fingerprint: float | None = None
     memory_mb: dict[str, float] = field(default_factory=dict)
     reward_gap: float | None = None
+    rewards_rechecked: bool = False
     draw_gap: float | None = None
-    other_prompts: float = 0.0
+    other_prompts: float | None = None
 
     def summary(self) -> dict[str, Any]:
         """Everything but the tensors, as plain builtins."""
@@ -95,6 +97,11 @@ class ProbeResult:
         notes: what a reader has to know about the numbers.
         eta: the learning rate that scales s_n to delta_h1.
         diagnostics: further per-prompt scalars from the same rollouts, by estimator.
+        asked: the configured diagnostics: what of the records below has to be there (None: not recorded).
+        sampling_fraction: share of the distinct prompts E could have drawn that it did draw, B_E / N: runs on one
+            small set share prompts; 0 with replacement.
+        expected_surprises: how many of the batch's responses are expected to leave the likeliest path, the sum of
+            :func:`~.directional.expected_first_surprises`: what carries every mean over sampled tokens.
         entropy_mean, entropy_se: of the policy on the E batch, in ``unit``.
         length_mean: tokens per response.
         ended_share: responses that ended by themselves.
@@ -142,12 +149,17 @@ class ProbeResult:
     notes: list[str] = field(default_factory=list)
     diagnostics: dict[str, list[float]] = field(default_factory=dict)
     memory_mb: dict[str, float] = field(default_factory=dict)
+    asked: list[str] | None = None
+    sampling_fraction: float | None = None
+    expected_surprises: float | None = None
     arrays: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     @property
-    def entropy_term(self) -> list[float]:
-        """<X_n, u> in nats per response, whatever ``unit`` and ``mode``."""
-        return self.diagnostics.get(self.estimator, self.per_prompt)
+    def entropy_term(self) -> list[float] | None:
+        """<X_n, u> in nats per response, whatever ``unit`` and ``mode``; None where the record lacks it."""
+        if self.mode == "two_batch" and self.unit == "nats per response":
+            return self.per_prompt
+        return self.diagnostics.get(self.estimator)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain builtins for JSON; ``arrays`` travel beside it."""

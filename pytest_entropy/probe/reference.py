@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from pytest_entropy.errors import RunError
 from pytest_entropy.policy import Policy
 from pytest_entropy.probe.directional import Derivatives
 from pytest_entropy.probe.dora import along_slope
@@ -24,11 +25,7 @@ from pytest_entropy.probe.learnt_reference import (
     entropy_to_go,
     mean_of_others,
 )
-from pytest_entropy.probe.truth import moved, sequence_totals
 from pytest_entropy.rollouts import Rollouts
-
-# The finite step along u: the log-probability that moves most moves by about this many nats.
-MOVE = 0.02
 
 
 @dataclass(frozen=True)
@@ -125,6 +122,29 @@ def _length_score(log_probs: Table, entropies: Table) -> tuple[Table, Table]:
     return weights, [[0.0] * len(row) for row in log_probs]
 
 
+def _rao_blackwell_no_baseline(log_probs: Table, entropies: Table) -> tuple[Table, Table]:
+    """(weights of log pi, weights of H) of (1/G) sum_g sum_k [H_k + Gamma_k log pi(t_k)]."""
+    return [[gamma / len(entropies) for gamma in row] for row in entropy_to_go(entropies)], _equal(entropies)
+
+
+def _importance_sampled(log_probs: Table, entropies: Table) -> tuple[Table, Table]:
+    """(weights of log pi, weights of H) of (1/G) sum_g [H_g + (H_g - mean_{h != g} H_h) S_g], H_g = sum_k H_k."""
+    totals = [sum(row) for row in entropies]
+    others = [statistics.fmean(totals[:g] + totals[g + 1 :]) for g in range(len(totals))]
+    return _per_response([own - other for own, other in zip(totals, others, strict=True)], entropies)
+
+
+def _self_normalised(log_probs: Table, entropies: Table) -> tuple[Table, Table]:
+    """(weights of log pi, weights of H) of (1/G) sum_g [H_g + (H_g - mean_h H_h) S_g]: g is in the mean, too."""
+    totals = [sum(row) for row in entropies]
+    return _per_response([own - statistics.fmean(totals) for own in totals], entropies)
+
+
+def _per_response(factors: Sequence[float], entropies: Table) -> tuple[Table, Table]:
+    rows = zip(factors, entropies, strict=True)
+    return [[factor / len(entropies)] * len(row) for factor, row in rows], _equal(entropies)
+
+
 def _equal(table: Table) -> Table:
     """1/G for every token."""
     return [[1 / len(table)] * len(row) for row in table]
@@ -134,9 +154,12 @@ def _equal(table: Table) -> Table:
 DEFINITIONS: dict[str, Callable[[Table, Table], tuple[Table, Table]]] = {
     "action_value": _rao_blackwell,
     "rao_blackwell": _rao_blackwell,
+    "rao_blackwell_no_baseline": _rao_blackwell_no_baseline,
     "reinforce_loo": _reinforce_loo,
     "score": _score,
     "length_score": _length_score,
+    "importance_sampled": _importance_sampled,
+    "self_normalised": _self_normalised,
 }
 
 
@@ -153,12 +176,20 @@ def definition_gaps(
     largest difference of s_n relative to :attr:`Reference.size` (``definition``): by the first estimator for the
     shortest prompt, which is padded most, by all of them for the one with most entropy, where the weights of
     responses differ most.
+
+    Raises:
+        RunError: an estimator without a definition here: nothing would stand against its numbers.
     """
+    undefined = [name for name in estimators if name not in DEFINITIONS]
+    if undefined or not estimators:
+        raise RunError(
+            f"estimator {', '.join(undefined) or '(none)'} has no definition to be held against: write one in plain "
+            "loops, in DEFINITIONS of pytest_entropy.probe.reference"
+        )
     lengths = [len(ids) for ids in rollouts.prompt_ids]
     shortest, longest = lengths.index(min(lengths)), lengths.index(max(lengths))
-    known = [name for name in estimators if name in DEFINITIONS]
     varied = int(derivatives.entropies.double().sum((1, 2)).argmax())
-    wanted = [(varied, name) for name in known] + ([(shortest, known[0])] if known else [])
+    wanted = [*((varied, name) for name in estimators), (shortest, estimators[0])]
     references = [(slot, name, by_definition(policy, rollouts, slot, direction, name)) for slot, name in wanted]
     references += [(slot, "", by_definition(policy, rollouts, slot, None, "")) for slot in (shortest, longest)]
     worst = {"alone_log_probs": 0.0, "alone_entropies": 0.0, "definition": 0.0}
@@ -202,114 +233,3 @@ def token_unit_gap(values: np.ndarray, entropy_term: np.ndarray, length_score: n
     size = statistics.fmean(map(abs, expected))
     gap = max(abs(value - other) for value, other in zip(values.tolist(), expected, strict=True))
     return gap / size if size else gap
-
-
-# ---------------------------------------------------------------------- the update
-
-
-def token_weights_by_definition(
-    rewards: Sequence[Sequence[float]],
-    lengths: Sequence[Sequence[int]],
-    objective: str,
-    *,
-    max_new_tokens: int,
-    scaling: str | None = None,
-    epsilon: float = 1e-4,
-) -> Table:
-    """w_pg of the loss -sum w_pg S_pg, by loops (the published formulae: see :mod:`.objective`).
-
-    Raises:
-        KeyError: an objective or scaling without a definition here.
-    """
-    own_scaling, divide = OBJECTIVES_BY_DEFINITION[objective]
-    flat = [r for group in rewards for r in group]
-    sequences, tokens = len(flat), sum(sum(own) for own in lengths)
-    table = []
-    for group, own in zip(rewards, lengths, strict=True):
-        row = []
-        for r, length in zip(group, own, strict=True):
-            a = r - statistics.fmean(group)
-            match scaling or own_scaling:
-                case "group":
-                    a /= statistics.stdev(group) + epsilon
-                case "batch":
-                    a /= statistics.stdev(flat) + epsilon
-                case "leave_one_out":
-                    a = r - (sum(group) - r) / (len(group) - 1)
-                case "none":
-                    pass
-                case other:
-                    raise KeyError(other)
-            by = {"S": sequences, "L": length, "T": tokens, "M": max_new_tokens, "W": max(own)}
-            row.append(a / math.prod(by[factor] for factor in divide))
-        table.append(row)
-    return table
-
-
-# Divisors of a token's weight: S sequences, L own length, T all tokens, M max_new_tokens, W longest of the group.
-OBJECTIVES_BY_DEFINITION = {
-    "dr_grpo": ("none", "SM"),
-    "grpo": ("group", "SL"),
-    "gspo": ("group", "SL"),
-    "dapo": ("group", "T"),
-    "cispo": ("group", "T"),
-    "bnpo": ("group", "T"),
-    "rloo": ("leave_one_out", "S"),
-    "sapo": ("group", "SL"),
-    "luspo": ("group", "S"),
-    "vespo": ("group", "T"),
-    "seq-mean-token-mean": ("group", "SL"),
-    "seq-mean-token-sum": ("group", "S"),
-    "seq-mean-token-sum-norm": ("group", "SM"),
-    "token-mean": ("group", "T"),
-    "predecessor": ("none", "SW"),
-}
-
-
-def loss_slope_gap(
-    policy: Policy,
-    rollouts: Rollouts,
-    weights: Table,
-    gradient: Mapping[str, torch.Tensor],
-    direction: Mapping[str, torch.Tensor],
-    *,
-    step: float,
-    chunk_tokens: int,
-) -> float:
-    """Relative gap between the slope <g, C u> and (L(theta + h u) - L(theta - h u)) / 2h, L = -sum w_pg S_pg on U.
-
-    C is the identity but with DoRA (:mod:`.dora`).
-
-    No derivative is taken on the second side, so that sign, scale, token weights and the summing of pieces are
-    all seen.  Steps h and 2h are extrapolated to 0 (Richardson), for some responses curve a hundred times more
-    than others.  Relative to sum |w_pg (dS_pg)| / 2h; h starts at ``step`` and is set so that the S_pg that moves
-    most moves by about ``MOVE`` nats.
-    """
-    table = np.array(weights)
-
-    def change(h: float) -> np.ndarray:
-        ahead, behind = (
-            _sequence_at(policy, rollouts, direction, sign * h, chunk_tokens=chunk_tokens) for sign in (1, -1)
-        )
-        return (ahead - behind) / 2
-
-    near = change(step)
-    for _ in range(4):
-        most = float(np.abs(near).max())
-        if most == 0.0 or MOVE / 2 < most < 2 * MOVE:
-            break
-        step *= MOVE / most
-        near = change(step)
-    along = along_slope(policy.model, direction)
-    inner = sum(float((gradient[name].double() * u.double()).sum()) for name, u in along.items())
-    slopes = [-float((table * moved_by).sum()) / h for h, moved_by in ((step, near), (2 * step, change(2 * step)))]
-    size = float(np.abs(table * near).sum()) / step
-    slope = (4 * slopes[0] - slopes[1]) / 3
-    return abs(slope - inner) / size if size else abs(inner)
-
-
-def _sequence_at(
-    policy: Policy, rollouts: Rollouts, direction: Mapping[str, torch.Tensor], step: float, *, chunk_tokens: int
-) -> np.ndarray:
-    with moved(policy, direction, step):
-        return sequence_totals(policy, rollouts, chunk_tokens=chunk_tokens)[0]

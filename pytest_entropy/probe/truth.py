@@ -25,6 +25,9 @@ from pytest_entropy.rollouts import Rollouts
 # The step is chosen so that log-weights have about this spread: far above rounding, and so small that the third
 # derivative, which is heavy-tailed as well, stays far below the standard error of thousands of prompts.
 LOG_WEIGHT_SPREAD = 0.005
+# No step is longer than so many training steps: where even those hardly move a response, as in a policy that has
+# collapsed, theta + h u is no neighbour of theta any more.
+MOST_TRAINING_STEPS = 1024
 
 
 class Totals(NamedTuple):
@@ -117,19 +120,29 @@ def effective_sample_size(log_weights: np.ndarray, axis: int | None = None) -> n
 
 
 def entropy_slope(
-    policy: Policy, rollouts: Rollouts, direction: Mapping[str, torch.Tensor], score: np.ndarray, *, chunk_tokens: int
-) -> np.ndarray:
+    policy: Policy,
+    rollouts: Rollouts,
+    direction: Mapping[str, torch.Tensor],
+    score: np.ndarray,
+    *,
+    eta: float,
+    chunk_tokens: int,
+) -> np.ndarray | None:
     """(Delta_n(h) - Delta_n(-h)) / 2h ``[P]``: what s_n estimates, without any derivative.
 
-    ``score`` ``[P]`` are the directional scores <grad S, u> averaged over each group; they set the step.
+    ``score`` ``[P]`` are the directional scores <grad S, u> averaged over each group; they set the step.  None where
+    no step of up to ``MOST_TRAINING_STEPS`` times ``eta`` moves the responses enough to tell a change from rounding.
     """
-    spread = float(np.std(score)) * rollouts.group_size**0.5
-    if spread == 0:
+    if not any(bool(u.any()) for u in direction.values()):
         return np.zeros(len(rollouts))
+    spread = float(np.std(score)) * rollouts.group_size**0.5
+    if not spread * MOST_TRAINING_STEPS * eta >= LOG_WEIGHT_SPREAD:
+        return None
     step = LOG_WEIGHT_SPREAD / spread
     before = sequence_totals(policy, rollouts, chunk_tokens=chunk_tokens)
     ahead, behind = (
         entropy_change(before, totals_at(policy, rollouts, direction, sign * step, chunk_tokens=chunk_tokens))
         for sign in (1, -1)
     )
-    return (ahead - behind) / (2 * step)
+    slope = (ahead - behind) / (2 * step)
+    return slope if np.isfinite(slope).all() else None

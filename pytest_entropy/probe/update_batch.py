@@ -18,7 +18,7 @@ from pytest_entropy.probe.gradient import norm, policy_gradient
 from pytest_entropy.probe.objective import token_weights
 from pytest_entropy.probe.optimizer_oracle import oracle_gap
 from pytest_entropy.probe.records import Update, fingerprint
-from pytest_entropy.probe.reference import loss_slope_gap, token_weights_by_definition
+from pytest_entropy.probe.update_reference import loss_slope_gap, token_weights_by_definition
 from pytest_entropy.probe.update_rules import update_direction
 from pytest_entropy.rollouts import ActionValues, Rollouts
 

@@ -30,6 +30,7 @@ def check_se_calibration(
     declared_effect: float | None = None,
     power: float = 0.95,
     shuffles: int | None = None,
+    sampling_fraction: float = 0.0,
 ) -> CheckOutcome:
     """Spread of delta_h1 over R runs against the standard errors the probe reported.
 
@@ -38,6 +39,12 @@ def check_se_calibration(
     over the runs, so the level holds whatever their tails.  The effect is the ratio spread / SE, 1 under the
     null, and the interval holds the ratios that would not be rejected at 5 %.
 
+    Where every run draws the share ``sampling_fraction`` f of one finite set of prompts, without replacement, runs
+    share prompts, and their spread is that of the standard error (for prompts like these) less the shared part: its
+    square lies between 1 - f and 1 times SE^2, wherever the variance is.  So a spread that is too small is one below
+    all of that, and the smallest ratio that is seen for certain grows by 1 / sqrt(1 - f); with f = 1 no run has a
+    prompt that the others lack, and only a spread that is too large is red.
+
     Sees: a wrong ddof or scale in what was reported (at B_E = 2 and above in proportion), prompts that are not
     independent within a run.  ``declared_effect`` is a ratio above 1.  Inconclusive with fewer than 3 runs, with
     scalars that are all equal, with too few distinct arrangements or ``shuffles`` to reject at ``alpha``, or where
@@ -45,9 +52,12 @@ def check_se_calibration(
 
     Raises:
         ValueError: lengths that do not match, runs of fewer than 2 prompts, a negative SE, a zero scale, numbers
-            that are not finite, alpha or power outside (0, 1), a declared effect of 1 or less.
+            that are not finite, alpha or power outside (0, 1), a declared effect of 1 or less, a sampling fraction
+            outside [0, 1].
     """
     require_rates(alpha=alpha, power=power)
+    if not 0 <= sampling_fraction <= 1:
+        raise ValueError(f"{name}: sampling_fraction is {sampling_fraction}, it must lie in [0, 1]")
     pooled, sizes = _validated(name, per_prompt, delta, se, scale)
     runs = len(sizes)
     if declared_effect is not None and not declared_effect > 1:
@@ -66,23 +76,42 @@ def check_se_calibration(
     unit = spread * abs(scale)
     reported = np.asarray(delta, dtype=float) / unit, np.square(np.asarray(se, dtype=float) / unit)
     seen = float(_log_ratio(reported[0][None], reported[1][None])[0])
-    result = permutation_test(seen, centred, statistic, sizes=sizes, rng=rng, alpha=alpha, shuffles=shuffles)
-    smallest = min_discrepancy_se_calibration(runs, alpha=alpha, power=power)
+    # What sharing prompts may have taken from log(spread^2 / SE^2), at most.
+    shared = -math.log1p(-sampling_fraction) if sampling_fraction < 1 else math.inf
+    # With all prompts in every run even no spread at all is right: a collapsed policy answers them alike.
+    lower = seen + shared if sampling_fraction < 1 else math.inf
+    result = permutation_test(
+        seen, centred, statistic, sizes=sizes, rng=rng, alpha=alpha, shuffles=shuffles, lower_seen=lower
+    )
+    smallest = min_discrepancy_se_calibration(runs, alpha=alpha, power=power) * math.exp(shared / 2)
     too_small = declared_effect is not None and smallest > declared_effect
     needed = None
     if too_small and declared_effect is not None:
-        needed = min_num_samples_se_calibration(declared_effect, alpha=alpha, power=power)
+        lessened = declared_effect * math.exp(-shared / 2)
+        if lessened > 1:
+            needed = min_num_samples_se_calibration(lessened, alpha=alpha, power=power)
     blind = result.resolution > alpha
     verdict: Verdict = "fail" if result.p_value < alpha else "inconclusive" if blind or too_small else "pass"
     effect = ci = None
     if math.isfinite(seen):
         effect = math.exp(seen / 2)
         low, high = result.interval(seen)
+        high += shared
         ci = (math.exp(low / 2), math.exp(high / 2)) if math.isfinite(low) and math.isfinite(high) else None
     return CheckOutcome(
         name, NULL, seen if math.isfinite(seen) else None, result.p_value, alpha, effect, ci, UNIT, runs,
-        verdict, smallest, declared_effect, needed, POINTS_TO, result.resolution,
+        verdict, smallest if math.isfinite(smallest) else None, declared_effect, needed, POINTS_TO, result.resolution,
+        _sharing(sampling_fraction) if too_small and sampling_fraction > 0.1 else "",
     )  # fmt: skip
+
+
+def _sharing(fraction: float) -> str:
+    """Why runs on a small set of prompts say little of the error for prompts like these."""
+    return (
+        f"every run draws {fraction:.0%} of the prompts there are, so runs share prompts and spread less than the "
+        "standard error for prompts like these, by an unknown part of what differs between prompts: give more prompts, "
+        "a smaller B_E, or --with-replacement"
+    )
 
 
 def assert_se_calibration(
@@ -96,13 +125,14 @@ def assert_se_calibration(
     name: str = "se_calibration",
     declared_effect: float | None = None,
     power: float = 0.95,
+    sampling_fraction: float = 0.0,
 ) -> CheckOutcome:
     """:func:`check_se_calibration`, raising as :func:`pytest_entropy.stats.require` does."""
     __tracebackhide__ = True
     return require(
         check_se_calibration(
             per_prompt, delta, se, scale=scale, alpha=alpha, rng=rng, name=name,
-            declared_effect=declared_effect, power=power,
+            declared_effect=declared_effect, power=power, sampling_fraction=sampling_fraction,
         )
     )  # fmt: skip
 

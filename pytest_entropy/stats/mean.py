@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pytest_entropy.stats.guarded_t import (
+    MOST_N,
     SMALLEST_N,
     Shape,
     interval,
@@ -17,6 +18,9 @@ from pytest_entropy.stats.guarded_t import (
     smallest_n,
 )
 from pytest_entropy.stats.outcome import CheckOutcome, Verdict, require, require_rates
+
+# Independent events that have to be expected for their mean to be judged: measured in docs/statistics.md.
+FEWEST_EVENTS = 100
 
 
 def min_discrepancy_mean_zero(x_or_sd: ArrayLike, n: int, *, alpha: float, power: float = 0.95) -> float:
@@ -57,12 +61,18 @@ def check_mean_zero(
     points_to: str,
     declared_effect: float | None = None,
     power: float = 0.95,
+    expected_events: float | None = None,
 ) -> CheckOutcome:
     """Two-sided test of mean zero on independent observations ``[n]``; guarded_t.py says how.
 
     The 95 % interval inverts the same test, and holds the mean at least that often on skewed data.
     Inconclusive where n < 2 or all are zero (nothing moved, so nothing was tested), or where
     ``declared_effect`` is smaller than what n can see; constants other than zero fail with p = 0.
+
+    Where the mean is zero only because of events (a sampled token that is not the likeliest one), of which
+    ``expected_events`` independent ones are to be expected in these observations, it is inconclusive below
+    ``FEWEST_EVENTS`` of them: a sample without the event that balances the others has a mean far from zero and hardly
+    any spread, so no test of the mean keeps its level.
 
     Raises:
         ValueError: an observation is not finite, or alpha or power lie outside (0, 1).
@@ -87,8 +97,21 @@ def check_mean_zero(
         mean = float(values[0])
         if n >= SMALLEST_N and mean != 0:
             p, verdict = 0.0, "fail"
+    reason = ""
+    if expected_events is not None and expected_events < FEWEST_EVENTS:
+        verdict, reason = "inconclusive", few_events(expected_events)
+        enough = n * FEWEST_EVENTS / expected_events if expected_events > 0 else math.inf
+        needed = math.ceil(enough) if enough < MOST_N else None
     return CheckOutcome(
-        name, null, t, p, alpha, mean, ci, unit, n, verdict, smallest, declared_effect, needed, points_to
+        name, null, t, p, alpha, mean, ci, unit, n, verdict, smallest, declared_effect, needed, points_to, reason=reason
+    )
+
+
+def few_events(expected: float) -> str:
+    """Why a mean that rare events carry is not judged."""
+    return (
+        f"only {expected:.2g} responses are expected to hold a token other than the likeliest one (the policy has all "
+        f"but collapsed); with fewer than {FEWEST_EVENTS} the mean over sampled tokens says nothing"
     )
 
 
@@ -102,12 +125,13 @@ def assert_mean_zero(
     points_to: str,
     declared_effect: float | None = None,
     power: float = 0.95,
+    expected_events: float | None = None,
 ) -> CheckOutcome:
     """:func:`check_mean_zero`, raising as :func:`pytest_entropy.stats.require` does."""
     __tracebackhide__ = True
     return require(
         check_mean_zero(
             x, alpha=alpha, name=name, null=null, unit=unit, points_to=points_to,
-            declared_effect=declared_effect, power=power,
+            declared_effect=declared_effect, power=power, expected_events=expected_events,
         )
     )  # fmt: skip

@@ -16,7 +16,8 @@ class CheckOutcome:
     rate it was given; ``effect`` the estimate in ``unit`` with confidence interval ``ci``; ``n`` independent
     observations; ``smallest_detectable`` the effect that n can see with the planned power;
     ``declared_effect`` the one it should see and ``samples_needed`` the n for that; ``points_to`` likely causes;
-    ``p_resolution`` the smallest p-value a permutation test could have given.
+    ``p_resolution`` the smallest p-value a permutation test could have given; ``reason`` why the sample could not
+    decide, where its size alone does not say it.
     """
 
     name: str
@@ -34,6 +35,7 @@ class CheckOutcome:
     samples_needed: int | None
     points_to: str
     p_resolution: float | None = None
+    reason: str = ""
 
     def __post_init__(self) -> None:
         # Outcomes travel between processes, which take plain builtins and refuse numpy's.
@@ -57,6 +59,8 @@ class CheckOutcome:
             lines.append(f"  p = {self.p_value:.3g}{note} at a false-alarm rate of {self.alpha:.3g}")
         if self.smallest_detectable is not None and self.verdict != "fail":
             lines.append(f"  this sample can see effects from {self.smallest_detectable:.3g} {self.unit}")
+        if self.reason and self.verdict != "pass":
+            lines.append(f"  because: {self.reason}")
         if self.samples_needed is not None and self.verdict == "inconclusive":
             lines.append(f"  to decide: n = {self.samples_needed}")
         if self.points_to and self.verdict != "pass":

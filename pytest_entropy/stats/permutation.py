@@ -48,6 +48,7 @@ def permutation_test(
     rng: np.random.Generator,
     alpha: float = 0.0,
     shuffles: int | None = None,
+    lower_seen: float | None = None,
 ) -> PermutationResult:
     """Compare ``seen`` with the statistic on shuffles of ``pooled`` ``[n]``, runs of ``sizes`` scalars in a row.
 
@@ -55,12 +56,18 @@ def permutation_test(
     (:func:`most_shuffles` if left out), while the p-value is small enough to matter: p = 0.05 from 2000 shuffles
     is settled, p = 0.001 is not.  What continues can only lose significance, so stopping early is valid.
 
+    ``lower_seen`` is what the shuffles below are compared with, where a correct statistic may lie below theirs by so
+    much; with infinity only the upper side rejects.
+
     Raises:
-        ValueError: fewer than 1 shuffle.
+        ValueError: fewer than 1 shuffle, or ``lower_seen`` below ``seen``.
     """
     most = most_shuffles(alpha) if shuffles is None else shuffles
     if most < 1:
         raise ValueError(f"shuffles is {shuffles}, it must be at least 1")
+    lower = seen if lower_seen is None else lower_seen
+    if lower < seen:
+        raise ValueError(f"lower_seen is {lower_seen}, it must not be below what was seen, {seen}")
     resolution = max(2 / (1 + most), min(1.0, 2 / arrangements(sizes)))
     shuffled = np.empty(0)
     target = min(FIRST_SHUFFLES, most)
@@ -68,7 +75,7 @@ def permutation_test(
         shuffled = np.concatenate([shuffled, _shuffled(pooled, statistic, target - len(shuffled), rng)])
         # Equal arrangements summed in another order differ by rounding; they are ties.
         slack = 1e-12 * max(1.0, abs(seen)) if math.isfinite(seen) else 0.0
-        count = min(int((shuffled >= seen - slack).sum()), int((shuffled <= seen + slack).sum()))
+        count = min(int((shuffled >= seen - slack).sum()), int((shuffled <= lower + slack).sum()))
         p = min(1.0, 2 * (1 + count) / (1 + len(shuffled)))
         if len(shuffled) >= most or p > max(100 / len(shuffled), 2 * alpha):
             return PermutationResult(p, resolution, shuffled)

@@ -11,9 +11,10 @@ from pytest_entropy.probe.directional import directional_derivatives
 from pytest_entropy.probe.dora import along_slope, slope_gradient
 from pytest_entropy.probe.estimators import weights_for
 from pytest_entropy.probe.linearisation import inner
-from pytest_entropy.probe.reference import by_definition, loss_slope_gap
+from pytest_entropy.probe.reference import by_definition
 from pytest_entropy.probe.selfcheck import plain_backward
 from pytest_entropy.probe.truth import moved
+from pytest_entropy.probe.update_reference import loss_slope_gap
 from tests import tiny
 from tests.double import without_float32
 

@@ -15,10 +15,9 @@ from pytest_entropy.policy import Policy
 from pytest_entropy.probe.action_values import learn
 from pytest_entropy.probe.directional import directional_derivatives
 from pytest_entropy.probe.objective import OBJECTIVES, SCALINGS, token_weights
-from pytest_entropy.probe.reference import (
-    DEFINITIONS,
+from pytest_entropy.probe.reference import DEFINITIONS, by_definition
+from pytest_entropy.probe.update_reference import (
     OBJECTIVES_BY_DEFINITION,
-    by_definition,
     loss_slope_gap,
     token_weights_by_definition,
 )

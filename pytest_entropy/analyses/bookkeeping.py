@@ -32,12 +32,12 @@ NULL = (
 )
 POINTS_TO = (
     "ddof or a division by B_E, the end token masked out because pad = EOS or ignored by the sampler, E drawn from U, "
-    "a learning rate that is neither configured nor stored, a stale update, a temperature other than the configured one, "
-    "rewards or responses of another prompt, an entropy that is not the tokens' sum, another reported mean that is not "
-    "its record's, batches smaller than configured, prompts drawn twice or by two runs alike (seeds), responses that "
-    "copy one another, action values learnt from E itself, entropy per token that is not the ratio's jackknife, or (of "
-    "a single batch) the products of a prompt with itself kept, which is a bias of order 1/B, or an estimator or an "
-    "optimizer's step other than its definition"
+    "a learning rate that is neither configured nor stored, a stale update, a temperature other than the configured "
+    "one, rewards or responses of another prompt, an entropy that is not the tokens' sum, another reported mean that "
+    "is not its record's, batches smaller than configured, prompts drawn twice or by two runs alike (seeds), "
+    "responses that copy one another, action values learnt from E itself, entropy per token that is not the ratio's "
+    "jackknife, or (of a single batch) the products of a prompt with itself kept, which is a bias of order 1/B, or an "
+    "estimator or an optimizer's step other than its definition"
 )
 # What is compared, and by how much the two sides differ.
 Gap = tuple[str, float]

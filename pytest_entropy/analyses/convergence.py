@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pytest_entropy.analyses.measured import undecided
 from pytest_entropy.stats import (
     CheckOutcome,
     RunScalars,
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 
 SE_SLOPE = "the standard error shrinks as B_E to the power -1/2"
+OWN_UPDATES = (
+    "with probe.mode u_statistic every run has an update of its own, and the error of a single batch does not follow "
+    "B_E^(-1/2) at small B_E; take mode two_batch for this check"
+)
 
 
 def scalars(runs: Sequence[ProbeResult]) -> list[RunScalars]:
@@ -60,9 +65,5 @@ def se_slope(runs: Sequence[ProbeResult], *, alpha: float, rng: np.random.Genera
     """
     single = [run for run in runs if run.mode == "u_statistic"]
     if single:
-        return CheckOutcome(
-            "se_slope", SE_SLOPE, None, None, alpha, None, None, "slope", len(runs), "inconclusive", None, None, None, "",
-            reason="with probe.mode u_statistic every run has an update of its own, and the error of a single batch does "
-            "not follow B_E^(-1/2) at small B_E: take mode two_batch for this check",
-        )  # fmt: skip
+        return undecided("se_slope", SE_SLOPE, len(runs), OWN_UPDATES)
     return check_se_slope(scalars(runs), alpha=alpha, rng=rng)

@@ -99,7 +99,13 @@ def needs_measurements(
 
 def not_measured(name: str, null: str, runs: int, what: str) -> CheckOutcome:
     """The inconclusive outcome of a check that lacks a measurement, with what is missing as its reason."""
+    return undecided(
+        name, null, runs, f"{what}: what was not measured cannot pass; compute the run anew (without --resume)"
+    )
+
+
+def undecided(name: str, null: str, runs: int, reason: str) -> CheckOutcome:
+    """The inconclusive outcome of a check that these runs cannot decide."""
     return CheckOutcome(
-        name, null, None, None, 0.0, None, None, "runs", runs, "inconclusive", None, None, None, "",
-        reason=f"{what}: what was not measured cannot pass; compute the run anew (without --resume)",
-    )  # fmt: skip
+        name, null, None, None, 0.0, None, None, "runs", runs, "inconclusive", None, None, None, "", reason=reason
+    )

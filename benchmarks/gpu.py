@@ -24,11 +24,14 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from benchmarks import floor
 from benchmarks.measure import interleaved, ratios, summary
-from pytest_entropy.meter import peak_memory_mb
+from pytest_entropy.adamw import AdamWState, ParameterState
+from pytest_entropy.meter import Meter, peak_memory_mb
 from pytest_entropy.policy import Policy
+from pytest_entropy.probe import ProbeConfig
 from pytest_entropy.probe.chunks import sampling_chunks, worked
 from pytest_entropy.probe.directional import directional_derivatives
-from pytest_entropy.probe.gradient import policy_gradient
+from pytest_entropy.probe.records import Update
+from pytest_entropy.probe.update_batch import UpdateBatch, take_update
 from pytest_entropy.rollouts import Rollouts, gathered
 from pytest_entropy.seeds import uniforms
 
@@ -88,6 +91,28 @@ def sampled(policy: Policy, sizes: Sizes, prompts: int, seed: int) -> Rollouts:
     return gathered(worked(sampling_chunks([sizes.prompt] * prompts, sizes.G, sizes.sample_rows), work), prompts)
 
 
+def optimizer_state(policy: Policy) -> AdamWState:
+    """Moments as a few steps leave them, where a checkpoint's are: on the CPU."""
+    rng = torch.Generator().manual_seed(0)
+
+    def moments(shape: torch.Size) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.randn(shape, generator=rng) * 1e-3, torch.rand(shape, generator=rng) * 1e-6 + 1e-8
+
+    return {
+        name: ParameterState(3, *moments(p.shape), 1e-5, (0.9, 0.999), 1e-8, 0.0)
+        for name, p in policy.trainable.items()
+    }
+
+
+def updated(policy: Policy, optimizer: AdamWState, sizes: Sizes, rollouts: Rollouts) -> Update:
+    """The update as the probe takes it: gradient, direction, and the oracle's step beside it; random rewards."""
+    rewards = np.random.default_rng(0).random((sizes.B_U, sizes.G)).tolist()
+    batch = UpdateBatch(tuple(map(str, range(sizes.B_U))), rollouts, rewards, seed=0)
+    config = ProbeConfig(B_U=sizes.B_U, G=sizes.G, max_new_tokens=sizes.tokens, chunk_tokens=sizes.chunk_tokens)
+    meter = Meter(device=policy.device)
+    return take_update(batch, policy, optimizer, config, eta=1e-5, eta_source="benchmark", meter=meter)
+
+
 def floor_generate(policy: Policy, sizes: Sizes, rollouts: Rollouts) -> None:
     """Plain ``generate``, as many rows at once as the probe samples."""
     prompts = max(1, sizes.sample_rows // sizes.G)
@@ -99,21 +124,23 @@ def measure(policy: Policy, sizes: Sizes, repeats: int) -> dict[str, Any]:
     """Seconds by phase, peak memory by phase, and the run over its floor, round by round."""
     on_gpu = policy.device.type == "cuda"
     update_batch = sampled(policy, sizes, sizes.B_U, seed=1)
-    weights = torch.randn(sizes.B_U, sizes.G, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    u = policy_gradient(policy, update_batch, weights / sizes.tokens, chunk_tokens=sizes.chunk_tokens)
+    optimizer = optimizer_state(policy)
+    update = updated(policy, optimizer, sizes, update_batch)
+    u = update.direction
     rollouts = sampled(policy, sizes, sizes.B_E, seed=2)
     peaks: dict[str, float] = {}
 
     def task(name: str, work: Any, r: int) -> None:
         if on_gpu:
-            torch.cuda.reset_peak_memory_stats()
+            torch.cuda.reset_peak_memory_stats(policy.device)
         work()
         if on_gpu:
-            torch.cuda.synchronize()
-        peaks[name] = max(peaks.get(name, 0.0), peak_memory_mb())
+            torch.cuda.synchronize(policy.device)
+        peaks[name] = max(peaks.get(name, 0.0), peak_memory_mb(policy.device))
 
     rows = max(1, sizes.chunk_tokens // (sizes.prompt + sizes.tokens))
     tasks = {
+        "update": lambda: updated(policy, optimizer, sizes, update_batch),
         "sampling": lambda: sampled(policy, sizes, sizes.B_E, seed=2),
         "derivatives": lambda: directional_derivatives(
             policy, rollouts, u, ["rao_blackwell"], chunk_tokens=sizes.chunk_tokens
@@ -130,9 +157,10 @@ def measure(policy: Policy, sizes: Sizes, repeats: int) -> dict[str, Any]:
     s = directional_derivatives(policy, rollouts, u, ["rao_blackwell"], chunk_tokens=sizes.chunk_tokens)
     return {
         "sizes": asdict(sizes),
-        "device": torch.cuda.get_device_name() if on_gpu else policy.device.type,
+        "device": torch.cuda.get_device_name(policy.device) if on_gpu else policy.device.type,
         "parameters": sum(p.numel() for p in policy.model.parameters()),
         "mean_length": float(rollouts.lengths.double().mean()),
+        "oracle_gap": update.oracle_gap,
         "finite": bool(np.isfinite(s.per_prompt["rao_blackwell"]).all()),
         "sampler_gap": float((rollouts.log_probs.cpu() - s.log_probs).abs().max()),
         "seconds": {name: summary(values) for name, values in seconds.items()},

@@ -1,4 +1,4 @@
-"""Which GPU an xdist worker computes on: one of those its caller may see, chosen before CUDA starts.
+"""Which devices there may be, and which GPU an xdist worker computes on: one of its caller's, before CUDA starts.
 
 CUDA reads ``CUDA_VISIBLE_DEVICES`` once, so the choice is made at configure time (for ``--device``), or when the
 first plan is made (for a device that only a YAML file names).  Nothing here imports torch or starts CUDA.
@@ -12,6 +12,16 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+def unusable(device: str) -> str | None:
+    """Why nothing can be computed on a device of this name, wherever it is; None for cpu, cuda and cuda:N."""
+    if re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        return None
+    names = "a device is cpu, cuda or cuda:N"
+    if device.partition(":")[0] != "mps":
+        return names
+    return f"{names}; mps has no float64, in which tokens are drawn and derivatives summed"
 
 
 def visible_gpus(environment: MutableMapping[str, str] | None = None, nodes: Path = Path("/dev")) -> list[str]:

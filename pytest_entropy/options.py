@@ -141,7 +141,7 @@ def add_options(parser: pytest.Parser) -> None:
     add("--bu", "B_U, prompts of the update batch (default: 32)", type=positive(1))
     add("--runs", "runs per B_E (default: 3; sanity check 15)", type=positive(1))
     add("--base-model", "base model of an adapter, over the one it names", type=text_value)
-    add("--device", "torch device: cpu, cuda, cuda:N, mps (default: cpu)", type=text_value)
+    add("--device", "torch device: cpu, cuda, cuda:N (default: cpu)", type=text_value)
     add("--dtype", "dtype of the weights (default: float32)", choices=("float32", "float64", "bfloat16"))
     add("--prompts", "prompts: a .jsonl or .parquet file, datasets:NAME, or 'demo' (default: demo)", type=text_value)
     add(
@@ -155,7 +155,7 @@ def add_options(parser: pytest.Parser) -> None:
     add("--minimal", "log key results only (INFO), whatever -v says", action="store_true")
     add("--resume", "continue the newest matching experiment directories", action="store_true")
     add("--entropy-seed", "experiment seed (default: 0)", type=positive(0))
-    add("--entropy-threads", "threads per process (default: cores divided among workers)", type=positive(1))
+    add("--entropy-threads", "CPU threads per process (default: cores divided among workers)", type=positive(1))
     add("--entropy-alpha", "chance that a correct probe fails the session (default: 0.001)", type=probability)
     add(
         "--entropy-inconclusive",

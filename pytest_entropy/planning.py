@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,7 @@ class Plan:
     stamp: str
     resumed: bool
 
-    @property
+    @cached_property
     def runs(self) -> list[tuple[int, int]]:
         """(B_E, run number) of every run, in order."""
         batch = self.resolved.config.batch_config
@@ -76,17 +77,21 @@ class Plan:
         mapping = {"value": self.facts.names, "source": self.files.layout}
         return {**parts, "ignored_sampling": ignored, "optimizer_states": mapping}
 
-    @property
+    @cached_property
     def ids(self) -> list[str]:
         """Item ids of :attr:`runs`."""
         return [f"BE{b:03d}-run{r:03d}" for b, r in self.runs]
 
     def run_directory(self, B_E: int, run: int) -> str:
         """Name of a run's directory: the kind's, unless that would give two of the planned runs one name."""
+        return self._run_pattern.format(B_E=B_E, B_U=self.resolved.config.batch_config.B_U, run=run)
+
+    @cached_property
+    def _run_pattern(self) -> str:
+        """Asked for once for every run of every walk over the plan; it formats the names of all."""
         B_U = self.resolved.config.batch_config.B_U
         names = {self.kind.run_directory.format(B_E=b, B_U=B_U, run=r) for b, r in self.runs}
-        pattern = self.kind.run_directory if len(names) == len(self.runs) else EVERY_RUN
-        return pattern.format(B_E=B_E, B_U=B_U, run=run)
+        return self.kind.run_directory if len(names) == len(self.runs) else EVERY_RUN
 
 
 class Planner:

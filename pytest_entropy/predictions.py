@@ -107,5 +107,7 @@ class Piecewise:
 
     def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
         with row_groups(self.group):
-            logits = self.head(hidden)
+            # A slice of positions is not contiguous, and a product with one is made row by row, each with the whole
+            # vocabulary's weights again.
+            logits = self.head(hidden.contiguous())
         return logits.reshape(-1, self.group, *logits.shape[1:])

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils.logging import disable_progress_bar
 
 from pytest_entropy.adamw import AdamWState
+from pytest_entropy.checkpoints.device import require_device
 from pytest_entropy.checkpoints.facts import SAMPLING
 from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.neighbour import prove_beside, weights_of
@@ -56,13 +57,14 @@ def load(files: CheckpointFiles, *, device: str = "cpu", dtype: str = "float32")
 
     Args:
         files: where everything is.
-        device: torch device.
+        device: cpu, cuda or cuda:N.
         dtype: of the weights; float32 or float64 (bfloat16 for the frozen base only makes sense on a GPU).
 
     Raises:
-        UsageError: damaged or missing files, not-finite weights, an optimizer that does not fit or, by the
-            checkpoint one step before where there is one, belongs to other parameters.
+        UsageError: a device that is not there, damaged or missing files, not-finite weights, an optimizer that does
+            not fit or, by the checkpoint one step before where there is one, belongs to other parameters.
     """
+    require_device(device)
     if dtype == "bfloat16" and not files.is_adapter:
         raise UsageError(
             f"checkpoint {files.root}: --dtype bfloat16 is for the frozen base of an adapter; the weights an update "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
@@ -10,6 +9,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from pytest_entropy.config.fields import LARGEST, PositiveFloat, Section, Size, number
 from pytest_entropy.config.reward_terms import Rewards, RewardSection
+from pytest_entropy.gpus import unusable
 
 
 class BatchConfig(Section):
@@ -146,8 +146,8 @@ class ModelSection(Section):
     @field_validator("device")
     @classmethod
     def _known(cls, device: str) -> str:
-        if not re.fullmatch(r"cpu|cuda(:\d+)?|mps", device):
-            raise ValueError("a device is cpu, cuda, cuda:N or mps")
+        if reason := unusable(device):
+            raise ValueError(reason)
         return device
 
 

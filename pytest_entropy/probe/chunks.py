@@ -1,8 +1,8 @@
 """How a batch of prompts is cut into pieces and worked through, so that memory and bits stay the same.
 
 The cut depends on the data and the configured budget alone, never on the number of threads or workers, and
-each piece is computed by one thread with one intra-op thread.  So results agree to the last bit whatever the
-parallelism.  When memory runs out a piece is halved and the work goes on.
+each piece is computed by one thread with one intra-op thread.  So on the CPU results agree to the last bit whatever
+the parallelism.  When memory runs out a piece is halved and the work goes on.
 """
 
 from __future__ import annotations
@@ -48,11 +48,23 @@ def scoring_chunks(rollouts: Rollouts, tokens: int) -> list[Slots]:
     return chunks
 
 
+# What else says that an allocation failed: the CPU allocator; cuBLAS, for its own workspace; the CUDA driver.
+_NO_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed, on a GPU or in the CPU allocator (which has no class of its own)."""
+    """Whether an allocation failed, on a GPU or on the CPU; not every allocator has a class of error of its own."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
     )
+
+
+def threads_on(device: torch.device, asked: int) -> int:
+    """Pieces to compute at once: as many as asked for on the CPU, one elsewhere.
+
+    A GPU computes the pieces of several threads one after the other, and would hold all of them in memory.
+    """
+    return asked if device.type == "cpu" else 1
 
 
 def work_through(chunks: Sequence[Slots], work: Callable[[Slots], T], *, threads: int = 1) -> list[tuple[Slots, T]]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from pytest_entropy.meter import Meter
+from pytest_entropy.probe.chunks import threads_on
 from pytest_entropy.probe.config import ProbeConfig
 from pytest_entropy.probe.directional import Derivatives, directional_derivatives
 from pytest_entropy.probe.draws import draw_prompts, draw_ranks, draw_responses, sampling_fraction
@@ -51,7 +52,7 @@ class EntropyProbe:
         config: see :class:`ProbeConfig`.
         prompts: where prompts come from; the demo's generator if left out.
         reward: reward function of the update batch; exact answer if left out.
-        threads: pieces of a batch computed at once; no effect on any number.
+        threads: pieces of a batch computed at once on the CPU; no effect on any number.
 
     Raises:
         RunError: neither the configuration nor the checkpoint gives a usable learning rate.
@@ -76,7 +77,7 @@ class EntropyProbe:
         self.optimizer = checkpoint.optimizer
         self.prompts = DemoPrompts() if prompts is None else prompts
         self.reward = reward or exact_answer
-        self.threads = threads
+        self.threads = threads_on(self.policy.device, threads)
         self.eta, self.eta_source = learning_rate(self.config.learning_rate, checkpoint)
         self.unit = EntropyUnit(self.config.entropy_unit, self.config.estimator)
         self._verified = False
@@ -91,7 +92,7 @@ class EntropyProbe:
     def update(self, seed: int) -> Update:
         """The update direction of a fresh batch U; computed once per seed and kept."""
         if seed not in self._updates:
-            meter = Meter()
+            meter = Meter(device=self.policy.device)
             with meter.phase("sampling"):
                 batch, rollouts = self._update_rollouts(seed)
             self._updates[seed] = self._take_update(batch, rollouts, seed, meter)
@@ -156,7 +157,7 @@ class EntropyProbe:
                 raise ValueError("mode u_statistic takes the update from the run's own batch: hand in none")
             return self._run_single_batch(B_E, run, derive(seed, "E", B_E, run))
         update = self.update(seed) if update is None else update
-        own_seed, meter = derive(seed, "E", B_E, run), Meter()
+        own_seed, meter = derive(seed, "E", B_E, run), Meter(device=self.policy.device)
         with meter.phase("sampling"):
             prompts, rollouts = self._entropy_batch(B_E, own_seed, update)
         with meter.phase("self_check"):
@@ -197,7 +198,7 @@ class EntropyProbe:
 
     def _run_single_batch(self, B_E: int, run: int, own_seed: int) -> ProbeResult:
         """delta_h1 as a U-statistic of one batch (docs/mathematics.md §5)."""
-        config, meter = self.config, Meter()
+        config, meter = self.config, Meter(device=self.policy.device)
         with meter.phase("sampling"):
             prompts, rollouts = self._entropy_batch(B_E, own_seed)
         update = self._take_update(prompts, rollouts, own_seed, meter)

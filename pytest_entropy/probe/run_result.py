@@ -74,7 +74,7 @@ def run_result(
         "expected_surprises": expected if np.isfinite(expected) else None,
         "seconds": meter.seconds,
         "memory_mb": meter.memory_mb,
-        "peak_memory_mb": peak_memory_mb(),
+        "peak_memory_mb": peak_memory_mb(meter.device),
         "update": update.summary(),
         # Where s stands for something else, <X_n, u> itself is kept as well.
         "diagnostics": {name: v.tolist() for name, v in derivatives.per_prompt.items() if v is not s},

@@ -76,13 +76,15 @@ def take_update(
     Raises:
         RunError: a gradient that is not finite.
     """
+    # Gradient and optimizer state are on the CPU.
+    parameters = {name: p.detach().cpu() for name, p in policy.trainable.items()}
     with meter.phase("gradient"):
         gradient = batch.gradient(policy, config)
         direction = update_direction(
             config.update_rule,
             gradient,
             optimizer,
-            {name: p.detach().cpu() for name, p in policy.trainable.items()},
+            parameters,
             max_grad_norm=config.max_grad_norm,
         )
     with meter.phase("oracle"):
@@ -90,7 +92,7 @@ def take_update(
             config.update_rule,
             gradient,
             optimizer,
-            policy.trainable,
+            parameters,
             direction,
             max_grad_norm=config.max_grad_norm,
         )

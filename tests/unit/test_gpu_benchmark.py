@@ -17,9 +17,10 @@ def test_the_script_runs_and_writes_what_it_promises(tmp_path, monkeypatch):
     record = gpu.main(["--tiny", "--device=cpu", "--repeats=2", "--static-cache"], place)
     assert json.loads(place.read_text()) == record
     assert set(record["seconds"]) == set(record["peak_mb"]) == {
-        "sampling", "derivatives", "generate", "forward-backward"
+        "update", "sampling", "derivatives", "generate", "forward-backward"
     }  # fmt: skip
     assert record["run_over_floor"]["n"] == 2
     assert record["finite"]
+    assert record["oracle_gap"] < 1e-9
     # What bfloat16 activations may differ by between one token at a time and all at once.
     assert record["sampler_gap"] < 0.2

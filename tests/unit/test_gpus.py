@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_entropy.gpus import VISIBLE, assign_gpu, visible_gpus
+from pytest_entropy.errors import UsageError
+from pytest_entropy.gpus import VISIBLE, assign_gpu, unusable, visible_gpus
 
 
 def chosen(visible, worker, *, device="cuda", nodes=None):
@@ -36,9 +37,26 @@ def test_hidden_gpus_stay_hidden(visible):
     assert chosen(visible, "gw1") == visible
 
 
-@pytest.mark.parametrize("device", ["cpu", "mps", "cuda:1", None])
+@pytest.mark.parametrize("device", ["cpu", "cuda:1", None])
 def test_other_devices_and_a_named_gpu_are_left_alone(device):
     assert chosen("2,3", "gw1", device=device) == "2,3"
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [("mps", "mps has no float64"), ("mps:0", "mps has no float64"), ("xpu", "a device is cpu, cuda or cuda:N")],
+)
+def test_a_device_that_cannot_work_is_refused_before_anything_is_loaded(device, said, checkpoint, monkeypatch):
+    from pytest_entropy.checkpoints import load_checkpoint, loading
+
+    monkeypatch.setattr(loading, "_load", None)
+    with pytest.raises(UsageError, match=said):
+        load_checkpoint(checkpoint, device=device)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:0", "cuda:12"])
+def test_devices_of_these_names_may_work(device):
+    assert unusable(device) is None
 
 
 def test_outside_a_worker_nothing_changes():

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from pytest_entropy import meter
 from pytest_entropy.meter import Meter
@@ -48,6 +49,30 @@ print(m.memory_mb["large"], m.memory_mb["small"], peak_memory_mb())
     assert peak == pytest.approx(large, abs=5)
     if sys.platform == "linux":
         assert 150 < large - small < 250
+
+
+def test_a_gpu_is_waited_for_at_both_ends_of_a_phase_and_its_own_memory_counted(monkeypatch):
+    calls = []
+    for name in ("synchronize", "reset_peak_memory_stats", "max_memory_allocated"):
+
+        def called(device, name=name):
+            calls.append((name, str(device)))
+            return 3 * MIB
+
+        monkeypatch.setattr(torch.cuda, name, called)
+    costs = Meter(device=torch.device("cuda", 1))
+    with costs.phase("sampling"):
+        calls.append(("work", ""))
+    assert {device for name, device in calls if name != "work"} == {"cuda:1"}
+    names = [name for name, _ in calls if name != "max_memory_allocated"]
+    assert names == ["synchronize", "reset_peak_memory_stats", "work", "synchronize"]
+    assert costs.memory_mb == {"sampling": 3.0}
+    assert meter.peak_memory_mb(costs.device) == 3.0
+    # An error is told as it is: a GPU in disorder answers waiting with another.
+    calls.clear()
+    with pytest.raises(ZeroDivisionError), costs.phase("reward"):
+        1 / 0  # noqa: B018
+    assert [name for name, _ in calls].count("synchronize") == 1
 
 
 def test_where_the_count_cannot_be_started_anew_it_is_the_process_so_far(monkeypatch, tmp_path):

@@ -134,3 +134,30 @@ def test_bfloat16_base_with_float32_adapter_is_scored_in_float32(small_tables):
     scale = np.abs(whole.per_prompt["rao_blackwell"]).max()
     # Activations and their gradients are bfloat16: another order of sums moves a prompt's scalar by per cents.
     assert np.abs(pieces.per_prompt["rao_blackwell"] - whole.per_prompt["rao_blackwell"]).max() < 0.1 * scale
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_the_head_is_given_rows_that_lie_together(grad):
+    """A slice of positions does not; then the product is made row by row, each with all of the vocabulary's weights."""
+    torch.manual_seed(0)
+    head, hidden, own = torch.nn.Linear(16, 60, bias=False), torch.randn(6, 7, 16), torch.randint(60, (2, 3, 7))
+    given = []
+    head.register_forward_pre_hook(lambda module, args: given.append(args[0]))
+    pieces = Piecewise(hidden.requires_grad_(grad), head, group=3, positions=2)
+
+    def statistics(logits, tokens):
+        return distribution.token_statistics(logits, tokens, 1.0)
+
+    with torch.set_grad_enabled(grad):
+        log_probs, nats = pieces.statistics(statistics, own)
+    if grad:
+        log_probs.sum().backward()
+    made = torch.cat([logits for _, logits in pieces.pieces()], dim=2)
+    assert len(given) >= 8
+    assert all(rows.is_contiguous() for rows in given)
+    # To rounding, the numbers of a product row by row.
+    rows = torch.stack([head.weight @ row.T for row in hidden.detach()]).mT.reshape(2, 3, 7, 60)
+    torch.testing.assert_close(made.detach(), rows.detach(), rtol=0, atol=1e-5)
+    expected = statistics(rows, own)
+    torch.testing.assert_close(log_probs, expected[0], rtol=0, atol=1e-5, check_device=False)
+    torch.testing.assert_close(nats, expected[1], rtol=0, atol=1e-5)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pytest_entropy.probe.action_values import learn
-from pytest_entropy.probe.chunks import work_through, worked
+from pytest_entropy.probe.chunks import is_out_of_memory, threads_on, work_through, worked
 from pytest_entropy.probe.directional import directional_derivatives
 from pytest_entropy.rollouts import gathered
 from tests import tiny
@@ -63,6 +63,43 @@ def test_sampling_that_runs_out_of_memory_goes_on_in_halves(policy, monkeypatch)
     assert torch.equal(halved.lengths, whole.lengths)
     assert [halved.responses(n) for n in range(9)] == [whole.responses(n) for n in range(9)]
     assert halved.prompt_ids == whole.prompt_ids
+
+
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+    MemoryError(),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried to"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: f"{type(error).__name__} {str(error)[:40]}")
+def test_whoever_says_it_memory_that_runs_out_halves_a_piece(error):
+    def work(slots):
+        if len(slots) > 1:
+            raise error
+        return slots
+
+    assert is_out_of_memory(error)
+    assert work_through([[0, 1, 2]], work) == [([0], [0]), ([1], [1]), ([2], [2])]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`"),
+        ValueError("CUDA error: out of memory"),
+    ],
+)
+def test_other_errors_of_a_gpu_are_not_taken_for_it(error):
+    assert not is_out_of_memory(error)
+
+
+def test_a_gpu_computes_one_piece_at_a_time():
+    assert threads_on(torch.device("cpu"), 4) == 4
+    assert threads_on(torch.device("cuda", 1), 4) == 1
 
 
 def test_an_error_of_another_kind_and_a_single_prompt_are_not_retried():

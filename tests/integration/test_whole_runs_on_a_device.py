@@ -1,0 +1,91 @@
+"""Whole runs on a device that is not the CPU: no operation of any part mixes devices, and the numbers are the CPU's.
+
+No GPU is needed: :mod:`tests.fake_device` has torch's own rules for tensors of two devices, and real numbers.  Under it
+goes all that :meth:`EntropyProbe.update`, ``run`` and ``entropy_gradient`` do, with all diagnostics, and the check
+made after loading.  Not under it: ``Module.to`` (the model is put there parameter by parameter), the plug-in around the
+probe, and what only a GPU has: its kernels, memory, streams and speed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+
+UPDATE = {"sampling", "reward", "gradient", "oracle"}
+RUN = {"sampling", "self_check", "derivatives"}
+CHECKED = RUN | {"definition", "ground_truth", "total_variance", "evidence"}
+WITH_ALL_DIAGNOSTICS = {"lora float32", "lora bfloat16", "full float32", "full bfloat16"}
+
+
+def records(*arguments: str) -> dict[str, dict]:
+    """What the script says, by name; in a process of its own, for the device is one for the whole process."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.whole_runs", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return {record["name"]: record for record in map(json.loads, done.stdout.splitlines())}
+
+
+def test_no_part_of_a_run_mixes_devices_and_the_numbers_are_the_cpus():
+    found = records()
+    rules = found.pop("rules")
+    assert [name for name, said in rules["strict"].items() if said is None] == []
+    assert {name: said for name, said in rules["lenient"].items() if said is not None} == {}
+    assert set(found) == WITH_ALL_DIAGNOSTICS | {"dora", "single batch"}
+    failed = {
+        name: f"in {r['phase']}: {r['failed']} at {' < '.join(reversed(r['where']))}"
+        for name, r in found.items()
+        if r["failed"] is not None
+    }
+    assert failed == {}
+    for name, record in found.items():
+        assert record["threads"] == 1, name
+        assert set(record["update_phases"]) >= UPDATE, name
+        assert set(record["phases"]) >= (CHECKED if name in WITH_ALL_DIAGNOSTICS else RUN), name
+        assert record["oracle_gap"] < 1e-9, name
+        if name in WITH_ALL_DIAGNOSTICS:
+            assert {"ranks", "excess_surprisal", "sampler_evidence", "sweep_change"} <= set(record["arrays"]), name
+            assert {"reinforce_loo", "score", "entropy_slope", "definition", "draws"} <= set(record["measured"]), name
+    compared = [name for name, record in found.items() if "on_cpu" in record]
+    assert compared
+    for name in compared:
+        here, cpu = found[name], found[name]["on_cpu"]
+        assert cpu["failed"] is None, cpu
+        np.testing.assert_allclose(
+            here["measured"]["per_prompt"], cpu["measured"]["per_prompt"],
+            rtol=0, atol=1e-4 * np.abs(cpu["measured"]["per_prompt"]).max(), err_msg=name,
+        )  # fmt: skip
+        for array in ("ranks", "excess_surprisal"):
+            if array in cpu["arrays"]:
+                np.testing.assert_allclose(here[f"array {array}"], cpu[f"array {array}"], atol=1e-4, err_msg=name)
+
+
+def test_the_fault_that_was_there_is_seen():
+    (record,) = records("mixed", "parameters for the oracle").values()
+    assert record["phase"] == "oracle"
+    assert "gradient with device type 'cpu'" in record["failed"]
+    assert record["where"][-1].startswith("probe/optimizer_oracle.py:")
+
+
+@pytest.mark.slow
+def test_devices_mixed_by_hand_are_seen_wherever_they_meet():
+    from tests.mixed_by_hand import PLACES
+
+    found = records("mixed")
+    assert list(found) == [place.name for place in PLACES]
+    assert [name for name, record in found.items() if record["failed"] is None] == []
+    # Each at a line of ours, and not for another reason than the devices.
+    for name, record in found.items():
+        assert record["where"], name
+        assert any(words in record["failed"] for words in ("same device", "device type", "stream")), record

@@ -1,0 +1,92 @@
+"""Places where devices meet, and what each would look like with them mixed: faults the device test has to see."""
+
+from __future__ import annotations
+import __future__
+
+import ast
+import importlib
+import inspect
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Place:
+    """A function (``module:qualified.name``) and the one text in it that is replaced."""
+
+    name: str
+    function: str
+    old: str
+    new: str
+    variant: str = "lora float32"
+
+
+PLACES = [
+    Place("uniform numbers of the sampler", "policy:Policy.sample", "uniforms.to(self.device)", "uniforms"),
+    Place("the sampler's tables", "recorder:Recorder.__init__", "dtype=dtype, device=device", "dtype=dtype"),
+    Place("weights of the loss", "probe.gradient:_loss", ".to(scores.log_probs.device)", ""),
+    Place("gradient of the loss", "probe.gradient:summed_gradients", "g.double().cpu()", "g.double()"),
+    Place("lengths of the update batch", "probe.update_batch:UpdateBatch.token_weights", "lengths.cpu()", "lengths",
+          "lora bfloat16"),
+    Place("parameters for the oracle", "probe.update_batch:take_update", "p.detach().cpu()", "p.detach()"),
+    Place("totals to numpy", "probe.truth:sequence_totals", ".sum(-1).cpu()", ".sum(-1)"),
+    Place("a step along u", "probe.truth:moved", "device=parameter.device, ", ""),
+    Place("rounding of a step", "probe.truth:step_rounding", "device=parameter.device", ""),
+    Place("numbers of the draws' check", "policy:Policy.draw_gaps", "uniforms.to(self.device)", "uniforms"),
+    Place("direction of the tangents", "probe.tangent:Tangent.__init__", "device=parameter.device, ", ""),
+    Place("epsilon", "probe.directional:directional_derivatives", "device=policy.device, ", ""),
+    Place("derivatives to numpy", "probe.directional:_derivative", "grad.cpu()", "grad"),
+    Place("scores kept", "probe.directional:_detached", "scores.entropies.detach().cpu()", "scores.entropies.detach()"),
+    Place("action values of positions", "probe.action_values:Learnt.of", "].to(device)", "]"),
+    Place("tokens looked up", "probe.action_values:Learnt.of", "tokens.cpu()", "tokens"),
+    Place("tables learnt", "probe.action_values:_pieces", "double().cpu()", "double()"),
+    Place("ranks", "policy:Policy.score", "ranks.to(self.device)", "ranks"),
+    Place("plain backward of the self-check", "probe.selfcheck:plain_backward", "g.double().cpu()", "g.double()"),
+    Place("backward of the definition", "probe.reference:by_definition", "grad.double().cpu()", "grad.double()"),
+    Place("sampler against scorer", "probe.evidence:largest_gap", "a.cpu()", "a"),
+    Place("end tokens", "probe.evidence:sampler_agreement", ", device=rollouts.tokens.device", ""),
+    Place("mask of the tokens kept", "probe.evidence:token_arrays", "rollouts.mask.cpu()", "rollouts.mask"),
+    Place("sums of the sampler's evidence", "probe.evidence:sampler_evidence", ".cpu()", ""),
+    Place("tokens of the prompt", "alternatives:of_responses", "torch.bool, device=logits.device", "torch.bool"),
+    Place("parameters of the linearisation", "probe.probe:EntropyProbe._linearisation", ".detach().cpu()", ".detach()",
+          "lora bfloat16"),
+    Place("lengths of a result", "probe.probe:EntropyProbe._result", "double().cpu()", "double()"),
+    Place("columns of entropy per token", "probe.entropy_unit:_columns", "mean(1).cpu()", "mean(1)", "full bfloat16"),
+    Place("maps of DoRA", "probe.dora:_layer", "(value.detach().double().cpu()", "(value.detach().double()", "dora"),
+]  # fmt: skip
+
+
+@contextmanager
+def mixed(place: Place) -> Iterator[None]:
+    """Within the block the function is the changed one, for everyone who has imported it."""
+    function = _function(place.function)
+    before = function.__code__
+    function.__code__ = _changed(function, place.old, place.new).__code__
+    try:
+        yield
+    finally:
+        function.__code__ = before
+
+
+def _function(name: str) -> Any:
+    module, path = name.split(":")
+    found: Any = importlib.import_module(f"pytest_entropy.{module}")
+    for part in path.split("."):
+        found = getattr(found, part)
+    return inspect.unwrap(getattr(found, "__func__", found))
+
+
+def _changed(function: Any, old: str, new: str) -> Any:
+    source = textwrap.dedent(inspect.getsource(function))
+    assert old in source, f"{function.__qualname__} has no {old!r} any more"
+    tree = ast.parse(source.replace(old, new))
+    definition: Any = tree.body[0]
+    definition.decorator_list = []
+    ast.increment_lineno(tree, function.__code__.co_firstlineno - 1)
+    flags = __future__.annotations.compiler_flag
+    names: dict[str, Any] = dict(function.__globals__)
+    exec(compile(tree, function.__code__.co_filename, "exec", flags, True), names)
+    return names[function.__name__]

@@ -17,6 +17,7 @@ from pytest_entropy.prompts import require_room
 from pytest_entropy.results.files import read_json, write_json
 from pytest_entropy.results.store import RESULTS, FailedRun, RunStore
 from pytest_entropy.seeds import derive
+from pytest_entropy.stats import Measurement
 
 if TYPE_CHECKING:
     import numpy as np
@@ -183,6 +184,7 @@ class Execution:
 
             np.savez_compressed(place / ARRAYS, **result.arrays)  # type: ignore[arg-type]
         record = {"schema_version": SCHEMA_VERSION, **result.to_dict()}
+        log.info("delta_h1 = %s, %s", Measurement.of(record).in_words(), result.unit)
         write_json(place / RESULTS, record)
 
     def _compute_update(self, place: Path) -> None:

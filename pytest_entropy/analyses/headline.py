@@ -45,10 +45,10 @@ def change(measured: Measurement, unit: str, *, confidence: float) -> tuple[str,
     if given is None:
         return "change of unknown error", known
     if _holds_zero(given):
-        more = f"; nor is one {OVER_UPDATES}, {over_updates}" if over_updates else ""
+        more = f", nor is one {OVER_UPDATES} ({over_updates})" if over_updates else ""
         return "no change seen", f"{known}, {_ci(given, confidence)}{more}"
     way = "falls" if measured.value < 0 else "rises"
-    more = f"; {OVER_UPDATES} its sign is not certain, {over_updates}" if over_updates else ""
+    more = f", but {OVER_UPDATES} its sign is not certain ({over_updates})" if over_updates else ""
     return f"entropy {way} by {abs(measured.value):.3g} {unit}", known + more
 
 

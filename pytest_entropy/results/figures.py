@@ -95,17 +95,17 @@ def _columns(view: ExperimentView) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     deltas = np.array([run["delta_h1"] for run in runs])
     variances = np.array([run["variance_conditional"] for run in runs], dtype=float)
     if len(runs) <= MOST_RUNS:
-        return sizes, deltas, np.sqrt(variances), f"runs, 95 % CI {_scope(view)}"
+        return sizes, deltas, np.sqrt(variances), f"runs, 95 % CI, {_scope(view)}"
     each = np.unique(sizes)
     of = [sizes == size for size in each]
     mean = np.array([deltas[chosen].mean() for chosen in of])
     error = np.array([np.sqrt(variances[chosen].sum()) / chosen.sum() for chosen in of])
-    return each, mean, error, f"mean of {len(runs) // len(each)} runs, 95 % CI {_scope(view)}"
+    return each, mean, error, f"mean of {len(runs) // len(each)} runs, 95 % CI, {_scope(view)}"
 
 
 def _scope(view: ExperimentView) -> str:
     """What the drawn errors are over, short enough for a legend."""
-    return view.scope.replace("this update batch", "this U")
+    return view.scope.replace(FOR_THIS_UPDATE, "this U")
 
 
 def _batch_axis(axes: Axes, sizes: np.ndarray) -> None:

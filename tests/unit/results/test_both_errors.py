@@ -218,3 +218,18 @@ def test_the_list_says_what_the_conclusion_says(tmp_path, capsys):
     write_reports(directory)
     assert main(["list", str(tmp_path)]) == 0
     assert words in capsys.readouterr().out
+
+
+def test_tensorboard_has_a_curve_of_the_second_error_where_it_is_known(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from pytest_entropy.results.tensorboard import write_events
+
+    for change in (known, None):
+        view = stored(tmp_path / str(bool(change)), change)
+        write_events([view], tmp_path / f"board {bool(change)}")
+        events = EventAccumulator(str(tmp_path / f"board {bool(change)}" / view.name / view.directory.name)).Reload()
+        tags = [tag for tag in events.Tags()["scalars"] if tag.startswith("se_total")]
+        assert tags == (["se_total/B_E 8", "se_total/B_E 32"] if change else [])
+    assert len(view.runs) == 4

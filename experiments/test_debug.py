@@ -25,6 +25,6 @@ def test_report(probe_runs, experiment):
     report = debug.report(runs, confidence=checks.confidence, tolerance=checks.tolerance)
     saved = debug.saved_gradients(experiment) if experiment.config.save_gradients else []
     experiment.record({**report, "saved_gradients": saved})
-    experiment.conclude(*debug.conclusion(runs))
+    experiment.conclude(*debug.conclusion(runs, confidence=checks.confidence))
     for entry in saved:
         assert entry["delta_h1_from_files"] == pytest.approx(entry["delta_h1"], rel=1e-3)

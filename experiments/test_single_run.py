@@ -25,7 +25,7 @@ def test_result(probe_runs, experiment):
     checks = experiment.config.checks
     record = single.record(runs, confidence=checks.confidence, tolerance=checks.tolerance)
     experiment.record(record)
-    experiment.conclude(*single.conclusion(runs, record))
+    experiment.conclude(*single.conclusion(runs, record, confidence=checks.confidence))
     experiment.require(single.agreement(runs))
     experiment.require(bookkeeping(runs, with_replacement=experiment.config.prompts.with_replacement))
     experiment.require(single.update_moves(runs))

@@ -11,11 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_entropy.errors import RunError
 from pytest_entropy.planning import Plan
 from pytest_entropy.prompts import require_room
 from pytest_entropy.results.files import read_json, write_json
 from pytest_entropy.results.store import RESULTS, FailedRun, RunStore
 from pytest_entropy.seeds import derive
+from pytest_entropy.stats import Measurement
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +31,10 @@ UPDATE_RECORD = "update.json"
 ARRAYS = "arrays.npz"
 LEARNT = "action_values.safetensors"
 SCHEMA_VERSION = 1
+# An experiment's name is an identifier, so that none of them has this seed.
+UPDATE_SEED = "update batch"
+# Relative; another machine's rounding moves the norm by far less, and other responses move it by far more.
+SAME_NORM = 1e-3
 
 
 @dataclass(frozen=True)
@@ -142,8 +148,27 @@ class Execution:
 
     @property
     def seed(self) -> int:
-        """The experiment's seed: U's and, with (B_E, run), each run's are derived from it."""
+        """The experiment's seed: with (B_E, run), each run's is derived from it."""
         return derive(self.plan.resolved.config.seed, self.plan.kind.name)
+
+    @property
+    def update_seed(self) -> int:
+        """The seed of the update batch U: the configured seed's alone, so that all experiments take one U.
+
+        Runs that are stored already keep the U they were measured along, whichever version drew it.
+        """
+        measured_along = self._update_of_stored_runs()
+        return int(measured_along["seed"]) if measured_along else derive(self.plan.resolved.config.seed, UPDATE_SEED)
+
+    def _update_of_stored_runs(self) -> dict[str, Any]:
+        """What the first stored run that can be read recorded of its update; empty where there is no such run."""
+        for B_E, run in self.plan.runs:
+            try:
+                record = read_json(self.plan.directory / self.plan.run_directory(B_E, run) / RESULTS)
+                return {key: record["update"][key] for key in ("seed", "prompts", "rewards", "direction_norm")}
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+        return {}
 
     def _compute_run(self, place: Path, B_E: int, run: int) -> None:
         config = self.plan.resolved.config
@@ -159,13 +184,15 @@ class Execution:
 
             np.savez_compressed(place / ARRAYS, **result.arrays)  # type: ignore[arg-type]
         record = {"schema_version": SCHEMA_VERSION, **result.to_dict()}
+        log.info("delta_h1 = %s, %s", Measurement.of(record).in_words(), result.unit)
         write_json(place / RESULTS, record)
 
     def _compute_update(self, place: Path) -> None:
         checkpoint = self.machine.checkpoint(self.plan)
         log.info("optimizer state mapped by the %s; ignored sampling defaults: %s", checkpoint.mapping,
                  checkpoint.ignored_generation_config or "none")  # fmt: skip
-        update = self.probe.update(self.seed)
+        update = self.probe.update(self.update_seed)
+        require_same_update(self._update_of_stored_runs(), update)
         write_tensors(place / "direction.safetensors", update.direction)
         if update.learnt is not None:
             write_tensors(place / LEARNT, vars(update.learnt))
@@ -183,6 +210,28 @@ class Execution:
             },
         }
         write_json(place / UPDATE_RECORD, record)
+
+
+def require_same_update(recorded: dict[str, Any], update: Update) -> None:
+    """Reject an update batch drawn again that is not the one stored runs ``recorded`` (empty: there are none).
+
+    Raises:
+        RunError: its prompts, rewards or direction are others.
+    """
+    if not recorded:
+        return
+    norm = float(recorded["direction_norm"])
+    other = {
+        "prompts": list(recorded["prompts"]) != list(update.prompts),
+        "rewards": recorded["rewards"] != update.rewards,
+        "direction": abs(update.direction_norm - norm) > SAME_NORM * norm,
+    }
+    if any(other.values()):
+        raise RunError(
+            "the update batch of the runs that are stored here is gone, and drawn again it has other "
+            f"{', '.join(name for name, differs in other.items() if differs)} (another version, machine or reward): "
+            "these runs cannot be continued; begin anew, without --resume"
+        )
 
 
 def write_tensors(path: Path, tensors: dict[str, Any]) -> None:

@@ -192,6 +192,8 @@ def run_properties(result: ProbeResult, stored: bool) -> list[tuple[str, Any]]:
         ("run", result.run),
         ("delta_h1", result.delta_h1),
         ("se_conditional", result.se_conditional),
+        *_over_updates(result),
+        ("mode", result.mode),
         ("signal_to_noise", ratio),
         ("signal_to_noise_label", label),
         ("unit", result.unit),
@@ -200,3 +202,11 @@ def run_properties(result: ProbeResult, stored: bool) -> list[tuple[str, Any]]:
         ("entropy_mean", result.entropy_mean),
         ("stored", stored),
     ]
+
+
+def _over_updates(result: ProbeResult) -> list[tuple[str, Any]]:
+    """The error over update batches where it was computed; where the estimate is negative, it and why it is none."""
+    found = [("se_total", result.se_total), ("variance_total", result.variance_total)]
+    return [(name, value) for name, value in found if value is not None] + (
+        [("notes", "; ".join(result.notes))] if result.notes else []
+    )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pytest_entropy.analyses.headline import errors_of_the_fit
 from pytest_entropy.analyses.measured import undecided
 from pytest_entropy.stats import (
     CheckOutcome,
@@ -46,6 +47,8 @@ def convergence(
     data = scalars(runs)
     fit = fit_scaling(data, confidence=confidence, rng=rng, alpha=alpha)
     verdict = scaling_verdict(fit, alpha=alpha, confidence=confidence, tolerance=tolerance)
+    words, over_updates = errors_of_the_fit(runs, fit)
+    verdict = replace(verdict, reason="; ".join(filter(None, (verdict.reason, words))))
     record = {
         "verdict": verdict.verdict,
         "reason": verdict.reason,
@@ -53,6 +56,7 @@ def convergence(
         "fit": asdict(fit),
         "check": verdict.outcome.to_dict(),
         **seed_fields(data, verdict.verdict),
+        **over_updates,
     }
     return verdict, record
 

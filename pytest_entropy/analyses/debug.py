@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_entropy.analyses import eta_sweep
-from pytest_entropy.stats import format_measure
+from pytest_entropy.analyses.headline import change, measurement
 
 if TYPE_CHECKING:
     from pytest_entropy.fixtures import Experiment
@@ -34,6 +34,11 @@ def _one(run: ProbeResult) -> dict[str, Any]:
     return {
         "B_E": run.B_E,
         "run": run.run,
+        "delta_h1": run.delta_h1,
+        "se_conditional": run.se_conditional,
+        "se_total": run.se_total,
+        "variance_parts": run.variance_parts,
+        "notes": run.notes,
         "estimators": {name: _measure(np.asarray(values) * run.eta) for name, values in estimators.items()},
         "score_identity": _measure(np.asarray(run.diagnostics["score"])),
         "per_prompt": _distribution(np.asarray(run.per_prompt)),
@@ -63,9 +68,12 @@ def _distribution(s: np.ndarray) -> dict[str, float | None]:
     }
 
 
-def conclusion(runs: Sequence[ProbeResult]) -> tuple[str, str]:
-    """Verdict and reason in words."""
-    parts = [f"B_E {run.B_E}: {format_measure(run.delta_h1, run.se_conditional)}" for run in runs]
+def conclusion(runs: Sequence[ProbeResult], *, confidence: float = 0.95) -> tuple[str, str]:
+    """Verdict and reason in words: what the entropy does by each run, with its errors."""
+    parts = []
+    for run in runs:
+        said = change(measurement(run), run.unit.replace(" per ", "/"), confidence=confidence)
+        parts.append(f"B_E {run.B_E}: {', '.join(filter(None, said))}")
     return "logged", "; ".join(parts)
 
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_entropy.analyses import eta_sweep
+from pytest_entropy.analyses.headline import change, measurement
 from pytest_entropy.analyses.validation import sampler_scorer_agreement
-from pytest_entropy.stats import CheckOutcome, format_measure, signal_to_noise
+from pytest_entropy.stats import CheckOutcome, signal_to_noise
 
 if TYPE_CHECKING:
     from pytest_entropy.probe import ProbeResult
@@ -30,6 +31,7 @@ def _one(run: ProbeResult) -> dict[str, Any]:
         "delta_h1": run.delta_h1,
         "se_conditional": run.se_conditional,
         "unit": run.unit,
+        "mode": run.mode,
         "se_total": run.se_total,
         "variance_parts": run.variance_parts,
         "notes": run.notes,
@@ -45,18 +47,16 @@ def _one(run: ProbeResult) -> dict[str, Any]:
     }
 
 
-def conclusion(runs: Sequence[ProbeResult], results: dict[str, Any]) -> tuple[str, str]:
-    """Verdict and reason in words, from the runs and their :func:`record`."""
+def conclusion(runs: Sequence[ProbeResult], results: dict[str, Any], *, confidence: float = 0.95) -> tuple[str, str]:
+    """Verdict and reason in words, from the runs and their :func:`record`; ``confidence`` is that of the sign."""
     run = runs[0]
     ratio, label = signal_to_noise(run.delta_h1, run.se_conditional)
-    measure = format_measure(run.delta_h1, run.se_conditional)
     unit = run.unit.replace(" per ", "/")
-    way = "falls" if run.delta_h1 < 0 else "rises"
-    noise = "" if ratio is None else f", |SE/δH₁| = {ratio:.2f} ({label})"
+    what, known = change(measurement(run), unit, confidence=confidence)
+    noise = "" if ratio is None else f"; |SE/δH₁| = {ratio:.2f} ({label})"
     range_ = f"; {results['eta_sweep']['reading']}" if "eta_sweep" in results else ""
-    return "measured", (
-        f"entropy {way} by δH₁ = {measure} {unit} at the next step, from {run.entropy_mean:.2f} {unit}{noise}{range_}"
-    )
+    known = f": {known}" if known else ""
+    return "measured", f"{what} at the next step, from {run.entropy_mean:.2f} {unit}{known}{noise}{range_}"
 
 
 def agreement(runs: Sequence[ProbeResult]) -> CheckOutcome:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_entropy.stats import signal_to_noise
+from pytest_entropy.stats import Measurement, pool, signal_to_noise
 
 if TYPE_CHECKING:
     from pytest_entropy.fixtures import Runs
@@ -30,6 +30,7 @@ def summary(runs: Runs) -> dict[str, Any]:
         "failed_runs": [{"B_E": b, "run": r, "error": str(e)} for (b, r), e in sorted(runs.failures.items())],
         "delta_h1_mean": mean,
         "delta_h1_mean_se": mean_se,
+        "delta_h1_mean_se_total": pool([Measurement.of(vars(r)) for r in results]).se_total if results else None,
         "spread_over_runs": spread,
         "se_conditional_pooled": pooled,
         "spread_over_se": spread / pooled if spread is not None and pooled else None,
@@ -41,6 +42,7 @@ def summary(runs: Runs) -> dict[str, Any]:
                 "run": run.run,
                 "delta_h1": run.delta_h1,
                 "se_conditional": run.se_conditional,
+                "se_total": run.se_total,
                 "reinforce_loo": float(run.eta * np.mean(run.diagnostics["reinforce_loo"])),
                 "seconds": sum(run.seconds.values()),
             }

@@ -36,9 +36,15 @@ def snapshot(directory: Path) -> dict[str, Any]:
         "unit": view.runs[0].get("unit", "nats per response"),
         "update": {key: view.update.get(key) for key in ("prompts", "rewards")},
         "runs": [
-            {**{key: run[key] for key in _OF_A_RUN}, "per_prompt": run["per_prompt"].tolist()} for run in view.runs
+            {**{key: run[key] for key in _OF_A_RUN}, "per_prompt": run["per_prompt"].tolist()} | _over_updates(run)
+            for run in view.runs
         ],
     }
+
+
+def _over_updates(run: Mapping[str, Any]) -> dict[str, Any]:
+    """The error over update batches, where it was computed."""
+    return {} if run.get("se_total") is None else {"se_total": run["se_total"]}
 
 
 def objective(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import scipy
 from pytest_entropy.gate.noise import log_noise_pseudo_values, swap_p_value
 from pytest_entropy.gate.rules import Rule
 from pytest_entropy.stats import CheckOutcome, check_equivalent
+from pytest_entropy.stats.measurement import FOR_THIS_UPDATE, OVER_BATCHES
 
 Run = Mapping[str, Any]
 POINTS_TO = {
@@ -34,13 +35,15 @@ POINTS_TO = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """One quantity's: its rule, its value before and after, the margin, and the outcome."""
+    """One quantity's: its rule, its value before and after, the margin, the outcome, and what its interval is over
+    (``scope``; empty for entropy, which is of no update)."""
 
     rule: Rule
     before: float | None
     after: float | None
     margin: float | None
     outcome: CheckOutcome
+    scope: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain builtins for ``comparison.json`` and the report."""
@@ -51,6 +54,7 @@ class Comparison:
             "after": self.after,
             "margin": self.margin,
             "outcome": self.outcome.to_dict(),
+            "scope": self.scope,
         }
 
 
@@ -70,7 +74,9 @@ def compare(
     pairs = paired_runs(before, after)
     share = alpha / max(1, len(rules))
     same_update = before["update"] == after["update"]
-    return [_compare_one(rule, pairs, share, same_update, after.get("unit", "nats per response")) for rule in rules]
+    found = [_compare_one(rule, pairs, share, same_update, after.get("unit", "nats per response")) for rule in rules]
+    scope = OVER_BATCHES if after["objective"].get("probe.mode") == "u_statistic" else FOR_THIS_UPDATE
+    return [one if one.rule.quantity == "entropy" else replace(one, scope=scope) for one in found]
 
 
 def _compare_one(

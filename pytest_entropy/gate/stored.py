@@ -45,14 +45,15 @@ def word(comparison: Comparison) -> str:
 
 
 def in_words(comparison: Comparison) -> str:
-    """``delta_h1: unchanged, by 0.0001 ± 0.0004 (rule delta_h1:5%)``."""
+    """``delta_h1: unchanged, by 0.0001 ± 0.0004 nats per response for this update batch (rule delta_h1:5%)``."""
     outcome, rule = comparison.outcome, comparison.rule
     verdict = f"{rule.quantity}: {word(comparison)}"
     if outcome.effect is None or outcome.ci is None:
         return f"{verdict}: {outcome.points_to}"
     # A 95 % interval's half-width, as a standard error.
     measure = format_measure(outcome.effect, (outcome.ci[1] - outcome.ci[0]) / 3.92)
-    return f"{verdict}, by {measure} {outcome.unit} (rule {rule.text})"
+    over = f" {comparison.scope}" if comparison.scope else ""
+    return f"{verdict}, by {measure} {outcome.unit}{over} (rule {rule.text})"
 
 
 def to_records(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:

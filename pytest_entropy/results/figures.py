@@ -18,6 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 
 from pytest_entropy.results.view import ExperimentView
 from pytest_entropy.stats import format_measure
+from pytest_entropy.stats.measurement import FOR_THIS_UPDATE
 
 INK, ACCENT, SECOND, GREY = "#2b3a4a", "#1f6fb2", "#c4562f", "#8a9bab"
 PHASES = (ACCENT, GREY, SECOND, "#6a994e", "#7b5ea7", "#b08900")
@@ -94,12 +95,17 @@ def _columns(view: ExperimentView) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     deltas = np.array([run["delta_h1"] for run in runs])
     variances = np.array([run["variance_conditional"] for run in runs], dtype=float)
     if len(runs) <= MOST_RUNS:
-        return sizes, deltas, np.sqrt(variances), "runs, 95 % CI"
+        return sizes, deltas, np.sqrt(variances), f"runs, 95 % CI, {_scope(view)}"
     each = np.unique(sizes)
     of = [sizes == size for size in each]
     mean = np.array([deltas[chosen].mean() for chosen in of])
     error = np.array([np.sqrt(variances[chosen].sum()) / chosen.sum() for chosen in of])
-    return each, mean, error, f"mean of {len(runs) // len(each)} runs, 95 % CI"
+    return each, mean, error, f"mean of {len(runs) // len(each)} runs, 95 % CI, {_scope(view)}"
+
+
+def _scope(view: ExperimentView) -> str:
+    """What the drawn errors are over, short enough for a legend."""
+    return view.scope.replace(FOR_THIS_UPDATE, "this U")
 
 
 def _batch_axis(axes: Axes, sizes: np.ndarray) -> None:
@@ -123,6 +129,7 @@ def scaling(view: ExperimentView) -> Plot:
     reading = str(verdict)
     if fit.get("b") is not None:
         reading = f"{verdict}: a = {format_measure(fit['a'], fit['se_a'])}, b = {format_measure(fit['b'], fit['se_b'])}"
+    reading = f"{reading}; all errors {view.scope}"
 
     def draw(axes: Axes) -> None:
         # Runs at one B_E stand side by side.
@@ -161,6 +168,7 @@ def error_scaling(view: ExperimentView) -> Plot:
     reading = "one point per run"
     if slope is not None:
         reading = f"{words[check['verdict']]}: slope {slope - 0.5:.2f}, expected -0.5"
+    reading = f"{reading}; the error {view.scope}"
 
     def draw(axes: Axes) -> None:
         # An update that moves nothing has errors of 0, which a logarithm has no place for.
@@ -186,10 +194,11 @@ def eta_sweep(sweep: dict[str, Any]) -> Plot:
     reading = str(sweep.get("reading") or "")
     if intercept is not None and slope is not None:
         measure = format_measure(intercept, sweep.get("intercept_se"))
-        reading = f"{reading + '; ' if reading else ''}intercept {measure}, δH₁/η = {slope:.3g}"
+        numbers = f"intercept {measure} {FOR_THIS_UPDATE}, δH₁/η = {slope:.3g}"
+        reading = f"{reading}; {numbers}" if reading else numbers
 
     def draw(axes: Axes) -> None:
-        for trusted, color, label in ((True, ACCENT, "ΔH(η)/η, 95 % CI"), (False, GREY, "not to be trusted")):
+        for trusted, color, label in ((True, ACCENT, "ΔH(η)/η, 95 % CI, this U"), (False, GREY, "not to be trusted")):
             chosen = [point for point in points if point.get("trusted", True) == trusted]
             if chosen:
                 axes.errorbar(

@@ -11,9 +11,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pytest_entropy.config.layers import PROVENANCE
 from pytest_entropy.results.comparison_figure import comparison_plot
 from pytest_entropy.results.figures import plots
-from pytest_entropy.results.tables import by_batch_size
+from pytest_entropy.results.tables import by_batch_size, errors_in_words
 from pytest_entropy.results.view import UPDATE, ExperimentView
-from pytest_entropy.stats import format_measure
+from pytest_entropy.stats import Measurement, format_measure
 
 # What decides which quantity was measured; the rest of the configuration folds away.
 ESSENTIAL = ("checkpoint", "seed", "batch_config.", "probe.", "sampling.", "prompts.source", "reward", "model.")
@@ -62,15 +62,18 @@ def render(view: ExperimentView) -> str:
     """The report of an experiment."""
     checkpoint = view.manifest["checkpoint"]
     settings = _settings(view.config)
+    runs = [_run(run) for run in view.runs[:MOST_ROWS]]
     return page(
         "report.html",
         view=view,
         checkpoint="bundled demo checkpoint" if checkpoint == "demo" else f"checkpoint {checkpoint}",
         table=by_batch_size(view),
+        errors=errors_in_words(view),
+        both=any(run["second"] for run in runs),
         plots=list(plots(view)),
         difference=comparison_plot(view.comparison.get("quantities", [])),
         artefacts=[name for name in ARTEFACTS + (view.analysis_file,) if (view.directory / name).exists()],
-        runs=[_run(run) for run in view.runs[:MOST_ROWS]],
+        runs=runs,
         failed={name: (text, _files(view, name)) for name, text in _first_to_last(view.failures)[:MOST_ROWS]},
         left_out=max(0, len(view.runs) - MOST_ROWS),
         comparison=view.comparison,
@@ -90,8 +93,11 @@ def _files(view: ExperimentView, run: str) -> list[str]:
 
 
 def _run(run: dict[str, Any]) -> dict[str, Any]:
+    measured = Measurement.of(run)
+    why = f": {measured.note}" if measured.second_error and measured.se_total is None else ""
     return {
         **run,
+        "second": measured.second_error + why,
         "measure": format_measure(run["delta_h1"], run["se_conditional"]),
         "entropy": format_measure(run["entropy_mean"], run["entropy_se"]),
         "total": sum(run["seconds"].values()),

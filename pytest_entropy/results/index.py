@@ -11,7 +11,7 @@ from urllib.parse import quote
 from pytest_entropy.results.files import read_json, write_json, write_text
 from pytest_entropy.results.html import page
 from pytest_entropy.results.naming import all_experiments
-from pytest_entropy.results.tables import by_batch_size
+from pytest_entropy.results.tables import by_batch_size, errors_in_words
 from pytest_entropy.results.view import ExperimentView
 
 SESSIONS = "sessions"
@@ -64,6 +64,7 @@ def write_index(root: Path, stamp: str, views: Sequence[ExperimentView]) -> Path
             "view": view,
             "link": quote(Path(os.path.relpath(view.directory, place)).as_posix()),
             "table": by_batch_size(view),
+            "errors": errors_in_words(view),
         }
         for view in views
     ]

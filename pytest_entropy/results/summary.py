@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from pytest_entropy.stats import format_measure, signal_to_noise
+from pytest_entropy.stats import Measurement, format_measure, pool, signal_to_noise
+from pytest_entropy.stats.measurement import NOT_DETERMINED, OVER_UPDATES
 
 Record = Mapping[str, Any]
 WIDTH = 80
@@ -52,9 +53,8 @@ def _sourced(name: str, part: Mapping[str, Any]) -> str:
 
 def live_line(properties: Mapping[str, Any]) -> str:
     """A finished run in a few words."""
-    measure = format_measure(float(properties["delta_h1"]), properties.get("se_conditional"))
-    where = " from the store" if properties.get("stored") else f" {float(properties['seconds']):.2f} s"
-    return f"δH₁ {measure}{where}"
+    where = "from the store" if properties.get("stored") else f"{float(properties['seconds']):.2f} s"
+    return f"δH₁ = {Measurement.of(properties).in_words(note=False)}, {where}"
 
 
 def by_batch_size(records: Sequence[Record]) -> dict[int, list[Record]]:
@@ -65,26 +65,41 @@ def by_batch_size(records: Sequence[Record]) -> dict[int, list[Record]]:
 
 
 def table(records: Sequence[Record]) -> list[str]:
-    """A row per B_E: mean delta_h1, its standard error, signal/noise, seconds a run."""
+    """A row per B_E: mean delta_h1, its standard errors, signal/noise, seconds a run; below it what the errors are of.
+
+    The error over update batches has a column where it was computed.
+    """
     unit = next((str(r["unit"]) for r in records if r.get("unit")), "nats per response").replace(" per ", "/")
-    lines = [f"  {'B_E':>5} {'runs':>4}  {f'mean δH₁ ± SE ({unit})':<34} {'|SE/δH₁|':>14} {'s/run':>7}"]
-    for size, runs in by_batch_size(records).items():
-        mean = fmean(float(r["delta_h1"]) for r in runs)
-        se = _mean_se(runs)
+    rows = {size: (runs, pool([Measurement.of(r) for r in runs])) for size, runs in by_batch_size(records).items()}
+    means = [mean for _, mean in rows.values()]
+    both = any(mean.second_error for mean in means)
+    measure, noise, more = (29, 11, f" {'± over U':>14}") if both else (34, 14, "")
+    head = f"mean δH₁ ± SE ({unit})"
+    lines = [f"  {'B_E':>5} {'runs':>4}  {head:<{measure}}{more} {'|SE/δH₁|':>{noise}} {'s/run':>7}"]
+    for size, (runs, mean) in rows.items():
         # The label is that of a single run: what one measurement at this size is worth.
-        ratio, label = signal_to_noise(mean, None if se is None else se * len(runs) ** 0.5)
-        noise = "-" if ratio is None else f"{ratio:.2f} {label}"
+        ratio, label = signal_to_noise(mean.value, None if mean.se is None else mean.se * len(runs) ** 0.5)
+        words = "-" if ratio is None else f"{ratio:.2f} {label}"
         seconds = fmean(float(r["seconds"]) for r in runs)
-        lines.append(f"  {size:>5} {len(runs):>4}  {format_measure(mean, se):<34} {noise:>14} {seconds:>7.2f}")
-    return lines
+        second = f" {mean.second_error or '-':>14}" if both else ""
+        shown = format_measure(mean.value, mean.se)
+        lines.append(f"  {size:>5} {len(runs):>4}  {shown:<{measure}}{second} {words:>{noise}} {seconds:>7.2f}")
+    return [*lines, *_wrapped(legend(means))]
 
 
-def _mean_se(runs: Sequence[Record]) -> float | None:
-    """Standard error of the mean over runs at one B_E, from the runs' own conditional variances."""
-    variances = [r["se_conditional"] for r in runs]
-    if any(v is None for v in variances):
-        return None
-    return sum(float(v) ** 2 for v in variances) ** 0.5 / len(runs)
+def legend(means: Sequence[Measurement]) -> str:
+    """What the errors of a table are over, and why one is not determined; empty for an empty table.
+
+    >>> legend([Measurement(-0.02, 0.001, 64)])
+    '± SE: for this update batch U'
+    """
+    if not means:
+        return ""
+    parts = [f"± SE: {means[0].scope}{'' if means[0].single_batch else ' U'}"]
+    if any(mean.second_error for mean in means):
+        parts.append(f"± over U: {OVER_UPDATES}")
+    notes = dict.fromkeys(mean.note for mean in means if mean.second_error == NOT_DETERMINED)
+    return "; ".join([*parts, *(f"{NOT_DETERMINED}: {note}" for note in notes)])
 
 
 def verdicts(records: Sequence[Record]) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pytest_entropy.errors import UsageError
 from pytest_entropy.results.view import ExperimentView
 
-SCALARS = ("delta_h1", "se_conditional", "entropy_mean", "length_mean", "peak_memory_mb")
+SCALARS = ("delta_h1", "se_conditional", "se_total", "entropy_mean", "length_mean", "peak_memory_mb")
 
 
 def require_tensorboard() -> None:
@@ -33,7 +33,7 @@ def write_events(views: Sequence[ExperimentView], root: Path) -> None:
         with SummaryWriter(str(root / view.name / view.directory.name)) as writer:
             for run in view.runs:
                 for name in SCALARS:
-                    if run[name] is not None:
+                    if run.get(name) is not None:
                         writer.add_scalar(f"{name}/B_E {run['B_E']}", run[name], run["run"])
                 writer.add_histogram(f"eta_s_n/B_E {run['B_E']}", run["eta"] * run["per_prompt"], run["run"])
                 writer.add_scalar(f"seconds/B_E {run['B_E']}", sum(run["seconds"].values()), run["run"])

@@ -19,6 +19,7 @@ from pytest_entropy.results.naming import read_manifest
 from pytest_entropy.results.store import ERROR, RESULTS, reason_in
 from pytest_entropy.results.summary import undecided_in_words
 from pytest_entropy.stats import CheckOutcome
+from pytest_entropy.stats.measurement import FOR_THIS_UPDATE, OVER_BATCHES
 
 DEFAULT_UNIT = "nats per response"
 CONCLUSION = "conclusion.json"
@@ -30,6 +31,8 @@ _NUMBERS = (
     "B_E", "run", "seed", "delta_h1", "variance_conditional", "eta", "entropy_mean", "length_mean", "peak_memory_mb",
 )  # fmt: skip
 _NUMBERS_OR_NONE = ("se_conditional", "entropy_se")
+# What results of other versions or settings may lack.
+_NUMBERS_IF_THERE = ("se_total", "variance_total")
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,12 @@ class ExperimentView:
     def unit(self) -> str:
         """The unit of delta_h1."""
         return str(self.runs[0].get("unit", DEFAULT_UNIT)) if self.runs else DEFAULT_UNIT
+
+    @property
+    def scope(self) -> str:
+        """What the runs' standard errors are over: their own update batch, or whole batches."""
+        single = bool(self.runs) and self.runs[0].get("mode") == "u_statistic"
+        return OVER_BATCHES if single else FOR_THIS_UPDATE
 
     @property
     def failed_runs(self) -> list[str]:
@@ -200,6 +209,7 @@ def _slim(run: dict[str, Any], directory: str) -> dict[str, Any]:
     kept = {key: value for key, value in run.items() if key not in ("update", "diagnostics")}
     numbers = [*(kept[name] for name in _NUMBERS), *kept["seconds"].values()]
     numbers += [kept[name] for name in _NUMBERS_OR_NONE if kept[name] is not None]
+    numbers += [kept[name] for name in _NUMBERS_IF_THERE if kept.get(name) is not None]
     per_prompt = np.asarray(run["per_prompt"], dtype=float)
     if not all(map(math.isfinite, numbers)) or not np.isfinite(per_prompt).all():
         raise ValueError("a number that is not finite")

@@ -35,6 +35,7 @@ from pytest_entropy.stats.mean import (
     min_discrepancy_mean_zero,
     min_num_samples_mean_zero,
 )
+from pytest_entropy.stats.measurement import Measurement, format_error, pool
 from pytest_entropy.stats.outcome import CheckOutcome, Inconclusive, StatisticalFailure, require
 from pytest_entropy.stats.pit import (
     assert_uniform_pit,
@@ -68,6 +69,7 @@ from pytest_entropy.stats.verdict import (
 __all__ = [
     "CheckOutcome",
     "Inconclusive",
+    "Measurement",
     "RunScalars",
     "ScalingFit",
     "ScalingVerdict",
@@ -93,6 +95,7 @@ __all__ = [
     "check_uniform_pit",
     "check_within_noise",
     "fit_scaling",
+    "format_error",
     "format_measure",
     "min_discrepancy_convergence",
     "min_discrepancy_equivalent",
@@ -113,6 +116,7 @@ __all__ = [
     "min_num_samples_uniform_p_values",
     "min_num_samples_uniform_pit",
     "p_values_mean_zero",
+    "pool",
     "require",
     "scaling_verdict",
     "seed_fields",

@@ -1,0 +1,78 @@
+"""Whether entropy falls, rises, or no change is seen, in words, with both errors of delta_h1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pytest_entropy.stats import Measurement, ScalingFit, pool
+from pytest_entropy.stats.measurement import OVER_UPDATES
+
+if TYPE_CHECKING:
+    from pytest_entropy.probe import ProbeResult
+
+STILL = "no change: the update moves nothing"
+
+
+def measurement(run: ProbeResult) -> Measurement:
+    """A run's delta_h1 with both errors, and what their intervals need to know."""
+    s = np.asarray(run.per_prompt, dtype=float)
+    spread = s.std()
+    skew = float((((s - s.mean()) / spread) ** 3).mean()) if spread > 0 else 0.0
+    return replace(Measurement.of(vars(run)), skew=skew, update_prompts=len(run.update["prompts"]))
+
+
+def change(measured: Measurement, unit: str, *, confidence: float) -> tuple[str, str]:
+    """(what the entropy does, how well that is known), in words.
+
+    The sign is claimed where the interval at ``confidence``, given the update batch, does not hold 0; where the
+    one over update batches is known and holds it, that is said, too.
+
+    >>> what, known = change(Measurement(-0.0253, 0.001, 64), "nats/response", confidence=0.95)
+    >>> what
+    'entropy falls by 0.0253 nats/response'
+    >>> known
+    'δH₁ = -0.0253 ± 0.0010 for this update batch'
+    """
+    if measured.value == 0 and not measured.se:
+        return STILL, ""
+    known = f"δH₁ = {measured.in_words()}"
+    given, total = measured.ci(confidence), measured.ci_total(confidence)
+    over_updates = None if measured.single_batch or total is None or not _holds_zero(total) else _ci(total, confidence)
+    if given is None:
+        return "change of unknown error", known
+    if _holds_zero(given):
+        more = f", nor is one {OVER_UPDATES} ({over_updates})" if over_updates else ""
+        return "no change seen", f"{known}, {_ci(given, confidence)}{more}"
+    way = "falls" if measured.value < 0 else "rises"
+    more = f", but {OVER_UPDATES} its sign is not certain ({over_updates})" if over_updates else ""
+    return f"entropy {way} by {abs(measured.value):.3g} {unit}", known + more
+
+
+def _holds_zero(ci: tuple[float, float]) -> bool:
+    return ci[0] <= 0 <= ci[1]
+
+
+def _ci(ci: tuple[float, float], confidence: float) -> str:
+    return f"{100 * confidence:g}% CI [{ci[0]:.3g}, {ci[1]:.3g}]"
+
+
+def errors_of_the_fit(runs: Sequence[ProbeResult], fit: ScalingFit) -> tuple[str, dict[str, Any]]:
+    """The errors over update batches of a scaling fit, in words (empty where not asked for) and for its record.
+
+    a is a mean of the runs, with weights that add up to 1, so that the update batch's part of the variance enters
+    it whole; in b, whose weights add up to 0, it cancels.
+    """
+    measured = [Measurement.of(vars(run)) for run in runs]
+    whole = pool(measured)
+    by_size = {str(size): pool([one for one in measured if one.prompts == size]).se_total for size in fit.batch_sizes}
+    record: dict[str, Any] = {"mean_se_total": by_size, "se_a_total": None}
+    if fit.a is None or fit.se_a is None or whole.single_batch:
+        return "", record
+    a = replace(whole, value=fit.a, se=fit.se_a)
+    if not a.second_error:
+        return "", record
+    return f"a {a.second_error} {OVER_UPDATES}", {**record, "se_a_total": a.se_total}

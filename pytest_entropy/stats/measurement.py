@@ -1,0 +1,167 @@
+"""delta_h1 with both its errors: for its update batch, and over update batches (docs/mathematics.md §4)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any
+
+from pytest_entropy.stats.guarded_t import SMALLEST_N, interval
+from pytest_entropy.stats.signal import format_measure
+
+FOR_THIS_UPDATE = "for this update batch"
+OVER_UPDATES = "over update batches"
+# Of a single batch, which draws its own update each time: there is nothing that its error leaves out.
+OVER_BATCHES = "over batches"
+NOT_DETERMINED = "not determined"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """delta_h1 of one run, or the mean of several along one update, in the unit of ``value``.
+
+    Attributes:
+        value: delta_h1.
+        se: standard error given the update batch (of a ``single_batch``: over batches); None where it is unknown.
+        prompts: independent prompts of the entropy batches.
+        update_part: V_Y - T, what the randomness of the update batch adds to the variance; None where it was not
+            computed.  The estimate is unbiased and may be negative.
+        single_batch: each run draws one batch for its update and its entropy gradient.
+        note: why there is no error over update batches although it was asked for, else empty.
+        skew: skewness of the per-prompt scalars, 0 where it is not known.
+        update_prompts: B_U, None where it is not known.
+    """
+
+    value: float
+    se: float | None
+    prompts: int
+    update_part: float | None = None
+    single_batch: bool = False
+    note: str = ""
+    skew: float = 0.0
+    update_prompts: int | None = None
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Measurement:
+        """A run as its ``results.json``, its item's properties, or the fields of its result tell it."""
+        se, total = record.get("se_conditional"), record.get("variance_total")
+        single_batch = record.get("mode") == "u_statistic"
+        notes = record.get("notes") or ()
+        said = [notes] if isinstance(notes, str) else [note for note in notes if "total variance" in note]
+        known = not single_batch and total is not None and se is not None
+        return cls(
+            value=float(record["delta_h1"]),
+            se=None if se is None else float(se),
+            prompts=int(record["B_E"]),
+            update_part=float(total) - float(se) ** 2 if known else None,  # type: ignore[arg-type]
+            single_batch=single_batch,
+            note="" if single_batch else "; ".join(said),
+        )
+
+    @property
+    def variance_total(self) -> float | None:
+        """The estimate of the variance over update batches; None where it was not computed, and it may be negative."""
+        if self.se is None or self.single_batch:
+            return None if self.se is None else self.se**2
+        return None if self.update_part is None else self.se**2 + self.update_part
+
+    @property
+    def se_total(self) -> float | None:
+        """Its root; None where it was not computed or came out negative, never 0 for that."""
+        variance = self.variance_total
+        return math.sqrt(variance) if variance is not None and variance >= 0 else None
+
+    @property
+    def scope(self) -> str:
+        """What ``se`` is an error over, in words."""
+        return OVER_BATCHES if self.single_batch else FOR_THIS_UPDATE
+
+    @property
+    def second_error(self) -> str:
+        """The error over update batches, beside ``se``: ``± 0.0046``, ``not determined``, or empty where not asked."""
+        if self.single_batch:
+            return ""
+        if self.se_total is not None:
+            return f"± {format_error(self.se_total)}"
+        return NOT_DETERMINED if self.note else ""
+
+    def in_words(self, *, note: bool = True) -> str:
+        """Value and both errors; ``note`` says why the second one is missing, where it was asked for.
+
+        >>> Measurement(-0.02527, 0.00097, 64, update_part=2.0e-5).in_words()
+        '-0.02527 ± 0.00097 for this update batch, ± 0.0046 over update batches'
+        >>> Measurement(-0.02527, 0.00097, 64).in_words()
+        '-0.02527 ± 0.00097 for this update batch'
+        """
+        words = f"{format_measure(self.value, self.se)} {self.scope}"
+        if self.se_total is not None and self.second_error:
+            return f"{words}, {self.second_error} {OVER_UPDATES}"
+        if self.second_error:
+            return f"{words}, {OVER_UPDATES} {NOT_DETERMINED}{f' ({self.note})' if note else ''}"
+        return words
+
+    def ci(self, confidence: float) -> tuple[float, float] | None:
+        """Interval at ``confidence`` from ``se``, by the guarded t; None without a standard error."""
+        if self.se is None or self.prompts < SMALLEST_N:
+            return None
+        return interval(self.value, self.se, self.skew, self.prompts, confidence=confidence)
+
+    def ci_total(self, confidence: float) -> tuple[float, float] | None:
+        """The same over update batches, with the degrees of freedom of the smaller batch; None where not known."""
+        n = min(self.prompts, self.update_prompts or self.prompts)
+        if self.se_total is None or n < SMALLEST_N:
+            return None
+        return interval(self.value, self.se_total, 0.0, n, confidence=confidence)
+
+
+def pool(runs: Sequence[Measurement]) -> Measurement:
+    """The mean of independent runs along one update batch, with both its errors.
+
+    With A, B and T as in docs/mathematics.md §4, the mean of R runs has the variance A/R + B + T/R: the entropy
+    batches' part shrinks with R and the update batch's does not.  sum V_X / R^2 estimates (A + T)/R, and the mean of
+    V_Y - T over the runs that have it estimates B, both without bias.  Runs of a single batch draw their own update
+    each, so that their whole variance shrinks.
+
+    Raises:
+        ValueError: no runs, or runs of both kinds.
+    """
+    if len({run.single_batch for run in runs}) != 1:
+        raise ValueError("a mean needs runs, all of two batches or all of a single one")
+    if len(runs) == 1:
+        return runs[0]
+    parts = [run.update_part for run in runs if run.update_part is not None]
+    errors = [run.se for run in runs if run.se is not None]
+    mean = Measurement(
+        value=fmean(run.value for run in runs),
+        se=math.hypot(*errors) / len(runs) if len(errors) == len(runs) else None,
+        prompts=sum(run.prompts for run in runs),
+        update_part=fmean(parts) if parts else None,
+        single_batch=runs[0].single_batch,
+        update_prompts=runs[0].update_prompts,
+    )
+    return replace(mean, note=_note(mean.variance_total, runs))
+
+
+def _note(variance: float | None, runs: Sequence[Measurement]) -> str:
+    if variance is None:
+        return next((run.note for run in runs if run.note), "")
+    if variance >= 0:
+        return ""
+    return (
+        f"the estimate of the total variance is negative ({variance:.3g}), also as the mean over {len(runs)} runs: "
+        "larger batches or more runs give a usable one"
+    )
+
+
+def format_error(se: float) -> str:
+    """A standard error by itself, to its second digit, as :func:`.signal.format_measure` has it.
+
+    >>> format_error(0.001), format_error(12.3), format_error(3.14e-7), format_error(0)
+    ('0.0010', '12', '3.1e-07', '0')
+    """
+    if not math.isfinite(se) or se == 0:
+        return f"{se:g}"
+    power = math.floor(math.log10(se))
+    return f"{se:.{max(0, 1 - power)}f}" if -5 <= power < 5 else f"{se:.1e}"

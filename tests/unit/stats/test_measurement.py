@@ -1,0 +1,122 @@
+"""delta_h1 with both its errors: the mean of several runs along one update, and the words for it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from pytest_entropy.probe.total_variance import combine
+from pytest_entropy.stats import Measurement, format_error, pool
+
+B_E, B_U, R, SESSIONS = 6, 5, 4, 2500
+
+
+def run(se=0.1, update_part=0.04, **more):
+    return Measurement(-0.5, se, B_E, update_part, **more)
+
+
+def test_the_mean_of_runs_along_one_update_has_the_variance_that_it_has():
+    """x_n and y_p normal in three dimensions, R entropy batches to each update batch: Var = A/R + B + T/R exactly."""
+    rng = np.random.default_rng(3)
+    mean_x, mean_y = np.array([1.0, -0.5, 0.2]), np.array([0.3, 0.8, -1.0])
+    root_x, root_y = np.diag([1.0, 0.7, 0.4]), np.array([[0.9, 0, 0], [0.3, 0.6, 0], [0.0, 0.2, 0.8]])
+    A = mean_y @ root_x @ root_x.T @ mean_y / B_E
+    B = mean_x @ root_y @ root_y.T @ mean_x / B_U
+    T = np.trace(root_x @ root_x.T @ root_y @ root_y.T) / (B_E * B_U)
+    values, variances, shrunk = [], [], []
+    for _ in range(SESSIONS):
+        y = mean_y + rng.normal(size=(B_U, 3)) @ root_y.T
+        runs = []
+        for _ in range(R):
+            x = mean_x + rng.normal(size=(B_E, 3)) @ root_x.T
+            s = x @ y.mean(0)
+            parts = combine(s, y @ x.mean(0), x @ y.T, eta=1.0)
+            fields = {**parts.fields(), "delta_h1": s.mean(), "se_conditional": parts.entropy_batch**0.5, "B_E": B_E}
+            runs.append(Measurement.of(fields))
+        mean = pool(runs)
+        values.append(mean.value)
+        variances.append(mean.variance_total)
+        shrunk.append(sum(one.variance_total for one in runs) / R**2)
+    true, error = A / R + B + T / R, np.std(variances) / SESSIONS**0.5
+    assert abs(np.mean(variances) - true) < 4 * error
+    assert np.var(values, ddof=1) == pytest.approx(true, rel=4 * (2 / SESSIONS) ** 0.5)
+    # What dividing the total variance by R would give: the update batch is one, however many runs there are.
+    assert true - np.mean(shrunk) > 20 * error
+
+
+def test_the_conditional_error_shrinks_with_the_runs_and_the_updates_part_does_not():
+    one, mean = run(), pool([run()] * 4)
+    assert one.se_total == pytest.approx((0.1**2 + 0.04) ** 0.5)
+    assert mean.se == pytest.approx(0.1 / 2)
+    assert mean.se_total == pytest.approx((0.1**2 / 4 + 0.04) ** 0.5)
+    assert mean.prompts == 4 * B_E
+    assert pool([one]) == one
+
+
+def test_runs_of_a_single_batch_draw_their_own_update_and_all_of_their_variance_shrinks():
+    record = {"delta_h1": -0.5, "se_conditional": 0.1, "variance_total": 0.01, "B_E": B_E, "mode": "u_statistic"}
+    one = Measurement.of(record)
+    assert one.update_part is None
+    assert one.se_total == pytest.approx(0.1)
+    mean = pool([one] * 4)
+    assert mean.se == pytest.approx(0.05)
+    assert mean.se_total == pytest.approx(0.05)
+    assert mean.in_words() == "-0.500 ± 0.050 over batches"
+    assert mean.second_error == ""
+
+
+def test_the_updates_part_is_the_mean_over_the_runs_that_have_it():
+    mean = pool([run(update_part=0.02), run(update_part=None), run(update_part=0.04)])
+    assert mean.update_part == pytest.approx(0.03)
+    assert pool([run(update_part=None)] * 2).se_total is None
+
+
+def test_a_negative_estimate_is_not_determined_and_never_zero():
+    note = "the estimate of the total variance is negative (-0.03 = 0.01 + 0 - 0.04): noise"
+    record = {"delta_h1": -0.5, "se_conditional": 0.1, "variance_total": -0.03, "B_E": B_E, "notes": [note]}
+    one = Measurement.of(record)
+    assert one.se_total is None
+    assert one.second_error == "not determined"
+    words = f"-0.50 ± 0.10 for this update batch, over update batches not determined ({note})"
+    assert one.in_words() == words
+    # As an item's properties have it.
+    assert Measurement.of({**record, "notes": note}) == one
+    # Still negative over two runs; no longer so together with one that is positive.
+    assert "also as the mean over 2 runs" in pool([one, one]).note
+    better = pool([one, run(update_part=0.1)])
+    assert better.note == ""
+    assert better.se_total == pytest.approx((0.02 / 4 + 0.03) ** 0.5)
+
+
+def test_what_was_not_asked_for_is_not_claimed():
+    one = Measurement.of({"delta_h1": -0.5, "se_conditional": 0.1, "B_E": B_E})
+    assert (one.second_error, one.se_total, one.note) == ("", None, "")
+    assert one.in_words() == "-0.50 ± 0.10 for this update batch"
+    asked = {"delta_h1": -0.5, "se_conditional": 0.1, "B_E": B_E, "notes": ["no total variance: one prompt"]}
+    assert Measurement.of(asked).second_error == "not determined"
+    assert Measurement.of({**asked, "notes": ["the moon is full"]}).second_error == ""
+
+
+def test_intervals_hold_both_errors_and_the_wider_one_knows_the_smaller_batch():
+    one = Measurement(-0.5, 0.1, 400, update_part=0.04, update_prompts=32)
+    low, high = one.ci(0.95)
+    assert 1.96 * 0.1 < (high - low) / 2 < 1.3 * 1.96 * 0.1
+    wide = one.ci_total(0.95)
+    assert wide[1] - wide[0] > 2 * 2.04 * one.se_total, "31 degrees of freedom at most"
+    assert Measurement(-0.5, None, 400).ci(0.95) is None
+    assert Measurement(-0.5, 0.1, 400).ci_total(0.95) is None
+
+
+@pytest.mark.parametrize("runs", [[], [run(), run(single_batch=True)]])
+def test_a_mean_of_nothing_or_of_two_kinds_is_refused(runs):
+    with pytest.raises(ValueError, match="all of two batches or all of a single one"):
+        pool(runs)
+
+
+@pytest.mark.parametrize(
+    ("se", "text"), [(0.001, "0.0010"), (0.00097, "0.00097"), (123456.0, "1.2e+05"), (0, "0"), (math.inf, "inf")]
+)
+def test_an_error_by_itself(se, text):
+    assert format_error(se) == text

@@ -2,6 +2,9 @@
 
 ``python benchmarks/sessions.py --seeds 200`` writes ``benchmarks/results/sessions.json`` (one line of p-values per
 session, so that an interrupted series goes on where it was) and ``sessions.png``, the histogram of p-values.
+
+What follows ``--`` goes to every session: ``--seeds 300 --out forty.json -- --prompts benchmarks/forty_prompts.jsonl --bu
+8`` for a small set of prompts, ``-- --entropy-set sampling.temperature=0.02`` for a policy that has collapsed.
 """
 
 from __future__ import annotations
@@ -34,14 +37,15 @@ ALPHA = 1e-3
 PRELOAD = ["torch", "transformers", "peft", "scipy.stats", "pytest"]
 
 
-def session(seed: int) -> dict[str, object]:
-    """Exit code and p-value by check of one session, run by pytest in this process."""
+def session(seed: int, options: tuple[str, ...] = ()) -> dict[str, object]:
+    """Exit code and p-value by check of one session with more ``options``, run by pytest in this process."""
     import pytest
 
     directory = Path(tempfile.mkdtemp(prefix=f"seed-{seed}-"))
     arguments = [
         *("experiments/test_sanity_check.py", "-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist"),
         *("--entropy-threads", "1", "--entropy-seed", str(seed), "--entropy-results", str(directory / "results")),
+        *options,
     ]
     os.chdir(ROOT)
     output = directory / "output.txt"
@@ -114,6 +118,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="sessions at once")
     parser.add_argument("--out", type=Path, default=RESULTS / "sessions.json")
+    parser.add_argument("session", nargs="*", help="after --: options of every session")
     options = parser.parse_args()
     options.out.parent.mkdir(parents=True, exist_ok=True)
     lines = options.out.with_suffix(".jsonl")
@@ -126,7 +131,7 @@ def main() -> None:
         ProcessPoolExecutor(options.jobs, mp_context=context, max_tasks_per_child=1) as pool,
         lines.open("a") as stream,
     ):
-        for future in as_completed([pool.submit(session, seed) for seed in missing]):
+        for future in as_completed([pool.submit(session, seed, tuple(options.session)) for seed in missing]):
             record = future.result()
             records.append(record)
             stream.write(json.dumps(record) + "\n")

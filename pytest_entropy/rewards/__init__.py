@@ -4,7 +4,7 @@ from pytest_entropy.rewards.answers import BUILT_IN, boxed, exact_answer, gsm8k,
 from pytest_entropy.rewards.evaluation import DEFAULT_TIMEOUT, RewardFunction, RewardTerm, WeightedRewards, evaluate
 from pytest_entropy.rewards.loading import resolve_reward
 from pytest_entropy.rewards.recheck import reward_gap
-from pytest_entropy.rewards.requirements import require_columns
+from pytest_entropy.rewards.requirements import require_answers, require_columns
 
 __all__ = [
     "BUILT_IN",
@@ -17,6 +17,7 @@ __all__ = [
     "exact_answer",
     "gsm8k",
     "math_verify",
+    "require_answers",
     "require_columns",
     "resolve_reward",
     "reward_gap",

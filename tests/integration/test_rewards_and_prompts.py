@@ -170,6 +170,10 @@ REFUSED = {
     ),
     "answer missing": (["--prompts=no_answers.jsonl", "--reward=gsm8k"], "reward gsm8k needs the column 'answer'"),
     "answer missing in a row": (["--prompts=some_answers.jsonl", "--reward=boxed"], "1 of 60 prompts have none"),
+    "answers that cannot be read": (
+        ["--prompts=structs.jsonl", "--reward=exact_answer"],
+        "reward exact_answer cannot read the answer of 1 of 60 rows (the first: row 18, prompt 'Tom has 17 apples",
+    ),
     "copies": (["--prompts=copies.jsonl"], "5 different prompts (of 60) are 5 too few for B_E 6 + B_U 4"),
     "weight": (["--reward=length*x"], "--reward: reward: the weight in 'length*x' is not a number; write NAME*0.5"),
     "named twice": (["--reward=gsm8k,gsm8k"], "reward 'gsm8k' is named twice"),
@@ -188,6 +192,7 @@ def test_bad_input_is_refused_before_any_work(session, case):
     files = {
         "no_answers": [{"prompt": row["prompt"]} for row in rows],
         "some_answers": [{**row, "answer": None if n == 17 else row["answer"]} for n, row in enumerate(rows)],
+        "structs": [{**row, "answer": {"n": 1} if n == 17 else {"target": ["7"]}} for n, row in enumerate(rows)],
         "copies": [{**row, "prompt": f"question {n % 5}" + " " * n} for n, row in enumerate(rows)],
     }
     for name, content in files.items():

@@ -16,7 +16,17 @@ from pytest_entropy.results.view import UPDATE, ExperimentView
 from pytest_entropy.stats import format_measure
 
 # What decides which quantity was measured; the rest of the configuration folds away.
-ESSENTIAL = ("checkpoint", "seed", "batch_config.", "probe.", "sampling.", "prompts.source", "reward", "model.")
+ESSENTIAL = (
+    "checkpoint",
+    "seed",
+    "batch_config.",
+    "probe.",
+    "sampling.",
+    "prompts.source",
+    "prompts.chat_",
+    "reward",
+    "model.",
+)
 # Files of the whole experiment the report links to; those it is written together with are always there.
 ARTEFACTS = ("update/config.yaml", "update/probe_log.txt", "update/update.json", "comparison.json")
 # Rows of the table of runs; a page with thousands of them serves nobody.

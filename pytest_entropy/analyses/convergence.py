@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pytest_entropy.analyses.update_moves import said_first
 from pytest_entropy.stats import (
     CheckOutcome,
     RunScalars,
@@ -38,6 +39,7 @@ def convergence(
     data = scalars(runs)
     fit = fit_scaling(data, confidence=confidence, rng=rng, alpha=alpha)
     verdict = scaling_verdict(fit, alpha=alpha, confidence=confidence, tolerance=tolerance)
+    verdict = replace(verdict, reason=said_first(runs, verdict.reason))
     record = {
         "verdict": verdict.verdict,
         "reason": verdict.reason,

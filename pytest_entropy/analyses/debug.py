@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_entropy.analyses import eta_sweep
+from pytest_entropy.analyses.update_moves import said_first
 from pytest_entropy.stats import format_measure
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def _distribution(s: np.ndarray) -> dict[str, float | None]:
 def conclusion(runs: Sequence[ProbeResult]) -> tuple[str, str]:
     """Verdict and reason in words."""
     parts = [f"B_E {run.B_E}: {format_measure(run.delta_h1, run.se_conditional)}" for run in runs]
-    return "logged", "; ".join(parts)
+    return "logged", said_first(runs, "; ".join(parts))
 
 
 def saved_gradients(experiment: Experiment) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from pytest_entropy.analyses.bookkeeping import (
     SCALAR_TOLERANCE,
     rounding,
 )
+from pytest_entropy.analyses.update_moves import said_first
 from pytest_entropy.stats import (
     CheckOutcome,
     check_likelihood_ratio,
@@ -268,4 +269,4 @@ def conclusion(runs: Runs) -> tuple[str, str]:
     """Verdict and reason in words."""
     done, planned = len(runs.results), runs.planned
     verdict = "runs succeeded" if done == planned else "runs failed"
-    return verdict, f"{done} of {planned} runs gave a result"
+    return verdict, said_first(runs.results, f"{done} of {planned} runs gave a result")

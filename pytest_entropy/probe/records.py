@@ -35,6 +35,7 @@ class Update:
     ``reward_gap`` is the largest difference of a reward from its completion's own (None where it was not asked for, or
     of a function that is not asked twice), ``other_prompts`` how many rows have another prompt's tokens, ``draw_gap``
     how far a token is from the one its random number picks, in probability (None where it was not looked at).
+    ``sample`` shows up to two prompts with completion, answer and reward where rewards are equal within every group.
     """
 
     direction: dict[str, torch.Tensor]
@@ -64,6 +65,7 @@ class Update:
     reward_gap: float | None = None
     draw_gap: float | None = None
     other_prompts: float = 0.0
+    sample: list[dict[str, Any]] = field(default_factory=list)
 
     def summary(self) -> dict[str, Any]:
         """Everything but the tensors, as plain builtins."""

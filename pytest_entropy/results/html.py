@@ -13,6 +13,7 @@ from pytest_entropy.results.comparison_figure import comparison_plot
 from pytest_entropy.results.figures import plots
 from pytest_entropy.results.tables import by_batch_size
 from pytest_entropy.results.view import UPDATE, ExperimentView
+from pytest_entropy.rewards.equal_rewards import equal_rewards
 from pytest_entropy.stats import format_measure
 
 # What decides which quantity was measured; the rest of the configuration folds away.
@@ -76,6 +77,7 @@ def render(view: ExperimentView) -> str:
         "report.html",
         view=view,
         checkpoint="bundled demo checkpoint" if checkpoint == "demo" else f"checkpoint {checkpoint}",
+        equal=equal_rewards(view.still["rewards"]) if view.still else None,
         table=by_batch_size(view),
         plots=list(plots(view)),
         difference=comparison_plot(view.comparison.get("quantities", [])),

@@ -135,6 +135,33 @@ CHAT = (
 THINKING = CHAT + "{% if enable_thinking is defined and enable_thinking is false %}<think> </think> {% endif %}"
 
 
+def test_a_reward_that_reads_the_wrong_thing_is_seen_at_once(session):
+    """Every completion 0.0: the message, the record and the report show what the reward was given."""
+    rows = [{"prompt": f"<script>alert({n})</script>\x1b[2J", "answer": f"<answer>{n}</answer>"} for n in range(30)]
+    (session.path / "odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = single(session, "--prompts=odd.jsonl", "--reward=exact_answer")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (file,) = session.results.rglob("update.json")
+    assert file.stat().st_size < 10_000
+    first, second = json.loads(file.read_text())["sample"]
+    assert re.fullmatch(r"<script>alert\(\d+\)</script>\\x1b\[2J", first["prompt"])
+    assert (first["reward"], second["reward"]) == (0.0, 0.0)
+    said = " ".join(done.stdout.split())
+    assert (
+        "INCONCLUSIVE test_result: the update batch has a gradient; points to: every group of the update batch" in said
+    )
+    assert "has equal rewards: all 12 are 0, so all advantages are zero and the update moves nothing" in said
+    assert f"sample 1, prompt: {first['prompt']}; completion: " in said
+    assert f"answer: {second['answer']}; reward: 0" in said
+    assert "measured: the update moves nothing (every group" in said
+    assert "\x1b[2J" not in done.stdout
+    page = next(session.results.rglob("report.html")).read_text()
+    assert "<h2>Equal rewards</h2>" in page
+    assert "&lt;script&gt;alert(" in page
+    assert "<script>alert(" not in page
+    assert "&lt;answer&gt;" in page
+
+
 def with_chat_template(session, tmp_path_factory, template=CHAT):
     """A copy of the checkpoint whose tokenizer has a chat template."""
     import shutil

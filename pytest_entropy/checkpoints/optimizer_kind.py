@@ -156,9 +156,12 @@ def _by_former_adam(group: Mapping[str, Any]) -> bool:
 
 def _plain(value: Any) -> float | None:
     """A setting as a number, None where it is none or not known."""
-    if not isinstance(value, int | float) and getattr(value, "numel", int)() == 1:
-        value = value.item()
     try:
+        # A tensor's own method, not an attribute that a stranger's file gave to a stand-in.
+        if hasattr(type(value), "numel") and value.numel() == 1:
+            value = value.item()
         return float(value) if isinstance(value, int | float) else None
     except OverflowError:
         return float("inf")
+    except RuntimeError:  # a tensor without data
+        return None

@@ -188,6 +188,18 @@ def test_a_dcp_directory_is_judged_by_its_description(tmp_path, change, name):
         refused(tmp_path, name)
 
 
+def test_stand_ins_of_a_strangers_file_are_not_called(tmp_path):
+    class Setting:
+        def __reduce__(self):
+            return torch.Size, ((1,),), {"numel": 3, "item": 4}
+
+    torch.save({"state": {}, "param_groups": [{"weight_decay": Setting(), "amsgrad": Setting()}]}, tmp_path / "x.pt")
+    seen = read_outline(tmp_path / "x.pt")
+    assert seen["param_groups"][0]["amsgrad"].numel == 3
+    require_adamw(tmp_path / "x.pt", seen)
+    require_adamw(tmp_path / "x.pt", {"param_groups": [{"amsgrad": torch.empty(1, device="meta")}]})
+
+
 @pytest.mark.parametrize("record", [None, [], {"state": 3}, {"param_groups": "x", "state": [1]}, {"optimizer": None}])
 def test_what_is_no_state_dict_is_left_to_its_reader(tmp_path, record):
     require_adamw(tmp_path, record)

@@ -3,8 +3,8 @@
 ``python benchmarks/sessions.py --seeds 200`` writes ``benchmarks/results/sessions.json`` (one line of p-values per
 session, so that an interrupted series goes on where it was) and ``sessions.png``, the histogram of p-values.
 
-What follows ``--`` goes to every session: ``--seeds 300 --out forty.json -- --prompts benchmarks/forty_prompts.jsonl --bu
-8`` for a small set of prompts, ``-- --entropy-set sampling.temperature=0.02`` for a policy that has collapsed.
+What follows ``--`` goes to every session, ``-- --prompts benchmarks/forty_prompts.jsonl --bu 8`` for a small set of
+prompts, ``-- --entropy-set sampling.temperature=0.02`` for a policy that has collapsed.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import pytest
 
 from pytest_entropy.analyses.bookkeeping import bookkeeping
 from pytest_entropy.analyses.convergence import convergence, se_slope
+from pytest_entropy.analyses.update_moves import update_moves
 
 pytestmark = pytest.mark.entropy_experiment("batch_scaling")
 
@@ -29,9 +30,10 @@ def test_bookkeeping(probe_runs, experiment):
 @pytest.mark.entropy_check
 def test_convergence(probe_runs, experiment):
     """δH₁(B_E) = a + b/B_E: the finite-batch bias b must not be there."""
+    runs = probe_runs.complete()
     checks = experiment.config.checks
     verdict, record = convergence(
-        probe_runs.complete(),
+        runs,
         alpha=experiment.alpha,
         confidence=checks.confidence,
         tolerance=checks.tolerance,
@@ -40,6 +42,7 @@ def test_convergence(probe_runs, experiment):
     experiment.record(record)
     experiment.conclude(verdict.verdict, verdict.reason)
     experiment.require(verdict.outcome)
+    experiment.require(update_moves(runs))
 
 
 @pytest.mark.entropy_check

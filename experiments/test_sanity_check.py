@@ -9,6 +9,7 @@ import pytest
 
 from pytest_entropy.analyses import validation, validation_summary
 from pytest_entropy.analyses.bookkeeping import bookkeeping
+from pytest_entropy.analyses.update_moves import update_moves
 
 pytestmark = pytest.mark.entropy_experiment("sanity_check")
 
@@ -41,8 +42,10 @@ def test_definition(probe_runs, experiment):
 
 
 def test_update_gradient(probe_runs, experiment):
-    """The update's gradient is the slope of the policy-gradient loss."""
-    experiment.require(validation.update_gradient(probe_runs.complete()))
+    """The update's gradient is the slope of the policy-gradient loss, and there is one."""
+    runs = probe_runs.complete()
+    experiment.require(validation.update_gradient(runs))
+    experiment.require(update_moves(runs))
 
 
 def test_update_direction(probe_runs, experiment):

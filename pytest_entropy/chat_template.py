@@ -13,8 +13,14 @@ from pytest_entropy.time_limit import TimeLimitExceeded, call_within
 SECONDS = 30.0
 
 
-def encode_chat(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, seconds: float = SECONDS) -> list[int]:
-    """Token ids of messages up to where the assistant begins to answer.
+def encode_chat(
+    tokenizer: Any,
+    messages: Sequence[Mapping[str, str]],
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    seconds: float = SECONDS,
+) -> list[int]:
+    """Token ids of messages up to where the assistant begins to answer; ``arguments`` are told to the template, too.
 
     transformers renders in jinja2's sandbox, which runs no code of its own but does not stop a loop in a loop.
 
@@ -27,7 +33,12 @@ def encode_chat(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, second
             "prompts as text, or save the template the model was trained with in its chat_template.jinja"
         )
     render = partial(
-        tokenizer.apply_chat_template, list(messages), add_generation_prompt=True, tokenize=True, return_dict=False
+        tokenizer.apply_chat_template,
+        list(messages),
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=False,
+        **(arguments or {}),
     )
     try:
         return list(call_within(seconds, render))

@@ -16,6 +16,7 @@ from pytest_entropy.planning import Plan
 from pytest_entropy.prompts import require_room
 from pytest_entropy.results.files import read_json, write_json
 from pytest_entropy.results.store import RESULTS, FailedRun, RunStore
+from pytest_entropy.rewards import require_answers
 from pytest_entropy.seeds import derive
 from pytest_entropy.stats import Measurement
 
@@ -131,11 +132,13 @@ class Execution:
         """The probe on the plan's checkpoint.
 
         Raises:
-            RunError: a prompt is too long for the model.
+            RunError: a prompt is too long for the model, or an answer cannot be read.
         """
         from pytest_entropy.probe import EntropyProbe, ProbeConfig
 
         config = self.plan.resolved.config
+        for term in self.plan.reward.terms:
+            require_answers(term.label, term.function, self.plan.prompts)
         policy = self.machine.checkpoint(self.plan).policy
         require_room(self.plan.prompts, policy.encode, policy.positions, config.sampling.max_new_tokens)
         return EntropyProbe(

@@ -18,13 +18,12 @@ from pytest_entropy.checkpoints.device import require_device
 from pytest_entropy.checkpoints.facts import Facts, read_facts
 from pytest_entropy.checkpoints.screening import screen
 from pytest_entropy.config.layers import Layer, ResolvedConfig, resolve_config
-from pytest_entropy.config.model import PromptSection
 from pytest_entropy.config.yaml_file import read_yaml
 from pytest_entropy.errors import UsageError
 from pytest_entropy.gpus import assign_gpu
 from pytest_entropy.kinds import EVERY_RUN, ExperimentKind, kind_of
 from pytest_entropy.options import given, option_layers
-from pytest_entropy.prompts import PromptSet, open_prompts
+from pytest_entropy.prompts import PromptSet, open_prompts, with_arguments
 from pytest_entropy.results.naming import claim_stamp, find_resumable
 from pytest_entropy.rewards import RewardTerm, WeightedRewards, require_columns, resolve_reward
 
@@ -101,7 +100,7 @@ class Planner:
         self.config, self.stamp, self.worker = config, stamp, worker
         self._plans: dict[str, Plan] = {}
         self._declared: dict[str, tuple[dict[str, Any], Path]] = {}
-        self._prompt_sets: dict[PromptSection, PromptSet] = {}
+        self._prompt_sets: dict[str, PromptSet] = {}
         self._checkpoints: dict[tuple[str, str | None], tuple[CheckpointFiles, Facts, str]] = {}
 
     @property
@@ -165,7 +164,7 @@ class Planner:
             resumable = find_resumable(root, digest, config_digest)
         directory = resumable or root / f"{kind.directory}_{self.stamp}"
         reward = self._rewards(resolved, prompts)
-        require_chat_template(prompts, files)
+        require_chat_template(prompts, files, resolved.config.prompts.chat_template_kwargs)
         return Plan(
             kind, resolved, files, facts, digest, config_digest, prompts, reward, directory, self.stamp,
             resumable is not None,
@@ -210,16 +209,18 @@ class Planner:
     def _prompts(self, resolved: ResolvedConfig) -> PromptSet:
         config = resolved.config
         section = config.prompts
-        if section not in self._prompt_sets:
-            self._prompt_sets[section] = self.config.hook.pytest_entropy_prompts(source=section.source) or open_prompts(
+        key = section.model_dump_json()
+        if key not in self._prompt_sets:
+            found = self.config.hook.pytest_entropy_prompts(source=section.source) or open_prompts(
                 section.source,
                 prompt_column=section.prompt_column,
                 answer_column=section.answer_column,
                 template=section.template,
             )
-        prompts = self._prompt_sets[section]
-        if not len(prompts):
-            raise UsageError(f"prompts {section.source}: there are none")
+            if not len(found):
+                raise UsageError(f"prompts {section.source}: there are none")
+            self._prompt_sets[key] = with_arguments(found, section.chat_template_kwargs, section.source)
+        prompts = self._prompt_sets[key]
         needed = max(config.batch_config.B_E_values) + config.batch_config.B_U
         have = len({prompt.key for prompt in prompts}) if isinstance(prompts, list) else len(prompts)
         if have < needed and not section.with_replacement:
@@ -232,27 +233,43 @@ class Planner:
         return prompts
 
 
-def require_chat_template(prompts: PromptSet, files: CheckpointFiles) -> None:
+def require_chat_template(prompts: PromptSet, files: CheckpointFiles, told: Mapping[str, Any]) -> None:
     """Chat messages need the chat template of the checkpoint's tokenizer; there is no default that is right.
 
     A base model known by a hub id only is not looked into; encoding its first prompt tells.
 
     Raises:
-        UsageError: the prompts are chat messages and the tokenizer's files hold no template.
+        UsageError: the prompts are chat messages and the tokenizer's files hold no template, or none that speaks of an
+            argument that it is ``told``.
     """
     if isinstance(prompts[0].content, str):
         return
     own = any((files.weights / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
     place = files.weights if own or not files.base else Path(files.base)
-    if not place.is_dir() or any(place.glob("chat_template.*")) or (place / "additional_chat_templates").is_dir():
+    if not place.is_dir() or (place / "additional_chat_templates").is_dir():
         return
-    settings = place / "tokenizer_config.json"
-    if settings.is_file() and '"chat_template"' in settings.read_text(encoding="utf-8", errors="replace"):
+    template = _template_text(place)
+    if template is not None:
+        idle = [name for name in told if name not in template]
+        if idle:
+            raise UsageError(
+                f"prompts.chat_template_kwargs: the chat template in {place} does not speak of {', '.join(idle)}; it "
+                "would change nothing: remove it, or spell it as the template does"
+            )
         return
     raise UsageError(
         f"prompts are chat messages, and the tokenizer in {place} has no chat template (a base model?); give prompts "
         "as text, or save the template the model was trained with beside it as chat_template.jinja"
     )
+
+
+def _template_text(place: Path) -> str | None:
+    """The text of the files with a tokenizer's chat template, None where there is none."""
+    texts = [file.read_text(encoding="utf-8", errors="replace") for file in place.glob("chat_template.*")]
+    settings = place / "tokenizer_config.json"
+    if settings.is_file():
+        texts += [text for text in [settings.read_text("utf-8", "replace")] if '"chat_template"' in text]
+    return "\n".join(texts) if texts else None
 
 
 def _with_inputs(resolved: ResolvedConfig) -> str:

@@ -9,7 +9,7 @@ through the shared key/value cache.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -77,13 +77,13 @@ class Policy:
         """Unit roundoff of the model's coarsest floating-point weights."""
         return max(torch.finfo(p.dtype).eps for p in self.model.parameters() if p.is_floating_point())
 
-    def encode(self, text: str | Sequence[dict[str, str]]) -> tuple[int, ...]:
-        """Token ids of a prompt: a string as the tokenizer takes it, chat messages by the chat template.
+    def encode(self, text: str | Sequence[dict[str, str]], told: Mapping[str, object] | None = None) -> tuple[int, ...]:
+        """Token ids of a prompt: a string as the tokenizer takes it, chat messages by the template, which is ``told``.
 
         Raises:
             RunError: no token comes of it, or there is no chat template, or it fails or has no end.
         """
-        ids = self.tokenizer(text)["input_ids"] if isinstance(text, str) else encode_chat(self.tokenizer, text)
+        ids = self.tokenizer(text)["input_ids"] if isinstance(text, str) else encode_chat(self.tokenizer, text, told)
         if not ids:
             raise RunError(f"the tokenizer makes no token of the prompt {text!r}; remove it from the prompts")
         return tuple(ids)
@@ -168,8 +168,8 @@ class Policy:
             with torch.no_grad():
                 rank, spread = predictions.statistics(self._ranks, tokens, ranks.to(self.device))
                 extra |= {"ranks": rank * mask, "surprisal_sd": spread * mask}
-        extra["likeliest"] = torch.where(mask, likeliest.detach(), zero)
-        return Scores(torch.where(mask, log_probs, zero), torch.where(mask, nats, zero), **extra)
+        log_probs, nats, extra["likeliest"] = (torch.where(mask, x, zero) for x in (log_probs, nats, likeliest))
+        return Scores(log_probs, nats, **extra)
 
     def _ranks(self, logits: torch.Tensor, *tables: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return surprisal_rank(log_distribution(logits.detach(), self.temperature), *tables)

@@ -10,6 +10,7 @@ import numpy as np
 
 from pytest_entropy.analyses.headline import errors_of_the_fit
 from pytest_entropy.analyses.measured import undecided
+from pytest_entropy.analyses.update_moves import said_first
 from pytest_entropy.stats import (
     CheckOutcome,
     RunScalars,
@@ -48,7 +49,8 @@ def convergence(
     fit = fit_scaling(data, confidence=confidence, rng=rng, alpha=alpha)
     verdict = scaling_verdict(fit, alpha=alpha, confidence=confidence, tolerance=tolerance)
     words, over_updates = errors_of_the_fit(runs, fit)
-    verdict = replace(verdict, reason="; ".join(filter(None, (verdict.reason, words))))
+    reason = "; ".join(filter(None, (verdict.reason, words)))
+    verdict = replace(verdict, reason=said_first(runs, reason))
     record = {
         "verdict": verdict.verdict,
         "reason": verdict.reason,

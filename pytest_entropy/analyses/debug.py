@@ -9,6 +9,7 @@ import numpy as np
 
 from pytest_entropy.analyses import eta_sweep
 from pytest_entropy.analyses.headline import change, measurement
+from pytest_entropy.analyses.update_moves import said_first
 
 if TYPE_CHECKING:
     from pytest_entropy.fixtures import Experiment
@@ -74,7 +75,7 @@ def conclusion(runs: Sequence[ProbeResult], *, confidence: float = 0.95) -> tupl
     for run in runs:
         said = change(measurement(run), run.unit.replace(" per ", "/"), confidence=confidence)
         parts.append(f"B_E {run.B_E}: {', '.join(filter(None, said))}")
-    return "logged", "; ".join(parts)
+    return "logged", said_first(runs, "; ".join(parts))
 
 
 def saved_gradients(experiment: Experiment) -> list[dict[str, Any]]:

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_entropy.analyses import eta_sweep
 from pytest_entropy.analyses.headline import change, measurement
+from pytest_entropy.analyses.update_moves import said_first, update_moves
 from pytest_entropy.analyses.validation import sampler_scorer_agreement
 from pytest_entropy.stats import CheckOutcome, signal_to_noise
 
 if TYPE_CHECKING:
     from pytest_entropy.probe import ProbeResult
+
+__all__ = ["agreement", "conclusion", "record", "update_moves"]
 
 
 def record(runs: Sequence[ProbeResult], *, confidence: float, tolerance: float) -> dict[str, Any]:
@@ -56,35 +59,11 @@ def conclusion(runs: Sequence[ProbeResult], results: dict[str, Any], *, confiden
     noise = "" if ratio is None else f"; |SE/δH₁| = {ratio:.2f} ({label})"
     range_ = f"; {results['eta_sweep']['reading']}" if "eta_sweep" in results else ""
     known = f": {known}" if known else ""
-    return "measured", f"{what} at the next step, from {run.entropy_mean:.2f} {unit}{known}{noise}{range_}"
+    return "measured", said_first(
+        runs, f"{what} at the next step, from {run.entropy_mean:.2f} {unit}{known}{noise}{range_}"
+    )
 
 
 def agreement(runs: Sequence[ProbeResult]) -> CheckOutcome:
     """Sampler and scorer agree token by token."""
     return sampler_scorer_agreement(runs)
-
-
-def update_moves(runs: Sequence[ProbeResult]) -> CheckOutcome:
-    """An update batch whose groups all have equal rewards has no gradient: delta_h1 = 0 says nothing."""
-    update = runs[0].update
-    moves = update["direction_norm"] > 0
-    return CheckOutcome(
-        name="update_moves",
-        null="the update batch has a gradient",
-        statistic=update["gradient_norm"],
-        p_value=None,
-        alpha=0.0,
-        effect=update["direction_norm"],
-        ci=None,
-        unit="Euclidean norm of the update direction",
-        n=len(update["prompts"]),
-        verdict="pass" if moves else "inconclusive",
-        smallest_detectable=None,
-        declared_effect=None,
-        samples_needed=None,
-        points_to="" if moves else (
-            f"every group of the update batch has equal rewards (mean {update['reward_mean']:.3g}), so all advantages "
-            "are zero and nothing moves: give prompts of mixed difficulty, a reward that fits them (--reward), or a "
-            "larger --bu"
-        ),
-    )  # fmt: skip

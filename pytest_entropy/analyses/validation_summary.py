@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pytest_entropy.analyses.update_moves import said_first
 from pytest_entropy.stats import Measurement, pool, signal_to_noise
 
 if TYPE_CHECKING:
@@ -55,4 +56,4 @@ def conclusion(runs: Runs) -> tuple[str, str]:
     """Verdict and reason in words."""
     done, planned = len(runs.results), runs.planned
     verdict = "runs succeeded" if done == planned else "runs failed"
-    return verdict, f"{done} of {planned} runs gave a result"
+    return verdict, said_first(runs.results, f"{done} of {planned} runs gave a result")

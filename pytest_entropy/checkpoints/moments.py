@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 
+from pytest_entropy.checkpoints.optimizer_kind import NESTED
 from pytest_entropy.checkpoints.torch_file import plain_tensor
 
-# bitsandbytes nests its state here since 0.49.2, so that torch does not cast it; before, the keys lay flat.
-_NESTED = "__bnb_optimizer_quant_state__"
 # Elements per absolute maximum: 256 today, 2048 before 0.45.
 _BLOCKS = (256, 2048)
 
@@ -40,7 +39,7 @@ def read_moments(entry: Mapping[str, Any], shape: tuple[int, ...]) -> Moments:
     Raises:
         NotAdamW: keys are missing, a shape or type is wrong, or a number is not finite.
     """
-    nested = entry.get(_NESTED)
+    nested = entry.get(NESTED)
     flat = {**entry, **nested} if isinstance(nested, Mapping) else entry
     names = ("state1", "state2") if "state1" in flat else ("exp_avg", "exp_avg_sq")
     missing = [key for key in ("step", *names) if key not in flat]

@@ -15,6 +15,7 @@ from pytest_entropy.checkpoints.dcp import read_dcp
 from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.layouts import known_layouts
 from pytest_entropy.checkpoints.moments import NotAdamW, read_moments
+from pytest_entropy.checkpoints.optimizer_kind import require_adamw
 from pytest_entropy.checkpoints.parameter_order import live_name
 from pytest_entropy.checkpoints.screening import read_names
 from pytest_entropy.checkpoints.torch_file import plain_tensor, read_torch_file, torchao_refusal
@@ -115,6 +116,7 @@ def _stored(path: Path, *, tensors: int) -> tuple[list[Group], Mapping[Any, Mapp
         record = record["optimizer"]
     if not isinstance(record, dict) or not isinstance(record.get("state"), dict) or not record.get("param_groups"):
         raise UsageError(f"{path} is not an optimizer's state_dict (needs 'state' and 'param_groups')")
+    require_adamw(path, record)
     groups, state = record["param_groups"], record["state"]
     whole = isinstance(groups, list) and all(
         isinstance(group, dict) and isinstance(group.get("params"), list) and "betas" in group and "eps" in group
@@ -163,11 +165,7 @@ def _order(
 
 
 def _entry(path: Path, name: str, entry: Mapping[str, Any], group: Group, parameter: torch.Tensor) -> ParameterState:
-    if group.get("amsgrad") or group.get("maximize"):
-        raise UsageError(f"{path}: amsgrad and maximize are not supported; train without them")
     decay = _number(group.get("weight_decay", 0.0))
-    if decay and group.get("decoupled_weight_decay") is False:
-        raise UsageError(f"{path}: Adam with weight decay {decay:g} inside the gradient is not AdamW; train with AdamW")
     try:
         moments = read_moments(entry, tuple(parameter.shape))
     except NotAdamW as error:

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_entropy.checkpoints.archive import screen_archive
+from pytest_entropy.checkpoints.archive import read_outline, screen_archive
 from pytest_entropy.checkpoints.dcp_metadata import read_description
 from pytest_entropy.checkpoints.files import CheckpointFiles, read_json
+from pytest_entropy.checkpoints.optimizer_kind import outline, require_adamw
 from pytest_entropy.checkpoints.parameter_order import live_name
 from pytest_entropy.checkpoints.weights_file import WeightsFile
 from pytest_entropy.errors import UsageError
@@ -41,7 +42,7 @@ def screen(files: CheckpointFiles) -> None:
 
     Raises:
         UsageError: declarations that do not fit the tensors, damaged or truncated files, an optimizer's file that
-            is none, unpacks to more than it has, or names code.
+            is none, unpacks to more than it has, names code, or is of another optimizer than AdamW.
     """
     tensors = 0
     # A base known by its hub id is in the cache, downloaded by the user; what lies in a directory is screened.
@@ -61,9 +62,11 @@ def screen(files: CheckpointFiles) -> None:
     # Three tensors of state and as many of quantisation per parameter; nothing is known of a base in the cache.
     bound = 8 * tensors if whole[0].is_dir() else _ANY
     if files.optimizer.is_dir():
-        read_description(files.optimizer, tensors=bound)
+        description = read_description(files.optimizer, tensors=bound)
+        require_adamw(files.optimizer, outline(item.path for item in description))
     else:
         screen_archive(files.optimizer, tensors=bound)
+        require_adamw(files.optimizer, read_outline(files.optimizer))
     if files.names is not None:
         read_names(files.names)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from pytest_entropy.config.fields import LARGEST, PositiveFloat, Section, Size, number
 from pytest_entropy.config.reward_terms import Rewards, RewardSection
 from pytest_entropy.gpus import unusable
+from pytest_entropy.prompts.template_arguments import template_arguments
 
 
 class BatchConfig(Section):
@@ -126,13 +127,15 @@ class SamplingSection(Section):
 class PromptSection(Section):
     """Where prompts come from; ``demo`` is the bundled generator of word problems.
 
-    ``template`` is the name of a built-in template or a text with ``{question}``.
+    ``template`` is the name of a built-in template or a text with ``{question}``; ``chat_template_kwargs`` are told to
+    the checkpoint's chat template.
     """
 
     source: Annotated[str, Field(min_length=1)] = "demo"
     prompt_column: Annotated[str, Field(min_length=1)] = "prompt"
     answer_column: Annotated[str, Field(min_length=1)] = "answer"
     template: Annotated[str, Field(min_length=1)] | None = None
+    chat_template_kwargs: Annotated[dict[str, Any], AfterValidator(template_arguments)] = {}
     with_replacement: bool = False
 
 

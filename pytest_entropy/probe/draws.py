@@ -75,7 +75,7 @@ def draw_responses(
     policy: Policy, prompts: Sequence[Prompt], seed: int, config: ProbeConfig, *, group: int, threads: int = 1
 ) -> Rollouts:
     """``group`` responses to each prompt; response g of slot n is keyed by (seed, n, g), whatever is beside it."""
-    ids = [policy.encode(prompt.content) for prompt in prompts]
+    ids = [prompt.encoded(policy.encode) for prompt in prompts]
 
     def work(slots: list[int]) -> Rollouts:
         draws = [uniforms(seed, n, group, config.max_new_tokens) for n in slots]

@@ -169,7 +169,7 @@ def reward_agreement(
 
 def _other_prompts(policy: Policy, prompts: Sequence[Prompt], rollouts: Rollouts) -> float:
     pairs = zip(prompts, rollouts.prompt_ids, strict=True)
-    return float(sum(policy.encode(prompt.content) != tuple(ids) for prompt, ids in pairs))
+    return float(sum(tuple(prompt.encoded(policy.encode)) != tuple(ids) for prompt, ids in pairs))
 
 
 def largest_gap(recorded: torch.Tensor, scored: torch.Tensor, *, prompts: int = 256) -> float:

@@ -35,7 +35,7 @@ from pytest_entropy.probe.total_variance import total_variance
 from pytest_entropy.probe.u_statistic import u_statistic
 from pytest_entropy.probe.update_batch import UpdateBatch, take_update
 from pytest_entropy.prompts import Prompt, PromptSet
-from pytest_entropy.rewards import RewardFunction, evaluate
+from pytest_entropy.rewards import RewardFunction, evaluate, sample_of_equal
 from pytest_entropy.rollouts import Rollouts
 from pytest_entropy.seeds import derive, generator
 
@@ -106,8 +106,9 @@ class EntropyProbe:
 
     def _take_update(self, prompts: list[Prompt], rollouts: Rollouts, seed: int, meter: Meter) -> Update:
         with meter.phase("reward"), torch.enable_grad():
-            rewards = evaluate(self.reward, prompts, self._texts(rollouts))
-        batch = UpdateBatch(tuple(prompt.key for prompt in prompts), rollouts, rewards, seed)
+            rewards = evaluate(self.reward, prompts, texts := self._texts(rollouts))
+        sample = sample_of_equal(prompts, texts, rewards)
+        batch = UpdateBatch(tuple(prompt.key for prompt in prompts), rollouts, rewards, seed, sample)
         update = take_update(
             batch, self.policy, self.optimizer, self.config, eta=self.eta, eta_source=self.eta_source, meter=meter
         )

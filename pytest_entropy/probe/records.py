@@ -35,7 +35,8 @@ class Update:
     ``reward_gap`` is the largest difference of a reward from its completion's own (None where it was not asked for, or
     of a function that is not asked twice: ``rewards_rechecked`` is False then), ``other_prompts`` how many rows have
     another prompt's tokens, ``draw_gap`` how far a token is from the one its random number picks, in probability (None
-    where it was not looked at).
+    where it was not looked at).  ``sample`` shows up to two prompts with completion, answer and reward where rewards
+    are equal within every group.
     """
 
     direction: dict[str, torch.Tensor]
@@ -66,6 +67,7 @@ class Update:
     rewards_rechecked: bool = False
     draw_gap: float | None = None
     other_prompts: float | None = None
+    sample: list[dict[str, Any]] = field(default_factory=list)
 
     def summary(self) -> dict[str, Any]:
         """Everything but the tensors, as plain builtins."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -20,6 +21,7 @@ from pytest_entropy.probe.optimizer_oracle import oracle_gap
 from pytest_entropy.probe.records import Update, fingerprint
 from pytest_entropy.probe.update_reference import loss_slope_gap, token_weights_by_definition
 from pytest_entropy.probe.update_rules import update_direction
+from pytest_entropy.rewards.equal_rewards import equal_rewards
 from pytest_entropy.rollouts import ActionValues, Rollouts
 
 log = logging.getLogger(__name__)
@@ -29,13 +31,14 @@ log = logging.getLogger(__name__)
 class UpdateBatch:
     """B_U prompts with G rewarded responses each.
 
-    ``keys`` name the prompts by content, ``rewards`` is ``[B_U, G]``.
+    ``keys`` name the prompts by content, ``rewards`` is ``[B_U, G]``; ``sample`` is :class:`~.records.Update`'s.
     """
 
     keys: tuple[str, ...]
     rollouts: Rollouts
     rewards: list[list[float]]
     seed: int
+    sample: list[dict[str, Any]] = field(default_factory=list)
 
     def token_weights(self, config: ProbeConfig) -> torch.Tensor:
         """w ``[B_U, G]``: the loss is -sum w_pg S_pg."""
@@ -127,11 +130,15 @@ def take_update(
         learnt_fingerprint=None if learnt is None else fingerprint(vars(learnt)),
         seconds=meter.seconds,
         memory_mb=meter.memory_mb,
+        sample=batch.sample,
     )
     log.info(
         "update U: %d prompts x %d responses, mean reward %.3f, |g| %.3e, |u| %.3e",
         len(batch.keys), config.G, update.reward_mean, update.gradient_norm, update.direction_norm,
     )  # fmt: skip
+    equal = equal_rewards(batch.rewards)
+    if equal is not None:
+        log.warning("the update batch has no gradient: %s; a sample: %s", equal, batch.sample)
     return update
 
 

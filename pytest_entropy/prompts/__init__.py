@@ -4,6 +4,7 @@ from pytest_entropy.prompts.prompt import Content, DemoPrompts, Prompt, PromptSe
 from pytest_entropy.prompts.room import require_room
 from pytest_entropy.prompts.rows import prompts_from_rows
 from pytest_entropy.prompts.sources import open_prompts
+from pytest_entropy.prompts.template_arguments import template_arguments, with_arguments
 from pytest_entropy.prompts.templates import TEMPLATES, apply_template
 
 __all__ = [
@@ -16,4 +17,6 @@ __all__ = [
     "open_prompts",
     "prompts_from_rows",
     "require_room",
+    "template_arguments",
+    "with_arguments",
 ]

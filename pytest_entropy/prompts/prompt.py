@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,21 +15,31 @@ Content = str | list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Prompt:
-    """One prompt: a string or chat messages, and the columns a reward function may ask for."""
+    """One prompt: a string or chat messages, the columns a reward function may ask for, and what the chat template is
+    told besides the messages."""
 
     content: Content
     columns: Mapping[str, Any] = field(default_factory=dict)
+    template_arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def encoded(self, encode: Callable[..., Sequence[int]]) -> Sequence[int]:
+        """Token ids, by a policy's ``encode``."""
+        if not self.template_arguments:
+            return encode(self.content)
+        return encode(self.content, self.template_arguments)
 
     @property
     def key(self) -> str:
-        """What makes two prompts the same: their content, in one Unicode form and whatever its white space.
+        """What makes two prompts the same: their content, in one Unicode form and whatever its white space, and the
+        chat template's arguments.
 
         A copy of a question with another line ending is no new question, and E and U must not share it.
         """
         if isinstance(self.content, str):
             return _plain(self.content)
         messages = [{k: _plain(v) if isinstance(v, str) else v for k, v in m.items()} for m in self.content]
-        return json.dumps(messages, sort_keys=True, ensure_ascii=False, default=repr)
+        whole = [messages, dict(self.template_arguments)] if self.template_arguments else messages
+        return json.dumps(whole, sort_keys=True, ensure_ascii=False, default=repr)
 
 
 def _plain(text: str) -> str:

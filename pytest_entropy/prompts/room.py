@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pytest_entropy.errors import RunError
-from pytest_entropy.prompts.prompt import Content, Prompt, PromptSet
+from pytest_entropy.prompts.prompt import Prompt, PromptSet
 
 # Tokens a chat template may add around the messages (default system prompt, role marks).
 _AROUND = 512
 
 
 def require_room(
-    prompts: PromptSet, encode: Callable[[Content], Sequence[int]], positions: int | None, max_new_tokens: int
+    prompts: PromptSet, encode: Callable[..., Sequence[int]], positions: int | None, max_new_tokens: int
 ) -> None:
     """Refuse prompts that leave no room for a response of ``max_new_tokens`` within ``positions``.
 
@@ -26,7 +26,7 @@ def require_room(
         return
     room = positions - max_new_tokens
     suspects = [prompt for prompt in prompts if _bytes(prompt) + _AROUND > room]
-    lengths = [(len(encode(prompt.content)), n) for n, prompt in enumerate(suspects)]
+    lengths = [(len(prompt.encoded(encode)), n) for n, prompt in enumerate(suspects)]
     too_long = sorted((pair for pair in lengths if pair[0] > room), reverse=True)
     if too_long:
         tokens, n = too_long[0]
@@ -45,4 +45,4 @@ def _text(prompt: Prompt) -> str:
 
 
 def _bytes(prompt: Prompt) -> int:
-    return len(_text(prompt).encode())
+    return len(_text(prompt).encode()) + len(str(dict(prompt.template_arguments)))

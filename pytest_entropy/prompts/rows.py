@@ -7,6 +7,7 @@ from typing import Any
 
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts.prompt import Content, Prompt
+from pytest_entropy.prompts.template_arguments import COLUMN, template_arguments
 from pytest_entropy.prompts.templates import apply_template, find_template, worked_example
 
 _VERL_ANSWER = "reward_model.ground_truth"
@@ -33,7 +34,8 @@ def prompts_from_rows(
 
     Raises:
         UsageError: a row without the prompt column or a configured answer column, a prompt that is neither text
-            nor chat messages, text and chat mixed, or no rows; names source and row.
+            nor chat messages, text and chat mixed, arguments of a template that are none, or no rows; names source
+            and row.
     """
     text = find_template(template) if template else None
     prompts: list[Prompt] = []
@@ -57,10 +59,24 @@ def prompts_from_rows(
             columns["answer"] = answer
         if prompts and isinstance(content, str) != isinstance(prompts[0].content, str):
             raise UsageError(f"{where}: text and chat prompts in one source; make all of one kind")
-        prompts.append(Prompt(content, columns))
+        prompts.append(Prompt(content, columns, _arguments(row.get(COLUMN), content, where)))
     if not prompts:
         raise UsageError(f"{source} holds no prompts")
     return prompts
+
+
+def _arguments(value: Any, content: Content, where: str) -> dict[str, Any]:
+    """What the row's own column tells the chat template."""
+    try:
+        arguments = {} if value is None else template_arguments(value)
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}") from None
+    if arguments and isinstance(content, str):
+        raise UsageError(
+            f"{where}: {COLUMN} ({', '.join(arguments)}) is for chat messages, and this prompt is text, to which no "
+            "template is applied; remove the column, or give the prompt as messages"
+        )
+    return arguments
 
 
 def _with_question(row: Mapping[str, Any], prompt_column: str) -> Mapping[str, Any]:

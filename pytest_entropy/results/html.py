@@ -13,10 +13,21 @@ from pytest_entropy.results.comparison_figure import comparison_plot
 from pytest_entropy.results.figures import plots
 from pytest_entropy.results.tables import by_batch_size, errors_in_words
 from pytest_entropy.results.view import UPDATE, ExperimentView
+from pytest_entropy.rewards.equal_rewards import equal_rewards
 from pytest_entropy.stats import Measurement, format_measure
 
 # What decides which quantity was measured; the rest of the configuration folds away.
-ESSENTIAL = ("checkpoint", "seed", "batch_config.", "probe.", "sampling.", "prompts.source", "reward", "model.")
+ESSENTIAL = (
+    "checkpoint",
+    "seed",
+    "batch_config.",
+    "probe.",
+    "sampling.",
+    "prompts.source",
+    "prompts.chat_",
+    "reward",
+    "model.",
+)
 # Files of the whole experiment the report links to; those it is written together with are always there.
 ARTEFACTS = ("update/config.yaml", "update/probe_log.txt", "update/update.json", "comparison.json")
 # Rows of the table of runs; a page with thousands of them serves nobody.
@@ -67,6 +78,7 @@ def render(view: ExperimentView) -> str:
         "report.html",
         view=view,
         checkpoint="bundled demo checkpoint" if checkpoint == "demo" else f"checkpoint {checkpoint}",
+        equal=equal_rewards(view.still["rewards"]) if view.still else None,
         table=by_batch_size(view),
         errors=errors_in_words(view),
         both=any(run["second"] for run in runs),

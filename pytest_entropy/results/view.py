@@ -92,6 +92,11 @@ class ExperimentView:
         return [name for name in self.manifest.get("planned_runs", []) if name not in there]
 
     @property
+    def still(self) -> dict[str, Any]:
+        """Of an update that moves nothing: ``sample`` and ``rewards``; empty if none is known."""
+        return next((record for record in (self.update, *self.runs) if record.get("sample")), {})
+
+    @property
     def red(self) -> list[str]:
         """Names of the checks that failed."""
         return [name for name, check in self.checks.items() if check["verdict"] == "fail"]
@@ -213,7 +218,10 @@ def _slim(run: dict[str, Any], directory: str) -> dict[str, Any]:
     per_prompt = np.asarray(run["per_prompt"], dtype=float)
     if not all(map(math.isfinite, numbers)) or not np.isfinite(per_prompt).all():
         raise ValueError("a number that is not finite")
-    return {**kept, "per_prompt": per_prompt, "directory": directory}
+    # A single batch has its own update; of one that moves nothing the report shows a sample.
+    update = run.get("update") or {}
+    shown = {"sample": update["sample"], "rewards": update.get("rewards")} if update.get("sample") else {}
+    return {**kept, **shown, "per_prompt": per_prompt, "directory": directory}
 
 
 def _json(path: Path) -> dict[str, Any]:

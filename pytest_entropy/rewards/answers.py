@@ -8,12 +8,11 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pytest_entropy.rewards.gold import accepted_answers, after_hashes, blocks, last_box
 from pytest_entropy.time_limit import TimeLimitExceeded, call_within
 
 log = logging.getLogger(__name__)
 
-_OPEN, _CLOSE = "<answer>", "</answer>"
-_BRACES = re.compile(r"\\boxed\s*\{|[{}]")
 # Seconds for one comparison, math-verify's own default.
 _COMPARISON = 5.0
 
@@ -24,7 +23,7 @@ def exact_answer(
     """1.0 where the completion holds exactly one ``<answer>`` block and its text is the expected answer.
 
     Surrounding white space is ignored; no block or more than one scores 0.0.  An expected number is compared
-    as a number, and one in GSM8K's form is what follows ``####``.  None where no answer is known.
+    as a number, and notations around it are taken off (:func:`.gold.accepted_answers`).  None where no answer is known.
     """
     return _score(completions, answer, _one_block)
 
@@ -36,7 +35,7 @@ def gsm8k(
 
     Thousands separators, a currency sign and a full stop at the end do not count.  None where no answer is known.
     """
-    return _score(completions, answer, _after_hashes)
+    return _score(completions, answer, after_hashes)
 
 
 def boxed(
@@ -46,7 +45,7 @@ def boxed(
 
     Text against text: ``\frac12`` is not ``0.5`` here (see :func:`math_verify`).  None where no answer is known.
     """
-    return _score(completions, answer, lambda text: _compact(_last_box(text)), _compact)
+    return _score(completions, answer, lambda text: _compact(last_box(text)), _compact)
 
 
 def math_verify(
@@ -69,13 +68,15 @@ def _verified(completion: str, answer: Any) -> float | None:
 
     if answer is None:
         return None
-    gold = parse(_expected(answer), parsing_timeout=None)
-    if not gold:
+    # Of a worked solution only the answer in it: what else it says would be taken for the answer, too.
+    golds = [gold for forms in accepted_answers(answer) if (gold := _mathematics(forms))]
+    if not golds:
         return None
     given = _one_block(completion)
 
     def compare() -> bool:
-        return bool(verify(gold, parse(given or completion, parsing_timeout=None), timeout_seconds=None))
+        found = _mathematics((given,)) if given else parse(completion, parsing_timeout=None)
+        return any(verify(gold, found, timeout_seconds=None) for gold in golds)
 
     try:
         return float(call_within(_COMPARISON, compare))
@@ -84,16 +85,42 @@ def _verified(completion: str, answer: Any) -> float | None:
         return 0.0
 
 
+def _mathematics(forms: Sequence[str]) -> list[Any]:
+    """What math-verify makes of the last form.
+
+    It looks for LaTeX in dollars or in a box; where that, an interval, a set or a letter stands alone, it is given one.
+    """
+    from math_verify import parse
+
+    text = forms[-1]
+    # Words in a box would be products of their letters.
+    words = re.search(r"[A-Za-z]{2}", re.sub(r"\\[A-Za-z]+", "", text))
+    alone = not words and not any(mark in text for mark in ("$", "\\boxed", "\\(", "\\["))
+    tries = [text, f"\\boxed{{{text}}}"] if alone else [text]
+    if text[:1] in ("\\", "(", "[", "{"):
+        tries.reverse()
+    return next((found for one in tries if (found := parse(one, parsing_timeout=None))), [])
+
+
 def _score(
     completions: Sequence[Any],
     answer: Sequence[Any],
     find: Callable[[str], str | None],
     normal: Callable[[str], str | None] = str,
 ) -> list[float | None]:
+    """Any accepted answer will do, in any of its forms.
+
+    Raises:
+        NoGold: an expected answer that is there and cannot be read.
+    """
     return [
-        None if expected is None else float(_same(find(_text(completion)), normal(_expected(expected))))
+        None if expected is None else float(_is_any(find(_text(completion)), accepted_answers(expected), normal))
         for completion, expected in zip(completions, answer, strict=True)
     ]
+
+
+def _is_any(given: str | None, accepted: Sequence[Sequence[str]], normal: Callable[[str], str | None]) -> bool:
+    return any(_same(given, normal(form)) for forms in accepted for form in forms)
 
 
 def _text(completion: Any) -> str:
@@ -101,45 +128,12 @@ def _text(completion: Any) -> str:
     return str(completion if isinstance(completion, str) else completion[-1]["content"])
 
 
-# What models write is searched in one pass, without backtracking: it may be long and repeat itself.
-
-
 def _one_block(text: str) -> str | None:
-    blocks = []
-    start = text.find(_OPEN)
-    while start >= 0 and (end := text.find(_CLOSE, start)) >= 0:
-        blocks.append(text[start + len(_OPEN) : end])
-        start = text.find(_OPEN, end)
-    return blocks[0].strip() if len(blocks) == 1 else None
-
-
-def _after_hashes(text: str) -> str | None:
-    _, found, rest = text.rpartition("####")
-    return rest.partition("\n")[0].strip() if found else None
-
-
-def _last_box(text: str) -> str | None:
-    r"""The content of the last ``\boxed{…}`` whose braces close."""
-    opened: list[tuple[bool, int]] = []
-    last, found = -1, None
-    for brace in _BRACES.finditer(text):
-        if brace[0] != "}":
-            opened.append((len(brace[0]) > 1, brace.end()))
-        elif opened:
-            is_box, start = opened.pop()
-            if is_box and start > last:
-                last, found = start, text[start : brace.start()].strip()
-    return found
+    return found[0].strip() if len(found := blocks(text)) == 1 else None
 
 
 def _compact(text: str | None) -> str | None:
     return None if text is None else "".join(text.split())
-
-
-def _expected(answer: Any) -> str:
-    """The final answer of what a data set holds: after ``####``, in the box, or all of it."""
-    text = str(answer).strip()
-    return _after_hashes(text) or _last_box(text) or text
 
 
 def _same(given: str | None, expected: str | None) -> bool:

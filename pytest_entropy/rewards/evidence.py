@@ -87,6 +87,18 @@ def in_hand(error: BaseException, batch: Batch, completions: Sequence[Any]) -> i
     return None
 
 
+def visible(text: str, limit: int | None = None) -> str:
+    """A text on one line, what cannot be seen as escapes, with its beginning and its end where it is above ``limit``.
+
+    >>> visible("a\\n" + "b" * 20 + "c", 8)
+    'a\\\\nbb … bbbc (23 characters)'
+    """
+    if limit is not None and len(text) > limit:
+        half = limit // 2
+        return f"{visible(text[:half])} … {visible(text[-half:])} ({len(text)} characters)"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def _cut(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from pytest_entropy.errors import UsageError
-from pytest_entropy.prompts import PromptSet
+from pytest_entropy.errors import RunError, UsageError
+from pytest_entropy.prompts import Prompt, PromptSet
 from pytest_entropy.rewards.answers import BUILT_IN
+from pytest_entropy.rewards.gold import NoGold, accepted_answers
 
 PlainReward = Callable[..., Any]
 
@@ -16,6 +17,9 @@ PlainReward = Callable[..., Any]
 NOT_COLUMNS = frozenset(
     {"prompt", "prompts", "completion", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric"}
 )
+
+# Of more rows than these the first half and as many of the rest are read while planning, all of them before a run.
+READ_WHEN_PLANNING = 2000
 
 
 def _discard(*_: Any, **__: Any) -> None:
@@ -38,8 +42,8 @@ def accepted(reward: PlainReward, arguments: Mapping[str, Any]) -> dict[str, Any
 def require_columns(label: str, reward: PlainReward, prompts: PromptSet) -> None:
     """Refuse a reward that needs a column the prompts do not have, or that cannot take its arguments by name.
 
-    A built-in reward needs an answer in every row.  Sets that make their prompts on demand are judged by the
-    first.
+    A built-in reward needs an answer in every row, and one that it can read (:func:`.gold.accepted_answers`).  Sets
+    that make their prompts on demand are judged by the first.
 
     Raises:
         UsageError: names the column, and what columns there are.
@@ -66,6 +70,45 @@ def require_columns(label: str, reward: PlainReward, prompts: PromptSet) -> None
                 f"reward {label} needs an answer in every row; {len(missing)} of {len(rows)} prompts have none "
                 f"(the first: prompt {missing[0]}, {str(rows[missing[0] - 1].content)[:60]!r})"
             )
+        if problem := _unreadable(rows, _some(len(rows))):
+            raise UsageError(f"reward {label} {problem}")
+
+
+def require_answers(label: str, reward: PlainReward, prompts: PromptSet) -> None:
+    """Refuse an answer that a built-in reward cannot read, in any row; before a run, where planning read some rows.
+
+    Raises:
+        RunError: names the first such row.
+    """
+    if reward not in BUILT_IN.values() or not isinstance(prompts, list) or len(prompts) <= READ_WHEN_PLANNING:
+        return
+    if problem := _unreadable(prompts, range(len(prompts))):
+        raise RunError(f"reward {label} {problem}")
+
+
+def _some(count: int) -> Iterable[int]:
+    half = READ_WHEN_PLANNING // 2
+    if count <= READ_WHEN_PLANNING:
+        return range(count)
+    return (*range(half), *(half + n * (count - half) // half for n in range(half)))
+
+
+def _unreadable(rows: Sequence[Prompt], looked_at: Iterable[int]) -> str | None:
+    """What is wrong with the answers of the rows looked at, None if nothing is."""
+    first, bad, seen = "", 0, 0
+    for n in looked_at:
+        seen += 1
+        try:
+            accepted_answers(rows[n].columns.get("answer"))
+        except NoGold as reason:
+            first = first or f"row {n + 1}, prompt {str(rows[n].content)[:60]!r}: {reason}"
+            bad += 1
+    if not bad:
+        return None
+    return (
+        f"cannot read the answer of {bad} of {seen} rows (the first: {first}); give text, a number or a list of "
+        "accepted answers, or name the field that holds it with prompts.answer_column, dotted where it is nested"
+    )
 
 
 def _parameters(reward: PlainReward) -> Mapping[str, inspect.Parameter] | None:

@@ -128,16 +128,47 @@ def test_parquet_prompts(session):
     assert all(re.fullmatch(r"Q: (\d+) \+ \1\? A:", text) for text in json.loads(record.read_text())["prompts"])
 
 
-def with_chat_template(session, tmp_path_factory):
+CHAT = (
+    "{% for m in messages %}{{ m.role }}: {{ m.content }} {% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+THINKING = CHAT + "{% if enable_thinking is defined and enable_thinking is false %}<think> </think> {% endif %}"
+
+
+def test_a_reward_that_reads_the_wrong_thing_is_seen_at_once(session):
+    """Every completion 0.0: the message, the record and the report show what the reward was given."""
+    rows = [{"prompt": f"<script>alert({n})</script>\x1b[2J", "answer": f"<answer>{n}</answer>"} for n in range(30)]
+    (session.path / "odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = single(session, "--prompts=odd.jsonl", "--reward=exact_answer")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (file,) = session.results.rglob("update.json")
+    assert file.stat().st_size < 10_000
+    first, second = json.loads(file.read_text())["sample"]
+    assert re.fullmatch(r"<script>alert\(\d+\)</script>\\x1b\[2J", first["prompt"])
+    assert (first["reward"], second["reward"]) == (0.0, 0.0)
+    said = " ".join(done.stdout.split())
+    assert (
+        "INCONCLUSIVE test_result: the update batch has a gradient; points to: every group of the update batch" in said
+    )
+    assert "has equal rewards: all 12 are 0, so all advantages are zero and the update moves nothing" in said
+    assert f"sample 1, prompt: {first['prompt']}; completion: " in said
+    assert f"answer: {second['answer']}; reward: 0" in said
+    assert "measured: the update moves nothing (every group" in said
+    assert "\x1b[2J" not in done.stdout
+    page = next(session.results.rglob("report.html")).read_text()
+    assert "<h2>Equal rewards</h2>" in page
+    assert "&lt;script&gt;alert(" in page
+    assert "<script>alert(" not in page
+    assert "&lt;answer&gt;" in page
+
+
+def with_chat_template(session, tmp_path_factory, template=CHAT):
     """A copy of the checkpoint whose tokenizer has a chat template."""
     import shutil
 
     root = tmp_path_factory.mktemp("chat")
     shutil.copytree(session.checkpoint.parent, root, dirs_exist_ok=True)
-    (root / "base" / "chat_template.jinja").write_text(
-        "{% for m in messages %}{{ m.role }}: {{ m.content }} {% endfor %}"
-        "{% if add_generation_prompt %}assistant: {% endif %}"
-    )
+    (root / "base" / "chat_template.jinja").write_text(template)
     return root / session.checkpoint.name
 
 
@@ -155,6 +186,34 @@ def test_chat_prompts(session, tmp_path_factory):
     assert delta(session) != 0
 
 
+@pytest.mark.slow
+def test_arguments_of_the_chat_template_for_a_run_and_for_rows(session, tmp_path_factory):
+    place = with_chat_template(session, tmp_path_factory, THINKING)
+    rows = [{"prompt": [{"role": "user", "content": f"{n} + {n}?"}], "answer": 2 * n} for n in range(30)]
+    told = [{**row, "chat_template_kwargs": {"enable_thinking": False}} for row in rows]
+    for name, content in (("chat", rows), ("told", told)):
+        (session.path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
+    key = "--entropy-set=prompts.chat_template_kwargs.enable_thinking"
+    deltas, digests, updates, configs = [], [], [], []
+    for options in (["chat"], ["chat", f"{key}=false"], ["told"], ["told", f"{key}=true"], ["chat", f"{key}=true"]):
+        done = single(session, f"--checkpoint={place}", f"--prompts={options[0]}.jsonl", *options[1:])
+        assert done.returncode == 0, done.stdout + done.stderr
+        (manifest,) = session.results.rglob("experiment.json")
+        digests.append(json.loads(manifest.read_text())["config_digest"])
+        updates.append(json.loads(next(session.results.rglob("update.json")).read_text()))
+        configs.append(yaml.safe_load(next(session.results.rglob("BE006*/config.yaml")).read_text()))
+        deltas.append(delta(session))
+    plain, off, by_row, row_first, on = deltas
+    assert plain == on != off == by_row == row_first
+    assert len(set(digests)) == 5
+    assert [config["prompts"]["chat_template_kwargs"] for config in configs[:2]] == [{}, {"enable_thinking": False}]
+    assert configs[1]["provenance"]["prompts.chat_template_kwargs.enable_thinking"] == "--entropy-set"
+    assert updates[1]["prompts"] == updates[2]["prompts"] != updates[0]["prompts"]
+    done = single(session, f"--checkpoint={place}", "--prompts=chat.jsonl", f"{key}s=false")
+    assert done.returncode == 4
+    assert "does not speak of enable_thinkings" in done.stdout + done.stderr
+
+
 def test_prompts_too_long_for_the_model_are_named_before_sampling(session):
     rows = [{"prompt": f"{n}", "answer": n} for n in range(20)] + [{"prompt": "0 1 2 3 4 5 6 7 8 9 " * 50, "answer": 0}]
     (session.path / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -170,6 +229,22 @@ REFUSED = {
     ),
     "answer missing": (["--prompts=no_answers.jsonl", "--reward=gsm8k"], "reward gsm8k needs the column 'answer'"),
     "answer missing in a row": (["--prompts=some_answers.jsonl", "--reward=boxed"], "1 of 60 prompts have none"),
+    "answers that cannot be read": (
+        ["--prompts=structs.jsonl", "--reward=exact_answer"],
+        "reward exact_answer cannot read the answer of 1 of 60 rows (the first: row 18, prompt 'Tom has 17 apples",
+    ),
+    "arguments of a row's template": (
+        ["--prompts=thinking.jsonl"],
+        "thinking.jsonl, line 18: chat_template_kwargs is a mapping such as {enable_thinking: false}, not str 'no'",
+    ),
+    "arguments of the template, of text prompts": (
+        ["--entropy-set=prompts.chat_template_kwargs.enable_thinking=false"],
+        "prompts.chat_template_kwargs (enable_thinking) is for chat messages, and the prompts of prompts.jsonl are",
+    ),
+    "arguments that are not the template's": (
+        ["--entropy-set=prompts.chat_template_kwargs.add_generation_prompt=false"],
+        "chat_template_kwargs: add_generation_prompt is not the template's to be told",
+    ),
     "copies": (["--prompts=copies.jsonl"], "5 different prompts (of 60) are 5 too few for B_E 6 + B_U 4"),
     "weight": (["--reward=length*x"], "--reward: reward: the weight in 'length*x' is not a number; write NAME*0.5"),
     "named twice": (["--reward=gsm8k,gsm8k"], "reward 'gsm8k' is named twice"),
@@ -188,6 +263,8 @@ def test_bad_input_is_refused_before_any_work(session, case):
     files = {
         "no_answers": [{"prompt": row["prompt"]} for row in rows],
         "some_answers": [{**row, "answer": None if n == 17 else row["answer"]} for n, row in enumerate(rows)],
+        "structs": [{**row, "answer": {"n": 1} if n == 17 else {"target": ["7"]}} for n, row in enumerate(rows)],
+        "thinking": [{**row, "chat_template_kwargs": "no" if n == 17 else {}} for n, row in enumerate(rows)],
         "copies": [{**row, "prompt": f"question {n % 5}" + " " * n} for n, row in enumerate(rows)],
     }
     for name, content in files.items():

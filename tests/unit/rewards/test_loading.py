@@ -131,7 +131,7 @@ def test_a_reward_that_asks_for_what_is_not_there(reward, prompts, message):
 
 
 def test_a_reward_that_finds_what_it_asks_for():
-    assert require_columns("mine", BUILT_IN["exact_answer"], answered("1", 0, "")) is None
+    assert require_columns("mine", BUILT_IN["exact_answer"], answered("1", 0, False)) is None
     assert require_columns("mine", BUILT_IN["exact_answer"], DemoPrompts()) is None
     assert require_columns("mine", lambda completions, trainer_state, log_metric: 0, answered(None)) is None
     assert require_columns("mine", needs_level, [Prompt("a", {"level": 1}), Prompt("b")]) is None

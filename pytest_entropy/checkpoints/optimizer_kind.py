@@ -1,0 +1,167 @@
+"""Which optimizer a state is of: torch's and bitsandbytes' Adam and AdamW are read, every other one is refused by name.
+
+A whitelist: a key that those do not have is another optimizer's, or a setting that changes the step.  Only keys and
+plain settings are looked at, so that a file can be judged before torch opens it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_entropy.errors import UsageError
+
+# bitsandbytes nests its state here since 0.49.2, so that torch does not cast it; before, the keys lay flat.
+NESTED = "__bnb_optimizer_quant_state__"
+# Settings of every optimizer in torch; RAdam has no others.
+_SWITCHES = ("maximize", "foreach", "capturable", "differentiable", "decoupled_weight_decay")
+_GROUP = frozenset(
+    {"params", "param_names", "lr", "betas", "eps", "weight_decay", "amsgrad", "fused", *_SWITCHES}
+    # bitsandbytes': AdEMAMix's settings, which its AdamW has as 0 and None.
+    | {"alpha", "t_alpha", "t_beta3"}
+    # What schedulers keep in a group for themselves (lr and betas have it in them), and labels.
+    | {"initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum", "swa_lr", "lr_scale", "name", "group_name"}
+)
+_STATE = frozenset(
+    {"step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", NESTED}
+    | {f"{name}{number}" for name in ("state", "qmap", "absmax", "max", "new_max") for number in (1, 2)}
+)
+_OPTIMI, _COLLECTION = "an optimizer of optimi (StableAdamW or kin)", "an optimizer of the pytorch-optimizer package"
+# Keys by which an optimizer is known; for the message only, any other key is refused as well.
+_BELONGS = {
+    "momentum_decay": "torch's NAdam",
+    "mu_product": "torch's NAdam",
+    "exp_inf": "Adamax",
+    "beta2_decay": "torch's Adafactor",
+    "row_var": "torch's Adafactor",
+    "clip_threshold": "transformers' Adafactor",
+    "exp_avg_sq_row": "Adafactor",
+    "dampening": "SGD",
+    "centered": "RMSprop",
+    "rho": "Adadelta",
+    "lr_decay": "Adagrad",
+    "lambd": "ASGD",
+    "etas": "Rprop",
+    "ns_steps": "Muon",
+    "momentum_buffer": "SGD with momentum or Muon",
+    "grokking_signal_fns": "GrokAdamW",
+    "grok_ema": "GrokAdamW",
+    "decouple_lr": _OPTIMI,
+    "kahan_comp": _OPTIMI,
+    "eps_sq": _OPTIMI,
+    "weight_decouple": _COLLECTION,
+    "fixed_decay": _COLLECTION,
+    "weight_lr_power": "a schedule-free optimizer",
+    "d_coef": "Prodigy or D-Adaptation",
+    "proj_type": "GaLore or APOLLO",
+    "update_proj_gap": "GaLore or APOLLO",
+    "use_kahan_summation": "AnyPrecisionAdamW",
+    "correct_bias": "transformers' former AdamW (adamw_hf), whose eps is not corrected for bias",
+    "bias_correction": "apex's or DeepSpeed's Adam",
+    "unorm_vec": "bitsandbytes' LAMB, or AdamW with max_unorm",
+    "gnorm_vec": "bitsandbytes' AdamW with percentile_clipping",
+}
+_REMEDY = (
+    "only the next step of torch's or bitsandbytes' AdamW (Adam without weight decay) is known here, and no other one "
+    "is read as theirs: probe a checkpoint trained with AdamW (optim adamw_torch, adamw_torch_fused or adamw_8bit)"
+)
+
+
+def require_adamw(path: Path, record: Any) -> None:
+    """Refuse an optimizer's state_dict that is not Adam's or AdamW's, or has settings whose step is another.
+
+    Args:
+        path: where it is from; in a directory (DCP) the order of keys says nothing.
+        record: the state_dict, or what can be told of it: values that are not known are not judged, and what is no
+            state_dict at all is left to whoever reads it.
+
+    Raises:
+        UsageError: names the optimizer, or the key that AdamW does not have.
+    """
+    if isinstance(record, Mapping) and set(record) == {"optimizer"}:
+        record = record["optimizer"]
+    if not isinstance(record, Mapping):
+        return
+    groups = [group for group in _members(record.get("param_groups")) if isinstance(group, Mapping)]
+    entries = [_flat(entry) for entry in _members(record.get("state")) if isinstance(entry, Mapping)]
+    reason = next(_reasons(groups, entries), None)
+    if reason is not None:
+        raise UsageError(f"{path} is the state of {reason}; {_REMEDY}")
+    for group in groups:
+        _require_settings(path, group)
+
+
+def outline(paths: Any) -> dict[Any, Any]:
+    """Nested tables of the given paths, with nothing in them: what a DCP description tells of a state_dict."""
+    root: dict[Any, Any] = {}
+    for path in paths:
+        table = root
+        for part in path[:-1]:
+            table = table.setdefault(part, {}) if isinstance(table, dict) else {}
+        if isinstance(table, dict):
+            table.setdefault(path[-1], None)
+    return root
+
+
+def _members(value: Any) -> list[Any]:
+    if isinstance(value, Mapping):
+        return list(value.values())
+    return list(value) if isinstance(value, list) else []
+
+
+def _flat(entry: Mapping[str, Any]) -> dict[str, Any]:
+    nested = entry.get(NESTED)
+    return {**entry, **nested} if isinstance(nested, Mapping) else dict(entry)
+
+
+def _reasons(groups: list[Mapping[str, Any]], entries: list[dict[str, Any]]) -> Iterator[str]:
+    """What the state is of, where that is not Adam or AdamW."""
+    keys = {key: "param_groups" for group in groups for key in group}
+    keys = {key: "state" for entry in entries for key in entry} | keys
+    for key, name in _BELONGS.items():
+        if key in keys:
+            yield f"{name} (its {keys[key]} hold {key!r})"
+    for group in groups:
+        if "betas" in group and "eps" not in group:
+            yield "Lion or its kin (betas without eps)"
+        if "amsgrad" not in group and (own := [key for key in _SWITCHES if key in group]):
+            name = "torch's RAdam" if "weight_decay" in group else "torch's SparseAdam"
+            yield f"{name} (its param_groups hold {own[0]!r} and no 'amsgrad', which Adam's and AdamW's always hold)"
+        if _plain(group.get("alpha")) or _plain(group.get("t_alpha")) or _plain(group.get("t_beta3")):
+            yield "AdEMAMix (its param_groups hold an alpha)"
+    if any("state1" in entry and "state2" not in entry for entry in entries):
+        yield "an optimizer of bitsandbytes with one moment (Lion, RMSprop, SGD, Adagrad)"
+    for place, known, tables in (("param_groups", _GROUP, groups), ("state", _STATE, entries)):
+        for key in (key for table in tables for key in table if key not in known):
+            yield f"an optimizer that is not AdamW (its {place} hold {str(key)[:60]!r}, which AdamW's do not)"
+
+
+def _require_settings(path: Path, group: Mapping[str, Any]) -> None:
+    if _plain(group.get("amsgrad")) or _plain(group.get("maximize")):
+        raise UsageError(f"{path}: amsgrad and maximize are not supported; train without them")
+    decay = _plain(group.get("weight_decay"))
+    if decay and (group.get("decoupled_weight_decay") is False or (not path.is_dir() and _by_former_adam(group))):
+        raise UsageError(
+            f"{path}: Adam with weight decay {decay:g} inside the gradient is not AdamW; train with AdamW, or without "
+            "weight decay"
+        )
+
+
+def _by_former_adam(group: Mapping[str, Any]) -> bool:
+    """Whether a torch before 2.7 wrote this for Adam: its groups differ from AdamW's in the order of two keys only."""
+    keys = [key for key in group if key in ("maximize", "foreach", "decoupled_weight_decay")]
+    return keys == ["maximize", "foreach"]
+
+
+def _plain(value: Any) -> float | None:
+    """A setting as a number, None where it is none or not known."""
+    try:
+        # A tensor's own method, not an attribute that a stranger's file gave to a stand-in.
+        if hasattr(type(value), "numel") and value.numel() == 1:
+            value = value.item()
+        return float(value) if isinstance(value, int | float) else None
+    except OverflowError:
+        return float("inf")
+    except RuntimeError:  # a tensor without data
+        return None

@@ -162,13 +162,12 @@ class Policy:
             log_probs, nats, expected, likeliest = predictions.statistics(
                 lambda logits, own: token_statistics_and_values(logits, own, self.temperature, values), tokens
             )
-            extra["expected_values"] = torch.where(mask, expected, expected.new_zeros(()))
-        zero = log_probs.new_zeros(())
+            extra["expected_values"] = torch.where(mask, expected, 0.0)
         if ranks is not None:
             with torch.no_grad():
                 rank, spread = predictions.statistics(self._ranks, tokens, ranks.to(self.device))
                 extra |= {"ranks": rank * mask, "surprisal_sd": spread * mask}
-        log_probs, nats, extra["likeliest"] = (torch.where(mask, x, zero) for x in (log_probs, nats, likeliest))
+        log_probs, nats, extra["likeliest"] = (torch.where(mask, x, 0.0) for x in (log_probs, nats, likeliest))
         return Scores(log_probs, nats, **extra)
 
     def _ranks(self, logits: torch.Tensor, *tables: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -50,7 +50,8 @@ def said_first(runs: Sequence[ProbeResult], reason: str) -> str:
 
 
 def _still(update: Mapping[str, Any]) -> bool:
-    return update["direction_norm"] == 0 or equal_rewards(update["rewards"]) is not None
+    rewards = update.get("rewards")
+    return update.get("direction_norm") == 0 or (rewards is not None and equal_rewards(rewards) is not None)
 
 
 def _what(update: Mapping[str, Any]) -> str:

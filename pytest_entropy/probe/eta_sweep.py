@@ -17,6 +17,7 @@ from pytest_entropy.probe.truth import (
     Totals,
     effective_sample_size,
     entropy_change,
+    longest_step,
     moved,
     sequence_totals,
     step_rounding,
@@ -32,8 +33,6 @@ PREFIX = "sweep_"
 SMALLEST_MOVE, LARGEST_MOVE, TARGET_MOVE = 2e-3, 0.1, 0.03
 # From a step so large that log-weights no longer grow in proportion it takes more than one.
 MOST_RESCALINGS = 4
-# In training steps: a policy that has collapsed hardly moves at any, and needs a bound.
-LARGEST_UNIT = 1024.0
 # The noise floor's step in units: what is even in it falls by its square, far below any rounding that matters.
 TINY_STEP = 2.0**-10
 
@@ -125,8 +124,12 @@ def eta_sweep(
 
     before = sequence_totals(policy, rollouts, chunk_tokens=chunk_tokens, threads=threads)
     known, unit = {eta: at(eta)}, eta
+    longest = longest_step(policy, direction)
     for _ in range(MOST_RESCALINGS):
-        scale = min(_scale(known[unit].sequence - before.sequence), LARGEST_UNIT * eta / unit)
+        scale = _scale(known[unit].sequence - before.sequence)
+        # A policy that has collapsed hardly moves at any step.
+        while scale > 1 and scale * unit > longest:
+            scale /= 2
         if scale == 1:
             break
         unit *= scale

@@ -37,7 +37,7 @@ def ground_truth(
     chunk_tokens = config.chunk_tokens
     if "entropy_slope" in config.diagnostics:
         score = derivatives.per_prompt["score"]
-        slope = entropy_slope(policy, rollouts, direction, score, eta=eta, chunk_tokens=chunk_tokens)
+        slope = entropy_slope(policy, rollouts, direction, score, chunk_tokens=chunk_tokens)
         if slope is not None:
             derivatives.per_prompt["entropy_slope"] = slope
     if "eta_sweep" not in config.diagnostics:

@@ -25,9 +25,9 @@ from pytest_entropy.rollouts import Rollouts
 # The step is chosen so that log-weights have about this spread: far above rounding, and so small that the third
 # derivative, which is heavy-tailed as well, stays far below the standard error of thousands of prompts.
 LOG_WEIGHT_SPREAD = 0.005
-# No step is longer than so many training steps: where even those hardly move a response, as in a policy that has
-# collapsed, theta + h u is no neighbour of theta any more.
-MOST_TRAINING_STEPS = 1024
+# No step is chosen longer than this share of the trainable parameters' norm: where even that hardly moves a response,
+# as in a policy that has collapsed, theta + h u is no neighbour of theta any more.
+LONGEST_SHARE = 0.5
 
 
 class Totals(NamedTuple):
@@ -64,6 +64,13 @@ def step_rounding(policy: Policy, direction: Mapping[str, torch.Tensor], step: f
             missed += float((taken.double() - asked.double()).square().sum())
             meant += float(asked.double().square().sum())
     return (missed / meant) ** 0.5 if meant else 0.0
+
+
+def longest_step(policy: Policy, direction: Mapping[str, torch.Tensor]) -> float:
+    """The step of length ``LONGEST_SHARE`` times the norm of the parameters ``direction`` moves; inf if it is 0."""
+    size = sum(float(policy.trainable[name].detach().double().square().sum()) for name in direction)
+    length = sum(float(u.double().square().sum()) for u in direction.values())
+    return float(LONGEST_SHARE * (size / length) ** 0.5) if length else float("inf")
 
 
 def sequence_totals(policy: Policy, rollouts: Rollouts, *, chunk_tokens: int, threads: int = 1) -> Totals:
@@ -125,18 +132,17 @@ def entropy_slope(
     direction: Mapping[str, torch.Tensor],
     score: np.ndarray,
     *,
-    eta: float,
     chunk_tokens: int,
 ) -> np.ndarray | None:
     """(Delta_n(h) - Delta_n(-h)) / 2h ``[P]``: what s_n estimates, without any derivative.
 
     ``score`` ``[P]`` are the directional scores <grad S, u> averaged over each group; they set the step.  None where
-    no step of up to ``MOST_TRAINING_STEPS`` times ``eta`` moves the responses enough to tell a change from rounding.
+    no step of up to :func:`longest_step` moves the responses enough to tell a change from rounding.
     """
     if not any(bool(u.any()) for u in direction.values()):
         return np.zeros(len(rollouts))
     spread = float(np.std(score)) * rollouts.group_size**0.5
-    if not spread * MOST_TRAINING_STEPS * eta >= LOG_WEIGHT_SPREAD:
+    if not spread * longest_step(policy, direction) >= LOG_WEIGHT_SPREAD:
         return None
     step = LOG_WEIGHT_SPREAD / spread
     before = sequence_totals(policy, rollouts, chunk_tokens=chunk_tokens)

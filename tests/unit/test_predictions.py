@@ -149,7 +149,7 @@ def test_the_head_is_given_rows_that_lie_together(grad):
         return distribution.token_statistics(logits, tokens, 1.0)
 
     with torch.set_grad_enabled(grad):
-        log_probs, nats = pieces.statistics(statistics, own)
+        log_probs, nats, _ = pieces.statistics(statistics, own)
     if grad:
         log_probs.sum().backward()
     made = torch.cat([logits for _, logits in pieces.pieces()], dim=2)

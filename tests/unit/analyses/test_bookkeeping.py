@@ -16,17 +16,21 @@ from tests.unit.results.stored import ETA, result, scalars
 
 AGREEMENT = {
     "log_probs": 0.0, "entropies": 0.0, "unterminated": 0.0, "entropy_sampled": 1.75, "entropy_se_sampled": 0.1,
-    "length_sampled": 18.0, "ended_sampled": 1.0, "rounding": 1e-7,
+    "length_sampled": 18.0, "ended_sampled": 1.0, "rounding": 1e-7, "past_the_end": 0.0, "copies": 0.0,
+    "direction_gap": 0.0, "shared_with_update": 0.0, "repeated": 0.0,
 }  # fmt: skip
+LOOKED = {"temperature_gap": 0.0, "size_gap": 0.0, "other_prompts": 0.0}
 UPDATE = {
     "prompts": ["p1", "p2"], "rewards": [[0.0, 1.0], [1.0, 1.0]], "reward_mean": 0.75, "reward_std": 0.5,
-    "degenerate_groups": 0.5, "eta": ETA, "oracle_gap": 0.0,
+    "degenerate_groups": 0.5, "eta": ETA, "oracle_gap": 0.0, "eta_gap": 0.0, "other_prompts": 0.0, "reward_gap": 0.0,
+    "rewards_rechecked": True,
 }  # fmt: skip
 
 
 def run_number(run, **agreement):
     s = scalars(np.random.default_rng(run), 16)
-    return result(16, run, s, entropy_se=0.1, update=UPDATE, agreement=AGREEMENT | agreement)
+    record = AGREEMENT | LOOKED | {"first_prompts": run / 100} | agreement
+    return result(16, run, s, entropy_se=0.1, update=UPDATE, agreement=record, asked=["definition"])
 
 
 def verdict(*runs):
@@ -35,6 +39,7 @@ def verdict(*runs):
 
 def test_a_right_record_is_green():
     assert verdict(run_number(1, first_prompts=0.1), run_number(2, first_prompts=0.2)) == "pass"
+    assert verdict(replace(run_number(1), asked=[])) == "pass"
 
 
 @pytest.mark.parametrize(
@@ -59,9 +64,41 @@ def test_what_is_said_of_the_update_follows_from_it(name, value):
     assert verdict(replace(run_number(1), update=UPDATE | {name: value})) == "fail"
 
 
-@pytest.mark.parametrize("name", ["size_gap", "repeated", "copies", "unit_gap"])
+@pytest.mark.parametrize("name", ["size_gap", "repeated", "copies", "unit_gap", "direction_gap", "shared_with_update"])
 def test_what_a_run_found_out_of_order_is_red(name):
-    assert verdict(run_number(1, **{name: 1.0})) == "fail"
+    # s is what one run of these numbers is judged by, whatever its unit; other identities of the unit are not at stake.
+    unit = {"unit": "nats per token"} if name == "unit_gap" else {}
+    outcome = bookkeeping([replace(run_number(1, **{name: 1.0}), **unit)], with_replacement=False)
+    assert outcome.verdict == "fail"
+    assert f"these do not follow: {name} (1)" in outcome.message()
+
+
+@pytest.mark.parametrize("name", [*AGREEMENT, *LOOKED])
+def test_a_measurement_that_is_missing_is_named_and_no_pass(name):
+    record = {key: value for key, value in run_number(1).agreement.items() if key != name}
+    if name in ("log_probs", "entropies"):
+        return  # of sampler_scorer_agreement
+    outcome = bookkeeping([run_number(2), replace(run_number(1), agreement=record)], with_replacement=False)
+    assert outcome.verdict == "inconclusive"
+    assert f"B_E 16 run 1 has no agreement.{name}" in outcome.message()
+
+
+@pytest.mark.parametrize("name", sorted(UPDATE))
+def test_a_missing_part_of_the_update_is_no_pass(name):
+    update = {key: value for key, value in UPDATE.items() if key != name}
+    run = replace(run_number(1), update=update)
+    if name in ("prompts", "rewards"):
+        with pytest.raises(KeyError, match=name):
+            verdict(run)
+    elif name not in ("oracle_gap", "rewards_rechecked"):
+        assert verdict(run) == "inconclusive"
+    assert verdict(replace(run_number(1), asked=None)) == "inconclusive"
+
+
+def test_a_reward_that_is_not_asked_twice_leaves_no_gap_to_miss():
+    once = UPDATE | {"rewards_rechecked": False, "reward_gap": None}
+    assert verdict(replace(run_number(1), update=once)) == "pass"
+    assert verdict(replace(run_number(1), update=once | {"rewards_rechecked": True})) == "inconclusive"
 
 
 def test_runs_have_their_own_seeds_and_prompts():

@@ -21,18 +21,14 @@ class Run:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     eta: float = 1e-3
     estimator: str = "action_value"
+    run: int = 1
+    expected_surprises: float | None = 1e4
+    sampling_fraction: float | None = 0.0
 
-    @property
-    def per_prompt(self):
-        return self.entropy_term
-
-    @property
-    def delta_h1(self):
-        return self.eta * float(np.mean(self.per_prompt))
-
-    @property
-    def se_conditional(self):
-        return self.eta * float(np.std(self.per_prompt, ddof=1)) / len(self.per_prompt) ** 0.5
+    def __post_init__(self):
+        self.per_prompt, self.B_E = self.entropy_term, len(self.entropy_term)
+        self.delta_h1 = self.eta * float(np.mean(self.per_prompt))
+        self.se_conditional = self.eta * float(np.std(self.per_prompt, ddof=1)) / len(self.per_prompt) ** 0.5
 
 
 def runs_of(count, prompts, mean=-100.0, seed=0):

@@ -21,9 +21,12 @@ class Run:
     entropy_term: list[float]
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     B_E: int = 0
+    run: int = 1
+    expected_surprises: float | None = 1e4
 
     def __post_init__(self):
         self.B_E = len(self.entropy_term)
+        self.per_prompt = self.entropy_term
 
 
 def sweep(slope, curvature, *, multiples=(-2, -1, 1, 2, 4), third=0.0, **changes):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pytest_entropy.analyses import debug, single, validation
+from pytest_entropy.analyses import debug, single, validation_summary
 from pytest_entropy.analyses.convergence import convergence
 from pytest_entropy.analyses.headline import change, errors_of_the_fit, measurement
 from pytest_entropy.fixtures import Runs
@@ -101,13 +101,13 @@ def test_the_analyses_records_have_both_errors():
     assert (kept["delta_h1"], kept["se_conditional"], kept["se_total"]) == (
         run.delta_h1, run.se_conditional, run.se_total,
     )  # fmt: skip
-    summary = validation.summary(Runs([run, run, run], {}))
+    summary = validation_summary.summary(Runs([run, run, run], {}))
     own, total = run.se_conditional**2, 0.0046**2
     assert summary["delta_h1_mean_se"] == pytest.approx((own / 3) ** 0.5)
     assert summary["delta_h1_mean_se_total"] == pytest.approx((own / 3 + total - own) ** 0.5)
     assert [entry["se_total"] for entry in summary["per_run"]] == [0.0046] * 3
-    assert validation.summary(Runs([], {(4, 1): ValueError("x")}))["delta_h1_mean_se_total"] is None
-    assert validation.summary(Runs([one(-0.0253)], {}))["delta_h1_mean_se_total"] is None
+    assert validation_summary.summary(Runs([], {(4, 1): ValueError("x")}))["delta_h1_mean_se_total"] is None
+    assert validation_summary.summary(Runs([one(-0.0253)], {}))["delta_h1_mean_se_total"] is None
 
 
 def test_a_fit_says_how_far_its_converged_value_moves_with_the_update():

@@ -7,7 +7,7 @@ import logging
 import numpy as np
 import pytest
 
-from pytest_entropy.analyses import debug, single, validation
+from pytest_entropy.analyses import debug, single, validation_summary
 from pytest_entropy.analyses.convergence import convergence
 from pytest_entropy.analyses.update_moves import said_first, update_moves
 from pytest_entropy.checkpoints import load_checkpoint
@@ -80,7 +80,7 @@ def test_equal_rewards_are_said_and_shown(loaded, caplog, reward, said):
         record["reason"],
         single.conclusion(found, {})[1],
         debug.conclusion(found)[1],
-        validation.conclusion(Runs(found, {}))[1],
+        validation_summary.conclusion(Runs(found, {}))[1],
     ]
     for reason in reasons:
         assert reason.startswith("the update moves nothing (")

@@ -116,21 +116,22 @@ def _scaled(pairs: Sequence[tuple[Run, Run]], side: int) -> np.ndarray:
 
 def _signal_to_noise(rule: Rule, pairs: Sequence[tuple[Run, Run]], alpha: float, unit: str) -> Comparison:
     old, new = _scaled(pairs, 0), _scaled(pairs, 1)
-    values = [float(x.std(ddof=1) / abs(x.mean())) if x.mean() and x.std() > 0 else None for x in (old, new)]
-    if None in values or len(old) < 3:
+    earlier, later = (float(x.std(ddof=1) / abs(x.mean())) if x.mean() and x.std() > 0 else None for x in (old, new))
+    if earlier is None or later is None or len(old) < 3:
         return _undecided(rule, alpha, "no spread, or a mean of exactly zero: more prompts, or another update batch")
     before, after = log_noise_pseudo_values(old), log_noise_pseudo_values(new)
-    found = _judge(rule, values[0], values[1], after, before, alpha, "log of the ratio")
+    found = _judge(rule, earlier, later, after, before, alpha, "log of the ratio")
     if found.outcome.verdict != "fail":
         return found
-    p = max(found.outcome.p_value or 0.0, swap_p_value(old, new, alpha=alpha))
+    p = swap_p_value(old, new, alpha=alpha)
+    p = p if found.outcome.p_value is None else max(p, found.outcome.p_value)
     return replace(found, outcome=replace(found.outcome, p_value=p, verdict="fail" if p < alpha else "pass"))
 
 
 def _judge(
-    rule: Rule, before: float | None, after: float | None, new: np.ndarray, old: np.ndarray, alpha: float, unit: str
+    rule: Rule, before: float, after: float, new: np.ndarray, old: np.ndarray, alpha: float, unit: str
 ) -> Comparison:
-    margin = rule.margin(before or 0.0)
+    margin = rule.margin(before)
     if margin <= 0:
         return _undecided(
             rule, alpha, "the baseline is exactly zero, so a share of it is no margin: give an absolute one"
@@ -172,7 +173,7 @@ def _by_rule(rule: Rule, outcome: CheckOutcome) -> CheckOutcome:
     """A difference in a direction that does not count, or one that is only not excluded, is no regression."""
     if rule.kind == "equivalence":
         return outcome
-    elsewhere = rule.direction != 0 and (outcome.effect or 0.0) * rule.direction < 0
+    elsewhere = outcome.effect is not None and outcome.effect * rule.direction < 0
     if outcome.verdict == "inconclusive" or (outcome.verdict == "fail" and elsewhere):
         return replace(outcome, verdict="pass")
     return outcome

@@ -21,7 +21,6 @@ from pytest_entropy.stats import format_measure
 from pytest_entropy.stats.measurement import FOR_THIS_UPDATE
 
 INK, ACCENT, SECOND, GREY = "#2b3a4a", "#1f6fb2", "#c4562f", "#8a9bab"
-PHASES = (ACCENT, GREY, SECOND, "#6a994e", "#7b5ea7", "#b08900")
 STYLE: dict[Any, Any] = {
     "font.size": 10.0,
     "axes.edgecolor": INK,
@@ -68,7 +67,6 @@ def plots(view: ExperimentView) -> Iterator[Plot]:
     yield scalars(view)
     if [check for check in view.checks.values() if check["p_value"] is not None]:
         yield p_values(view)
-    yield cost(view)
 
 
 def draw_plot(title: str, reading: str, *draw: Callable[[Axes], None]) -> Plot:
@@ -204,11 +202,11 @@ def eta_sweep(sweep: dict[str, Any]) -> Plot:
                 axes.errorbar(
                     [point["eta"] for point in chosen],
                     [point["slope"] for point in chosen],
-                    yerr=[1.96 * (point.get("se") or 0.0) for point in chosen],
+                    yerr=[_bar(point.get("se")) for point in chosen],
                     fmt="o", color=color, ms=4, lw=1, label=label,
                 )  # fmt: skip
         if intercept is not None:
-            error = 1.96 * (sweep.get("intercept_se") or 0.0)
+            error = _bar(sweep.get("intercept_se"))
             axes.errorbar([0], [intercept], yerr=[error], fmt="s", color=INK, ms=4, lw=1, label="intercept of the fit")
         if slope is not None:
             axes.plot([0], [slope], "D", color=SECOND, ms=6, mfc="none", label="δH₁/η")
@@ -287,44 +285,6 @@ def p_values(view: ExperimentView) -> Plot:
     return draw_plot("p-values of the checks", reading, draw)
 
 
-def cost(view: ExperimentView) -> Plot:
-    """Mean time of a run by phase and B_E; most memory by phase."""
-    runs = view.runs
-    names = list(dict.fromkeys(name for run in runs for name in run["seconds"]))
-    sizes = sorted({run["B_E"] for run in runs})
-    of = {size: [run for run in runs if run["B_E"] == size] for size in sizes}
-    labels = [f"{size}" for size in sizes]
-    total = sum(sum(run["seconds"].values()) for run in runs)
-    peak = max(run["peak_memory_mb"] for run in runs)
-    slowest = max(names, key=lambda name: sum(run["seconds"].get(name, 0.0) for run in runs)).replace("_", " ")
-    many = f"{len(runs)} run{'s' * (len(runs) != 1)}"
-    held = _by_phase(runs, names)
-    where = f", in {max(held, key=lambda name: held[name])}" if held else ""
-    reading = f"{total:.1f} s for {many}, most of it {slowest}; peak memory of a process {peak:.0f} MiB{where}"
-
-    def seconds(axes: Axes) -> None:
-        left = np.zeros(len(sizes))
-        for n, name in enumerate(names):
-            width = np.array([np.mean([run["seconds"].get(name, 0.0) for run in of[size]]) for size in sizes])
-            axes.barh(labels, width, left=left, label=name.replace("_", " "), color=PHASES[n % len(PHASES)])
-            left += width
-        axes.set(xlabel="seconds a run", ylabel="B_E")
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
-
-    def memory(axes: Axes) -> None:
-        if held:
-            colours = [PHASES[n % len(PHASES)] for n, name in enumerate(names) if name.replace("_", " ") in held]
-            axes.barh(list(held), list(held.values()), color=colours)
-            axes.invert_yaxis()
-            axes.set(xlabel="most memory held (MiB)")
-            return
-        axes.barh(labels, [max(run["peak_memory_mb"] for run in of[size]) for size in sizes], color=GREY)
-        axes.set(xlabel="peak memory (MiB)", ylabel="B_E")
-
-    return draw_plot("Time and memory by phase", reading, seconds, memory)
-
-
-def _by_phase(runs: list[dict[str, Any]], names: list[str]) -> dict[str, float]:
-    """Most memory of a run by phase in words, MiB; empty for results that were stored without."""
-    noted = {name: [run["memory_mb"][name] for run in runs if name in run.get("memory_mb", {})] for name in names}
-    return {name.replace("_", " "): max(values) for name, values in noted.items() if values}
+def _bar(se: float | None) -> float:
+    """Half a 95 % bar; none where there is no standard error."""
+    return float("nan") if se is None else 1.96 * se

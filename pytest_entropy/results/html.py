@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pytest_entropy.config.layers import PROVENANCE
 from pytest_entropy.results.comparison_figure import comparison_plot
+from pytest_entropy.results.cost_figure import cost
 from pytest_entropy.results.figures import plots
 from pytest_entropy.results.tables import by_batch_size, errors_in_words
 from pytest_entropy.results.view import UPDATE, ExperimentView
@@ -82,7 +83,7 @@ def render(view: ExperimentView) -> str:
         table=by_batch_size(view),
         errors=errors_in_words(view),
         both=any(run["second"] for run in runs),
-        plots=list(plots(view)),
+        plots=[*plots(view), *([cost(view)] if view.runs else [])],
         difference=comparison_plot(view.comparison.get("quantities", [])),
         artefacts=[name for name in ARTEFACTS + (view.analysis_file,) if (view.directory / name).exists()],
         runs=runs,

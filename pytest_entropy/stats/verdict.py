@@ -53,7 +53,7 @@ def scaling_verdict(
     word: ScalingWord
     if fit.p_b < alpha and not (a_is_there and b_is_small):
         word = "finite_batch_bias" if a_is_there else "scales_as_1/B_E"
-    elif (fit.p_b_resolution or 0.0) > alpha:
+    elif fit.p_b_resolution is not None and fit.p_b_resolution > alpha:
         reason = (
             f"a false-alarm rate of {alpha:.2g} is below what {fit.n_prompts} prompts and the shuffles of them can tell"
         )

@@ -195,3 +195,22 @@ def test_signal_to_noise_labels():
     assert stats.signal_to_noise(1.0, 0.2)[1] == "poor"
     assert stats.signal_to_noise(0.0, 0.2) == (None, "poor")
     assert stats.signal_to_noise(1.0, None) == (None, "poor")
+
+
+def test_a_mean_that_too_few_events_carry_is_not_judged():
+    # 480 prompts without the one event that balances them: a mean 40 standard errors from 0, and nothing wrong.
+    x = 1e-3 + 1e-5 * rng().normal(size=480)
+    assert stats.check_mean_zero(x, alpha=1e-4, **MEAN).verdict == "fail"
+    with pytest.raises(stats.Inconclusive, match=r"only 1\.5 responses are expected(.|\n)*to decide: n = 32000"):
+        stats.assert_mean_zero(x, alpha=1e-4, expected_events=1.5, **MEAN)
+    assert stats.check_mean_zero(x, alpha=1e-4, expected_events=0.0, **MEAN).samples_needed is None
+    assert stats.check_mean_zero(x, alpha=1e-4, expected_events=100.0, **MEAN).verdict == "fail"
+    assert stats.check_mean_zero(skewed(rng(), 400), alpha=1e-4, expected_events=1e4, **MEAN).verdict == "pass"
+
+
+def test_a_reason_is_said_and_travels():
+    outcome = stats.check_mean_zero([1.0, 2.0], alpha=0.1, expected_events=0.5, **MEAN)
+    assert "because: only 0.5 responses" in outcome.message()
+    assert stats.CheckOutcome.from_dict(outcome.to_dict()) == outcome
+    old = {key: value for key, value in outcome.to_dict().items() if key != "reason"}
+    assert stats.CheckOutcome.from_dict(old).reason == ""

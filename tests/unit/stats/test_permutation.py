@@ -201,3 +201,54 @@ def test_more_runs_are_asked_for_the_part_in_doubt():
     assert doubtful_a.verdict == "inconclusive"
     # 2 * ((1.96 + 1.28) * 0.1 / 0.1)^2 - 2
     assert doubtful_a.runs_needed == 20
+
+
+# ---------------------------------------------------------------------- runs that share prompts
+
+
+def shared_runs(pool, count, runs, between, generator):
+    """Runs of ``count`` prompts of one set of ``pool``, drawn without replacement; ``between`` of the variance is
+    prompts' own."""
+    own = generator.normal(size=pool)
+    return [
+        between**0.5 * own[generator.permutation(pool)[:count]] + (1 - between) ** 0.5 * generator.normal(size=count)
+        for _ in range(runs)
+    ]
+
+
+@pytest.mark.parametrize(("pool", "count"), [(32, 32), (40, 32), (288, 256)])
+def test_runs_that_share_their_prompts_are_not_red_for_it(pool, count):
+    s = shared_runs(pool, count, 15, 0.95, rng(3))
+    assert calibration(s).verdict == "fail"
+    outcome = calibration(s, sampling_fraction=count / pool, declared_effect=3.0)
+    assert outcome.verdict == "inconclusive"
+    assert "runs share prompts" in outcome.message()
+
+
+def test_a_spread_too_large_for_runs_that_share_prompts_is_red():
+    s = shared_runs(64, 32, 15, 0.5, rng(4))
+    assert calibration(s, sampling_fraction=0.5).verdict == "pass"
+    assert calibration(s, factor=0.2, sampling_fraction=0.5).verdict == "fail"
+    # Errors reported ten times too large leave a spread below all that sharing could explain.
+    assert calibration(s, factor=10.0, sampling_fraction=0.5).verdict == "fail"
+    # With all prompts in every run nothing is too small.
+    assert calibration(s, factor=10.0, sampling_fraction=1.0).verdict == "pass"
+
+
+def test_runs_of_one_collapsed_policy_on_all_prompts_do_not_differ_at_all():
+    once = rng(5).normal(size=32)
+    assert calibration([once] * 15, sampling_fraction=1.0, declared_effect=3.0).verdict == "inconclusive"
+    assert calibration([once] * 15).verdict == "fail"
+
+
+def test_what_sharing_hides_is_in_the_smallest_effect_and_in_the_runs_needed():
+    s = shared_runs(160, 32, 15, 0.5, rng(6))
+    alone = calibration(s, declared_effect=3.0)
+    shared = calibration(s, declared_effect=3.0, sampling_fraction=0.2)
+    assert shared.smallest_detectable == pytest.approx(alone.smallest_detectable / 0.8**0.5)
+    tight = calibration(s, declared_effect=2.0, sampling_fraction=0.5)
+    assert tight.verdict == "inconclusive"
+    assert tight.samples_needed == stats.min_num_samples_se_calibration(2**0.5, alpha=1e-3)
+    for fraction in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="sampling_fraction"):
+            calibration(s, sampling_fraction=fraction)

@@ -28,6 +28,9 @@ LOG_WEIGHT_SPREAD = 0.005
 # No step is chosen longer than this share of the trainable parameters' norm: where even that hardly moves a response,
 # as in a policy that has collapsed, theta + h u is no neighbour of theta any more.
 LONGEST_SHARE = 0.5
+# What is even in the step may be this share of what is odd; where it is more the step is cut, so many times at most.
+# A batch without a surprise says nothing of how far the tokens move that were not drawn.
+LARGEST_EVEN, CUT, MOST_CUTS = 0.05, 8, 4
 
 
 class Totals(NamedTuple):
@@ -136,8 +139,9 @@ def entropy_slope(
 ) -> np.ndarray | None:
     """(Delta_n(h) - Delta_n(-h)) / 2h ``[P]``: what s_n estimates, without any derivative.
 
-    ``score`` ``[P]`` are the directional scores <grad S, u> averaged over each group; they set the step.  None where
-    no step of up to :func:`longest_step` moves the responses enough to tell a change from rounding.
+    ``score`` ``[P]`` are the directional scores <grad S, u> averaged over each group; they set the step, which is cut
+    where the entropy changes by much that is even in it.  None where no step of up to :func:`longest_step` moves the
+    responses enough to tell a change from rounding, or none is short enough for first order.
     """
     if not any(bool(u.any()) for u in direction.values()):
         return np.zeros(len(rollouts))
@@ -146,9 +150,14 @@ def entropy_slope(
         return None
     step = LOG_WEIGHT_SPREAD / spread
     before = sequence_totals(policy, rollouts, chunk_tokens=chunk_tokens)
-    ahead, behind = (
-        entropy_change(before, totals_at(policy, rollouts, direction, sign * step, chunk_tokens=chunk_tokens))
-        for sign in (1, -1)
-    )
-    slope = (ahead - behind) / (2 * step)
-    return slope if np.isfinite(slope).all() else None
+    for _ in range(1 + MOST_CUTS):
+        ahead, behind = (
+            entropy_change(before, totals_at(policy, rollouts, direction, sign * step, chunk_tokens=chunk_tokens))
+            for sign in (1, -1)
+        )
+        with np.errstate(invalid="ignore", over="ignore"):
+            odd, even = (float(np.abs(part).sum()) for part in (ahead - behind, ahead + behind))
+        if odd > 0 and even <= LARGEST_EVEN * odd < np.inf:
+            return np.asarray((ahead - behind) / (2 * step))
+        step /= CUT
+    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_entropy import EntropyProbe, load_checkpoint
 from pytest_entropy.config.layers import Layer, resolve_config
 from pytest_entropy.errors import UsageError
 from pytest_entropy.probe import ProbeConfig
@@ -73,3 +74,12 @@ def test_every_probe_setting_is_one_the_probe_knows():
 def test_unknown_names_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         ProbeConfig(**values)
+
+
+def test_two_prompts_are_no_single_batch():
+    """Both row means are one number then, and the error made of their spread is 0."""
+    with pytest.raises(UsageError, match=r"B_E_values holds 2, .* give B_E >= 3"):
+        resolve_config([Layer("a file", {"batch_config": {"B_E_values": [2, 8]}, "probe": {"mode": "u_statistic"}})])
+    probe = EntropyProbe(load_checkpoint("demo"), ProbeConfig(mode="u_statistic", G=2, max_new_tokens=4))
+    with pytest.raises(ValueError, match=r"B_E is 2: .* take B_E >= 3"):
+        probe.run(2)

@@ -114,3 +114,23 @@ def test_parameters_are_left_as_they_were():
     assert {name: p.requires_grad for name, p in policy.model.named_parameters()} == before
     assert all(p.grad is None for p in policy.model.parameters())
     assert not any(m._forward_hooks for m in policy.model.modules())
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.1])
+def test_first_surprises_are_expected_as_loops_over_the_bare_model_have_it(temperature):
+    """Of each response the sum of 1 - max pi up to its first token that is not the likeliest."""
+    policy = tiny.policy(tiny.lora(tiny.qwen2()), dtype=torch.float64, temperature=temperature)
+    rollouts, u = tiny.sample(policy, tiny.prompts(7), G=3), tiny.direction(policy)
+    found = directional_derivatives(policy, rollouts, u, ["score"], chunk_tokens=60).first_surprises
+    for n in range(len(rollouts)):
+        expected = 0.0
+        for response in rollouts.responses(n):
+            ids = torch.tensor([[*rollouts.prompt_ids[n], *response]])
+            with torch.no_grad():
+                logits = policy.model(input_ids=ids).logits[0, len(rollouts.prompt_ids[n]) - 1 : -1].double()
+            p = torch.softmax(logits / temperature, -1)
+            for k, token in enumerate(response):
+                expected += 1 - float(p[k].max())
+                if token != int(p[k].argmax()):
+                    break
+        assert found[n] == pytest.approx(expected, rel=1e-5)

@@ -11,11 +11,12 @@ from transformers import AutoModelForCausalLM
 
 from pytest_entropy import EntropyProbe, ProbeConfig, load_checkpoint
 from pytest_entropy.checkpoints import demo
+from pytest_entropy.errors import RunError
 from pytest_entropy.policy import Policy
 from pytest_entropy.probe.action_values import learn
 from pytest_entropy.probe.directional import directional_derivatives
 from pytest_entropy.probe.objective import OBJECTIVES, SCALINGS, token_weights
-from pytest_entropy.probe.reference import DEFINITIONS, by_definition
+from pytest_entropy.probe.reference import DEFINITIONS, by_definition, definition_gaps
 from pytest_entropy.probe.update_reference import (
     OBJECTIVES_BY_DEFINITION,
     loss_slope_gap,
@@ -104,3 +105,15 @@ def probe_gradient(policy, rollouts, weights):
         for name, g in zip(total, torch.autograd.grad(loss, list(policy.trainable.values())), strict=True):
             total[name] += g
     return total
+
+
+def test_an_estimator_without_a_definition_fails_loudly(monkeypatch):
+    policy = tiny.policy(tiny.lora(tiny.qwen2()))
+    rollouts, u = tiny.sample(policy, tiny.prompts(4)), tiny.direction(policy)
+    found = directional_derivatives(policy, rollouts, u, ["score"], chunk_tokens=99)
+    assert definition_gaps(policy, rollouts, found, u, ["score"])["definition"] < 1e-3
+    monkeypatch.delitem(DEFINITIONS, "score")
+    with pytest.raises(RunError, match="estimator score has no definition to be held against"):
+        definition_gaps(policy, rollouts, found, u, ["score"])
+    with pytest.raises(RunError, match=r"estimator \(none\)"):
+        definition_gaps(policy, rollouts, found, u, [])

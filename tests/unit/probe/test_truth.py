@@ -17,6 +17,8 @@ from pytest_entropy.probe.self_normalised import clipped, pareto_smoothed, self_
 from pytest_entropy.probe.truth import (
     effective_sample_size,
     entropy_change,
+    entropy_slope,
+    longest_step,
     moved,
     sequence_totals,
     step_rounding,
@@ -243,3 +245,49 @@ def test_configured_smoothing_without_arviz_is_refused_before_any_work(monkeypat
     monkeypatch.setattr("pytest_entropy.config.model.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"install pytest-entropy\[psis\]"):
         configured(multiples=[-1, 1], pareto_smoothed=True)
+
+
+def test_a_policy_that_no_step_moves_has_no_slope_to_measure():
+    """At a temperature near 0 the step that moves log-weights is beyond the parameters' own size: None, and no NaN."""
+    policy, rollouts, u = subject(torch.float32)
+    measured = entropy_slope(policy, rollouts, u, score_of(policy, rollouts, u), chunk_tokens=1000)
+    assert np.isfinite(measured).all()
+    frozen = tiny.policy(policy.model, temperature=1e-4)
+    still = tiny.sample(frozen, tiny.prompts(6), G=4)
+    score = score_of(frozen, still, u)
+    assert np.abs(score).max() < 1e-3
+    assert entropy_slope(frozen, still, u, score, chunk_tokens=1000) is None
+    nowhere = {name: 0 * x for name, x in u.items()}
+    assert (entropy_slope(frozen, still, nowhere, score, chunk_tokens=1000) == 0).all()
+
+
+def test_the_sweep_of_a_collapsed_policy_stays_within_the_parameters_size():
+    policy, _, u = subject(torch.float32)
+    frozen = tiny.policy(policy.model, temperature=1e-4)
+    still = tiny.sample(frozen, tiny.prompts(6), G=4)
+    sweep = eta_sweep(frozen, still, u, eta=1e-4, multiples=MULTIPLES, chunk_tokens=1000)
+    assert float(sweep.unit) <= longest_step(frozen, u)
+    assert np.isfinite(sweep.change).all()
+
+
+def score_of(policy, rollouts, u):
+    return directional_derivatives(policy, rollouts, u, ["score"], chunk_tokens=1000).per_prompt["score"]
+
+
+def test_the_longest_step_is_half_the_parameters_own_norm():
+    policy, _, u = subject()
+    step = longest_step(policy, u)
+    moved_by = sum(float((step * x).square().sum()) for x in u.values()) ** 0.5
+    size = sum(float(policy.trainable[name].detach().square().sum()) for name in u) ** 0.5
+    assert moved_by == pytest.approx(0.5 * size)
+    assert longest_step(policy, {name: 0 * x for name, x in u.items()}) == float("inf")
+
+
+def test_a_step_that_the_scores_make_too_long_is_cut_to_first_order():
+    """A batch without a surprise has scores that say too little of how far its tokens' distributions move."""
+    policy, rollouts, u = subject()
+    score = score_of(policy, rollouts, u)
+    right = entropy_slope(policy, rollouts, u, score, chunk_tokens=1000)
+    for understated in (30, 300):
+        found = entropy_slope(policy, rollouts, u, score / understated, chunk_tokens=1000)
+        assert np.abs(found - right).max() < 0.02 * np.abs(right).max()

@@ -1,0 +1,37 @@
+"""Settings of a probe that can only be a mistake are refused where they are given."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_entropy.probe import ProbeConfig
+from pytest_entropy.probe.config import MEASUREMENTS
+from pytest_entropy.probe.estimators import ESTIMATORS
+from pytest_entropy.probe.reference import DEFINITIONS
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("definitions", "did you mean definition?"),
+        ("scores", "did you mean score?"),
+        ("xyzzy", "known are action_value"),
+    ],
+)
+def test_a_diagnostic_that_there_is_not_is_refused_with_the_nearest(name, hint):
+    with pytest.raises(ValueError, match=f"diagnostics: '{name}' is not known") as refusal:
+        ProbeConfig(diagnostics=("score", name))
+    assert hint in str(refusal.value)
+
+
+def test_every_diagnostic_that_there_is_is_taken():
+    assert ProbeConfig(diagnostics=(*ESTIMATORS, *MEASUREMENTS)).diagnostics[-1] == MEASUREMENTS[-1]
+
+
+def test_the_entropy_slope_needs_the_scores_that_set_its_step():
+    with pytest.raises(ValueError, match="'entropy_slope' takes its step from 'score'"):
+        ProbeConfig(diagnostics=("entropy_slope",))
+
+
+def test_every_estimator_has_a_definition():
+    assert set(DEFINITIONS) == set(ESTIMATORS)

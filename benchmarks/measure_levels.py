@@ -100,6 +100,25 @@ def print_levels(sessions: int, rng: np.random.Generator) -> None:
     )
 
 
+def print_hard(sessions: int, rng: np.random.Generator) -> None:
+    """Small sets of prompts and collapsed policies, each as the check judges and as it would without being told."""
+    rows = []
+    for design in simulate.SHARED:
+        count = max(40, sessions // (20 if design.startswith("256") else 4))
+        judged, plain = (
+            list(levels.shared_prompts(design, count, rng, shuffles=199, told=told)) for told in (True, False)
+        )
+        rows += list(zip(judged, plain, strict=True))
+    judged, plain = (list(levels.collapsed(2 * sessions, rng, guarded=guarded)) for guarded in (True, False))
+    rows += list(zip(judged, plain, strict=True))
+    columns = ["check", "population", "design", "sessions", "α", "rate", "without the guard"]
+    cells = [
+        [r.check, r.population, r.design, str(r.seen.trials), f"{r.alpha:.2g}", str(r.seen), f"{other.seen.value:.2g}"]
+        for r, other in rows
+    ]
+    print(table(columns, cells))
+
+
 def print_sessions(sessions: int, rng: np.random.Generator) -> None:
     rows = []
     for G in (8, 2):
@@ -132,6 +151,7 @@ def print_power(sessions: int, rng: np.random.Generator) -> None:
 PARTS: dict[str, Callable[[int, np.random.Generator], None]] = {
     "rivals": rivals,
     "levels": print_levels,
+    "hard": print_hard,
     "sessions": print_sessions,
     "power": print_power,
 }

@@ -1,6 +1,9 @@
 """Records the demo checkpoint's per-prompt scalars, from which tests/statistical/test_levels.py resamples sessions.
 
 python benchmarks/record_scalars.py --prompts 4096 --G 8 --out tests/statistical/scalars/demo_g8.npz
+
+A policy that has all but collapsed, for test_collapsed_policies (its update is momentum's, for its rewards are equal):
+--prompts 2048 --per-run 64 --temperature 0.25 --update-rule adamw --out tests/statistical/scalars/demo_t0.25.npz
 """
 
 from __future__ import annotations
@@ -15,27 +18,32 @@ from scipy import stats
 
 from pytest_entropy import EntropyProbe, ProbeConfig, load_checkpoint
 
-PER_RUN = 256
 
-
-def record(prompts: int, G: int, seed: int) -> tuple[dict[str, np.ndarray], dict[str, object]]:
+def record(
+    prompts: int, G: int, seed: int, *, per_run: int, temperature: float, update_rule: str
+) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     """Scalars by name, ``[prompts]`` each, and what they were measured with; one update, many independent runs."""
     config = ProbeConfig(
-        B_U=32, G=G, max_new_tokens=32, diagnostics=("reinforce_loo", "score", "ranks", "entropy_slope")
-    )
+        B_U=32, G=G, max_new_tokens=32, temperature=temperature, update_rule=update_rule,
+        diagnostics=("reinforce_loo", "score", "ranks", "entropy_slope"),
+    )  # fmt: skip
     probe = EntropyProbe(load_checkpoint("demo"), config)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in ("s", "loo_difference", "score", "slope_difference")}
-    lengths = []
-    for number in range(1, prompts // PER_RUN + 1):
-        result = probe.run(PER_RUN, seed=seed, run=number)
+    lengths, surprises = [], []
+    for number in range(1, prompts // per_run + 1):
+        result = probe.run(per_run, seed=seed, run=number)
         s = np.asarray(result.per_prompt)
         parts["s"].append(s)
         parts["loo_difference"].append(s - np.asarray(result.diagnostics["reinforce_loo"]))
         parts["score"].append(np.asarray(result.diagnostics["score"]))
         parts["slope_difference"].append(s - np.asarray(result.diagnostics["entropy_slope"]))
         lengths.append(result.length_mean)
+        surprises.append(result.expected_surprises)
         print(f"run {number}: delta_h1 {result.delta_h1:.3e} +- {result.se_conditional:.1e}", flush=True)
-    about = {"eta": probe.eta, "G": G, "seed": seed, "prompts_per_run": PER_RUN, "mean_length": float(np.mean(lengths))}
+    about = {
+        "eta": probe.eta, "G": G, "seed": seed, "prompts_per_run": per_run, "mean_length": float(np.mean(lengths)),
+        "temperature": temperature, "update_rule": update_rule, "expected_surprises": float(np.sum(surprises)),
+    }  # fmt: skip
     return {name: np.concatenate(p) for name, p in parts.items()}, about
 
 
@@ -44,10 +52,16 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=4096)
     parser.add_argument("--G", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--per-run", type=int, default=256)
+    parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--update-rule", default="preconditioned")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     began = time.perf_counter()
-    scalars, about = record(given.prompts, given.G, given.seed)
+    scalars, about = record(
+        given.prompts, given.G, given.seed,
+        per_run=given.per_run, temperature=given.temperature, update_rule=given.update_rule,
+    )  # fmt: skip
     given.out.parent.mkdir(parents=True, exist_ok=True)
     arrays = {name: x.astype(np.float32) for name, x in scalars.items()}
     np.savez_compressed(given.out, about=np.array(json.dumps(about)), **arrays)

@@ -30,6 +30,7 @@ from pytest_entropy.stats.likelihood_ratio import (
     min_num_samples_likelihood_ratio,
 )
 from pytest_entropy.stats.mean import (
+    FEWEST_EVENTS,
     assert_mean_zero,
     check_mean_zero,
     min_discrepancy_mean_zero,
@@ -67,6 +68,7 @@ from pytest_entropy.stats.verdict import (
 )
 
 __all__ = [
+    "FEWEST_EVENTS",
     "CheckOutcome",
     "Inconclusive",
     "Measurement",

@@ -55,6 +55,40 @@ def se_calibration(
         yield from (Level("se_calibration", name, design, alpha, rejections(p, alpha)) for alpha in alphas)
 
 
+def shared_prompts(
+    design: str, sessions: int, rng: np.random.Generator, *, shuffles: int, told: bool = True
+) -> Iterator[Level]:
+    """SE calibration where runs share the prompts of one set."""
+    for name in simulate.SPREADS:
+        for between in (0.0, 0.5, 0.95):
+            p = simulate.shared_calibration(name, design, between, sessions, rng, shuffles=shuffles, told=told)
+            population = f"{name}, {between:.0%} between prompts"
+            yield from (
+                Level("se_calibration", population, design, alpha, rejections(p, alpha)) for alpha in (0.05, 0.01)
+            )
+
+
+def collapsed(sessions: int, rng: np.random.Generator, *, guarded: bool = True) -> Iterator[Level]:
+    """Means over sampled tokens with few surprises to be expected, down to none; ``guarded``: as the check judges."""
+    few = stats.FEWEST_EVENTS if guarded else 0
+    for name in ("equal sizes", "lognormal(1) sizes", "sizes of both signs"):
+        for expected in (0.0, 0.06, 1.0, 10.0, 30.0, 100.0, 300.0):
+            parts = [simulate.surprising(name, expected, 480, 2000, rng) for _ in range(max(1, sessions // 2000))]
+            red = np.concatenate([stats.p_values_mean_zero(x) < SHARE for x in parts]) & (expected >= few)
+            yield Level("mean_zero", name, f"{expected:g} expected", SHARE, rate(red))
+    for temperature in simulate.COLLAPSED:
+        scalars, each = simulate.collapsed(temperature)
+        for name, x in scalars.items():
+            for n in (480, 2400):
+                counts = [500] * max(1, sessions // 500)
+                p = np.concatenate([stats.p_values_mean_zero(x[rng.integers(0, len(x), (c, n))]) for c in counts])
+                # A sample without any spread is a mean that is not 0, and no p.
+                red = ~(p >= SHARE) & (each * n >= few)
+                yield Level(
+                    "mean_zero", f"demo at T = {temperature}, {name}", f"{each * n:.0f} expected", SHARE, rate(red)
+                )
+
+
 def convergence(
     design: str, sessions: int, rng: np.random.Generator, *, shuffles: int | None, alphas: tuple[float, ...]
 ) -> Iterator[Level]:

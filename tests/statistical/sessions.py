@@ -5,6 +5,7 @@ Every population is centred, so that each null hypothesis is true by constructio
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -107,6 +108,70 @@ def runs_of(name: str, sizes: list[int], rng: np.random.Generator, ratio: float 
     sd = spread(name)
     common = [sd * ((ratio**2 - 1) / size) ** 0.5 * rng.normal() for size in sizes]
     return [x + shift for x, shift in zip(s, common, strict=True)]
+
+
+# ---------------------------------------------------------------------- small sets of prompts, collapsed policies
+
+# (prompts that E may draw, B_E, runs): every prompt in every run, nearly so, and where sharing begins not to matter.
+SHARED = {"32 of 32 x 15": (32, 32, 15), "32 of 40 x 15": (40, 32, 15), "32 of 320 x 15": (320, 32, 15),
+          "256 of 288 x 15": (288, 256, 15)}  # fmt: skip
+SPREADS = {"Gaussian": 1.0, "lognormal(1)": float(np.sqrt(np.expm1(1.0) * np.e))}
+
+
+def shared_runs(name: str, design: str, between: float, rng: np.random.Generator) -> list[np.ndarray]:
+    """Scalars of runs that draw from one set of prompts, ``between`` of whose variance is the prompts' own."""
+    pool, count, runs = SHARED[design]
+    own = draw(name, (pool,), rng)
+    noise = draw(name, (runs, count), rng)
+    return [between**0.5 * own[rng.permutation(pool)[:count]] + (1 - between) ** 0.5 * row for row in noise]
+
+
+def shared_calibration(
+    name: str, design: str, between: float, sessions: int, rng: np.random.Generator, *, shuffles: int, told: bool = True
+) -> np.ndarray:
+    """p-values of :func:`stats.check_se_calibration` on such runs; ``told`` what share of the set each draws."""
+    pool, count, _ = SHARED[design]
+    fraction = count / pool if told else 0.0
+
+    def session() -> float:
+        s = shared_runs(name, design, between, rng)
+        delta, se = [float(x.mean()) for x in s], [float(x.std(ddof=1)) / len(x) ** 0.5 for x in s]
+        outcome = stats.check_se_calibration(
+            s, delta, se, scale=1.0, alpha=0.5, rng=rng, shuffles=shuffles, sampling_fraction=fraction
+        )
+        return float(outcome.p_value)
+
+    return np.array([session() for _ in range(sessions)])
+
+
+def surprising(name: str, expected: float, n: int, sessions: int, rng: np.random.Generator) -> np.ndarray:
+    """``[sessions, n]`` scalars of a policy that has collapsed: each prompt has Poisson many surprises, ``expected`` of
+    them in all, of sizes from the law ``name``; what they add is taken off everywhere, so that the mean is 0."""
+    sizes = {
+        "equal sizes": (lambda count: np.ones(count), 1.0),
+        "lognormal(1) sizes": (lambda count: rng.lognormal(0, 1, count), float(np.exp(0.5))),
+        "sizes of both signs": (lambda count: rng.lognormal(0, 1, count) * rng.choice([-1.0, 1.0], count), 0.0),
+    }
+    law, mean = sizes[name]
+    # The rest of a prompt, which is not the same for all: a thousandth of a surprise.
+    x = 1e-3 * rng.normal(size=(sessions, n))
+    total = rng.poisson(expected, sessions)
+    rows = np.repeat(np.arange(sessions), total)
+    np.add.at(x, (rows, rng.integers(0, n, len(rows))), law(len(rows)))
+    return np.asarray(x - mean * expected / n)
+
+
+COLLAPSED = ("0.2", "0.25", "0.3")
+
+
+@cache
+def collapsed(temperature: str) -> tuple[dict[str, np.ndarray], float]:
+    """(the demo's scalars at a low temperature by name, centred; surprises to be expected of a prompt)."""
+    with np.load(SCALARS / f"demo_t{temperature}.npz") as file:
+        names = ("score", "loo_difference", "slope_difference")
+        scalars = {name: file[name].astype(float) - file[name].astype(float).mean() for name in names}
+        about = json.loads(str(file["about"]))
+    return scalars, about["expected_surprises"] / len(scalars["score"])
 
 
 def scaling_runs(

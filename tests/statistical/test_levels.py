@@ -11,7 +11,7 @@ import pytest
 
 from tests.statistical import levels
 from tests.statistical.rates import assert_at_least, assert_at_most
-from tests.statistical.sessions import SANITY, SCALING, SHARE
+from tests.statistical.sessions import SANITY, SCALING, SHARE, SHARED, shared_calibration
 
 pytestmark = pytest.mark.slow
 COARSE = (0.05, 0.01)
@@ -54,6 +54,30 @@ def test_level_of_mean_zero(n, sessions, rng):
 def test_level_of_se_calibration(design, shuffles, alphas, rng):
     assert design in SANITY
     judge(levels.se_calibration(design, 2000, rng, shuffles=shuffles, alphas=alphas))
+
+
+@pytest.mark.parametrize("design", SHARED)
+def test_level_of_se_calibration_on_a_small_set_of_prompts(design, rng):
+    """Every run may draw all there is: what runs share is no fault of the errors they report."""
+    judge(levels.shared_prompts(design, 40 if design.startswith("256") else 400, rng, shuffles=199))
+
+
+def test_runs_that_share_prompts_are_red_where_the_check_is_not_told(rng):
+    p = shared_calibration("Gaussian", "32 of 32 x 15", 0.95, 50, rng, shuffles=399, told=False)
+    assert (p < 0.01).mean() > 0.9
+
+
+def test_level_of_means_on_collapsed_policies(rng):
+    """Down to no surprise at all."""
+    judge(levels.collapsed(4000, rng))
+
+
+def test_means_on_collapsed_policies_are_red_without_the_guard(rng):
+    rates = {
+        r.design: r.seen.value for r in levels.collapsed(2000, rng, guarded=False) if r.population == "equal sizes"
+    }
+    assert rates["0.06 expected"] > 0.85
+    assert rates["1 expected"] > 0.25
 
 
 @pytest.mark.parametrize("design", SCALING)

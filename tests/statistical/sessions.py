@@ -145,20 +145,21 @@ def shared_calibration(
 
 
 def surprising(name: str, expected: float, n: int, sessions: int, rng: np.random.Generator) -> np.ndarray:
-    """``[sessions, n]`` scalars of a policy that has collapsed: each prompt has Poisson many surprises, ``expected`` of
-    them in all, of sizes from the law ``name``; what they add is taken off everywhere, so that the mean is 0."""
+    """``[sessions, n]`` scalars of a policy that has collapsed: Poisson many surprises a prompt, ``expected`` of them
+    in all, of sizes from the law ``name``, and what they add on average is taken off, prompt by prompt."""
     sizes = {
         "equal sizes": (lambda count: np.ones(count), 1.0),
         "lognormal(1) sizes": (lambda count: rng.lognormal(0, 1, count), float(np.exp(0.5))),
         "sizes of both signs": (lambda count: rng.lognormal(0, 1, count) * rng.choice([-1.0, 1.0], count), 0.0),
     }
     law, mean = sizes[name]
-    # The rest of a prompt, which is not the same for all: a thousandth of a surprise.
-    x = 1e-3 * rng.normal(size=(sessions, n))
-    total = rng.poisson(expected, sessions)
-    rows = np.repeat(np.arange(sessions), total)
-    np.add.at(x, (rows, rng.integers(0, n, len(rows))), law(len(rows)))
-    return np.asarray(x - mean * expected / n)
+    chance = rng.lognormal(0, 0.5, (sessions, n))
+    chance *= expected / chance.sum(axis=1, keepdims=True)
+    count = rng.poisson(chance)
+    x = -mean * chance
+    rows, columns = np.repeat(np.nonzero(count), count[count > 0], axis=1)
+    np.add.at(x, (rows, columns), law(len(rows)))
+    return x
 
 
 COLLAPSED = ("0.2", "0.25", "0.3")

@@ -15,8 +15,17 @@ from pytest_entropy.analyses.bookkeeping import (
     SCALAR_TOLERANCE,
     rounding,
 )
-from pytest_entropy.analyses.measured import array, needs_measurements, number, numbers, per_prompt, was_asked
+from pytest_entropy.analyses.measured import (
+    array,
+    needs_measurements,
+    number,
+    numbers,
+    per_prompt,
+    undecided,
+    was_asked,
+)
 from pytest_entropy.stats import (
+    FEWEST_EVENTS,
     CheckOutcome,
     check_likelihood_ratio,
     check_mean_zero,
@@ -24,6 +33,7 @@ from pytest_entropy.stats import (
     check_uniform_pit,
     check_within_noise,
 )
+from pytest_entropy.stats.mean import few_events
 
 if TYPE_CHECKING:
     from pytest_entropy.probe import ProbeResult
@@ -167,6 +177,10 @@ FIRST_ORDER = "s_n minus the importance-sampled slope of the entropy along u has
 @needs_measurements("first_order_accuracy", FIRST_ORDER)
 def first_order_accuracy(runs: Sequence[ProbeResult], *, alpha: float) -> CheckOutcome:
     """delta_h1 is the slope of the entropy itself: s_n - (Delta_n(h) - Delta_n(-h)) / 2h has mean 0."""
+    surprises = expected_surprises(runs)
+    if surprises < FEWEST_EVENTS and any("entropy_slope" not in run.diagnostics for run in runs):
+        # No step moves such a policy far enough for a slope; that it was not measured is a consequence.
+        return undecided("first_order_accuracy", FIRST_ORDER, len(runs), few_events(surprises))
     difference = np.concatenate([per_prompt(run, "entropy_term") - per_prompt(run, "entropy_slope") for run in runs])
     return check_mean_zero(
         difference,
@@ -176,7 +190,7 @@ def first_order_accuracy(runs: Sequence[ProbeResult], *, alpha: float) -> CheckO
         unit="nats per unit of eta",
         points_to="a sign or factor in the estimator, a wrong entropy-to-go, or a direction other than the one stepped",
         declared_effect=declared.wrong_factor(runs),
-        expected_events=expected_surprises(runs),
+        expected_events=surprises,
     )
 
 

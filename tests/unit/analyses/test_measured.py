@@ -49,7 +49,8 @@ def runs():
         B_U=4, G=4, max_new_tokens=24, diagnostics=(*settings, "total_variance", "eta_sweep"), chunk_tokens=2048
     )
     probe = EntropyProbe(load_checkpoint("demo"), config)
-    return [probe.run(16, 0, run=run) for run in (1, 2, 3)]
+    # As many surprises as a session of full size expects, so that no check is left undecided for want of them.
+    return [replace(probe.run(16, 0, run=run), expected_surprises=1e3) for run in (1, 2, 3)]
 
 
 def without(run: ProbeResult, part: str, name: str) -> ProbeResult:
@@ -177,6 +178,11 @@ def test_a_collapsed_policy_leaves_its_means_and_digits_undecided(runs):
         outcome = CHECKS[name](collapsed)
         assert outcome.verdict == "inconclusive"
         assert "the policy has all but collapsed" in outcome.message()
+    still = [
+        replace(run, diagnostics={k: v for k, v in run.diagnostics.items() if k != "entropy_slope"})
+        for run in collapsed
+    ]
+    assert "the policy has all but collapsed" in validation.first_order_accuracy(still, alpha=ALPHA).message()
     nats = [replace(run, agreement=run.agreement | {"entropy_sampled": 1e-6, "definition": 0.02}) for run in runs]
     outcome = validation.definition(nats)
     assert outcome.verdict == "inconclusive"

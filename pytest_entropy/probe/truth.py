@@ -150,14 +150,20 @@ def entropy_slope(
         return None
     step = LOG_WEIGHT_SPREAD / spread
     before = sequence_totals(policy, rollouts, chunk_tokens=chunk_tokens)
+    first, before_cut = None, np.inf
     for _ in range(1 + MOST_CUTS):
         ahead, behind = (
             entropy_change(before, totals_at(policy, rollouts, direction, sign * step, chunk_tokens=chunk_tokens))
             for sign in (1, -1)
         )
+        slope = np.asarray((ahead - behind) / (2 * step))
         with np.errstate(invalid="ignore", over="ignore"):
             odd, even = (float(np.abs(part).sum()) for part in (ahead - behind, ahead + behind))
         if odd > 0 and even <= LARGEST_EVEN * odd < np.inf:
-            return np.asarray((ahead - behind) / (2 * step))
-        step /= CUT
+            return slope
+        # Curvature falls by the square of the cut.  Rounding does not, and the longest step has the least of it.
+        if first is not None and even > before_cut / CUT:
+            return first
+        first = slope if first is None and np.isfinite(slope).all() and odd > 0 else first
+        before_cut, step = even, step / CUT
     return None

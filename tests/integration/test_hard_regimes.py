@@ -54,4 +54,4 @@ def test_a_collapsed_policy_is_undecided_and_not_red(sanity_check, temperature):
     assert [name for name, check in checks.items() if check["verdict"] == "fail"] == []
     for name in ("score_identity", "estimator_agreement", "first_order_accuracy"):
         assert checks[name]["verdict"] == "inconclusive"
-        assert "the policy has all but collapsed" in checks[name]["reason"]
+        assert "responses are expected to hold a token other than the likeliest" in checks[name]["reason"]

@@ -110,8 +110,8 @@ def check_mean_zero(
 def few_events(expected: float) -> str:
     """Why a mean that rare events carry is not judged."""
     return (
-        f"only {expected:.2g} responses are expected to hold a token other than the likeliest one (a policy that has all "
-        f"but collapsed, or a small sample); with fewer than {FEWEST_EVENTS} the mean over sampled tokens says nothing"
+        f"only {expected:.2g} responses are expected to hold a token other than the likeliest one (a policy that has "
+        f"all but collapsed, or a small sample); with fewer than {FEWEST_EVENTS} the mean over sampled tokens says nothing"
     )
 
 

@@ -194,6 +194,7 @@ def run_properties(result: ProbeResult, stored: bool) -> list[tuple[str, Any]]:
         ("se_conditional", result.se_conditional),
         *_over_updates(result),
         ("mode", result.mode),
+        ("sampling_fraction", result.sampling_fraction),
         ("signal_to_noise", ratio),
         ("signal_to_noise_label", label),
         ("unit", result.unit),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_entropy.analyses.measured import needs_measurements, number, numbers, was_asked
+from pytest_entropy.analyses.measured import needs_measurements, number, numbers, rows, was_asked
 from pytest_entropy.stats import CheckOutcome, check_within_noise
 
 if TYPE_CHECKING:
@@ -87,6 +87,8 @@ def _of_a_run(run: ProbeResult, *, with_replacement: bool) -> Iterator[Gap]:
         yield name, number(run, name)
     yield "eta_gap", number(run, "eta_gap", of="update")
     if run.mode == "two_batch":
+        # A direction without a fingerprint was held against its norm alone.
+        number(run, "fingerprint", of="update")
         yield "direction_gap", number(run, "direction_gap")
     else:
         yield from _single_batch(run, size)
@@ -112,7 +114,7 @@ def _rows(run: ProbeResult) -> Iterator[Gap]:
 
 def _shared(run: ProbeResult) -> Iterator[Gap]:
     """How many prompts E has in common with U, and how many come twice in either."""
-    own = run.update["prompts"]
+    own = rows(run, "prompts")
     yield "prompts repeated in the update", float(len(own) - len(set(own)))
     # A single batch is its own update batch, and shares its prompts by design.
     if run.mode == "two_batch":
@@ -134,7 +136,7 @@ def _many_orders(run: ProbeResult) -> bool:
 
 def _update(run: ProbeResult) -> Iterator[Gap]:
     """Gaps of what is said of the update's rewards from the rewards, and of the run's rate from the update's."""
-    rewards = np.asarray(run.update["rewards"], dtype=float)
+    rewards = np.asarray(rows(run, "rewards"), dtype=float)
     size = float(np.abs(rewards).max()) or 1.0
     for name, value, scale in (
         ("reward_mean", rewards.mean(), size),
@@ -147,9 +149,9 @@ def _update(run: ProbeResult) -> Iterator[Gap]:
 
 def _sampled(run: ProbeResult) -> Iterator[Gap]:
     """Gaps of reported means from the sampler's own record, beyond the rounding of two passes."""
-    compared = [("length", "length_mean", run.length_mean), ("ended", "ended_share", 1.0)]
+    compared = [("length", "length_mean", number(run, "length_mean", of="")), ("ended", "ended_share", 1.0)]
     if run.unit == "nats per response":
-        nats = max(run.entropy_mean, LITTLE * run.length_mean)
+        nats = max(number(run, "entropy_mean", of=""), LITTLE * number(run, "length_mean", of=""))
         compared += [("entropy", "entropy_mean", nats), ("entropy_se", "entropy_se", nats)]
     floor = max(SUMMING_TOLERANCE, SCALAR_ROUNDINGS * rounding([run]))
     for name, reported, scale in compared:
@@ -175,7 +177,7 @@ def _single_batch(run: ProbeResult, size: float) -> Iterator[Gap]:
 def _total_variance(run: ProbeResult) -> Iterator[Gap]:
     """Gaps of the variance over both batches from its parts, relative to the conditional one, where it was asked for
     and the update batch has prompts to vary."""
-    if not was_asked(run, "total_variance") or len(run.update["prompts"]) < 2:
+    if not was_asked(run, "total_variance") or len(rows(run, "prompts")) < 2:
         return
     conditional = number(run, "variance_conditional", of="")
     batch, update, shared = (

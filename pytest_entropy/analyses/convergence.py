@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_entropy.analyses.headline import errors_of_the_fit
+from pytest_entropy.analyses.headline import errors_of_the_fit, measurement
 from pytest_entropy.analyses.measured import undecided
 from pytest_entropy.analyses.update_moves import said_first
 from pytest_entropy.stats import (
     CheckOutcome,
     RunScalars,
+    ScalingFit,
     ScalingVerdict,
     check_se_slope,
     fit_scaling,
@@ -46,10 +48,11 @@ def convergence(
     is right.
     """
     data = scalars(runs)
-    fit = fit_scaling(data, confidence=confidence, rng=rng, alpha=alpha)
+    fit = with_shared_prompts(fit_scaling(data, confidence=confidence, rng=rng, alpha=alpha), runs)
     verdict = scaling_verdict(fit, alpha=alpha, confidence=confidence, tolerance=tolerance)
     words, over_updates = errors_of_the_fit(runs, fit)
-    reason = "; ".join(filter(None, (verdict.reason, words)))
+    scope = f"± {measurement(runs[0]).scope}" if fit.a is not None else ""
+    reason = "; ".join(filter(None, (verdict.reason, scope, words)))
     verdict = replace(verdict, reason=said_first(runs, reason))
     record = {
         "verdict": verdict.verdict,
@@ -61,6 +64,23 @@ def convergence(
         **over_updates,
     }
     return verdict, record
+
+
+def with_shared_prompts(fit: ScalingFit, runs: Sequence[ProbeResult]) -> ScalingFit:
+    """The fit with what runs share in the error of a, where each draws a part of one set of N prompts.
+
+    a is a mean of runs with weights that add up to 1, so that what is common to them enters it whole: at most sigma^2 /
+    N, with sigma^2 / B_E the squared standard error of a run and N = B_E / ``sampling_fraction``.  In b it cancels.
+    """
+    if fit.a is None or not fit.se_a or fit.ci_a is None:
+        return fit
+    known = [(run.se_conditional, run.sampling_fraction) for run in runs]
+    shared = [se**2 * fraction for se, fraction in known if se is not None and fraction is not None]
+    if len(shared) < len(known):
+        return fit
+    se = math.sqrt(fit.se_a**2 + math.fsum(shared) / len(shared))
+    low, high = (fit.a + (end - fit.a) * se / fit.se_a for end in fit.ci_a)
+    return replace(fit, se_a=se, ci_a=(low, high))
 
 
 def se_slope(runs: Sequence[ProbeResult], *, alpha: float, rng: np.random.Generator) -> CheckOutcome:

@@ -97,6 +97,8 @@ def intercept_check(run: ProbeResult, *, alpha: float) -> CheckOutcome:
     """
     name = "eta_sweep_intercept"
     null = "the slope of the entropy along the update, extrapolated to step 0, is delta_h1 / eta"
+    if sweep_of(run) is None and run.asked is not None and "eta_sweep" in run.asked:
+        return not_measured(name, null, 1, f"B_E {run.B_E} run {run.run} has no eta sweep, or not all of one")
     sweep = _required(run)
     fitted = fit(sweep)
     if fitted is None or not sweep.change.any():

@@ -29,9 +29,21 @@ def number(run: ProbeResult, name: str, *, of: str = "agreement") -> float:
     """
     record: Any = vars(run) if not of else getattr(run, of, None)
     value = record.get(name) if isinstance(record, Mapping) else None
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         raise Missing(f"B_E {run.B_E} run {run.run} has no {of + '.' if of else ''}{name}")
     return float(value)
+
+
+def rows(run: ProbeResult, name: str) -> list[Any]:
+    """The list ``name`` that the run's update recorded.
+
+    Raises:
+        Missing: it is not there, or empty.
+    """
+    value = run.update.get(name)
+    if not isinstance(value, list | tuple) or not value:
+        raise Missing(f"B_E {run.B_E} run {run.run} has no update.{name}")
+    return list(value)
 
 
 def numbers(runs: Runs, *names: str, of: str = "agreement") -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_entropy.analyses.measured import needs_measurements, numbers
+from pytest_entropy.analyses.measured import needs_measurements, numbers, rows
 from pytest_entropy.rewards.equal_rewards import equal_rewards
 from pytest_entropy.stats import CheckOutcome
 
@@ -20,7 +20,8 @@ MOVES = "the update batch has a gradient"
 def update_moves(runs: Sequence[ProbeResult]) -> CheckOutcome:
     """An update batch whose groups all have equal rewards has no gradient: delta_h1 = 0 says nothing."""
     gradients, steps = (numbers(runs, name, of="update") for name in ("gradient_norm", "direction_norm"))
-    still = [run.update for run in runs if _still(run.update)]
+    prompts = len(rows(runs[0], "prompts"))
+    still = [run.update for run in runs if rows(run, "rewards") and _still(run.update)]
     shown = still[0] if still else runs[0].update
     return CheckOutcome(
         name="update_moves",
@@ -31,7 +32,7 @@ def update_moves(runs: Sequence[ProbeResult]) -> CheckOutcome:
         effect=max(steps),
         ci=None,
         unit="Euclidean norm of the update direction",
-        n=len(shown["prompts"]),
+        n=prompts,
         verdict="inconclusive" if len(still) == len(runs) else "pass",
         smallest_detectable=None,
         declared_effect=None,

@@ -25,7 +25,6 @@ from pytest_entropy.analyses.measured import (
     was_asked,
 )
 from pytest_entropy.stats import (
-    FEWEST_EVENTS,
     CheckOutcome,
     check_likelihood_ratio,
     check_mean_zero,
@@ -33,7 +32,7 @@ from pytest_entropy.stats import (
     check_uniform_pit,
     check_within_noise,
 )
-from pytest_entropy.stats.mean import few_events
+from pytest_entropy.stats.mean import few_events, too_few_events
 
 if TYPE_CHECKING:
     from pytest_entropy.probe import ProbeResult
@@ -178,7 +177,8 @@ FIRST_ORDER = "s_n minus the importance-sampled slope of the entropy along u has
 def first_order_accuracy(runs: Sequence[ProbeResult], *, alpha: float) -> CheckOutcome:
     """delta_h1 is the slope of the entropy itself: s_n - (Delta_n(h) - Delta_n(-h)) / 2h has mean 0."""
     surprises = expected_surprises(runs)
-    if surprises < FEWEST_EVENTS and any("entropy_slope" not in run.diagnostics for run in runs):
+    prompts = sum(len(run.per_prompt) for run in runs)
+    if too_few_events(surprises, prompts) and any("entropy_slope" not in run.diagnostics for run in runs):
         # No step moves such a policy far enough for a slope; that it was not measured is a consequence.
         return undecided("first_order_accuracy", FIRST_ORDER, len(runs), few_events(surprises))
     difference = np.concatenate([per_prompt(run, "entropy_term") - per_prompt(run, "entropy_slope") for run in runs])

@@ -22,7 +22,8 @@ def summary(runs: Runs) -> dict[str, Any]:
     known = bool(len(delta) and np.isfinite(conditional).all())
     pooled = float(np.sqrt(np.mean(conditional**2))) if known else None
     mean = float(delta.mean()) if len(delta) else None
-    mean_se = float(np.sqrt(np.sum(conditional**2)) / len(delta)) if known else None
+    whole = pool([Measurement.of(vars(run)) for run in results]) if results else None
+    mean_se = whole.se if whole is not None else None
     ratio, label = signal_to_noise(mean, mean_se) if mean is not None else (None, "poor")
     return {
         "runs_planned": runs.planned,
@@ -31,7 +32,7 @@ def summary(runs: Runs) -> dict[str, Any]:
         "failed_runs": [{"B_E": b, "run": r, "error": str(e)} for (b, r), e in sorted(runs.failures.items())],
         "delta_h1_mean": mean,
         "delta_h1_mean_se": mean_se,
-        "delta_h1_mean_se_total": pool([Measurement.of(vars(r)) for r in results]).se_total if results else None,
+        "delta_h1_mean_se_total": whole.se_total if whole is not None else None,
         "spread_over_runs": spread,
         "se_conditional_pooled": pooled,
         "spread_over_se": spread / pooled if spread is not None and pooled else None,

@@ -48,6 +48,9 @@ class ResolvedConfig:
         record = self.config.model_dump()
         for key in _NOT_IN_DIGEST:
             del record[key]
+        # A key that came later and is not in use leaves the directories that were begun without it resumable.
+        if not record["prompts"]["chat_template_kwargs"]:
+            del record["prompts"]["chat_template_kwargs"]
         return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_yaml(self, next_step: Mapping[str, Any] | None = None) -> str:

@@ -56,19 +56,20 @@ def sampling_fraction(
 ) -> float:
     """``count`` over the number of distinct prompts that may be drawn; 0 with replacement.
 
-    Prompts are counted up to ``COUNTED`` times ``count``: beyond that the fraction is at most 1 / ``COUNTED``, and
-    what is returned is that bound.
+    Prompts are counted up to ``COUNTED`` times ``count``; a set with more is taken to repeat itself in the rest as it
+    does so far.  The fraction is below 1 / ``COUNTED`` then.
     """
     if replace:
         return 0.0
     found: set[str] = set()
-    for index in range(len(prompts)):
-        key = prompts[index].key
+    looked = 0
+    for looked in range(1, len(prompts) + 1):
+        key = prompts[looked - 1].key
         if key not in exclude:
             found.add(key)
         if len(found) >= COUNTED * count:
             break
-    return count / max(count, len(found))
+    return count / max(count, len(found) * len(prompts) / looked)
 
 
 def draw_responses(

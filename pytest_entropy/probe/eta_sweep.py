@@ -77,8 +77,8 @@ class EtaSweep:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> EtaSweep | None:
-        """The inverse of :meth:`arrays`; None where there was no sweep."""
-        if PREFIX + "steps" not in arrays:
+        """The inverse of :meth:`arrays`; None where there was no sweep, or not all of one."""
+        if any(PREFIX + name not in arrays for name in cls.__dataclass_fields__):
             return None
         return cls(**{name: arrays[PREFIX + name] for name in cls.__dataclass_fields__})
 

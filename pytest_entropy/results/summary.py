@@ -124,7 +124,7 @@ def undecided_in_words(message: str) -> str:
     # A cause helps where something has to be changed; where only numbers are lacking it would mislead.
     if any(part.startswith("this sample can see") for part in parts):
         parts = [part for part in parts if not part.startswith("points to:")]
-    if not any(part.startswith(("to decide:", "points to:")) for part in parts):
+    if not any(part.startswith(("to decide:", "points to:", "because:")) for part in parts):
         parts.append(MORE)
     return "; ".join(parts)
 

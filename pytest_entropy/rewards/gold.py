@@ -105,7 +105,9 @@ def _field(struct: Mapping[Any, Any]) -> Any:
 
 
 def _blank(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or (isinstance(value, list | tuple | dict) and not value)
 
 
 def _digits(value: Any) -> tuple[str, ...]:
@@ -135,7 +137,8 @@ def _from_json(text: str) -> Any:
         return None
     if isinstance(value, dict):
         return value if any(not _blank(value.get(name)) for name in FIELDS) else None
-    return value if value and (len(value) == 1 or all(isinstance(item, str) for item in value)) else None
+    plain = len(value) == 1 and isinstance(value[0], str | int | float | dict)
+    return value if value and (plain or all(isinstance(item, str) for item in value)) else None
 
 
 def _forms(text: str) -> tuple[str, ...]:
@@ -167,9 +170,11 @@ def last_block(text: str) -> str | None:
 
 
 def after_hashes(text: str) -> str | None:
-    """What follows the last ``####`` on its line."""
-    _, found, rest = text.rpartition("####")
-    return rest.partition("\n")[0].strip() if found else None
+    """What follows the last ``####`` on its line, where that begins the line or is followed by a number."""
+    before, found, rest = text.rpartition("####")
+    line = rest.partition("\n")[0].strip()
+    starts = not before.rpartition("\n")[2].strip()
+    return line if found and (starts or re.match(r"[-+$€£]*\s*[\d.]", line)) else None
 
 
 def last_box(text: str, braces: re.Pattern[str] = _BRACES) -> str | None:

@@ -16,6 +16,8 @@ NULL = "the spread of delta_h1 over runs is what the reported standard errors sa
 POINTS_TO = "a wrong ddof or a second division by B_E, prompts that are not independent, or microbatch scaling"
 UNIT = "spread / SE"
 SMALLEST_RUNS = 3
+# Prompts that a run leaves out of a set, below which what differs between runs is as heavy-tailed as a single prompt.
+FEWEST_LEFT_OUT = 8
 
 
 def check_se_calibration(
@@ -42,8 +44,8 @@ def check_se_calibration(
     Where every run draws the share ``sampling_fraction`` f of one finite set of prompts, without replacement, runs
     share prompts, and their spread is that of the standard error (for prompts like these) less the shared part: its
     square lies between 1 - f and 1 times SE^2, wherever the variance is.  So a spread that is too small is one below
-    all of that, and the smallest ratio that is seen for certain grows by 1 / sqrt(1 - f); with f = 1 no run has a
-    prompt that the others lack, and only a spread that is too large is red.
+    all of that, and the smallest ratio that is seen for certain grows by 1 / sqrt(1 - f).  Where a run leaves out fewer
+    than ``FEWEST_LEFT_OUT`` prompts only a spread that is too large is red.
 
     Sees: a wrong ddof or scale in what was reported (at B_E = 2 and above in proportion), prompts that are not
     independent within a run.  ``declared_effect`` is a ratio above 1.  Inconclusive with fewer than 3 runs, with
@@ -78,12 +80,15 @@ def check_se_calibration(
     seen = float(_log_ratio(reported[0][None], reported[1][None])[0])
     # What sharing prompts may have taken from log(spread^2 / SE^2), at most.
     shared = -math.log1p(-sampling_fraction) if sampling_fraction < 1 else math.inf
-    # With all prompts in every run even no spread at all is right: a collapsed policy answers them alike.
-    lower = seen + shared if sampling_fraction < 1 else math.inf
+    # Where runs leave out a handful of prompts, or none, hardly any spread may be right: a collapsed policy answers
+    # alike, and what differs between runs is what the few left out are like.
+    left_out = float(sizes.max()) * (1 / sampling_fraction - 1) if sampling_fraction else math.inf
+    lower = seen + shared if left_out >= FEWEST_LEFT_OUT else math.inf
     result = permutation_test(
         seen, centred, statistic, sizes=sizes, rng=rng, alpha=alpha, shuffles=shuffles, lower_seen=lower
     )
-    smallest = min_discrepancy_se_calibration(runs, alpha=alpha, power=power) * math.exp(shared / 2)
+    alone = min_discrepancy_se_calibration(runs, alpha=alpha, power=power)
+    smallest = alone * math.exp(shared / 2)
     too_small = declared_effect is not None and smallest > declared_effect
     needed = None
     if too_small and declared_effect is not None:
@@ -101,7 +106,7 @@ def check_se_calibration(
     return CheckOutcome(
         name, NULL, seen if math.isfinite(seen) else None, result.p_value, alpha, effect, ci, UNIT, runs,
         verdict, smallest if math.isfinite(smallest) else None, declared_effect, needed, POINTS_TO, result.resolution,
-        _sharing(sampling_fraction) if too_small and sampling_fraction > 0.1 else "",
+        _sharing(sampling_fraction) if too_small and not alone > (declared_effect or math.inf) else "",
     )  # fmt: skip
 
 

@@ -19,8 +19,9 @@ from pytest_entropy.stats.guarded_t import (
 )
 from pytest_entropy.stats.outcome import CheckOutcome, Verdict, require, require_rates
 
-# Independent events that have to be expected for their mean to be judged: measured in docs/statistics.md.
-FEWEST_EVENTS = 100
+# Independent events that have to be expected for their mean to be judged, or one for so many observations, whichever is
+# less: measured in docs/statistics.md.
+FEWEST_EVENTS, OBSERVATIONS_PER_EVENT = 100, 2
 
 
 def min_discrepancy_mean_zero(x_or_sd: ArrayLike, n: int, *, alpha: float, power: float = 0.95) -> float:
@@ -71,8 +72,8 @@ def check_mean_zero(
 
     Where the mean is zero only because of events (a sampled token that is not the likeliest one), of which
     ``expected_events`` independent ones are to be expected in these observations, it is inconclusive below
-    ``FEWEST_EVENTS`` of them: a sample without the event that balances the others has a mean far from zero and hardly
-    any spread, so no test of the mean keeps its level.
+    ``FEWEST_EVENTS`` of them and below one for ``OBSERVATIONS_PER_EVENT`` observations: a sample without the event that
+    balances the others has a mean far from zero and hardly any spread, so no test of the mean keeps its level.
 
     Raises:
         ValueError: an observation is not finite, or alpha or power lie outside (0, 1).
@@ -98,20 +99,27 @@ def check_mean_zero(
         if n >= SMALLEST_N and mean != 0:
             p, verdict = 0.0, "fail"
     reason = ""
-    if expected_events is not None and expected_events < FEWEST_EVENTS:
+    if expected_events is not None and too_few_events(expected_events, n):
         verdict, reason = "inconclusive", few_events(expected_events)
         enough = n * FEWEST_EVENTS / expected_events if expected_events > 0 else math.inf
-        needed = math.ceil(enough) if enough < MOST_N else None
+        # Both have to be met: the events, and the observations that see the declared effect.
+        asked = [enough] if needed is None else [enough, needed]
+        needed = math.ceil(max(asked)) if enough < MOST_N else None
     return CheckOutcome(
         name, null, t, p, alpha, mean, ci, unit, n, verdict, smallest, declared_effect, needed, points_to, reason=reason
     )
 
 
+def too_few_events(expected: float, n: int) -> bool:
+    """Whether so few events are to be expected among n observations that their mean is not to be judged."""
+    return expected < min(FEWEST_EVENTS, n / OBSERVATIONS_PER_EVENT)
+
+
 def few_events(expected: float) -> str:
     """Why a mean that rare events carry is not judged."""
     return (
-        f"only {expected:.2g} responses are expected to hold a token other than the likeliest one (a policy that has "
-        f"all but collapsed, or a small sample); with fewer than {FEWEST_EVENTS} the mean over sampled tokens says nothing"
+        f"only {expected:.2g} responses are expected to hold a token other than the likeliest one (the policy has all "
+        f"but collapsed); with fewer than {FEWEST_EVENTS} the mean over sampled tokens says nothing"
     )
 
 

@@ -16,6 +16,8 @@ OVER_UPDATES = "over update batches"
 # Of a single batch, which draws its own update each time: there is nothing that its error leaves out.
 OVER_BATCHES = "over batches"
 NOT_DETERMINED = "not determined"
+# Runs that were stored without it are taken to have drawn from a set so large that they hardly share a prompt.
+FRACTION_NOT_KNOWN = 0.0
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Measurement:
         note: why there is no error over update batches although it was asked for, else empty.
         skew: skewness of the per-prompt scalars, 0 where it is not known.
         update_prompts: B_U, None where it is not known.
+        sampling_fraction: share of one set of prompts that the entropy batch drew; 0 where it is not known, and where
+            prompts come back.
     """
 
     value: float
@@ -42,11 +46,13 @@ class Measurement:
     note: str = ""
     skew: float = 0.0
     update_prompts: int | None = None
+    sampling_fraction: float = 0.0
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Measurement:
         """A run as its ``results.json``, its item's properties, or the fields of its result tell it."""
         se, total = record.get("se_conditional"), record.get("variance_total")
+        fraction = record.get("sampling_fraction")
         single_batch = record.get("mode") == "u_statistic"
         notes = record.get("notes") or ()
         said = [notes] if isinstance(notes, str) else [note for note in notes if "total variance" in note]
@@ -58,6 +64,7 @@ class Measurement:
             update_part=float(total) - float(se) ** 2 if known else None,  # type: ignore[arg-type]
             single_batch=single_batch,
             note="" if single_batch else "; ".join(said),
+            sampling_fraction=FRACTION_NOT_KNOWN if fraction is None else float(fraction),
         )
 
     @property
@@ -124,6 +131,9 @@ def pool(runs: Sequence[Measurement]) -> Measurement:
     V_Y - T over the runs that have it estimates B, both without bias.  Runs of a single batch draw their own update
     each, so that their whole variance shrinks.
 
+    Runs that each draw the share f of one set of prompts share prompts, and what those are like does not average out:
+    the variance for prompts like these is at most ((1 - f)/R + f) times that of a run, which is what ``se`` is then.
+
     Raises:
         ValueError: no runs, or runs of both kinds.
     """
@@ -133,15 +143,23 @@ def pool(runs: Sequence[Measurement]) -> Measurement:
         return runs[0]
     parts = [run.update_part for run in runs if run.update_part is not None]
     errors = [run.se for run in runs if run.se is not None]
+    fraction = max(run.sampling_fraction for run in runs)
     mean = Measurement(
         value=fmean(run.value for run in runs),
-        se=math.hypot(*errors) / len(runs) if len(errors) == len(runs) else None,
+        se=_se_of_mean(errors, fraction) if len(errors) == len(runs) else None,
         prompts=sum(run.prompts for run in runs),
         update_part=fmean(parts) if parts else None,
         single_batch=runs[0].single_batch,
         update_prompts=runs[0].update_prompts,
+        sampling_fraction=fraction,
     )
     return replace(mean, note=_note(mean.variance_total, runs))
+
+
+def _se_of_mean(errors: Sequence[float], fraction: float) -> float:
+    """Of the mean of runs with these standard errors, each of which drew ``fraction`` of one set of prompts."""
+    own = math.fsum(error**2 for error in errors) / len(errors)
+    return math.sqrt(own * ((1 - fraction) / len(errors) + fraction))
 
 
 def _note(variance: float | None, runs: Sequence[Measurement]) -> str:

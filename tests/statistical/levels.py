@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pytest_entropy import stats
+from pytest_entropy.stats.mean import too_few_events
 from tests.statistical import sessions as simulate
 from tests.statistical.rates import Rate, rate, rejections
 from tests.statistical.sessions import ALPHAS, SANITY, SCALING, SHARE
@@ -70,20 +71,20 @@ def shared_prompts(
 
 def collapsed(sessions: int, rng: np.random.Generator, *, guarded: bool = True) -> Iterator[Level]:
     """Means over sampled tokens with few surprises to be expected, down to none; ``guarded``: as the check judges."""
-    few = stats.FEWEST_EVENTS if guarded else 0
     for name in ("equal sizes", "lognormal(1) sizes", "sizes of both signs"):
         for expected in (0.0, 0.06, 1.0, 10.0, 30.0, 100.0, 300.0):
             parts = [simulate.surprising(name, expected, 480, 2000, rng) for _ in range(max(1, sessions // 2000))]
-            red = np.concatenate([stats.p_values_mean_zero(x) < SHARE for x in parts]) & (expected >= few)
+            judged = not (guarded and too_few_events(expected, 480))
+            red = np.concatenate([stats.p_values_mean_zero(x) < SHARE for x in parts]) & judged
             yield Level("mean_zero", name, f"{expected:g} expected", SHARE, rate(red))
     for temperature in simulate.COLLAPSED:
         scalars, each = simulate.collapsed(temperature)
         for name, x in scalars.items():
-            for n in (480, 2400):
+            for n in (64, 480, 2400):
                 counts = [500] * max(1, sessions // 500)
                 p = np.concatenate([stats.p_values_mean_zero(x[rng.integers(0, len(x), (c, n))]) for c in counts])
                 # A sample without any spread is a mean that is not 0, and no p.
-                red = ~(p >= SHARE) & (each * n >= few)
+                red = ~(p >= SHARE) & (not (guarded and too_few_events(each * n, n)))
                 yield Level(
                     "mean_zero", f"demo at T = {temperature}, {name}", f"{each * n:.0f} expected", SHARE, rate(red)
                 )

@@ -23,7 +23,7 @@ LOOKED = {"temperature_gap": 0.0, "size_gap": 0.0, "other_prompts": 0.0}
 UPDATE = {
     "prompts": ["p1", "p2"], "rewards": [[0.0, 1.0], [1.0, 1.0]], "reward_mean": 0.75, "reward_std": 0.5,
     "degenerate_groups": 0.5, "eta": ETA, "oracle_gap": 0.0, "eta_gap": 0.0, "other_prompts": 0.0, "reward_gap": 0.0,
-    "rewards_rechecked": True,
+    "rewards_rechecked": True, "fingerprint": 0.5,
 }  # fmt: skip
 
 
@@ -87,10 +87,7 @@ def test_a_measurement_that_is_missing_is_named_and_no_pass(name):
 def test_a_missing_part_of_the_update_is_no_pass(name):
     update = {key: value for key, value in UPDATE.items() if key != name}
     run = replace(run_number(1), update=update)
-    if name in ("prompts", "rewards"):
-        with pytest.raises(KeyError, match=name):
-            verdict(run)
-    elif name not in ("oracle_gap", "rewards_rechecked"):
+    if name not in ("oracle_gap", "rewards_rechecked"):
         assert verdict(run) == "inconclusive"
     assert verdict(replace(run_number(1), asked=None)) == "inconclusive"
 

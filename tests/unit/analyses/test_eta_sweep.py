@@ -23,6 +23,7 @@ class Run:
     B_E: int = 0
     run: int = 1
     expected_surprises: float | None = 1e4
+    asked: list[str] | None = None
 
     def __post_init__(self):
         self.B_E = len(self.entropy_term)

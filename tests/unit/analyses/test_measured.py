@@ -80,7 +80,7 @@ def verdicts(runs: list[ProbeResult]) -> dict[str, str]:
     for name, check in CHECKS.items():
         try:
             outcome = check(runs)
-        except (KeyError, ValueError, TypeError) as error:
+        except measured.Missing as error:
             found[name] = f"error: {error!r}"
         else:
             found[name] = outcome.verdict
@@ -106,7 +106,8 @@ def test_no_check_passes_as_before_on_a_record_that_lacks_what_it_needs(runs):
                  "direction_gap", "shared_with_update", "temperature_gap", "size_gap", "other_prompts", "past_the_end",
                  "unterminated", "entropy_sampled", "length_sampled", "ended_sampled", "entropy_se_sampled",
                  "first_prompts", "oracle_gap", "loss_slope_gap", "eta_gap", "reward_gap", "draw_gap", "reward_mean",
-                 "direction_norm", "gradient_norm", "asked", "variance_total", "interaction", "ranks"):  # fmt: skip
+                 "direction_norm", "gradient_norm",
+                 "fingerprint", "prompts", "rewards", "asked", "variance_total", "interaction", "ranks"):  # fmt: skip
         assert name in judged, name
     assert not judged & unused
 
@@ -146,7 +147,7 @@ def test_what_is_missing_is_named(runs, part, name, check):
 
 def test_a_number_is_a_number():
     run = SimpleNamespace(B_E=4, run=2, agreement={})
-    for value in (None, "0.0", True, [0.0]):
+    for value in (None, "0.0", True, [0.0], float("nan")):
         run.agreement = {"gap": value}
         with pytest.raises(measured.Missing, match=r"B_E 4 run 2 has no agreement\.gap"):
             measured.number(run, "gap")

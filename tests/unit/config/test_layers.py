@@ -106,3 +106,12 @@ def test_a_mapping_may_stand_over_a_scalar_and_the_other_way_round():
     mapping = Layer("c", {"reward": {"name": "boxed", "weight": 0.5}})
     with pytest.raises(UsageError, match="name a reward, several as"):
         resolve_config([low, mapping])
+
+
+def test_digests_are_those_of_directories_begun_before():
+    """--resume finds a directory by them: a key that came later changes none where it is not used."""
+    assert resolve_config([]).digest() == "183b369e774cb963"
+    values = {"batch_config": {"G": 4}, "prompts": {"source": "p.jsonl"}}
+    assert resolve_config([Layer("x", values)]).digest() == "05179b87b52feee0"
+    told = {"prompts": {"chat_template_kwargs": {"enable_thinking": False}}}
+    assert resolve_config([Layer("x", told)]).digest() != "183b369e774cb963"

@@ -134,7 +134,7 @@ NONE = {
         r"\{'start': \[0\], 'text': \['7'\]\} has none of the fields ground_truth",
     ),
     "struct in a list": ([{"a": 1}], "has none of the fields"),
-    "empty field": ({"target": []}, "holds no answer"),
+    "empty field": ({"target": []}, "has none of the fields"),
     "bytes": (b"7", "b'7' is neither text, a number"),
     "image": (Image(), r"Image <Image\\x1b.2J x+[.]{3}x+> is neither text"),
     "too deep": ([[[[["7"]]]]], "lies too deep"),
@@ -197,3 +197,19 @@ def test_fields_of_structs_and_what_verl_has(field):
         [("row 1", {"prompt": "?", "reward_model": {"style": "rule", "ground_truth": {field: ["7"]}}})], source="a"
     )
     assert accepted_answers(prompt.columns["answer"]) == [("7",)]
+
+
+@pytest.mark.parametrize("gold", ["[[1, 2]]", "[[3, 4], [5, 6]]"])
+def test_a_matrix_is_one_answer_and_not_its_entries(gold):
+    assert accepted_answers(gold) == [(gold,)]
+
+
+def test_hashes_in_a_sentence_are_part_of_it():
+    assert accepted_answers("Use #### for headings") == [("Use #### for headings",)]
+    assert accepted_answers("so #### 7")[0][-1] == "7"
+    assert accepted_answers("so\n#### $1,000")[0][-1] == "$1,000"
+    assert accepted_answers("so\n#### yes")[0][-1] == "yes"
+
+
+def test_a_field_that_holds_an_empty_list_is_empty():
+    assert accepted_answers({"ground_truth": [], "answer": "7"}) == [("7",)]

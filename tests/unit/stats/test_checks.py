@@ -206,6 +206,18 @@ def test_a_mean_that_too_few_events_carry_is_not_judged():
     assert stats.check_mean_zero(x, alpha=1e-4, expected_events=0.0, **MEAN).samples_needed is None
     assert stats.check_mean_zero(x, alpha=1e-4, expected_events=100.0, **MEAN).verdict == "fail"
     assert stats.check_mean_zero(skewed(rng(), 400), alpha=1e-4, expected_events=1e4, **MEAN).verdict == "pass"
+    # A small sample of a policy that surprises in every other prompt is small, and no more.
+    small = 1 + 0.1 * rng().normal(size=40)
+    assert stats.check_mean_zero(small, alpha=1e-4, expected_events=20.0, **MEAN).verdict == "fail"
+    assert stats.check_mean_zero(small, alpha=1e-4, expected_events=19.0, **MEAN).verdict == "inconclusive"
+
+
+def test_the_observations_asked_for_bring_the_events_and_the_declared_effect():
+    x = skewed(rng(), 400)
+    plain = stats.check_mean_zero(x, alpha=1e-4, declared_effect=0.01, **MEAN)
+    few = stats.check_mean_zero(x, alpha=1e-4, declared_effect=0.01, expected_events=80.0, **MEAN)
+    assert (plain.verdict, few.verdict) == ("inconclusive", "inconclusive")
+    assert few.samples_needed == max(500, plain.samples_needed) > 500
 
 
 def test_a_reason_is_said_and_travels():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -120,3 +121,17 @@ def test_a_mean_of_nothing_or_of_two_kinds_is_refused(runs):
 )
 def test_an_error_by_itself(se, text):
     assert format_error(se) == text
+
+
+def test_runs_that_share_prompts_do_not_average_them_out():
+    """Ten runs of all eight prompts: the mean's error for prompts like these is that of the prompts."""
+    rng, means, claimed = np.random.default_rng(0), [], []
+    for _ in range(2000):
+        own = rng.normal(size=8)
+        runs = [own + 0.3 * rng.normal(size=8) for _ in range(10)]
+        told = [Measurement(float(x.mean()), float(x.std(ddof=1) / 8**0.5), 8, sampling_fraction=1.0) for x in runs]
+        means.append(float(np.mean(runs)))
+        claimed.append(pool(told).se ** 2)
+    assert np.var(means) < np.mean(claimed) < 1.3 * np.var(means)
+    apart = [replace(one, sampling_fraction=0.0) for one in told]
+    assert pool(apart).se == pytest.approx(pool(told).se / 10**0.5)

@@ -51,7 +51,7 @@ def convergence(
     fit = with_shared_prompts(fit_scaling(data, confidence=confidence, rng=rng, alpha=alpha), runs)
     verdict = scaling_verdict(fit, alpha=alpha, confidence=confidence, tolerance=tolerance)
     words, over_updates = errors_of_the_fit(runs, fit)
-    scope = f"± {measurement(runs[0]).scope}" if fit.a is not None else ""
+    scope = f"the errors are {measurement(runs[0]).scope}" if fit.a is not None else ""
     reason = "; ".join(filter(None, (verdict.reason, scope, words)))
     verdict = replace(verdict, reason=said_first(runs, reason))
     record = {

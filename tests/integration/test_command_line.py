@@ -35,6 +35,7 @@ def test_the_old_scripts_command_prints_the_pytest_command_and_runs_it(workspace
     assert "--runs does not apply to single_run" in wrong.stdout + wrong.stderr
 
 
+@pytest.mark.slow
 def test_reports_are_made_again_as_they_were_and_after_a_kill_at_session_end(workspace):
     done = workspace.run(*workspace.single)
     assert done.returncode == 0, done.stdout

@@ -45,7 +45,7 @@ def test_the_readmes_probe_without_pytest_runs(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("module", "sizes"),
     [
-        ("test_single_run.py", "{B_E_values: [4], runs_per_batch: 2}"),
+        pytest.param("test_single_run.py", "{B_E_values: [4], runs_per_batch: 2}", marks=pytest.mark.slow),
         pytest.param("test_sanity_check.py", "{B_E_values: [4, 6], runs_per_batch: 1}", marks=pytest.mark.slow),
     ],
 )
@@ -60,6 +60,7 @@ def test_runs_that_no_option_of_the_experiment_asks_for_have_directories_of_thei
     assert len({record["delta_h1"] for record in records}) == 2
 
 
+@pytest.mark.slow
 def test_gradients_are_saved_and_agree_with_delta_h1(workspace):
     done = workspace.run("experiments/test_debug.py", *workspace.small, "--be-values=4,8", "--save-gradients", "-v")
     assert done.returncode == 0, done.stdout
@@ -109,6 +110,7 @@ def test_a_planted_bug_turns_the_session_red_and_is_named(workspace, says):
     assert says in done.stdout.replace("\n", " ")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_with_permuted_optimizer_states_turns_the_session_red(workspace):
     """Two states of the same shape exchanged: every shape fits, only the checkpoint one step before contradicts."""
     shutil.copytree(demo.PATH, workspace.path / "doctored")

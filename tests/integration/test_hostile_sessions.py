@@ -110,6 +110,7 @@ def test_is_refused_with_exit_code_4_and_nothing_written(workspace, copy, canary
     assert not workspace.results.exists()
 
 
+@pytest.mark.slow
 def test_header_and_config_say_what_the_step_is_and_why(workspace, copy):
     """Learning rate, objective and sampling with their sources; what generation_config.json says is not used."""
     defaults = {"do_sample": True, "temperature": 0.6, "top_k": 5, "top_p": 0.8, "repetition_penalty": 1.2}

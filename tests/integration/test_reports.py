@@ -24,6 +24,7 @@ def entropy_section(output: str) -> list[str]:
     return lines[start + 1 : end]
 
 
+@pytest.mark.slow
 def test_the_table_fits_80_columns_and_has_a_row_per_batch_size(workspace):
     done = workspace.run(*workspace.scaling)
     assert done.returncode == 0, done.stdout
@@ -121,6 +122,7 @@ def test_csv_has_one_row_per_run_and_ci_gets_the_summary(workspace):
     assert "| 4 | 2 |" in summary.read_text()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_written_costs_no_other_file_and_is_not_green(workspace):
     """A job summary that is not there, and another plugin's analysis that raises."""
     (workspace.path / "conftest.py").write_text("def pytest_entropy_analysis(runs):\n    raise ValueError('no luck')\n")

@@ -105,6 +105,7 @@ def test_a_reward_that_raises_fails_the_run_with_prompt_completion_and_traceback
     assert "reward rewards.py:picky raised LookupError: no grade for this" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_reward_that_hangs_is_ended(session):
     done = single(session, "--reward=rewards.py:hangs", "--entropy-set=reward_timeout=0.5")
     text = error_of(session, done)
@@ -214,6 +215,7 @@ def test_arguments_of_the_chat_template_for_a_run_and_for_rows(session, tmp_path
     assert "does not speak of enable_thinkings" in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_prompts_too_long_for_the_model_are_named_before_sampling(session):
     rows = [{"prompt": f"{n}", "answer": n} for n in range(20)] + [{"prompt": "0 1 2 3 4 5 6 7 8 9 " * 50, "answer": 0}]
     (session.path / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -10,6 +10,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 
+@pytest.mark.slow
 def test_results_and_ids_are_the_same_with_any_number_of_workers(workspace):
     deltas, xml = {}, {}
     for label, options in {
@@ -100,6 +101,7 @@ def test_a_killed_worker_loses_its_item_only(workspace):
     assert len(workspace.deltas()) == 4
 
 
+@pytest.mark.slow
 def test_a_failed_run_fails_its_item_keeps_its_evidence_and_stops_nothing(workspace):
     (workspace.path / "conftest.py").write_text(
         "import pytest\n"

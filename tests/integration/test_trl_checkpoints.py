@@ -190,12 +190,14 @@ def test_two_swapped_states_are_refused_by_name(trl_run, kind, tmp_path):
     assert order[b] in str(raised.value)
 
 
+@pytest.mark.slow
 def test_the_rate_after_the_schedule_has_ended(trl_run):
     checkpoint = load_checkpoint(trl_run(ENDED).checkpoint(STEPS))
     assert checkpoint.learning_rate == 1e-2
     assert checkpoint.learning_rate_source == "optimizer.pt (initial_lr; the schedule has ended at 0)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["lora bias all", "full"])
 def test_norms_and_biases_are_the_group_without_decay(trl_run, kind):
     states = load_checkpoint(trl_run(kind).checkpoint(2)).optimizer

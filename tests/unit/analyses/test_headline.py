@@ -124,7 +124,7 @@ def test_a_fit_says_how_far_its_converged_value_moves_with_the_update():
         assert record["mean_se_total"][str(size)] == pytest.approx((own + 9e-6) ** 0.5)
     verdict, record = convergence(runs, rng=np.random.default_rng(2), **more)
     assert (record["se_a_total"], record["mean_se_total"]) == (None, {"16": None, "64": None})
-    assert verdict.reason.endswith("; ± for this update batch")
+    assert verdict.reason.endswith("; the errors are for this update batch")
 
 
 def test_one_batch_size_has_no_fit_and_still_its_errors():

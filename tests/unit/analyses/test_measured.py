@@ -46,7 +46,7 @@ def runs():
     """Three real runs of the demo with everything that any check looks at."""
     settings = ExperimentConfig(diagnostics=True).probe_settings()["diagnostics"]
     config = ProbeConfig(
-        B_U=4, G=4, max_new_tokens=24, diagnostics=(*settings, "total_variance", "eta_sweep"), chunk_tokens=2048
+        B_U=4, G=3, max_new_tokens=20, diagnostics=(*settings, "total_variance", "eta_sweep"), chunk_tokens=2048
     )
     probe = EntropyProbe(load_checkpoint("demo"), config)
     # As many surprises as a session of full size expects, so that no check is left undecided for want of them.

@@ -37,6 +37,7 @@ def test_what_could_not_be_seen_is_said():
     assert blind.samples_needed == math.ceil(1000 * blind.smallest_detectable / 0.1)
 
 
+@pytest.mark.slow
 def test_level_holds_for_coin_flips_and_power_is_as_planned():
     """q = N(mu, 1) against p = N(0, 1), n draws: rejections under p at most alpha, under q at least 0.95."""
     rng, alpha, sessions = np.random.default_rng(5), 0.05, 20_000

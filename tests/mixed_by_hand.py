@@ -53,7 +53,8 @@ PLACES = [
     Place("tokens of the prompt", "alternatives:of_responses", "torch.bool, device=logits.device", "torch.bool"),
     Place("parameters of the linearisation", "probe.probe:EntropyProbe._linearisation", ".detach().cpu()", ".detach()",
           "lora bfloat16"),
-    Place("lengths of a result", "probe.probe:EntropyProbe._result", "double().cpu()", "double()"),
+    Place("lengths of a result", "probe.run_result:run_result", "double().cpu()", "double()"),
+    Place("first surprises", "probe.directional:expected_first_surprises", ".sum((1, 2)).cpu()", ".sum((1, 2))"),
     Place("columns of entropy per token", "probe.entropy_unit:_columns", "mean(1).cpu()", "mean(1)", "full bfloat16"),
     Place("maps of DoRA", "probe.dora:_layer", "(value.detach().double().cpu()", "(value.detach().double()", "dora"),
 ]  # fmt: skip

@@ -19,8 +19,8 @@ async def slow_length(prompts, completions, **columns):
     await asyncio.sleep(0.01)
     return [len(text) / 40 for text in completions]
 
-def sevens(prompts, completions, **columns):
-    return [text.count("7") if "7" in text else None for text in completions]
+def every_other(prompts, completions, **columns):
+    return [len(text) if n % 2 else None for n, text in enumerate(completions)]
 
 def picky(prompts, completions, answer, **columns):
     return [grade(text, prompt) for prompt, text in zip(prompts, completions)]
@@ -73,7 +73,7 @@ def test_an_async_and_a_plain_reward_at_half_weight_are_the_whole_reward(session
 
 @pytest.mark.slow
 def test_rewards_as_a_yaml_list_and_rows_they_do_not_apply_to(session):
-    rewards = [{"name": "rewards.py:length", "weight": 1}, {"name": "rewards.py:sevens", "weight": 2}]
+    rewards = [{"name": "rewards.py:length", "weight": 1}, {"name": "rewards.py:every_other", "weight": 2}]
     (session.path / "own.yaml").write_text(yaml.safe_dump({"reward": rewards, "reward_timeout": 60}))
     kept = [option for option in session.single if not option.startswith("--reward")]
     done = session.run(*kept, "--config=own.yaml")
@@ -83,7 +83,8 @@ def test_rewards_as_a_yaml_list_and_rows_they_do_not_apply_to(session):
     (log,) = session.results.rglob("update/probe_log.txt")
     assert "reward rewards.py:length: mean" in log.read_text()
     assert "over 12 of 12 completions" in log.read_text()
-    assert "reward rewards.py:sevens: mean" in log.read_text()
+    assert "reward rewards.py:every_other: mean" in log.read_text()
+    assert "over 6 of 12 completions" in log.read_text()
 
 
 def error_of(session, done):

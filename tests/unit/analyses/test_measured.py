@@ -74,23 +74,23 @@ def places(run: ProbeResult) -> list[tuple[str, str]]:
     return [*found, *(("", name) for name in optional), ("", "variance_total")]
 
 
-def verdicts(runs: list[ProbeResult]) -> dict[str, str]:
-    """Each check's verdict, "error" where it fails loudly."""
+def verdicts(runs: list[ProbeResult]) -> dict[str, tuple[str, str]]:
+    """Each check's verdict, "error" where it fails loudly, and what it says: an undecided check says why."""
     found = {}
     for name, check in CHECKS.items():
         try:
             outcome = check(runs)
         except measured.Missing as error:
-            found[name] = f"error: {error!r}"
+            found[name] = ("error", repr(error))
         else:
-            found[name] = outcome.verdict
+            found[name] = (outcome.verdict, outcome.message())
     return found
 
 
 def test_no_check_passes_as_before_on_a_record_that_lacks_what_it_needs(runs):
     """Each measured field of a stored run is renamed in turn: whatever looked at it no longer passes."""
     whole = verdicts(runs)
-    assert not [name for name, verdict in whole.items() if verdict not in ("pass", "inconclusive")]
+    assert not [name for name, (verdict, _) in whole.items() if verdict not in ("pass", "inconclusive")]
     # What no check looks at: it is for the reader.
     unused = {"seconds", "memory_mb", "sample", "rule", "objective", "eta_source"}
     seen = set()
@@ -98,7 +98,7 @@ def test_no_check_passes_as_before_on_a_record_that_lacks_what_it_needs(runs):
         changed = [without(runs[0], part, name), *runs[1:]]
         now = verdicts(changed)
         lost = {check for check in CHECKS if now[check] != whole[check]}
-        assert not [check for check in lost if now[check] == "pass"], (part, name)
+        assert not [check for check in lost if now[check][0] == "pass"], (part, name)
         if lost:
             seen.add((part, name))
     judged = {name for _, name in seen}

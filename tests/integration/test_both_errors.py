@@ -23,6 +23,7 @@ def session(workspace):
     return workspace, done.stdout, json.loads(stored.read_text()), stored.parents[1]
 
 
+@pytest.mark.slow
 def test_both_errors_are_shown_and_kept_wherever_the_measurement_is(session):
     workspace, output, run, directory = session
     # Chosen so that the estimate is positive; a negative one is in the unit tests.

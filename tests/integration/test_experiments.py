@@ -21,6 +21,7 @@ def python_blocks() -> list[str]:
     return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_readmes_own_experiment_runs(workspace):
     (block,) = [b for b in python_blocks() if "entropy_experiment" in b]
     (workspace.path / "test_collapse.py").write_text(block)

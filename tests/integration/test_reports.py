@@ -37,6 +37,7 @@ def test_the_table_fits_80_columns_and_has_a_row_per_batch_size(workspace):
     assert max(len(line) for line in section if line not in paths) <= 80
 
 
+@pytest.mark.slow
 def test_quiet_says_verdict_and_path_only(workspace):
     done = workspace.run(*workspace.scaling, "-q")
     assert done.returncode == 0, done.stdout

@@ -94,6 +94,7 @@ def error_of(session, done):
     return error.read_text()
 
 
+@pytest.mark.slow
 def test_a_reward_that_raises_fails_the_run_with_prompt_completion_and_traceback(session):
     done = single(session, "--reward=rewards.py:picky")
     text = error_of(session, done)
@@ -137,6 +138,7 @@ CHAT = (
 THINKING = CHAT + "{% if enable_thinking is defined and enable_thinking is false %}<think> </think> {% endif %}"
 
 
+@pytest.mark.slow
 def test_a_reward_that_reads_the_wrong_thing_is_seen_at_once(session):
     """Every completion 0.0: the message, the record and the report show what the reward was given."""
     rows = [{"prompt": f"<script>alert({n})</script>\x1b[2J", "answer": f"<answer>{n}</answer>"} for n in range(30)]

@@ -61,6 +61,7 @@ def test_collection_loads_no_model_and_writes_nothing(workspace):
     assert "TORCH-FREE" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_killed_session_resumes_with_only_the_missing_runs(workspace):
     arguments = [*workspace.scaling[:-1], "--runs=6", "-v"]
     session = workspace.start(*arguments, "-n2")
@@ -86,6 +87,7 @@ def test_a_killed_session_resumes_with_only_the_missing_runs(workspace):
     assert resumed == workspace.deltas()
 
 
+@pytest.mark.slow
 def test_a_killed_worker_loses_its_item_only(workspace):
     (workspace.path / "test_killer.py").write_text(
         "import os, signal, pytest\n"
@@ -158,6 +160,7 @@ def test_lives_with_other_options(workspace, option):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_selection_by_k_and_an_analysis_alone(workspace):
     done = workspace.run(*workspace.scaling, "-k", "bookkeeping")
     assert done.returncode == 0, done.stdout

@@ -21,8 +21,8 @@ from tests.trl_runs import ADAPTERS, ENDED, MAX_GRAD_NORM, STEPS, trl_run
 
 __all__ = ["trl_run"]
 
-# Other architectures with the slow tests: each is trained for its own few seconds.
-KINDS = [pytest.param(kind, marks=[] if kind.startswith(("lora", "full")) else pytest.mark.slow) for kind in ADAPTERS]
+# Other kinds and architectures with the slow tests: each is trained for its own few seconds.
+KINDS = [pytest.param(kind, marks=[] if kind == "lora" else pytest.mark.slow) for kind in ADAPTERS]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -210,11 +210,8 @@ def test_norms_and_biases_are_the_group_without_decay(trl_run, kind):
     assert sum(a != b for a, b in zip(plain, grouped, strict=True)) > len(plain) / 2
 
 
-def checked(kind):
-    return pytest.param(kind, marks=[] if kind == "lora" else [pytest.mark.slow])
-
-
-@pytest.mark.parametrize("kind", [checked(kind) for kind in ADAPTERS])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ADAPTERS)
 def test_the_sanity_check_passes_with_sampling_at_temperature_one(trl_run, kind, workspace):
     """top_k 5, top_p 0.8, temperature 0.6, repetition penalty 1.2, pad = EOS and dropout: none of it is used."""
     chosen = Workspace(workspace.path, trl_run(kind).checkpoint(STEPS))

@@ -46,6 +46,7 @@ def test_reward_and_entropy_are_as_recorded(checkpoint):
     assert abs(gap) < 4 * np.hypot(result.entropy_se, recorded["entropy"]["se"])
 
 
+@pytest.mark.slow
 def test_the_next_update_is_resolvable(checkpoint):
     """|mean s_n| / sd >= 0.15 for every U: 4 standard errors of the ratio (about 1/sqrt(n) each) above it."""
     for seed in range(3):

@@ -39,7 +39,7 @@ def policy_of(kind: str, dtype: str) -> Policy:
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [("float64", 1e-6), pytest.param("float32", 1e-4, marks=pytest.mark.slow)]
 )
-@pytest.mark.parametrize("kind", ["lora", "full fine-tune"])
+@pytest.mark.parametrize("kind", ["lora", pytest.param("full fine-tune", marks=pytest.mark.slow)])
 def test_scalars_of_64_prompts_equal_a_plain_backward_per_prompt(kind, dtype, tolerance):
     policy = policy_of(kind, dtype)
     prompts = DemoPrompts()

@@ -12,8 +12,8 @@ from benchmarks import floor, methods, predecessor
 from benchmarks.measure import interleaved, interleaved_clocks, ratios, summary, variance_ratio, variance_with_interval
 from benchmarks.workload import CHECKPOINT, CHUNK_TOKENS, LIMIT, G, Workload
 from pytest_entropy import ProbeConfig
-from pytest_entropy.policy import Policy
-from pytest_entropy.probe.directional import directional_derivatives
+from pytest_entropy.policy.policy import Policy
+from pytest_entropy.probe.derivatives.directional import directional_derivatives
 
 B_E = 64
 # The claim is about the configuration a user gets; the other estimators stand beside it.

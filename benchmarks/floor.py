@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from pytest_entropy.policy import Policy
-from pytest_entropy.rollouts import Rollouts
+from pytest_entropy.policy.policy import Policy
+from pytest_entropy.policy.rollouts import Rollouts
 
 
 def generate(policy: Policy, prompt_ids: Sequence[Sequence[int]], group: int, limit: int) -> torch.Tensor:

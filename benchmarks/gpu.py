@@ -4,7 +4,7 @@
 
 LoRA r = 64 on every linear map, B_E 256, B_U 32, G 8, 200 tokens; no download, no checkpoint.  Prints one JSON
 record and writes it to ``benchmarks/results/gpu.json``.  ``--tiny`` runs the same path on a model of a few thousand
-weights, on any device (``tests/unit/test_gpu_benchmark.py``).  Responses of a random model hardly ever end by
+weights, on any device (``tests/unit/benchmarks/test_gpu.py``).  Responses of a random model hardly ever end by
 themselves, so all are about as long as they may be.
 """
 
@@ -24,16 +24,16 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from benchmarks import floor
 from benchmarks.measure import interleaved, ratios, summary
-from pytest_entropy.adamw import AdamWState, ParameterState
-from pytest_entropy.meter import Meter, peak_memory_mb
-from pytest_entropy.policy import Policy
+from pytest_entropy.optimizers.state import AdamWState, ParameterState
+from pytest_entropy.policy.policy import Policy
+from pytest_entropy.policy.rollouts import Rollouts, gathered
 from pytest_entropy.probe import ProbeConfig
-from pytest_entropy.probe.chunks import sampling_chunks, worked
-from pytest_entropy.probe.directional import directional_derivatives
+from pytest_entropy.probe.derivatives.directional import directional_derivatives
+from pytest_entropy.probe.pieces import sampling_chunks, worked
+from pytest_entropy.probe.profiler import Meter, peak_memory_mb
 from pytest_entropy.probe.records import Update
-from pytest_entropy.probe.update_batch import UpdateBatch, take_update
-from pytest_entropy.rollouts import Rollouts, gathered
-from pytest_entropy.seeds import uniforms
+from pytest_entropy.probe.update.batch import UpdateBatch, take_update
+from pytest_entropy.records.seeds import uniforms
 
 RESULTS = Path(__file__).parent / "results" / "gpu.json"
 QWEN_1_5B = {

@@ -1,7 +1,7 @@
 """Other ways to the same numbers s_n = <X_n, u>: what the probe's one backward by hooks is compared with.
 
 All take the rollouts of P prompts, a direction by live parameter name and an estimator that needs nothing from
-other prompts, and give ``[P]`` float64.  ``tests/unit/test_benchmark_methods.py`` holds them equal.
+other prompts, and give ``[P]`` float64.  ``tests/unit/benchmarks/test_methods.py`` holds them equal.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from torch.autograd import forward_ad
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from pytest_entropy.policy import Policy, Scores
-from pytest_entropy.probe.chunks import scoring_chunks, work_through
-from pytest_entropy.probe.estimators import ESTIMATORS, weights_for
-from pytest_entropy.rollouts import Rollouts
+from pytest_entropy.policy.policy import Policy, Scores
+from pytest_entropy.policy.rollouts import Rollouts
+from pytest_entropy.probe.estimators import get_estimator, weights_for
+from pytest_entropy.probe.pieces import scoring_chunks, work_through
 
 Direction = Mapping[str, torch.Tensor]
 
@@ -56,7 +56,7 @@ def vmap_of_grad(
         options = {"attention_mask": mask, "position_ids": positions, "use_cache": False, "logits_to_keep": length + 1}
         logits = functional_call(policy.model, parameters, (ids,), options).logits[:, :-1]
         scores = plain_statistics(logits, tokens, alive, policy.temperature)
-        weights = ESTIMATORS[estimator](scores.log_probs[None], scores.entropies[None], alive[None])
+        weights = get_estimator(estimator).weights(scores.log_probs[None], scores.entropies[None], alive[None])
         return weights.surrogate(scores.log_probs[None], scores.entropies[None])
 
     def work(slots: list[int]) -> np.ndarray:

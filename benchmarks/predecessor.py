@@ -18,9 +18,9 @@ import torch
 from benchmarks import floor
 from benchmarks.methods import dot, per_prompt_gradients
 from pytest_entropy.checkpoints import Checkpoint, load_checkpoint
-from pytest_entropy.meter import Meter
-from pytest_entropy.policy import Policy
-from pytest_entropy.rollouts import Rollouts
+from pytest_entropy.policy.policy import Policy
+from pytest_entropy.policy.rollouts import Rollouts
+from pytest_entropy.probe.profiler import Meter
 
 ESTIMATOR = "reinforce_loo"
 

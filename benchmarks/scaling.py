@@ -24,8 +24,8 @@ from benchmarks.workload import (
     random_rollouts,
 )
 from pytest_entropy import ProbeConfig
-from pytest_entropy.meter import peak_memory_mb
-from pytest_entropy.probe.directional import directional_derivatives
+from pytest_entropy.probe.derivatives.directional import directional_derivatives
+from pytest_entropy.probe.profiler import peak_memory_mb
 
 ROOT = Path(__file__).parents[1]
 ESTIMATOR = ProbeConfig().estimator

@@ -21,10 +21,10 @@ import torch
 from benchmarks.measure import interleaved, variance_ratio
 from benchmarks.methods import token_tangents
 from benchmarks.workload import CHUNK_TOKENS, G, Workload
-from pytest_entropy.policy import Policy
-from pytest_entropy.probe.chunks import scoring_chunks
+from pytest_entropy.policy.policy import Policy
+from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.estimators import entropy_to_go, positional_baseline
-from pytest_entropy.rollouts import Rollouts
+from pytest_entropy.probe.pieces import scoring_chunks
 
 BATCH, FOLDS = 64, 4
 OFFERED = ("reinforce_loo", "rao_blackwell_no_baseline", "rao_blackwell", "action_value")

@@ -11,12 +11,12 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from pytest_entropy import EntropyProbe, ProbeConfig, load_checkpoint
 from pytest_entropy.checkpoints.demo import CHECKPOINT
-from pytest_entropy.policy import Policy
+from pytest_entropy.policy.policy import Policy
+from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe import Update
-from pytest_entropy.probe.directional import directional_derivatives
-from pytest_entropy.probe.estimators import LEARNING
-from pytest_entropy.rollouts import Rollouts
-from pytest_entropy.seeds import derive, uniforms
+from pytest_entropy.probe.derivatives.directional import directional_derivatives
+from pytest_entropy.probe.estimators import get_estimator
+from pytest_entropy.records.seeds import derive, uniforms
 
 LIMIT, G, B_U = 32, 8, 32
 # Fastest on the demo for every method (docs/performance.md); the default of 16384 suits larger models and GPUs.
@@ -48,7 +48,7 @@ class Workload:
 
     def taught(self, rollouts: Rollouts, estimator: str | None) -> Rollouts:
         """The rollouts with what the update batch has taught, if the estimator uses it; it costs others time."""
-        return replace(rollouts, action_values=self.update.learnt if estimator in LEARNING else None)
+        return replace(rollouts, action_values=self.update.learnt if get_estimator(estimator).learns else None)
 
     def scalars(self, rollouts: Rollouts, *estimators: str) -> dict[str, np.ndarray]:
         """s_n by estimator, as the probe takes them."""

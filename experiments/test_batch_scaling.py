@@ -7,9 +7,9 @@ import math
 
 import pytest
 
-from pytest_entropy.analyses.bookkeeping import bookkeeping
-from pytest_entropy.analyses.convergence import convergence, se_slope
-from pytest_entropy.analyses.update_moves import update_moves
+from pytest_entropy.checks.bookkeeping import bookkeeping
+from pytest_entropy.checks.summaries.convergence import convergence, se_slope
+from pytest_entropy.checks.update_moves import update_moves
 
 pytestmark = pytest.mark.entropy_experiment("batch_scaling")
 

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from pytest_entropy.analyses import debug
+from pytest_entropy.checks.summaries import debug
 
 pytestmark = pytest.mark.entropy_experiment("debug")
 

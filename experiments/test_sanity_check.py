@@ -7,9 +7,10 @@ import math
 
 import pytest
 
-from pytest_entropy.analyses import validation, validation_summary
-from pytest_entropy.analyses.bookkeeping import bookkeeping
-from pytest_entropy.analyses.update_moves import update_moves
+from pytest_entropy.checks import validation
+from pytest_entropy.checks.bookkeeping import bookkeeping
+from pytest_entropy.checks.summaries import sanity_check as validation_summary
+from pytest_entropy.checks.update_moves import update_moves
 
 pytestmark = pytest.mark.entropy_experiment("sanity_check")
 

@@ -7,8 +7,9 @@ import math
 
 import pytest
 
-from pytest_entropy.analyses import eta_sweep, single
-from pytest_entropy.analyses.bookkeeping import bookkeeping
+from pytest_entropy.checks.bookkeeping import bookkeeping
+from pytest_entropy.checks.summaries import eta_sweep
+from pytest_entropy.checks.summaries import single_run as single
 
 pytestmark = pytest.mark.entropy_experiment("single_run")
 

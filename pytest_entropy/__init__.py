@@ -19,7 +19,7 @@ _PUBLIC = {
     "EntropyProbe": "pytest_entropy.probe",
     "ProbeConfig": "pytest_entropy.probe",
     "ProbeResult": "pytest_entropy.probe",
-    "Policy": "pytest_entropy.policy",
+    "Policy": "pytest_entropy.policy.policy",
     "UsageError": "pytest_entropy.errors",
 }
 

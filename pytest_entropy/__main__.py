@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from pytest_entropy.command_line import main
+from pytest_entropy.commands.command_line import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

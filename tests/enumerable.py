@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 import torch
 
-from pytest_entropy.policy import Policy
+from pytest_entropy.policy.policy import Policy
 from tests import tiny
 
 VOCABULARY, LIMIT, END = 5, 3, 1

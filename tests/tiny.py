@@ -12,9 +12,9 @@ from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from pytest_entropy.policy import Policy
-from pytest_entropy.rollouts import Rollouts
-from pytest_entropy.seeds import uniforms
+from pytest_entropy.policy.policy import Policy
+from pytest_entropy.policy.rollouts import Rollouts
+from pytest_entropy.records.seeds import uniforms
 
 CORPUS = ["Tom has 3 apples and buys 14 more. <think>3+4=7</think><answer>7</answer> 0123456789"]
 

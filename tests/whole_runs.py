@@ -23,14 +23,15 @@ import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from pytest_entropy import distribution, execution
-from pytest_entropy import policy as policies
-from pytest_entropy.adamw import AdamWState, ParameterState
-from pytest_entropy.checkpoints.separate_rows import require_separate_rows
-from pytest_entropy.meter import Meter
-from pytest_entropy.policy import Policy
+from pytest_entropy.checkpoints.preflight.separate_rows import require_separate_rows
+from pytest_entropy.optimizers.state import AdamWState, ParameterState
+from pytest_entropy.policy import distribution
+from pytest_entropy.policy import policy as policies
+from pytest_entropy.policy.policy import Policy
 from pytest_entropy.probe import EntropyProbe, ProbeConfig
+from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.prompts import Prompt
+from pytest_entropy.runs import execution
 from tests import fake_device, tiny
 
 DIAGNOSTICS = (

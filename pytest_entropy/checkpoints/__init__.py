@@ -9,11 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_entropy.checkpoints.files import CheckpointFiles, find_checkpoint
+from pytest_entropy.checkpoints.files import CheckpointFiles
+from pytest_entropy.checkpoints.find import find_checkpoint
 
 if TYPE_CHECKING:
-    from pytest_entropy.checkpoints.loading import Checkpoint
-    from pytest_entropy.checkpoints.proof import MappingProof
+    from pytest_entropy.checkpoints.load import Checkpoint
+    from pytest_entropy.checkpoints.states.proof import MappingProof
 
 __all__ = [
     "Checkpoint",
@@ -40,8 +41,8 @@ def resolve(checkpoint: str) -> str:
 def load_checkpoint(
     path: str | Path, *, base_model: str | None = None, device: str = "cpu", dtype: str = "float32"
 ) -> Checkpoint:
-    """Load policy and optimizer state; see :func:`pytest_entropy.checkpoints.loading.load`."""
-    from pytest_entropy.checkpoints.loading import load
+    """Load policy and optimizer state; see :func:`pytest_entropy.checkpoints.load.load`."""
+    from pytest_entropy.checkpoints.load import load
 
     return load(find_checkpoint(resolve(str(path)), base_model), device=device, dtype=dtype)
 
@@ -64,18 +65,18 @@ def verify_optimizer_mapping(before: str | Path, after: str | Path, *, base_mode
         UsageError: states that are not of the parameters they are mapped to (all are named), or a checkpoint that
             cannot be read.
     """
-    from pytest_entropy.checkpoints.loading import verify
+    from pytest_entropy.checkpoints.load import verify
 
     return verify(resolve(str(before)), find_checkpoint(resolve(str(after)), base_model))
 
 
 def __getattr__(name: str) -> Any:
     if name == "Checkpoint":
-        from pytest_entropy.checkpoints.loading import Checkpoint
+        from pytest_entropy.checkpoints.load import Checkpoint
 
         return Checkpoint
     if name == "MappingProof":
-        from pytest_entropy.checkpoints.proof import MappingProof
+        from pytest_entropy.checkpoints.states.proof import MappingProof
 
         return MappingProof
     raise AttributeError(name)

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from pytest_entropy.checkpoints.parameter_order import decays, live_name
-from pytest_entropy.checkpoints.torch_file import read_torch_file
-from pytest_entropy.checkpoints.weights_file import WeightsFile
+from pytest_entropy.checkpoints.formats.torch_file import read_torch_file
+from pytest_entropy.checkpoints.formats.weights_file import WeightsFile
+from pytest_entropy.checkpoints.states.parameter_order import decays, live_name
 from pytest_entropy.errors import UsageError
 
 

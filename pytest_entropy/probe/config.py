@@ -1,4 +1,4 @@
-"""What a probe needs to know, whoever asks for it (the plugin's YAML model is pytest_entropy.config)."""
+"""What a probe needs to know, whoever asks for it (the plugin's YAML model is pytest_entropy.settings)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import difflib
 import math
 from dataclasses import dataclass
 
-from pytest_entropy.probe.estimators import ESTIMATORS
-from pytest_entropy.probe.objective import OBJECTIVES
-from pytest_entropy.probe.update_rules import UPDATE_RULES
+from pytest_entropy import registry
+from pytest_entropy.optimizers.update_rules import UPDATE_RULES
+from pytest_entropy.probe.update.objective import OBJECTIVES
 
 MODES = ("two_batch", "u_statistic")
-PRIMARY_ESTIMATORS = ("action_value", "rao_blackwell", "reinforce_loo")
 # Diagnostics that are no estimators.
 MEASUREMENTS = ("ranks", "definition", "entropy_slope", "total_variance", "eta_sweep")
 
@@ -42,8 +41,8 @@ class ProbeConfig:
         with_replacement: draw prompts with replacement, and allow E and U to share them.
         sample_rows: responses decoded together at most.
         chunk_tokens: tokens scored together at most.
-        static_cache: sample with a cache that is written in place (:mod:`pytest_entropy.decoding_cache`).
-        diagnostics: further per-prompt scalars to take from the same rollouts (keys of ``ESTIMATORS``), and
+        static_cache: sample with a cache that is written in place (:mod:`pytest_entropy.policy.kv_cache`).
+        diagnostics: further per-prompt scalars to take from the same rollouts (names of estimators and scalars), and
             ``"ranks"`` for the surprisal ranks of the sampled tokens, ``"definition"`` for the batch and
             the update against their definitions, ``"entropy_slope"`` (with ``"score"``) for the ground truth of s_n,
             ``"total_variance"`` for the error with U random as well, ``"eta_sweep"`` for the entropy itself along u.
@@ -85,8 +84,8 @@ class ProbeConfig:
         if not self.estimator:
             best = "rao_blackwell" if self.mode == "u_statistic" else "action_value"
             object.__setattr__(self, "estimator", best)
-        if self.estimator not in PRIMARY_ESTIMATORS:
-            raise ValueError(f"estimator {self.estimator!r} is not one of {', '.join(PRIMARY_ESTIMATORS)}")
+        if self.estimator not in registry.names("estimators"):
+            raise ValueError(f"estimator {self.estimator!r} is not one of {', '.join(registry.names('estimators'))}")
         if self.update_rule not in UPDATE_RULES:
             raise ValueError(f"update_rule {self.update_rule!r} is not one of {', '.join(UPDATE_RULES)}")
         if self.mode not in MODES:
@@ -116,7 +115,7 @@ class ProbeConfig:
         return self.G if self.G_E is None else self.G_E
 
     def _require_known_diagnostics(self) -> None:
-        known = (*ESTIMATORS, *MEASUREMENTS)
+        known = (*registry.names("estimators"), *registry.names("scalars"), *MEASUREMENTS)
         unknown = [name for name in self.diagnostics if name not in known]
         if unknown:
             near = difflib.get_close_matches(str(unknown[0]), known, n=1)

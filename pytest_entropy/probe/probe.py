@@ -9,14 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from pytest_entropy.meter import Meter
-from pytest_entropy.probe.chunks import threads_on
+from pytest_entropy.policy.rollouts import Rollouts
+from pytest_entropy.probe.batches import draw_prompts, draw_ranks, draw_responses, sampling_fraction
 from pytest_entropy.probe.config import ProbeConfig
-from pytest_entropy.probe.directional import Derivatives, directional_derivatives
-from pytest_entropy.probe.draws import draw_prompts, draw_ranks, draw_responses, sampling_fraction
-from pytest_entropy.probe.entropy_unit import EntropyUnit
-from pytest_entropy.probe.estimators import ESTIMATORS, LEARNING
-from pytest_entropy.probe.evidence import (
+from pytest_entropy.probe.derivatives.directional import Derivatives, directional_derivatives
+from pytest_entropy.probe.diagnostics.evidence import (
     definition_agreement,
     reward_agreement,
     sampler_agreement,
@@ -25,19 +22,22 @@ from pytest_entropy.probe.evidence import (
     unit_agreement,
     update_agreement,
 )
-from pytest_entropy.probe.ground_truth import GROUND_TRUTH, ground_truth
-from pytest_entropy.probe.linearisation import Linearisation
+from pytest_entropy.probe.diagnostics.ground_truth import GROUND_TRUTH, ground_truth
+from pytest_entropy.probe.estimators import estimator_names, get_estimator
+from pytest_entropy.probe.inputs import Subject, learning_rate
+from pytest_entropy.probe.measure.entropy_unit import EntropyUnit
+from pytest_entropy.probe.measure.run_result import run_result
+from pytest_entropy.probe.measure.single_batch import u_statistic
+from pytest_entropy.probe.oracles.hooks import verify_tangent
+from pytest_entropy.probe.pieces import threads_on
+from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.probe.records import ProbeResult, Update
-from pytest_entropy.probe.run_result import run_result
-from pytest_entropy.probe.selfcheck import verify_tangent
-from pytest_entropy.probe.subject import Subject, learning_rate
-from pytest_entropy.probe.total_variance import total_variance
-from pytest_entropy.probe.u_statistic import u_statistic
-from pytest_entropy.probe.update_batch import UpdateBatch, take_update
+from pytest_entropy.probe.update.batch import UpdateBatch, take_update
+from pytest_entropy.probe.update.linearisation import Linearisation
+from pytest_entropy.probe.variance.total import total_variance
 from pytest_entropy.prompts import Prompt, PromptSet
+from pytest_entropy.records.seeds import derive, generator
 from pytest_entropy.rewards import RewardFunction, evaluate, sample_of_equal
-from pytest_entropy.rollouts import Rollouts
-from pytest_entropy.seeds import derive, generator
 
 log = logging.getLogger(__name__)
 # Of two prompts alone both row means are one number, and the error made of their spread is 0.
@@ -267,7 +267,7 @@ class EntropyProbe:
         slots = draw_prompts(self.prompts, B_E, own_seed, exclude=exclude, replace=self.config.with_replacement)
         prompts = [self.prompts[i] for i in slots]
         rollouts = self.sample(prompts, own_seed)
-        if update is None or self.config.estimator not in LEARNING:
+        if update is None or not get_estimator(self.config.estimator).learns:
             return prompts, rollouts
         # An update that was taken for another estimator has learnt nothing; its batch is drawn again from its seed.
         learnt = update.learnt or self._update_batch(update).learnt(self.config)
@@ -289,7 +289,7 @@ class EntropyProbe:
         return draw_responses(self.policy, batch, seed, self.config, group=group, threads=self.threads)
 
     def _estimators(self) -> list[str]:
-        extra = [name for name in self.config.diagnostics if name in ESTIMATORS]
+        extra = [name for name in self.config.diagnostics if name in estimator_names()]
         return list(dict.fromkeys([*self.unit.estimators, *extra]))
 
     def _verify_once(self, rollouts: Rollouts, update: Update) -> None:

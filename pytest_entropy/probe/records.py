@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pytest_entropy.rollouts import ActionValues
+from pytest_entropy.policy.rollouts import ActionValues
 
 
 def fingerprint(direction: Mapping[str, torch.Tensor]) -> float:
@@ -95,7 +95,7 @@ class ProbeResult:
         variance_total, se_total: with U random as well (docs/mathematics.md §4); None where it was not asked for,
             or for the SE where the unbiased estimate is negative (``notes`` says so).
         variance_parts: ``entropy_batch`` + ``update_batch`` - ``interaction`` is ``variance_total``.
-        u_statistic: what its value is recomputed from, see :class:`~.u_statistic.UStatistic`.
+        u_statistic: what its value is recomputed from, see :class:`~.single_batch.UStatistic`.
         notes: what a reader has to know about the numbers.
         eta: the learning rate that scales s_n to delta_h1.
         diagnostics: further per-prompt scalars from the same rollouts, by estimator.

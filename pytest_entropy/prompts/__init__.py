@@ -1,7 +1,7 @@
 """Prompt sources: where prompts and their columns (the expected answer, say) come from."""
 
+from pytest_entropy.prompts.context_length import require_room
 from pytest_entropy.prompts.prompt import Content, DemoPrompts, Prompt, PromptSet
-from pytest_entropy.prompts.room import require_room
 from pytest_entropy.prompts.rows import prompts_from_rows
 from pytest_entropy.prompts.sources import open_prompts
 from pytest_entropy.prompts.template_arguments import template_arguments, with_arguments

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from pytest_entropy import word_problems
+from pytest_entropy.prompts import word_problems
 
 Content = str | list[dict[str, Any]]
 

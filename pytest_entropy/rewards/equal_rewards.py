@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pytest_entropy.prompts import Prompt
-from pytest_entropy.rewards.evidence import visible
+from pytest_entropy.rewards.batch import visible
 
 # Prompts shown, and characters of each part: the record travels with every run.
 SHOWN = 2

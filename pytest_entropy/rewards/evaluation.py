@@ -16,7 +16,7 @@ from typing import Any
 
 from pytest_entropy.errors import RunError
 from pytest_entropy.prompts import Prompt
-from pytest_entropy.rewards.evidence import Batch, case, in_hand
+from pytest_entropy.rewards.batch import Batch, case, in_hand
 from pytest_entropy.rewards.requirements import NOT_COLUMNS, PlainReward, accepted
 from pytest_entropy.time_limit import TimeLimitExceeded, call_within
 

@@ -14,7 +14,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from pytest_entropy.rewards.evidence import visible
+from pytest_entropy.rewards.batch import visible
 
 # The fields of a struct that may hold the answer; the first that is there and not empty does.
 FIELDS = (

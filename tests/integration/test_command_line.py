@@ -54,7 +54,7 @@ def test_reports_are_made_again_as_they_were_and_after_a_kill_at_session_end(wor
 
     (workspace.path / "conftest.py").write_text(
         "import os, signal\n"
-        "from pytest_entropy.results import session_end\n"
+        "from pytest_entropy.plugin import session_end\n"
         "session_end.render = lambda view: os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     killed = workspace.run(*workspace.single)

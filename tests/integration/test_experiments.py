@@ -81,14 +81,14 @@ def test_gradients_are_saved_and_agree_with_delta_h1(workspace):
 
 BUGS = {
     "entropy-to-go off by a position": (
-        "from pytest_entropy.probe import estimators\n"
-        "real = estimators.entropy_to_go\n"
-        "estimators.entropy_to_go = lambda h: real(h) + h\n"
+        "from pytest_entropy.probe.estimators import base\n"
+        "real = base.entropy_to_go\n"
+        "base.entropy_to_go = lambda h: real(h) + h\n"
     ),
     "a sign, a missing bias correction": (
-        "from pytest_entropy.probe import update_batch\n"
-        "real = update_batch.update_direction\n"
-        "update_batch.update_direction = lambda *a, **k: {n: -u for n, u in real(*a, **k).items()}\n"
+        "from pytest_entropy.probe.update import batch\n"
+        "real = batch.update_direction\n"
+        "batch.update_direction = lambda *a, **k: {n: -u for n, u in real(*a, **k).items()}\n"
     ),
     "rows in another order": (
         "from dataclasses import replace\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import xmlschema
 
-from pytest_entropy.results.junit import keep_to_xunit2
+from pytest_entropy.reports.junit import keep_to_xunit2
 
 FAMILIES = ("xunit1", "xunit2", "legacy")
 SCHEMA = xmlschema.XMLSchema(str(Path(__file__).with_name("xunit2.xsd")))

@@ -216,7 +216,7 @@ def on_a_terminal(workspace, *arguments: str) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["-n0", "-n2"])
 def test_a_terminal_sees_colour_and_the_time_left_and_a_file_does_not(workspace, workers):
-    (workspace.path / "conftest.py").write_text("from pytest_entropy.results import progress\nprogress.EVERY = 0.0\n")
+    (workspace.path / "conftest.py").write_text("from pytest_entropy.reports import progress\nprogress.EVERY = 0.0\n")
     seen = on_a_terminal(workspace, *workspace.scaling, workers)
     assert re.search(r"entropy: \d of 4 runs, about \d+ s left", seen)
     assert "\x1b[" in seen

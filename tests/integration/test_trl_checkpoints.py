@@ -12,10 +12,10 @@ import torch
 from filelock import FileLock
 
 from pytest_entropy.checkpoints import load_checkpoint, verify_optimizer_mapping
-from pytest_entropy.checkpoints.parameter_order import live_name
-from pytest_entropy.checkpoints.weights_file import WeightsFile
+from pytest_entropy.checkpoints.formats.weights_file import WeightsFile
+from pytest_entropy.checkpoints.states.parameter_order import live_name
 from pytest_entropy.errors import UsageError
-from pytest_entropy.probe.update_rules import update_direction
+from pytest_entropy.optimizers.update_rules import update_direction
 from tests.conftest import Workspace
 from tests.trl_runs import ADAPTERS, ENDED, MAX_GRAD_NORM, STEPS, trl_run
 

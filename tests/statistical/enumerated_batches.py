@@ -13,8 +13,8 @@ from functools import cache
 import numpy as np
 import torch
 
-from pytest_entropy.probe.estimators import ESTIMATORS
-from pytest_entropy.probe.objective import normaliser_shares, token_weights
+from pytest_entropy.probe.estimators import get_estimator
+from pytest_entropy.probe.update.objective import normaliser_shares, token_weights
 from tests import enumerable
 
 V, LIMIT, END = enumerable.VOCABULARY, enumerable.LIMIT, enumerable.END
@@ -105,7 +105,7 @@ class Batch:
     def entropy_parts(self, estimator="rao_blackwell"):
         """Coefficients ``[N, rows of the table]`` of x_n."""
         tensors = (torch.from_numpy(x) for x in (self.log_probs, self.entropies, self.mask))
-        weights = ESTIMATORS[estimator](*tensors)
+        weights = get_estimator(estimator).weights(*tensors)
         parts = self._scatter(weights.log_prob.numpy())
         if weights.entropy is not None:
             # grad H = -sum_t pi(t) log pi(t) grad log pi(t): spread the weight of H over the prefix's tokens.

@@ -13,23 +13,21 @@ import numpy as np
 import pytest
 import torch
 
-from pytest_entropy import distribution as distribution_module
-from pytest_entropy import policy as policy_module
-from pytest_entropy.policy import Policy
-from pytest_entropy.probe import (
-    action_values,
-    draws,
-    entropy_unit,
-    estimators,
-    gradient,
-    objective,
-    u_statistic,
-    update_batch,
-    update_rules,
-)
+from pytest_entropy.optimizers import update_rules
+from pytest_entropy.policy import distribution as distribution_module
+from pytest_entropy.policy import policy as policy_module
+from pytest_entropy.policy.policy import Policy
+from pytest_entropy.policy.rollouts import Rollouts
+from pytest_entropy.probe import batches as draws
+from pytest_entropy.probe import control_variate as action_values
 from pytest_entropy.probe import probe as probe_module
+from pytest_entropy.probe.derivatives import gradient
+from pytest_entropy.probe.estimators import action_value, base
+from pytest_entropy.probe.measure import entropy_unit
+from pytest_entropy.probe.measure import single_batch as u_statistic
 from pytest_entropy.probe.probe import EntropyProbe
-from pytest_entropy.rollouts import Rollouts
+from pytest_entropy.probe.update import batch as update_batch
+from pytest_entropy.probe.update import objective
 
 
 @dataclass(frozen=True)
@@ -257,14 +255,14 @@ def unscaled_logits_in_scoring(patch: pytest.MonkeyPatch) -> None:
 
 def entropy_to_go_late(patch: pytest.MonkeyPatch) -> None:
     """Gamma_k = sum_{j > k + 1} H_j: one position too late, biased."""
-    real = estimators.entropy_to_go
-    patch.setattr(estimators, "entropy_to_go", lambda h: torch.nn.functional.pad(real(h)[..., 1:], (0, 1)))
+    real = base.entropy_to_go
+    patch.setattr(base, "entropy_to_go", lambda h: torch.nn.functional.pad(real(h)[..., 1:], (0, 1)))
 
 
 def entropy_to_go_early(patch: pytest.MonkeyPatch) -> None:
     """Gamma_k = sum_{j >= k} H_j: one too early; unbiased, but not what is documented, with more variance."""
-    real = estimators.entropy_to_go
-    patch.setattr(estimators, "entropy_to_go", lambda h: real(h) + h)
+    real = base.entropy_to_go
+    patch.setattr(base, "entropy_to_go", lambda h: real(h) + h)
 
 
 def baseline_of_itself(patch: pytest.MonkeyPatch) -> None:
@@ -274,13 +272,14 @@ def baseline_of_itself(patch: pytest.MonkeyPatch) -> None:
         alive = mask.to(gamma.dtype)
         return (gamma * alive).sum(1, keepdim=True) / alive.sum(1, keepdim=True).clamp(min=1) + 0 * gamma
 
-    patch.setattr(estimators, "positional_baseline", own_included)
+    patch.setattr(base, "positional_baseline", own_included)
 
 
 def sign_of_entropy_gradient(patch: pytest.MonkeyPatch) -> None:
     """The opposite sign of X_n in one of two code paths."""
-    real = estimators.action_value
-    patch.setattr(estimators, "action_value", lambda *tables: real(*tables)._each(torch.neg))
+    real = action_value.ESTIMATOR
+    wrong = replace(real, weights=lambda *tables: real.weights(*tables)._each(torch.neg))
+    patch.setattr(action_value, "ESTIMATOR", wrong)
 
 
 # ---------------------------------------------------------------------- the update

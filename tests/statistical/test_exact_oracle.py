@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pytest_entropy.probe.directional import directional_derivatives
+from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from tests import enumerable, tiny
 
 G = 4

@@ -12,15 +12,15 @@ import pytest
 from scipy import stats as scipy_stats
 
 from pytest_entropy import EntropyProbe, ProbeConfig, load_checkpoint, stats
-from pytest_entropy.alternatives import ALTERNATIVES
-from pytest_entropy.analyses import validation
-from pytest_entropy.analyses.bookkeeping import bookkeeping
 from pytest_entropy.checkpoints.demo import PROFILE
-from pytest_entropy.config import ExperimentConfig
-from pytest_entropy.config.yaml_file import read_yaml
+from pytest_entropy.checks import validation
+from pytest_entropy.checks.bookkeeping import bookkeeping
 from pytest_entropy.errors import RunError
-from pytest_entropy.probe.evidence import sampler_evidence
-from pytest_entropy.seeds import derive
+from pytest_entropy.policy.alternatives import ALTERNATIVES
+from pytest_entropy.probe.diagnostics.evidence import sampler_evidence
+from pytest_entropy.records.seeds import derive
+from pytest_entropy.settings.model import ExperimentConfig
+from pytest_entropy.settings.yaml_file import read_yaml
 from tests.statistical import faults
 
 pytestmark = pytest.mark.slow

@@ -10,11 +10,11 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pytest_entropy import EntropyProbe, ProbeConfig, load_checkpoint
-from pytest_entropy.analyses.eta_sweep import intercept_check, polynomial, record
-from pytest_entropy.probe.eta_sweep import EtaSweep, fresh_change
-from pytest_entropy.probe.self_normalised import self_normalised_change
-from pytest_entropy.probe.truth import entropy_change, moved, sequence_totals, totals_at
-from pytest_entropy.rollouts import Rollouts
+from pytest_entropy.checks.summaries.eta_sweep import intercept_check, polynomial, record
+from pytest_entropy.policy.rollouts import Rollouts
+from pytest_entropy.probe.diagnostics.eta_sweep import EtaSweep, fresh_change
+from pytest_entropy.probe.diagnostics.importance_sampling import entropy_change, moved, sequence_totals, totals_at
+from pytest_entropy.probe.diagnostics.self_normalised import self_normalised_change
 from tests import double, enumerable, tiny
 
 STEP, PROMPTS, ALPHA = 0.02, 6000, 1e-4

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks import variance_reduction
-from pytest_entropy.probe.action_values import learn
-from pytest_entropy.probe.directional import directional_derivatives
+from pytest_entropy.probe.control_variate import learn
+from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from tests import enumerable, tiny
 
 G = 4

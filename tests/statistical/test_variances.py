@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from pytest_entropy.adamw import ParameterState
-from pytest_entropy.probe.directional import directional_derivatives
-from pytest_entropy.probe.entropy_unit import LENGTH, token_derivative
-from pytest_entropy.probe.linearisation import Linearisation
-from pytest_entropy.probe.total_variance import combine
-from pytest_entropy.probe.u_statistic import UStatistic
-from pytest_entropy.probe.update_rules import update_direction
+from pytest_entropy.optimizers.state import ParameterState
+from pytest_entropy.optimizers.update_rules import update_direction
+from pytest_entropy.probe.derivatives.directional import directional_derivatives
+from pytest_entropy.probe.measure.entropy_unit import LENGTH, token_derivative
+from pytest_entropy.probe.measure.single_batch import UStatistic
+from pytest_entropy.probe.update.linearisation import Linearisation
+from pytest_entropy.probe.variance.total import combine
 from tests import enumerable, tiny
 from tests.statistical.enumerated_batches import LIMIT, moments, population, sample, table
 

@@ -1,96 +1,157 @@
-"""The house rules a reader relies on: which way imports point, and how large modules get."""
+"""The house rules a reader relies on (``tests/laws.py``), held against the package, and each seen red on a fault."""
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2] / "pytest_entropy"
-MODULES = sorted(ROOT.rglob("*.py"))
+from tests import laws
 
-# From the ground up; a module imports from its own layer or from those below it.
-LAYERS = [
-    {
-        "errors",
-        "seeds",
-        "gpus",
-        "meter",
-        "rowmap",
-        "kinds",
-        "hookspecs",
-        "lookahead",
-        "adamw",
-        "word_problems",
-        "time_limit",
-    },
-    {
-        "alternatives",
-        "chat_template",
-        "distribution",
-        "decoding_cache",
-        "predictions",
-        "recorder",
-        "rollouts",
-        "prompts",
-        "config",
-    },
-    {"rewards", "policy", "options", "stats"},
-    {"checkpoints", "probe"},
-    {"results", "planning"},
-    {"execution", "analyses", "gate"},
-    {"session"},
-    {"fixtures", "reporter", "command_line", "old_script"},
-    {"outcomes"},
-    {"plugin", "__main__", "__init__"},
+PACKAGE = laws.Package(Path(__file__).parents[2] / "pytest_entropy")
+# From the ground up; a room imports only what stands on a lower floor.
+FLOORS = [
+    {"errors", "time_limit"},
+    {"registry"},
+    {"stats", "optimizers"},
+    {"records"},
+    {"settings"},
+    {"prompts"},
+    {"policy"},
+    {"reports"},
+    {"rewards"},
+    {"baselines"},
+    {"probe"},
+    {"checkpoints"},
+    {"checks"},
+    {"runs"},
+    {"plugin", "testing"},
+    {"commands"},
+    {"__main__", "__init__"},
 ]
+WITHOUT_TORCH = ("records", "settings", "stats", "checks", "baselines", "reports", "commands", "prompts", "registry")
+MATHEMATICS = ("probe", "stats", "optimizers", "policy")
+LAWS = {
+    "imports point downwards": lambda p: laws.upward_imports(p, FLOORS),
+    "no circles": laws.circles,
+    "no torch where numbers will do": lambda p: laws.kept_out(p, "torch", WITHOUT_TORCH),
+    "pytest in the plugin only": lambda p: laws.kept_in(p, "pytest", ("plugin",)),
+    "transformers where models are loaded and run": lambda p: laws.kept_in(
+        p, "transformers", ("policy", "checkpoints")
+    ),
+    "peft where models are loaded and run": lambda p: laws.kept_in(p, "peft", ("policy", "checkpoints")),
+    "matplotlib in reports only": lambda p: laws.kept_in(p, "matplotlib", ("reports",)),
+    "jinja2 in reports only": lambda p: laws.kept_in(p, "jinja2", ("reports",)),
+    "no files in the mathematics": lambda p: laws.files_touched(p, MATHEMATICS),
+    "short modules and functions": lambda p: laws.too_long(p, module_lines=300, function_lines=50),
+    "modules say what they are for": laws.unnamed,
+    "no measured number has a default of 0": lambda p: laws.defaults_of_zero(
+        p, ("checks", "probe", "baselines", "stats", "records", "reports", "runs")
+    ),
+    "one name, one meaning": laws.twins,
+}
 
 
-def part(module: Path) -> str:
-    return module.relative_to(ROOT).with_suffix("").parts[0]
+@pytest.mark.parametrize("law", LAWS)
+def test_law(law):
+    assert LAWS[law](PACKAGE) == []
 
 
-def imports(module: Path, *, at_runtime: bool = True):
-    """Names imported at module level; under ``if TYPE_CHECKING`` only annotations are at stake."""
-    for node in ast.parse(module.read_text()).body:
-        for child in ast.walk(node) if not isinstance(node, ast.If) else ():
-            if isinstance(child, ast.ImportFrom) and child.module:
-                yield child.module
-            elif isinstance(child, ast.Import):
-                yield from (alias.name for alias in child.names)
+# One fault for each form a law has to see: files of a package, and what the law has to say of them.
+FAULTS = {
+    "from a package": ("imports point downwards", {"stats/x.py": "from pytest_entropy import probe\n"}, "stats/x.py:1"),
+    "whole name": ("imports point downwards", {"stats/x.py": "import pytest_entropy.probe.probe\n"}, "stats/x.py:1"),
+    "relative": ("imports point downwards", {"stats/x.py": "from ..probe import probe\n"}, "stats/x.py:1"),
+    "by a text": (
+        "imports point downwards",
+        {"stats/x.py": "from importlib import import_module\nimport_module('pytest_entropy.probe.probe')\n"},
+        "stats/x.py:2",
+    ),
+    "inside a function": (
+        "imports point downwards",
+        {"stats/x.py": "def f():\n    from pytest_entropy.probe.probe import g\n"},
+        "stats/x.py:2",
+    ),
+    "for annotations": (
+        "imports point downwards",
+        {"stats/x.py": "if TYPE_CHECKING:\n    from pytest_entropy.probe.probe import g\n"},
+        "stats/x.py:2",
+    ),
+    "a neighbour of the same floor": (
+        "imports point downwards",
+        {"stats/x.py": "from pytest_entropy.optimizers import y\n", "optimizers/y.py": ""},
+        "stats/x.py:1",
+    ),
+    "a room of no floor": ("imports point downwards", {"attic/x.py": ""}, "attic stands on no floor"),
+    "a circle inside a room": (
+        "no circles",
+        {"stats/x.py": "from pytest_entropy.stats import y\n", "stats/y.py": "def f():\n    from . import x\n"},
+        "pytest_entropy.stats.x <-> pytest_entropy.stats.y",
+    ),
+    "torch in a function": (
+        "no torch where numbers will do",
+        {"checks/x.py": "def f():\n    import torch.nn\n"},
+        "x.py:2",
+    ),
+    "pytest for annotations": (
+        "pytest in the plugin only",
+        {"runs/x.py": "if TYPE_CHECKING:\n    import pytest\n"},
+        "runs/x.py:2",
+    ),
+    "transformers": (
+        "transformers where models are loaded and run",
+        {"probe/x.py": "import transformers\n"},
+        "probe/x.py:1",
+    ),
+    "peft": ("peft where models are loaded and run", {"probe/x.py": "from peft.tuners import lora\n"}, "probe/x.py:1"),
+    "matplotlib": ("matplotlib in reports only", {"checks/x.py": "import matplotlib.pyplot\n"}, "checks/x.py:1"),
+    "jinja2": ("jinja2 in reports only", {"commands/x.py": "from jinja2 import Template\n"}, "commands/x.py:1"),
+    "JSON": ("no files in the mathematics", {"probe/x.py": "import json\n"}, "probe/x.py:1"),
+    "open": ("no files in the mathematics", {"policy/x.py": "def f(p):\n    return p.open()\n"}, "policy/x.py:2"),
+    "a long module": ("short modules and functions", {"stats/x.py": "x = 1\n" * 301}, "301 lines"),
+    "a long function": (
+        "short modules and functions",
+        {"stats/x.py": "class A:\n    def f(self):\n" + "        x = 1\n" * 50},
+        "f has 51 lines",
+    ),
+    "a drawer": ("modules say what they are for", {"stats/utils.py": ""}, "stats.utils is a drawer"),
+    "no docstring": ("modules say what they are for", {"stats/x.py": "x = 1\n"}, "stats.x does not say"),
+    "get": ("no measured number has a default of 0", {"checks/x.py": "a.get('gap', 0.0)\n"}, "checks/x.py:1"),
+    "getattr": ("no measured number has a default of 0", {"runs/x.py": "getattr(a, 'gap', 0)\n"}, "runs/x.py:1"),
+    "or": ("no measured number has a default of 0", {"reports/x.py": "x = a or 0.0\n"}, "reports/x.py:1"),
+    "two returns": (
+        "one name, one meaning",
+        {"stats/x.py": "def f() -> int: ...\n", "runs/y.py": "def f() -> dict: ...\n"},
+        "f: ",
+    ),
+}
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda m: str(m.relative_to(ROOT)))
-def test_imports_point_downwards(module):
-    height = {name: level for level, names in enumerate(LAYERS) for name in names}
-    own = height[part(module)]
-    for name in imports(module):
-        if name.startswith("pytest_entropy."):
-            other = name.split(".")[1]
-            assert height[other] <= own, f"{module.relative_to(ROOT)} imports {name}, which stands above it"
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_law_sees(tmp_path, fault):
+    law, files, says = FAULTS[fault]
+    root = tmp_path / "pytest_entropy"
+    for name in ("stats/__init__.py", "probe/__init__.py", "probe/probe.py", *files):
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(files.get(name, '"""A room."""\n'))
+    broken = LAWS[law](laws.Package(root))
+    assert any(says in line for line in broken), broken
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda m: str(m.relative_to(ROOT)))
-def test_modules_stay_readable(module):
-    assert len(module.read_text().splitlines()) <= 330
-    assert module.stem not in {"utils", "helpers", "common", "misc"}
-    assert ast.get_docstring(ast.parse(module.read_text())), "say in one line what the module is for"
+def test_every_law_is_seen_red():
+    assert {law for law, _, _ in FAULTS.values()} == set(LAWS)
 
 
-@pytest.mark.parametrize("folder", ["probe", "stats"])
-def test_mathematics_does_no_input_or_output_and_knows_no_pytest(folder):
-    for module in (ROOT / folder).rglob("*.py"):
-        names = set(imports(module))
-        assert not names & {"pytest", "json", "pathlib", "shutil", "yaml"}, module
-        if folder == "stats":
-            assert not any(name.startswith(("torch", "transformers")) for name in names), module
+def test_a_reader_sees_the_whole_house_at_once():
+    entries = [p for p in PACKAGE.root.iterdir() if p.name != "__pycache__"]
+    assert len(entries) <= 22
 
 
 def test_the_plugin_imports_nothing_heavy():
     heavy = ("torch", "numpy", "pydantic", "yaml")
     code = f"import sys, pytest_entropy.plugin; print([m for m in {heavy} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd())
     assert done.stdout.strip() == "[]"

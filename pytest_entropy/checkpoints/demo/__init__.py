@@ -1,6 +1,6 @@
 """The bundled demo checkpoint: a tiny Qwen2 trained from scratch on word problems, then by GRPO with LoRA.
 
-Rebuilt by ``python -m pytest_entropy.checkpoints.demo.build``; see docs/demo.md.
+Rebuilt by ``python -m tools.demo.build``; see docs/demo.md.
 """
 
 from __future__ import annotations

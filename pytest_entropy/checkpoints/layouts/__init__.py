@@ -35,7 +35,7 @@ def known_layouts() -> list[Layout]:
     from pytest_entropy.checkpoints.layouts.dcp import DCPLayout
     from pytest_entropy.checkpoints.layouts.deepspeed import DeepSpeedLayout
     from pytest_entropy.checkpoints.layouts.fsdp import FSDPLayout
-    from pytest_entropy.checkpoints.layouts.seed import SeedLayout
+    from pytest_entropy.checkpoints.layouts.step_directory import SeedLayout
     from pytest_entropy.checkpoints.layouts.trainer import TrainerLayout
     from pytest_entropy.checkpoints.layouts.verl import VerlLayout
 

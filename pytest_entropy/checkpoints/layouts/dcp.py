@@ -1,7 +1,7 @@
 """FSDP with a sharded optimizer: weights beside ``optimizer_0/``, by torch.distributed.checkpoint (DCP).
 
-The names are in the directory (:mod:`pytest_entropy.checkpoints.dcp` reads it without unpickling).  Weights that are
-sharded as well have to be merged first.
+The names are in the directory (:mod:`pytest_entropy.checkpoints.formats.dcp` reads it without unpickling).
+Weights that are sharded as well have to be merged first.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_entropy.checkpoints.files import CheckpointFiles, has_adapter, has_weights
-from pytest_entropy.checkpoints.parameter_order import all_or_trainable
+from pytest_entropy.checkpoints.states.parameter_order import all_or_trainable
 from pytest_entropy.errors import UsageError
 
 METADATA = ".metadata"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_entropy.checkpoints.files import NAME_FILES, CheckpointFiles, has_adapter, has_weights
-from pytest_entropy.checkpoints.parameter_order import all_or_trainable
+from pytest_entropy.checkpoints.states.parameter_order import all_or_trainable
 
 
 class FSDPLayout:

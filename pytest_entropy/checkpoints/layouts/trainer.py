@@ -10,14 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_entropy.checkpoints.files import (
-    NAME_FILES,
-    CheckpointFiles,
-    has_adapter,
-    has_weights,
-    require_optimizer,
-)
-from pytest_entropy.checkpoints.parameter_order import all_or_trainable
+from pytest_entropy.checkpoints.files import NAME_FILES, CheckpointFiles, has_adapter, has_weights, require_optimizer
+from pytest_entropy.checkpoints.states.parameter_order import all_or_trainable
 
 
 class TrainerLayout:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pytest_entropy.checkpoints import find_checkpoint, load_checkpoint
-from pytest_entropy.checkpoints.screening import screen
+from pytest_entropy.checkpoints.preflight.screening import screen
 from pytest_entropy.errors import UsageError
 from tests import tiny
 

@@ -7,8 +7,9 @@ import hashlib
 import numpy as np
 import pytest
 
-from pytest_entropy import EntropyProbe, ProbeConfig, load_checkpoint, word_problems
+from pytest_entropy import EntropyProbe, ProbeConfig, load_checkpoint
 from pytest_entropy.checkpoints import demo
+from pytest_entropy.prompts import word_problems
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def test_hostile_sampling_defaults_are_there_and_ignored(checkpoint):
 
 @pytest.mark.slow
 def test_the_build_is_deterministic(tmp_path):
-    from pytest_entropy.checkpoints.demo.build import Recipe, build
+    from tools.demo.build import Recipe, build
 
     small = Recipe(pretraining_steps=6, pretraining_batch=8, grpo_steps=2, grpo_prompts=4, evaluation_prompts=8)
     first = build(tmp_path / "a" / "artefact", small)

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pytest_entropy.checkpoints import find_checkpoint, load_checkpoint
-from pytest_entropy.checkpoints.facts import read_facts
+from pytest_entropy.checkpoints.metadata import read_facts
 from pytest_entropy.errors import UsageError
 from tests.unit.checkpoints.strangers import Payload, canary, copy, full, refused
 

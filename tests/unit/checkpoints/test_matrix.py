@@ -12,11 +12,11 @@ import transformers
 from peft import LoraConfig, get_peft_model
 
 from pytest_entropy.checkpoints import load_checkpoint
-from pytest_entropy.checkpoints.weights_file import WeightsFile
-from pytest_entropy.probe.directional import directional_derivatives
-from pytest_entropy.probe.update_rules import update_direction
+from pytest_entropy.checkpoints.formats.weights_file import WeightsFile
+from pytest_entropy.optimizers.update_rules import update_direction
+from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from tests import tiny
-from tests.unit.probe.test_directional import plain
+from tests.unit.probe.derivatives.test_directional import plain
 
 ARCHITECTURES = ("Qwen2", "Qwen3", "Llama", "Gemma", "Gemma3Text")
 

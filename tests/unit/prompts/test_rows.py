@@ -7,7 +7,7 @@ import json
 import pytest
 
 from pytest_entropy.errors import RunError, UsageError
-from pytest_entropy.probe.draws import draw_prompts
+from pytest_entropy.probe.batches import draw_prompts
 from pytest_entropy.prompts import Prompt, prompts_from_rows, require_room
 from tests import tiny
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pytest_entropy.probe.total_variance import combine
+from pytest_entropy.probe.variance.total import combine
 from pytest_entropy.stats import Measurement, format_error, pool
 
 B_E, B_U, R, SESSIONS = 6, 5, 4, 2500

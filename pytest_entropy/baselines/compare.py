@@ -1,0 +1,179 @@
+"""The comparison: an interval on the difference of each quantity, paired by seed, with an error rate.
+
+- ``delta_h1``: paired differences eta s_n (now) - eta s_n (baseline) over all prompts of all runs both have.
+- ``signal_to_noise``: log of (spread over mean) of s_n now against then, through jackknife pseudo-values paired
+  by prompt; where these reject, swapping then and now at random within pairs has to reject, too (``noise.py``).
+- ``entropy``: means over runs weighted by B_E, by Student's t on the runs' own standard errors as if independent,
+  which is conservative where seeds coincide (a response's entropy is bounded, so its mean has no heavy tail).
+
+delta_h1 is conditional on the update batch: if that drew other responses, delta_h1 differs for a reason that is
+no regression, and the comparison is inconclusive.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import scipy
+
+from pytest_entropy.baselines.noise import log_noise_pseudo_values, swap_p_value
+from pytest_entropy.baselines.rules import Rule
+from pytest_entropy.stats import CheckOutcome, check_equivalent
+from pytest_entropy.stats.measurement import FOR_THIS_UPDATE, OVER_BATCHES
+
+Run = Mapping[str, Any]
+POINTS_TO = {
+    "delta_h1": "the update direction or the estimator: a factor, a sign, an advantage, optimizer state",
+    "entropy": "the sampler or the entropy itself: temperature, end tokens, truncation",
+    "signal_to_noise": "the estimator's variance: a baseline lost, or dependent prompts",
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One quantity's: its rule, its value before and after, the margin, the outcome, and what its interval is over
+    (``scope``; empty for entropy, which is of no update)."""
+
+    rule: Rule
+    before: float | None
+    after: float | None
+    margin: float | None
+    outcome: CheckOutcome
+    scope: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain builtins for ``comparison.json`` and the report."""
+        return {
+            "quantity": self.rule.quantity,
+            "rule": self.rule.text,
+            "before": self.before,
+            "after": self.after,
+            "margin": self.margin,
+            "outcome": self.outcome.to_dict(),
+            "scope": self.scope,
+        }
+
+
+def paired_runs(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[Run, Run]]:
+    """Runs of the same seed, B_E and number, in order."""
+    old = {(run["B_E"], run["run"], run["seed"]): run for run in before["runs"]}
+    keyed = [((run["B_E"], run["run"], run["seed"]), run) for run in after["runs"]]
+    return [
+        (old[key], run) for key, run in keyed if key in old and len(old[key]["per_prompt"]) == len(run["per_prompt"])
+    ]
+
+
+def compare(
+    before: Mapping[str, Any], after: Mapping[str, Any], rules: Sequence[Rule], *, alpha: float
+) -> list[Comparison]:
+    """Each rule's comparison of two snapshots; ``alpha`` is the chance that any is red on equal experiments."""
+    pairs = paired_runs(before, after)
+    share = alpha / max(1, len(rules))
+    same_update = before["update"] == after["update"]
+    found = [_compare_one(rule, pairs, share, same_update, after.get("unit", "nats per response")) for rule in rules]
+    scope = OVER_BATCHES if after["objective"].get("probe.mode") == "u_statistic" else FOR_THIS_UPDATE
+    return [one if one.rule.quantity == "entropy" else replace(one, scope=scope) for one in found]
+
+
+def _compare_one(
+    rule: Rule, pairs: Sequence[tuple[Run, Run]], alpha: float, same_update: bool, unit: str
+) -> Comparison:
+    if not pairs:
+        return _undecided(rule, alpha, "no run in common: take the same --entropy-seed, B_E values and runs")
+    if rule.quantity != "entropy" and not same_update:
+        return _undecided(
+            rule, alpha, "the update batch drew other responses or rewards, and delta_h1 is conditional on it: measure "
+            "both on one machine with the same --entropy-seed, prompts and reward",
+        )  # fmt: skip
+    measure = {"delta_h1": _delta_h1, "entropy": _entropy, "signal_to_noise": _signal_to_noise}[rule.quantity]
+    return measure(rule, pairs, alpha, unit)
+
+
+def _undecided(rule: Rule, alpha: float, reason: str) -> Comparison:
+    outcome = CheckOutcome(
+        f"compare_{rule.quantity}", _null(rule), None, None, alpha, None, None, "", 0, "inconclusive", None, None, None,
+        reason,
+    )  # fmt: skip
+    return Comparison(rule, None, None, None, outcome)
+
+
+def _null(rule: Rule) -> str:
+    return f"{rule.quantity} is what it was"
+
+
+def _delta_h1(rule: Rule, pairs: Sequence[tuple[Run, Run]], alpha: float, unit: str) -> Comparison:
+    old, new = _scaled(pairs, 0), _scaled(pairs, 1)
+    return _judge(rule, float(old.mean()), float(new.mean()), new, old, alpha, unit)
+
+
+def _scaled(pairs: Sequence[tuple[Run, Run]], side: int) -> np.ndarray:
+    return np.concatenate([pair[side]["eta"] * np.asarray(pair[side]["per_prompt"], dtype=float) for pair in pairs])
+
+
+def _signal_to_noise(rule: Rule, pairs: Sequence[tuple[Run, Run]], alpha: float, unit: str) -> Comparison:
+    old, new = _scaled(pairs, 0), _scaled(pairs, 1)
+    earlier, later = (float(x.std(ddof=1) / abs(x.mean())) if x.mean() and x.std() > 0 else None for x in (old, new))
+    if earlier is None or later is None or len(old) < 3:
+        return _undecided(rule, alpha, "no spread, or a mean of exactly zero: more prompts, or another update batch")
+    before, after = log_noise_pseudo_values(old), log_noise_pseudo_values(new)
+    found = _judge(rule, earlier, later, after, before, alpha, "log of the ratio")
+    if found.outcome.verdict != "fail":
+        return found
+    p = swap_p_value(old, new, alpha=alpha)
+    p = p if found.outcome.p_value is None else max(p, found.outcome.p_value)
+    return replace(found, outcome=replace(found.outcome, p_value=p, verdict="fail" if p < alpha else "pass"))
+
+
+def _judge(
+    rule: Rule, before: float, after: float, new: np.ndarray, old: np.ndarray, alpha: float, unit: str
+) -> Comparison:
+    margin = rule.margin(before)
+    if margin <= 0:
+        return _undecided(
+            rule, alpha, "the baseline is exactly zero, so a share of it is no margin: give an absolute one"
+        )
+    outcome = check_equivalent(
+        new, old, margin=margin, alpha=alpha, name=f"compare_{rule.quantity}", null=_null(rule), unit=unit,
+        points_to=POINTS_TO[rule.quantity],
+    )  # fmt: skip
+    return Comparison(rule, before, after, margin, _by_rule(rule, outcome))
+
+
+def _entropy(rule: Rule, pairs: Sequence[tuple[Run, Run]], alpha: float, unit: str) -> Comparison:
+    sizes = np.array([len(new["per_prompt"]) for _, new in pairs], dtype=float)
+    weights = sizes / sizes.sum()
+    old, new = (np.array([pair[side]["entropy_mean"] for pair in pairs]) for side in (0, 1))
+    before, after = float(weights @ old), float(weights @ new)
+    difference, margin = after - before, rule.margin(before)
+    spread = [[pair[side]["entropy_se"] for pair in pairs] for side in (0, 1)]
+    if margin <= 0 or any(se is None for side in spread for se in side):
+        return _undecided(rule, alpha, "a run without a standard error, or an entropy of zero")
+    se = math.sqrt(float(np.sum(weights**2 * (np.square(spread[0]) + np.square(spread[1])))))
+    n = int(sizes.sum())
+    outside = max(0.0, abs(difference) - margin)
+    if difference == 0 or se == 0:
+        ci, p = (difference, difference), float(outside == 0)
+    else:
+        reach = se * float(scipy.stats.t.isf(0.025, n - 1))
+        ci = (difference - reach, difference + reach)
+        p = float(min(1.0, 2 * scipy.stats.t.sf(outside / se, n - 1)))
+    inside = -margin < ci[0] and ci[1] < margin
+    outcome = CheckOutcome(
+        "compare_entropy", f"{_null(rule)}, to {margin:g} {unit}", None, p, alpha, difference, ci, unit, n,
+        "fail" if p < alpha else "pass" if inside else "inconclusive", None, margin, None, POINTS_TO["entropy"],
+    )  # fmt: skip
+    return Comparison(rule, before, after, margin, _by_rule(rule, outcome))
+
+
+def _by_rule(rule: Rule, outcome: CheckOutcome) -> CheckOutcome:
+    """A difference in a direction that does not count, or one that is only not excluded, is no regression."""
+    if rule.kind == "equivalence":
+        return outcome
+    elsewhere = outcome.effect is not None and outcome.effect * rule.direction < 0
+    if outcome.verdict == "inconclusive" or (outcome.verdict == "fail" and elsewhere):
+        return replace(outcome, verdict="pass")
+    return outcome

@@ -1,0 +1,124 @@
+"""Finding a checkpoint: which layout a directory has, and where the base model of its adapter is."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from pytest_entropy.checkpoints.files import CheckpointFiles, has_adapter, has_weights, read_json
+from pytest_entropy.checkpoints.layouts import known_layouts
+from pytest_entropy.errors import UsageError
+
+_LONGEST_PART = 255
+
+
+def find_checkpoint(path: str | Path, base_model: str | None = None) -> CheckpointFiles:
+    """Recognise the checkpoint at ``path``; no model is loaded and torch is not imported.
+
+    Raises:
+        UsageError: nothing there, an unknown layout (says what was looked for and found), no optimizer state,
+            or an adapter whose base model cannot be found.
+    """
+    path = Path(path).expanduser()
+    layouts = known_layouts()
+    if not path.is_dir():
+        what = "is a file, not a directory" if path.is_file() else "does not exist"
+        expected = "\n".join(f"  - {layout.name}: {layout.expects}" for layout in layouts)
+        raise UsageError(f"checkpoint {path} {what}; expected a directory of one of these kinds:\n{expected}")
+    for layout in layouts:
+        found = layout.find(path)
+        if found is not None:
+            return _with_base(found, base_model)
+    pickled = [name for name in ("pytorch_model.bin", "pytorch_model.bin.index.json") if (path / name).is_file()]
+    if pickled:
+        raise UsageError(
+            f"checkpoint {path} has its weights in {pickled[0]}, a pickle, which is not opened; save it again with "
+            "model.save_pretrained(DIR, safe_serialization=True)"
+        )
+    raise UsageError(describe_miss(path, [f"{layout.name}: {layout.expects}" for layout in layouts]))
+
+
+def describe_miss(path: Path, expected: list[str]) -> str:
+    """What was expected in a directory and what was found there."""
+    listing = sorted(f.name + ("/" if f.is_dir() else "") for f in path.iterdir())
+    found = ", ".join(listing[:12]) + (f" and {len(listing) - 12} more" if len(listing) > 12 else "")
+    wanted = "\n".join(f"  - {line}" for line in expected)
+    return (
+        f"checkpoint {path} is not of a known kind; expected one of\n{wanted}\nfound: {found or 'an empty directory'}"
+    )
+
+
+def _with_base(files: CheckpointFiles, override: str | None) -> CheckpointFiles:
+    if not files.is_adapter:
+        if override is not None:
+            raise UsageError(f"--base-model {override}: checkpoint {files.root} is a whole model, not an adapter")
+        return files
+    if not (files.weights / "adapter_model.safetensors").is_file():
+        raise UsageError(
+            f"{files.weights} has adapter_config.json but no adapter_model.safetensors (pickled adapter_model.bin "
+            "files are not opened; convert it with safe_serialization=True)"
+        )
+    config = read_json(files.weights / "adapter_config.json")
+    named = override or config.get("base_model_name_or_path")
+    if not named or not isinstance(named, str):
+        raise UsageError(
+            f"adapter {files.weights} names no base model (base_model_name_or_path is {named!r}); "
+            "say where it is with --base-model DIR"
+        )
+    return replace(files, base=_locate_base(named, files, explicit=override is not None))
+
+
+def _locate_base(named: str, files: CheckpointFiles, *, explicit: bool) -> str:
+    """Relative to the working directory if explicit; else relative to the adapter, then to where we are."""
+    if "\0" in named or any(len(part) > _LONGEST_PART for part in Path(named).parts):
+        raise UsageError(f"base model {named[:60]!r} of adapter {files.weights} is no name of a directory or model")
+    places = [Path(named).expanduser() if explicit else Path(named)]
+    if not explicit and not Path(named).is_absolute():
+        run = files.root.resolve().parent
+        inside = (files.weights / named).resolve()
+        # A stranger's adapter may point at its own run's folder, not climb through the file system, be it by a link.
+        if inside.is_relative_to(run):
+            places.insert(0, inside)
+        elif ".." in Path(named).parts or os.path.exists(inside):
+            raise UsageError(
+                f"adapter {files.weights} names its base model as {named!r}, which leads out of {run} to {inside}; "
+                "if you trust it, give it as --base-model"
+            )
+    # Unlike Path.is_dir, false for names the system cannot hold.
+    tried = [place for place in places if os.path.isdir(place)]
+    for place in tried:
+        if has_adapter(place):
+            raise UsageError(
+                f"base model {named!r} of adapter {files.weights}: {place} is an adapter itself, and transformers "
+                "would load its base in turn; merge it first, or give --base-model DIR"
+            )
+        if has_weights(place):
+            return str(place)
+    if tried:
+        raise UsageError(
+            f"base model {named!r} of adapter {files.weights}: {tried[0]} has no config.json with "
+            "model.safetensors; give another with --base-model DIR"
+        )
+    if not explicit and _looks_like_hub_id(named) and _in_hub_cache(named):
+        return named
+    raise UsageError(
+        f"base model {named!r} of adapter {files.weights} was not found (looked at "
+        f"{', '.join(str(p) for p in places)} and the local hub cache); give it with --base-model DIR"
+    )
+
+
+def _looks_like_hub_id(name: str) -> bool:
+    parts = name.split("/")
+    return 1 <= len(parts) <= 2 and all(p and p not in (".", "..") for p in parts)
+
+
+def _in_hub_cache(name: str) -> bool:
+    """Whether the model was downloaded before; nothing is fetched here."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return isinstance(try_to_load_from_cache(name, "config.json"), str)
+    except HFValidationError:
+        return False

@@ -1,0 +1,149 @@
+"""The description of a directory by torch.distributed.checkpoint: a pickle, read without running what it says.
+
+The dozen names such a file needs become inert records: no class of torch or of anyone else is built, no function
+called.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_entropy.checkpoints.formats.safe_unpickler import Record, unpickle
+from pytest_entropy.checkpoints.layouts.dcp import METADATA
+from pytest_entropy.errors import UsageError
+
+# A hundred bytes and more for each rank that holds a part of a tensor: enough for a few hundred ranks.
+_BASE, _PER_TENSOR = 2**20, 2**14
+
+
+def _size(numbers: Any = ()) -> tuple[int, ...]:
+    if not isinstance(numbers, tuple | list) or not all(type(n) is int and 0 <= n < 2**48 for n in numbers):
+        raise pickle.UnpicklingError("a size that is none")
+    return tuple(numbers)
+
+
+_DTYPE = re.compile(r"(?:b?float|u?int|complex|q?u?int|bits|bool)[0-9a-z_]*")
+_KNOWN = {
+    "torch.distributed.checkpoint.metadata": (
+        "Metadata",
+        "TensorStorageMetadata",
+        "BytesStorageMetadata",
+        "ChunkStorageMetadata",
+        "TensorProperties",
+        "MetadataIndex",
+        "StorageMeta",
+        "_MEM_FORMAT_ENCODING",
+    ),
+    "torch.distributed.checkpoint.filesystem": ("_StorageInfo",),
+    # Where older versions of torch kept two of them.
+    "torch.distributed._shard.sharded_tensor.metadata": ("TensorProperties", "MEM_FORMAT_ENCODING"),
+    "torch.serialization": ("_get_layout",),
+    "pathlib": ("Path", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath"),
+    "pathlib._local": ("PosixPath", "WindowsPath"),
+}
+
+
+def _known(module: str, name: str) -> Any:
+    if (module, name) == ("torch", "Size"):
+        return _size
+    if module == "torch" and _DTYPE.fullmatch(name):
+        return name
+    return Record if name in _KNOWN.get(module, ()) else None
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stretch of a file of the directory; ``offset`` is where it belongs in its tensor."""
+
+    file: str
+    start: int
+    length: int
+    offset: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One entry: where it belongs in the nested tables, the size of a tensor (None for anything else), its parts."""
+
+    key: str
+    path: tuple[str | int, ...]
+    size: tuple[int, ...] | None
+    parts: tuple[Part, ...]
+
+
+def read_description(directory: Path, *, tensors: int) -> list[Item]:
+    """What a directory says it holds, checked against the files that are there.
+
+    Args:
+        directory: with ``.metadata`` and the files it speaks of.
+        tensors: how many tensors a directory for this model may describe; bounds what is parsed.
+
+    Raises:
+        UsageError: damaged, too large, asking for code, or speaking of parts that are not there.
+    """
+    where = directory / METADATA
+    record = _unpickled(where, tensors)
+    names = ("state_dict_metadata", "storage_data", "planner_data")
+    tables = [table for name in names if isinstance(table := getattr(record, name, None), dict)]
+    if len(tables) < len(names):
+        raise UsageError(
+            f"{where} lacks state_dict_metadata, storage_data or planner_data: not by dcp.save, or damaged"
+        )
+    entries, places, paths = tables
+    sizes = {file.name: file.stat().st_size for file in directory.iterdir() if file.is_file()}
+    parts: dict[Any, list[Part]] = {key: [] for key in entries}
+    for index, place in places.items():
+        key = getattr(index, "fqn", None)
+        if not isinstance(key, str) or key not in parts:
+            raise UsageError(f"{where} places a part of {str(key)[:60]!r}, which it does not describe: damaged")
+        parts[key].append(_part(f"{directory}, {key[:80]}", getattr(index, "offset", None), place, sizes))
+    return [_item(where, key, entry, paths.get(key), parts[key]) for key, entry in entries.items()]
+
+
+def _part(where: str, offset: Any, place: Any, sizes: dict[str, int]) -> Part:
+    name, start, length = (getattr(place, key, None) for key in ("relative_path", "offset", "length"))
+    if getattr(place, "transform_descriptors", None):
+        raise UsageError(f"{where}: stored compressed or otherwise transformed, which is not supported")
+    if not isinstance(name, str) or name not in sizes:
+        raise UsageError(f"{where}: is in {str(name)[:60]!r}, which is no file of this directory")
+    if type(start) is not int or type(length) is not int or not 0 <= start <= start + length <= sizes[name]:
+        raise UsageError(f"{where}: is beyond the end of {name} ({sizes[name]} bytes): truncated or damaged")
+    return Part(name, start, length, offset if isinstance(offset, tuple) else ())
+
+
+def _item(where: Path, key: Any, entry: Any, path: Any, parts: list[Part]) -> Item:
+    if not isinstance(key, str) or not isinstance(path, tuple) or not path:
+        raise UsageError(f"{where} does not say where {str(key)[:60]!r} belongs: damaged")
+    if not all(type(part) in (str, int) for part in path):
+        raise UsageError(f"{where} does not say where {key[:60]!r} belongs: damaged")
+    size = getattr(entry, "size", None)
+    if size is None and len(parts) != 1:
+        raise UsageError(f"{where}: {key[:80]} is stored {len(parts)} times, expected once: incomplete or damaged")
+    if size is not None and (not isinstance(size, tuple) or math.prod(size) > sum(part.length for part in parts)):
+        raise UsageError(
+            f"{where}: {key[:80]} has {len(parts)} parts, too small for its size {str(size)[:60]}: incomplete or "
+            "damaged"
+        )
+    return Item(key, path, size, tuple(parts))
+
+
+def _unpickled(where: Path, tensors: int) -> Any:
+    """The record in a ``.metadata`` file: its attributes are tables whose keys and values are inert as well."""
+    limit = _BASE + _PER_TENSOR * tensors
+    try:
+        if where.stat().st_size > limit:
+            raise UsageError(f"{where} has {where.stat().st_size} bytes, more than the {limit} this model's could take")
+        return unpickle(where.read_bytes(), _known)
+    except UsageError:
+        raise
+    # A damaged pickle raises whatever the bytes happen to mean.
+    except Exception as error:
+        reason = str(error)[:120] or type(error).__name__
+        raise UsageError(
+            f"{where} is damaged, or more than a description of tensors, which is all that is read of it: {reason}"
+        ) from error

@@ -1,0 +1,122 @@
+"""Weights on disk, tensor by tensor: what the loaded model's parameters are called there, and their values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError, safe_open
+
+from pytest_entropy.checkpoints.files import read_json
+from pytest_entropy.checkpoints.states.parameter_order import live_name
+from pytest_entropy.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+ADAPTER = "adapter_model.safetensors"
+WHOLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+
+def stored_names(model: Any, wrapped: Any | None, directory: Path | None = None) -> dict[str, str]:
+    """Live parameter name to the key in the weights file.
+
+    ``model`` is what the optimizer sees, ``wrapped`` the PeftModel around it or None for a whole model.  An
+    adapter's keys are matched by storage, not by spelling: peft writes the very tensors that are live.  A whole
+    model's keep their names, but for those transformers renames: the only tensor of ``directory`` that is not
+    spoken for and holds the same numbers.
+    """
+    if wrapped is None:
+        names = {name: name for name, _ in model.named_parameters()}
+        return names if directory is None else names | _renamed(dict(model.named_parameters()), WeightsFile(directory))
+    from peft import get_peft_model_state_dict
+
+    keys = {
+        tensor.data_ptr(): key
+        for key, tensor in get_peft_model_state_dict(wrapped, save_embedding_layers=False).items()
+    }
+    named = ((name, keys.get(p.data_ptr())) for name, p in model.named_parameters() if p.numel())
+    return {name: key for name, key in named if key is not None}
+
+
+def _renamed(live: Mapping[str, torch.Tensor], weights: WeightsFile) -> dict[str, str]:
+    """Keys of parameters that go by another name on disk; several of one content prove nothing and are left out."""
+    spare = [key for key in weights if key not in live]
+    found = {}
+    for name in (name for name in live if name not in weights):
+        same_shape = [key for key in spare if weights.shape(key) == tuple(live[name].shape)]
+        same = [key for key in same_shape if bool((weights.read(key).to(live[name]) == live[name]).all())]
+        if len(same) == 1:
+            found[name] = same[0]
+    return found
+
+
+class WeightsFile:
+    """The safetensors of one directory, sharded or not, opened lazily; torch is imported by :meth:`read` only."""
+
+    def __init__(self, directory: Path) -> None:
+        """Find the file or files.
+
+        Raises:
+            UsageError: an index that names files outside the directory.
+        """
+        self.directory = directory
+        self._files: dict[tuple[Path, str], Any] = {}
+        single = [directory / name for name in (ADAPTER, WHOLE) if (directory / name).is_file()]
+        self._shard_of: Mapping[str, Path] = {}
+        if single:
+            self._shard_of = dict.fromkeys(self._open(single[0]).keys(), single[0])
+        elif (directory / INDEX).is_file():
+            self._shard_of = {key: directory / name for key, name in shards(directory).items()}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._shard_of
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shard_of)
+
+    def read(self, key: str) -> torch.Tensor:
+        """The tensor as stored, on the CPU.
+
+        Raises:
+            UsageError: the file is damaged.
+        """
+        return self._open(self._shard_of[key], "pt").get_tensor(key)
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """The tensor's shape, from the header."""
+        return tuple(self._open(self._shard_of[key]).get_slice(key).get_shape())
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """All shapes, by the key without what wrappers add."""
+        return {live_name(key): self.shape(key) for key in self._shard_of}
+
+    def dtype(self, key: str) -> str:
+        """The tensor's type as safetensors spells it, from the header."""
+        return str(self._open(self._shard_of[key]).get_slice(key).get_dtype())
+
+    def _open(self, path: Path, framework: str = "np") -> Any:
+        if (path, framework) not in self._files:
+            try:
+                self._files[path, framework] = safe_open(str(path), framework=framework)
+            except (OSError, SafetensorError) as error:
+                raise UsageError(f"weights {path} cannot be read: {error}") from error
+        return self._files[path, framework]
+
+
+def shards(directory: Path) -> dict[str, str]:
+    """File name by tensor, from the index of a sharded model.
+
+    Raises:
+        UsageError: no ``weight_map``, or a file that is not one of this directory.
+    """
+    index = directory / INDEX
+    record = read_json(index).get("weight_map")
+    if not isinstance(record, dict) or not record:
+        raise UsageError(f"{index} has no weight_map: which tensor is in which file")
+    for key, name in record.items():
+        if not isinstance(name, str) or Path(name).name != name or not (directory / name).is_file():
+            raise UsageError(f"{index} puts {key} into {name!r}, which is no file of {directory}")
+    return record

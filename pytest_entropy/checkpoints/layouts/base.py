@@ -1,0 +1,26 @@
+"""What a checkpoint layout is: how a trainer arranges a directory and numbers its optimizer's parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from pytest_entropy.checkpoints.files import CheckpointFiles
+
+
+class Layout(Protocol):
+    """One way of writing a checkpoint."""
+
+    name: str
+    expects: str
+
+    def find(self, path: Path) -> CheckpointFiles | None:
+        """The files of a checkpoint of this layout at ``path``, or None if it is not one.
+
+        Raises:
+            UsageError: it is one, but cannot be read as it is; the message has the command that converts it.
+        """
+
+    def parameter_order(self, model: Any, trainable: Sequence[str], groups: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Live names in the order of the optimizer's integers; may be longer than the state."""

@@ -1,0 +1,201 @@
+"""From files to a live policy: transformers and peft load it, in the dtype asked for, ready to be probed."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers.utils.logging import disable_progress_bar
+
+from pytest_entropy.checkpoints.files import CheckpointFiles
+from pytest_entropy.checkpoints.formats.weights_file import stored_names
+from pytest_entropy.checkpoints.metadata import SAMPLING
+from pytest_entropy.checkpoints.preflight.device import require_device
+from pytest_entropy.checkpoints.preflight.screening import require_all_read, screen
+from pytest_entropy.checkpoints.preflight.separate_rows import require_separate_rows
+from pytest_entropy.checkpoints.states.consecutive import prove_beside, weights_of
+from pytest_entropy.checkpoints.states.optimizer_file import Mapped, read_optimizer
+from pytest_entropy.checkpoints.states.proof import MappingProof, prove
+from pytest_entropy.errors import UsageError
+from pytest_entropy.optimizers.state import AdamWState
+from pytest_entropy.policy.policy import Policy
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded checkpoint.
+
+    Attributes:
+        policy: model in eval mode with its trainable parameters; tokenizer; end tokens.
+        optimizer: AdamW state by live parameter name.
+        learning_rate, learning_rate_source: the next step's rate as stored, None where there is none.
+        mapping: how the optimizer's integers became names, in words, and whether that was proved.
+        stored_names: live parameter name to key in the weights file.
+        ignored_generation_config: sampling defaults found beside the weights and deliberately not used.
+    """
+
+    files: CheckpointFiles
+    policy: Policy
+    optimizer: AdamWState
+    learning_rate: float | None
+    learning_rate_source: str
+    mapping: str
+    digest: str
+    stored_names: dict[str, str]
+    ignored_generation_config: dict[str, Any] = field(default_factory=dict)
+
+
+def load(files: CheckpointFiles, *, device: str = "cpu", dtype: str = "float32") -> Checkpoint:
+    """Load what ``find_checkpoint`` found.
+
+    Args:
+        files: where everything is.
+        device: cpu, cuda or cuda:N.
+        dtype: of the weights; float32 or float64 (bfloat16 for the frozen base only makes sense on a GPU).
+
+    Raises:
+        UsageError: a device that is not there, damaged or missing files, not-finite weights, an optimizer that does
+            not fit or, by the checkpoint one step before where there is one, belongs to other parameters.
+    """
+    require_device(device)
+    if dtype == "bfloat16" and not files.is_adapter:
+        raise UsageError(
+            f"checkpoint {files.root}: --dtype bfloat16 is for the frozen base of an adapter; the weights an update "
+            "moves must be float32 or float64"
+        )
+    loaded = _load(files, DTYPES[dtype])
+    model, mapped = loaded.model, loaded.mapped
+    proof = prove_beside(files, loaded.keys, mapped.states)
+    model.to(torch.device(device)).eval()
+    tokenizer = _tokenizer(files)
+    rate, source = mapped.learning_rate()
+    policy = Policy(model, tokenizer, loaded.trainable, end_tokens(model, tokenizer))
+    require_separate_rows(policy, f"checkpoint {files.root}")
+    return Checkpoint(
+        files=files,
+        policy=policy,
+        optimizer=mapped.states,
+        learning_rate=rate,
+        learning_rate_source=source,
+        mapping=f"{mapped.rule}; {proof}",
+        digest=files.digest(),
+        stored_names=loaded.keys,
+        ignored_generation_config=_sampling_defaults(model.generation_config),
+    )
+
+
+def verify(before: str | Path, files: CheckpointFiles) -> MappingProof:
+    """The mapping of ``files`` proved from the checkpoint at ``before``, one step earlier."""
+    loaded = _load(files, torch.float32)
+    names = Path(before).name, str(files.root)
+    return prove(weights_of(before, files), files.weights, loaded.keys, loaded.mapped.states, names=names)
+
+
+class _Loaded(NamedTuple):
+    """The model the optimizer sees, its parameters' keys on disk, those that train, and their AdamW state."""
+
+    model: Any
+    keys: dict[str, str]
+    trainable: dict[str, torch.nn.Parameter]
+    mapped: Mapped
+
+
+def _load(files: CheckpointFiles, dtype: torch.dtype) -> _Loaded:
+    # What libraries say while loading (renamed attributes, tensors not found) is checked here, and raised if it counts.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        disable_progress_bar()
+        model, keys = _model(files, dtype)
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not trainable:
+        raise UsageError(f"checkpoint {files.root} has no trainable parameter: nothing an update could move")
+    if files.is_adapter:
+        require_all_read(files.weights, keys, trainable, model)
+    _require_finite(files, model)
+    mapped = read_optimizer(files, model, trainable)
+    for name, parameter in trainable.items():
+        parameter.requires_grad_(name in mapped.states)
+    return _Loaded(model, keys, {name: trainable[name] for name in mapped.states}, mapped)
+
+
+def _model(files: CheckpointFiles, dtype: torch.dtype) -> tuple[Any, dict[str, str]]:
+    """The model the optimizer sees, and its parameters' keys in the weights file."""
+    source = files.base if files.base is not None else str(files.weights)
+    screen(files)
+    options = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False, "local_files_only": True}
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **options)
+        model, found = loaded
+        wrapped = PeftModel.from_pretrained(model, str(files.weights), is_trainable=True) if files.is_adapter else None
+    except Exception as error:
+        # Which exception a library raises over a damaged or hostile file is not written anywhere.
+        reason = (str(error) or type(error).__name__)[:400]
+        what = f"{source} with adapter {files.weights}" if files.is_adapter else source
+        raise UsageError(f"loading {what} failed: {reason}") from error
+    if found["missing_keys"]:
+        missing = sorted(found["missing_keys"])
+        raise UsageError(
+            f"model {source}: its weights lack {len(missing)} tensors that config.json asks for, for instance "
+            f"{missing[0]}; transformers would make them up"
+        )
+    if wrapped is None:
+        return model, stored_names(model, None, files.weights)
+    base = wrapped.get_base_model()
+    for parameter in base.parameters():
+        if parameter.requires_grad and parameter.dtype in (torch.float16, torch.bfloat16):
+            parameter.data = parameter.data.float()
+        elif parameter.requires_grad and dtype == torch.float64:
+            parameter.data = parameter.data.double()
+    return base, stored_names(base, wrapped)
+
+
+def _require_finite(files: CheckpointFiles, model: Any) -> None:
+    bad = [name for name, p in model.named_parameters() if not torch.isfinite(p).all()]
+    if bad:
+        raise UsageError(f"checkpoint {files.root}: {len(bad)} weights are not finite, for instance {bad[0]}")
+
+
+def _tokenizer(files: CheckpointFiles) -> Any:
+    """The checkpoint's own tokenizer, else its base model's."""
+    own = any((files.weights / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
+    source = str(files.weights) if own or files.base is None else files.base
+    try:
+        return AutoTokenizer.from_pretrained(source, trust_remote_code=False, local_files_only=True)
+    except Exception as error:
+        raise UsageError(f"checkpoint {files.root}: no usable tokenizer in {source}: {error}") from error
+
+
+def end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """Union of the end-of-sequence ids of generation config, model config and tokenizer, sorted.
+
+    Ids outside the model's vocabulary are left out: no response could end with them.
+
+    Raises:
+        UsageError: there is none, so that no response would ever end by itself; or one that is no number.
+    """
+    found: set[int] = set()
+    named = (model.generation_config, model.config, tokenizer)
+    for ids in (getattr(source, "eos_token_id", None) for source in named if source is not None):
+        some = ids if isinstance(ids, list | tuple) else [] if ids is None else [ids]
+        if not all(type(i) is int for i in some):
+            raise UsageError(f"the checkpoint's eos_token_id is {str(ids)[:60]!r}, expected token ids")
+        found.update(some)
+    words = int(model.config.vocab_size)
+    within = sorted(i for i in found if 0 <= i < words)
+    if not within:
+        outside = f" among its {words} (only {sorted(found)[:3]})" if found else ""
+        raise UsageError(f"the checkpoint names no end-of-sequence token{outside}; set eos_token in its tokenizer")
+    return tuple(within)
+
+
+def _sampling_defaults(config: GenerationConfig | None) -> dict[str, Any]:
+    if config is None:
+        return {}
+    return {name: getattr(config, name) for name in SAMPLING if getattr(config, name, None) is not None}

@@ -1,0 +1,118 @@
+"""What a checkpoint says of the next step, read without loading it: for the header and ``config.yaml``.
+
+What a run uses is read again when the checkpoint is loaded, and is in its results.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pytest_entropy.checkpoints.files import CheckpointFiles
+from pytest_entropy.checkpoints.formats.dcp_metadata import read_description
+from pytest_entropy.checkpoints.formats.safe_unpickler import Record, unpickle
+
+SAMPLING = ("do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty")
+_ANY = 100_000
+_LARGEST_RATE = 1e6
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known before loading.
+
+    ``learning_rate`` is the largest group's next rate, or its initial one where the schedule has ended, None where
+    that cannot be told; ``names`` says where the parameters' names are from; ``ignored_sampling`` are the sampling
+    defaults beside the weights, none of which is used.
+    """
+
+    learning_rate: float | None = None
+    learning_rate_source: str = "nowhere"
+    names: str = ""
+    ignored_sampling: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_facts(files: CheckpointFiles) -> Facts:
+    """The facts of a screened checkpoint; what cannot be told without loading it is left open, never an error."""
+    groups, state = _groups(files.optimizer)
+    rate, source = _rate(groups, files.optimizer.name)
+    return Facts(rate, source, _names(files, groups, state), _sampling(files))
+
+
+def _groups(optimizer: Path) -> tuple[list[Mapping[str, Any]], Mapping[Any, Any]]:
+    try:
+        record = _sharded(optimizer) if optimizer.is_dir() else _archived(optimizer)
+        record = record["optimizer"] if set(record) == {"optimizer"} else record
+        groups = record["param_groups"]
+        return [group for group in groups if isinstance(group, dict)], record.get("state") or {}
+    # Loading it will say what is wrong with it.
+    except Exception:
+        return [], {}
+
+
+def _archived(file: Path | io.BytesIO) -> Any:
+    """The object in a file by torch.save, its tensors as records."""
+    with zipfile.ZipFile(file) as archive:
+        name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+        return unpickle(archive.read(name), _known)
+
+
+def _known(module: str, name: str) -> Any:
+    if (module, name) == ("collections", "OrderedDict"):
+        return dict
+    return Record if module.partition(".")[0] == "torch" else None
+
+
+def _sharded(directory: Path) -> Any:
+    groups: dict[Any, dict[Any, Any]] = {}
+    state: dict[Any, Any] = {}
+    for item in read_description(directory, tensors=_ANY):
+        if "param_groups" in item.path and item.size is None:
+            part = item.parts[0]
+            with (directory / part.file).open("rb") as stream:
+                stream.seek(part.start)
+                value = _archived(io.BytesIO(stream.read(part.length)))
+            groups.setdefault(item.path[-2], {})[item.path[-1]] = value
+        elif "state" in item.path:
+            state[item.path[-2]] = {}
+    return {"param_groups": list(groups.values()), "state": state}
+
+
+def _rate(groups: Sequence[Mapping[str, Any]], name: str) -> tuple[float | None, str]:
+    for key, source in (
+        ("lr", f"{name} (lr of the next step)"),
+        ("initial_lr", f"{name} (initial_lr; the schedule has ended at 0)"),
+    ):
+        rates = [group.get(key, 0.0) for group in groups]
+        if not all(isinstance(rate, int | float) and abs(rate) < _LARGEST_RATE for rate in rates):
+            return None, "to be read when the checkpoint is loaded"
+        if any(rates):
+            return float(max(rates)), source
+    return None, "nowhere"
+
+
+def _names(files: CheckpointFiles, groups: Sequence[Mapping[str, Any]], state: Mapping[Any, Any]) -> str:
+    if (state and all(isinstance(key, str) for key in state)) or (
+        groups and all(_length(group.get("param_names")) == _length(group.get("params")) for group in groups)
+    ):
+        return f"names in {files.optimizer.name}"
+    return f"names in {files.names.name}" if files.names is not None else f"order of {files.layout} checkpoints"
+
+
+def _length(names: Any) -> int:
+    return len(names) if isinstance(names, list | tuple) else 0
+
+
+def _sampling(files: CheckpointFiles) -> dict[str, Any]:
+    """As transformers reads them: beside the model's weights, the adapter's own not among them."""
+    place = Path(files.base) if files.base is not None else files.weights
+    try:
+        record = json.loads((place / "generation_config.json").read_bytes())
+        return {name: record[name] for name in SAMPLING if record.get(name) is not None}
+    except (OSError, ValueError, AttributeError):
+        return {}

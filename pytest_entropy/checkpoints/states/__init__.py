@@ -1,0 +1,1 @@
+"""Optimizer states on disk: read, ordered, and proved to belong to the parameters they are mapped to."""

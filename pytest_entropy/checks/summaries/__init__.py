@@ -1,0 +1,1 @@
+"""What each experiment concludes: the records that its analysis writes."""

@@ -1,0 +1,190 @@
+"""The commands of ``python -m pytest_entropy``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_entropy.baselines.rules import DEFAULT
+from pytest_entropy.commands import old_script
+from pytest_entropy.commands.listing import REPORT, entry, find, is_stale, results_root
+from pytest_entropy.commands.migrate import migrate, moves
+from pytest_entropy.errors import UsageError
+from pytest_entropy.plugin.options import probability
+from pytest_entropy.records.paths import all_experiments
+from pytest_entropy.runs.retention import candidates, prune
+from pytest_entropy.settings.experiments import KNOWN
+
+RESULTS = Path("results")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; returns the exit code (0 done, 1 found something wrong, 2 bad usage, as argparse has it)."""
+    if arguments and arguments[0] in old_script.MODULES:
+        return _guarded(lambda: old_script.run(arguments[0], arguments[1:]))
+    options = _parser().parse_args(arguments)
+    return _guarded(lambda: int(options.run(options)))
+
+
+def _guarded(work: Callable[[], int]) -> int:
+    try:
+        return work()
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        return 0
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m pytest_entropy",
+        description="What is done with results after the session.",
+        epilog=f"Also the old script's {', '.join(old_script.MODULES)}, with its flags; they print and run the pytest "
+        "command that does the same.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def add(
+        name: str, run: Callable[[argparse.Namespace], int], help: str, many: bool = False
+    ) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=help, description=help)
+        command.add_argument(
+            "results", type=Path, nargs="*" if many else "?", default=[RESULTS] if many else RESULTS,
+            help="results directory" + (", category, or experiment directory" if many else "") + " (default: results)",
+        )  # fmt: skip
+        command.set_defaults(run=run)
+        return command
+
+    add("where", _where, "paths of the newest results and their reports")
+    add("list", _list, "stored experiments, a line each", many=True)
+    report = add("report", _report, "make reports again from stored runs", many=True)
+    report.add_argument("--all", action="store_true", help="also those that are up to date")
+    _add_compare(commands)
+    words = "remove all but the newest experiments of each kind (a dry run without --yes)"
+    pruning = add("prune", _prune, words, many=True)
+    pruning.add_argument("--keep", type=int, default=10, help="how many of each kind stay (default: 10)")
+    pruning.add_argument("--yes", action="store_true", help="do it")
+    moving = add("migrate", _migrate, "move the old script's result directories into the categories", many=True)
+    moving.add_argument("--dry-run", action="store_true", help="only say what would be moved")
+    return parser
+
+
+def _add_compare(commands: Any) -> None:
+    words = "compare stored experiments by intervals on the differences, paired by seed (exit code 1: they differ)"
+    command = commands.add_parser("compare", help=words, description=words)
+    sides = "baseline file, experiment directory, or results directory (the newest of each kind)"
+    command.add_argument("before", type=Path, help=sides)
+    command.add_argument("after", type=Path, help=sides)
+    command.add_argument(
+        "--fail", action="append", metavar="EXPR", help=f"rules, see docs/ci.md (default: {DEFAULT.replace('%', '%%')})"
+    )
+    command.add_argument("--alpha", type=probability, default=1e-3, help="false-alarm rate of all (default: 0.001)")
+    command.add_argument("--anyway", action="store_true", help="compare another checkpoint or objective, too")
+    command.add_argument("--html", type=Path, metavar="FILE", help="write the comparison as a page, too")
+    command.set_defaults(run=_compare)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from pytest_entropy.baselines.stored import compare_places, in_words, to_page
+    from pytest_entropy.records.files import write_text
+
+    found = compare_places(
+        options.before, options.after, options.fail or [], alpha=options.alpha, anyway=options.anyway
+    )
+    for name, comparisons in found.items():
+        for comparison in comparisons:
+            print(f"{name}: {in_words(comparison)}")
+    if options.html:
+        write_text(options.html, to_page(found, str(options.before), str(options.after)))
+    return int(any(c.outcome.verdict == "fail" for comparisons in found.values() for c in comparisons))
+
+
+def _where(options: argparse.Namespace) -> int:
+    newest = {directory.parent.name: directory for directory, _ in all_experiments(options.results)}
+    for category, directory in sorted(newest.items()):
+        report = directory / REPORT
+        print(f"{category}: {report if report.is_file() else directory}")
+    if not newest:
+        print(f"no results in {options.results}; known experiments: {', '.join(KNOWN)}")
+    return 0 if newest else 1
+
+
+def _list(options: argparse.Namespace) -> int:
+    for directory, manifest in find(options.results):
+        line = entry(directory, manifest)
+        failed = f", {line.failed} failed" if line.failed else ""
+        print(f"{directory}  {line.done}/{line.planned} runs{failed}  {line.headline}")
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    # Drawing is slow to import.
+    from pytest_entropy.commands.parallel import each
+    from pytest_entropy.plugin.session_end import write_reports
+    from pytest_entropy.reports.index import index_of, sessions, write_index
+    from pytest_entropy.reports.view import view_experiment
+
+    made, unreadable, roots, wanted = {}, set(), set(), []
+    for directory, manifest in find(options.results):
+        roots.add(results_root(directory))
+        if options.all or directory in options.results or is_stale(directory, manifest):
+            wanted.append(directory)
+    for directory, written in each(write_reports, wanted, expected=UsageError):
+        if isinstance(written, UsageError):
+            unreadable.add(directory.absolute())
+            print(f"error: {written}", file=sys.stderr)
+        else:
+            made[directory.absolute()] = written
+            print(directory / REPORT)
+    indexes = []
+    for root in roots:
+        for stamp, directories in sessions(root).items():
+            # A session may have been killed between its reports and their index.
+            if made.keys() & set(directories) or not index_of(root, stamp).is_file():
+                there = [directory for directory in directories if directory not in unreadable]
+                indexes.append(write_index(root, stamp, [made.get(d) or view_experiment(d) for d in there]))
+                print(indexes[-1])
+    if not made and not unreadable and not indexes:
+        print("all reports are up to date; --all makes them again")
+    return 2 if unreadable else 0
+
+
+def _prune(options: argparse.Namespace) -> int:
+    count = 0
+    for results in options.results:
+        found = prune(results, options.keep) if options.yes else candidates(results, options.keep)
+        for candidate in found:
+            count += not candidate.spared
+            if candidate.spared:
+                print(f"kept {candidate.directory}: {candidate.spared}")
+            else:
+                print(f"{'removed' if options.yes else 'would remove'} {candidate.directory}")
+    if not count:
+        print("nothing to remove")
+    elif not options.yes:
+        print(f"dry run: {count} to remove; --yes removes them")
+    return 0
+
+
+def _migrate(options: argparse.Namespace) -> int:
+    for results in options.results:
+        if not results.is_dir():
+            raise UsageError(f"{results} is not a directory")
+    plans = [moves(results) for results in options.results]
+    for planned, unknown in plans:
+        if not options.dry_run:
+            migrate(planned)
+        for source, target in planned:
+            print(f"{'would move' if options.dry_run else 'moved'} {source} to {target}")
+        for directory in unknown:
+            print(f"left {directory}: not a result directory of the old script")
+    if not any(planned for planned, _ in plans):
+        print("nothing to move")
+    return 0

@@ -1,0 +1,80 @@
+"""Stored experiments at a glance, and which of their reports are out of date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_entropy.errors import UsageError
+from pytest_entropy.records.files import read_json
+from pytest_entropy.records.paths import ERROR, RESULTS, all_experiments, experiments_in, read_manifest
+
+REPORT = "report.html"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One stored experiment in a line; ``done`` and ``failed`` count runs of ``planned``."""
+
+    directory: Path
+    name: str
+    done: int
+    failed: int
+    planned: int
+    headline: str
+
+
+def find(places: Iterable[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The experiments meant: each place is one, a category of them, or a whole results directory.
+
+    Raises:
+        UsageError: a place is none of these.
+    """
+    for place in places:
+        manifest = read_manifest(place)
+        if manifest is not None:
+            yield place, manifest
+            continue
+        found = list(experiments_in(place)) or list(all_experiments(place))
+        if not found:
+            raise UsageError(f"{place}: no experiments here; give an experiment directory, a category, or results/")
+        yield from found
+
+
+def results_root(directory: Path) -> Path:
+    """The results directory an experiment directory lies in."""
+    return directory.absolute().parents[1]
+
+
+def entry(directory: Path, manifest: dict[str, Any]) -> Entry:
+    """The line of an experiment: from its summary, else from what lies in the directory."""
+    name, planned = str(manifest["experiment"]), manifest.get("planned_runs", [])
+    try:
+        summary = read_json(directory / "summary.json")
+        done, failed, headline = len(summary["runs"]), len(summary["failed_runs"]), str(summary["headline"])
+    except (OSError, ValueError, KeyError, TypeError):
+        done = sum((directory / run / RESULTS).is_file() for run in planned)
+        failed = sum((directory / run / ERROR).is_file() for run in planned)
+        headline = "no summary: the session did not end; `report` makes it"
+    return Entry(directory, name, done, failed, len(planned), headline)
+
+
+def is_stale(directory: Path, manifest: dict[str, Any]) -> bool:
+    """Whether the report is missing or older than something it is made from."""
+    try:
+        made = (directory / REPORT).stat().st_mtime_ns
+    except OSError:
+        return True
+    sources = [path for path in directory.glob("*.json") if path.name != "summary.json"]
+    for run in manifest.get("planned_runs", []):
+        sources += [directory / run / RESULTS, directory / run / ERROR]
+    return any(_changed(path) > made for path in sources)
+
+
+def _changed(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0

@@ -1,0 +1,1 @@
+"""Optimizers: the state a checkpoint gives, and the step taken from it."""

@@ -1,0 +1,118 @@
+"""The gate as a test item: one per experiment, after its runs, with a share of the session's error budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_entropy.baselines.baseline import snapshot
+from pytest_entropy.baselines.compare import Comparison, compare, paired_runs
+from pytest_entropy.baselines.rules import Rule
+from pytest_entropy.baselines.stored import in_words, to_records
+from pytest_entropy.plugin.gate import MARKER, Gate
+from pytest_entropy.records.files import write_json
+from pytest_entropy.records.paths import MANIFEST
+from pytest_entropy.reports.view import COMPARISON
+from pytest_entropy.runs.store import FailedRun
+from pytest_entropy.stats import require
+
+if TYPE_CHECKING:
+    from pytest_entropy.plugin.session import EntropySession
+    from pytest_entropy.runs.plan import Plan
+
+NAME = "against_baseline"
+
+
+class Regression(AssertionError):
+    """The experiment differs from its baseline by more than its tolerance."""
+
+
+class GateItem(pytest.Item):
+    """Compares all runs of an experiment with the baseline; made with ``from_parent(module, ...)``."""
+
+    # As far as ordering and outcomes go, a test that asks for these fixtures.
+    fixturenames = ("probe_runs", "experiment")
+
+    def __init__(self, *, state: EntropySession, gate: Gate, rules: Sequence[Rule], **more: Any) -> None:
+        super().__init__(**more)
+        self.state, self.gate, self.rules = state, gate, rules
+
+    def runtest(self) -> None:
+        """Fail, skip or pass by the rules; ``comparison.json`` says why."""
+        plan = self.state.planner.current(self.state.plan_of(self))
+        directory = str(plan.directory)
+        self.user_properties += [("entropy_experiment", plan.kind.name), ("entropy_directory", directory)]
+        before = self.gate.baseline(plan.kind.name)
+        if before is None:
+            return self._without_baseline(plan)
+        failed = [
+            f"B_E {b} run {r}" for b, r, out in self.state.execution(plan).each_run() if isinstance(out, FailedRun)
+        ]
+        if failed:
+            raise Regression(f"nothing to compare: {', '.join(failed)} failed")
+        after = snapshot(plan.directory)
+        found = compare(before, after, self.rules, alpha=self.state.shares[self.nodeid])
+        record = {
+            "schema_version": 1,
+            "baseline": str(self.gate.name),
+            "pairing": f"{len(paired_runs(before, after))} of {len(after['runs'])} runs paired by seed and B_E",
+            "quantities": to_records(found),
+        }
+        write_json(plan.directory / COMPARISON, record)
+        self._conclude(found)
+
+    def _without_baseline(self, plan: Plan) -> None:
+        words = f"no baseline {self.gate.name!r} of {plan.kind.name} ({self.gate.file})"
+        if (plan.directory / MANIFEST).is_file():
+            nothing = {"pairing": "nothing was compared", "missing": words, "quantities": []}
+            write_json(plan.directory / COMPARISON, {"schema_version": 1, "baseline": str(self.gate.name), **nothing})
+        if self.gate.missing == "fail":
+            raise Regression(
+                f"{words}: nothing was compared. Save one with --entropy-save, or say --entropy-missing skip or create"
+            )
+        self.user_properties.append(("entropy_verdict", "NOT COMPARED"))
+        self.user_properties.append(("entropy_reason", words))
+        pytest.skip(f"NOT COMPARED: {words}")
+
+    def _conclude(self, found: Sequence[Comparison]) -> None:
+        __tracebackhide__ = True
+        red = [comparison.outcome for comparison in found if comparison.outcome.verdict == "fail"]
+        words = "; ".join(in_words(comparison) for comparison in found)
+        if red:
+            self.user_properties += [("entropy_verdict", "CHANGED"), ("entropy_reason", words)]
+            raise Regression("\n".join(outcome.message() for outcome in red))
+        for comparison in found:
+            require(comparison.outcome)
+        self.user_properties += [("entropy_verdict", "against the baseline"), ("entropy_reason", words)]
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """A regression speaks for itself; a traceback would lead into the plugin."""
+        return str(excinfo.value) if isinstance(excinfo.value, Regression) else super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Path, None, str]:
+        """Where it is shown: at the experiment's module."""
+        return self.path, None, self.name
+
+
+def gate_items(state: EntropySession, gate: Gate, items: Sequence[pytest.Item]) -> list[GateItem]:
+    """One gate item for each experiment that has runs among the collected tests.
+
+    Raises:
+        UsageError: a marker's expression is no rule.
+    """
+    out: dict[str, GateItem] = {}
+    for item in items:
+        module = item.getparent(pytest.Module)
+        if module is None or "experiment" not in getattr(item, "fixturenames", ()):
+            continue
+        name = state.plan_of(item).kind.name
+        if name not in out:
+            marks = [mark for mark in module.iter_markers(MARKER)]
+            marked = [str(text) for mark in marks[:1] for text in mark.args]
+            new = GateItem.from_parent(module, name=NAME, state=state, gate=gate, rules=gate.rules(marked))
+            new.add_marker(pytest.mark.entropy_check)
+            out[name] = new
+    return list(out.values())

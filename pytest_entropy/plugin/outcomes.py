@@ -1,0 +1,45 @@
+"""How a run's failure and an inconclusive verdict become the outcome of a test item."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from pytest_entropy.plugin import options
+from pytest_entropy.plugin.fixtures import FAILURE
+from pytest_entropy.plugin.session import EXPERIMENT_FIXTURE, session_of
+
+
+def raise_failed_run(item: pytest.Item) -> None:
+    """Fail an item whose run failed while its fixtures were set up."""
+    __tracebackhide__ = True
+    failure = item.stash.get(FAILURE, None)
+    if failure is not None:
+        raise failure
+
+
+@contextmanager
+def inconclusive_as_configured(item: pytest.Item) -> Iterator[None]:
+    """An :class:`~pytest_entropy.stats.Inconclusive` skips the item with its reason, or fails it."""
+    __tracebackhide__ = True
+    try:
+        yield
+    except BaseException as error:
+        # Without the statistics loaded nobody can have raised one.
+        stats = sys.modules.get("pytest_entropy.stats")
+        if stats is None or not isinstance(error, stats.Inconclusive):
+            raise
+        reason = f"INCONCLUSIVE: {error}"
+        item.user_properties.append(("entropy_inconclusive", str(error)))
+        if _mode(item) == "fail":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+
+
+def _mode(item: pytest.Item) -> str:
+    if EXPERIMENT_FIXTURE in getattr(item, "fixturenames", ()):
+        return session_of(item.config).plan_of(item).resolved.config.checks.inconclusive
+    return options.given(item.config, "--entropy-inconclusive") or "skip"

@@ -1,0 +1,133 @@
+"""Where reports arrive (the controlling process): the live line, the terminal summary, the files at the end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_entropy.plugin.session import session_of
+
+if TYPE_CHECKING:
+    from pytest_entropy.reports.progress import Progress
+
+
+class Reporter:
+    """Collects what items report of their runs, and shows it."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        # experiment name -> list of the items' properties with their outcome, in order of arrival.
+        self.records: dict[str, list[dict[str, Any]]] = {}
+        # What else session end did, in words.
+        self.notes: list[str] = []
+        # What it could not do.
+        self.trouble: list[str] = []
+        # Bad input that a worker has found: the session's one message.
+        self.usage_error: str | None = None
+        self._progress: Progress | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" or (report.when == "setup" and report.outcome != "passed"):
+            properties = {str(key): value for key, value in report.user_properties}
+            if "entropy_experiment" in properties:
+                record = {**properties, "nodeid": report.nodeid, "outcome": report.outcome}
+                self.records.setdefault(str(properties["entropy_experiment"]), []).append(record)
+                self._note_failure(report, properties)
+                self._show_progress(report.nodeid, properties)
+
+    def _note_failure(self, report: pytest.TestReport, properties: dict[str, Any]) -> None:
+        """At once and not at session end, so that a killed session's reports say it, too."""
+        from pytest_entropy.records.failed_items import note_item, reason_of
+
+        if "entropy_directory" in properties:
+            reason = reason_of(report.longrepr) if report.failed else None
+            note_item(Path(properties["entropy_directory"]), report.nodeid.rpartition("::")[2], reason)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self.expect([item.nodeid for item in session.items])
+
+    def expect(self, nodeids: list[str]) -> None:
+        """What this process, or an xdist worker, is going to run."""
+        terminal = self.config.pluginmanager.getplugin("terminalreporter")
+        if terminal is not None and terminal.isatty and self.config.get_verbosity() >= 0:
+            from pytest_entropy.reports.progress import Progress
+
+            self._progress = self._progress or Progress()
+            self._progress.expect(nodeids)
+
+    def _show_progress(self, nodeid: str, properties: dict[str, Any]) -> None:
+        line = self._progress.note(nodeid, properties) if self._progress else None
+        if line:
+            terminal = self.config.pluginmanager.getplugin("terminalreporter")
+            terminal.ensure_newline()
+            terminal.write_line(line, cyan=True)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(
+        self, report: pytest.CollectReport | pytest.TestReport, config: pytest.Config
+    ) -> tuple[str, str, str] | None:
+        """Under -v the line of a finished run says what it measured."""
+        properties = dict(getattr(report, "user_properties", ()))
+        if report.when != "call" or not report.passed or properties.get("delta_h1") is None:
+            return None
+        from pytest_entropy.reports.terminal import live_line
+
+        return "passed", ".", f"PASSED {live_line(properties)}"
+
+    def pytest_report_header(self, config: pytest.Config) -> list[str]:
+        state = session_of(config)
+        return _plan_lines(config) if state.is_controller else []
+
+    def pytest_report_collectionfinish(self, config: pytest.Config) -> list[str]:
+        return _plan_lines(config)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Generator[None]:
+        if self.records:
+            self._write_files(session, green=exitstatus == pytest.ExitCode.OK)
+        yield
+        if self.usage_error is not None:
+            print(f"ERROR: {self.usage_error}", file=sys.stderr)
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        # pytest has written its JUnit file by now.
+        file = self.config.getoption("xmlpath", None)
+        if self.records and file and self.config.getini("junit_family") == "xunit2":
+            from pytest_entropy.reports.junit import keep_to_xunit2
+
+            keep_to_xunit2(Path(os.path.expanduser(os.path.expandvars(file))))
+
+    def _write_files(self, session: pytest.Session, *, green: bool) -> None:
+        from pytest_entropy.plugin.session_end import prune_as_asked, write_session_files
+
+        state = session_of(self.config)
+        root = state.planner.results_root
+        views, trouble = write_session_files(self.config, root, state.planner.stamp, self.records)
+        saved, not_saved = state.gate.save([view.directory for view in views], green=green)
+        removed, not_removed = prune_as_asked(self.config, root)
+        self.notes += saved + removed
+        self.trouble += trouble + not_saved + not_removed
+        if self.trouble and green:
+            # What was asked for is not there: a job that goes on as if it were would be misled.
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if self.records:
+            from pytest_entropy.reports.terminal import write_terminal
+
+            quiet = self.config.get_verbosity() < 0
+            write_terminal(terminalreporter, self.records, self.notes, self.trouble, quiet=quiet)
+
+
+def _plan_lines(config: pytest.Config) -> list[str]:
+    state = session_of(config)
+    if "planner" not in state.__dict__:
+        return []
+    from pytest_entropy.reports.terminal import plan_line, step_lines
+
+    return [line for plan in state.planner.plans for line in (plan_line(plan), *step_lines(plan))]

@@ -1,0 +1,40 @@
+"""Runs as TensorBoard scalars and histograms (``--entropy-tensorboard DIR``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from pytest_entropy.errors import UsageError
+from pytest_entropy.reports.view import ExperimentView
+
+SCALARS = ("delta_h1", "se_conditional", "se_total", "entropy_mean", "length_mean", "peak_memory_mb")
+
+
+def require_tensorboard() -> None:
+    """Say at once that the extra is missing, and not at the end of a long session.
+
+    Raises:
+        UsageError: names the extra.
+    """
+    if find_spec("tensorboard") is None:
+        raise UsageError("--entropy-tensorboard needs TensorBoard: pip install 'pytest-entropy[tensorboard]'")
+
+
+def write_events(views: Sequence[ExperimentView], root: Path) -> None:
+    """One TensorBoard run per experiment directory; a curve per B_E and quantity, over the number of the run.
+
+    The per-prompt contributions eta s_n are a histogram per B_E, a slice for each run.
+    """
+    from torch.utils.tensorboard import SummaryWriter
+
+    for view in views:
+        with SummaryWriter(str(root / view.name / view.directory.name)) as writer:
+            for run in view.runs:
+                for name in SCALARS:
+                    if run.get(name) is not None:
+                        writer.add_scalar(f"{name}/B_E {run['B_E']}", run[name], run["run"])
+                writer.add_histogram(f"eta_s_n/B_E {run['B_E']}", run["eta"] * run["per_prompt"], run["run"])
+                writer.add_scalar(f"seconds/B_E {run['B_E']}", sum(run["seconds"].values()), run["run"])
+            writer.add_text("verdict", view.headline)

@@ -1,0 +1,214 @@
+"""Directional derivatives for a whole batch in one backward: one dummy scalar epsilon per prompt.
+
+Put theta -> theta + epsilon_n u into the forward pass for the rows of prompt n.  At epsilon = 0,
+
+    d surrogate_n / d epsilon_n = <grad_theta surrogate_n, u>,
+
+because prompts do not interact.  The chain rule needs the tangent of each parameter-owning module at its own
+input only, J_M(x)[u], so a forward hook leaves the module's output unchanged and, in backward, dots the
+incoming gradient with that tangent.  No weight gradient is ever formed, and no per-prompt vector
+(docs/mathematics.md §3).
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from pytest_entropy.policy.row_map import part_of_pass, rows_per_prompt
+
+# torch.func.jvp keeps its nesting level in a module global, so threads must take turns.
+_JVP_TURN = threading.Lock()
+
+
+class _Attach(torch.autograd.Function):
+    """Identity in the forward pass; sends <grad, tangent> of each prompt's rows to epsilon in backward."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, output: torch.Tensor, epsilon: torch.Tensor, tangent: torch.Tensor, per_prompt: int
+    ) -> torch.Tensor:
+        ctx.save_for_backward(tangent)
+        ctx.prompts, ctx.per_prompt = len(epsilon), per_prompt
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
+        (tangent,) = ctx.saved_tensors
+        product = (grads[0] * tangent).reshape(ctx.prompts, -1)
+        return grads[0], product.sum(1, dtype=torch.float64), None, None
+
+
+class _AttachWide(torch.autograd.Function):
+    """The same for a linear map x -> x W^T along U: <grad, x U^T> taken as <grad U, x>.
+
+    For a map that widens (the B of LoRA above all) the product is formed on the narrow side, and no tangent of
+    the output's size is kept until backward.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, output: torch.Tensor, epsilon: torch.Tensor, x: torch.Tensor, moved: torch.Tensor, per_prompt: int
+    ) -> torch.Tensor:
+        ctx.save_for_backward(x, moved)
+        ctx.prompts = len(epsilon)
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None, None]:
+        x, moved = ctx.saved_tensors
+        product = (torch.matmul(grads[0], moved) * x).reshape(ctx.prompts, -1)
+        return grads[0], product.sum(1, dtype=torch.float64), None, None, None
+
+
+class _Refuse(torch.autograd.Function):
+    """Identity; an error as soon as a gradient comes back, for outputs whose rows cannot be told apart."""
+
+    @staticmethod
+    def forward(ctx: Any, output: torch.Tensor, epsilon: torch.Tensor, message: str) -> torch.Tensor:
+        ctx.message = message
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        if bool(grads[0].any()):
+            raise RuntimeError(ctx.message)
+        return grads[0], None, None
+
+
+class _State(threading.local):
+    epsilon: torch.Tensor | None = None
+
+
+class Tangent:
+    """The direction u attached to a model's modules.
+
+    Args:
+        model: the module whose forward pass is differentiated.
+        direction: u, by live parameter name; shapes of the parameters.  Parameters it does not name do not move.
+
+    Use :meth:`attached` around the forward passes, :meth:`at` around each of them with its epsilon.  A
+    parameter that no module's forward uses (``nn.ParameterDict`` entries, say) is not covered: after a pass,
+    :meth:`uncovered` names such parameters and the caller adds their part by a plain backward.
+    """
+
+    def __init__(self, model: nn.Module, direction: Mapping[str, torch.Tensor]) -> None:
+        by_identity: dict[int, tuple[str, torch.Tensor]] = {}
+        for name, parameter in model.named_parameters():
+            if name in direction:
+                moved = direction[name].to(device=parameter.device, dtype=parameter.dtype)
+                by_identity[id(parameter)] = (name, moved)
+        missing = set(direction) - {name for name, _ in by_identity.values()}
+        if missing:
+            raise KeyError(f"the direction names parameters the model does not have: {sorted(missing)[:3]}")
+        self.direction = dict(by_identity.values())
+        self._owners: dict[nn.Module, dict[str, torch.Tensor]] = {}
+        self._names: dict[nn.Module, set[str]] = {}
+        # DoRA subtracts its base layer's bias again, outside that layer's forward: hooks would miss it.
+        outside = {id(m.base_layer) for m in model.modules() if getattr(m, "lora_magnitude_vector", None)}
+        for module in model.modules():
+            # remove_duplicate=False in spirit: a tied weight belongs to every module that holds it.
+            own = {
+                key: by_identity[id(p)]
+                for key, p in module._parameters.items()
+                if p is not None and id(p) in by_identity
+            }
+            if id(module) in outside:
+                own.pop("bias", None)
+            if own:
+                self._owners[module] = {key: moved for key, (_, moved) in own.items()}
+                self._names[module] = {name for name, _ in own.values()}
+        self._fired: set[str] = set()
+        self._state = _State()
+
+    @contextmanager
+    def attached(self) -> Iterator[Tangent]:
+        """Register the hooks for the duration of the block."""
+        handles = [m.register_forward_hook(self._hook, with_kwargs=True) for m in self._owners]
+        try:
+            yield self
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    @contextmanager
+    def at(self, epsilon: torch.Tensor | None) -> Iterator[None]:
+        """Forward passes of this thread within the block depend on ``epsilon`` ``[P]`` (at 0)."""
+        previous, self._state.epsilon = self._state.epsilon, epsilon
+        try:
+            with part_of_pass(lambda: self.at(epsilon)):
+                yield
+        finally:
+            self._state.epsilon = previous
+
+    def uncovered(self) -> list[str]:
+        """Names of moved parameters whose module's forward has not run in any pass so far."""
+        return [name for name in self.direction if name not in self._fired]
+
+    def _hook(self, module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> Any:
+        epsilon = self._state.epsilon
+        # A module that gives several tensors (a router of experts) is left to the plain backward.
+        if epsilon is None or not isinstance(output, torch.Tensor):
+            return None
+        if output.shape[0] % (len(epsilon) * rows_per_prompt()):
+            # DoRA sends an identity matrix through its maps and detaches the result: harmless until it is not.
+            message = (
+                f"{type(module).__name__} gives {output.shape[0]} rows for {len(epsilon)} prompts of "
+                f"{rows_per_prompt()} rows: it does not keep the batch's rows together"
+            )
+            self._fired |= self._names[module]
+            return _Refuse.apply(output, epsilon, message)
+        moved = self._owners[module]
+        widens = type(module) is nn.Linear and not kwargs and module.in_features < module.out_features
+        if widens and set(moved) == {"weight"}:
+            self._fired |= self._names[module]
+            return _AttachWide.apply(output, epsilon, args[0].detach(), moved["weight"], rows_per_prompt())
+        # A module may call others that carry hooks; inside a tangent they must stay silent.
+        try:
+            with self.at(None), torch.no_grad():
+                tangent = module_tangent(module, moved, args, kwargs)
+        except NotImplementedError:
+            # An operation without forward-mode differentiation (torch's grouped product of experts).
+            return None
+        self._fired |= self._names[module]
+        return _Attach.apply(output, epsilon, tangent, rows_per_prompt())
+
+
+def module_tangent(
+    module: nn.Module, moved: Mapping[str, torch.Tensor], args: tuple, kwargs: Mapping[str, Any]
+) -> torch.Tensor:
+    """J_M(x)[u]: how the module's output changes when its own parameters move along ``moved``.
+
+    Closed form for linear maps and embeddings, forward-mode differentiation of that one module for the rest.
+    """
+    if type(module) is nn.Linear and not kwargs:
+        if "weight" in moved:
+            return functional.linear(args[0], moved["weight"], moved.get("bias"))
+        shape = (*args[0].shape[:-1], module.out_features)
+        return moved["bias"].expand(shape)
+    if type(module) is nn.Embedding and not kwargs and module.max_norm is None:
+        return functional.embedding(args[0], moved["weight"])
+    return _forward_mode(module, moved, args, kwargs)
+
+
+def _forward_mode(
+    module: nn.Module, moved: Mapping[str, torch.Tensor], args: tuple, kwargs: Mapping[str, Any]
+) -> torch.Tensor:
+    def run(parameters: dict[str, torch.Tensor]) -> torch.Tensor:
+        # A shallow copy with its own parameter table: the shared module is not touched, hooks do not run.
+        shadow = copy.copy(module)
+        shadow.__dict__["_parameters"] = {**module._parameters, **parameters}
+        shadow.__dict__["_forward_hooks"] = OrderedDict()
+        return shadow.forward(*args, **kwargs)
+
+    primal = {key: module._parameters[key].detach() for key in moved}  # type: ignore[union-attr]
+    with _JVP_TURN:
+        return torch.func.jvp(run, (primal,), (dict(moved),))[1]

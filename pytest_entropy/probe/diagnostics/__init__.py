@@ -1,0 +1,1 @@
+"""What a run measures beside delta_h1: discrepancies for the checks, ground truth, the eta sweep."""

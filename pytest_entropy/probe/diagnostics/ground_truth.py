@@ -1,0 +1,57 @@
+"""The ground-truth diagnostics of a run: the entropy's slope without a derivative, and the eta sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+
+from pytest_entropy.policy.policy import Policy
+from pytest_entropy.policy.rollouts import Rollouts
+from pytest_entropy.probe.config import ProbeConfig
+from pytest_entropy.probe.derivatives.directional import Derivatives
+from pytest_entropy.probe.diagnostics.eta_sweep import eta_sweep
+from pytest_entropy.probe.diagnostics.importance_sampling import entropy_slope
+
+GROUND_TRUTH = frozenset({"entropy_slope", "eta_sweep"})
+
+
+def ground_truth(
+    policy: Policy,
+    rollouts: Rollouts,
+    direction: Mapping[str, torch.Tensor],
+    derivatives: Derivatives,
+    config: ProbeConfig,
+    *,
+    eta: float,
+    sample: Callable[[], Rollouts],
+    threads: int,
+) -> dict[str, np.ndarray]:
+    """Those of :data:`GROUND_TRUTH` that ``config.diagnostics`` names.
+
+    ``"entropy_slope"`` joins the per-prompt scalars of ``derivatives``, unless the update moves the responses too
+    little for one; the arrays of the sweep are returned.
+    ``sample`` draws the run's responses with its random numbers at the policy's present parameters.
+    """
+    chunk_tokens = config.chunk_tokens
+    if "entropy_slope" in config.diagnostics:
+        score = derivatives.per_prompt["score"]
+        slope = entropy_slope(policy, rollouts, direction, score, chunk_tokens=chunk_tokens)
+        if slope is not None:
+            derivatives.per_prompt["entropy_slope"] = slope
+    if "eta_sweep" not in config.diagnostics:
+        return {}
+    sweep = eta_sweep(
+        policy,
+        rollouts,
+        direction,
+        eta=eta,
+        multiples=config.eta_multiples,
+        chunk_tokens=chunk_tokens,
+        threads=threads,
+        pareto=config.pareto_smoothed,
+        clip=config.clip_weights,
+        sample=sample if config.fresh_samples else None,
+    )
+    return sweep.arrays()

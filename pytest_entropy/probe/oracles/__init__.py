@@ -1,0 +1,1 @@
+"""Second, independent computations that a run holds its numbers against; slow, plain, by definition."""

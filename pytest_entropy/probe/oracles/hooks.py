@@ -1,0 +1,75 @@
+"""A look before the leap: the hooks against a real backward, once per loaded model, on one short prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+
+from pytest_entropy.errors import RunError
+from pytest_entropy.policy.dora import along_slope
+from pytest_entropy.policy.policy import Policy
+from pytest_entropy.policy.rollouts import Rollouts
+from pytest_entropy.probe.derivatives.directional import directional_derivatives
+from pytest_entropy.probe.estimators import weights_for
+
+# Rounding of two float32 passes through a deep model stays far below; a missed module is of order one.
+TOLERANCE, TANGENT_ROUNDINGS = 1e-2, 32
+# Two passes over the same tokens in the same shape differ by the order of sums on some devices, and no more.
+REPEAT_ROUNDINGS = 64
+
+
+def verify_tangent(policy: Policy, rollouts: Rollouts, direction: Mapping[str, torch.Tensor], estimator: str) -> float:
+    """Relative gap between <X_n, u> by hooks and by a plain backward, without prompt sharing, on one prompt.
+
+    The gap is relative to sum_i |dX_i u_i| over parameter tensors, so that cancellation does not inflate it.
+
+    Raises:
+        RunError: two identical passes differ; or a gap above rounding, where a module uses a parameter in a way
+            the hooks do not follow, or the shared prompt cache changes the model's answer.
+    """
+    shortest = int(rollouts.lengths.sum(1).argmin())
+    one = rollouts.select([shortest])
+    _require_repeatable(policy, one)
+    fast = directional_derivatives(policy, one, direction, [estimator], chunk_tokens=1).per_prompt[estimator][0]
+    expected, size = plain_backward(policy, one, direction, estimator)
+    gap = abs(fast - expected) / size if size else abs(fast)
+    if gap > max(TOLERANCE, TANGENT_ROUNDINGS * policy.rounding):
+        raise RunError(
+            f"the fast directional derivative is off by {gap:.1%} from a plain backward on this model; "
+            "please report the architecture. A module uses a parameter outside its own forward, or attention "
+            "over a shared prompt cache gives other numbers than over the whole sequence"
+        )
+    return gap
+
+
+def _require_repeatable(policy: Policy, one: Rollouts) -> None:
+    with torch.no_grad():
+        first, second = policy.score(one).log_probs, policy.score(one).log_probs
+    gap = float((first - second).abs().max())
+    if gap > REPEAT_ROUNDINGS * policy.rounding:
+        raise RunError(
+            f"two scoring passes over the same tokens differ by {gap:.2g} nats: something random is live in the "
+            "model's forward pass, most likely dropout"
+        )
+
+
+def plain_backward(
+    policy: Policy, one: Rollouts, direction: Mapping[str, torch.Tensor], estimator: str
+) -> tuple[float, float]:
+    """(<X, u>, sum_i |dX_i u_i|) of one prompt: weight gradients formed and dotted with u."""
+    plain = replace(policy, share_prompt=False)
+    direction = along_slope(policy.model, direction)
+    parameters = {name: policy.trainable[name] for name in direction}
+    with torch.enable_grad():
+        scores = plain.score(one)
+        weights = weights_for(estimator, scores, one)
+        surrogate = weights.surrogate(scores.log_probs, scores.entropies, scores.expected_values)
+        grads = torch.autograd.grad(surrogate, list(parameters.values()), allow_unused=True)
+    parts = [
+        float((g.double().cpu() * direction[name].double().cpu()).sum())
+        for name, g in zip(parameters, grads, strict=True)
+        if g is not None
+    ]
+    return sum(parts), sum(map(abs, parts))

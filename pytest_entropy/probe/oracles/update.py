@@ -1,0 +1,130 @@
+"""The update by its definition: token weights by loops, and the gradient against finite differences of the loss.
+
+Shares nothing with :mod:`~.update.objective` and :mod:`~.derivatives.gradient` but the policy's scoring pass.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from pytest_entropy.policy.dora import along_slope
+from pytest_entropy.policy.policy import Policy
+from pytest_entropy.policy.rollouts import Rollouts
+from pytest_entropy.probe.diagnostics.importance_sampling import moved, sequence_totals
+from pytest_entropy.probe.oracles.loops import Table
+
+# The finite step along u: the log-probability that moves most moves by about this many nats.
+MOVE = 0.02
+
+
+def token_weights_by_definition(
+    rewards: Sequence[Sequence[float]],
+    lengths: Sequence[Sequence[int]],
+    objective: str,
+    *,
+    max_new_tokens: int,
+    scaling: str | None = None,
+    epsilon: float = 1e-4,
+) -> Table:
+    """w_pg of the loss -sum w_pg S_pg, by loops (the published formulae: see :mod:`.objective`).
+
+    Raises:
+        KeyError: an objective or scaling without a definition here.
+    """
+    own_scaling, divide = OBJECTIVES_BY_DEFINITION[objective]
+    flat = [r for group in rewards for r in group]
+    sequences, tokens = len(flat), sum(sum(own) for own in lengths)
+    table = []
+    for group, own in zip(rewards, lengths, strict=True):
+        row = []
+        for r, length in zip(group, own, strict=True):
+            a = r - statistics.fmean(group)
+            match scaling or own_scaling:
+                case "group":
+                    a /= statistics.stdev(group) + epsilon
+                case "batch":
+                    a /= statistics.stdev(flat) + epsilon
+                case "leave_one_out":
+                    a = r - (sum(group) - r) / (len(group) - 1)
+                case "none":
+                    pass
+                case other:
+                    raise KeyError(other)
+            by = {"S": sequences, "L": length, "T": tokens, "M": max_new_tokens, "W": max(own)}
+            row.append(a / math.prod(by[factor] for factor in divide))
+        table.append(row)
+    return table
+
+
+# Divisors of a token's weight: S sequences, L own length, T all tokens, M max_new_tokens, W longest of the group.
+OBJECTIVES_BY_DEFINITION = {
+    "dr_grpo": ("none", "SM"),
+    "grpo": ("group", "SL"),
+    "gspo": ("group", "SL"),
+    "dapo": ("group", "T"),
+    "cispo": ("group", "T"),
+    "bnpo": ("group", "T"),
+    "rloo": ("leave_one_out", "S"),
+    "sapo": ("group", "SL"),
+    "luspo": ("group", "S"),
+    "vespo": ("group", "T"),
+    "seq-mean-token-mean": ("group", "SL"),
+    "seq-mean-token-sum": ("group", "S"),
+    "seq-mean-token-sum-norm": ("group", "SM"),
+    "token-mean": ("group", "T"),
+    "predecessor": ("none", "SW"),
+}
+
+
+def loss_slope_gap(
+    policy: Policy,
+    rollouts: Rollouts,
+    weights: Table,
+    gradient: Mapping[str, torch.Tensor],
+    direction: Mapping[str, torch.Tensor],
+    *,
+    step: float,
+    chunk_tokens: int,
+) -> float:
+    """Relative gap between the slope <g, C u> and (L(theta + h u) - L(theta - h u)) / 2h, L = -sum w_pg S_pg on U.
+
+    C is the identity but with DoRA (:mod:`.dora`).
+
+    No derivative is taken on the second side, so that sign, scale, token weights and the summing of pieces are
+    all seen.  Steps h and 2h are extrapolated to 0 (Richardson), for some responses curve a hundred times more
+    than others.  Relative to sum |w_pg (dS_pg)| / 2h; h starts at ``step`` and is set so that the S_pg that moves
+    most moves by about ``MOVE`` nats.
+    """
+    table = np.array(weights)
+
+    def change(h: float) -> np.ndarray:
+        ahead, behind = (
+            _sequence_at(policy, rollouts, direction, sign * h, chunk_tokens=chunk_tokens) for sign in (1, -1)
+        )
+        return (ahead - behind) / 2
+
+    near = change(step)
+    for _ in range(4):
+        most = float(np.abs(near).max())
+        if most == 0.0 or MOVE / 2 < most < 2 * MOVE:
+            break
+        step *= MOVE / most
+        near = change(step)
+    along = along_slope(policy.model, direction)
+    inner = sum(float((gradient[name].double() * u.double()).sum()) for name, u in along.items())
+    slopes = [-float((table * moved_by).sum()) / h for h, moved_by in ((step, near), (2 * step, change(2 * step)))]
+    size = float(np.abs(table * near).sum()) / step
+    slope = (4 * slopes[0] - slopes[1]) / 3
+    return abs(slope - inner) / size if size else abs(inner)
+
+
+def _sequence_at(
+    policy: Policy, rollouts: Rollouts, direction: Mapping[str, torch.Tensor], step: float, *, chunk_tokens: int
+) -> np.ndarray:
+    with moved(policy, direction, step):
+        return sequence_totals(policy, rollouts, chunk_tokens=chunk_tokens)[0]

@@ -1,0 +1,25 @@
+"""The mean score grad S_g: its mean is zero where the scorer's policy is the sampler's."""
+
+from __future__ import annotations
+
+import torch
+
+from pytest_entropy.probe.control_variate import Learnt
+from pytest_entropy.probe.estimators.base import Estimator, Weights
+from pytest_entropy.probe.oracles import loops
+from pytest_entropy.probe.oracles.loops import LoopWeights, OnePrompt
+
+
+def weights(
+    log_probs: torch.Tensor, entropies: torch.Tensor, mask: torch.Tensor, learnt: Learnt | None = None
+) -> Weights:
+    """l_n = (1/G) sum_g grad S_g, whose mean is zero if the scorer's policy is the sampler's."""
+    return Weights(log_prob=mask.double() / mask.shape[1])
+
+
+def definition(prompt: OnePrompt) -> LoopWeights:
+    """(1/G) sum_g S_g."""
+    return LoopWeights(loops.equal(prompt.log_probs), loops.zero(prompt.log_probs))
+
+
+ESTIMATOR = Estimator(weights, definition, mean="zero")

@@ -1,0 +1,1 @@
+"""The update batch U and the step it leads to: objective, token weights, gradient, direction."""

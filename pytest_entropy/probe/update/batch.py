@@ -1,0 +1,173 @@
+"""The batch an update is taken on: its responses and rewards, its token weights, and the step they lead to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from pytest_entropy.optimizers.state import AdamWState
+from pytest_entropy.optimizers.update_rules import update_direction
+from pytest_entropy.policy.policy import Policy
+from pytest_entropy.policy.rollouts import ActionValues, Rollouts
+from pytest_entropy.probe.config import ProbeConfig
+from pytest_entropy.probe.control_variate import learn
+from pytest_entropy.probe.derivatives.gradient import norm, policy_gradient
+from pytest_entropy.probe.estimators import get_estimator
+from pytest_entropy.probe.oracles.optimizer import oracle_gap
+from pytest_entropy.probe.oracles.update import loss_slope_gap, token_weights_by_definition
+from pytest_entropy.probe.profiler import Meter
+from pytest_entropy.probe.records import Update, fingerprint
+from pytest_entropy.probe.update.objective import token_weights
+from pytest_entropy.rewards.equal_rewards import equal_rewards
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class UpdateBatch:
+    """B_U prompts with G rewarded responses each.
+
+    ``keys`` name the prompts by content, ``rewards`` is ``[B_U, G]``; ``sample`` is :class:`~.records.Update`'s.
+    """
+
+    keys: tuple[str, ...]
+    rollouts: Rollouts
+    rewards: list[list[float]]
+    seed: int
+    sample: list[dict[str, Any]] = field(default_factory=list)
+
+    def token_weights(self, config: ProbeConfig) -> torch.Tensor:
+        """w ``[B_U, G]``: the loss is -sum w_pg S_pg."""
+        return token_weights(
+            torch.tensor(self.rewards, dtype=torch.float64),
+            self.rollouts.lengths.cpu(),
+            config.advantage,
+            max_new_tokens=config.max_new_tokens,
+            scaling=config.scale_rewards,
+            epsilon=config.advantage_epsilon,
+        )
+
+    def gradient(self, policy: Policy, config: ProbeConfig) -> dict[str, torch.Tensor]:
+        """Gradient of the loss by live parameter name, float64, on the CPU."""
+        return policy_gradient(policy, self.rollouts, self.token_weights(config), chunk_tokens=config.chunk_tokens)
+
+    def learnt(self, config: ProbeConfig) -> ActionValues | None:
+        """What the responses teach of the entropy to go, for an estimator that learns."""
+        if not get_estimator(config.estimator).learns:
+            return None
+        return learn(self.rollouts, config.max_new_tokens, group=config.entropy_group)
+
+
+def take_update(
+    batch: UpdateBatch,
+    policy: Policy,
+    optimizer: AdamWState,
+    config: ProbeConfig,
+    *,
+    eta: float,
+    eta_source: str,
+    meter: Meter,
+) -> Update:
+    """The update direction of a batch, measured against a real optimizer's step and against the loss itself.
+
+    ``meter`` is added to.
+
+    Raises:
+        RunError: a gradient that is not finite.
+    """
+    # Gradient and optimizer state are on the CPU.
+    parameters = {name: p.detach().cpu() for name, p in policy.trainable.items()}
+    with meter.phase("gradient"):
+        gradient = batch.gradient(policy, config)
+        direction = update_direction(
+            config.update_rule,
+            gradient,
+            optimizer,
+            parameters,
+            max_grad_norm=config.max_grad_norm,
+        )
+    with meter.phase("oracle"):
+        gap = oracle_gap(
+            config.update_rule,
+            gradient,
+            optimizer,
+            parameters,
+            direction,
+            max_grad_norm=config.max_grad_norm,
+        )
+        slope_gap = _loss_slope_gap(batch, policy, config, gradient, direction, eta)
+    for name, g in gradient.items():
+        log.debug("update gradient |g| %.3e  direction |u| %.3e  %s", g.norm(), direction[name].norm(), name)
+    table = torch.tensor(batch.rewards, dtype=torch.float64)
+    learnt = batch.learnt(config)
+    per_response = batch.rollouts.entropies.double().sum(-1)
+    update = Update(
+        direction=direction,
+        gradient=gradient,
+        rule=config.update_rule,
+        objective=config.advantage,
+        eta=eta,
+        eta_source=eta_source,
+        seed=batch.seed,
+        prompts=batch.keys,
+        rewards=batch.rewards,
+        gradient_norm=norm(gradient),
+        direction_norm=norm(direction),
+        reward_mean=float(table.mean()),
+        reward_std=float(table.std()),
+        degenerate_groups=float((table.amax(1) == table.amin(1)).double().mean()),
+        entropy_mean=float(per_response.mean()),
+        length_mean=float(batch.rollouts.lengths.double().mean()),
+        oracle_gap=gap,
+        loss_slope_gap=slope_gap,
+        eta_gap=_eta_gap(eta, config, optimizer),
+        fingerprint=fingerprint(direction),
+        learnt=learnt,
+        learnt_fingerprint=None if learnt is None else fingerprint(vars(learnt)),
+        seconds=meter.seconds,
+        memory_mb=meter.memory_mb,
+        sample=batch.sample,
+    )
+    log.info(
+        "update U: %d prompts x %d responses, mean reward %.3f, |g| %.3e, |u| %.3e",
+        len(batch.keys), config.G, update.reward_mean, update.gradient_norm, update.direction_norm,
+    )  # fmt: skip
+    equal = equal_rewards(batch.rewards)
+    if equal is not None:
+        log.warning("the update batch has no gradient: %s; a sample: %s", equal, batch.sample)
+    return update
+
+
+def _eta_gap(eta: float, config: ProbeConfig, optimizer: AdamWState) -> float:
+    """eta against the configured rate, or else the largest the optimizer stores; 0 where neither is there."""
+    stored = max((entry.lr for entry in optimizer.values()), default=0.0)
+    expected = stored if config.learning_rate is None else config.learning_rate
+    return abs(eta / expected - 1) if expected else 0.0
+
+
+def _loss_slope_gap(
+    batch: UpdateBatch,
+    policy: Policy,
+    config: ProbeConfig,
+    gradient: Mapping[str, torch.Tensor],
+    direction: Mapping[str, torch.Tensor],
+    eta: float,
+) -> float | None:
+    """The update's gradient against the loss itself, where the checks will ask for it."""
+    if "definition" not in config.diagnostics:
+        return None
+    weights = token_weights_by_definition(
+        batch.rewards,
+        batch.rollouts.lengths.tolist(),
+        config.advantage,
+        max_new_tokens=config.max_new_tokens,
+        scaling=config.scale_rewards,
+        epsilon=config.advantage_epsilon,
+    )
+    return loss_slope_gap(
+        policy, batch.rollouts, weights, gradient, direction, step=eta, chunk_tokens=config.chunk_tokens
+    )

@@ -1,0 +1,1 @@
+"""Standard errors: with the update batch random as well, and by the jackknife."""

@@ -1,0 +1,153 @@
+"""The variance of delta_h1 when the update batch is random as well as the entropy batch (docs/mathematics.md §4).
+
+With x_n the prompts' parts of the entropy gradient on E and y_p those of the update direction on U, delta_h1 is
+eta <mean x, mean y> and
+
+    V_X = eta^2 var_n <x_n, mean y> / B_E      E[V_X] = A + T
+    V_Y = eta^2 var_p <mean x, y_p> / B_U      E[V_Y] = B + T
+    T   = eta^2 tr(Sigma_x Sigma_y) / (B_E B_U),         Var(delta_h1) = A + B + T = E[V_X + V_Y - T].
+
+y_p = J g_p, with g_p the prompt's part of the gradient and J = du/dg: exact for the linear rules, the delta
+method for ``adamw``.  An objective normalised over the batch is linearised as well.  Held fixed: the parameters,
+the optimizer's state, eta, and the batch sizes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from pytest_entropy.policy.policy import Policy
+from pytest_entropy.policy.rollouts import Rollouts
+from pytest_entropy.probe.config import ProbeConfig
+from pytest_entropy.probe.derivatives.directional import directional_derivatives
+from pytest_entropy.probe.derivatives.gradient import policy_gradient
+from pytest_entropy.probe.measure.entropy_unit import EntropyUnit
+from pytest_entropy.probe.update.batch import UpdateBatch
+from pytest_entropy.probe.update.linearisation import Linearisation, inner
+from pytest_entropy.probe.update.objective import normaliser_shares
+
+# Pairs (n, p) that T is estimated from: each p costs one backward and one directional pass over the n.
+ENTROPY_PROMPTS, UPDATE_PROMPTS = 16, 8
+
+
+@dataclass(frozen=True)
+class TotalVariance:
+    """V_X, V_Y and T, in squared units of delta_h1; their combination is unbiased and may come out negative."""
+
+    entropy_batch: float
+    update_batch: float
+    interaction: float
+
+    @property
+    def total(self) -> float:
+        """V_X + V_Y - T."""
+        return self.entropy_batch + self.update_batch - self.interaction
+
+    @property
+    def se(self) -> float | None:
+        """Root of ``total``; None where the estimate is negative."""
+        return self.total**0.5 if self.total >= 0 else None
+
+    def fields(self) -> dict[str, Any]:
+        """What a result keeps of it, as plain builtins."""
+        return {
+            "variance_total": self.total,
+            "se_total": self.se,
+            "variance_parts": asdict(self),
+            "notes": self.notes,
+        }
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader has to know, if anything."""
+        if self.total >= 0:
+            return []
+        return [
+            f"the estimate of the total variance is negative ({self.total:.3g} = {self.entropy_batch:.3g} + "
+            f"{self.update_batch:.3g} - {self.interaction:.3g}): noise of the interaction exceeds the rest; "
+            "larger batches or the mean over several runs give a usable one"
+        ]
+
+
+def combine(s: np.ndarray, y: np.ndarray, cross: np.ndarray, *, eta: float) -> TotalVariance:
+    """The three parts from scalars.
+
+    Args:
+        s: <x_n, mean y> ``[B_E]``.
+        y: <mean x, y_p> ``[B_U]``, up to a constant.
+        cross: <x_n, y_p> ``[N, K]`` for some n and p, up to constants of rows and columns.
+        eta: the learning rate.
+
+    Raises:
+        ValueError: fewer than two prompts on either side.
+    """
+    if min(len(s), len(y), *cross.shape) < 2:
+        raise ValueError(f"a variance needs two prompts, got B_E {len(s)}, B_U {len(y)}, pairs {cross.shape}")
+    centred = cross - cross.mean(0) - cross.mean(1, keepdims=True) + cross.mean()
+    rows, columns = cross.shape
+    trace = float(np.square(centred).sum() / ((rows - 1) * (columns - 1)))
+    return TotalVariance(
+        entropy_batch=float(eta**2 * s.var(ddof=1) / len(s)),
+        update_batch=float(eta**2 * y.var(ddof=1) / len(y)),
+        interaction=eta**2 * trace / (len(s) * len(y)),
+    )
+
+
+def total_variance(
+    policy: Policy,
+    rollouts: Rollouts,
+    s: np.ndarray,
+    batch: UpdateBatch,
+    line: Linearisation,
+    unit: EntropyUnit,
+    config: ProbeConfig,
+    *,
+    eta: float,
+    rng: np.random.Generator,
+) -> TotalVariance:
+    """The three parts from E's rollouts with their scalars ``s`` and from U.
+
+    ``line`` is du/dg at U's gradient; ``rng`` picks the pairs T is estimated from.
+
+    Raises:
+        ValueError: B_U = 1, which leaves no variance over U.
+    """
+    if len(batch.rollouts) < 2:
+        raise ValueError("B_U is 1: the total variance needs at least 2 prompts in the update batch")
+    weights, shares = batch.token_weights(config), _shares(batch, config)
+    covector = line.pullback(unit.gradient(policy, rollouts, chunk_tokens=config.chunk_tokens))
+    y = update_parts(policy, batch.rollouts, weights, covector, chunk_tokens=config.chunk_tokens)
+    y -= shares * inner(covector, line.gradient)
+    chosen = rng.permutation(len(batch.rollouts))[:UPDATE_PROMPTS]
+    some = rollouts.select(rng.permutation(len(rollouts))[:ENTROPY_PROMPTS].tolist())
+    columns = []
+    for p in chosen.tolist():
+        one = policy_gradient(
+            policy, batch.rollouts.select([p]), len(weights) * weights[[p]], chunk_tokens=config.chunk_tokens
+        )
+        vector = line.pushforward({name: g - shares[p] * line.gradient[name] for name, g in one.items()})
+        along = directional_derivatives(policy, some, vector, unit.estimators, chunk_tokens=config.chunk_tokens)
+        columns.append(unit.values(along.per_prompt, some))
+    return combine(s, y, np.stack(columns, axis=1), eta=eta)
+
+
+def update_parts(
+    policy: Policy, rollouts: Rollouts, weights: torch.Tensor, covector: dict[str, torch.Tensor], *, chunk_tokens: int
+) -> np.ndarray:
+    """<v, g_p> ``[B_U]`` with mean <v, g>, for v the covector and g_p = -B_U sum_g w_pg grad S_pg."""
+    parts = {"parts": -len(weights) * weights}
+    passed = directional_derivatives(policy, rollouts, covector, (), chunk_tokens=chunk_tokens, sequence_weights=parts)
+    return passed.per_prompt["parts"]
+
+
+def _shares(batch: UpdateBatch, config: ProbeConfig) -> np.ndarray:
+    rewards = torch.tensor(batch.rewards, dtype=torch.float64)
+    lengths = batch.rollouts.lengths.cpu()
+    shares = normaliser_shares(
+        rewards, lengths, config.advantage, scaling=config.scale_rewards, epsilon=config.advantage_epsilon
+    )
+    return shares.numpy()

@@ -1,0 +1,1 @@
+"""What people read of an experiment: terminal, HTML, Markdown, CSV, JUnit, TensorBoard."""

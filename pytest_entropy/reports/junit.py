@@ -1,0 +1,42 @@
+"""JUnit XML that keeps to the xunit2 schema: what items measured moves from the test cases to the suite."""
+
+from __future__ import annotations
+
+import io
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+from pytest_entropy.records.files import write_text
+
+MARK = "entropy_experiment"
+
+
+def keep_to_xunit2(path: Path) -> int:
+    """Rewrite the file pytest wrote: xunit2 allows ``<properties>`` in a ``<testsuite>`` and not in a ``<testcase>``.
+
+    A property ``delta_h1`` of the item ``test_run[BE016-run001]`` becomes the suite's property
+    ``experiments.test_batch_scaling::test_run[BE016-run001]::delta_h1``.  Items of other tests stay as they are.
+    Returns how many properties were moved.
+    """
+    tree = ET.parse(path)
+    moved = 0
+    for suite in tree.getroot().iter("testsuite"):
+        gathered = suite.find("properties")
+        for case in suite.findall("testcase"):
+            for properties in case.findall("properties"):
+                if not any(entry.get("name") == MARK for entry in properties):
+                    continue
+                if gathered is None:
+                    gathered = ET.Element("properties")
+                    suite.insert(0, gathered)
+                item = f"{case.get('classname')}::{case.get('name')}"
+                for entry in properties:
+                    name, value = f"{item}::{entry.get('name')}", entry.get("value", "")
+                    ET.SubElement(gathered, "property", name=name, value=value)
+                    moved += 1
+                case.remove(properties)
+    if moved:
+        stream = io.StringIO()
+        tree.write(stream, encoding="unicode", xml_declaration=False)
+        write_text(path, '<?xml version="1.0" encoding="utf-8"?>' + stream.getvalue())
+    return moved

@@ -1,0 +1,1 @@
+"""Runs of an experiment: planned, computed once, stored whole, kept and removed."""

@@ -1,0 +1,138 @@
+"""The run store: every run is computed once, by whoever needs it first, and is on disk whole or not at all."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from filelock import FileLock
+
+from pytest_entropy.records.error_text import POINTER, reason_in
+from pytest_entropy.records.files import write_json, write_text
+from pytest_entropy.records.paths import ERROR, LOCKS, LOG, MANIFEST, RESULTS
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+class FailedRun(RuntimeError):
+    """A run that failed, in this session, wherever it was computed; ``evidence`` is its ``error.txt``."""
+
+    def __init__(self, text: str, evidence: Path) -> None:
+        reason = reason_in(text)
+        super().__init__(f"{reason}\n{POINTER}{evidence}")
+        self.evidence = evidence
+
+
+class RunStore:
+    """The directories of one experiment.
+
+    Args:
+        directory: the experiment's; made when the first run begins.
+        manifest: what identifies the experiment; written once.
+        stamp: this session's; failures of earlier sessions are tried again, this one's are not.
+        log_level: of what goes to each run's ``probe_log.txt``.
+    """
+
+    def __init__(self, directory: Path, manifest: dict[str, object], stamp: str, log_level: int) -> None:
+        self.directory, self.manifest, self.stamp, self.log_level = directory, manifest, stamp, log_level
+
+    def obtain(
+        self, name: str, config: str, compute: Callable[[Path], None], read: Callable[[Path], T], done: str = RESULTS
+    ) -> tuple[T, bool]:
+        """Read the directory ``name``, computing it first if it is not there.
+
+        ``compute`` writes its files into the directory it is given, ``done`` the last of them; only then does
+        the directory take its name.  Others wait meanwhile.  Returns (what ``read`` makes of it, whether it
+        was there before).
+
+        Raises:
+            FailedRun: it failed, now or earlier in this session.
+        """
+        final = self.directory / name
+        if (final / done).is_file():
+            return read(final), True
+        self._open()
+        with FileLock(self.directory / LOCKS / f"{name}.lock"):
+            if (final / done).is_file():
+                return read(final), True
+            self._refuse_known_failure(final)
+            self._compute(final, config, compute)
+        return read(final), False
+
+    def _open(self) -> None:
+        (self.directory / LOCKS).mkdir(parents=True, exist_ok=True)
+        with FileLock(self.directory / LOCKS / "experiment.lock"):
+            if not (self.directory / MANIFEST).is_file():
+                write_json(self.directory / MANIFEST, self.manifest)
+
+    def _refuse_known_failure(self, final: Path) -> None:
+        if (final / ERROR).is_file():
+            text = (final / ERROR).read_text(encoding="utf-8")
+            if text.startswith(f"session {self.stamp}\n"):
+                raise FailedRun(text, final / ERROR)
+
+    def _compute(self, final: Path, config: str, compute: Callable[[Path], None]) -> None:
+        partial = final.with_name(f".{final.name}.partial")
+        # Under the lock a partial directory can only be a killed process's.
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        write_text(partial / "config.yaml", config)
+        try:
+            with _log_to(partial / LOG, self.log_level), _warnings_to_log():
+                compute(partial)
+        except Exception as error:
+            text = f"session {self.stamp}\n{''.join(traceback.format_exception(error))}"
+            write_text(partial / ERROR, text)
+            self._publish(partial, final)
+            raise FailedRun(text, final / ERROR) from error
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        self._publish(partial, final)
+
+    def _publish(self, partial: Path, final: Path) -> None:
+        if final.exists():
+            # An earlier session's failure gives way; renamed first, so that the name is never half-removed.
+            gone = final.with_name(f".{final.name}.gone.{os.getpid()}")
+            os.rename(final, gone)
+            shutil.rmtree(gone, ignore_errors=True)
+        os.rename(partial, final)
+
+
+@contextmanager
+def _warnings_to_log() -> Iterator[None]:
+    """What libraries warn of goes to the run's log: whether a run succeeds is not up to pytest's filterwarnings."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        warnings.showwarning = lambda message, category, filename, lineno, *_: log.warning(
+            "%s: %s (%s:%d)", category.__name__, message, filename, lineno
+        )
+        yield
+
+
+class _log_to:
+    """The package's log records go to a file for the duration."""
+
+    def __init__(self, path: Path, level: int) -> None:
+        self._handler = logging.FileHandler(path, encoding="utf-8")
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+        self._logger, self._level = logging.getLogger("pytest_entropy"), level
+
+    def __enter__(self) -> None:
+        self._before = self._logger.level
+        self._logger.setLevel(min(self._level, self._before or self._level))
+        self._handler.setLevel(self._level)
+        self._logger.addHandler(self._handler)
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.removeHandler(self._handler)
+        self._logger.setLevel(self._before)
+        self._handler.close()

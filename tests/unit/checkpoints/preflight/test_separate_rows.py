@@ -1,0 +1,68 @@
+"""Models whose rows depend on padding, neighbours or the cache are refused when loaded, whatever their name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import transformers
+
+from pytest_entropy.checkpoints.preflight.separate_rows import require_separate_rows
+from pytest_entropy.errors import UsageError
+from tests import tiny
+
+SIZES = {
+    "vocab_size": 60,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 128,
+    "initializer_range": 0.2,
+}
+GPT2 = {"n_positions": 128, "n_embd": 32, "n_layer": 2, "n_head": 4}
+WINDOW = {"sliding_window": 3, "num_key_value_heads": 2, "head_dim": 8}
+FITS = {
+    # Window, learnt positions, ALiBi (no position ids), rotary: all by what the model does, none by its name.
+    "Mistral": WINDOW,
+    "Gemma2": WINDOW,
+    "Gemma3Text": {**WINDOW, "layer_types": ["sliding_attention", "full_attention"]},
+    "GPT2": GPT2,
+    "GPTNeoX": {},
+    "OPT": {"ffn_dim": 64, "word_embed_proj_dim": 32},
+    "Bloom": {"n_layer": 2, "n_head": 4},
+    "Phi3": {"sliding_window": 3},
+    "Qwen3Moe": {"moe_intermediate_size": 16, "num_experts": 4, "num_experts_per_tok": 2, "head_dim": 8},
+}
+DOES_NOT = {
+    "Mamba": {"state_size": 8},
+    "Lfm2": {"layer_types": ["conv", "full_attention"], "num_key_value_heads": 2},
+    "Rwkv": {"attention_hidden_size": 32},
+    # Counts its positions from the first column, padding or not.
+    "Bart": {"d_model": 32, "decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 64},
+}
+
+
+def policy(architecture, more):
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{architecture}Config")(
+        **{**SIZES, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 0, **more}
+    )
+    with torch.device("cpu"):
+        model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    for p in model.parameters():
+        if p.dim() > 1:
+            p.data.normal_(0, 0.2)
+    return tiny.policy(model)
+
+
+@pytest.mark.parametrize("architecture", list(FITS))
+def test_attention_in_all_its_forms(architecture):
+    require_separate_rows(policy(architecture, FITS[architecture]), "checkpoint x")
+
+
+@pytest.mark.parametrize("architecture", list(DOES_NOT))
+def test_recurrent_and_column_counting_models_are_refused(architecture):
+    with pytest.raises(
+        UsageError, match=r"checkpoint x: the model (cannot be run on|gives other prob).*attention layers"
+    ):
+        require_separate_rows(policy(architecture, DOES_NOT[architecture]), "checkpoint x")

@@ -1,0 +1,136 @@
+"""Falls, rises, or no change seen: what is claimed of the sign, with which errors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pytest_entropy.checks.summaries import debug
+from pytest_entropy.checks.summaries import sanity_check as validation_summary
+from pytest_entropy.checks.summaries import single_run as single
+from pytest_entropy.checks.summaries.convergence import convergence
+from pytest_entropy.checks.summaries.headline import change, errors_of_the_fit, measurement
+from pytest_entropy.plugin.fixtures import Runs
+from pytest_entropy.stats import Measurement, ScalingFit
+from tests.unit.reports.stored import ETA, result, scalars
+
+SCORES = {"diagnostics": {"score": [0.0, 1.0], "reinforce_loo": [1.0, 2.0]}}
+
+
+def one(mean, *, se_total=None, spread=20.0, B_E=64, **more):
+    """A run with delta_h1 = ``mean`` and a conditional SE of ``spread * ETA / sqrt(B_E)``."""
+    s = np.random.default_rng(0).normal(size=B_E)
+    s = mean / ETA + spread * (s - s.mean()) / s.std(ddof=1)
+    total = None if se_total is None else se_total**2
+    update = {"prompts": [f"p{n}" for n in range(32)], "reward_mean": 0.5}
+    return result(B_E, 1, s, se_total=se_total, variance_total=total, **{"update": update, **SCORES, **more})
+
+
+def said(run, **more):
+    what, known = change(measurement(run), "nats/response", confidence=0.95, **more)
+    return f"{what}: {known}"
+
+
+def test_a_change_has_a_direction_and_a_positive_amount():
+    # SE 20 * 2e-4 / 8 = 0.0005.
+    assert said(one(-0.0253)) == (
+        "entropy falls by 0.0253 nats/response: δH₁ = -0.02530 ± 0.00050 for this update batch"
+    )
+    assert said(one(0.0253, se_total=0.0046)) == (
+        "entropy rises by 0.0253 nats/response: δH₁ = 0.02530 ± 0.00050 for this update batch, "
+        "± 0.0046 over update batches"
+    )
+
+
+def test_no_change_is_seen_where_the_interval_holds_zero():
+    words = said(one(-0.0004))
+    assert words.startswith("no change seen: δH₁ = (-4.0 ± 5.0)e-04 for this update batch, 95% CI [-0.00")
+    assert "falls" not in words
+    assert ", nor is one over update batches (95% CI [" in said(one(-0.0004, se_total=0.002))
+
+
+def test_a_sign_that_holds_for_this_update_batch_only_is_said_to():
+    words = said(one(-0.0253, se_total=0.02))
+    assert words.startswith("entropy falls by 0.0253")
+    assert ", but over update batches its sign is not certain (95% CI [-0.0" in words
+    assert "sign" not in said(one(-0.0253, se_total=0.002))
+
+
+def test_the_level_of_the_interval_decides_what_is_claimed():
+    borderline = measurement(one(-0.0018))
+    assert change(borderline, "nats", confidence=0.95)[0].startswith("entropy falls")
+    assert change(borderline, "nats", confidence=0.9999)[0] == "no change seen"
+
+
+def test_a_negative_estimate_is_said_with_its_reason():
+    note = "the estimate of the total variance is negative"
+    run = replace(one(-0.0253), variance_total=-1e-9, notes=[note])
+    assert f"over update batches not determined ({note})" in said(run)
+
+
+def test_a_single_batch_has_one_error_over_batches():
+    words = said(replace(one(-0.0253, se_total=0.0005), mode="u_statistic"))
+    assert words.endswith("δH₁ = -0.02530 ± 0.00050 over batches")
+    assert "this update" not in words
+
+
+def test_an_update_that_moves_nothing_divides_by_nothing():
+    still = replace(one(0.0, spread=0.0), se_total=0.0, variance_total=0.0)
+    assert change(measurement(still), "nats", confidence=0.95) == ("no change: the update moves nothing", "")
+    _, words = single.conclusion([still], {}, confidence=0.95)
+    assert words == "no change: the update moves nothing at the next step, from 1.75 nats/response"
+    assert debug.conclusion([still]) == ("logged", "B_E 64: no change: the update moves nothing")
+    assert change(Measurement(-0.1, None, 1), "nats", confidence=0.95)[0] == "change of unknown error"
+
+
+def test_the_single_run_and_the_debug_report_conclude_so():
+    run = one(-0.0253, se_total=0.0046)
+    _, words = single.conclusion([run], {"eta_sweep": {"reading": "first order holds"}}, confidence=0.95)
+    assert words == (
+        "entropy falls by 0.0253 nats/response at the next step, from 1.75 nats/response: δH₁ = -0.02530 ± 0.00050 "
+        "for this update batch, ± 0.0046 over update batches; |SE/δH₁| = 0.02 (good); first order holds"
+    )
+    _, words = debug.conclusion([run, one(-0.0004)], confidence=0.95)
+    assert words.startswith("B_E 64: entropy falls by 0.0253 nats/response, δH₁ = -0.02530")
+    assert "; B_E 64: no change seen, δH₁ = (-4.0 ± 5.0)e-04" in words
+
+
+def test_the_analyses_records_have_both_errors():
+    run = one(-0.0253, se_total=0.0046)
+    (kept,) = debug.report([run], confidence=0.95, tolerance=0.1)["runs"]
+    assert (kept["delta_h1"], kept["se_conditional"], kept["se_total"]) == (
+        run.delta_h1, run.se_conditional, run.se_total,
+    )  # fmt: skip
+    summary = validation_summary.summary(Runs([run, run, run], {}))
+    own, total = run.se_conditional**2, 0.0046**2
+    assert summary["delta_h1_mean_se"] == pytest.approx((own / 3) ** 0.5)
+    assert summary["delta_h1_mean_se_total"] == pytest.approx((own / 3 + total - own) ** 0.5)
+    assert [entry["se_total"] for entry in summary["per_run"]] == [0.0046] * 3
+    assert validation_summary.summary(Runs([], {(4, 1): ValueError("x")}))["delta_h1_mean_se_total"] is None
+    assert validation_summary.summary(Runs([one(-0.0253)], {}))["delta_h1_mean_se_total"] is None
+
+
+def test_a_fit_says_how_far_its_converged_value_moves_with_the_update():
+    rng = np.random.default_rng(1)
+    runs = [result(size, n, scalars(rng, size)) for size in (16, 64) for n in (1, 2, 3)]
+    known = [replace(r, variance_total=r.variance_conditional + 9e-6) for r in runs]
+    more = {"alpha": 1e-3, "confidence": 0.95, "tolerance": 0.1}
+    verdict, record = convergence(known, rng=np.random.default_rng(2), **more)
+    assert record["se_a_total"] == pytest.approx((record["fit"]["se_a"] ** 2 + 9e-6) ** 0.5)
+    assert verdict.reason.endswith("over update batches")
+    assert f"; a ± {record['se_a_total']:.4f} over update batches" in verdict.reason
+    by_size = {size: sum(r.variance_conditional for r in runs if size == r.B_E) / 9 for size in (16, 64)}
+    for size, own in by_size.items():
+        assert record["mean_se_total"][str(size)] == pytest.approx((own + 9e-6) ** 0.5)
+    verdict, record = convergence(runs, rng=np.random.default_rng(2), **more)
+    assert (record["se_a_total"], record["mean_se_total"]) == (None, {"16": None, "64": None})
+    assert verdict.reason.endswith("; the errors are for this update batch")
+
+
+def test_one_batch_size_has_no_fit_and_still_its_errors():
+    fit = ScalingFit([64], 1, 64, 1.0, 0.95)
+    words, record = errors_of_the_fit([one(-0.0253, se_total=0.0046)], fit)
+    assert (words, record["se_a_total"]) == ("", None)
+    assert record["mean_se_total"] == {"64": pytest.approx(0.0046)}

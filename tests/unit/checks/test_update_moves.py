@@ -1,0 +1,123 @@
+"""Real probes on update batches with equal rewards: every experiment says that the update moves nothing, and why."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+
+from pytest_entropy.checkpoints import load_checkpoint
+from pytest_entropy.checks.summaries import debug
+from pytest_entropy.checks.summaries import sanity_check as validation_summary
+from pytest_entropy.checks.summaries import single_run as single
+from pytest_entropy.checks.summaries.convergence import convergence
+from pytest_entropy.checks.update_moves import said_first, update_moves
+from pytest_entropy.plugin.fixtures import Runs
+from pytest_entropy.probe import EntropyProbe, ProbeConfig, ProbeResult
+from pytest_entropy.prompts import Prompt
+from pytest_entropy.stats import Inconclusive, require
+
+PROMPTS = [Prompt(f"{n} apples", {"answer": f"<answer>{n}</answer>"}) for n in range(30)]
+
+
+def zero(prompts, completions, **columns):
+    return [0.0] * len(completions)
+
+
+def tenth(prompts, completions, **columns):
+    return [0.1] * len(completions)
+
+
+def by_prompt(prompts, completions, **columns):
+    return [float(len(prompt) % 2) for prompt in prompts]
+
+
+def length(prompts, completions, **columns):
+    return [len(text) / 40 for text in completions]
+
+
+@pytest.fixture(scope="module")
+def loaded(checkpoint):
+    return load_checkpoint(checkpoint)
+
+
+def runs(loaded, reward, *, sizes=(4, 6), **settings):
+    """Two runs per size by the real probe."""
+    config = ProbeConfig(B_U=4, G=3, max_new_tokens=4, **settings)
+    probe = EntropyProbe(loaded, config, prompts=PROMPTS, reward=reward)
+    return [probe.run(size, 0, run=run) for size in sizes for run in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("reward", "said"),
+    [
+        (zero, "every group of the update batch has equal rewards: all 12 are 0"),
+        # Of which the mean is not 0.1 to the last bit, so that advantages are not exactly zero.
+        (tenth, "every group of the update batch has equal rewards: all 12 are 0.1"),
+        (by_prompt, "each prompt's 3, which differ between prompts only (0 to 1)"),
+    ],
+    ids=["zero", "tenth", "by prompt"],
+)
+def test_equal_rewards_are_said_and_shown(loaded, caplog, reward, said):
+    with caplog.at_level(logging.WARNING):
+        found = runs(loaded, reward)
+    assert "the update batch has no gradient: every group" in caplog.text
+    assert said in caplog.text
+    outcome = update_moves(found)
+    with pytest.raises(Inconclusive) as raised:
+        require(outcome)
+    sample = found[0].update["sample"]
+    assert len(sample) == 2
+    for part in sample:
+        assert f"prompt: {part['prompt']}" in str(raised.value)
+        assert f"completion: {part['completion']}" in str(raised.value)
+        assert f"answer: <answer>{part['prompt'].split()[0]}</answer>" in str(raised.value)
+    assert said in str(raised.value)
+    assert ("does the reward read what responses and answers hold" in str(raised.value)) == (reward is not by_prompt)
+    rng = np.random.default_rng(0)
+    verdict, record = convergence(found, alpha=1e-3, confidence=0.95, tolerance=0.1, rng=rng)
+    reasons = [
+        verdict.reason,
+        record["reason"],
+        single.conclusion(found, {})[1],
+        debug.conclusion(found)[1],
+        validation_summary.conclusion(Runs(found, {}))[1],
+    ]
+    for reason in reasons:
+        assert reason.startswith("the update moves nothing (")
+        assert said in reason
+
+
+def test_a_record_from_before_has_no_sample(loaded):
+    (run, *_) = runs(loaded, zero, sizes=(4,))
+    record = run.to_dict()
+    del record["update"]["sample"]
+    found = [ProbeResult.from_dict(record)]
+    assert "all 12 are 0" in update_moves(found).points_to
+    assert "sample 1" not in update_moves(found).points_to
+
+
+def test_an_update_that_moves_has_no_sample_and_changes_no_sentence(loaded):
+    found = runs(loaded, length, sizes=(4,))
+    assert found[0].update["sample"] == []
+    assert update_moves(found).verdict == "pass"
+    assert said_first(found, "as measured") == "as measured"
+
+
+def test_momentum_moves_on_without_a_gradient(loaded):
+    found = runs(loaded, zero, sizes=(4,), update_rule="adamw")
+    assert found[0].update["direction_norm"] > 0
+    assert update_moves(found).verdict == "inconclusive"
+    assert said_first(found, "x").startswith(
+        "only the optimizer's momentum and weight decay move anything (every group"
+    )
+
+
+def test_single_batches_are_judged_one_by_one(loaded):
+    settings = {"mode": "u_statistic", "estimator": "rao_blackwell", "sizes": (4,)}
+    still, moving = runs(loaded, zero, **settings), runs(loaded, length, **settings)
+    assert update_moves(still).verdict == "inconclusive"
+    assert len(still[0].update["sample"]) == 2
+    assert update_moves([*still, *moving]).verdict == "pass"
+    assert said_first([*still, *moving], "x").startswith("the update moves nothing in 2 of 4 runs (every group")

@@ -1,0 +1,111 @@
+"""Evidence against named wrong samplers, recomputed by hand, and its guaranteed error rate."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from transformers import LogitsProcessorList, RepetitionPenaltyLogitsProcessor
+from transformers.generation.logits_process import MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+from pytest_entropy.policy import alternatives
+from tests import tiny
+
+WARPERS = {
+    "top-k 5": TopKLogitsWarper(5),
+    "top-k 20": TopKLogitsWarper(20),
+    "top-p 0.8": TopPLogitsWarper(0.8),
+    "top-p 0.95": TopPLogitsWarper(0.95),
+    "min-p 0.05": MinPLogitsWarper(0.05),
+}
+
+
+@pytest.fixture(scope="module")
+def slice_():
+    generator = torch.Generator().manual_seed(3)
+    logits = 3 * torch.randn(40, 60, generator=generator, dtype=torch.float64)
+    tokens = torch.randint(0, 60, (40,), generator=generator)
+    seen = torch.rand(40, 60, generator=generator) < 0.2
+    return logits, tokens, seen
+
+
+def measured(slice_, temperature=0.8):
+    logits, tokens, seen = slice_
+    table = alternatives.evidence(
+        logits, tokens, lambda first, last: seen[first:last], temperature=temperature, end_ids=(7,)
+    )
+    return dict(zip(alternatives.ALTERNATIVES, table.tolist(), strict=True))
+
+
+def expected(log_q, log_p, tokens):
+    ratio = log_q - log_p
+    kl = torch.where(log_q > -math.inf, log_q.exp() * ratio, 0.0).sum()
+    return [float(ratio.gather(1, tokens.unsqueeze(1)).sum()), float(kl)]
+
+
+@pytest.mark.parametrize("name", list(WARPERS))
+def test_truncations_are_those_of_transformers(slice_, name):
+    logits, tokens, _ = slice_
+    scaled = logits / 0.8
+    log_q = torch.log_softmax(WARPERS[name](None, scaled), -1)
+    assert measured(slice_)[name] == pytest.approx(expected(log_q, torch.log_softmax(scaled, -1), tokens))
+
+
+def test_repetition_penalty_is_that_of_transformers(slice_):
+    logits, tokens, seen = slice_
+    longest = int(seen.sum(1).max())
+    ids = torch.stack([(row.nonzero().squeeze(1).repeat(longest))[:longest] for row in seen])
+    penalised = LogitsProcessorList([RepetitionPenaltyLogitsProcessor(1.2)])(ids, logits) / 0.8
+    log_q, log_p = torch.log_softmax(penalised, -1), torch.log_softmax(logits / 0.8, -1)
+    assert measured(slice_)["repetition penalty 1.2"] == pytest.approx(expected(log_q, log_p, tokens))
+
+
+def test_temperature_and_end_token(slice_):
+    logits, tokens, _ = slice_
+    log_p = torch.log_softmax(logits / 0.8, -1)
+    log_q = torch.log_softmax(logits / (0.8 * 0.7), -1)
+    assert measured(slice_)["temperature x 0.7"] == pytest.approx(expected(log_q, log_p, tokens))
+    twice = log_p.clone()
+    twice[:, 7] += math.log(2)
+    twice = torch.log_softmax(twice, -1)
+    assert measured(slice_)["end token twice as likely"] == pytest.approx(expected(twice, log_p, tokens))
+
+
+def test_slices_do_not_matter(slice_, monkeypatch):
+    whole = measured(slice_)
+    monkeypatch.setattr(alternatives, "SLICE_ENTRIES", 7 * 60)
+    for name, pair in measured(slice_).items():
+        assert pair == pytest.approx(whole[name])
+
+
+@torch.no_grad()
+def test_the_policy_knows_what_was_seen():
+    policy = tiny.policy(tiny.qwen2(), dtype=torch.float64)
+    prompts = tiny.prompts(3)
+    rollouts = tiny.sample(policy, prompts, G=2, limit=6)
+    table = dict(zip(alternatives.ALTERNATIVES, policy.sampler_evidence(rollouts).tolist(), strict=True))
+    total = 0.0
+    for n, prompt in enumerate(prompts):
+        for response in rollouts.responses(n):
+            logits = policy.model(torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]
+            for k, token in enumerate(response):
+                past = torch.tensor([prompt + response[:k]])
+                penalised = RepetitionPenaltyLogitsProcessor(1.2)(past, logits[k : k + 1])
+                total += float((torch.log_softmax(penalised, -1) - torch.log_softmax(logits[k : k + 1], -1))[0, token])
+    assert table["repetition penalty 1.2"][0] == pytest.approx(total)
+
+
+def test_the_ratio_has_mean_one_for_the_policys_own_draws():
+    """Exactly: sum_t p(t) q(t)/p(t) = 1 for every alternative, over all tokens of one prefix."""
+    logits = 2 * torch.randn(1, 30, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    seen = torch.zeros(1, 30, dtype=torch.bool)
+    seen[0, :9] = True
+    p = torch.softmax(logits, -1)[0]
+    mean = torch.zeros(len(alternatives.ALTERNATIVES), dtype=torch.float64)
+    for token in range(30):
+        table = alternatives.evidence(
+            logits, torch.tensor([token]), lambda first, last: seen[first:last], temperature=1.0, end_ids=(3,)
+        )
+        mean += p[token] * table[:, 0].exp()
+    torch.testing.assert_close(mean, torch.ones_like(mean))

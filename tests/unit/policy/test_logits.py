@@ -1,0 +1,163 @@
+"""Large vocabularies in pieces: the same numbers as the whole table, in every pass that looks at logits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pytest_entropy.policy import distribution
+from pytest_entropy.policy import policy as policies
+from pytest_entropy.policy.logits import Piecewise, Whole
+from pytest_entropy.probe.control_variate import learn
+from pytest_entropy.probe.derivatives.directional import directional_derivatives
+from pytest_entropy.probe.derivatives.gradient import entropy_gradient
+from tests import tiny
+
+ESTIMATORS = ("rao_blackwell", "reinforce_loo", "action_value")
+
+
+@pytest.fixture
+def small_tables(monkeypatch):
+    """Three positions of the six prompts' four responses at a time; five rows when drawing."""
+
+    def switch(on: bool = True):
+        monkeypatch.setattr(policies, "TABLE_ENTRIES", 3 * 6 * 4 * 60 if on else 2**25)
+        monkeypatch.setattr(distribution, "DRAW_ENTRIES", 5 * 60 if on else 2**25)
+
+    return switch
+
+
+def make(kind: str):
+    model = tiny.qwen2(tie_word_embeddings=False)
+    if kind == "adapter on the output layer":
+        model = tiny.lora(model, target_modules=["q_proj", "down_proj", "lm_head"])
+    elif kind == "adapter":
+        model = tiny.lora(model)
+    return tiny.policy(model, temperature=0.8, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("kind", ["adapter", "adapter on the output layer", "all weights"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_derivatives_in_pieces_are_those_of_the_whole_table(small_tables, kind, threads):
+    policy = make(kind)
+    drawn, u = tiny.sample(policy, tiny.prompts(6), limit=14), tiny.direction(policy)
+    rollouts = replace(drawn, action_values=learn(tiny.sample(policy, tiny.prompts(4), limit=14, seed=1), 14))
+    uniform = torch.rand(rollouts.tokens.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    results = []
+    for on in (False, True):
+        small_tables(on)
+        tokens = policy._padded_tokens(rollouts)
+        assert type(policy._predictions(rollouts, tokens)) is (Piecewise if on else Whole)
+        results.append(
+            directional_derivatives(policy, rollouts, u, ESTIMATORS, chunk_tokens=10**6, ranks=uniform, threads=threads)
+        )
+    whole, pieces = results
+    for name in ESTIMATORS:
+        np.testing.assert_allclose(pieces.per_prompt[name], whole.per_prompt[name], rtol=1e-9, atol=1e-10)
+    for name in ("log_probs", "entropies", "ranks", "surprisal_sd"):
+        torch.testing.assert_close(getattr(pieces, name), getattr(whole, name), rtol=1e-10, atol=1e-10)
+
+
+def test_gradients_in_pieces_are_those_of_the_whole_table(small_tables):
+    policy = make("adapter on the output layer")
+    rollouts = tiny.sample(policy, tiny.prompts(6), limit=14)
+    whole = entropy_gradient(policy, rollouts, "rao_blackwell", chunk_tokens=10**6)
+    small_tables()
+    pieces = entropy_gradient(policy, rollouts, "rao_blackwell", chunk_tokens=10**6)
+    for name, g in whole.items():
+        torch.testing.assert_close(pieces[name], g, rtol=1e-9, atol=1e-12)
+
+
+def test_sampling_and_evidence_in_pieces(small_tables):
+    policy = make("adapter")
+    whole = tiny.sample(policy, tiny.prompts(6), limit=14)
+    evidence = policy.sampler_evidence(whole)
+    small_tables()
+    pieces = tiny.sample(policy, tiny.prompts(6), limit=14)
+    assert torch.equal(pieces.tokens, whole.tokens)
+    assert torch.equal(pieces.entropies, whole.entropies)
+    torch.testing.assert_close(policy.sampler_evidence(whole), evidence, rtol=1e-10, atol=1e-10)
+
+
+def test_a_model_that_changes_its_logits_afterwards_is_asked_for_all_of_them(small_tables, monkeypatch):
+    policy = make("adapter")
+    small_tables()
+    rollouts = tiny.sample(policy, tiny.prompts(6), limit=14)
+    before = policy.score(rollouts).log_probs
+    forward = policy.model.forward
+
+    def capped(*args, **kwargs):
+        out = forward(*args, **kwargs)
+        out.logits = 0.5 * torch.tanh(out.logits / 0.5)
+        return out
+
+    capped.__signature__ = __import__("inspect").signature(forward)
+    monkeypatch.setattr(policy.model, "forward", capped)
+    other = policies.Policy(policy.model, None, policy.trainable, policy.eos_ids, policy.temperature)
+    assert isinstance(other._predictions(rollouts, other._padded_tokens(rollouts)), Whole)
+    assert not torch.allclose(other.score(rollouts).log_probs, before)
+
+
+def test_no_table_of_logits_is_made_that_is_larger_than_allowed(small_tables):
+    """In forward and in backward: the largest output of the output layer."""
+    policy = make("adapter")
+    rollouts, u = tiny.sample(policy, tiny.prompts(6), limit=14), tiny.direction(policy)
+    small_tables()
+    assert policy._plain_head
+    sizes = []
+    handle = policy.model.lm_head.register_forward_hook(lambda module, args, out: sizes.append(out.numel()))
+    directional_derivatives(policy, rollouts, u, ["rao_blackwell"], chunk_tokens=10**6)
+    handle.remove()
+    # Prefill makes none; every piece is made once forward and once for backward.
+    assert max(sizes) <= 3 * 6 * 4 * 60
+    assert len(sizes) == 2 * -(-rollouts.tokens.shape[2] // 3)
+
+
+def test_bfloat16_base_with_float32_adapter_is_scored_in_float32(small_tables):
+    model = tiny.lora(tiny.qwen2())
+    for p in model.parameters():
+        p.data = p.data.float() if p.requires_grad else p.data.bfloat16()
+    policy = policies.Policy(model, None, {n: p for n, p in model.named_parameters() if p.requires_grad}, (1,))
+    u = tiny.direction(policy)
+    results = []
+    for on in (False, True):
+        small_tables(on)
+        rollouts = tiny.sample(policy, tiny.prompts(6), limit=14)
+        assert rollouts.log_probs.dtype == rollouts.entropies.dtype == torch.float32
+        assert {p.dtype for p in policy.trainable.values()} == {torch.float32}
+        results.append(directional_derivatives(policy, rollouts, u, ["rao_blackwell"], chunk_tokens=10**6))
+    whole, pieces = results
+    assert whole.log_probs.dtype == torch.float32
+    scale = np.abs(whole.per_prompt["rao_blackwell"]).max()
+    # Activations and their gradients are bfloat16: another order of sums moves a prompt's scalar by per cents.
+    assert np.abs(pieces.per_prompt["rao_blackwell"] - whole.per_prompt["rao_blackwell"]).max() < 0.1 * scale
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_the_head_is_given_rows_that_lie_together(grad):
+    """A slice of positions does not; then the product is made row by row, each with all of the vocabulary's weights."""
+    torch.manual_seed(0)
+    head, hidden, own = torch.nn.Linear(16, 60, bias=False), torch.randn(6, 7, 16), torch.randint(60, (2, 3, 7))
+    given = []
+    head.register_forward_pre_hook(lambda module, args: given.append(args[0]))
+    pieces = Piecewise(hidden.requires_grad_(grad), head, group=3, positions=2)
+
+    def statistics(logits, tokens):
+        return distribution.token_statistics(logits, tokens, 1.0)
+
+    with torch.set_grad_enabled(grad):
+        log_probs, nats, _ = pieces.statistics(statistics, own)
+    if grad:
+        log_probs.sum().backward()
+    made = torch.cat([logits for _, logits in pieces.pieces()], dim=2)
+    assert len(given) >= 8
+    assert all(rows.is_contiguous() for rows in given)
+    # To rounding, the numbers of a product row by row.
+    rows = torch.stack([head.weight @ row.T for row in hidden.detach()]).mT.reshape(2, 3, 7, 60)
+    torch.testing.assert_close(made.detach(), rows.detach(), rtol=0, atol=1e-5)
+    expected = statistics(rows, own)
+    torch.testing.assert_close(log_probs, expected[0], rtol=0, atol=1e-5, check_device=False)
+    torch.testing.assert_close(nats, expected[1], rtol=0, atol=1e-5)

@@ -1,0 +1,136 @@
+"""s_n by epsilon hooks against a plain per-prompt backward dotted with u in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pytest_entropy.policy.dora import along_slope
+from pytest_entropy.probe.derivatives.directional import directional_derivatives
+from pytest_entropy.probe.estimators import get_estimator
+from pytest_entropy.probe.oracles.hooks import verify_tangent
+from tests import tiny
+
+NAMES = ["rao_blackwell", "reinforce_loo", "score"]
+
+
+def plain(policy, rollouts, direction, name):
+    """The oracle: one backward per prompt, no sharing, weight gradients formed and dotted with u."""
+    policy.share_prompt = False
+    direction, out = along_slope(policy.model, direction), []
+    for n in range(len(rollouts)):
+        one = rollouts.select([n])
+        scores = policy.score(one)
+        weights = get_estimator(name).weights(scores.log_probs, scores.entropies, one.mask)
+        grads = torch.autograd.grad(
+            weights.surrogate(scores.log_probs, scores.entropies), list(policy.trainable.values()), allow_unused=True
+        )
+        out.append(
+            sum(
+                float((g.double() * direction[name]).sum())
+                for name, g in zip(policy.trainable, grads, strict=True)
+                if g is not None
+            )
+        )
+    policy.share_prompt = True
+    return np.array(out)
+
+
+def models():
+    return {
+        "full fine-tune": lambda: tiny.qwen2(),
+        "untied": lambda: tiny.qwen2(tie_word_embeddings=False),
+        "lora": lambda: tiny.lora(tiny.qwen2()),
+        "rslora with biases": lambda: tiny.lora(tiny.qwen2(), use_rslora=True, bias="all"),
+        "dora": lambda: tiny.lora(tiny.qwen2(), use_dora=True),
+        "modules to save": lambda: tiny.lora(tiny.qwen2(tie_word_embeddings=False), modules_to_save=["lm_head"]),
+        "embedding lora": lambda: tiny.lora(
+            tiny.qwen2(tie_word_embeddings=False), target_modules=["embed_tokens", "q_proj"]
+        ),
+    }
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("kind", list(models()))
+def test_equals_plain_backward(kind, dtype):
+    policy = tiny.policy(models()[kind](), dtype=dtype)
+    rollouts = tiny.sample(policy, tiny.prompts(6))
+    u = tiny.direction(policy)
+    fast = directional_derivatives(policy, rollouts, u, NAMES, chunk_tokens=100)
+    tolerance = 1e-6 if dtype == torch.float64 else 1e-4
+    for name in NAMES:
+        slow = plain(policy, rollouts, u, name)
+        assert np.abs(fast.per_prompt[name] - slow).max() <= tolerance * np.abs(slow).max()
+    assert verify_tangent(policy, rollouts, u, "rao_blackwell") < tolerance * 10
+
+
+def test_chunks_change_rounding_only_and_threads_nothing():
+    policy = tiny.policy(tiny.lora(tiny.qwen2()))
+    rollouts = tiny.sample(policy, tiny.prompts(12))
+    u = tiny.direction(policy)
+    small = directional_derivatives(policy, rollouts, u, NAMES, chunk_tokens=60)
+    threaded = directional_derivatives(policy, rollouts, u, NAMES, chunk_tokens=60, threads=3)
+    large = directional_derivatives(policy, rollouts, u, NAMES, chunk_tokens=10_000)
+    for name in NAMES:
+        assert np.array_equal(small.per_prompt[name], threaded.per_prompt[name])
+        np.testing.assert_allclose(
+            small.per_prompt[name], large.per_prompt[name], rtol=0, atol=1e-4 * np.abs(large.per_prompt[name]).max()
+        )
+
+
+def test_out_of_memory_halves_the_piece_and_goes_on(monkeypatch):
+    policy = tiny.policy(tiny.lora(tiny.qwen2()))
+    rollouts = tiny.sample(policy, tiny.prompts(8))
+    u = tiny.direction(policy)
+    expected = directional_derivatives(policy, rollouts, u, ["rao_blackwell"], chunk_tokens=10_000)
+    score, sizes = type(policy).score, []
+
+    def small_machine(self, part, ranks=None):
+        sizes.append(len(part))
+        if len(part) > 2:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory")
+        return score(self, part, ranks)
+
+    monkeypatch.setattr(type(policy), "score", small_machine)
+    got = directional_derivatives(policy, rollouts, u, ["rao_blackwell"], chunk_tokens=10_000)
+    assert sizes[0] == 8
+    assert sizes[-1] == 2
+    np.testing.assert_allclose(got.per_prompt["rao_blackwell"], expected.per_prompt["rao_blackwell"], rtol=1e-4)
+
+
+def test_a_direction_for_an_unknown_parameter_is_refused():
+    policy = tiny.policy(tiny.qwen2())
+    rollouts = tiny.sample(policy, tiny.prompts(2))
+    with pytest.raises(KeyError, match="the direction names parameters the model does not have"):
+        directional_derivatives(policy, rollouts, {"nowhere": torch.zeros(1)}, NAMES, chunk_tokens=100)
+
+
+def test_parameters_are_left_as_they_were():
+    policy = tiny.policy(tiny.lora(tiny.qwen2()))
+    before = {name: p.requires_grad for name, p in policy.model.named_parameters()}
+    rollouts = tiny.sample(policy, tiny.prompts(2))
+    directional_derivatives(policy, rollouts, tiny.direction(policy), NAMES, chunk_tokens=100)
+    assert {name: p.requires_grad for name, p in policy.model.named_parameters()} == before
+    assert all(p.grad is None for p in policy.model.parameters())
+    assert not any(m._forward_hooks for m in policy.model.modules())
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.1])
+def test_first_surprises_are_expected_as_loops_over_the_bare_model_have_it(temperature):
+    """Of each response the sum of 1 - max pi up to its first token that is not the likeliest."""
+    policy = tiny.policy(tiny.lora(tiny.qwen2()), dtype=torch.float64, temperature=temperature)
+    rollouts, u = tiny.sample(policy, tiny.prompts(7), G=3), tiny.direction(policy)
+    found = directional_derivatives(policy, rollouts, u, ["score"], chunk_tokens=60).first_surprises
+    for n in range(len(rollouts)):
+        expected = 0.0
+        for response in rollouts.responses(n):
+            ids = torch.tensor([[*rollouts.prompt_ids[n], *response]])
+            with torch.no_grad():
+                logits = policy.model(input_ids=ids).logits[0, len(rollouts.prompt_ids[n]) - 1 : -1].double()
+            p = torch.softmax(logits / temperature, -1)
+            for k, token in enumerate(response):
+                expected += 1 - float(p[k].max())
+                if token != int(p[k].argmax()):
+                    break
+        assert found[n] == pytest.approx(expected, rel=1e-5)

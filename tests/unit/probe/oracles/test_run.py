@@ -1,0 +1,119 @@
+"""The probe's scalars and objectives against their definitions in plain loops, on the demo checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from pytest_entropy import EntropyProbe, ProbeConfig, load_checkpoint
+from pytest_entropy.checkpoints import demo
+from pytest_entropy.errors import RunError
+from pytest_entropy.policy.policy import Policy
+from pytest_entropy.probe.control_variate import learn
+from pytest_entropy.probe.derivatives.directional import directional_derivatives
+from pytest_entropy.probe.estimators import estimator_names, get_estimator
+from pytest_entropy.probe.oracles.run import by_definition, definition_gaps
+from pytest_entropy.probe.oracles.update import (
+    OBJECTIVES_BY_DEFINITION,
+    loss_slope_gap,
+    token_weights_by_definition,
+)
+from pytest_entropy.probe.update.objective import OBJECTIVES, SCALINGS, token_weights
+from pytest_entropy.prompts import DemoPrompts
+from tests import tiny
+
+PROMPTS, G = 64, 8
+
+
+def policy_of(kind: str, dtype: str) -> Policy:
+    checkpoint = load_checkpoint("demo", dtype=dtype)
+    if kind == "lora":
+        return checkpoint.policy
+    model = AutoModelForCausalLM.from_pretrained(demo.PATH / "base", dtype=getattr(torch, dtype)).eval()
+    return Policy(model, checkpoint.policy.tokenizer, dict(model.named_parameters()), checkpoint.policy.eos_ids)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [("float64", 1e-6), pytest.param("float32", 1e-4, marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize("kind", ["lora", pytest.param("full fine-tune", marks=pytest.mark.slow)])
+def test_scalars_of_64_prompts_equal_a_plain_backward_per_prompt(kind, dtype, tolerance):
+    policy = policy_of(kind, dtype)
+    prompts = DemoPrompts()
+    ids = [policy.encode(prompts[i].content) for i in range(0, 64 * 500, 500)]
+    assert len(ids) == PROMPTS
+    rollouts = tiny.sample(policy, ids, G=G, limit=32)
+    u = tiny.direction(policy)
+    fast = directional_derivatives(policy, rollouts, u, ["rao_blackwell"], chunk_tokens=16384)
+    slow = np.array([by_definition(policy, rollouts, n, u, "rao_blackwell").s for n in range(PROMPTS)])
+    # Relative to the typical size: a scalar may be zero by cancellation.
+    assert np.abs(fast.per_prompt["rao_blackwell"] - slow).max() <= tolerance * np.sqrt(np.mean(slow**2))
+
+
+@pytest.mark.parametrize("name", estimator_names())
+def test_every_definition_is_the_fast_estimator(name):
+    policy = tiny.policy(tiny.lora(tiny.qwen2()), dtype=torch.float64)
+    learnt = learn(tiny.sample(policy, tiny.prompts(4), G=5, seed=1), 10)
+    rollouts, u = replace(tiny.sample(policy, tiny.prompts(7), G=5), action_values=learnt), tiny.direction(policy)
+    fast = directional_derivatives(policy, rollouts, u, [name], chunk_tokens=99).per_prompt[name]
+    slow = [by_definition(policy, rollouts, n, u, name) for n in range(7)]
+    # This architecture's norms compute in float32 whatever the weights are in.
+    assert fast == pytest.approx(np.array([one.s for one in slow]), abs=1e-6 * max(one.size for one in slow))
+
+
+@pytest.mark.parametrize("scaling", [None, *SCALINGS])
+@pytest.mark.parametrize("objective", list(OBJECTIVES))
+def test_token_weights_equal_the_published_formulae(objective, scaling):
+    rng = np.random.default_rng(0)
+    rewards, lengths = rng.random((5, 4)).round(1), rng.integers(1, 30, (5, 4))
+    settings = {"max_new_tokens": 40, "scaling": scaling, "epsilon": 1e-3}
+    fast = token_weights(torch.tensor(rewards), torch.tensor(lengths), objective, **settings)
+    slow = token_weights_by_definition(rewards.tolist(), lengths.tolist(), objective, **settings)
+    np.testing.assert_allclose(fast.numpy(), np.array(slow), rtol=1e-12, atol=1e-15)
+    assert set(OBJECTIVES) == set(OBJECTIVES_BY_DEFINITION)
+
+
+def test_the_loss_slope_sees_sign_scale_and_weights():
+    checkpoint = load_checkpoint("demo", dtype="float64")
+    probe = EntropyProbe(checkpoint, ProbeConfig(B_U=8, G=4, max_new_tokens=32, diagnostics=("definition",)))
+    update = probe.update(0)
+    assert update.loss_slope_gap < 1e-3
+    rollouts = probe.sample([probe.prompts[i] for i in range(8)], 5)
+    rewards = np.random.default_rng(1).random((8, 4)).tolist()
+    weights = token_weights_by_definition(rewards, rollouts.lengths.tolist(), "dr_grpo", max_new_tokens=32)
+    right = probe_gradient(checkpoint.policy, rollouts, weights)
+    u = {name: -g for name, g in right.items()}
+
+    def gap(gradient, table=weights):
+        return loss_slope_gap(checkpoint.policy, rollouts, table, gradient, u, step=1e-3, chunk_tokens=9999)
+
+    assert gap(right) < 1e-3
+    assert gap({name: -g for name, g in right.items()}) > 0.1
+    assert gap({name: 1.07 * g for name, g in right.items()}) > 0.01
+    assert gap(right, [[1.07 * w for w in row] for row in weights]) > 0.01
+
+
+def probe_gradient(policy, rollouts, weights):
+    """The gradient of -sum w S by one backward per response."""
+    total = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in policy.trainable.items()}
+    for n in range(len(rollouts)):
+        scores = policy.score(rollouts.select([n]))
+        loss = -(torch.tensor(weights[n]) * scores.log_probs.double().sum(-1)).sum()
+        for name, g in zip(total, torch.autograd.grad(loss, list(policy.trainable.values())), strict=True):
+            total[name] += g
+    return total
+
+
+def test_an_estimator_without_a_definition_fails_loudly():
+    policy = tiny.policy(tiny.lora(tiny.qwen2()))
+    rollouts, u = tiny.sample(policy, tiny.prompts(4)), tiny.direction(policy)
+    found = directional_derivatives(policy, rollouts, u, ["score"], chunk_tokens=99)
+    assert definition_gaps(policy, rollouts, found, u, ["score"])["definition"] < 1e-3
+    with pytest.raises(TypeError, match="needs a definition in plain loops"):
+        replace(get_estimator("score"), definition=None)
+    with pytest.raises(RunError, match="no estimator is named"):
+        definition_gaps(policy, rollouts, found, u, [])

@@ -1,0 +1,119 @@
+"""The total variance's parts against vectors formed prompt by prompt."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pytest_entropy.optimizers.state import ParameterState
+from pytest_entropy.optimizers.update_rules import update_direction
+from pytest_entropy.probe.config import ProbeConfig
+from pytest_entropy.probe.derivatives.directional import directional_derivatives
+from pytest_entropy.probe.derivatives.gradient import entropy_gradient, policy_gradient
+from pytest_entropy.probe.measure.entropy_unit import EntropyUnit
+from pytest_entropy.probe.update.batch import UpdateBatch
+from pytest_entropy.probe.update.linearisation import Linearisation, inner
+from pytest_entropy.probe.update.objective import advantages
+from pytest_entropy.probe.variance import total as module
+from pytest_entropy.probe.variance.total import TotalVariance, combine, total_variance
+from tests import tiny
+
+ETA, LIMIT = 0.1, 8
+
+
+def optimizer_state(policy):
+    generator = torch.Generator().manual_seed(3)
+
+    def draw(p, scale):
+        return scale * torch.randn(p.shape, generator=generator, dtype=torch.float64)
+
+    return {
+        name: ParameterState(
+            step=9, exp_avg=draw(p, 1e-2), exp_avg_sq=draw(p, 1e-1).square(), lr=ETA, betas=(0.9, 0.999), eps=1e-8,
+            weight_decay=0.01,
+        )
+        for name, p in policy.trainable.items()
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def policy():
+    return tiny.policy(tiny.lora(tiny.qwen2()), dtype=torch.float64)
+
+
+def setting(policy, **options):
+    """(E's rollouts, U as a batch, du/dg, configuration)."""
+    config = ProbeConfig(B_U=5, G=3, max_new_tokens=LIMIT, chunk_tokens=150, **options)
+    entropy = tiny.sample(policy, tiny.prompts(6), G=3, limit=LIMIT)
+    update = tiny.sample(policy, tiny.prompts(5, seed=1), G=3, limit=LIMIT, seed=1)
+    rewards = np.random.default_rng(0).random((5, 3)).tolist()
+    batch = UpdateBatch(tuple("abcde"), update, rewards, seed=1)
+    state = optimizer_state(policy)
+    line = Linearisation(
+        config.update_rule, batch.gradient(policy, config), state, dict(policy.trainable), config.max_grad_norm
+    )
+    return entropy, batch, line, config
+
+
+@pytest.mark.parametrize(("rule", "clip"), [("preconditioned", None), ("sgd", None), ("adamw", None), ("adamw", 1e-3)])
+def test_equals_the_definition_by_vectors(policy, rule, clip):
+    entropy, batch, line, config = setting(policy, update_rule=rule, max_grad_norm=clip)
+    unit = EntropyUnit("sequence", "rao_blackwell")
+    u = update_direction(rule, line.gradient, line.state, line.parameters, max_grad_norm=clip)
+    s = directional_derivatives(policy, entropy, u, ["rao_blackwell"], chunk_tokens=150).per_prompt["rao_blackwell"]
+    got = total_variance(policy, entropy, s, batch, line, unit, config, eta=ETA, rng=np.random.default_rng(0))
+    x = [entropy_gradient(policy, entropy.select([n]), "rao_blackwell", chunk_tokens=150) for n in range(6)]
+    weights = batch.token_weights(config)
+    y = [
+        line.pushforward(policy_gradient(policy, batch.rollouts.select([p]), 5 * weights[[p]], chunk_tokens=150))
+        for p in range(5)
+    ]
+    cross = np.array([[inner(x_n, y_p) for y_p in y] for x_n in x])
+    assert got.entropy_batch == pytest.approx(ETA**2 * s.var(ddof=1) / 6)
+    assert got.update_batch == pytest.approx(ETA**2 * cross.mean(0).var(ddof=1) / 5, rel=1e-5)
+    sigma = cross - cross.mean(0) - cross.mean(1, keepdims=True) + cross.mean()
+    assert got.interaction == pytest.approx(ETA**2 * (sigma**2).sum() / (5 * 4) / (6 * 5), rel=1e-5)
+    if rule != "adamw":
+        np.testing.assert_allclose(cross.mean(1), s, rtol=1e-4, atol=1e-6 * np.abs(s).max())
+
+
+@pytest.mark.parametrize(("advantage", "scaling"), [("dapo", None), ("dapo", "batch"), ("dr_grpo", "batch")])
+def test_what_is_normalised_over_the_batch_is_linearised(policy, advantage, scaling):
+    """<v, g> with prompt p counted 1 + h times, differentiated by h, is p's part of it."""
+    entropy, batch, line, config = setting(policy, advantage=advantage, scale_rewards=scaling, update_rule="sgd")
+    covector = entropy_gradient(policy, entropy, "rao_blackwell", chunk_tokens=150)
+    rewards = np.array(batch.rewards)
+    lengths = batch.rollouts.lengths.numpy()
+    raw = advantages(torch.tensor(rewards), "group" if scaling is None else "none")
+    slope = -directional_derivatives(
+        policy, batch.rollouts, covector, (), chunk_tokens=150, sequence_weights={"raw": raw}
+    ).per_prompt["raw"]
+
+    def value(counts):
+        share = counts / counts.sum()
+        tokens = (share * lengths.sum(1)).sum() if advantage == "dapo" else 3 * LIMIT
+        mean = (share * rewards.mean(1)).sum()
+        variance = (share * ((rewards - mean) ** 2).mean(1)).sum() * 15 / 14
+        return (share * slope).sum() / tokens / (variance**0.5 + 1e-4 if scaling else 1.0)
+
+    h = 1e-5
+    ones = np.ones(5)
+    influence = np.array([(value(ones + h * e) - value(ones - h * e)) / (2 * h) for e in np.eye(5)]) * 5
+    got = module.update_parts(
+        policy, batch.rollouts, batch.token_weights(config), covector, chunk_tokens=150
+    ) - module._shares(batch, config) * inner(covector, line.gradient)
+    np.testing.assert_allclose(got - got.mean(), influence - influence.mean(), rtol=1e-3, atol=1e-9)
+
+
+def test_a_negative_estimate_is_said_and_has_no_standard_error():
+    variance = TotalVariance(entropy_batch=1.0, update_batch=2.0, interaction=4.0)
+    assert variance.total == -1.0
+    assert variance.se is None
+    assert "negative (-1 = 1 + 2 - 4)" in variance.notes[0]
+    assert not TotalVariance(1.0, 2.0, 0.5).notes
+
+
+def test_one_prompt_has_no_variance():
+    with pytest.raises(ValueError, match="B_U 1"):
+        combine(np.zeros(3), np.zeros(1), np.zeros((3, 2)), eta=1.0)

@@ -1,0 +1,134 @@
+"""One update batch for all experiments of a session, and for all runs of an experiment, whoever began it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pytest_entropy.checkpoints import find_checkpoint
+from pytest_entropy.checkpoints.metadata import read_facts
+from pytest_entropy.prompts import Prompt
+from pytest_entropy.records.seeds import derive
+from pytest_entropy.rewards import RewardTerm, WeightedRewards
+from pytest_entropy.runs import execution
+from pytest_entropy.runs.execution import Execution, Machine
+from pytest_entropy.runs.plan import Plan
+from pytest_entropy.runs.store import FailedRun
+from pytest_entropy.settings.experiments import KNOWN, kind_of
+from pytest_entropy.settings.layers import Layer, resolve_config
+
+PROMPTS = [Prompt(f"Tom has {i} apples and buys {i % 7} more.", {"answer": str(i + i % 7)}) for i in range(60)]
+SIZES = {"batch_scaling": [4, 6], "sanity_check": [6], "single_run": [4], "debug": [4, 5]}
+
+
+def length(prompts, completions, **columns):
+    return [len(text) / 40 for text in completions]
+
+
+@pytest.fixture(scope="module")
+def machine():
+    return Machine(1, {})
+
+
+@pytest.fixture
+def begin(checkpoint, machine, tmp_path):
+    """An experiment of a session in ``tmp_path``, as planning hands it over."""
+    files = find_checkpoint(checkpoint)
+    facts = read_facts(files)
+
+    def begin(name: str, *, reward=length, **more: object) -> Execution:
+        kind = kind_of(name)
+        batch = {"B_E_values": SIZES[name], "runs_per_batch": 2, "B_U": 4, "G": 3, **more}
+        template = {key: value for key, value in kind.defaults.items() if key != "batch_config"}
+        own = {"checkpoint": str(checkpoint), "batch_config": batch, "sampling": {"max_new_tokens": 6}}
+        plan = Plan(
+            kind, resolve_config([Layer("kind", template), Layer("test", own)]), files, facts, files.digest(), "c" * 16,
+            PROMPTS, WeightedRewards((RewardTerm(reward, "length"),)), tmp_path / name, "2026-01-01_00-00-00", False,
+        )  # fmt: skip
+        return Execution(plan, machine, 20)
+
+    return begin
+
+
+def record_of_update(of: Execution) -> dict:
+    assert of.update.direction
+    return json.loads((of.plan.directory / "update" / "update.json").read_text())
+
+
+def test_all_experiments_of_a_session_take_the_same_update_batch(begin):
+    records = {name: record_of_update(begin(name)) for name in KNOWN}
+    assert len(records) == 4
+    first = records["batch_scaling"]
+    assert first["fingerprint"]
+    assert len(first["prompts"]) == 4
+    for name, record in records.items():
+        for key in ("seed", "prompts", "rewards", "fingerprint", "direction_norm", "eta"):
+            assert record[key] == first[key], (name, key)
+    # The sanity check measures more of U, so that another experiment's record is none for it.
+    assert records["sanity_check"]["loss_slope_gap"] is not None
+    assert first["loss_slope_gap"] is None
+
+
+def test_another_size_is_another_update_batch(begin):
+    four, five = record_of_update(begin("batch_scaling")), record_of_update(begin("debug", B_U=5))
+    assert five["seed"] == four["seed"]
+    assert five["prompts"] != four["prompts"]
+    assert five["fingerprint"] != pytest.approx(four["fingerprint"], rel=1e-3)
+
+
+def test_entropy_batches_are_the_experiments_own_and_never_the_updates(begin):
+    runs = {name: begin(name).run(4, 1)[0] for name in ("batch_scaling", "single_run", "debug")}
+    assert len({run.seed for run in runs.values()}) == 3
+    assert len({tuple(run.per_prompt) for run in runs.values()}) == 3
+    assert {run.update["fingerprint"] for run in runs.values()} == {runs["debug"].update["fingerprint"]}
+    assert all(run.agreement["shared_with_update"] == 0 for run in runs.values())
+    for name, run in runs.items():
+        assert run.seed == derive(derive(0, name), "E", 4, 1), "as before"
+
+
+@pytest.fixture
+def begun_before(begin, monkeypatch):
+    """An experiment one of whose runs is stored by the code that drew each experiment's own update batch."""
+    with monkeypatch.context() as patched:
+        patched.setattr(Execution, "update_seed", Execution.seed)
+        before = begin("batch_scaling")
+        result, _ = before.run(4, 1)
+    assert result.update["seed"] == derive(0, "batch_scaling")
+    return before
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["update stored", "update removed"])
+def test_a_directory_begun_with_another_update_batch_goes_on_with_it(begin, begun_before, kept):
+    place = begun_before.plan.directory / "update"
+    recorded = json.loads((place / "update.json").read_text())
+    if not kept:
+        shutil.rmtree(place)
+    resumed = begin("batch_scaling")
+    results = [result for _, _, result in resumed.each_run()]
+    assert len(results) == 4
+    assert [result.update["seed"] for result in results] == [derive(0, "batch_scaling")] * 4
+    assert {result.update["fingerprint"] for result in results} == {recorded["fingerprint"]}
+
+
+def test_a_batch_redrawn_for_the_total_variance_is_the_one_the_update_was_taken_on(begin, begun_before):
+    update = begin("batch_scaling").update
+    batch = begin("batch_scaling").probe._update_batch(update)
+    assert batch.keys == update.prompts
+    assert batch.seed == update.seed == derive(0, "batch_scaling")
+
+
+def test_runs_along_an_update_batch_that_cannot_be_had_again_are_not_continued(begin, begun_before):
+    shutil.rmtree(begun_before.plan.directory / "update")
+    other = begin("batch_scaling", reward=lambda prompts, completions, **columns: [float(len(t)) for t in completions])
+    with pytest.raises(FailedRun, match="drawn again it has other rewards, direction .*without --resume"):
+        other.run(6, 1)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"update": {}}'])
+def test_a_stored_run_that_cannot_be_read_says_nothing_of_the_update(begin, begun_before, text):
+    directory: Path = begun_before.plan.directory
+    (directory / "BE004_run001" / "results.json").write_text(text)
+    assert begin("batch_scaling").update_seed == derive(0, execution.UPDATE_SEED)

@@ -1,0 +1,131 @@
+"""The run store: once, whole, and shared."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+
+from pytest_entropy.records.files import read_json, write_json
+from pytest_entropy.records.paths import claim_stamp, find_resumable
+from pytest_entropy.runs.store import FailedRun, RunStore
+
+
+def store(directory: Path, stamp: str = "now") -> RunStore:
+    return RunStore(directory, {"schema_version": 1, "experiment": "x"}, stamp, logging.INFO)
+
+
+def compute(place: Path) -> None:
+    logging.getLogger("pytest_entropy.test").info("computing")
+    write_json(place / "results.json", {"pid": os.getpid()})
+
+
+def read(place: Path):
+    return read_json(place / "results.json")
+
+
+def test_a_run_is_computed_once_and_then_read(tmp_path):
+    first, there = store(tmp_path).obtain("run", "a: 1\n", compute, read)
+    again, there_again = store(tmp_path).obtain("run", "a: 1\n", lambda place: pytest.fail("twice"), read)
+    assert (first, there, there_again) == (again, False, True)
+    assert (tmp_path / "run" / "config.yaml").read_text() == "a: 1\n"
+    assert "computing" in (tmp_path / "run" / "probe_log.txt").read_text()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_librarys_warning_is_logged_and_fails_nothing(tmp_path):
+    def warn(place: Path) -> None:
+        warnings.warn("renamed in the next version", FutureWarning, stacklevel=1)
+        compute(place)
+
+    store(tmp_path).obtain("run", "", warn, read)
+    assert "FutureWarning: renamed in the next version" in (tmp_path / "run" / "probe_log.txt").read_text()
+
+
+def slow(directory: str, counter: str) -> None:
+    def work(place: Path) -> None:
+        with open(counter, "a") as stream:
+            stream.write("x")
+        time.sleep(0.3)
+        compute(place)
+
+    store(Path(directory)).obtain("run", "", work, read)
+
+
+def test_processes_wait_for_each_other(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    counter = tmp_path / "count"
+    others = [context.Process(target=slow, args=(str(tmp_path / "e"), str(counter))) for _ in range(3)]
+    for process in others:
+        process.start()
+    for process in others:
+        process.join()
+    assert [process.exitcode for process in others] == [0, 0, 0]
+    assert counter.read_text() == "x"
+
+
+def test_a_failure_leaves_its_evidence_and_is_not_repeated_within_the_session(tmp_path):
+    def fail(place: Path) -> None:
+        write_json(place / "half.json", {})
+        raise ValueError("no such luck")
+
+    with pytest.raises(FailedRun, match="ValueError: no such luck"):
+        store(tmp_path).obtain("run", "", fail, read)
+    assert "no such luck" in (tmp_path / "run" / "error.txt").read_text()
+    with pytest.raises(FailedRun, match="no such luck"):
+        store(tmp_path).obtain("run", "", lambda place: pytest.fail("again"), read)
+    result, there = store(tmp_path, "later").obtain("run", "", compute, read)
+    assert not there
+    assert not (tmp_path / "run" / "error.txt").exists()
+    assert result["pid"] == os.getpid()
+
+
+def test_what_a_killed_process_left_is_swept_away(tmp_path):
+    (tmp_path / ".run.partial").mkdir(parents=True)
+    (tmp_path / ".run.partial" / "results.json").write_text("{half")
+    result, _ = store(tmp_path).obtain("run", "", compute, read)
+    assert result["pid"] == os.getpid()
+    assert [p.name for p in tmp_path.iterdir() if "partial" in p.name] == []
+
+
+def test_an_interrupt_leaves_nothing(tmp_path):
+    def interrupted(place: Path) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store(tmp_path).obtain("run", "", interrupted, read)
+    assert not (tmp_path / "run").exists()
+
+
+def test_json_refuses_what_it_cannot_say(tmp_path):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "x.json", {"a": float("nan")})
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        write_json(tmp_path / "x.json", {"a": object()})
+    assert not (tmp_path / "x.json").exists()
+
+
+def test_stamps_do_not_clash_and_links_are_refused(tmp_path):
+    from pytest_entropy.errors import UsageError
+
+    assert claim_stamp(tmp_path, "t") == "t"
+    assert claim_stamp(tmp_path, "t") == "t_2"
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match="is a symbolic link"):
+        claim_stamp(tmp_path / "link", "t")
+    with pytest.raises(UsageError, match="is a symbolic link"):
+        claim_stamp(tmp_path, "t")
+
+
+def test_resume_takes_the_newest_of_the_same_kind(tmp_path):
+    for name, stamp, digest in (("a", "1", "same"), ("b", "3", "same"), ("c", "4", "other"), ("d", "2", "same")):
+        (tmp_path / name).mkdir()
+        record = {"schema_version": 1, "experiment": "x", "stamp": stamp, "checkpoint_digest": digest}
+        write_json(tmp_path / name / "experiment.json", {**record, "config_digest": "c"})
+    assert find_resumable(tmp_path, "same", "c") == tmp_path / "b"
+    assert find_resumable(tmp_path, "none", "c") is None

@@ -1,0 +1,108 @@
+"""Which GPU a worker gets, without a GPU: the choice is text in, text out."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_entropy.errors import UsageError
+from pytest_entropy.settings.devices import VISIBLE, assign_gpu, unusable, visible_gpus
+
+
+def chosen(visible, worker, *, device="cuda", nodes=None):
+    environment = {} if visible is None else {VISIBLE: visible}
+    assign_gpu(device, worker, environment, **({} if nodes is None else {"nodes": nodes}))
+    return environment.get(VISIBLE)
+
+
+@pytest.mark.parametrize(
+    ("visible", "worker", "expected"),
+    [
+        ("2,3", "gw0", "2"),
+        ("2,3", "gw1", "3"),
+        ("2,3", "gw2", "2"),  # more workers than GPUs share them
+        ("5", "gw7", "5"),
+        (" 4 , 6 ", "gw1", "6"),
+        ("GPU-8932f937-d72c-4106-c12f-20bd9faed9f6,GPU-1b", "gw1", "GPU-1b"),
+        ("MIG-aa,MIG-bb,MIG-cc", "gw2", "MIG-cc"),
+        ("0,-1,1", "gw1", "0"),  # CUDA itself sees nothing behind an invalid entry
+    ],
+)
+def test_a_worker_gets_one_of_the_callers_gpus(visible, worker, expected):
+    assert chosen(visible, worker) == expected
+
+
+@pytest.mark.parametrize("visible", ["", "-1", "none", "NoDevFiles"])
+def test_hidden_gpus_stay_hidden(visible):
+    assert visible_gpus({VISIBLE: visible}) == []
+    assert chosen(visible, "gw1") == visible
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:1", None])
+def test_other_devices_and_a_named_gpu_are_left_alone(device):
+    assert chosen("2,3", "gw1", device=device) == "2,3"
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [("mps", "mps has no float64"), ("mps:0", "mps has no float64"), ("xpu", "a device is cpu, cuda or cuda:N")],
+)
+def test_a_device_that_cannot_work_is_refused_before_anything_is_loaded(device, said, checkpoint, monkeypatch):
+    from pytest_entropy.checkpoints import load as loading
+    from pytest_entropy.checkpoints import load_checkpoint
+
+    monkeypatch.setattr(loading, "_load", None)
+    with pytest.raises(UsageError, match=said):
+        load_checkpoint(checkpoint, device=device)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:0", "cuda:12"])
+def test_devices_of_these_names_may_work(device):
+    assert unusable(device) is None
+
+
+def test_outside_a_worker_nothing_changes():
+    assert chosen("2,3", None) == "2,3"
+    assert chosen("2,3", "master") == "2,3"
+
+
+def test_without_the_variable_the_drivers_nodes_are_counted(tmp_path):
+    for name in ("nvidia0", "nvidia7", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    assert visible_gpus({}, tmp_path) == ["0", "1"]
+    assert chosen(None, "gw3", nodes=tmp_path) == "1"
+    assert chosen(None, "gw3", nodes=tmp_path / "nowhere") is None
+
+
+def test_choosing_twice_is_choosing_once():
+    environment = {VISIBLE: "2,3,4"}
+    for _ in range(2):
+        assign_gpu("cuda", "gw2", environment)
+    assert environment[VISIBLE] == "4"
+
+
+def test_workers_of_a_session_have_theirs_before_torch_is_there(pytester, monkeypatch):
+    """At configure time, in real workers; the session itself ends with a usage error, as there is no GPU here."""
+    monkeypatch.setenv(VISIBLE, "GPU-a,GPU-b")
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    pytester.makeconftest(
+        """
+        import os, pathlib, sys
+        import pytest
+
+        @pytest.hookimpl(trylast=True)
+        def pytest_configure(config):
+            name = getattr(config, "workerinput", {"workerid": "controller"})["workerid"]
+            seen = os.environ["CUDA_VISIBLE_DEVICES"], "torch" in sys.modules
+            (pathlib.Path(__file__).parent / f"{name}.seen").write_text(repr(seen))
+        """
+    )
+    pytester.makepyfile("def test_nothing(): pass")
+    done = pytester.runpytest_subprocess("-n3", "--device=cuda", "-p", "no:cacheprovider")
+    assert done.ret == 0
+    seen = {path.stem: path.read_text() for path in pytester.path.glob("*.seen")}
+    assert seen == {
+        "controller": "('GPU-a,GPU-b', False)",
+        "gw0": "('GPU-a', False)",
+        "gw1": "('GPU-b', False)",
+        "gw2": "('GPU-a', False)",
+    }

@@ -1,0 +1,1 @@
+"""Builds the bundled demo checkpoint: ``python -m tools.demo.build`` (docs/demo.md)."""

@@ -31,8 +31,8 @@ from pytest_entropy.probe import ProbeConfig
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.pieces import sampling_chunks, worked
 from pytest_entropy.probe.profiler import Meter, peak_memory_mb
-from pytest_entropy.probe.records import Update
 from pytest_entropy.probe.update.batch import UpdateBatch, take_update
+from pytest_entropy.probe.update.direction import Update
 from pytest_entropy.records.seeds import uniforms
 
 RESULTS = Path(__file__).parent / "results" / "gpu.json"

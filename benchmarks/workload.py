@@ -13,9 +13,9 @@ from pytest_entropy import EntropyProbe, ProbeConfig, load_checkpoint
 from pytest_entropy.checkpoints.demo import CHECKPOINT
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
-from pytest_entropy.probe import Update
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.estimators import get_estimator
+from pytest_entropy.probe.update.direction import Update
 from pytest_entropy.records.seeds import derive, uniforms
 
 LIMIT, G, B_U = 32, 8, 32

@@ -18,15 +18,20 @@ _PUBLIC = {
     "MappingProof": "pytest_entropy.checkpoints",
     "EntropyProbe": "pytest_entropy.probe",
     "ProbeConfig": "pytest_entropy.probe",
-    "ProbeResult": "pytest_entropy.probe",
+    "RunRecord": "pytest_entropy.records.run",
+    "Diagnostics": "pytest_entropy.records.diagnostics",
     "Policy": "pytest_entropy.policy.policy",
     "UsageError": "pytest_entropy.errors",
 }
+
+# Names of earlier versions.
+_RENAMED = {"ProbeResult": "RunRecord"}
 
 __all__ = [*_PUBLIC, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
+    name = _RENAMED.get(name, name)
     if name in _PUBLIC:
         return getattr(import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pytest_entropy.checks.measured import needs_measurements, number, numbers, rows, was_asked
+from pytest_entropy.records.run import RunRecord
 from pytest_entropy.stats import CheckOutcome, check_within_noise
-
-if TYPE_CHECKING:
-    from pytest_entropy.probe import ProbeResult
 
 # Relative to the sum of absolute contributions; float32 passes of different shape agree to 1e-5 of it.
 SCALAR_TOLERANCE, SCALAR_ROUNDINGS = 1e-3, 16
@@ -43,7 +40,7 @@ POINTS_TO = (
 Gap = tuple[str, float]
 
 
-def rounding(runs: Sequence[ProbeResult]) -> float:
+def rounding(runs: Sequence[RunRecord]) -> float:
     """Unit roundoff of the coarsest weights.
 
     Raises:
@@ -53,7 +50,7 @@ def rounding(runs: Sequence[ProbeResult]) -> float:
 
 
 @needs_measurements("bookkeeping", NULL)
-def bookkeeping(runs: Sequence[ProbeResult], *, with_replacement: bool) -> CheckOutcome:
+def bookkeeping(runs: Sequence[RunRecord], *, with_replacement: bool) -> CheckOutcome:
     """What was reported follows from the scalars; responses end with an end token; E and U are disjoint."""
     gaps = [gap for run in runs for gap in _of_a_run(run, with_replacement=with_replacement)]
     if not with_replacement:
@@ -76,7 +73,7 @@ def bookkeeping(runs: Sequence[ProbeResult], *, with_replacement: bool) -> Check
     return replace(outcome, reason=f"these do not follow: {found}")
 
 
-def _of_a_run(run: ProbeResult, *, with_replacement: bool) -> Iterator[Gap]:
+def _of_a_run(run: RunRecord, *, with_replacement: bool) -> Iterator[Gap]:
     s = run.eta * np.asarray(run.per_prompt)
     se = s.std(ddof=1) / len(s) ** 0.5
     size = float(np.abs(s).mean()) or 1.0
@@ -100,19 +97,19 @@ def _of_a_run(run: ProbeResult, *, with_replacement: bool) -> Iterator[Gap]:
     yield from _total_variance(run)
 
 
-def _rows(run: ProbeResult) -> Iterator[Gap]:
+def _rows(run: RunRecord) -> Iterator[Gap]:
     """Rewards and rows that belong to another prompt, and other settings, where a run was to look."""
     if was_asked(run, "definition"):
         for name in ("temperature_gap", "size_gap", "other_prompts"):
             yield name, number(run, name)
         yield "other_prompts of the update", number(run, "other_prompts", of="update")
-        if run.update.get("rewards_rechecked") is not False:
+        if run.update.rewards_rechecked is not False:
             yield "reward_gap", number(run, "reward_gap", of="update")
     if run.unit == "nats per token" and run.mode == "two_batch":
         yield "unit_gap", _beyond(number(run, "unit_gap"), SUMMING_TOLERANCE)
 
 
-def _shared(run: ProbeResult) -> Iterator[Gap]:
+def _shared(run: RunRecord) -> Iterator[Gap]:
     """How many prompts E has in common with U, and how many come twice in either."""
     own = rows(run, "prompts")
     yield "prompts repeated in the update", float(len(own) - len(set(own)))
@@ -122,19 +119,19 @@ def _shared(run: ProbeResult) -> Iterator[Gap]:
         yield "repeated", number(run, "repeated")
 
 
-def _drawn_alike(runs: Sequence[ProbeResult]) -> float:
+def _drawn_alike(runs: Sequence[RunRecord]) -> float:
     """How many runs have another one's seed, or begin with the same prompts in the same order, where a run has so many
     prompts that chance does not do that."""
     first = [number(run, "first_prompts") for run in runs if run.mode == "two_batch" and _many_orders(run)]
     return float(len(runs) - len({run.seed for run in runs}) + len(first) - len(set(first)))
 
 
-def _many_orders(run: ProbeResult) -> bool:
+def _many_orders(run: RunRecord) -> bool:
     distinct = run.B_E - int(number(run, "repeated"))
     return math.perm(distinct, min(FIRST, distinct)) > MANY
 
 
-def _update(run: ProbeResult) -> Iterator[Gap]:
+def _update(run: RunRecord) -> Iterator[Gap]:
     """Gaps of what is said of the update's rewards from the rewards, and of the run's rate from the update's."""
     rewards = np.asarray(rows(run, "rewards"), dtype=float)
     size = float(np.abs(rewards).max()) or 1.0
@@ -147,7 +144,7 @@ def _update(run: ProbeResult) -> Iterator[Gap]:
         yield f"{name} of the update", abs(number(run, name, of="update") - float(value)) / scale
 
 
-def _sampled(run: ProbeResult) -> Iterator[Gap]:
+def _sampled(run: RunRecord) -> Iterator[Gap]:
     """Gaps of reported means from the sampler's own record, beyond the rounding of two passes."""
     compared = [("length", "length_mean", number(run, "length_mean", of="")), ("ended", "ended_share", 1.0)]
     if run.unit == "nats per response":
@@ -159,7 +156,7 @@ def _sampled(run: ProbeResult) -> Iterator[Gap]:
         yield reported, _beyond(gap, floor)
 
 
-def _single_batch(run: ProbeResult, size: float) -> Iterator[Gap]:
+def _single_batch(run: RunRecord, size: float) -> Iterator[Gap]:
     """Gaps of a single batch's delta_h1 from the U-statistic of its recorded parts, relative to ``size``, of its error
     from the variance of the row means, of one prompt from its definition and of u from a real optimizer's step."""
     zeta, gap, blocks, plug_in, diagonal = (
@@ -174,7 +171,7 @@ def _single_batch(run: ProbeResult, size: float) -> Iterator[Gap]:
     yield "U-statistic", _beyond(abs(run.delta_h1 - run.eta * value) / size, SUMMING_TOLERANCE)
 
 
-def _total_variance(run: ProbeResult) -> Iterator[Gap]:
+def _total_variance(run: RunRecord) -> Iterator[Gap]:
     """Gaps of the variance over both batches from its parts, relative to the conditional one, where it was asked for
     and the update batch has prompts to vary."""
     if not was_asked(run, "total_variance") or len(rows(run, "prompts")) < 2:

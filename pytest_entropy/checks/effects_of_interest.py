@@ -7,14 +7,11 @@ derivative is exactly 0 (an update that moves nothing) there is no such effect, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pytest_entropy.checks.measured import array, per_prompt
-
-if TYPE_CHECKING:
-    from pytest_entropy.probe import ProbeResult
+from pytest_entropy.records.run import RunRecord
 
 # The sampler every check of the sampler has to see: this share of the temperature.
 TEMPERATURE = 0.7
@@ -25,17 +22,17 @@ TILT = 1 / TEMPERATURE - 1
 CALIBRATION = 3.0
 
 
-def wrong_sign(runs: Sequence[ProbeResult]) -> float | None:
+def wrong_sign(runs: Sequence[RunRecord]) -> float | None:
     """By how much one of two estimates of the derivative is off, in nats per unit of eta, if its sign is wrong."""
     return 2 * _derivative(runs) or None
 
 
-def wrong_factor(runs: Sequence[ProbeResult]) -> float | None:
+def wrong_factor(runs: Sequence[RunRecord]) -> float | None:
     """By how much it is off if it is doubled, or missing."""
     return _derivative(runs) or None
 
 
-def temperature_in_scores(runs: Sequence[ProbeResult]) -> float | None:
+def temperature_in_scores(runs: Sequence[RunRecord]) -> float | None:
     """The mean directional score of responses drawn at ``TEMPERATURE``, to the order of the tilt.
 
     With token probabilities in proportion to pi^(1 + tilt), E<grad log pi, u> is -tilt times the part sum_k <grad
@@ -44,7 +41,7 @@ def temperature_in_scores(runs: Sequence[ProbeResult]) -> float | None:
     return TILT * _derivative(runs) or None
 
 
-def temperature_in_ranks(runs: Sequence[ProbeResult]) -> float | None:
+def temperature_in_ranks(runs: Sequence[RunRecord]) -> float | None:
     """The weighted mean shift of normal scores of responses drawn at ``TEMPERATURE``, to the order of the tilt.
 
     The mean surprisal of a token falls by tilt times its variance, that is by tilt sd_k of its own spreads; the
@@ -55,5 +52,5 @@ def temperature_in_ranks(runs: Sequence[ProbeResult]) -> float | None:
     return TILT * float(np.square(spread).sum()) / total if total > 0 else None
 
 
-def _derivative(runs: Sequence[ProbeResult]) -> float:
+def _derivative(runs: Sequence[RunRecord]) -> float:
     return abs(float(np.concatenate([per_prompt(run, "entropy_term") for run in runs]).mean()))

@@ -2,46 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec
 
 import numpy as np
 
+from pytest_entropy.records.run import RunRecord
 from pytest_entropy.stats import CheckOutcome
 
-if TYPE_CHECKING:
-    from pytest_entropy.probe import ProbeResult
-
 P = ParamSpec("P")
-Runs = Sequence["ProbeResult"]
+Runs = Sequence["RunRecord"]
 
 
 class Missing(Exception):
     """A measurement that a check needs is not in a run's record."""
 
 
-def number(run: ProbeResult, name: str, *, of: str = "agreement") -> float:
+def number(run: RunRecord, name: str, *, of: str = "agreement") -> float:
     """The measured number ``name`` of a run: of its ``agreement``, of its ``update``, or a field (``of=""``).
 
     Raises:
-        Missing: it is not there, None, or no number.
+        Missing: it is None, NaN, or no number.
+        AttributeError: a name that no run could have.
     """
-    record: Any = vars(run) if not of else getattr(run, of, None)
-    value = record.get(name) if isinstance(record, Mapping) else None
+    value = getattr(getattr(run, of) if of else run, name)
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         raise Missing(f"B_E {run.B_E} run {run.run} has no {of + '.' if of else ''}{name}")
     return float(value)
 
 
-def rows(run: ProbeResult, name: str) -> list[Any]:
+def rows(run: RunRecord, name: str) -> list[Any]:
     """The list ``name`` that the run's update recorded.
 
     Raises:
         Missing: it is not there, or empty.
     """
-    value = run.update.get(name)
-    if not isinstance(value, list | tuple) or not value:
+    value = getattr(run.update, name)
+    if not value:
         raise Missing(f"B_E {run.B_E} run {run.run} has no update.{name}")
     return list(value)
 
@@ -55,7 +53,7 @@ def numbers(runs: Runs, *names: str, of: str = "agreement") -> list[float]:
     return [number(run, name, of=of) for name in names for run in runs]
 
 
-def per_prompt(run: ProbeResult, name: str) -> np.ndarray:
+def per_prompt(run: RunRecord, name: str) -> np.ndarray:
     """``[B_E]`` scalars of the diagnostic ``name``; ``entropy_term`` for <X_n, u> itself.
 
     Raises:
@@ -67,7 +65,7 @@ def per_prompt(run: ProbeResult, name: str) -> np.ndarray:
     return np.asarray(values, dtype=float)
 
 
-def array(run: ProbeResult, name: str) -> np.ndarray:
+def array(run: RunRecord, name: str) -> np.ndarray:
     """The array ``name`` kept beside a run's record.
 
     Raises:
@@ -78,7 +76,7 @@ def array(run: ProbeResult, name: str) -> np.ndarray:
     return run.arrays[name]
 
 
-def was_asked(run: ProbeResult, name: str) -> bool:
+def was_asked(run: RunRecord, name: str) -> bool:
     """Whether the diagnostic ``name`` was configured for the run.
 
     Raises:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from pytest_entropy.checks.measured import (
     undecided,
     was_asked,
 )
+from pytest_entropy.records.run import RunRecord
 from pytest_entropy.stats import (
     CheckOutcome,
     check_likelihood_ratio,
@@ -33,9 +33,6 @@ from pytest_entropy.stats import (
     check_within_noise,
 )
 from pytest_entropy.stats.mean import few_events, too_few_events
-
-if TYPE_CHECKING:
-    from pytest_entropy.probe import ProbeResult
 
 # The noise floor is measured: so many times the largest gap between a batch and its prompts computed alone, at
 # least so many roundings of the weights' type, and at most the cap, so that a fault cannot raise its own floor.
@@ -52,7 +49,7 @@ LOST, BLIND = 1.0, 0.25
 ALONE = ("alone_log_probs", "alone_entropies")
 
 
-def noise_floor(runs: Sequence[ProbeResult]) -> float:
+def noise_floor(runs: Sequence[RunRecord]) -> float:
     """Nats by which two correct computations of one log-probability may differ here."""
     looked = [run for run in runs if was_asked(run, "definition")]
     # Runs that were not to measure it are judged by the cap alone.
@@ -62,12 +59,12 @@ def noise_floor(runs: Sequence[ProbeResult]) -> float:
     return min(measured, noise_cap(runs))
 
 
-def noise_cap(runs: Sequence[ProbeResult]) -> float:
+def noise_cap(runs: Sequence[RunRecord]) -> float:
     """The largest noise floor that is believed."""
     return max(FLOOR_CAP, CAP_ROUNDINGS * rounding(runs))
 
 
-def expected_surprises(runs: Sequence[ProbeResult]) -> float:
+def expected_surprises(runs: Sequence[RunRecord]) -> float:
     """How many responses of all runs together are expected to leave the likeliest path."""
     return sum(numbers(runs, "expected_surprises", of=""))
 
@@ -76,7 +73,7 @@ SCORE = "the mean directional score E[<grad log pi, u>] is 0"
 
 
 @needs_measurements("score_identity", SCORE)
-def score_identity(runs: Sequence[ProbeResult], *, alpha: float) -> CheckOutcome:
+def score_identity(runs: Sequence[RunRecord], *, alpha: float) -> CheckOutcome:
     """E[<grad log pi(t), u>] = 0, clustered by prompt: the scorer's policy is the sampler's."""
     return check_mean_zero(
         np.concatenate([per_prompt(run, "score") for run in runs]),
@@ -95,7 +92,7 @@ SURPRISAL = "sampled tokens follow the scored distribution, so that E[sum(-log p
 
 
 @needs_measurements("surprisal_identity", SURPRISAL)
-def surprisal_identity(runs: Sequence[ProbeResult], *, alpha: float) -> CheckOutcome:
+def surprisal_identity(runs: Sequence[RunRecord], *, alpha: float) -> CheckOutcome:
     """Every sampled token's surprisal rank is uniform under the scorer's own distribution."""
     ranks = np.concatenate([array(run, "ranks") for run in runs])
     spread = np.concatenate([array(run, "surprisal_sd") for run in runs])
@@ -116,7 +113,7 @@ ALTERNATIVE = "sampled tokens are as likely under the policy as its own draws ar
 
 
 @needs_measurements("sampler_alternatives", ALTERNATIVE)
-def sampler_alternatives(runs: Sequence[ProbeResult], *, alpha: float) -> CheckOutcome:
+def sampler_alternatives(runs: Sequence[RunRecord], *, alpha: float) -> CheckOutcome:
     """The likelihood of the sampled tokens under the policy against that under named wrong samplers."""
     from pytest_entropy.policy.alternatives import ALTERNATIVES  # needs torch, which collection must not load
 
@@ -137,7 +134,7 @@ AGREEMENT = "two estimators of one derivative differ by a mean of 0 on the same 
 
 
 @needs_measurements("estimator_agreement", AGREEMENT)
-def estimator_agreement(runs: Sequence[ProbeResult], *, alpha: float) -> CheckOutcome:
+def estimator_agreement(runs: Sequence[RunRecord], *, alpha: float) -> CheckOutcome:
     """The runs' estimator and reinforce_loo estimate one gradient: their paired difference has mean 0."""
     difference = np.concatenate([per_prompt(run, "entropy_term") - per_prompt(run, "reinforce_loo") for run in runs])
     return check_mean_zero(
@@ -156,7 +153,7 @@ CALIBRATION = "the spread of delta_h1 over runs is what the reported standard er
 
 
 @needs_measurements("se_calibration", CALIBRATION)
-def se_calibration(runs: Sequence[ProbeResult], *, alpha: float, rng: np.random.Generator) -> CheckOutcome:
+def se_calibration(runs: Sequence[RunRecord], *, alpha: float, rng: np.random.Generator) -> CheckOutcome:
     """The spread of delta_h1 over runs with the same U is what the reported standard errors say."""
     return check_se_calibration(
         [np.asarray(run.per_prompt) for run in runs],
@@ -174,7 +171,7 @@ FIRST_ORDER = "s_n minus the importance-sampled slope of the entropy along u has
 
 
 @needs_measurements("first_order_accuracy", FIRST_ORDER)
-def first_order_accuracy(runs: Sequence[ProbeResult], *, alpha: float) -> CheckOutcome:
+def first_order_accuracy(runs: Sequence[RunRecord], *, alpha: float) -> CheckOutcome:
     """delta_h1 is the slope of the entropy itself: s_n - (Delta_n(h) - Delta_n(-h)) / 2h has mean 0."""
     surprises = expected_surprises(runs)
     prompts = sum(len(run.per_prompt) for run in runs)
@@ -198,7 +195,7 @@ ALIKE = "a prompt computed alone and unpadded gives the same log-probabilities a
 
 
 @needs_measurements("batch_invariance", ALIKE)
-def batch_invariance(runs: Sequence[ProbeResult]) -> CheckOutcome:
+def batch_invariance(runs: Sequence[RunRecord]) -> CheckOutcome:
     """Padding, prompt sharing and the size of pieces change nothing beyond rounding."""
     return check_within_noise(
         numbers(runs, *ALONE),
@@ -214,7 +211,7 @@ DRAWS = "a sampled token is the one that its own random number picks from softma
 
 
 @needs_measurements("draws", DRAWS)
-def draws(runs: Sequence[ProbeResult]) -> CheckOutcome:
+def draws(runs: Sequence[RunRecord]) -> CheckOutcome:
     """The responses to some prompts of every batch are what its random numbers pick from the policy."""
     return check_within_noise(
         numbers(runs, "draws") + numbers(runs, "draw_gap", of="update"),
@@ -230,7 +227,7 @@ def draws(runs: Sequence[ProbeResult]) -> CheckOutcome:
 DEFINITION = "s_n equals <X_n, u> computed from the estimator's definition, one unpadded response at a time"
 
 
-def lost_digits(runs: Sequence[ProbeResult]) -> float:
+def lost_digits(runs: Sequence[RunRecord]) -> float:
     """Relative rounding error of s_n where nearly all probability lies on one token.
 
     Each token's logits have derivatives of about 1 - max pi, of which float32 keeps no less than its unit roundoff: so
@@ -246,7 +243,7 @@ def lost_digits(runs: Sequence[ProbeResult]) -> float:
 
 
 @needs_measurements("definition", DEFINITION)
-def definition(runs: Sequence[ProbeResult]) -> CheckOutcome:
+def definition(runs: Sequence[RunRecord]) -> CheckOutcome:
     """s_n of one prompt per run, by every estimator, is what its definition gives in plain loops."""
     lost = lost_digits(runs)
     outcome = check_within_noise(
@@ -272,7 +269,7 @@ LOSS = "the update's gradient is that of the policy-gradient loss on U"
 
 
 @needs_measurements("update_gradient", LOSS)
-def update_gradient(runs: Sequence[ProbeResult]) -> CheckOutcome:
+def update_gradient(runs: Sequence[RunRecord]) -> CheckOutcome:
     """<g, u> is the slope of the loss itself on U, by finite differences with token weights from plain loops."""
     return check_within_noise(
         numbers(runs, "loss_slope_gap", of="update"),
@@ -289,7 +286,7 @@ STEP = "the update direction equals a real optimizer's step"
 
 
 @needs_measurements("update_direction", STEP)
-def update_direction(runs: Sequence[ProbeResult]) -> CheckOutcome:
+def update_direction(runs: Sequence[RunRecord]) -> CheckOutcome:
     """u is what a real torch optimizer does from the same state and gradient."""
     return check_within_noise(
         numbers(runs, "oracle_gap", of="update"),
@@ -305,7 +302,7 @@ SAME = "the sampler and the scorer give every token the same log-probability and
 
 
 @needs_measurements("sampler_scorer_agreement", SAME)
-def sampler_scorer_agreement(runs: Sequence[ProbeResult]) -> CheckOutcome:
+def sampler_scorer_agreement(runs: Sequence[RunRecord]) -> CheckOutcome:
     """log pi(t_k) and H_k recorded while sampling equal the scoring pass's, token by token, up to rounding."""
     return check_within_noise(
         numbers(runs, "log_probs", "entropies"),

@@ -15,7 +15,7 @@ from pytest_entropy.plugin.session import EntropySession, session_of
 if TYPE_CHECKING:
     import numpy as np
 
-    from pytest_entropy.probe import ProbeResult
+    from pytest_entropy.records.run import RunRecord
     from pytest_entropy.runs.execution import Execution
     from pytest_entropy.runs.store import FailedRun
     from pytest_entropy.settings.model import ExperimentConfig
@@ -28,16 +28,16 @@ FAILURE = pytest.StashKey["FailedRun"]()
 class Runs:
     """All runs of an experiment: ``results`` that are there, ``failures`` by ``(B_E, run)``."""
 
-    results: list[ProbeResult]
+    results: list[RunRecord]
     failures: dict[tuple[int, int], FailedRun]
 
-    def __iter__(self) -> Iterator[ProbeResult]:
+    def __iter__(self) -> Iterator[RunRecord]:
         return iter(self.results)
 
     def __len__(self) -> int:
         return len(self.results)
 
-    def complete(self) -> list[ProbeResult]:
+    def complete(self) -> list[RunRecord]:
         """The results, all of them.
 
         Raises:
@@ -160,7 +160,7 @@ def experiment(request: pytest.FixtureRequest) -> Experiment:
 
 
 @pytest.fixture
-def probe_run(request: pytest.FixtureRequest, experiment: Experiment) -> ProbeResult:
+def probe_run(request: pytest.FixtureRequest, experiment: Experiment) -> RunRecord:
     """One run: a test that asks for it becomes one item per (B_E, run)."""
     from pytest_entropy.runs.store import FailedRun
 
@@ -182,7 +182,7 @@ def probe_runs(experiment: Experiment) -> Runs:
     return experiment.runs
 
 
-def run_properties(result: ProbeResult, stored: bool) -> list[tuple[str, Any]]:
+def run_properties(result: RunRecord, stored: bool) -> list[tuple[str, Any]]:
     """What a run's report carries, in plain builtins: to JUnit, to the controller, to the summary."""
     from pytest_entropy.stats import signal_to_noise
 
@@ -205,7 +205,7 @@ def run_properties(result: ProbeResult, stored: bool) -> list[tuple[str, Any]]:
     ]
 
 
-def _over_updates(result: ProbeResult) -> list[tuple[str, Any]]:
+def _over_updates(result: RunRecord) -> list[tuple[str, Any]]:
     """The error over update batches where it was computed; where the estimate is negative, it and why it is none."""
     found = [("se_total", result.se_total), ("variance_total", result.variance_total)]
     return [(name, value) for name, value in found if value is not None] + (

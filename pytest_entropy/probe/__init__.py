@@ -5,6 +5,7 @@ No pytest here, and no input or output: tensors and records in, tensors and reco
 
 from pytest_entropy.probe.config import ProbeConfig
 from pytest_entropy.probe.probe import EntropyProbe
-from pytest_entropy.probe.records import ProbeResult, Update
+from pytest_entropy.probe.update.direction import Update
+from pytest_entropy.records.run import RunRecord
 
-__all__ = ["EntropyProbe", "ProbeConfig", "ProbeResult", "Update"]
+__all__ = ["EntropyProbe", "ProbeConfig", "RunRecord", "Update"]

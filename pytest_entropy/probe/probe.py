@@ -31,11 +31,12 @@ from pytest_entropy.probe.measure.single_batch import u_statistic
 from pytest_entropy.probe.oracles.hooks import verify_tangent
 from pytest_entropy.probe.pieces import threads_on
 from pytest_entropy.probe.profiler import Meter
-from pytest_entropy.probe.records import ProbeResult, Update
 from pytest_entropy.probe.update.batch import UpdateBatch, take_update
+from pytest_entropy.probe.update.direction import Update
 from pytest_entropy.probe.update.linearisation import Linearisation
 from pytest_entropy.probe.variance.total import total_variance
 from pytest_entropy.prompts import Prompt, PromptSet
+from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.seeds import derive, generator
 from pytest_entropy.rewards import RewardFunction, evaluate, sample_of_equal
 
@@ -121,7 +122,7 @@ class EntropyProbe:
         """The batch an update was taken on; drawn again, from its seed, where another process took it."""
         if update.seed not in self._batches:
             _, rollouts = self._update_rollouts(update.seed)
-            self._batches[update.seed] = UpdateBatch(update.prompts, rollouts, update.rewards, update.seed)
+            self._batches[update.seed] = UpdateBatch(tuple(update.prompts), rollouts, update.rewards, update.seed)
         return self._batches[update.seed]
 
     def _linearisation(self, gradient: dict[str, torch.Tensor]) -> Linearisation:
@@ -131,7 +132,7 @@ class EntropyProbe:
     # ------------------------------------------------------------------ a run
 
     @torch.enable_grad()
-    def run(self, B_E: int, seed: int = 0, *, run: int = 1, update: Update | None = None) -> ProbeResult:
+    def run(self, B_E: int, seed: int = 0, *, run: int = 1, update: Update | None = None) -> RunRecord:
         """One independent measurement: fresh prompts and responses, delta_h1 along the update's direction.
 
         Args:
@@ -197,7 +198,7 @@ class EntropyProbe:
                 )
         return self._result(run, own_seed, s, update, rollouts, derivatives, agreement, meter, arrays=arrays, **total)
 
-    def _run_single_batch(self, B_E: int, run: int, own_seed: int) -> ProbeResult:
+    def _run_single_batch(self, B_E: int, run: int, own_seed: int) -> RunRecord:
         """delta_h1 as a U-statistic of one batch (docs/mathematics.md §5)."""
         config, meter = self.config, Meter(device=self.policy.device)
         with meter.phase("sampling"):
@@ -209,7 +210,7 @@ class EntropyProbe:
             statistic, derivatives = u_statistic(
                 self.policy,
                 rollouts,
-                UpdateBatch(update.prompts, rollouts, update.rewards, own_seed).token_weights(config),
+                UpdateBatch(tuple(update.prompts), rollouts, update.rewards, own_seed).token_weights(config),
                 self._linearisation(update.gradient),
                 update.direction,
                 config.estimator,
@@ -311,7 +312,7 @@ class EntropyProbe:
         agreement: dict[str, float],
         meter: Meter,
         **more: Any,
-    ) -> ProbeResult:
+    ) -> RunRecord:
         return run_result(
             self.config,
             self.unit,

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
-import resource
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 
-_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+from pytest_entropy.records import process_memory
+
 # MiB by place; what the system's own count forgets when it is started anew.
 _highest: dict[str, float] = {}
 
@@ -44,8 +41,9 @@ class Meter:
             # Not after an error, which a GPU in disorder would put another one in place of.
             self._wait()
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
-            self.memory_mb[name] = max(self.memory_mb.get(name, 0.0), _counted(self.device))
+            took, held = time.perf_counter() - started, _counted(self.device)
+            self.seconds[name] = self.seconds[name] + took if name in self.seconds else took
+            self.memory_mb[name] = max(held, self.memory_mb[name]) if name in self.memory_mb else held
 
     def _wait(self) -> None:
         if _is_gpu(self.device):
@@ -54,19 +52,14 @@ class Meter:
 
 def peak_memory_mb(device: torch.device | None = None) -> float:
     """Most memory this process has held so far, in MiB: on ``device`` where that is a GPU, else resident."""
-    return max(_highest.get(_place(device), 0.0), _counted(device))
+    held = _counted(device)
+    return max(held, _highest.get(_place(device), held))
 
 
 def _counted(device: torch.device | None) -> float:
     if _is_gpu(device):
         return torch.cuda.max_memory_allocated(device) / 2**20
-    if _STATUS.is_file():
-        # ru_maxrss starts from the peak of the process this one was forked from.
-        peak = re.search(r"^VmHWM:\s+(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
-        if peak:
-            return int(peak[1]) / 2**10
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    return process_memory.highest_mb()
 
 
 def _count_anew(device: torch.device | None) -> None:
@@ -74,9 +67,7 @@ def _count_anew(device: torch.device | None) -> None:
     if _is_gpu(device):
         torch.cuda.reset_peak_memory_stats(device)
         return
-    # "5" sets the peak to what is held now (proc(5)); a sandbox may not allow it.
-    with suppress(OSError):
-        _RESET.write_text("5")
+    process_memory.count_anew()
 
 
 def _place(device: torch.device | None) -> str:

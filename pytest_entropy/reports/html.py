@@ -8,12 +8,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from pytest_entropy.records.update import equal_rewards
 from pytest_entropy.reports.comparison_figure import comparison_plot
 from pytest_entropy.reports.cost_figure import cost
 from pytest_entropy.reports.figures import plots
 from pytest_entropy.reports.tables import by_batch_size, errors_in_words
 from pytest_entropy.reports.view import UPDATE, ExperimentView
-from pytest_entropy.rewards.equal_rewards import equal_rewards
 from pytest_entropy.settings.layers import PROVENANCE
 from pytest_entropy.stats import Measurement, format_measure
 

@@ -1,7 +1,7 @@
 """Reward functions, in TRL's signature: ``f(prompts, completions, **columns) -> list[float | None]``."""
 
 from pytest_entropy.rewards.answers import BUILT_IN, boxed, exact_answer, gsm8k, math_verify
-from pytest_entropy.rewards.equal_rewards import equal_rewards, sample_of_equal
+from pytest_entropy.rewards.equal_rewards import sample_of_equal
 from pytest_entropy.rewards.evaluation import DEFAULT_TIMEOUT, RewardFunction, RewardTerm, WeightedRewards, evaluate
 from pytest_entropy.rewards.loading import resolve_reward
 from pytest_entropy.rewards.recheck import reward_gap
@@ -14,7 +14,6 @@ __all__ = [
     "RewardTerm",
     "WeightedRewards",
     "boxed",
-    "equal_rewards",
     "evaluate",
     "exact_answer",
     "gsm8k",

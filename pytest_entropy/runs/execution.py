@@ -15,7 +15,9 @@ from pytest_entropy.errors import RunError
 from pytest_entropy.prompts import require_room
 from pytest_entropy.records.files import read_json, write_json
 from pytest_entropy.records.paths import RESULTS
+from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.seeds import derive
+from pytest_entropy.records.update import StoredUpdate, UpdateRecord
 from pytest_entropy.rewards import require_answers
 from pytest_entropy.runs.plan import Plan
 from pytest_entropy.runs.store import FailedRun, RunStore
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from pytest_entropy.checkpoints import Checkpoint
-    from pytest_entropy.probe import EntropyProbe, ProbeResult, Update
+    from pytest_entropy.probe import EntropyProbe
+    from pytest_entropy.probe.update.direction import Update
+    from pytest_entropy.records.run import RunRecord
 
 log = logging.getLogger(__name__)
 UPDATE_DIRECTORY = "update"
@@ -100,7 +104,7 @@ class Execution:
         self.store = RunStore(plan.directory, manifest, plan.stamp, log_level)
         self._config = plan.resolved.to_yaml(plan.next_step)
 
-    def run(self, B_E: int, run: int) -> tuple[ProbeResult, bool]:
+    def run(self, B_E: int, run: int) -> tuple[RunRecord, bool]:
         """One run's result, and whether it was there before.
 
         Raises:
@@ -109,7 +113,7 @@ class Execution:
         name = self.plan.run_directory(B_E, run)
         return self.store.obtain(name, self._config, lambda place: self._compute_run(place, B_E, run), read_result)
 
-    def each_run(self) -> Iterator[tuple[int, int, ProbeResult | FailedRun]]:
+    def each_run(self) -> Iterator[tuple[int, int, RunRecord | FailedRun]]:
         """Every planned run in order, computing what is missing; failures are handed over, not raised."""
         for B_E, run in self.plan.runs:
             try:
@@ -162,17 +166,20 @@ class Execution:
         Runs that are stored already keep the U they were measured along, whichever version drew it.
         """
         measured_along = self._update_of_stored_runs()
-        return int(measured_along["seed"]) if measured_along else derive(self.plan.resolved.config.seed, UPDATE_SEED)
+        if measured_along is not None and measured_along.seed is not None:
+            return measured_along.seed
+        return derive(self.plan.resolved.config.seed, UPDATE_SEED)
 
-    def _update_of_stored_runs(self) -> dict[str, Any]:
-        """What the first stored run that can be read recorded of its update; empty where there is no such run."""
+    def _update_of_stored_runs(self) -> UpdateRecord | None:
+        """What the first stored run that can be read recorded of its update; None where there is no such run."""
         for B_E, run in self.plan.runs:
             try:
-                record = read_json(self.plan.directory / self.plan.run_directory(B_E, run) / RESULTS)
-                return {key: record["update"][key] for key in ("seed", "prompts", "rewards", "direction_norm")}
-            except (OSError, ValueError, KeyError, TypeError):
+                stored = read_result(self.plan.directory / self.plan.run_directory(B_E, run)).update
+            except (OSError, ValueError):
                 continue
-        return {}
+            if None not in (stored.seed, stored.direction_norm) and stored.prompts and stored.rewards:
+                return stored
+        return None
 
     def _compute_run(self, place: Path, B_E: int, run: int) -> None:
         config = self.plan.resolved.config
@@ -202,32 +209,32 @@ class Execution:
             write_tensors(place / LEARNT, vars(update.learnt))
         if self.plan.resolved.config.save_gradients:
             write_tensors(place / "update_gradient.safetensors", update.gradient)
-        record = {
-            **update.summary(),
-            "mapping": checkpoint.mapping,
-            "end_tokens": list(checkpoint.policy.eos_ids),
-            "sampling": {"temperature": self.plan.resolved.config.sampling.temperature},
-            "ignored_generation_config": checkpoint.ignored_generation_config,
-            "parameters": {
+        record = StoredUpdate(
+            **vars(update.record()),
+            mapping=checkpoint.mapping,
+            end_tokens=list(checkpoint.policy.eos_ids),
+            sampling={"temperature": self.plan.resolved.config.sampling.temperature},
+            ignored_generation_config=checkpoint.ignored_generation_config,
+            parameters={
                 "trainable": sum(p.numel() for p in checkpoint.policy.trainable.values()),
                 "all": sum(p.numel() for p in checkpoint.policy.model.parameters()),
             },
-        }
-        write_json(place / UPDATE_RECORD, record)
+        )
+        write_json(place / UPDATE_RECORD, record.to_dict())
 
 
-def require_same_update(recorded: dict[str, Any], update: Update) -> None:
-    """Reject an update batch drawn again that is not the one stored runs ``recorded`` (empty: there are none).
+def require_same_update(recorded: UpdateRecord | None, update: Update) -> None:
+    """Reject an update batch drawn again that is not the one stored runs ``recorded`` (None: there are none).
 
     Raises:
         RunError: its prompts, rewards or direction are others.
     """
-    if not recorded:
+    if recorded is None or recorded.direction_norm is None:
         return
-    norm = float(recorded["direction_norm"])
+    norm = recorded.direction_norm
     other = {
-        "prompts": list(recorded["prompts"]) != list(update.prompts),
-        "rewards": recorded["rewards"] != update.rewards,
+        "prompts": recorded.prompts != update.prompts,
+        "rewards": recorded.rewards != update.rewards,
         "direction": abs(update.direction_norm - norm) > SAME_NORM * norm,
     }
     if any(other.values()):
@@ -250,24 +257,21 @@ def read_update(directory: Path) -> Update:
     from safetensors.torch import load_file
 
     from pytest_entropy.policy.rollouts import ActionValues
-    from pytest_entropy.probe import Update
+    from pytest_entropy.probe.update.direction import Update
 
-    record = read_json(directory / UPDATE_RECORD)
-    known = {key: value for key, value in record.items() if key in Update.__dataclass_fields__}
-    known["prompts"] = tuple(known["prompts"])
-    if (directory / LEARNT).is_file():
-        known["learnt"] = ActionValues(**load_file(directory / LEARNT))
-    return Update(direction=load_file(directory / "direction.safetensors"), gradient={}, **known)
+    record = UpdateRecord.from_dict(read_json(directory / UPDATE_RECORD))
+    learnt = ActionValues(**load_file(directory / LEARNT)) if (directory / LEARNT).is_file() else None
+    return Update(**vars(record), direction=load_file(directory / "direction.safetensors"), gradient={}, learnt=learnt)
 
 
-def read_result(directory: Path) -> ProbeResult:
+def read_result(directory: Path) -> RunRecord:
     """The result a run directory holds."""
     import numpy as np
 
-    from pytest_entropy.probe import ProbeResult
+    from pytest_entropy.records.run import RunRecord
 
     arrays: dict[str, np.ndarray] = {}
     if (directory / ARRAYS).is_file():
         with np.load(directory / ARRAYS, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    return ProbeResult.from_dict(read_json(directory / RESULTS), arrays)
+    return RunRecord.from_dict(read_json(directory / RESULTS), arrays, directory=directory.name)

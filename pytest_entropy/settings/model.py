@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from pytest_entropy.settings.template_arguments import template_arguments
 from pytest_entropy.settings.devices import unusable
 from pytest_entropy.settings.fields import LARGEST, PositiveFloat, Section, Size, number
 from pytest_entropy.settings.reward_terms import Rewards, RewardSection
+from pytest_entropy.settings.template_arguments import template_arguments
 
 
 class BatchConfig(Section):

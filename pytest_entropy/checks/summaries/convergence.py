@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from pytest_entropy.checks.measured import undecided
 from pytest_entropy.checks.summaries.headline import errors_of_the_fit, measurement
 from pytest_entropy.checks.update_moves import said_first
+from pytest_entropy.records.run import RunRecord
 from pytest_entropy.stats import (
     CheckOutcome,
     RunScalars,
@@ -23,10 +24,6 @@ from pytest_entropy.stats import (
     seed_fields,
 )
 
-if TYPE_CHECKING:
-    from pytest_entropy.probe import ProbeResult
-
-
 SE_SLOPE = "the standard error shrinks as B_E to the power -1/2"
 OWN_UPDATES = (
     "with probe.mode u_statistic every run has an update of its own, and the error of a single batch does not follow "
@@ -34,13 +31,13 @@ OWN_UPDATES = (
 )
 
 
-def scalars(runs: Sequence[ProbeResult]) -> list[RunScalars]:
+def scalars(runs: Sequence[RunRecord]) -> list[RunScalars]:
     """What the fit needs of each run: its per-prompt scalars and eta."""
     return [RunScalars(r.B_E, r.run, np.asarray(r.per_prompt, dtype=float), r.eta, r.se_conditional) for r in runs]
 
 
 def convergence(
-    runs: Sequence[ProbeResult], *, alpha: float, confidence: float, tolerance: float, rng: np.random.Generator
+    runs: Sequence[RunRecord], *, alpha: float, confidence: float, tolerance: float, rng: np.random.Generator
 ) -> tuple[ScalingVerdict, dict[str, Any]]:
     """The verdict on delta_h1(B_E) = a + b/B_E, and the record ``convergence_analysis.json`` holds.
 
@@ -66,7 +63,7 @@ def convergence(
     return verdict, record
 
 
-def with_shared_prompts(fit: ScalingFit, runs: Sequence[ProbeResult]) -> ScalingFit:
+def with_shared_prompts(fit: ScalingFit, runs: Sequence[RunRecord]) -> ScalingFit:
     """The fit with what runs share in the error of a, where each draws a part of one set of N prompts.
 
     a is a mean of runs with weights that add up to 1, so that what is common to them enters it whole: at most sigma^2 /
@@ -83,7 +80,7 @@ def with_shared_prompts(fit: ScalingFit, runs: Sequence[ProbeResult]) -> Scaling
     return replace(fit, se_a=se, ci_a=(low, high))
 
 
-def se_slope(runs: Sequence[ProbeResult], *, alpha: float, rng: np.random.Generator) -> CheckOutcome:
+def se_slope(runs: Sequence[RunRecord], *, alpha: float, rng: np.random.Generator) -> CheckOutcome:
     """The second check: log SE against log B_E has slope -1/2.
 
     Inconclusive for single batches: pseudo-values of different runs belong to different updates, which no shuffle may

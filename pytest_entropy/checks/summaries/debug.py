@@ -10,13 +10,14 @@ import numpy as np
 from pytest_entropy.checks.summaries import eta_sweep
 from pytest_entropy.checks.summaries.headline import change, measurement
 from pytest_entropy.checks.update_moves import said_first
+from pytest_entropy.records.run import RunRecord
+from pytest_entropy.records.wire import plain
 
 if TYPE_CHECKING:
     from pytest_entropy.plugin.fixtures import Experiment
-    from pytest_entropy.probe import ProbeResult
 
 
-def report(runs: Sequence[ProbeResult], *, confidence: float, tolerance: float) -> dict[str, Any]:
+def report(runs: Sequence[RunRecord], *, confidence: float, tolerance: float) -> dict[str, Any]:
     """What ``debug_report.json`` holds: per run, every estimator with its standard error, sizes and times.
 
     ``eta_sweep`` where there was one (:func:`.eta_sweep.record`, which takes the keywords), else None.
@@ -26,10 +27,10 @@ def report(runs: Sequence[ProbeResult], *, confidence: float, tolerance: float) 
         swept = eta_sweep.sweep_of(run) is not None
         sweep = eta_sweep.record(run, confidence=confidence, tolerance=tolerance) if swept else None
         records.append({**_one(run), "eta_sweep": sweep})
-    return {"update": runs[0].update, "runs": records}
+    return {"update": plain(runs[0].update), "runs": records}
 
 
-def _one(run: ProbeResult) -> dict[str, Any]:
+def _one(run: RunRecord) -> dict[str, Any]:
     estimators = {run.estimator: run.per_prompt}
     estimators |= {n: v for n, v in run.diagnostics.items() if n != "score"}
     return {
@@ -38,7 +39,7 @@ def _one(run: ProbeResult) -> dict[str, Any]:
         "delta_h1": run.delta_h1,
         "se_conditional": run.se_conditional,
         "se_total": run.se_total,
-        "variance_parts": run.variance_parts,
+        "variance_parts": plain(run.variance_parts),
         "notes": run.notes,
         "estimators": {name: _measure(np.asarray(values) * run.eta) for name, values in estimators.items()},
         "score_identity": _measure(np.asarray(run.diagnostics["score"])),
@@ -46,7 +47,7 @@ def _one(run: ProbeResult) -> dict[str, Any]:
         "entropy_mean": run.entropy_mean,
         "length_mean": run.length_mean,
         "ended_share": run.ended_share,
-        "agreement": run.agreement,
+        "agreement": plain(run.agreement),
         "seconds": run.seconds,
         "peak_memory_mb": run.peak_memory_mb,
     }
@@ -69,7 +70,7 @@ def _distribution(s: np.ndarray) -> dict[str, float | None]:
     }
 
 
-def conclusion(runs: Sequence[ProbeResult], *, confidence: float = 0.95) -> tuple[str, str]:
+def conclusion(runs: Sequence[RunRecord], *, confidence: float = 0.95) -> tuple[str, str]:
     """Verdict and reason in words: what the entropy does by each run, with its errors."""
     parts = []
     for run in runs:

@@ -15,10 +15,10 @@ import scipy
 
 from pytest_entropy.checks import effects_of_interest as declared
 from pytest_entropy.checks.measured import Missing, not_measured, number, per_prompt
+from pytest_entropy.records.run import RunRecord
 from pytest_entropy.stats import CheckOutcome, check_mean_zero
 
 if TYPE_CHECKING:
-    from pytest_entropy.probe import ProbeResult
     from pytest_entropy.probe.diagnostics.eta_sweep import EtaSweep
 
 # A point is trusted where importance weights, numerical noise and the step itself leave its slope alone.
@@ -30,7 +30,7 @@ MOST_POINTS = 4
 UNIT = "nats per response per unit of eta"
 
 
-def sweep_of(run: ProbeResult) -> EtaSweep | None:
+def sweep_of(run: RunRecord) -> EtaSweep | None:
     """The run's sweep; None where it was not asked for."""
     from pytest_entropy.probe.diagnostics.eta_sweep import EtaSweep  # needs torch, which collection must not load
 
@@ -89,7 +89,7 @@ def fit(sweep: EtaSweep) -> SweepFit | None:
     return SweepFit(coefficients[0], coefficients[1], sweep.steps[used])
 
 
-def intercept_check(run: ProbeResult, *, alpha: float) -> CheckOutcome:
+def intercept_check(run: RunRecord, *, alpha: float) -> CheckOutcome:
     """delta_h1 is the slope of the entropy itself at step 0: per-prompt intercepts minus s_n have mean 0.
 
     Raises:
@@ -125,7 +125,7 @@ def intercept_check(run: ProbeResult, *, alpha: float) -> CheckOutcome:
     )
 
 
-def record(run: ProbeResult, *, confidence: float, tolerance: float) -> dict[str, Any]:
+def record(run: RunRecord, *, confidence: float, tolerance: float) -> dict[str, Any]:
     """What the sweep says, as plain builtins; numbers in nats per response and units of eta.
 
     ``points`` hold the unbiased slope Delta(eta)/eta, its SE over prompts, the effective sample size as a share, and
@@ -243,7 +243,7 @@ def _slope(h: float, change: np.ndarray) -> dict[str, float | None]:
         return {"eta": float(h), "slope": _finite(change.mean() / h), "se": _finite(_se(change) / abs(h))}
 
 
-def _required(run: ProbeResult) -> EtaSweep:
+def _required(run: RunRecord) -> EtaSweep:
     sweep = sweep_of(run)
     if sweep is None:
         raise ValueError("the run has no eta sweep: set eta_sweep.multiples, in mode two_batch")

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from pytest_entropy.records.run import RunRecord
 from pytest_entropy.stats import Measurement, ScalingFit, pool
 from pytest_entropy.stats.measurement import OVER_UPDATES
-
-if TYPE_CHECKING:
-    from pytest_entropy.probe import ProbeResult
 
 STILL = "no change: the update moves nothing"
 
 
-def measurement(run: ProbeResult) -> Measurement:
+def measurement(run: RunRecord) -> Measurement:
     """A run's delta_h1 with both errors, and what their intervals need to know."""
     s = np.asarray(run.per_prompt, dtype=float)
     spread = s.std()
     skew = float((((s - s.mean()) / spread) ** 3).mean()) if spread > 0 else 0.0
-    return replace(Measurement.of(vars(run)), skew=skew, update_prompts=len(run.update["prompts"]))
+    return replace(Measurement.of(vars(run)), skew=skew, update_prompts=len(run.update.prompts))
 
 
 def change(measured: Measurement, unit: str, *, confidence: float) -> tuple[str, str]:
@@ -60,7 +58,7 @@ def _ci(ci: tuple[float, float], confidence: float) -> str:
     return f"{100 * confidence:g}% CI [{ci[0]:.3g}, {ci[1]:.3g}]"
 
 
-def errors_of_the_fit(runs: Sequence[ProbeResult], fit: ScalingFit) -> tuple[str, dict[str, Any]]:
+def errors_of_the_fit(runs: Sequence[RunRecord], fit: ScalingFit) -> tuple[str, dict[str, Any]]:
     """The errors over update batches of a scaling fit, in words (empty where not asked for) and for its record.
 
     a is a mean of the runs, with weights that add up to 1, so that the update batch's part of the variance enters

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pytest_entropy.checks.summaries import eta_sweep
 from pytest_entropy.checks.summaries.headline import change, measurement
 from pytest_entropy.checks.update_moves import said_first, update_moves
 from pytest_entropy.checks.validation import sampler_scorer_agreement
+from pytest_entropy.records.run import RunRecord
+from pytest_entropy.records.wire import plain
 from pytest_entropy.stats import CheckOutcome, signal_to_noise
-
-if TYPE_CHECKING:
-    from pytest_entropy.probe import ProbeResult
 
 __all__ = ["agreement", "conclusion", "record", "update_moves"]
 
 
-def record(runs: Sequence[ProbeResult], *, confidence: float, tolerance: float) -> dict[str, Any]:
+def record(runs: Sequence[RunRecord], *, confidence: float, tolerance: float) -> dict[str, Any]:
     """What ``single_test_results.json`` holds; ``eta_sweep`` where there was one (:func:`.eta_sweep.record`)."""
     results: dict[str, Any] = {"results": [_one(run) for run in runs]}
     if eta_sweep.sweep_of(runs[0]) is not None:
@@ -25,18 +24,18 @@ def record(runs: Sequence[ProbeResult], *, confidence: float, tolerance: float) 
     return results
 
 
-def _one(run: ProbeResult) -> dict[str, Any]:
+def _one(run: RunRecord) -> dict[str, Any]:
     ratio, label = signal_to_noise(run.delta_h1, run.se_conditional)
     return {
         "B_E": run.B_E,
-        "B_U": len(run.update["prompts"]),
+        "B_U": len(run.update.prompts),
         "G": run.G,
         "delta_h1": run.delta_h1,
         "se_conditional": run.se_conditional,
         "unit": run.unit,
         "mode": run.mode,
         "se_total": run.se_total,
-        "variance_parts": run.variance_parts,
+        "variance_parts": plain(run.variance_parts),
         "notes": run.notes,
         "signal_to_noise": ratio,
         "signal_to_noise_label": label,
@@ -44,13 +43,13 @@ def _one(run: ProbeResult) -> dict[str, Any]:
         "eta_source": run.eta_source,
         "entropy_mean": run.entropy_mean,
         "entropy_se": run.entropy_se,
-        "reward_mean": run.update["reward_mean"],
+        "reward_mean": run.update.reward_mean,
         "seconds": run.seconds,
         "peak_memory_mb": run.peak_memory_mb,
     }
 
 
-def conclusion(runs: Sequence[ProbeResult], results: dict[str, Any], *, confidence: float = 0.95) -> tuple[str, str]:
+def conclusion(runs: Sequence[RunRecord], results: dict[str, Any], *, confidence: float = 0.95) -> tuple[str, str]:
     """Verdict and reason in words, from the runs and their :func:`record`; ``confidence`` is that of the sign."""
     run = runs[0]
     ratio, label = signal_to_noise(run.delta_h1, run.se_conditional)
@@ -64,6 +63,6 @@ def conclusion(runs: Sequence[ProbeResult], results: dict[str, Any], *, confiden
     )
 
 
-def agreement(runs: Sequence[ProbeResult]) -> CheckOutcome:
+def agreement(runs: Sequence[RunRecord]) -> CheckOutcome:
     """Sampler and scorer agree token by token."""
     return sampler_scorer_agreement(runs)

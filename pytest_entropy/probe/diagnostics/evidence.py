@@ -17,7 +17,7 @@ from pytest_entropy.probe.derivatives.gradient import norm
 from pytest_entropy.probe.measure.entropy_unit import LENGTH, EntropyUnit
 from pytest_entropy.probe.oracles.run import definition_gaps, token_unit_gap
 from pytest_entropy.probe.pieces import scoring_chunks, work_through
-from pytest_entropy.probe.records import Update, fingerprint
+from pytest_entropy.probe.update.direction import Update, fingerprint
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.records.seeds import derive, generator
 from pytest_entropy.rewards import RewardFunction, reward_gap

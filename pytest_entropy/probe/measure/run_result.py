@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from pytest_entropy.probe.config import ProbeConfig
 from pytest_entropy.probe.derivatives.directional import Derivatives
 from pytest_entropy.probe.measure.entropy_unit import EntropyUnit
 from pytest_entropy.probe.profiler import Meter, peak_memory_mb
-from pytest_entropy.probe.records import ProbeResult, Update
+from pytest_entropy.probe.update.direction import Update
+from pytest_entropy.records.diagnostics import Diagnostics
+from pytest_entropy.records.run import RunRecord
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +35,16 @@ def run_result(
     run: int,
     seed: int,
     meter: Meter,
+    agreement: Mapping[str, float],
     **more: Any,
-) -> ProbeResult:
+) -> RunRecord:
     """delta_h1 = eta mean(s) with its conditional error, and what else the record of a run holds.
 
     Args:
         s: s_n ``[B_E]``, in ``unit`` per unit of eta.
         rollouts: E's, ``derivatives`` their scoring pass.
-        more: further fields of :class:`ProbeResult`; they stand above those made here.
+        agreement: discrepancies by the names of :class:`Diagnostics`.
+        more: further fields of :class:`RunRecord`; they stand above those made here.
 
     Raises:
         RunError: a scalar is not finite.
@@ -70,15 +75,16 @@ def run_result(
         "entropy_se": entropy_se,
         "length_mean": float(lengths.mean()),
         "ended_share": float(rollouts.ended.double().mean()),
+        "agreement": Diagnostics(**agreement),
         "asked": list(config.diagnostics),
         "expected_surprises": expected if np.isfinite(expected) else None,
         "seconds": meter.seconds,
         "memory_mb": meter.memory_mb,
         "peak_memory_mb": peak_memory_mb(meter.device),
-        "update": update.summary(),
+        "update": update.record(),
         # Where s stands for something else, <X_n, u> itself is kept as well.
         "diagnostics": {name: v.tolist() for name, v in derivatives.per_prompt.items() if v is not s},
     }
-    result = ProbeResult(**(fields | more))
+    result = RunRecord(**(fields | more))
     log.info("B_E %d run %d: delta_h1 %.6e, SE %.2e", B_E, run, result.delta_h1, result.se_conditional)
     return result

@@ -24,6 +24,7 @@ from pytest_entropy.probe.derivatives.gradient import entropy_and_policy_gradien
 from pytest_entropy.probe.oracles.run import by_definition
 from pytest_entropy.probe.update.linearisation import Linearisation, inner
 from pytest_entropy.probe.variance.total import update_parts
+from pytest_entropy.records.diagnostics import SingleBatchParts
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,16 @@ class UStatistic:
         variance = float(eta**2 * self.pseudo_values.var(ddof=1) / len(self.row_means))
         return {"variance_total": variance, "se_total": variance**0.5}
 
-    def record(self) -> dict[str, float]:
-        """What a run keeps of it, as plain builtins: enough to recompute ``value``."""
-        names = ("blocks", "plug_in", "diagonal", "diagonal_gap", "zeta_1", "zeta_1_jackknife")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+    def record(self) -> SingleBatchParts:
+        """What a run keeps of it: enough to recompute ``value``."""
+        return SingleBatchParts(
+            blocks=self.blocks,
+            plug_in=self.plug_in,
+            diagonal=self.diagonal,
+            diagonal_gap=self.diagonal_gap,
+            zeta_1=self.zeta_1,
+            zeta_1_jackknife=self.zeta_1_jackknife,
+        )
 
     @property
     def zeta_1(self) -> float:

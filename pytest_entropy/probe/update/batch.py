@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
@@ -20,9 +19,9 @@ from pytest_entropy.probe.estimators import get_estimator
 from pytest_entropy.probe.oracles.optimizer import oracle_gap
 from pytest_entropy.probe.oracles.update import loss_slope_gap, token_weights_by_definition
 from pytest_entropy.probe.profiler import Meter
-from pytest_entropy.probe.records import Update, fingerprint
+from pytest_entropy.probe.update.direction import Update, fingerprint
 from pytest_entropy.probe.update.objective import token_weights
-from pytest_entropy.rewards.equal_rewards import equal_rewards
+from pytest_entropy.records.update import Sample, equal_rewards
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +30,14 @@ log = logging.getLogger(__name__)
 class UpdateBatch:
     """B_U prompts with G rewarded responses each.
 
-    ``keys`` name the prompts by content, ``rewards`` is ``[B_U, G]``; ``sample`` is :class:`~.records.Update`'s.
+    ``keys`` name the prompts by content, ``rewards`` is ``[B_U, G]``; ``sample`` is the record's.
     """
 
     keys: tuple[str, ...]
     rollouts: Rollouts
     rewards: list[list[float]]
     seed: int
-    sample: list[dict[str, Any]] = field(default_factory=list)
+    sample: list[Sample] = field(default_factory=list)
 
     def token_weights(self, config: ProbeConfig) -> torch.Tensor:
         """w ``[B_U, G]``: the loss is -sum w_pg S_pg."""
@@ -113,7 +112,7 @@ def take_update(
         eta=eta,
         eta_source=eta_source,
         seed=batch.seed,
-        prompts=batch.keys,
+        prompts=list(batch.keys),
         rewards=batch.rewards,
         gradient_norm=norm(gradient),
         direction_norm=norm(direction),

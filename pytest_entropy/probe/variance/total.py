@@ -29,6 +29,7 @@ from pytest_entropy.probe.measure.entropy_unit import EntropyUnit
 from pytest_entropy.probe.update.batch import UpdateBatch
 from pytest_entropy.probe.update.linearisation import Linearisation, inner
 from pytest_entropy.probe.update.objective import normaliser_shares
+from pytest_entropy.records.diagnostics import VarianceParts
 
 # Pairs (n, p) that T is estimated from: each p costs one backward and one directional pass over the n.
 ENTROPY_PROMPTS, UPDATE_PROMPTS = 16, 8
@@ -53,11 +54,11 @@ class TotalVariance:
         return self.total**0.5 if self.total >= 0 else None
 
     def fields(self) -> dict[str, Any]:
-        """What a result keeps of it, as plain builtins."""
+        """What a run's record keeps of it."""
         return {
             "variance_total": self.total,
             "se_total": self.se,
-            "variance_parts": asdict(self),
+            "variance_parts": VarianceParts(**asdict(self)),
             "notes": self.notes,
         }
 

@@ -12,6 +12,7 @@ from pytest_entropy.checks.bookkeeping import bookkeeping
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.diagnostics.evidence import copies
 from pytest_entropy.probe.oracles.optimizer import real_clipping
+from pytest_entropy.records.update import UpdateRecord
 from tests.unit.reports.stored import ETA, result, scalars
 
 AGREEMENT = {
@@ -61,7 +62,7 @@ def test_a_reported_number_that_is_not_its_record_is_red(name, value):
     ],
 )  # fmt: skip
 def test_what_is_said_of_the_update_follows_from_it(name, value):
-    assert verdict(replace(run_number(1), update=UPDATE | {name: value})) == "fail"
+    assert verdict(replace(run_number(1), update=UpdateRecord.from_dict(UPDATE | {name: value}))) == "fail"
 
 
 @pytest.mark.parametrize("name", ["size_gap", "repeated", "copies", "unit_gap", "direction_gap", "shared_with_update"])
@@ -75,7 +76,7 @@ def test_what_a_run_found_out_of_order_is_red(name):
 
 @pytest.mark.parametrize("name", [*AGREEMENT, *LOOKED])
 def test_a_measurement_that_is_missing_is_named_and_no_pass(name):
-    record = {key: value for key, value in run_number(1).agreement.items() if key != name}
+    record = replace(run_number(1).agreement, **{name: None})
     if name in ("log_probs", "entropies"):
         return  # of sampler_scorer_agreement
     outcome = bookkeeping([run_number(2), replace(run_number(1), agreement=record)], with_replacement=False)
@@ -85,7 +86,7 @@ def test_a_measurement_that_is_missing_is_named_and_no_pass(name):
 
 @pytest.mark.parametrize("name", sorted(UPDATE))
 def test_a_missing_part_of_the_update_is_no_pass(name):
-    update = {key: value for key, value in UPDATE.items() if key != name}
+    update = UpdateRecord.from_dict({key: value for key, value in UPDATE.items() if key != name})
     run = replace(run_number(1), update=update)
     if name not in ("oracle_gap", "rewards_rechecked"):
         assert verdict(run) == "inconclusive"
@@ -93,9 +94,9 @@ def test_a_missing_part_of_the_update_is_no_pass(name):
 
 
 def test_a_reward_that_is_not_asked_twice_leaves_no_gap_to_miss():
-    once = UPDATE | {"rewards_rechecked": False, "reward_gap": None}
+    once = UpdateRecord.from_dict(UPDATE | {"rewards_rechecked": False, "reward_gap": None})
     assert verdict(replace(run_number(1), update=once)) == "pass"
-    assert verdict(replace(run_number(1), update=once | {"rewards_rechecked": True})) == "inconclusive"
+    assert verdict(replace(run_number(1), update=replace(once, rewards_rechecked=True))) == "inconclusive"
 
 
 def test_runs_have_their_own_seeds_and_prompts():

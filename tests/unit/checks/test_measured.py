@@ -19,7 +19,7 @@ from pytest_entropy.checks.summaries import single_run as single
 from pytest_entropy.checks.summaries.convergence import se_slope
 from pytest_entropy.checks.update_moves import update_moves
 from pytest_entropy.policy.alternatives import ALTERNATIVES
-from pytest_entropy.probe import ProbeResult
+from pytest_entropy.records.run import RunRecord
 from pytest_entropy.settings.model import ExperimentConfig
 
 ALPHA = 1e-4
@@ -55,7 +55,7 @@ def runs():
     return [replace(probe.run(16, 0, run=run), expected_surprises=1e3) for run in (1, 2, 3)]
 
 
-def without(run: ProbeResult, part: str, name: str) -> ProbeResult:
+def without(run: RunRecord, part: str, name: str) -> RunRecord:
     """The run as its record gives it back once ``name`` is renamed in ``part`` (``""``: the record itself)."""
     record, arrays = run.to_dict(), dict(run.arrays)
     if part == "arrays":
@@ -63,20 +63,20 @@ def without(run: ProbeResult, part: str, name: str) -> ProbeResult:
     else:
         where = record[part] if part else record
         where[f"{name}_renamed"] = where.pop(name)
-    return ProbeResult.from_dict(record, arrays)
+    return RunRecord.from_dict(record, arrays)
 
 
-def places(run: ProbeResult) -> list[tuple[str, str]]:
+def places(run: RunRecord) -> list[tuple[str, str]]:
     """Everything a run has measured: (part of the record, name)."""
     record = run.to_dict()
     parts = ("agreement", "update", "diagnostics", "variance_parts")
     found = [(part, name) for part in parts for name in record[part]]
     found += [("arrays", name) for name in run.arrays]
-    optional = [f.name for f in fields(ProbeResult) if f.name in ("asked", "sampling_fraction", "expected_surprises")]
+    optional = [f.name for f in fields(RunRecord) if f.name in ("asked", "sampling_fraction", "expected_surprises")]
     return [*found, *(("", name) for name in optional), ("", "variance_total")]
 
 
-def verdicts(runs: list[ProbeResult]) -> dict[str, tuple[str, str]]:
+def verdicts(runs: list[RunRecord]) -> dict[str, tuple[str, str]]:
     """Each check's verdict, "error" where it fails loudly, and what it says: an undecided check says why."""
     found = {}
     for name, check in CHECKS.items():
@@ -148,12 +148,12 @@ def test_what_is_missing_is_named(runs, part, name, check):
 
 
 def test_a_number_is_a_number():
-    run = SimpleNamespace(B_E=4, run=2, agreement={})
+    run = SimpleNamespace(B_E=4, run=2, agreement=SimpleNamespace())
     for value in (None, "0.0", True, [0.0], float("nan")):
-        run.agreement = {"gap": value}
+        run.agreement.gap = value
         with pytest.raises(measured.Missing, match=r"B_E 4 run 2 has no agreement\.gap"):
             measured.number(run, "gap")
-    run.agreement = {"gap": 0}
+    run.agreement.gap = 0
     assert measured.number(run, "gap") == 0.0
 
 
@@ -187,12 +187,12 @@ def test_a_collapsed_policy_leaves_its_means_and_digits_undecided(runs):
     ]
     without_slope = validation.first_order_accuracy(still, alpha=ALPHA).message()
     assert "responses are expected to hold a token other than the likeliest" in without_slope
-    nats = [replace(run, agreement=run.agreement | {"entropy_sampled": 1e-6, "definition": 0.02}) for run in runs]
+    nats = [replace(run, agreement=replace(run.agreement, entropy_sampled=1e-6, definition=0.02)) for run in runs]
     outcome = validation.definition(nats)
     assert outcome.verdict == "inconclusive"
     assert "--dtype float64" in outcome.message()
     # A policy that still answers in several ways is judged as closely as ever.
-    faulty = [replace(run, agreement=run.agreement | {"definition": 0.02}) for run in runs]
+    faulty = [replace(run, agreement=replace(run.agreement, definition=0.02)) for run in runs]
     assert validation.definition(faulty).verdict == "fail"
 
 

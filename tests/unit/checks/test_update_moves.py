@@ -14,8 +14,9 @@ from pytest_entropy.checks.summaries import single_run as single
 from pytest_entropy.checks.summaries.convergence import convergence
 from pytest_entropy.checks.update_moves import said_first, update_moves
 from pytest_entropy.plugin.fixtures import Runs
-from pytest_entropy.probe import EntropyProbe, ProbeConfig, ProbeResult
+from pytest_entropy.probe import EntropyProbe, ProbeConfig
 from pytest_entropy.prompts import Prompt
+from pytest_entropy.records.run import RunRecord
 from pytest_entropy.stats import Inconclusive, require
 
 PROMPTS = [Prompt(f"{n} apples", {"answer": f"<answer>{n}</answer>"}) for n in range(30)]
@@ -67,12 +68,12 @@ def test_equal_rewards_are_said_and_shown(loaded, caplog, reward, said):
     outcome = update_moves(found)
     with pytest.raises(Inconclusive) as raised:
         require(outcome)
-    sample = found[0].update["sample"]
+    sample = found[0].update.sample
     assert len(sample) == 2
     for part in sample:
-        assert f"prompt: {part['prompt']}" in str(raised.value)
-        assert f"completion: {part['completion']}" in str(raised.value)
-        assert f"answer: <answer>{part['prompt'].split()[0]}</answer>" in str(raised.value)
+        assert f"prompt: {part.prompt}" in str(raised.value)
+        assert f"completion: {part.completion}" in str(raised.value)
+        assert f"answer: <answer>{part.prompt.split()[0]}</answer>" in str(raised.value)
     assert said in str(raised.value)
     assert ("does the reward read what responses and answers hold" in str(raised.value)) == (reward is not by_prompt)
     rng = np.random.default_rng(0)
@@ -93,21 +94,21 @@ def test_a_record_from_before_has_no_sample(loaded):
     (run, *_) = runs(loaded, zero, sizes=(4,))
     record = run.to_dict()
     del record["update"]["sample"]
-    found = [ProbeResult.from_dict(record)]
+    found = [RunRecord.from_dict(record)]
     assert "all 12 are 0" in update_moves(found).points_to
     assert "sample 1" not in update_moves(found).points_to
 
 
 def test_an_update_that_moves_has_no_sample_and_changes_no_sentence(loaded):
     found = runs(loaded, length, sizes=(4,))
-    assert found[0].update["sample"] == []
+    assert found[0].update.sample == []
     assert update_moves(found).verdict == "pass"
     assert said_first(found, "as measured") == "as measured"
 
 
 def test_momentum_moves_on_without_a_gradient(loaded):
     found = runs(loaded, zero, sizes=(4,), update_rule="adamw")
-    assert found[0].update["direction_norm"] > 0
+    assert found[0].update.direction_norm > 0
     assert update_moves(found).verdict == "inconclusive"
     assert said_first(found, "x").startswith(
         "only the optimizer's momentum and weight decay move anything (every group"
@@ -118,6 +119,6 @@ def test_single_batches_are_judged_one_by_one(loaded):
     settings = {"mode": "u_statistic", "estimator": "rao_blackwell", "sizes": (4,)}
     still, moving = runs(loaded, zero, **settings), runs(loaded, length, **settings)
     assert update_moves(still).verdict == "inconclusive"
-    assert len(still[0].update["sample"]) == 2
+    assert len(still[0].update.sample) == 2
     assert update_moves([*still, *moving]).verdict == "pass"
     assert said_first([*still, *moving], "x").startswith("the update moves nothing in 2 of 4 runs (every group")

@@ -11,6 +11,7 @@ import torch
 
 from pytest_entropy.probe import profiler as meter
 from pytest_entropy.probe.profiler import Meter
+from pytest_entropy.records import process_memory
 
 MIB = 2**20
 
@@ -76,7 +77,7 @@ def test_a_gpu_is_waited_for_at_both_ends_of_a_phase_and_its_own_memory_counted(
 
 
 def test_where_the_count_cannot_be_started_anew_it_is_the_process_so_far(monkeypatch, tmp_path):
-    monkeypatch.setattr(meter, "_RESET", tmp_path / "no" / "such")
+    monkeypatch.setattr(process_memory, "_RESET", tmp_path / "no" / "such")
     costs, block = Meter(), np.ones(40 * MIB // 8)
     with costs.phase("before"):
         block.sum()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pytest_entropy.probe.records import fingerprint
+from pytest_entropy.probe.update.direction import fingerprint
 
 
 def test_sign_scale_order_and_place_change_the_fingerprint():

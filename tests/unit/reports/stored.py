@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from pytest_entropy.probe import ProbeResult
 from pytest_entropy.records.files import write_json, write_text
+from pytest_entropy.records.run import RunRecord
+from pytest_entropy.records.wire import plain
 from pytest_entropy.settings.experiments import kind_of
 from pytest_entropy.settings.layers import Layer, resolve_config
 
 ETA = 2e-4
 
 
-def result(B_E: int, run: int, per_prompt: np.ndarray, **more: Any) -> ProbeResult:
+def result(B_E: int, run: int, per_prompt: np.ndarray, **more: Any) -> RunRecord:
     """A run whose numbers follow from its per-prompt scalars, as the probe's do."""
     s = np.asarray(per_prompt, dtype=float)
     variance = float(ETA**2 * s.var(ddof=1) / len(s))
@@ -29,7 +30,7 @@ def result(B_E: int, run: int, per_prompt: np.ndarray, **more: Any) -> ProbeResu
         "memory_mb": {"sampling": 700.0, "self_check": 650.0, "derivatives": 800.0 + B_E},
         "update": {"prompts": ["p1", "p2"], "rewards": [[0.0, 1.0], [1.0, 0.0]], "seed": 7},
     }  # fmt: skip
-    return ProbeResult(**(fields | more))
+    return RunRecord.from_dict(plain(fields | more))
 
 
 def scalars(rng: np.random.Generator, B_E: int) -> np.ndarray:

@@ -17,8 +17,8 @@ from pytest_entropy.baselines.stored import in_words
 from pytest_entropy.commands.command_line import main
 from pytest_entropy.plugin.fixtures import run_properties
 from pytest_entropy.plugin.session_end import write_reports
-from pytest_entropy.probe import ProbeResult
 from pytest_entropy.records.files import read_json, write_json
+from pytest_entropy.records.run import RunRecord
 from pytest_entropy.reports.figures import plots
 from pytest_entropy.reports.html import render
 from pytest_entropy.reports.index import write_index
@@ -60,7 +60,7 @@ def items(view):
     out = []
     for run in view.runs:
         record = read_json(view.directory / run["directory"] / "results.json")
-        properties = dict(run_properties(ProbeResult.from_dict(record), stored=False))
+        properties = dict(run_properties(RunRecord.from_dict(record), stored=False))
         json.dumps(properties)
         out.append({**properties, "nodeid": "x::test_run", "outcome": "passed"})
     return out

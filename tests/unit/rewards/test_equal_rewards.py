@@ -7,7 +7,9 @@ import json
 import pytest
 
 from pytest_entropy.prompts import Prompt
-from pytest_entropy.rewards import equal_rewards, sample_of_equal
+from pytest_entropy.records.update import equal_rewards
+from pytest_entropy.records.wire import plain
+from pytest_entropy.rewards import sample_of_equal
 
 
 @pytest.mark.parametrize(
@@ -36,7 +38,7 @@ def test_the_sample_shows_what_the_reward_saw():
         Prompt([{"role": "user", "content": "2 + 2?"}], {"solution": 4, "level": "easy"}),
     ]
     texts = [["it is\t7", "no"], ["2", "2"], ["4", "5"]]
-    assert sample_of_equal(prompts, texts, [[0.0, 0.0], [0.0, 0.0], [1.0, 1.0]]) == [
+    assert plain(sample_of_equal(prompts, texts, [[0.0, 0.0], [0.0, 0.0], [1.0, 1.0]])) == [
         {
             "prompt": r"3 + 4?\x1b[2J\n",
             "completion": r"it is\t7",
@@ -53,7 +55,7 @@ def test_the_sample_is_bounded_and_shows_both_ends():
     prompts = [Prompt(long, {"answer": {"target": [long] * 50}})] * 3
     found = sample_of_equal(prompts, [[long]] * 3, [[0.5]] * 3)
     assert len(found) == 2
-    assert len(json.dumps(found)) < 15_000
-    assert found[0]["completion"].startswith("start\\x00")
-    assert found[0]["completion"].endswith("\\x00end (100008 characters)")
+    assert len(json.dumps(plain(found))) < 15_000
+    assert found[0].completion.startswith("start\\x00")
+    assert found[0].completion.endswith("\\x00end (100008 characters)")
     assert len(sample_of_equal(prompts[:1], [[long]], [[0.5]])) == 1

@@ -83,8 +83,8 @@ def test_entropy_batches_are_the_experiments_own_and_never_the_updates(begin):
     runs = {name: begin(name).run(4, 1)[0] for name in ("batch_scaling", "single_run", "debug")}
     assert len({run.seed for run in runs.values()}) == 3
     assert len({tuple(run.per_prompt) for run in runs.values()}) == 3
-    assert {run.update["fingerprint"] for run in runs.values()} == {runs["debug"].update["fingerprint"]}
-    assert all(run.agreement["shared_with_update"] == 0 for run in runs.values())
+    assert {run.update.fingerprint for run in runs.values()} == {runs["debug"].update.fingerprint}
+    assert all(run.agreement.shared_with_update == 0 for run in runs.values())
     for name, run in runs.items():
         assert run.seed == derive(derive(0, name), "E", 4, 1), "as before"
 
@@ -96,7 +96,7 @@ def begun_before(begin, monkeypatch):
         patched.setattr(Execution, "update_seed", Execution.seed)
         before = begin("batch_scaling")
         result, _ = before.run(4, 1)
-    assert result.update["seed"] == derive(0, "batch_scaling")
+    assert result.update.seed == derive(0, "batch_scaling")
     return before
 
 
@@ -109,14 +109,14 @@ def test_a_directory_begun_with_another_update_batch_goes_on_with_it(begin, begu
     resumed = begin("batch_scaling")
     results = [result for _, _, result in resumed.each_run()]
     assert len(results) == 4
-    assert [result.update["seed"] for result in results] == [derive(0, "batch_scaling")] * 4
-    assert {result.update["fingerprint"] for result in results} == {recorded["fingerprint"]}
+    assert [result.update.seed for result in results] == [derive(0, "batch_scaling")] * 4
+    assert {result.update.fingerprint for result in results} == {recorded["fingerprint"]}
 
 
 def test_a_batch_redrawn_for_the_total_variance_is_the_one_the_update_was_taken_on(begin, begun_before):
     update = begin("batch_scaling").update
     batch = begin("batch_scaling").probe._update_batch(update)
-    assert batch.keys == update.prompts
+    assert list(batch.keys) == update.prompts
     assert batch.seed == update.seed == derive(0, "batch_scaling")
 
 

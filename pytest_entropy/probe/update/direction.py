@@ -1,0 +1,44 @@
+"""An update direction with its tensors, and the number that tells one from another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import torch
+
+from pytest_entropy.policy.rollouts import ActionValues
+from pytest_entropy.records.update import UpdateRecord
+
+
+def fingerprint(direction: Mapping[str, torch.Tensor]) -> float:
+    """A number that changes with any sign, scale or order of the direction's entries or tensors."""
+    total = 0.0
+    for position, name in enumerate(sorted(direction), start=1):
+        entries = direction[name].detach().double().cpu().ravel()
+        total += position * float(entries @ torch.linspace(1, 2, len(entries), dtype=torch.float64))
+    return total
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update(UpdateRecord):
+    """The update direction u = (theta_after - theta_before) / eta, and the record of where it came from.
+
+    Attributes:
+        direction, gradient: by live parameter name, in the parameters' shapes and at least float32; ``gradient`` is
+            empty where the update was read from disk.
+        learnt: what the batch's responses taught, for an estimator that learns.
+    """
+
+    direction: dict[str, torch.Tensor]
+    gradient: dict[str, torch.Tensor]
+    learnt: ActionValues | None = None
+    eta: float
+    seed: int
+    gradient_norm: float
+    direction_norm: float
+    rewards_rechecked: bool = False
+
+    def record(self) -> UpdateRecord:
+        """Everything but the tensors."""
+        return UpdateRecord(**{f.name: getattr(self, f.name) for f in fields(UpdateRecord)})

@@ -28,12 +28,12 @@ from pytest_entropy.optimizers.state import AdamWState, ParameterState
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts, gathered
 from pytest_entropy.probe import ProbeConfig
+from pytest_entropy.probe.batches import SamplePiece
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.pieces import sampling_chunks, worked
 from pytest_entropy.probe.profiler import Meter, peak_memory_mb
 from pytest_entropy.probe.update.batch import UpdateBatch, take_update
 from pytest_entropy.probe.update.direction import Update
-from pytest_entropy.records.seeds import uniforms
 
 RESULTS = Path(__file__).parent / "results" / "gpu.json"
 QWEN_1_5B = {
@@ -84,11 +84,11 @@ def sampled(policy: Policy, sizes: Sizes, prompts: int, seed: int) -> Rollouts:
     rng = np.random.default_rng(seed)
     ids = rng.integers(1, policy.model.config.vocab_size, size=(prompts, sizes.prompt)).tolist()
 
-    def work(slots: list[int]) -> Rollouts:
-        table = np.stack([uniforms(seed, n, sizes.G, sizes.tokens) for n in slots])
-        return policy.sample([ids[n] for n in slots], torch.from_numpy(table))
+    def piece(slots: list[int]) -> SamplePiece:
+        return SamplePiece(tuple(slots), tuple(tuple(ids[n]) for n in slots), seed, sizes.G, sizes.tokens)
 
-    return gathered(worked(sampling_chunks([sizes.prompt] * prompts, sizes.G, sizes.sample_rows), work), prompts)
+    chunks = sampling_chunks([sizes.prompt] * prompts, sizes.G, sizes.sample_rows)
+    return gathered(worked(policy, chunks, piece), prompts)
 
 
 def optimizer_state(policy: Policy) -> AdamWState:

@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from pytest_entropy.policy.policy import Policy, Scores
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.estimators import get_estimator, weights_for
-from pytest_entropy.probe.pieces import scoring_chunks, work_through
+from pytest_entropy.probe.pieces import one_thread_per_operation, scoring_chunks
 
 Direction = Mapping[str, torch.Tensor]
 
@@ -139,6 +139,8 @@ class _SharedLogits(torch.nn.Module):
 
 def _assembled(rollouts: Rollouts, chunk_tokens: int, work) -> np.ndarray:
     out = np.zeros(len(rollouts))
-    for slots, values in work_through(scoring_chunks(rollouts, chunk_tokens), work):
-        out[slots] = values
+    # Methods that are compared here stay in this process: their work is a function of the slots.
+    with one_thread_per_operation():
+        for slots in scoring_chunks(rollouts, chunk_tokens):
+            out[slots] = work(slots)
     return out

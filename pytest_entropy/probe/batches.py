@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -72,18 +73,37 @@ def sampling_fraction(
     return count / max(count, len(found) * len(prompts) / looked)
 
 
+@dataclass(frozen=True)
+class SamplePiece:
+    """Responses to draw to some prompts of a batch.
+
+    ``slots`` are the prompts' places in the batch, ``ids`` their tokens; response g of slot n is keyed by (``seed``,
+    n, g), and has ``limit`` tokens at most.
+    """
+
+    slots: tuple[int, ...]
+    ids: tuple[tuple[int, ...], ...]
+    seed: int
+    group: int
+    limit: int
+
+    def compute(self, policy: Policy) -> Rollouts:
+        """Draw them."""
+        draws = [uniforms(self.seed, n, self.group, self.limit) for n in self.slots]
+        return policy.sample(self.ids, torch.from_numpy(np.stack(draws)))
+
+
 def draw_responses(
     policy: Policy, prompts: Sequence[Prompt], seed: int, config: ProbeConfig, *, group: int, threads: int = 1
 ) -> Rollouts:
     """``group`` responses to each prompt; response g of slot n is keyed by (seed, n, g), whatever is beside it."""
-    ids = [prompt.encoded(policy.encode) for prompt in prompts]
+    ids = [tuple(prompt.encoded(policy.encode)) for prompt in prompts]
 
-    def work(slots: list[int]) -> Rollouts:
-        draws = [uniforms(seed, n, group, config.max_new_tokens) for n in slots]
-        return policy.sample([ids[n] for n in slots], torch.from_numpy(np.stack(draws)))
+    def piece(slots: list[int]) -> SamplePiece:
+        return SamplePiece(tuple(slots), tuple(ids[n] for n in slots), seed, group, config.max_new_tokens)
 
     chunks = sampling_chunks([len(row) for row in ids], group, config.sample_rows)
-    return gathered(worked(chunks, work, threads=threads), len(ids))
+    return gathered(worked(policy, chunks, piece, threads=threads), len(ids))
 
 
 def draw_ranks(rollouts: Rollouts, seed: int) -> torch.Tensor:

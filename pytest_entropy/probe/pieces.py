@@ -10,14 +10,31 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 
+from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 Slots = list[int]
+Done = tuple[Slots, T]
+
+
+class Piece(Protocol[T_co]):
+    """A part of a batch's work that may be sent to another process: a frozen dataclass that pickles.
+
+    It holds the rollouts of its own prompts and what the work takes beside them, and nothing of the process it was
+    made in, so that every process which has loaded the same policy computes the same bits of it.
+    """
+
+    def compute(self, policy: Policy) -> T_co:
+        """Do the work on a policy."""
+
+
+MakePiece = Callable[[Slots], Piece[T]]
 
 
 def sampling_chunks(prompt_lengths: Sequence[int], group: int, rows: int) -> list[Slots]:
@@ -67,20 +84,27 @@ def threads_on(device: torch.device, asked: int) -> int:
     return asked if device.type == "cpu" else 1
 
 
-def work_through(chunks: Sequence[Slots], work: Callable[[Slots], T], *, threads: int = 1) -> list[tuple[Slots, T]]:
+def work_through(policy: Policy, chunks: Sequence[Slots], piece: MakePiece[T], *, threads: int = 1) -> list[Done[T]]:
     """All (slots, result) pairs of :func:`worked`, for results that are small."""
-    return list(worked(chunks, work, threads=threads))
+    return list(worked(policy, chunks, piece, threads=threads))
 
 
-def worked(chunks: Sequence[Slots], work: Callable[[Slots], T], *, threads: int = 1) -> Iterator[tuple[Slots, T]]:
-    """``work`` on every chunk, several at once; a chunk that runs out of memory is halved.
+def worked(policy: Policy, chunks: Sequence[Slots], piece: MakePiece[T], *, threads: int = 1) -> Iterator[Done[T]]:
+    """Compute the piece of every chunk, several at once; a chunk that runs out of memory is halved.
 
-    Yields (slots, result) pairs in the order of the chunks; what the caller does not keep is free again.
+    Args:
+        policy: what the pieces are computed on.
+        chunks: slots, by :func:`sampling_chunks` or :func:`scoring_chunks`.
+        piece: the piece of some slots.
+        threads: pieces computed at once.
+
+    Yields:
+        (slots, result) in the order of the chunks; what the caller does not keep is free again.
     """
 
-    def attempt(slots: Slots) -> list[tuple[Slots, T]]:
+    def attempt(slots: Slots) -> list[Done[T]]:
         try:
-            return [(slots, work(slots))]
+            return [(slots, piece(slots).compute(policy))]
         except Exception as error:
             if len(slots) < 2 or not is_out_of_memory(error):
                 raise

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
@@ -11,7 +13,7 @@ from pytest_entropy.policy.dora import slope_gradient
 from pytest_entropy.policy.policy import Policy, Scores
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.estimators import weights_for
-from pytest_entropy.probe.pieces import scoring_chunks, work_through
+from pytest_entropy.probe.pieces import scoring_chunks, worked
 
 
 def policy_gradient(
@@ -24,7 +26,7 @@ def policy_gradient(
     Raises:
         RunError: a gradient that is not finite; names the parameter.
     """
-    return summed_gradient(policy, rollouts, _loss(weights), chunk_tokens=chunk_tokens)
+    return summed_gradient(policy, rollouts, Loss(weights), chunk_tokens=chunk_tokens)
 
 
 def entropy_gradient(
@@ -45,7 +47,7 @@ def entropy_and_policy_gradient(
     policy: Policy, rollouts: Rollouts, estimator: str, weights: torch.Tensor, *, chunk_tokens: int
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """:func:`entropy_gradient` and :func:`policy_gradient` of the same rollouts, from one scoring pass."""
-    objectives = [_surrogate(rollouts, {estimator: _mean(rollouts)}), _loss(weights)]
+    objectives: list[Objective] = [Surrogate({estimator: _mean(rollouts)}), Loss(weights)]
     entropy, loss = summed_gradients(policy, rollouts, objectives, chunk_tokens=chunk_tokens)
     return slope_gradient(policy.model, entropy), loss
 
@@ -60,36 +62,79 @@ def combined_gradient(
     Raises:
         RunError: a gradient that is not finite; names the parameter.
     """
-    total = summed_gradient(policy, rollouts, _surrogate(rollouts, coefficients), chunk_tokens=chunk_tokens)
+    total = summed_gradient(policy, rollouts, Surrogate(coefficients), chunk_tokens=chunk_tokens)
     return slope_gradient(policy.model, total)
 
 
-# A piece of the batch, its slots and its scores -> the part of a sum over prompts that it contributes.
-Objective = Callable[[list[int], Scores], torch.Tensor]
+class Objective(Protocol):
+    """A sum over prompts; of some prompts, their part of it."""
+
+    def select(self, slots: list[int]) -> Objective:
+        """Its part of some prompts."""
+
+    def value(self, scores: Scores, part: Rollouts) -> torch.Tensor:
+        """The part's value, differentiable, from its scoring pass."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """-sum_{p,g} w_pg S_pg with token weights ``[P, G]``."""
+
+    weights: torch.Tensor
+
+    def select(self, slots: list[int]) -> Loss:
+        """Its part of some prompts."""
+        return Loss(self.weights[slots])
+
+    def value(self, scores: Scores, part: Rollouts) -> torch.Tensor:
+        """The part's value, differentiable, from its scoring pass."""
+        own = self.weights.to(scores.log_probs.device)
+        return -(own * scores.log_probs.double().sum(-1)).sum()
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """sum_e sum_n c_en of estimators' surrogates; ``coefficients`` are ``[P]`` by estimator name."""
+
+    coefficients: Mapping[str, torch.Tensor]
+
+    def select(self, slots: list[int]) -> Surrogate:
+        """Its part of some prompts."""
+        return Surrogate({name: c[slots] for name, c in self.coefficients.items()})
+
+    def value(self, scores: Scores, part: Rollouts) -> torch.Tensor:
+        """The part's value, differentiable, from its scoring pass."""
+        device = scores.log_probs.device
+        total = torch.zeros((), dtype=torch.float64, device=device)
+        for name, c in self.coefficients.items():
+            weights = weights_for(name, scores, part).scaled(c.to(device))
+            total = total + weights.surrogate(scores.log_probs, scores.entropies, scores.expected_values)
+        return total
+
+
+@dataclass(frozen=True)
+class GradientPiece:
+    """Gradients to be had of some prompts' part of one objective or several."""
+
+    part: Rollouts
+    objectives: tuple[Objective, ...]
+
+    def compute(self, policy: Policy) -> list[dict[str, torch.Tensor]]:
+        """One scoring pass, and one backward for each objective: by live parameter name, as backward gives them."""
+        parameters, last = list(policy.trainable.values()), len(self.objectives) - 1
+        with torch.enable_grad():
+            scores = policy.score(self.part)
+            found = [
+                torch.autograd.grad(
+                    objective.value(scores, self.part), parameters, allow_unused=True, retain_graph=i < last
+                )
+                for i, objective in enumerate(self.objectives)
+            ]
+        return [{name: g for name, g in zip(policy.trainable, grads, strict=True) if g is not None} for grads in found]
 
 
 def _mean(rollouts: Rollouts) -> torch.Tensor:
     return torch.full((len(rollouts),), 1 / len(rollouts), dtype=torch.float64)
-
-
-def _loss(weights: torch.Tensor) -> Objective:
-    def loss(slots: list[int], scores: Scores) -> torch.Tensor:
-        own = weights[slots].to(scores.log_probs.device)
-        return -(own * scores.log_probs.double().sum(-1)).sum()
-
-    return loss
-
-
-def _surrogate(rollouts: Rollouts, coefficients: Mapping[str, torch.Tensor]) -> Objective:
-    def surrogate(slots: list[int], scores: Scores) -> torch.Tensor:
-        device = scores.log_probs.device
-        total = torch.zeros((), dtype=torch.float64, device=device)
-        for name, c in coefficients.items():
-            weights = weights_for(name, scores, rollouts.select(slots)).scaled(c[slots].to(device))
-            total = total + weights.surrogate(scores.log_probs, scores.entropies, scores.expected_values)
-        return total
-
-    return surrogate
 
 
 def summed_gradient(
@@ -110,25 +155,17 @@ def summed_gradients(
     Raises:
         RunError: a gradient that is not finite; names the parameter.
     """
-    names = list(policy.trainable)
-    parameters = [policy.trainable[name] for name in names]
-    totals = [{n: torch.zeros(policy.trainable[n].shape, dtype=torch.float64) for n in names} for _ in objectives]
+    zero = {name: parameter.shape for name, parameter in policy.trainable.items()}
+    totals = [{name: torch.zeros(shape, dtype=torch.float64) for name, shape in zero.items()} for _ in objectives]
 
-    def work(slots: list[int]) -> None:
-        last = len(objectives) - 1
-        with torch.enable_grad():
-            scores = policy.score(rollouts.select(slots))
-            found = [
-                torch.autograd.grad(objective(slots, scores), parameters, allow_unused=True, retain_graph=i < last)
-                for i, objective in enumerate(objectives)
-            ]
-        # Nothing is added before all of a piece is there: a piece may run out of memory and be halved.
+    def piece(slots: list[int]) -> GradientPiece:
+        return GradientPiece(rollouts.select(slots), tuple(objective.select(slots) for objective in objectives))
+
+    # Whole pieces are added as they come: one that runs out of memory is halved, and has added nothing.
+    for _, found in worked(policy, scoring_chunks(rollouts, chunk_tokens), piece):
         for total, grads in zip(totals, found, strict=True):
-            for name, g in zip(names, grads, strict=True):
-                if g is not None:
-                    total[name] += g.double().cpu()
-
-    work_through(scoring_chunks(rollouts, chunk_tokens), work)
+            for name, g in grads.items():
+                total[name] += g.double().cpu()
     for name, g in ((name, g) for total in totals for name, g in total.items()):
         if not torch.isfinite(g).all():
             raise RunError(f"the gradient of {name} is not finite; check the weights and the rewards")

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.hooks import RemovableHandle
 
 from pytest_entropy.policy.row_map import part_of_pass, rows_per_prompt
 
@@ -129,10 +130,14 @@ class Tangent:
         self._fired: set[str] = set()
         self._state = _State()
 
+    def attach(self) -> list[RemovableHandle]:
+        """Register the hooks; whoever asks removes them."""
+        return [m.register_forward_hook(self._hook, with_kwargs=True) for m in self._owners]
+
     @contextmanager
     def attached(self) -> Iterator[Tangent]:
         """Register the hooks for the duration of the block."""
-        handles = [m.register_forward_hook(self._hook, with_kwargs=True) for m in self._owners]
+        handles = self.attach()
         try:
             yield self
         finally:

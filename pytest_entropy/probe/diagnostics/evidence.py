@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -191,12 +192,20 @@ def token_arrays(rollouts: Rollouts, derivatives: Derivatives) -> dict[str, np.n
     }
 
 
+@dataclass(frozen=True)
+class EvidencePiece:
+    """Evidence to be had from some prompts' responses against every wrong sampler."""
+
+    part: Rollouts
+
+    def compute(self, policy: Policy) -> np.ndarray:
+        """Score them: ``[J, 2]``."""
+        return policy.sampler_evidence(self.part).cpu().numpy()
+
+
 def sampler_evidence(policy: Policy, rollouts: Rollouts, *, chunk_tokens: int, threads: int = 1) -> np.ndarray:
     """``[J, 2]`` by :data:`~pytest_entropy.policy.alternatives.ALTERNATIVES`: log likelihood ratio of all tokens
     together against each wrong sampler, and what it would be on average if that one had been used, in nats."""
-
-    def work(slots: list[int]) -> np.ndarray:
-        return policy.sampler_evidence(rollouts.select(slots)).cpu().numpy()
-
-    parts = work_through(scoring_chunks(rollouts, chunk_tokens), work, threads=threads)
+    chunks = scoring_chunks(rollouts, chunk_tokens)
+    parts = work_through(policy, chunks, lambda slots: EvidencePiece(rollouts.select(slots)), threads=threads)
     return np.sum([part for _, part in parts], axis=0)

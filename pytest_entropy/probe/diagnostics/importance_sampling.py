@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -76,18 +76,29 @@ def longest_step(policy: Policy, direction: Mapping[str, torch.Tensor]) -> float
     return float(LONGEST_SHARE * (size / length) ** 0.5) if length else float("inf")
 
 
+@dataclass(frozen=True)
+class TotalsPiece:
+    """S and sum_k H_k to be had of some prompts' responses, at whatever parameters the policy has then."""
+
+    part: Rollouts
+
+    def compute(self, policy: Policy) -> Totals:
+        """Score them."""
+        with torch.no_grad():
+            scores = policy.score(self.part)
+        return Totals(scores.log_probs.double().sum(-1).cpu().numpy(), scores.entropies.double().sum(-1).cpu().numpy())
+
+
 def sequence_totals(policy: Policy, rollouts: Rollouts, *, chunk_tokens: int, threads: int = 1) -> Totals:
     """S and sum_k H_k of every response at the policy's present parameters."""
     rollouts = replace(rollouts, action_values=None)  # what a derivative needs of them, no total does
 
-    def work(slots: list[int]) -> tuple[np.ndarray, np.ndarray]:
-        with torch.no_grad():
-            scores = policy.score(rollouts.select(slots))
-        return scores.log_probs.double().sum(-1).cpu().numpy(), scores.entropies.double().sum(-1).cpu().numpy()
-
     shape = (len(rollouts), rollouts.group_size)
     totals = Totals(np.zeros(shape), np.zeros(shape))
-    for slots, (s, h) in work_through(scoring_chunks(rollouts, chunk_tokens), work, threads=threads):
+    chunks = scoring_chunks(rollouts, chunk_tokens)
+    for slots, (s, h) in work_through(
+        policy, chunks, lambda slots: TotalsPiece(rollouts.select(slots)), threads=threads
+    ):
         totals.sequence[slots], totals.nats[slots] = s, h
     return totals
 

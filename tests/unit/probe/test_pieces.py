@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import gc
+import pickle
 import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
 
 from pytest_entropy.policy.rollouts import gathered
+from pytest_entropy.probe.batches import SamplePiece
 from pytest_entropy.probe.control_variate import learn
+from pytest_entropy.probe.derivatives.derivative_piece import DerivativePiece
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
+from pytest_entropy.probe.derivatives.gradient import GradientPiece, Loss, Surrogate
+from pytest_entropy.probe.diagnostics.evidence import EvidencePiece
+from pytest_entropy.probe.diagnostics.importance_sampling import TotalsPiece
 from pytest_entropy.probe.pieces import is_out_of_memory, threads_on, work_through, worked
 from tests import tiny
 
@@ -47,22 +55,72 @@ def test_scoring_that_runs_out_of_memory_goes_on_in_halves(policy, monkeypatch, 
 
 
 def test_sampling_that_runs_out_of_memory_goes_on_in_halves(policy, monkeypatch):
-    from pytest_entropy.records.seeds import uniforms
-
     ids = tiny.prompts(9)
     whole = tiny.sample(policy, ids, seed=3)
     failing = Failing(policy.sample, 3)
     monkeypatch.setattr(policy, "sample", failing)
 
-    def work(slots):
-        table = np.stack([uniforms(3, n, 4, 10) for n in slots])
-        return policy.sample([ids[n] for n in slots], torch.from_numpy(table))
+    def piece(slots):
+        return SamplePiece(tuple(slots), tuple(tuple(ids[n]) for n in slots), 3, 4, 10)
 
-    halved = gathered(worked([[8, 1, 2, 3, 4], [0, 5, 6, 7]], work), 9)
+    halved = gathered(worked(policy, [[8, 1, 2, 3, 4], [0, 5, 6, 7]], piece), 9)
     assert failing.failures
     assert torch.equal(halved.lengths, whole.lengths)
     assert [halved.responses(n) for n in range(9)] == [whole.responses(n) for n in range(9)]
     assert halved.prompt_ids == whole.prompt_ids
+
+
+NO_POLICY = None
+
+
+@dataclass(frozen=True)
+class Call:
+    """A piece that calls a function of its slots."""
+
+    function: Callable
+    slots: list[int]
+
+    @classmethod
+    def of(cls, function):
+        return lambda slots: cls(function, slots)
+
+    def compute(self, policy):
+        return self.function(self.slots)
+
+
+def pieces_of(policy):
+    """One piece of each kind, from real rollouts."""
+    rollouts = replace(tiny.sample(policy, tiny.prompts(5), seed=1), action_values=None)
+    u, part = tiny.direction(policy), rollouts.select([1, 3])
+    weights = torch.linspace(-1, 1, 2 * rollouts.group_size, dtype=torch.float64).reshape(2, -1)
+    ids = tuple(tuple(row) for row in tiny.prompts(2))
+    return {
+        "sample": SamplePiece((0, 1), ids, 7, 4, 10),
+        "derivatives": DerivativePiece(part, u, ("rao_blackwell", "score")),
+        "loss": GradientPiece(part, (Loss(weights), Surrogate({"score": torch.ones(2, dtype=torch.float64)}))),
+        "totals": TotalsPiece(part),
+        "evidence": EvidencePiece(part),
+    }
+
+
+@pytest.mark.parametrize("kind", ["sample", "derivatives", "loss", "totals", "evidence"])
+def test_a_piece_that_was_sent_gives_the_same_bits(policy, kind):
+    piece = pieces_of(policy)[kind]
+    sent = pickle.loads(pickle.dumps(piece))
+    assert pickle.dumps(plain_values(sent.compute(policy))) == pickle.dumps(plain_values(piece.compute(policy)))
+
+
+def plain_values(value):
+    """A result as numbers alone: tensors' pickles hold where they lie."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu().numpy().tobytes()
+    if isinstance(value, np.ndarray):
+        return value.tobytes()
+    if isinstance(value, dict):
+        return {name: plain_values(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_values(item) for item in value]
+    return plain_values(vars(value)) if hasattr(value, "__dict__") else value
 
 
 OUT_OF_MEMORY = [
@@ -82,7 +140,7 @@ def test_whoever_says_it_memory_that_runs_out_halves_a_piece(error):
         return slots
 
     assert is_out_of_memory(error)
-    assert work_through([[0, 1, 2]], work) == [([0], [0]), ([1], [1]), ([2], [2])]
+    assert work_through(NO_POLICY, [[0, 1, 2]], Call.of(work)) == [([0], [0]), ([1], [1]), ([2], [2])]
 
 
 @pytest.mark.parametrize(
@@ -107,13 +165,13 @@ def test_an_error_of_another_kind_and_a_single_prompt_are_not_retried():
         raise RuntimeError("something else")
 
     with pytest.raises(RuntimeError, match="something else"):
-        work_through([[0, 1]], work)
+        work_through(NO_POLICY, [[0, 1]], Call.of(work))
 
     def never(slots):
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        work_through([[0, 1]], never)
+        work_through(NO_POLICY, [[0, 1]], Call.of(never))
 
 
 def test_what_the_caller_drops_is_free_before_the_next_piece():
@@ -126,7 +184,7 @@ def test_what_the_caller_drops_is_free_before_the_next_piece():
         alive.append(weakref.ref(result))
         return result
 
-    for _, result in worked([[n] for n in range(5)], work):
+    for _, result in worked(NO_POLICY, [[n] for n in range(5)], Call.of(work)):
         del result
     assert len(alive) == 5
 

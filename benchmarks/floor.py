@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import torch
 
 from pytest_entropy.policy.policy import Policy
+from pytest_entropy.policy.prefill import left_padded
 from pytest_entropy.policy.rollouts import Rollouts
 
 
 def generate(policy: Policy, prompt_ids: Sequence[Sequence[int]], group: int, limit: int) -> torch.Tensor:
     """transformers' ``generate`` on the whole batch, sampling from softmax(logits / T) and nothing else."""
-    ids, kept = policy._left_padded(prompt_ids)
+    ids, kept = left_padded(policy, prompt_ids)
     return policy.model.generate(
         input_ids=ids,
         attention_mask=kept,
@@ -55,4 +56,4 @@ def _batches(policy: Policy, rollouts: Rollouts, rows: int):
     ]
     sequences.sort(key=len)
     for start in range(0, len(sequences), rows):
-        yield policy._left_padded(sequences[start : start + rows])
+        yield left_padded(policy, sequences[start : start + rows])

@@ -15,7 +15,9 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pytest_entropy.policy.policy import Policy, Scores
+from pytest_entropy.policy.prefill import left_padded
 from pytest_entropy.policy.rollouts import Rollouts
+from pytest_entropy.policy.teacher_forcing import logits_shared, padded_tokens
 from pytest_entropy.probe.estimators import get_estimator, weights_for
 from pytest_entropy.probe.pieces import one_thread_per_operation, scoring_chunks
 
@@ -34,7 +36,7 @@ def per_prompt_gradients(policy: Policy, rollouts: Rollouts, direction: Directio
     for n in range(len(rollouts)):
         one = rollouts.select([n])
         with torch.enable_grad():
-            scores = unshared.score(one)
+            scores = unshared.teacher_force(one)
             surrogate = weights_for(estimator, scores, one).surrogate(scores.log_probs, scores.entropies)
             grads = torch.autograd.grad(surrogate, parameters)
         yield {name: g.cpu() for name, g in zip(direction, grads, strict=True)}
@@ -73,7 +75,7 @@ def _full_sequences(policy: Policy, part: Rollouts) -> tuple[torch.Tensor, ...]:
     """(ids ``[P, G, T]``, positions, additive attention mask ``[P, G, 1, T, T]``, response tokens ``[P, G, L]``)."""
     tokens = torch.where(part.mask, part.tokens, 0)
     prompts, group, length = tokens.shape
-    ids, kept = policy._left_padded(part.prompt_ids)
+    ids, kept = left_padded(policy, part.prompt_ids)
     ids = torch.cat([ids[:, None].expand(-1, group, -1), tokens], dim=-1)
     kept = torch.cat([kept, kept.new_ones(prompts, length)], dim=-1)
     positions = (kept.cumsum(-1) - 1).clamp(min=0)[:, None].expand(-1, group, -1)
@@ -113,7 +115,7 @@ def forward_mode(
 
 def token_tangents(policy: Policy, part: Rollouts, direction: Direction) -> tuple[Scores, Scores]:
     """log pi(t_k) and H_k ``[P, G, L]``, and their directional derivatives along u token by token."""
-    tokens = policy._padded_tokens(part)
+    tokens = padded_tokens(policy, part)
     with torch.no_grad(), forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH):
         dual = {
             "model." + name: forward_ad.make_dual(policy.trainable[name].detach(), u.to(policy.trainable[name].dtype))
@@ -134,7 +136,7 @@ class _SharedLogits(torch.nn.Module):
         self._policy = [policy]
 
     def forward(self, part: Rollouts, tokens: torch.Tensor) -> torch.Tensor:
-        return self._policy[0]._logits_shared(part, tokens)
+        return logits_shared(self._policy[0], part, tokens)
 
 
 def _assembled(rollouts: Rollouts, chunk_tokens: int, work) -> np.ndarray:

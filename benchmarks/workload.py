@@ -43,7 +43,7 @@ class Workload:
 
     def rollouts(self, B_E: int, seed: int, *, estimator: str | None = None) -> Rollouts:
         """Fresh prompts and responses, as a run draws them."""
-        _, drawn = self.probe._entropy_batch(B_E, derive(seed, "benchmark"), self.update)
+        _, drawn = self.probe.two_batch.entropy_batch(B_E, derive(seed, "benchmark"), self.update)
         return self.taught(drawn, estimator)
 
     def taught(self, rollouts: Rollouts, estimator: str | None) -> Rollouts:

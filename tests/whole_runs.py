@@ -25,8 +25,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pytest_entropy.checkpoints.preflight.separate_rows import require_separate_rows
 from pytest_entropy.optimizers.state import AdamWState, ParameterState
-from pytest_entropy.policy import distribution
-from pytest_entropy.policy import policy as policies
+from pytest_entropy.policy import distribution, teacher_forcing
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.probe import EntropyProbe, ProbeConfig
 from pytest_entropy.probe.profiler import Meter
@@ -86,7 +85,7 @@ class Variant:
     def probe(self, device: str) -> EntropyProbe:
         subject = self.subject(device)
         words = len(subject.policy.tokenizer)
-        policies.TABLE_ENTRIES = 2 * 4 * words if self.pieces else 2**25
+        teacher_forcing.TABLE_ENTRIES = 2 * 4 * words if self.pieces else 2**25
         distribution.DRAW_ENTRIES = 3 * words
         require_separate_rows(subject.policy, self.name)
         config = ProbeConfig(**{"diagnostics": DIAGNOSTICS, **SIZES, **self.settings})
@@ -149,15 +148,17 @@ def whole_run(variant: Variant, device: str) -> dict[str, Any]:
                 execution.write_tensors(Path(place) / name, tensors)
             if kept.learnt is not None:
                 execution.write_tensors(Path(place) / "learnt", vars(kept.learnt))
-        along = probe.unit.name == "sequence" and sum(float((gradient[n] * u).sum()) for n, u in kept.direction.items())
+        along = probe.setup.unit.name == "sequence" and sum(
+            float((gradient[n] * u).sum()) for n, u in kept.direction.items()
+        )
         measured["gradient_along_u"] = along
     json.dumps(result.to_dict())
     return {
-        "threads": probe.threads,
+        "threads": probe.setup.threads,
         "phases": list(result.seconds),
-        "update_phases": list(update["seconds"]),
+        "update_phases": list(update.seconds),
         "arrays": sorted(result.arrays),
-        "oracle_gap": update["oracle_gap"],
+        "oracle_gap": update.oracle_gap,
         "measured": measured,
         **{f"array {name}": values.tolist() for name, values in result.arrays.items()},
     }

@@ -92,12 +92,12 @@ BUGS = {
     ),
     "rows in another order": (
         "from dataclasses import replace\n"
-        "from pytest_entropy.probe import EntropyProbe\n"
-        "real = EntropyProbe.sample\n"
+        "from pytest_entropy.probe.setup import Setup\n"
+        "real = Setup.sample\n"
         "def sample(self, *arguments):\n"
         "    drawn = real(self, *arguments)\n"
         "    return replace(drawn, tokens=drawn.tokens.roll(1, 1), lengths=drawn.lengths.roll(1, 1))\n"
-        "EntropyProbe.sample = sample\n"
+        "Setup.sample = sample\n"
     ),
 }
 

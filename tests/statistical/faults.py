@@ -15,19 +15,22 @@ import torch
 
 from pytest_entropy.optimizers import update_rules
 from pytest_entropy.policy import distribution as distribution_module
-from pytest_entropy.policy import policy as policy_module
+from pytest_entropy.policy import sampling as sampling_module
+from pytest_entropy.policy import teacher_forcing
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe import batches as draws
 from pytest_entropy.probe import control_variate as action_values
 from pytest_entropy.probe import probe as probe_module
+from pytest_entropy.probe import setup as setup_module
 from pytest_entropy.probe.derivatives import gradient
 from pytest_entropy.probe.estimators import action_value, base
-from pytest_entropy.probe.measure import entropy_unit
-from pytest_entropy.probe.measure import single_batch as u_statistic
+from pytest_entropy.probe.measure import entropy_unit, two_batch, u_statistic
+from pytest_entropy.probe.measure.two_batch import TwoBatch
 from pytest_entropy.probe.probe import EntropyProbe
+from pytest_entropy.probe.setup import Setup
 from pytest_entropy.probe.update import batch as update_batch
-from pytest_entropy.probe.update import objective
+from pytest_entropy.probe.update import objective, source
 
 
 @dataclass(frozen=True)
@@ -109,8 +112,8 @@ def top_k_of_sampler(patch: pytest.MonkeyPatch) -> None:
 
 def repetition_penalty(patch: pytest.MonkeyPatch) -> None:
     """transformers' penalty of 1.05 on every token of prompt and response so far, in the draws alone."""
-    sample, forward = Policy.sample, Policy._forward
-    recorder, draw = policy_module.Recorder, distribution_module.draw
+    sample, forward = Policy.sample, Policy.forward
+    recorder, draw = sampling_module.Recorder, distribution_module.draw
     now: dict[str, object] = {}
 
     def sampling(self: Policy, prompt_ids, uniforms):
@@ -138,11 +141,11 @@ def repetition_penalty(patch: pytest.MonkeyPatch) -> None:
         return draw(torch.log_softmax(logits.float(), -1), uniform)
 
     # Rows stay where they are, so that the history is found by row.
-    patch.setattr(policy_module, "COMPACT_BELOW", 0.0)
-    patch.setattr(policy_module, "Recorder", remembered)
+    patch.setattr(sampling_module, "COMPACT_BELOW", 0.0)
+    patch.setattr(sampling_module, "Recorder", remembered)
     patch.setattr(distribution_module, "draw", penalised)
     patch.setattr(Policy, "sample", sampling)
-    patch.setattr(Policy, "_forward", watched)
+    patch.setattr(Policy, "forward", watched)
 
 
 # ---------------------------------------------------------------------- scoring
@@ -150,7 +153,7 @@ def repetition_penalty(patch: pytest.MonkeyPatch) -> None:
 
 def dropout_while_scoring(patch: pytest.MonkeyPatch) -> None:
     """Adapter dropout live in scoring, with the guard that refuses training mode taken away."""
-    score = Policy.score
+    score = Policy.teacher_force
 
     def live(self: Policy, *arguments: object):
         dropout = torch.nn.functional.dropout
@@ -165,19 +168,19 @@ def dropout_while_scoring(patch: pytest.MonkeyPatch) -> None:
             for handle in handles:
                 handle.remove()
 
-    patch.setattr(Policy, "_require_eval", lambda self: None)
-    patch.setattr(Policy, "score", live)
+    patch.setattr(Policy, "require_eval", lambda self: None)
+    patch.setattr(Policy, "teacher_force", live)
 
 
 def training_mode(patch: pytest.MonkeyPatch) -> None:
     """The whole model in training mode."""
-    build = EntropyProbe.__init__
+    build = Setup.__init__
 
-    def built(self: EntropyProbe, checkpoint, *arguments, **named) -> None:
+    def built(self: Setup, checkpoint, *arguments, **named) -> None:
         build(self, checkpoint, *arguments, **named)
         self.policy.model.train()
 
-    patch.setattr(EntropyProbe, "__init__", built)
+    patch.setattr(Setup, "__init__", built)
 
 
 def end_token_masked(patch: pytest.MonkeyPatch) -> None:
@@ -213,7 +216,7 @@ END = {"id": -1}
 
 def positions_of_padding(patch: pytest.MonkeyPatch) -> None:
     """Positions counted from the left edge, padding included, in sampling and scoring alike."""
-    forward = Policy._forward
+    forward = Policy.forward
 
     def shifted(self: Policy, ids, kept, positions, cache, **named):
         padding = (kept == 0).sum(-1, keepdim=True)
@@ -225,26 +228,26 @@ def positions_of_padding(patch: pytest.MonkeyPatch) -> None:
         call = shifted if cache is not None and cache.get_seq_length() else forward
         return call(self, ids, kept, positions, cache, **named)
 
-    patch.setattr(Policy, "_forward", decoding_only)
+    patch.setattr(Policy, "forward", decoding_only)
 
 
 def rows_shuffled(patch: pytest.MonkeyPatch) -> None:
     """Responses of a group in another order when scored."""
-    sample = probe_module.EntropyProbe.sample
+    sample = Setup.sample
 
-    def shuffled(self: EntropyProbe, *arguments: object) -> Rollouts:
+    def shuffled(self: Setup, *arguments: object) -> Rollouts:
         rollouts = sample(self, *arguments)
         return replace(rollouts, tokens=rollouts.tokens.roll(1, dims=1), lengths=rollouts.lengths.roll(1, dims=1))
 
-    patch.setattr(EntropyProbe, "sample", shuffled)
+    patch.setattr(Setup, "sample", shuffled)
 
 
 def unscaled_logits_in_scoring(patch: pytest.MonkeyPatch) -> None:
     """The temperature forgotten by the scorer (sampling at T = 0.8)."""
-    plain, learning = policy_module.token_statistics, policy_module.token_statistics_and_values
-    patch.setattr(policy_module, "token_statistics", lambda logits, tokens, temperature: plain(logits, tokens, 1.0))
+    plain, learning = teacher_forcing.token_statistics, teacher_forcing.token_statistics_and_values
+    patch.setattr(teacher_forcing, "token_statistics", lambda logits, tokens, temperature: plain(logits, tokens, 1.0))
     patch.setattr(
-        policy_module,
+        teacher_forcing,
         "token_statistics_and_values",
         lambda logits, tokens, temperature, values: learning(logits, tokens, 1.0, values),
     )
@@ -328,12 +331,8 @@ def biased_group_spread(patch: pytest.MonkeyPatch) -> None:
 
 
 def _result_with(patch: pytest.MonkeyPatch, change: Callable) -> None:
-    real = EntropyProbe._result
-
-    def result(self: EntropyProbe, *arguments: object, **named: object):
-        return change(real(self, *arguments, **named))
-
-    patch.setattr(EntropyProbe, "_result", result)
+    real = probe_module.run_record
+    patch.setattr(probe_module, "run_record", lambda *arguments, **named: change(real(*arguments, **named)))
 
 
 def divided_twice(patch: pytest.MonkeyPatch) -> None:
@@ -343,13 +342,13 @@ def divided_twice(patch: pytest.MonkeyPatch) -> None:
 
 def scalars_divided_twice(patch: pytest.MonkeyPatch) -> None:
     """Each s_n already divided by B_E, in the estimator itself."""
-    real = probe_module.directional_derivatives
+    real = two_batch.directional_derivatives
 
     def divided(policy, rollouts, *arguments, **named):
         out = real(policy, rollouts, *arguments, **named)
         return replace(out, per_prompt={name: s / len(rollouts) for name, s in out.per_prompt.items()})
 
-    patch.setattr(probe_module, "directional_derivatives", divided)
+    patch.setattr(two_batch, "directional_derivatives", divided)
 
 
 def biased_variance(patch: pytest.MonkeyPatch) -> None:
@@ -370,13 +369,13 @@ def diagonal_kept(patch: pytest.MonkeyPatch) -> None:
 
 def rate_doubled(patch: pytest.MonkeyPatch) -> None:
     """A learning rate other than the one stored: every number per unit of eta is right, delta_h1 is not."""
-    build = EntropyProbe.__init__
+    build = Setup.__init__
 
-    def built(self: EntropyProbe, *arguments: object, **named: object) -> None:
+    def built(self: Setup, *arguments: object, **named: object) -> None:
         build(self, *arguments, **named)
         self.eta *= 2
 
-    patch.setattr(EntropyProbe, "__init__", built)
+    patch.setattr(Setup, "__init__", built)
 
 
 def stale_direction(patch: pytest.MonkeyPatch) -> None:
@@ -388,35 +387,35 @@ def stale_direction(patch: pytest.MonkeyPatch) -> None:
 
 
 def rewards_of_the_next_prompt(patch: pytest.MonkeyPatch) -> None:
-    real = probe_module.evaluate
-    patch.setattr(probe_module, "evaluate", lambda *arguments: np.roll(real(*arguments), 1, axis=0).tolist())
+    real = source.evaluate
+    patch.setattr(source, "evaluate", lambda *arguments: np.roll(real(*arguments), 1, axis=0).tolist())
 
 
 def rewards_of_the_next_response(patch: pytest.MonkeyPatch) -> None:
-    real = EntropyProbe._texts
-    patch.setattr(EntropyProbe, "_texts", lambda self, rollouts: [row[1:] + row[:1] for row in real(self, rollouts)])
+    real = Setup.texts
+    patch.setattr(Setup, "texts", lambda self, rollouts: [row[1:] + row[:1] for row in real(self, rollouts)])
 
 
 def responses_of_the_next_prompt(patch: pytest.MonkeyPatch) -> None:
     """Rows rotated against their prompts: sampler and scorer agree, for both have the same rows."""
-    real = EntropyProbe.sample
+    real = Setup.sample
 
-    def sample(self: EntropyProbe, *arguments: object) -> Rollouts:
+    def sample(self: Setup, *arguments: object) -> Rollouts:
         rollouts = real(self, *arguments)
         return rollouts.select([*range(1, len(rollouts)), 0])
 
-    patch.setattr(EntropyProbe, "sample", sample)
+    patch.setattr(Setup, "sample", sample)
 
 
 def temperature_left_at_one(patch: pytest.MonkeyPatch) -> None:
     """The configured temperature reaches no one, sampler and scorer alike."""
-    build = EntropyProbe.__init__
+    build = Setup.__init__
 
-    def built(self: EntropyProbe, *arguments: object, **named: object) -> None:
+    def built(self: Setup, *arguments: object, **named: object) -> None:
         build(self, *arguments, **named)
         self.policy = replace(self.policy, temperature=1.0)
 
-    patch.setattr(EntropyProbe, "__init__", built)
+    patch.setattr(Setup, "__init__", built)
 
 
 def entropy_per_prompt(patch: pytest.MonkeyPatch) -> None:
@@ -433,7 +432,7 @@ def same_prompts(patch: pytest.MonkeyPatch) -> None:
             return real(prompts, count, seed, replace=replace)
         return [i for i in range(len(prompts)) if prompts[i].key in exclude][:count]
 
-    patch.setattr(probe_module, "draw_prompts", draw_prompts)
+    patch.setattr(setup_module, "draw_prompts", draw_prompts)
 
 
 def clipping_upwards(patch: pytest.MonkeyPatch) -> None:
@@ -473,9 +472,9 @@ def variance_divided_twice(patch: pytest.MonkeyPatch) -> None:
 
 def mean_reward_of_one_prompt(patch: pytest.MonkeyPatch) -> None:
     """The update's mean reward is that of its first prompt."""
-    real = probe_module.take_update
+    real = source.take_update
     patch.setattr(
-        probe_module,
+        source,
         "take_update",
         lambda batch, *arguments, **named: replace(
             real(batch, *arguments, **named), reward_mean=float(np.mean(batch.rewards[0]) - 0.01)
@@ -486,7 +485,7 @@ def mean_reward_of_one_prompt(patch: pytest.MonkeyPatch) -> None:
 def prompts_of_every_run(patch: pytest.MonkeyPatch) -> None:
     """All runs draw the same prompts: the seed without the run."""
     real = draws.draw_prompts
-    patch.setattr(probe_module, "draw_prompts", lambda prompts, count, seed, **named: real(prompts, count, 5, **named))
+    patch.setattr(setup_module, "draw_prompts", lambda prompts, count, seed, **named: real(prompts, count, 5, **named))
 
 
 def prompt_twice(patch: pytest.MonkeyPatch) -> None:
@@ -497,7 +496,7 @@ def prompt_twice(patch: pytest.MonkeyPatch) -> None:
         slots = real(*arguments, **named)
         return [slots[0], slots[0], *slots[2:]]
 
-    patch.setattr(probe_module, "draw_prompts", draw_prompts)
+    patch.setattr(setup_module, "draw_prompts", draw_prompts)
 
 
 def half_the_update(patch: pytest.MonkeyPatch) -> None:
@@ -507,18 +506,19 @@ def half_the_update(patch: pytest.MonkeyPatch) -> None:
     def draw_prompts(prompts, count, seed, *, exclude=frozenset(), replace=False):
         return real(prompts, count if exclude else count // 2, seed, exclude=exclude, replace=replace)
 
-    patch.setattr(probe_module, "draw_prompts", draw_prompts)
+    patch.setattr(setup_module, "draw_prompts", draw_prompts)
 
 
 def learnt_from_itself(patch: pytest.MonkeyPatch) -> None:
     """The action values are those of E's own responses, which ties the weights to what they weigh: a bias."""
-    real = EntropyProbe._entropy_batch
+    real = TwoBatch.entropy_batch
 
-    def batch(self: EntropyProbe, *arguments: object):
+    def batch(self: TwoBatch, *arguments: object):
         prompts, rollouts = real(self, *arguments)
-        return prompts, replace(rollouts, action_values=action_values.learn(rollouts, self.config.max_new_tokens))
+        learnt = action_values.learn(rollouts, self.setup.config.max_new_tokens)
+        return prompts, replace(rollouts, action_values=learnt)
 
-    patch.setattr(EntropyProbe, "_entropy_batch", batch)
+    patch.setattr(TwoBatch, "entropy_batch", batch)
 
 
 def responses_that_copy(patch: pytest.MonkeyPatch) -> None:

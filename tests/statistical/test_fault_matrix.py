@@ -132,7 +132,7 @@ def test_likelihood_ratios_see_it_at_the_size_they_promise(checkpoint, monkeypat
 
 def one_run(probe, run):
     """(evidence table, tokens) of the responses of one run, without its derivatives."""
-    batch = [probe.prompts[i] for i in np.random.default_rng([7, run]).integers(0, len(probe.prompts), B_E)]
-    rollouts = probe.sample(batch, derive(0, "E", B_E, run))
+    batch = [probe.setup.prompts[i] for i in np.random.default_rng([7, run]).integers(0, len(probe.setup.prompts), B_E)]
+    rollouts = probe.setup.sample(batch, derive(0, "E", B_E, run))
     table = sampler_evidence(probe.policy, rollouts, chunk_tokens=probe.config.chunk_tokens)
     return table, int(rollouts.lengths.sum())

@@ -15,7 +15,7 @@ from pytest_entropy.optimizers.state import ParameterState
 from pytest_entropy.optimizers.update_rules import update_direction
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.measure.entropy_unit import LENGTH, token_derivative
-from pytest_entropy.probe.measure.single_batch import UStatistic
+from pytest_entropy.probe.measure.u_statistic import UStatistic
 from pytest_entropy.probe.update.linearisation import Linearisation
 from pytest_entropy.probe.variance.total import combine
 from tests import enumerable, tiny

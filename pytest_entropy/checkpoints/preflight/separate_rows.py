@@ -35,7 +35,7 @@ def require_separate_rows(policy: Policy, name: str) -> None:
         return
     try:
         with torch.no_grad():
-            together = policy.score(_rollouts()).log_probs
+            together = policy.teacher_force(_rollouts()).log_probs
             alone = torch.stack([_alone(policy, prompt) for prompt in _PROMPTS])
     except Exception as error:
         # Any kind, from inside any model.

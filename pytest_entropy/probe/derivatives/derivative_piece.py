@@ -49,7 +49,7 @@ class DerivativePiece:
         with attached(policy, self.direction, slope=bool(self.estimators)) as tangent:
             epsilon = torch.zeros(len(self.part), dtype=torch.float64, device=policy.device, requires_grad=True)
             with torch.enable_grad(), tangent.at(epsilon):
-                scores = policy.score(self.part, self.ranks)
+                scores = policy.teacher_force(self.part, self.ranks)
             plain = _left_over(tangent, policy)
             # Where no hook carries anything, as with adapters of experts' parameters alone, there is no epsilon to ask.
             hooked = len(plain) < len(tangent.direction)
@@ -112,7 +112,7 @@ def _by_plain_backward(
             parameter.requires_grad_(True)
         try:
             with torch.enable_grad():
-                scores = policy.score(one)
+                scores = policy.teacher_force(one)
                 surrogate = own.surrogate(scores.log_probs, scores.entropies, scores.expected_values)
                 grads = torch.autograd.grad(surrogate, list(parameters.values()), allow_unused=True)
         finally:

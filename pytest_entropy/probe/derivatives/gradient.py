@@ -123,7 +123,7 @@ class GradientPiece:
         """One scoring pass, and one backward for each objective: by live parameter name, as backward gives them."""
         parameters, last = list(policy.trainable.values()), len(self.objectives) - 1
         with torch.enable_grad():
-            scores = policy.score(self.part)
+            scores = policy.teacher_force(self.part)
             found = [
                 torch.autograd.grad(
                     objective.value(scores, self.part), parameters, allow_unused=True, retain_graph=i < last

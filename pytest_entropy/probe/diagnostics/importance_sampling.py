@@ -85,7 +85,7 @@ class TotalsPiece:
     def compute(self, policy: Policy) -> Totals:
         """Score them."""
         with torch.no_grad():
-            scores = policy.score(self.part)
+            scores = policy.teacher_force(self.part)
         return Totals(scores.log_probs.double().sum(-1).cpu().numpy(), scores.entropies.double().sum(-1).cpu().numpy())
 
 

@@ -1,186 +1,62 @@
-"""delta_h1 from a single batch, as a U-statistic over pairs of different prompts (docs/mathematics.md §5).
-
-With x_n the prompts' parts of the entropy gradient and y_n those of the update direction, both from the same
-prompt n, the products <x_n, y_n> of a prompt with itself have another mean than those of different prompts.
-Kept, they are a bias of order 1/B; so
-
-    U = 1/(B(B-1)) sum_{n != m} <x_n, y_m> = B/(B-1) <mean x, mean y> - 1/(B(B-1)) sum_n <x_n, y_n>,
-
-which is unbiased for <E x, E y>.  With ``blocks``, M blocks of B/M prompts stand in for prompts.  Only update
-rules that are linear in the gradient have parts y_n.  Memory does not grow with B: two vectors at a time.
-"""
+"""delta_h1 from a single batch that gives the update and the entropy gradient alike (docs/mathematics.md §5)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
-import torch
-
-from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
-from pytest_entropy.probe.derivatives.directional import Derivatives, directional_derivatives
-from pytest_entropy.probe.derivatives.gradient import entropy_and_policy_gradient, entropy_gradient, policy_gradient
-from pytest_entropy.probe.oracles.run import by_definition
-from pytest_entropy.probe.update.linearisation import Linearisation, inner
-from pytest_entropy.probe.variance.total import update_parts
-from pytest_entropy.records.diagnostics import SingleBatchParts
+from pytest_entropy.probe.diagnostics.evidence import sampler_agreement
+from pytest_entropy.probe.measure.run_record import Measured
+from pytest_entropy.probe.measure.u_statistic import u_statistic
+from pytest_entropy.probe.oracles.hooks import verify_tangent
+from pytest_entropy.probe.profiler import Meter
+from pytest_entropy.probe.setup import Setup
+from pytest_entropy.probe.update.batch import UpdateBatch
+from pytest_entropy.probe.update.direction import Update
+from pytest_entropy.probe.update.source import UpdateSource
 
 
-@dataclass(frozen=True)
-class UStatistic:
-    """A single batch of B prompts in M blocks (M = B: every prompt its own).
+class SingleBatch:
+    """Measurements of one setup, each along the update of its own batch."""
 
-    Attributes:
-        blocks: M.
-        row_means: r_n ``[B]``: mean of (<x_n, y_m> + <x_m, y_n>) / 2 over the prompts m of the other blocks.
-        plug_in: <mean x, mean y>, the V-statistic; biased.
-        diagonal: mean over blocks of <x_b, y_b>, x_b and y_b block means.
-        diagonal_gap: of one prompt's product with its own block from its definition, relative to the sum of
-            absolute contributions.
-    """
+    def __init__(self, setup: Setup, updates: UpdateSource) -> None:
+        self.setup, self.updates = setup, updates
+        self._verified = False
 
-    blocks: int
-    row_means: np.ndarray
-    plug_in: float
-    diagonal: float
-    diagonal_gap: float
+    def measure(self, B_E: int, seed: int) -> Measured:
+        """One independent measurement, as a U-statistic over pairs of different prompts.
 
-    @property
-    def value(self) -> float:
-        """U = (M plug_in - diagonal) / (M - 1), in nats per response per unit of eta."""
-        return without_diagonal(self.plug_in, self.diagonal, self.blocks)
+        Args:
+            B_E: prompts of the batch.
+            seed: the run's own.
 
-    @property
-    def pseudo_values(self) -> np.ndarray:
-        """U + 2 (r_n - U) ``[B]``: their mean is U, and var(ddof = 1) / B is 4 zeta_1 / B."""
-        return self.value + 2 * (self.row_means - self.value)
+        Raises:
+            ValueError: blocks that do not divide B_E.
+            RunError: prompts run out, a reward fails, or the hooks contradict a real backward.
+        """
+        setup, meter = self.setup, Meter(device=self.setup.policy.device)
+        config = setup.config
+        with meter.phase("sampling"):
+            prompts = setup.choose(B_E, seed)
+            rollouts = setup.sample(prompts, seed)
+        update = self.updates.take(prompts, rollouts, seed, meter)
+        with meter.phase("self_check"):
+            self._verify_once(rollouts, update)
+        with meter.phase("derivatives"):
+            statistic, derivatives = u_statistic(
+                setup.policy,
+                rollouts,
+                UpdateBatch(tuple(update.prompts), rollouts, update.rewards, seed).token_weights(config),
+                setup.linearisation(update.gradient),
+                update.direction,
+                config.estimator,
+                blocks=config.u_statistic_blocks,
+                chunk_tokens=config.chunk_tokens,
+                threads=setup.threads,
+            )
+        agreement = sampler_agreement(rollouts, derivatives, setup.policy, config.max_new_tokens)
+        more = {"u_statistic": statistic.record(), **statistic.fields(setup.eta)}
+        return Measured(statistic.pseudo_values, update, rollouts, derivatives, agreement, meter, more)
 
-    def fields(self, eta: float) -> dict[str, float]:
-        """The result's total variance: with update and entropy gradient from one batch there is no other."""
-        variance = float(eta**2 * self.pseudo_values.var(ddof=1) / len(self.row_means))
-        return {"variance_total": variance, "se_total": variance**0.5}
-
-    def record(self) -> SingleBatchParts:
-        """What a run keeps of it: enough to recompute ``value``."""
-        return SingleBatchParts(
-            blocks=self.blocks,
-            plug_in=self.plug_in,
-            diagonal=self.diagonal,
-            diagonal_gap=self.diagonal_gap,
-            zeta_1=self.zeta_1,
-            zeta_1_jackknife=self.zeta_1_jackknife,
-        )
-
-    @property
-    def zeta_1(self) -> float:
-        """Plug-in estimate of zeta_1 = Var(E[h(n, m) | n]), the variance of the row means."""
-        return float(self.row_means.var(ddof=1))
-
-    @property
-    def zeta_1_jackknife(self) -> float | None:
-        """B/4 times the delete-one jackknife's variance of U: zeta_1 ((B-1)/(B-2))^2; None for B = 2."""
-        B = len(self.row_means)
-        return self.zeta_1 * ((B - 1) / (B - 2)) ** 2 if B > 2 else None
-
-
-def without_diagonal(plug_in: float, diagonal: float, blocks: int) -> float:
-    """The mean over pairs of different blocks from that over all pairs and that of the blocks with themselves."""
-    return (blocks * plug_in - diagonal) / (blocks - 1)
-
-
-def u_statistic(
-    policy: Policy,
-    rollouts: Rollouts,
-    weights: torch.Tensor,
-    line: Linearisation,
-    direction: dict[str, torch.Tensor],
-    estimator: str,
-    *,
-    blocks: int | None,
-    chunk_tokens: int,
-    threads: int = 1,
-) -> tuple[UStatistic, Derivatives]:
-    """U and its row means; beside it the pass along ``direction`` = mean y.
-
-    Args:
-        rollouts: B prompts, for the update and the entropy gradient alike.
-        weights: token weights w ``[B, G]`` of the loss -sum w_pg S_pg.
-        line: du/dg of a linear rule.
-        direction: u(g) at the gradient of ``weights``.
-        blocks: M, which divides B; None for every prompt its own block.
-
-    Raises:
-        ValueError: fewer than two blocks, or blocks of different size.
-    """
-    B = len(rollouts)
-    M = B if blocks is None else blocks
-    if M < 2 or B % M:
-        raise ValueError(f"{B} prompts cannot be cut into {M} equal blocks: give a number >= 2 that divides B_E")
-    along = directional_derivatives(
-        policy, rollouts, direction, [estimator], chunk_tokens=chunk_tokens, threads=threads
-    )
-    mean_x = entropy_gradient(policy, rollouts, estimator, chunk_tokens=chunk_tokens)
-    covector = line.pullback(mean_x)
-    by_x = along.per_prompt[estimator]
-    by_y = update_parts(policy, rollouts, weights, covector, chunk_tokens=chunk_tokens)
-    own_x, own_y = np.zeros(B), np.zeros(B)
-    for slots in np.arange(B).reshape(M, -1).tolist():
-        own_x[slots], own_y[slots] = own_block(
-            policy, rollouts.select(slots), B * weights[slots], line, estimator, chunk_tokens=chunk_tokens
-        )
-    rows = without_diagonal_rows(by_x, own_x, M) + without_diagonal_rows(by_y, own_y, M)
-    gap = _diagonal_gap(policy, rollouts, weights, line, own_x, M, estimator, chunk_tokens=chunk_tokens)
-    return UStatistic(M, rows / 2, inner(mean_x, direction), float(own_x.mean()), gap), along
-
-
-def without_diagonal_rows(all_pairs: np.ndarray, own: np.ndarray, blocks: int) -> np.ndarray:
-    """Each prompt's mean over the other blocks, from that over all and that over its own, ``[B]``."""
-    return (blocks * all_pairs - own) / (blocks - 1)
-
-
-def own_block(
-    policy: Policy,
-    rollouts: Rollouts,
-    weights: torch.Tensor,
-    line: Linearisation,
-    estimator: str,
-    *,
-    chunk_tokens: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """(<x_n, y_b>, <x_b, y_n>) of the prompts n of one block with the block's means; ``[B/M]`` each.
-
-    ``weights`` ``[B/M, G]`` make y_n = J (-sum_g w_ng grad S_ng).
-    """
-    share = weights / len(rollouts)
-    x, g = entropy_and_policy_gradient(policy, rollouts, estimator, share, chunk_tokens=chunk_tokens)
-    y = line.pushforward(g)
-    if len(rollouts) == 1:
-        product = np.array([inner(x, y)])
-        return product, product
-    along = directional_derivatives(policy, rollouts, y, [estimator], chunk_tokens=chunk_tokens)
-    by_y = update_parts(policy, rollouts, share, line.pullback(x), chunk_tokens=chunk_tokens)
-    return along.per_prompt[estimator], by_y
-
-
-def _diagonal_gap(
-    policy: Policy,
-    rollouts: Rollouts,
-    weights: torch.Tensor,
-    line: Linearisation,
-    own_x: np.ndarray,
-    blocks: int,
-    estimator: str,
-    *,
-    chunk_tokens: int,
-) -> float:
-    """Relative gap between <x_n, y_b> as used and by definition, for the shortest prompt and its own block."""
-    n = int(rollouts.lengths.sum(1).argmin())
-    size = len(rollouts) // blocks
-    slots = list(range(n - n % size, n - n % size + size))
-    gradient = policy_gradient(policy, rollouts.select(slots), blocks * weights[slots], chunk_tokens=chunk_tokens)
-    reference = by_definition(policy, rollouts, n, line.pushforward(gradient), estimator)
-    assert reference.s is not None
-    assert reference.size is not None
-    gap = abs(reference.s - float(own_x[n]))
-    return gap / reference.size if reference.size else gap
+    def _verify_once(self, rollouts: Rollouts, update: Update) -> None:
+        if not self._verified:
+            verify_tangent(self.setup.policy, rollouts, update.direction, self.setup.config.estimator)
+            self._verified = True

@@ -46,7 +46,7 @@ def verify_tangent(policy: Policy, rollouts: Rollouts, direction: Mapping[str, t
 
 def _require_repeatable(policy: Policy, one: Rollouts) -> None:
     with torch.no_grad():
-        first, second = policy.score(one).log_probs, policy.score(one).log_probs
+        first, second = policy.teacher_force(one).log_probs, policy.teacher_force(one).log_probs
     gap = float((first - second).abs().max())
     if gap > REPEAT_ROUNDINGS * policy.rounding:
         raise RunError(
@@ -63,7 +63,7 @@ def plain_backward(
     direction = along_slope(policy.model, direction)
     parameters = {name: policy.trainable[name] for name in direction}
     with torch.enable_grad():
-        scores = plain.score(one)
+        scores = plain.teacher_force(one)
         weights = weights_for(estimator, scores, one)
         surrogate = weights.surrogate(scores.log_probs, scores.entropies, scores.expected_values)
         grads = torch.autograd.grad(surrogate, list(parameters.values()), allow_unused=True)

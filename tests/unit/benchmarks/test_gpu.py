@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 
-from pytest_entropy.policy import distribution
-from pytest_entropy.policy import policy as policies
+from pytest_entropy.policy import distribution, teacher_forcing
 
 
 def test_the_script_runs_and_writes_what_it_promises(tmp_path, monkeypatch):
     from benchmarks import gpu
 
-    monkeypatch.setattr(policies, "TABLE_ENTRIES", 512 * 30)
+    monkeypatch.setattr(teacher_forcing, "TABLE_ENTRIES", 512 * 30)
     monkeypatch.setattr(distribution, "DRAW_ENTRIES", 512 * 5)
     place = tmp_path / "gpu.json"
     record = gpu.main(["--tiny", "--device=cpu", "--repeats=2", "--static-cache"], place)

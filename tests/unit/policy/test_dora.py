@@ -34,11 +34,11 @@ def dora(kind="linear"):
 @torch.no_grad()
 def finite_difference(policy, rollouts, u, estimator, h=1e-5):
     """d/dh of each prompt's surrogate at theta + h u, weights held, without any derivative: ``[P]``."""
-    weights = weights_for(estimator, policy.score(rollouts), rollouts)
+    weights = weights_for(estimator, policy.teacher_force(rollouts), rollouts)
 
     def at(step):
         with moved(policy, u, step):
-            scores = policy.score(rollouts)
+            scores = policy.teacher_force(rollouts)
         total = scores.log_probs * weights.log_prob
         if weights.entropy is not None:
             total = total + scores.entropies * weights.entropy
@@ -80,7 +80,7 @@ def test_the_updates_gradient_stays_the_trainers_and_its_slope_is_checked_all_th
     policy = dora()
     rollouts, w = tiny.sample(policy, tiny.prompts(6)), torch.randn(6, 4, dtype=torch.float64)
     found = gradient.policy_gradient(policy, rollouts, w, chunk_tokens=99)
-    loss = -(w * policy.score(rollouts).log_probs.sum(-1)).sum()
+    loss = -(w * policy.teacher_force(rollouts).log_probs.sum(-1)).sum()
     backward = torch.autograd.grad(loss, list(policy.trainable.values()))
     for own, expected in zip(found.values(), backward, strict=True):
         assert torch.allclose(own, expected, rtol=1e-8, atol=1e-12)

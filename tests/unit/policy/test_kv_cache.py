@@ -9,7 +9,7 @@ import torch
 from transformers.cache_utils import DynamicLayer
 
 from pytest_entropy.policy import kv_cache as decoding_cache
-from pytest_entropy.policy import policy as policies
+from pytest_entropy.policy import prefill
 from tests import tiny
 
 
@@ -51,7 +51,7 @@ def test_responses_are_those_drawn_with_transformers_cache(monkeypatch):
     policy = tiny.policy(tiny.lora(tiny.qwen2()))
     theirs = tiny.sample(policy, tiny.prompts(20), limit=70)
     used = []
-    monkeypatch.setattr(policies, "decoding_cache", lambda *a: used.append(a) or decoding_cache.decoding_cache(*a))
+    monkeypatch.setattr(prefill, "decoding_cache", lambda *a: used.append(a) or decoding_cache.decoding_cache(*a))
     ours = tiny.sample(replace(policy, static_cache=True), tiny.prompts(20), limit=70)
     assert len(used) == 1
     for name in ("tokens", "lengths", "log_probs", "entropies"):

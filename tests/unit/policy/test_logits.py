@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from pytest_entropy.policy import distribution
-from pytest_entropy.policy import policy as policies
+from pytest_entropy.policy import distribution, teacher_forcing
 from pytest_entropy.policy.logits import Piecewise, Whole
+from pytest_entropy.policy.policy import Policy
+from pytest_entropy.policy.teacher_forcing import padded_tokens, predictions
 from pytest_entropy.probe.control_variate import learn
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.derivatives.gradient import entropy_gradient
@@ -24,7 +25,7 @@ def small_tables(monkeypatch):
     """Three positions of the six prompts' four responses at a time; five rows when drawing."""
 
     def switch(on: bool = True):
-        monkeypatch.setattr(policies, "TABLE_ENTRIES", 3 * 6 * 4 * 60 if on else 2**25)
+        monkeypatch.setattr(teacher_forcing, "TABLE_ENTRIES", 3 * 6 * 4 * 60 if on else 2**25)
         monkeypatch.setattr(distribution, "DRAW_ENTRIES", 5 * 60 if on else 2**25)
 
     return switch
@@ -49,8 +50,8 @@ def test_derivatives_in_pieces_are_those_of_the_whole_table(small_tables, kind, 
     results = []
     for on in (False, True):
         small_tables(on)
-        tokens = policy._padded_tokens(rollouts)
-        assert type(policy._predictions(rollouts, tokens)) is (Piecewise if on else Whole)
+        tokens = padded_tokens(policy, rollouts)
+        assert type(predictions(policy, rollouts, tokens)) is (Piecewise if on else Whole)
         results.append(
             directional_derivatives(policy, rollouts, u, ESTIMATORS, chunk_tokens=10**6, ranks=uniform, threads=threads)
         )
@@ -86,7 +87,7 @@ def test_a_model_that_changes_its_logits_afterwards_is_asked_for_all_of_them(sma
     policy = make("adapter")
     small_tables()
     rollouts = tiny.sample(policy, tiny.prompts(6), limit=14)
-    before = policy.score(rollouts).log_probs
+    before = policy.teacher_force(rollouts).log_probs
     forward = policy.model.forward
 
     def capped(*args, **kwargs):
@@ -96,9 +97,9 @@ def test_a_model_that_changes_its_logits_afterwards_is_asked_for_all_of_them(sma
 
     capped.__signature__ = __import__("inspect").signature(forward)
     monkeypatch.setattr(policy.model, "forward", capped)
-    other = policies.Policy(policy.model, None, policy.trainable, policy.eos_ids, policy.temperature)
-    assert isinstance(other._predictions(rollouts, other._padded_tokens(rollouts)), Whole)
-    assert not torch.allclose(other.score(rollouts).log_probs, before)
+    other = Policy(policy.model, None, policy.trainable, policy.eos_ids, policy.temperature)
+    assert isinstance(predictions(other, rollouts, padded_tokens(other, rollouts)), Whole)
+    assert not torch.allclose(other.teacher_force(rollouts).log_probs, before)
 
 
 def test_no_table_of_logits_is_made_that_is_larger_than_allowed(small_tables):
@@ -106,7 +107,7 @@ def test_no_table_of_logits_is_made_that_is_larger_than_allowed(small_tables):
     policy = make("adapter")
     rollouts, u = tiny.sample(policy, tiny.prompts(6), limit=14), tiny.direction(policy)
     small_tables()
-    assert policy._plain_head
+    assert policy.plain_head
     sizes = []
     handle = policy.model.lm_head.register_forward_hook(lambda module, args, out: sizes.append(out.numel()))
     directional_derivatives(policy, rollouts, u, ["rao_blackwell"], chunk_tokens=10**6)
@@ -120,7 +121,7 @@ def test_bfloat16_base_with_float32_adapter_is_scored_in_float32(small_tables):
     model = tiny.lora(tiny.qwen2())
     for p in model.parameters():
         p.data = p.data.float() if p.requires_grad else p.data.bfloat16()
-    policy = policies.Policy(model, None, {n: p for n, p in model.named_parameters() if p.requires_grad}, (1,))
+    policy = Policy(model, None, {n: p for n, p in model.named_parameters() if p.requires_grad}, (1,))
     u = tiny.direction(policy)
     results = []
     for on in (False, True):

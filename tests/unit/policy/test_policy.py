@@ -50,7 +50,7 @@ def test_the_first_end_token_counts_and_nothing_after_it(policy):
 def test_scorer_agrees_with_sampler_token_by_token(temperature):
     policy = tiny.policy(tiny.lora(tiny.qwen2()), temperature=temperature, dtype=torch.float64)
     rollouts = tiny.sample(policy, tiny.prompts(10))
-    scores = policy.score(rollouts)
+    scores = policy.teacher_force(rollouts)
     torch.testing.assert_close(scores.log_probs.detach(), rollouts.log_probs, atol=1e-6, rtol=0)
     torch.testing.assert_close(scores.entropies.detach(), rollouts.entropies, atol=1e-6, rtol=0)
 
@@ -58,7 +58,7 @@ def test_scorer_agrees_with_sampler_token_by_token(temperature):
 def test_shared_prompt_equals_one_plain_forward_without_padding(policy):
     """The oracle is the model itself on each unpadded sequence, as a user would call it."""
     rollouts = tiny.sample(policy, tiny.prompts(6))
-    scores = policy.score(rollouts)
+    scores = policy.teacher_force(rollouts)
     for n in range(6):
         for g, response in enumerate(rollouts.responses(n)):
             prompt = list(rollouts.prompt_ids[n])
@@ -100,7 +100,7 @@ def test_dropout_cannot_be_live(policy):
     policy.model.train()
     try:
         with pytest.raises(RunError, match=r"training mode.*dropout"):
-            policy.score(rollouts)
+            policy.teacher_force(rollouts)
         with pytest.raises(RunError, match=r"training mode"):
             tiny.sample(policy, tiny.prompts(2))
     finally:
@@ -125,7 +125,7 @@ def test_surprisal_ranks_are_uniform_under_the_scored_policy(policy):
     rollouts = tiny.sample(policy, tiny.prompts(100), G=8)
     uniform = torch.rand(rollouts.tokens.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        scores = policy.score(rollouts, uniform)
+        scores = policy.teacher_force(rollouts, uniform)
     assert kstest(scores.ranks[rollouts.mask].numpy(), "uniform").pvalue > 1e-4
 
 

@@ -46,8 +46,8 @@ class Failing:
 def test_scoring_that_runs_out_of_memory_goes_on_in_halves(policy, monkeypatch, threads):
     rollouts, u = tiny.sample(policy, tiny.prompts(9)), tiny.direction(policy)
     whole = directional_derivatives(policy, rollouts, u, ["rao_blackwell"], chunk_tokens=10**6)
-    failing = Failing(policy.score, 2)
-    monkeypatch.setattr(policy, "score", failing)
+    failing = Failing(policy.teacher_force, 2)
+    monkeypatch.setattr(policy, "teacher_force", failing)
     halved = directional_derivatives(policy, rollouts, u, ["rao_blackwell"], chunk_tokens=300, threads=threads)
     assert failing.failures
     np.testing.assert_allclose(halved.per_prompt["rao_blackwell"], whole.per_prompt["rao_blackwell"], rtol=1e-10)

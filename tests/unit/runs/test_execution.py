@@ -115,7 +115,7 @@ def test_a_directory_begun_with_another_update_batch_goes_on_with_it(begin, begu
 
 def test_a_batch_redrawn_for_the_total_variance_is_the_one_the_update_was_taken_on(begin, begun_before):
     update = begin("batch_scaling").update
-    batch = begin("batch_scaling").probe._update_batch(update)
+    batch = begin("batch_scaling").probe.updates.batch(update)
     assert list(batch.keys) == update.prompts
     assert batch.seed == update.seed == derive(0, "batch_scaling")
 

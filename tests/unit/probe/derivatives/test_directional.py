@@ -21,7 +21,7 @@ def plain(policy, rollouts, direction, name):
     direction, out = along_slope(policy.model, direction), []
     for n in range(len(rollouts)):
         one = rollouts.select([n])
-        scores = policy.score(one)
+        scores = policy.teacher_force(one)
         weights = get_estimator(name).weights(scores.log_probs, scores.entropies, one.mask)
         grads = torch.autograd.grad(
             weights.surrogate(scores.log_probs, scores.entropies), list(policy.trainable.values()), allow_unused=True
@@ -84,7 +84,7 @@ def test_out_of_memory_halves_the_piece_and_goes_on(monkeypatch):
     rollouts = tiny.sample(policy, tiny.prompts(8))
     u = tiny.direction(policy)
     expected = directional_derivatives(policy, rollouts, u, ["rao_blackwell"], chunk_tokens=10_000)
-    score, sizes = type(policy).score, []
+    score, sizes = type(policy).teacher_force, []
 
     def small_machine(self, part, ranks=None):
         sizes.append(len(part))
@@ -92,7 +92,7 @@ def test_out_of_memory_halves_the_piece_and_goes_on(monkeypatch):
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory")
         return score(self, part, ranks)
 
-    monkeypatch.setattr(type(policy), "score", small_machine)
+    monkeypatch.setattr(type(policy), "teacher_force", small_machine)
     got = directional_derivatives(policy, rollouts, u, ["rao_blackwell"], chunk_tokens=10_000)
     assert sizes[0] == 8
     assert sizes[-1] == 2

@@ -62,7 +62,7 @@ def test_tables_are_the_means_they_say(batch):
 def test_action_value_weights_by_loops(policy, rollouts):
     n, values = 2, rollouts.action_values
     one = rollouts.select([n])
-    weights = weights_for("action_value", policy.score(one), one)
+    weights = weights_for("action_value", policy.teacher_force(one), one)
     unseen = [t for g in range(G) for t in rollouts.responses(n)[g] if t >= len(values.token)]
     q = [*values.token.tolist(), *[0.0] * (max(unseen, default=0) + 1)]
     rests = [
@@ -119,7 +119,7 @@ def test_the_share_of_fewer_others_is_the_regression_on_fewer_others(policy, bat
 
 def test_with_nothing_learnt_it_is_rao_blackwell(policy):
     one = tiny.sample(policy, tiny.prompts(1), G=G)
-    scores = policy.score(one)
+    scores = policy.teacher_force(one)
     learning, plain = weights_for("action_value", scores, one), weights_for("rao_blackwell", scores, one)
     assert torch.equal(learning.log_prob, plain.log_prob)
     assert learning.expected_value is None
@@ -144,7 +144,7 @@ def test_a_scalar_does_not_depend_on_the_prompts_beside_it(policy, rollouts):
 
 
 def test_an_estimator_that_does_not_learn_ignores_the_tables(policy, rollouts):
-    scores = policy.score(rollouts)
+    scores = policy.teacher_force(rollouts)
     by_name = weights_for("rao_blackwell", scores, rollouts)
     direct = get_estimator("rao_blackwell").weights(scores.log_probs, scores.entropies, rollouts.mask)
     assert torch.equal(by_name.log_prob, direct.log_prob)
@@ -153,7 +153,7 @@ def test_an_estimator_that_does_not_learn_ignores_the_tables(policy, rollouts):
 def test_one_response_has_no_leave_one_out_mean(policy):
     single = tiny.sample(policy, tiny.prompts(2), G=1)
     with pytest.raises(ValueError, match="reinforce_loo needs G >= 2"):
-        weights_for("reinforce_loo", policy.score(single), single)
+        weights_for("reinforce_loo", policy.teacher_force(single), single)
 
 
 def test_the_u_statistic_refuses_an_estimator_that_learns():

@@ -82,7 +82,7 @@ def test_the_loss_slope_sees_sign_scale_and_weights():
     probe = EntropyProbe(checkpoint, ProbeConfig(B_U=8, G=4, max_new_tokens=32, diagnostics=("definition",)))
     update = probe.update(0)
     assert update.loss_slope_gap < 1e-3
-    rollouts = probe.sample([probe.prompts[i] for i in range(8)], 5)
+    rollouts = probe.setup.sample([probe.setup.prompts[i] for i in range(8)], 5)
     rewards = np.random.default_rng(1).random((8, 4)).tolist()
     weights = token_weights_by_definition(rewards, rollouts.lengths.tolist(), "dr_grpo", max_new_tokens=32)
     right = probe_gradient(checkpoint.policy, rollouts, weights)
@@ -101,7 +101,7 @@ def probe_gradient(policy, rollouts, weights):
     """The gradient of -sum w S by one backward per response."""
     total = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in policy.trainable.items()}
     for n in range(len(rollouts)):
-        scores = policy.score(rollouts.select([n]))
+        scores = policy.teacher_force(rollouts.select([n]))
         loss = -(torch.tensor(weights[n]) * scores.log_probs.double().sum(-1)).sum()
         for name, g in zip(total, torch.autograd.grad(loss, list(policy.trainable.values())), strict=True):
             total[name] += g

@@ -8,8 +8,8 @@ import torch
 
 from pytest_entropy.optimizers.update_rules import update_direction
 from pytest_entropy.probe.derivatives.gradient import entropy_gradient, policy_gradient
-from pytest_entropy.probe.measure import single_batch as module
-from pytest_entropy.probe.measure.single_batch import UStatistic, u_statistic
+from pytest_entropy.probe.measure import u_statistic as module
+from pytest_entropy.probe.measure.u_statistic import UStatistic, u_statistic
 from pytest_entropy.probe.update.linearisation import Linearisation, inner
 from tests import tiny
 from tests.unit.probe.variance.test_total import optimizer_state

@@ -1,0 +1,68 @@
+"""Sampling: our own loop and not ``generate``, so that no generation default can enter.
+
+The one distribution is softmax(logits / T).  Each response's randomness is keyed by what it is
+(:mod:`pytest_entropy.records.seeds`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from pytest_entropy.policy.distribution import draw_tokens
+from pytest_entropy.policy.prefill import prefill
+from pytest_entropy.policy.rollouts import Rollouts
+from pytest_entropy.policy.sampling_tables import Recorder
+
+if TYPE_CHECKING:
+    from pytest_entropy.policy.policy import Policy
+
+# A row is dropped from the decoding batch only when enough have ended: copying the cache costs as well.
+COMPACT_BELOW = 0.75
+
+
+@torch.no_grad()
+def sample(policy: Policy, prompt_ids: Sequence[Sequence[int]], uniforms: torch.Tensor) -> Rollouts:
+    """Draw G responses to each of P prompts.
+
+    Args:
+        prompt_ids: P sequences of token ids.
+        uniforms: ``[P, G, max_new_tokens]`` in [0, 1): the randomness, one number per possible token.
+
+    Raises:
+        RunError: the prompt and response do not fit the model's context, or the logits are not finite.
+    """
+    policy.require_eval()
+    prompts, group, limit = len(prompt_ids), uniforms.shape[1], uniforms.shape[2]
+    policy.require_room(max(map(len, prompt_ids)) + limit)
+    uniforms = uniforms.to(policy.device)
+    last_logits, cache, kept = prefill(policy, prompt_ids, room=limit if policy.static_cache else 0)
+    cache.batch_repeat_interleave(group)
+    rows = prompts * group
+    logits = last_logits.repeat_interleave(group, dim=0)
+    kept = kept.repeat_interleave(group, dim=0)
+    start = kept.sum(-1, keepdim=True)
+    uniforms = uniforms.reshape(rows, limit)
+    record = Recorder(rows, limit, policy.device, policy.dtype)
+    alive = torch.arange(rows, device=policy.device)
+    running = torch.ones(rows, dtype=torch.bool, device=policy.device)
+    eos = torch.tensor(policy.eos_ids, dtype=torch.int64, device=policy.device)
+    for k in range(limit):
+        drawn = draw_tokens(logits, policy.temperature, uniforms[alive, k])
+        tokens = drawn.tokens
+        record.write(alive[running], k, drawn.select(running))
+        running = running & ~torch.isin(tokens, eos)
+        record.end(alive[~running], k)
+        remaining = int(running.sum())
+        if remaining == 0 or k + 1 == limit:
+            break
+        if remaining < COMPACT_BELOW * len(alive):
+            index = running.nonzero().squeeze(-1)
+            cache.batch_select_indices(index)
+            alive, tokens, kept, start = alive[index], tokens[index], kept[index], start[index]
+            running = running[index]
+        kept = torch.cat([kept, kept.new_ones(len(alive), 1)], dim=1)
+        logits = policy.forward(tokens.unsqueeze(1), kept, start + k, cache)[:, -1]
+    return record.rollouts(prompt_ids, group, eos)

@@ -1,0 +1,143 @@
+"""Teacher forcing: what the policy says of given responses, token by token, without a table that is too large.
+
+A prompt is computed once for the G responses of its group; gradients flow through the shared key/value cache.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from pytest_entropy.policy import alternatives
+from pytest_entropy.policy.distribution import (
+    draw_gap,
+    log_distribution,
+    surprisal_rank,
+    token_statistics,
+    token_statistics_and_values,
+)
+from pytest_entropy.policy.logits import TABLE_ENTRIES, Piecewise, Predictions, Scores, Whole
+from pytest_entropy.policy.prefill import left_padded, prefill
+from pytest_entropy.policy.rollouts import Rollouts
+from pytest_entropy.policy.row_map import row_groups
+
+if TYPE_CHECKING:
+    from pytest_entropy.policy.policy import Policy
+
+
+def teacher_force(policy: Policy, rollouts: Rollouts, ranks: torch.Tensor | None = None) -> Scores:
+    """Token log-probabilities and exact entropies of given responses, at the policy's temperature.
+
+    ``ranks`` is an optional ``[P, G, L]`` tensor of uniform numbers; with it the result carries the
+    randomised surprisal ranks (no gradient).  Differentiable in activations, and in the parameters that
+    require a gradient.
+    """
+    policy.require_eval()
+    tokens = padded_tokens(policy, rollouts)
+    made = predictions(policy, rollouts, tokens)
+    mask = rollouts.mask.to(policy.device)
+    learnt = rollouts.action_values
+    extra: dict[str, torch.Tensor] = {}
+    if learnt is None:
+        log_probs, nats, likeliest = made.statistics(
+            lambda logits, own: token_statistics(logits, own, policy.temperature), tokens
+        )
+    else:
+        values = learnt.token.to(policy.device).expand(len(rollouts), -1)
+        log_probs, nats, expected, likeliest = made.statistics(
+            lambda logits, own: token_statistics_and_values(logits, own, policy.temperature, values), tokens
+        )
+        extra["expected_values"] = torch.where(mask, expected, 0.0)
+    if ranks is not None:
+        with torch.no_grad():
+            rank, spread = made.statistics(lambda *tables: _ranks(policy, *tables), tokens, ranks.to(policy.device))
+            extra |= {"ranks": rank * mask, "surprisal_sd": spread * mask}
+    log_probs, nats, extra["likeliest"] = (torch.where(mask, x, 0.0) for x in (log_probs, nats, likeliest))
+    return Scores(log_probs, nats, **extra)
+
+
+def _ranks(policy: Policy, logits: torch.Tensor, *tables: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return surprisal_rank(log_distribution(logits.detach(), policy.temperature), *tables)
+
+
+@torch.no_grad()
+def sampler_evidence(policy: Policy, rollouts: Rollouts) -> torch.Tensor:
+    """``[J, 2]`` evidence that the tokens came from another sampler: see :func:`alternatives.evidence`."""
+    policy.require_eval()
+    tokens = padded_tokens(policy, rollouts)
+    mask = rollouts.mask.to(policy.device)
+    parts = [
+        alternatives.of_responses(
+            logits, tokens, mask, rollouts.prompt_ids, first, temperature=policy.temperature, end_ids=policy.eos_ids
+        )
+        for first, logits in predictions(policy, rollouts, tokens).pieces()
+    ]
+    return torch.stack(parts).sum(0)
+
+
+@torch.no_grad()
+def draw_gaps(policy: Policy, rollouts: Rollouts, uniforms: torch.Tensor) -> torch.Tensor:
+    """``[P, G, L]``: by how much probability each token misses its number of ``uniforms``."""
+    policy.require_eval()
+    tokens, uniforms = padded_tokens(policy, rollouts), uniforms.to(policy.device)
+    parts = []
+    for first, logits in predictions(policy, rollouts, tokens).pieces():
+        span = slice(first, first + logits.shape[2])
+        parts.append(draw_gap(log_distribution(logits, policy.temperature), tokens[:, :, span], uniforms[:, :, span]))
+    return torch.cat(parts, dim=2) * rollouts.mask.to(policy.device)
+
+
+def padded_tokens(policy: Policy, rollouts: Rollouts) -> torch.Tensor:
+    """``[P, G, L]`` on the device, with a real token id wherever nothing counts."""
+    tokens, mask = rollouts.tokens.to(policy.device), rollouts.mask.to(policy.device)
+    return torch.where(mask, tokens, tokens.new_full((), policy.eos_ids[0] if policy.eos_ids else 0))
+
+
+def predictions(policy: Policy, rollouts: Rollouts, tokens: torch.Tensor) -> Predictions:
+    """What the model says of each response token, whole or, where that table would be large, in pieces."""
+    rows, length = tokens.shape[0] * tokens.shape[1], tokens.shape[2]
+    positions = max(1, TABLE_ENTRIES // (rows * int(policy.model.config.vocab_size)))
+    if not policy.share_prompt:
+        return Whole(_logits(policy, rollouts, tokens))
+    if positions >= length or not policy.plain_head:
+        return Whole(logits_shared(policy, rollouts, tokens))
+    hidden = _shared(policy, rollouts, tokens, policy.model.base_model)
+    return Piecewise(hidden, policy.model.get_output_embeddings(), tokens.shape[1], positions)
+
+
+def logits_shared(policy: Policy, rollouts: Rollouts, tokens: torch.Tensor) -> torch.Tensor:
+    """``[P, G, L, V]`` logits that predict each response token; the prompt is computed once per group."""
+    return _shared(policy, rollouts, tokens, policy.model).reshape(*tokens.shape, -1)
+
+
+def _shared(policy: Policy, rollouts: Rollouts, tokens: torch.Tensor, model: torch.nn.Module) -> torch.Tensor:
+    """``[P * G, L, V or H]``: the model's logits, or its body's last hidden states."""
+    group, length = tokens.shape[1:]
+    with row_groups(1):
+        last, cache, kept = prefill(policy, rollouts.prompt_ids, model)
+    first = last.repeat_interleave(group, dim=0).unsqueeze(1)
+    if length > 1:
+        cache.batch_repeat_interleave(group)
+        kept = kept.repeat_interleave(group, dim=0)
+        start = kept.sum(-1, keepdim=True)
+        steps = torch.arange(length - 1, device=policy.device)
+        kept = torch.cat([kept, kept.new_ones(len(kept), length - 1)], dim=1)
+        inputs = tokens.reshape(-1, length)[:, :-1]
+        with row_groups(group):
+            rest = policy.forward(inputs, kept, start + steps, cache, model=model)
+        first = torch.cat([first, rest], dim=1)
+    return first
+
+
+def _logits(policy: Policy, rollouts: Rollouts, tokens: torch.Tensor) -> torch.Tensor:
+    """The same by one plain forward over prompt + response, for models whose cache cannot be shared."""
+    prompts, group, length = tokens.shape
+    ids, kept = left_padded(policy, rollouts.prompt_ids)
+    ids = torch.cat([ids.repeat_interleave(group, dim=0), tokens.reshape(-1, length)], dim=1)
+    kept = kept.repeat_interleave(group, dim=0)
+    kept = torch.cat([kept, kept.new_ones(len(kept), length)], dim=1)
+    positions = (kept.cumsum(-1) - 1).clamp(min=0)
+    with row_groups(group):
+        logits = policy.forward(ids, kept, positions, None, keep=length + 1)
+    return logits[:, :-1].reshape(prompts, group, length, -1)

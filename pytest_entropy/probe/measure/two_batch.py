@@ -1,0 +1,154 @@
+"""delta_h1 from two batches: the update direction of U, and the entropy batch E it is measured on (§1-4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from pytest_entropy.policy.rollouts import Rollouts
+from pytest_entropy.probe.batches import draw_ranks
+from pytest_entropy.probe.derivatives.directional import Derivatives, directional_derivatives
+from pytest_entropy.probe.diagnostics.evidence import (
+    definition_agreement,
+    sampler_agreement,
+    sampler_evidence,
+    token_arrays,
+    unit_agreement,
+    update_agreement,
+)
+from pytest_entropy.probe.diagnostics.ground_truth import GROUND_TRUTH, ground_truth
+from pytest_entropy.probe.estimators import estimator_names, get_estimator
+from pytest_entropy.probe.measure.run_record import Measured
+from pytest_entropy.probe.oracles.hooks import verify_tangent
+from pytest_entropy.probe.profiler import Meter
+from pytest_entropy.probe.setup import Setup
+from pytest_entropy.probe.update.direction import Update
+from pytest_entropy.probe.update.source import UpdateSource
+from pytest_entropy.probe.variance.total import total_variance
+from pytest_entropy.prompts import Prompt
+from pytest_entropy.records.seeds import generator
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One run's entropy batch and its scoring pass along the update."""
+
+    prompts: list[Prompt]
+    rollouts: Rollouts
+    derivatives: Derivatives
+    s: np.ndarray
+    update: Update
+    seed: int
+
+
+class TwoBatch:
+    """Measurements of one setup along updates that are independent of the entropy batch."""
+
+    def __init__(self, setup: Setup, updates: UpdateSource) -> None:
+        self.setup, self.updates = setup, updates
+        self._verified = False
+
+    def measure(self, B_E: int, seed: int, update: Update) -> Measured:
+        """One independent measurement: fresh prompts and responses, s_n along the update's direction.
+
+        Args:
+            B_E: prompts of the entropy batch.
+            seed: the run's own.
+            update: the direction to use.
+
+        Raises:
+            RunError: prompts run out, or the hooks contradict a real backward.
+        """
+        setup, meter = self.setup, Meter(device=self.setup.policy.device)
+        asked = setup.config.diagnostics
+        with meter.phase("sampling"):
+            prompts, rollouts = self.entropy_batch(B_E, seed, update)
+        with meter.phase("self_check"):
+            self._verify_once(rollouts, update)
+        with meter.phase("derivatives"):
+            derivatives = directional_derivatives(
+                setup.policy,
+                rollouts,
+                update.direction,
+                self._estimators(),
+                chunk_tokens=setup.config.chunk_tokens,
+                threads=setup.threads,
+                ranks=draw_ranks(rollouts, seed) if "ranks" in asked else None,
+            )
+        s = setup.unit.values(derivatives.per_prompt, rollouts)
+        done = _Pass(prompts, rollouts, derivatives, s, update, seed)
+        agreement = self._agreement(done, meter)
+        arrays = token_arrays(rollouts, derivatives) | self._ground_truth(done, meter)
+        total = self._total_variance(done, meter)
+        if "ranks" in asked:
+            with meter.phase("evidence"):
+                arrays["sampler_evidence"] = sampler_evidence(
+                    setup.policy, rollouts, chunk_tokens=setup.config.chunk_tokens, threads=setup.threads
+                )
+        return Measured(s, update, rollouts, derivatives, agreement, meter, {"arrays": arrays, **total})
+
+    def entropy_batch(self, B_E: int, seed: int, update: Update) -> tuple[list[Prompt], Rollouts]:
+        """Fresh prompts, none of them the update's, and responses that carry what the update's have taught."""
+        prompts = self.setup.choose(B_E, seed, frozenset(update.prompts))
+        rollouts = self.setup.sample(prompts, seed)
+        if not get_estimator(self.setup.config.estimator).learns:
+            return prompts, rollouts
+        # An update that was taken for another estimator has learnt nothing; its batch is drawn again from its seed.
+        learnt = update.learnt or self.updates.batch(update).learnt(self.setup.config)
+        return prompts, replace(rollouts, action_values=learnt)
+
+    def _estimators(self) -> list[str]:
+        extra = [name for name in self.setup.config.diagnostics if name in estimator_names()]
+        return list(dict.fromkeys([*self.setup.unit.estimators, *extra]))
+
+    def _verify_once(self, rollouts: Rollouts, update: Update) -> None:
+        if not self._verified:
+            verify_tangent(self.setup.policy, rollouts, update.direction, self.setup.config.estimator)
+            self._verified = True
+
+    def _agreement(self, done: _Pass, meter: Meter) -> dict[str, float]:
+        setup = self.setup
+        found = sampler_agreement(done.rollouts, done.derivatives, setup.policy, setup.config.max_new_tokens)
+        found |= update_agreement((prompt.key for prompt in done.prompts), done.update, done.rollouts.action_values)
+        found |= unit_agreement(setup.unit, done.s, done.derivatives, done.rollouts)
+        if "definition" in setup.config.diagnostics:
+            with meter.phase("definition"):
+                found |= definition_agreement(
+                    setup.policy, done.prompts, done.rollouts, done.derivatives, done.update, setup.config,
+                    self._estimators(), seed=done.seed,
+                )  # fmt: skip
+        return found
+
+    def _ground_truth(self, done: _Pass, meter: Meter) -> dict[str, np.ndarray]:
+        setup = self.setup
+        if not GROUND_TRUTH & set(setup.config.diagnostics):
+            return {}
+        with meter.phase("ground_truth"):
+            return ground_truth(
+                setup.policy, done.rollouts, done.update.direction, done.derivatives, setup.config, eta=setup.eta,
+                sample=lambda: setup.sample(done.prompts, done.seed), threads=setup.threads,
+            )  # fmt: skip
+
+    def _total_variance(self, done: _Pass, meter: Meter) -> dict[str, Any]:
+        """The record's fields for the variance with U random as well, if asked for."""
+        setup = self.setup
+        if "total_variance" not in setup.config.diagnostics:
+            return {}
+        if len(done.update.prompts) < 2:
+            return {"notes": ["no total variance: one prompt in the update batch says nothing of others (B_U >= 2)"]}
+        with meter.phase("total_variance"):
+            batch = self.updates.batch(done.update)
+            gradient = done.update.gradient or batch.gradient(setup.policy, setup.config)
+            return total_variance(
+                setup.policy,
+                done.rollouts,
+                done.s,
+                batch,
+                setup.linearisation(gradient),
+                setup.unit,
+                setup.config,
+                eta=setup.eta,
+                rng=generator(done.seed, "pairs"),
+            ).fields()

@@ -1,0 +1,69 @@
+"""What all parts of a probe share: policy, optimizer state, settings, prompts and reward; and drawing responses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from pytest_entropy.policy.rollouts import Rollouts
+from pytest_entropy.probe.batches import draw_prompts, draw_responses
+from pytest_entropy.probe.config import ProbeConfig
+from pytest_entropy.probe.inputs import Subject, learning_rate
+from pytest_entropy.probe.measure.entropy_unit import EntropyUnit
+from pytest_entropy.probe.pieces import threads_on
+from pytest_entropy.probe.update.linearisation import Linearisation
+from pytest_entropy.prompts import Prompt, PromptSet
+from pytest_entropy.rewards import RewardFunction
+
+
+class Setup:
+    """A checkpoint with the settings it is probed by.
+
+    Args:
+        subject: policy and optimizer state.
+        config: the probe's settings; the policy takes its temperature and its sampling cache from them.
+        prompts: where prompts come from.
+        reward: reward function of the update batch.
+        threads: pieces of a batch computed at once on the CPU; no effect on any number.
+
+    Attributes:
+        eta, eta_source: the learning rate that scales s_n to delta_h1, and where it comes from.
+        unit: what entropy is counted in.
+
+    Raises:
+        RunError: neither the configuration nor the checkpoint gives a usable learning rate.
+    """
+
+    def __init__(
+        self, subject: Subject, config: ProbeConfig, prompts: PromptSet, reward: RewardFunction, threads: int
+    ) -> None:
+        self.config, self.prompts, self.reward = config, prompts, reward
+        self.policy = replace(subject.policy, temperature=config.temperature, static_cache=config.static_cache)
+        self.optimizer = subject.optimizer
+        self.threads = threads_on(self.policy.device, threads)
+        self.eta, self.eta_source = learning_rate(config.learning_rate, subject)
+        self.unit = EntropyUnit(config.entropy_unit, config.estimator)
+
+    def choose(self, count: int, seed: int, exclude: frozenset[str] = frozenset()) -> list[Prompt]:
+        """``count`` prompts, none of them with a content in ``exclude``.
+
+        Raises:
+            RunError: the set has too few distinct prompts.
+        """
+        slots = draw_prompts(self.prompts, count, seed, exclude=exclude, replace=self.config.with_replacement)
+        return [self.prompts[i] for i in slots]
+
+    def sample(self, batch: list[Prompt], seed: int, group: int | None = None) -> Rollouts:
+        """``group`` responses to each prompt (left out: E's number); response g of slot n is keyed by (seed, n, g)."""
+        group = self.config.entropy_group if group is None else group
+        return draw_responses(self.policy, batch, seed, self.config, group=group, threads=self.threads)
+
+    def texts(self, rollouts: Rollouts) -> list[list[str]]:
+        """The responses as text ``[P][G]``, without special tokens."""
+        return [[self.policy.decode(ids) for ids in rollouts.responses(n)] for n in range(len(rollouts))]
+
+    def linearisation(self, gradient: dict[str, torch.Tensor]) -> Linearisation:
+        """du/dg of the configured update rule at a gradient, on the CPU as the optimizer's state is."""
+        parameters = {name: p.detach().cpu() for name, p in self.policy.trainable.items()}
+        return Linearisation(self.config.update_rule, gradient, self.optimizer, parameters, self.config.max_grad_norm)

@@ -30,7 +30,7 @@ from pytest_entropy.policy.policy import Policy
 from pytest_entropy.probe import EntropyProbe, ProbeConfig
 from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.prompts import Prompt
-from pytest_entropy.runs import execution
+from pytest_entropy.runs.run_files import write_tensors
 from tests import fake_device, tiny
 
 DIAGNOSTICS = (
@@ -145,9 +145,9 @@ def whole_run(variant: Variant, device: str) -> dict[str, Any]:
         Phase.name = "written"
         with tempfile.TemporaryDirectory() as place:
             for name, tensors in (("g", kept.gradient), ("u", kept.direction), ("x", gradient)):
-                execution.write_tensors(Path(place) / name, tensors)
+                write_tensors(Path(place) / name, tensors)
             if kept.learnt is not None:
-                execution.write_tensors(Path(place) / "learnt", vars(kept.learnt))
+                write_tensors(Path(place) / "learnt", vars(kept.learnt))
         along = probe.setup.unit.name == "sequence" and sum(
             float((gradient[n] * u).sum()) for n, u in kept.direction.items()
         )

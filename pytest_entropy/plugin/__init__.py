@@ -48,7 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
     with _usage_errors():
         options.refuse_repeats(tuple(map(str, config.invocation_params.args)))
     config.stash[KEY] = EntropySession(config)
-    config.stash[KEY].assign_gpu()
+    with _usage_errors():
+        config.stash[KEY].choose_device()
     # Fixtures live in their own module; the reporter exists where reports arrive.
     config.pluginmanager.register(_lazily("pytest_entropy.plugin.fixtures"), "entropy-fixtures")
     if not config.stash[KEY].is_worker:

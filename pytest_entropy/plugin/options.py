@@ -36,6 +36,7 @@ _METAVARS = {
     **dict.fromkeys(("--learning-rate", "--entropy-alpha"), "X"),
     "--config": "FILE",
     "--entropy-save": "NAME",
+    "--entropy-executor": "NAME",
     "--entropy-compare": "NAME|FILE",
     "--be-values": "N,N,...",
     "--device": "DEVICE",
@@ -51,6 +52,7 @@ _ONCE = (
     "--entropy-save",
     "--entropy-compare",
     "--entropy-missing",
+    "--entropy-executor",
 )
 _SIZES = ("--be-values", "--be", "--runs")
 
@@ -156,6 +158,11 @@ def add_options(parser: pytest.Parser) -> None:
     add("--resume", "continue the newest matching experiment directories", action="store_true")
     add("--entropy-seed", "experiment seed (default: 0)", type=positive(0))
     add("--entropy-threads", "CPU threads per process (default: cores divided among workers)", type=positive(1))
+    add(
+        "--entropy-executor",
+        "who computes the runs: local, xdist, or one of an installed package (default: as -n says)",
+        type=text_value,
+    )
     add("--entropy-alpha", "chance that a correct probe fails the session (default: 0.001)", type=probability)
     add(
         "--entropy-inconclusive",

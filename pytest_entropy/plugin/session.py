@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
     from pytest_entropy.plugin.gate import Gate
-    from pytest_entropy.runs.execution import Execution, Machine
-    from pytest_entropy.runs.plan import Plan, Planner
+    from pytest_entropy.runs.execution import Execution
+    from pytest_entropy.runs.executors.base import Executor
+    from pytest_entropy.runs.machine import Machine
+    from pytest_entropy.runs.plan import Plan
+    from pytest_entropy.runs.planner import Asked, Planner
 
 KEY = pytest.StashKey["EntropySession"]()
 CHECK_MARKER = "entropy_check"
@@ -61,12 +64,24 @@ class EntropySession:
         """The xdist worker's name, such as gw0."""
         return self.worker_input["workerid"] if self.worker_input else None
 
-    def assign_gpu(self) -> None:
+    def choose_device(self) -> None:
         """Choose the worker's GPU if the command line asks for one; nothing has started CUDA yet."""
         if self.is_worker and options.given(self.config, "--device"):
-            from pytest_entropy.settings.devices import assign_gpu
+            self.executor.choose_device(options.given(self.config, "--device"))
 
-            assign_gpu(options.given(self.config, "--device"), self.worker_id)
+    @cached_property
+    def executor(self) -> Executor:
+        """Who computes this process's runs.
+
+        Raises:
+            UsageError: ``--entropy-executor`` names none.
+        """
+        from pytest_entropy import registry
+
+        name = options.given(self.config, "--entropy-executor") or ("xdist" if self.is_worker else "local")
+        workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) if self.is_worker else 1
+        executor: Executor = registry.get("executors", name, type)(self.worker_id, workers)
+        return executor
 
     @property
     def collects_only(self) -> bool:
@@ -77,10 +92,26 @@ class EntropySession:
     def planner(self) -> Planner:
         """Makes plans; the time stamp is the controller's."""
         from pytest_entropy.records.paths import session_stamp
-        from pytest_entropy.runs.plan import Planner
+        from pytest_entropy.runs.planner import Planner
 
         stamp = self.worker_input["entropy_stamp"] if self.worker_input else session_stamp()
-        return Planner(self.config, stamp, self.worker_id)
+        return Planner(self._asked(), stamp)
+
+    def _asked(self) -> Asked:
+        """The command line as a planner takes it; rewards and prompts may come from hooks."""
+        from pytest_entropy.runs.planner import Asked
+
+        named = options.given(self.config, "--entropy-results")
+        return Asked(
+            root=self.config.rootpath,
+            results=Path(named).expanduser() if named else None,
+            resume=bool(options.given(self.config, "--resume")),
+            config_file=options.given(self.config, "--config"),
+            layers=lambda kind: options.option_layers(self.config, kind),
+            find_reward=lambda name: self.config.hook.pytest_entropy_reward(name=name),
+            find_prompts=lambda source: self.config.hook.pytest_entropy_prompts(source=source),
+            choose_device=self.executor.choose_device,
+        )
 
     @cached_property
     def gate(self) -> Gate:
@@ -203,15 +234,14 @@ class EntropySession:
 
         if plan.kind.name not in self._executions:
             current = self.planner.current(plan)
-            self._executions[plan.kind.name] = Execution(current, self._machine, self._log_level(plan))
+            self._executions[plan.kind.name] = Execution(current, self._machine, self.executor, self._log_level(plan))
         return self._executions[plan.kind.name]
 
     @cached_property
     def _machine(self) -> Machine:
-        from pytest_entropy.runs.execution import Machine, threads_for
+        from pytest_entropy.runs.machine import Machine
 
-        workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) if self.is_worker else 1
-        return Machine(threads_for(options.given(self.config, "--entropy-threads"), workers), {})
+        return Machine(self.executor.threads(options.given(self.config, "--entropy-threads")))
 
     def _log_level(self, plan: Plan) -> int:
         verbosity = self.config.get_verbosity()

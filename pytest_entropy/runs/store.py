@@ -7,10 +7,9 @@ import os
 import shutil
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 from filelock import FileLock
 
@@ -18,7 +17,6 @@ from pytest_entropy.records.error_text import POINTER, reason_in
 from pytest_entropy.records.files import write_json, write_text
 from pytest_entropy.records.paths import ERROR, LOCKS, LOG, MANIFEST, RESULTS
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -44,28 +42,37 @@ class RunStore:
     def __init__(self, directory: Path, manifest: dict[str, object], stamp: str, log_level: int) -> None:
         self.directory, self.manifest, self.stamp, self.log_level = directory, manifest, stamp, log_level
 
-    def obtain(
-        self, name: str, config: str, compute: Callable[[Path], None], read: Callable[[Path], T], done: str = RESULTS
-    ) -> tuple[T, bool]:
-        """Read the directory ``name``, computing it first if it is not there.
+    def path(self, name: str) -> Path:
+        """The directory of that name, which may not be there yet."""
+        return self.directory / name
 
-        ``compute`` writes its files into the directory it is given, ``done`` the last of them; only then does
-        the directory take its name.  Others wait meanwhile.  Returns (what ``read`` makes of it, whether it
-        was there before).
+    @contextmanager
+    def claim(self, name: str, config: str, *, done: str = RESULTS) -> Iterator[Path | None]:
+        """The right to compute the directory ``name``, for the duration of the block; None where it is done.
+
+        Whoever else asks for it waits.  What the block writes into the directory it is given becomes ``name`` when the
+        block ends; log records and warnings of the block go to its log.
+
+        Args:
+            name: of the directory below the experiment's.
+            config: text of its ``config.yaml``.
+            done: the file without which it is not there.
 
         Raises:
-            FailedRun: it failed, now or earlier in this session.
+            FailedRun: the block raised, here or in another worker of this session; the directory holds ``error.txt``.
         """
-        final = self.directory / name
+        final = self.path(name)
         if (final / done).is_file():
-            return read(final), True
+            yield None
+            return
         self._open()
         with FileLock(self.directory / LOCKS / f"{name}.lock"):
             if (final / done).is_file():
-                return read(final), True
+                yield None
+                return
             self._refuse_known_failure(final)
-            self._compute(final, config, compute)
-        return read(final), False
+            with self._partial(final, config) as partial:
+                yield partial
 
     def _open(self) -> None:
         (self.directory / LOCKS).mkdir(parents=True, exist_ok=True)
@@ -79,7 +86,8 @@ class RunStore:
             if text.startswith(f"session {self.stamp}\n"):
                 raise FailedRun(text, final / ERROR)
 
-    def _compute(self, final: Path, config: str, compute: Callable[[Path], None]) -> None:
+    @contextmanager
+    def _partial(self, final: Path, config: str) -> Iterator[Path]:
         partial = final.with_name(f".{final.name}.partial")
         # Under the lock a partial directory can only be a killed process's.
         shutil.rmtree(partial, ignore_errors=True)
@@ -87,7 +95,7 @@ class RunStore:
         write_text(partial / "config.yaml", config)
         try:
             with _log_to(partial / LOG, self.log_level), _warnings_to_log():
-                compute(partial)
+                yield partial
         except Exception as error:
             text = f"session {self.stamp}\n{''.join(traceback.format_exception(error))}"
             write_text(partial / ERROR, text)

@@ -14,7 +14,9 @@ from pytest_entropy.prompts import Prompt
 from pytest_entropy.records.seeds import derive
 from pytest_entropy.rewards import RewardTerm, WeightedRewards
 from pytest_entropy.runs import execution
-from pytest_entropy.runs.execution import Execution, Machine
+from pytest_entropy.runs.execution import Execution
+from pytest_entropy.runs.executors.local import Local
+from pytest_entropy.runs.machine import Machine
 from pytest_entropy.runs.plan import Plan
 from pytest_entropy.runs.store import FailedRun
 from pytest_entropy.settings.experiments import KNOWN, kind_of
@@ -30,7 +32,7 @@ def length(prompts, completions, **columns):
 
 @pytest.fixture(scope="module")
 def machine():
-    return Machine(1, {})
+    return Machine(1)
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def begin(checkpoint, machine, tmp_path):
             kind, resolve_config([Layer("kind", template), Layer("test", own)]), files, facts, files.digest(), "c" * 16,
             PROMPTS, WeightedRewards((RewardTerm(reward, "length"),)), tmp_path / name, "2026-01-01_00-00-00", False,
         )  # fmt: skip
-        return Execution(plan, machine, 20)
+        return Execution(plan, machine, Local(), 20)
 
     return begin
 

@@ -20,6 +20,14 @@ def store(directory: Path, stamp: str = "now") -> RunStore:
     return RunStore(directory, {"schema_version": 1, "experiment": "x"}, stamp, logging.INFO)
 
 
+def obtain(of: RunStore, name: str, config: str, work, read):
+    """As whoever needs a run does: computed under the claim where it is not there, then read."""
+    with of.claim(name, config) as place:
+        if place is not None:
+            work(place)
+    return read(of.path(name)), place is None
+
+
 def compute(place: Path) -> None:
     logging.getLogger("pytest_entropy.test").info("computing")
     write_json(place / "results.json", {"pid": os.getpid()})
@@ -30,8 +38,8 @@ def read(place: Path):
 
 
 def test_a_run_is_computed_once_and_then_read(tmp_path):
-    first, there = store(tmp_path).obtain("run", "a: 1\n", compute, read)
-    again, there_again = store(tmp_path).obtain("run", "a: 1\n", lambda place: pytest.fail("twice"), read)
+    first, there = obtain(store(tmp_path), "run", "a: 1\n", compute, read)
+    again, there_again = obtain(store(tmp_path), "run", "a: 1\n", lambda place: pytest.fail("computed twice"), read)
     assert (first, there, there_again) == (again, False, True)
     assert (tmp_path / "run" / "config.yaml").read_text() == "a: 1\n"
     assert "computing" in (tmp_path / "run" / "probe_log.txt").read_text()
@@ -43,7 +51,7 @@ def test_a_librarys_warning_is_logged_and_fails_nothing(tmp_path):
         warnings.warn("renamed in the next version", FutureWarning, stacklevel=1)
         compute(place)
 
-    store(tmp_path).obtain("run", "", warn, read)
+    obtain(store(tmp_path), "run", "", warn, read)
     assert "FutureWarning: renamed in the next version" in (tmp_path / "run" / "probe_log.txt").read_text()
 
 
@@ -54,7 +62,7 @@ def slow(directory: str, counter: str) -> None:
         time.sleep(0.3)
         compute(place)
 
-    store(Path(directory)).obtain("run", "", work, read)
+    obtain(store(Path(directory)), "run", "", work, read)
 
 
 def test_processes_wait_for_each_other(tmp_path):
@@ -75,11 +83,11 @@ def test_a_failure_leaves_its_evidence_and_is_not_repeated_within_the_session(tm
         raise ValueError("no such luck")
 
     with pytest.raises(FailedRun, match="ValueError: no such luck"):
-        store(tmp_path).obtain("run", "", fail, read)
+        obtain(store(tmp_path), "run", "", fail, read)
     assert "no such luck" in (tmp_path / "run" / "error.txt").read_text()
     with pytest.raises(FailedRun, match="no such luck"):
-        store(tmp_path).obtain("run", "", lambda place: pytest.fail("again"), read)
-    result, there = store(tmp_path, "later").obtain("run", "", compute, read)
+        obtain(store(tmp_path), "run", "", lambda place: pytest.fail("computed again"), read)
+    result, there = obtain(store(tmp_path, "later"), "run", "", compute, read)
     assert not there
     assert not (tmp_path / "run" / "error.txt").exists()
     assert result["pid"] == os.getpid()
@@ -88,7 +96,7 @@ def test_a_failure_leaves_its_evidence_and_is_not_repeated_within_the_session(tm
 def test_what_a_killed_process_left_is_swept_away(tmp_path):
     (tmp_path / ".run.partial").mkdir(parents=True)
     (tmp_path / ".run.partial" / "results.json").write_text("{half")
-    result, _ = store(tmp_path).obtain("run", "", compute, read)
+    result, _ = obtain(store(tmp_path), "run", "", compute, read)
     assert result["pid"] == os.getpid()
     assert [p.name for p in tmp_path.iterdir() if "partial" in p.name] == []
 
@@ -98,7 +106,7 @@ def test_an_interrupt_leaves_nothing(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        store(tmp_path).obtain("run", "", interrupted, read)
+        obtain(store(tmp_path), "run", "", interrupted, read)
     assert not (tmp_path / "run").exists()
 
 

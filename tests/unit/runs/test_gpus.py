@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pytest_entropy.errors import UsageError
-from pytest_entropy.settings.devices import VISIBLE, assign_gpu, unusable, visible_gpus
+from pytest_entropy.runs.gpus import VISIBLE, assign_gpu, visible_gpus
+from pytest_entropy.settings.devices import unusable
 
 
 def chosen(visible, worker, *, device="cuda", nodes=None):

@@ -1,0 +1,56 @@
+"""This process as a place to compute: its threads, and the checkpoints it has loaded, each once."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_entropy.checkpoints import Checkpoint
+    from pytest_entropy.checkpoints.files import CheckpointFiles
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How this process computes.
+
+    Attributes:
+        threads: CPU threads.
+        loaded: checkpoints by files, device and dtype.
+    """
+
+    threads: int
+    loaded: dict[tuple[CheckpointFiles, str, str], Checkpoint] = field(default_factory=dict)
+
+    def checkpoint(self, files: CheckpointFiles, device: str, dtype: str) -> Checkpoint:
+        """The checkpoint, loaded on first use and kept for the process.
+
+        Raises:
+            UsageError: it cannot be loaded.
+        """
+        from pytest_entropy.checkpoints.load import load
+
+        key = (files, device, dtype)
+        if key not in self.loaded:
+            import torch
+
+            # Workers that each take all cores for one operation slow each other down.
+            torch.set_num_threads(self.threads)
+            self.loaded[key] = load(files, device=device, dtype=dtype)
+        return self.loaded[key]
+
+
+def environment() -> dict[str, str]:
+    """Versions a result may depend on."""
+    from importlib.metadata import version
+
+    packages = ("pytest-entropy", "torch", "transformers", "peft", "numpy", "pytest")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def threads_for(asked: int | None, workers: int) -> int:
+    """Threads of one process: as asked, else the machine's cores divided among the workers."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return asked or max(1, cores // max(1, workers))

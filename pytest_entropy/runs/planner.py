@@ -1,0 +1,206 @@
+"""Making plans: layers of configuration resolved, checkpoint and prompts found, and refused before any work."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pytest_entropy.checkpoints import DEMO, CheckpointFiles, find_checkpoint, resolve
+from pytest_entropy.checkpoints.metadata import Facts, read_facts
+from pytest_entropy.checkpoints.preflight.chat_template import require_chat_template
+from pytest_entropy.checkpoints.preflight.device import require_device
+from pytest_entropy.checkpoints.preflight.screening import screen
+from pytest_entropy.errors import UsageError
+from pytest_entropy.prompts import PromptSet, open_prompts, with_arguments
+from pytest_entropy.records.paths import claim_stamp, find_resumable
+from pytest_entropy.rewards import RewardTerm, WeightedRewards, require_columns, resolve_reward
+from pytest_entropy.runs.plan import Plan
+from pytest_entropy.settings.experiments import ExperimentKind, kind_of
+from pytest_entropy.settings.layers import Layer, ResolvedConfig, resolve_config
+from pytest_entropy.settings.yaml_file import read_yaml
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a session was asked for, by a command line or by a program.
+
+    Attributes:
+        root: the project's directory: where templates are looked for last, and where ``results/`` is if not named.
+        results: the directory of all results, if it was named.
+        resume: whether matching experiment directories are to be continued.
+        config_file: a YAML file over the experiments' templates, if any.
+        layers: the configuration layers of the command line for one kind of experiment, lowest first.
+        find_reward, find_prompts: what others (hooks) give for a name before it is resolved here; None for nothing.
+        choose_device: told the configured device before anything starts it (:class:`~.executors.base.Executor`).
+    """
+
+    root: Path
+    results: Path | None = None
+    resume: bool = False
+    config_file: str | None = None
+    layers: Callable[[ExperimentKind], list[Layer]] = lambda kind: []
+    find_reward: Callable[[str], Callable[..., Any] | None] = lambda name: None
+    find_prompts: Callable[[str], PromptSet | None] = lambda source: None
+    choose_device: Callable[[str], None] = lambda device: None
+
+
+class Planner:
+    """Makes the plans of one session, each once."""
+
+    def __init__(self, asked: Asked, stamp: str) -> None:
+        self.asked, self.stamp = asked, stamp
+        self._plans: dict[str, Plan] = {}
+        self._declared: dict[str, tuple[dict[str, Any], Path]] = {}
+        self._prompt_sets: dict[str, PromptSet] = {}
+        self._checkpoints: dict[tuple[str, str | None], tuple[CheckpointFiles, Facts, str]] = {}
+
+    @property
+    def results_root(self) -> Path:
+        """The directory of all results."""
+        return self.asked.results or self.asked.root / "results"
+
+    def plan(self, name: str, module: Path, overrides: Mapping[str, Any] | None = None) -> Plan:
+        """The plan of the experiment ``name`` declared in the test module at ``module``.
+
+        Raises:
+            UsageError: anything about the configuration, checkpoint or prompts that cannot work, or another
+                declaration of the same experiment with other keywords.
+        """
+        own = dict(overrides or {})
+        if name not in self._plans:
+            self._plans[name] = self._new_plan(name, module, own)
+            self._declared[name] = (own, module)
+        first, where = self._declared[name]
+        if first != own:
+            raise UsageError(
+                f"{module}: experiment {name!r} is declared with {own or 'no keywords'}, and in {where} with "
+                f"{first or 'none'}: one experiment has one configuration; give both the same, or two names"
+            )
+        return self._plans[name]
+
+    @property
+    def plans(self) -> list[Plan]:
+        """Those made so far."""
+        return list(self._plans.values())
+
+    def current(self, plan: Plan) -> Plan:
+        """The plan as it stands after :meth:`claim`."""
+        return self._plans[plan.kind.name]
+
+    def claim(self) -> None:
+        """Make the time stamp this session's own on disk, and rename the planned directories to it.
+
+        Raises:
+            UsageError: the results directory cannot be written.
+        """
+        self.stamp = claim_stamp(self.results_root, self.stamp, named=self.asked.results is not None)
+        for name, plan in self._plans.items():
+            fresh = self.results_root / plan.kind.name / f"{plan.kind.directory}_{self.stamp}"
+            directory = plan.directory if plan.resumed else fresh
+            self._plans[name] = replace(plan, stamp=self.stamp, directory=directory)
+
+    def _new_plan(self, name: str, module: Path, overrides: dict[str, Any]) -> Plan:
+        kind = kind_of(name)
+        resolved = resolve_config(self._layers(kind, module, overrides))
+        self.asked.choose_device(resolved.config.model.device)
+        require_device(resolved.config.model.device)
+        files, facts, digest = self._checkpoint(resolved)
+        prompts = self._prompts(resolved)
+        config_digest = _with_inputs(resolved)
+        root = self.results_root / kind.name
+        resumable = None
+        if self.asked.resume:
+            resumable = find_resumable(root, digest, config_digest)
+        directory = resumable or root / f"{kind.directory}_{self.stamp}"
+        reward = self._rewards(resolved, prompts)
+        require_chat_template(prompts, files, resolved.config.prompts.chat_template_kwargs)
+        return Plan(
+            kind, resolved, files, facts, digest, config_digest, prompts, reward, directory, self.stamp,
+            resumable is not None,
+        )  # fmt: skip
+
+    def _layers(self, kind: ExperimentKind, module: Path, overrides: dict[str, Any]) -> list[Layer]:
+        layers = [Layer("built-in default", dict(kind.defaults)), Layer(f"marker in {module.name}", overrides)]
+        template = self._template(kind.name, module)
+        if template is not None:
+            layers.append(Layer(str(template), *read_yaml(template)))
+        own = self.asked.config_file
+        above = [Layer(own, *read_yaml(Path(own).expanduser()))] if own else []
+        above += self.asked.layers(kind)
+        if resolve_config([*layers, *above]).config.checkpoint == DEMO:
+            layers += demo_profile(kind.name)
+        return layers + above
+
+    def _rewards(self, resolved: ResolvedConfig, prompts: PromptSet) -> WeightedRewards:
+        """The configured rewards, each from a plugin's hook or our own resolution, able to run on the prompts."""
+        terms = []
+        for term in resolved.config.reward:
+            function = self.asked.find_reward(term.name) or resolve_reward(term.name)
+            require_columns(term.name, function, prompts)
+            terms.append(RewardTerm(function, term.name, term.weight))
+        return WeightedRewards(tuple(terms), resolved.config.reward_timeout)
+
+    def _template(self, name: str, module: Path) -> Path | None:
+        for place in (module.parent, module.parent.parent, self.asked.root):
+            template = place / "configs" / f"{name}.yaml"
+            if template.is_file():
+                return template
+        return None
+
+    def _checkpoint(self, resolved: ResolvedConfig) -> tuple[CheckpointFiles, Facts, str]:
+        key = (resolved.config.checkpoint, resolved.config.model.base_model)
+        if key not in self._checkpoints:
+            files = find_checkpoint(resolve(key[0]), key[1])
+            screen(files)
+            self._checkpoints[key] = files, read_facts(files), files.digest()
+        return self._checkpoints[key]
+
+    def _prompts(self, resolved: ResolvedConfig) -> PromptSet:
+        config = resolved.config
+        section = config.prompts
+        key = section.model_dump_json()
+        if key not in self._prompt_sets:
+            found = self.asked.find_prompts(section.source) or open_prompts(
+                section.source,
+                prompt_column=section.prompt_column,
+                answer_column=section.answer_column,
+                template=section.template,
+            )
+            if not len(found):
+                raise UsageError(f"prompts {section.source}: there are none")
+            self._prompt_sets[key] = with_arguments(found, section.chat_template_kwargs, section.source)
+        prompts = self._prompt_sets[key]
+        needed = max(config.batch_config.B_E_values) + config.batch_config.B_U
+        have = len({prompt.key for prompt in prompts}) if isinstance(prompts, list) else len(prompts)
+        if have < needed and not section.with_replacement:
+            which = "prompts" if have == len(prompts) else f"different prompts (of {len(prompts)})"
+            raise UsageError(
+                f"prompts {section.source}: {have} {which} are {needed - have} too few for "
+                f"B_E {max(config.batch_config.B_E_values)} + B_U {config.batch_config.B_U} disjoint prompts; "
+                "give more prompts, smaller --be-values/--be/--bu, or --with-replacement"
+            )
+        return prompts
+
+
+def _with_inputs(resolved: ResolvedConfig) -> str:
+    """16 hex digits over the configuration and the contents of the prompt and reward files it names."""
+    config = resolved.config
+    names = [config.prompts.source, *(term.name.split(".py:")[0] + ".py" for term in config.reward)]
+    total = hashlib.sha256(resolved.digest().encode())
+    for name in names:
+        path = Path(name).expanduser()
+        if path.is_file():
+            with path.open("rb") as stream:
+                total.update(hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()[:16]
+
+
+def demo_profile(name: str) -> list[Layer]:
+    """The demo checkpoint's own sizes, so that everything runs in a minute: general ones, then by experiment."""
+    from pytest_entropy.checkpoints.demo import PROFILE
+
+    record, _ = read_yaml(PROFILE)
+    return [Layer(f"demo profile ({part})", record[part]) for part in ("all", name) if part in record]

@@ -1,0 +1,82 @@
+"""The files of a run's directory and of the update's: written whole, read back as records with their tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_entropy.records.files import read_json, write_json
+from pytest_entropy.records.paths import RESULTS
+from pytest_entropy.records.run import RunRecord
+from pytest_entropy.records.update import StoredUpdate, UpdateRecord
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from pytest_entropy.probe.update.direction import Update
+
+UPDATE_DIRECTORY = "update"
+UPDATE_RECORD = "update.json"
+DIRECTION = "direction.safetensors"
+ARRAYS = "arrays.npz"
+LEARNT = "action_values.safetensors"
+SCHEMA_VERSION = 1
+
+
+def write_run(directory: Path, record: RunRecord) -> None:
+    """``results.json`` last, which makes the run one that is there, and the arrays beside it."""
+    if record.arrays:
+        import numpy as np
+
+        np.savez_compressed(directory / ARRAYS, **record.arrays)  # type: ignore[arg-type]
+    write_json(directory / RESULTS, {"schema_version": SCHEMA_VERSION, **record.to_dict()})
+
+
+def read_run(directory: Path) -> RunRecord:
+    """The run a directory holds.
+
+    Raises:
+        OSError: there is none, or it cannot be read.
+        ValueError: what is there is not a run.
+    """
+    import numpy as np
+
+    arrays: dict[str, np.ndarray] = {}
+    if (directory / ARRAYS).is_file():
+        with np.load(directory / ARRAYS, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    return RunRecord.from_dict(read_json(directory / RESULTS), arrays, directory=directory.name)
+
+
+def write_update(directory: Path, update: Update, record: StoredUpdate) -> None:
+    """The direction's tensors, what its batch taught, and last the record."""
+    write_tensors(directory / DIRECTION, update.direction)
+    if update.learnt is not None:
+        write_tensors(directory / LEARNT, vars(update.learnt))
+    write_json(directory / UPDATE_RECORD, record.to_dict())
+
+
+def read_update(directory: Path) -> Update:
+    """The update a directory holds, without the gradient, which a run does not need.
+
+    Raises:
+        OSError: there is none.
+        ValueError: what is there is not an update.
+    """
+    from safetensors.torch import load_file
+
+    from pytest_entropy.policy.rollouts import ActionValues
+    from pytest_entropy.probe.update.direction import Update
+
+    record = UpdateRecord.from_dict(read_json(directory / UPDATE_RECORD))
+    learnt = ActionValues(**load_file(directory / LEARNT)) if (directory / LEARNT).is_file() else None
+    return Update(**vars(record), direction=load_file(directory / DIRECTION), gradient={}, learnt=learnt)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Tensors by name as safetensors."""
+    from safetensors.torch import save_file
+
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)

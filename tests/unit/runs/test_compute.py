@@ -1,0 +1,78 @@
+"""A run is a function of its spec: computed anywhere, from its own pickle or its JSON, it has the same digits."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import replace
+
+import pytest
+
+from pytest_entropy.checkpoints import find_checkpoint
+from pytest_entropy.prompts import open_prompts
+from pytest_entropy.records.spec import RunSpec
+from pytest_entropy.records.wire import RecordError
+from pytest_entropy.rewards import RewardTerm, WeightedRewards, resolve_reward
+from pytest_entropy.runs.compute import Place, compute, settings_of
+from pytest_entropy.runs.machine import Machine
+from pytest_entropy.runs.run_files import read_run
+from pytest_entropy.settings.layers import Layer, resolve_config
+
+SETTINGS = {
+    "batch_config": {"B_E_values": [4], "runs_per_batch": 1, "B_U": 4, "G": 3},
+    "sampling": {"max_new_tokens": 6},
+    "diagnostics": True,
+}
+
+
+@pytest.fixture(scope="module")
+def spec(checkpoint):
+    config = resolve_config([Layer("test", {"checkpoint": str(checkpoint), **SETTINGS})]).config
+    files = find_checkpoint(checkpoint)
+    return RunSpec("batch_scaling", str(checkpoint), files.digest(), config.model_dump(mode="json"), 4, 1, 11, 12)
+
+
+def place_of(spec: RunSpec) -> Place:
+    """A process that knows nothing but the spec: prompts, reward and update come from what it names."""
+    config = settings_of(spec)
+    terms = tuple(RewardTerm(resolve_reward(term.name), term.name, term.weight) for term in config.reward)
+    prompts = open_prompts(config.prompts.source, prompt_column="prompt", answer_column="answer", template=None)
+    files = find_checkpoint(spec.checkpoint)
+    place = Place(
+        Machine(1), files, prompts, WeightedRewards(terms), lambda own: place.probe(own).update(own.update_seed)
+    )
+    return place
+
+
+def without_costs(record):
+    costs = {"seconds": {}, "memory_mb": {}, "peak_memory_mb": 0.0}
+    return replace(record, **costs, update=replace(record.update, seconds={}, memory_mb={})).to_dict()
+
+
+def test_a_spec_that_was_sent_gives_the_same_run(spec, tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    first = compute(spec, place_of(spec), here)
+    sent = RunSpec.from_dict(json.loads(json.dumps(pickle.loads(pickle.dumps(spec)).to_dict())))
+    assert sent == spec
+    second = compute(sent, place_of(sent), there)
+    assert without_costs(first) == without_costs(second)
+    assert without_costs(read_run(there)) == without_costs(second)
+    assert set(read_run(there).arrays) == set(first.arrays)
+
+
+def test_a_spec_is_told_from_another_by_its_digest(spec):
+    assert replace(spec, run=2).digest() != spec.digest()
+    other = replace(spec, settings={**spec.settings, "seed": 1})
+    assert other.digest() != spec.digest()
+    assert RunSpec.from_dict(spec.to_dict()).digest() == spec.digest()
+
+
+def test_what_is_no_spec_is_refused_by_name(spec):
+    record = spec.to_dict()
+    with pytest.raises(RecordError, match="B_E"):
+        RunSpec.from_dict(record | {"B_E": "4"})
+    del record["update_seed"]
+    with pytest.raises(RecordError, match="update_seed"):
+        RunSpec.from_dict(record)

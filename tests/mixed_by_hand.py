@@ -52,7 +52,7 @@ PLACES = [
     Place("sampler against scorer", "probe.diagnostics.evidence:largest_gap", "a.cpu()", "a"),
     Place("end tokens", "probe.diagnostics.evidence:sampler_agreement", ", device=rollouts.tokens.device", ""),
     Place("mask of the tokens kept", "probe.diagnostics.evidence:token_arrays", "rollouts.mask.cpu()", "rollouts.mask"),
-    Place("sums of the sampler's evidence", "probe.diagnostics.evidence:sampler_evidence", ".cpu()", ""),
+    Place("sums of the sampler's evidence", "probe.diagnostics.evidence:EvidencePiece.compute", ".cpu()", ""),
     Place("tokens of the prompt", "policy.alternatives:of_responses", "torch.bool, device=logits.device", "torch.bool"),
     Place("parameters of the linearisation", "probe.setup:Setup.linearisation", ".detach().cpu()", ".detach()",
           "lora bfloat16"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -113,36 +113,16 @@ def eta_sweep(
         UsageError: ``pareto`` without arviz-stats.
     """
 
-    def at(step: float) -> Totals:
-        totals = totals_at(policy, rollouts, direction, step, chunk_tokens=chunk_tokens, threads=threads)
-        if not (np.isfinite(totals.sequence).all() and np.isfinite(totals.nats).all()):
-            raise RunError(
-                f"log-probabilities at theta + {step:g} u are not finite: the step leaves the range of the weights' "
-                "type; check the learning rate, or give smaller eta_sweep.multiples"
-            )
-        return totals
-
-    before = sequence_totals(policy, rollouts, chunk_tokens=chunk_tokens, threads=threads)
-    known, unit = {eta: at(eta)}, eta
-    longest = longest_step(policy, direction)
-    for _ in range(MOST_RESCALINGS):
-        scale = _scale(known[unit].sequence - before.sequence)
-        # A policy that has collapsed hardly moves at any step.
-        while scale > 1 and scale * unit > longest:
-            scale /= 2
-        if scale == 1:
-            break
-        unit *= scale
-        known[unit] = at(unit)
-    noise = sum(entropy_change(before, at(sign * unit * TINY_STEP)) for sign in (1, -1)) / math.sqrt(2)
+    at = _Totals(policy, rollouts, direction, chunk_tokens, threads)
+    before = at.start()
+    unit = _unit(before, at, eta, longest_step(policy, direction))
+    noise = sum(entropy_change(before, at(sign * unit * TINY_STEP, keep=False)) for sign in (1, -1)) / math.sqrt(2)
     steps = sorted({eta, *(multiple * unit for multiple in multiples)})
-    points = [_point(before, known[h] if h in known else at(h), pareto=pareto, clip=clip) for h in steps]
+    points = [_point(before, at(h, keep=False), pareto=pareto, clip=clip) for h in steps]
     fresh_steps = sorted({eta, max(steps, key=lambda h: (abs(h), h))}) if sample else []
     fresh = [fresh_change(policy, rollouts, direction, h, sample) for h in fresh_steps if sample]
     sweep = EtaSweep(
-        eta=np.array(eta),
-        unit=np.array(unit),
-        steps=np.array(steps),
+        **{name: np.array(value) for name, value in (("eta", eta), ("unit", unit), ("steps", steps))},
         **{name: np.array([point[name] for point in points]) for name in points[0]},
         rounding=np.array([step_rounding(policy, direction, h) for h in steps]),
         floor=np.asarray(noise),
@@ -150,8 +130,54 @@ def eta_sweep(
         fresh=np.array([change for change, _ in fresh]),
         fresh_changed=np.array([changed for _, changed in fresh]),
     )
-    log.debug("eta sweep: steps %s, ESS %s, noise floor %.2e nats", sweep.steps, sweep.ess, np.std(sweep.floor))
+    log.debug("eta sweep: steps %s, ESS %s, noise floor %.2e nats", sweep.steps, sweep.ess, np.std(noise))
     return sweep
+
+
+@dataclass
+class _Totals:
+    """Totals of the same responses at steps along u; those of the ladder's candidates are kept."""
+
+    policy: Policy
+    rollouts: Rollouts
+    direction: Mapping[str, torch.Tensor]
+    chunk_tokens: int
+    threads: int
+    known: dict[float, Totals] = field(default_factory=dict)
+
+    def start(self) -> Totals:
+        """Those at theta."""
+        return sequence_totals(self.policy, self.rollouts, chunk_tokens=self.chunk_tokens, threads=self.threads)
+
+    def __call__(self, step: float, *, keep: bool = True) -> Totals:
+        if step in self.known:
+            return self.known[step]
+        totals = totals_at(
+            self.policy, self.rollouts, self.direction, step, chunk_tokens=self.chunk_tokens, threads=self.threads
+        )
+        if not (np.isfinite(totals.sequence).all() and np.isfinite(totals.nats).all()):
+            raise RunError(
+                f"log-probabilities at theta + {step:g} u are not finite: the step leaves the range of the weights' "
+                "type; check the learning rate, or give smaller eta_sweep.multiples"
+            )
+        if keep:
+            self.known[step] = totals
+        return totals
+
+
+def _unit(before: Totals, at: _Totals, eta: float, longest: float) -> float:
+    """The step the ladder's multiples count: eta, or a power of two of it that moves log-weights usably."""
+    unit = eta
+    for _ in range(MOST_RESCALINGS):
+        scale = _scale(at(unit).sequence - before.sequence)
+        # A policy that has collapsed hardly moves at any step.
+        while scale > 1 and scale * unit > longest:
+            scale /= 2
+        if scale == 1:
+            break
+        unit *= scale
+    at(unit)
+    return unit
 
 
 def fresh_change(

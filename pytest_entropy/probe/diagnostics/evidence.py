@@ -203,7 +203,7 @@ class EvidencePiece:
         return policy.sampler_evidence(self.part).cpu().numpy()
 
 
-def sampler_evidence(policy: Policy, rollouts: Rollouts, *, chunk_tokens: int, threads: int = 1) -> np.ndarray:
+def total_sampler_evidence(policy: Policy, rollouts: Rollouts, *, chunk_tokens: int, threads: int = 1) -> np.ndarray:
     """``[J, 2]`` by :data:`~pytest_entropy.policy.alternatives.ALTERNATIVES`: log likelihood ratio of all tokens
     together against each wrong sampler, and what it would be on average if that one had been used, in nats."""
     chunks = scoring_chunks(rollouts, chunk_tokens)

@@ -71,7 +71,7 @@ class EntropyUnit:
         """The vector whose inner product with u is the mean of :meth:`values`, by live parameter name, float64."""
         if self.name == "sequence":
             return entropy_gradient(policy, rollouts, self.estimator, chunk_tokens=chunk_tokens)
-        alpha, beta = (torch.from_numpy(column) for column in coefficients(*_columns(rollouts)))
+        alpha, beta = (torch.from_numpy(column) for column in unit_coefficients(*_columns(rollouts)))
         return combined_gradient(policy, rollouts, {self.estimator: alpha, LENGTH: beta}, chunk_tokens=chunk_tokens)
 
 
@@ -107,7 +107,7 @@ def token_entropy(nats: np.ndarray, lengths: np.ndarray) -> Jackknife:
     return Jackknife(float(nats.mean() / lengths.mean()), left_out)
 
 
-def coefficients(nats: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def unit_coefficients(nats: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(alpha ``[B_E]``, beta ``[B_E]``) with sum_n (alpha_n a_n + beta_n l_n) the corrected :func:`token_derivative`.
 
     The estimate is linear in a and l, so the same coefficients make the gradient of H_tok from the X_n.

@@ -13,8 +13,8 @@ from pytest_entropy.probe.derivatives.directional import Derivatives, directiona
 from pytest_entropy.probe.diagnostics.evidence import (
     definition_agreement,
     sampler_agreement,
-    sampler_evidence,
     token_arrays,
+    total_sampler_evidence,
     unit_agreement,
     update_agreement,
 )
@@ -84,7 +84,7 @@ class TwoBatch:
         total = self._total_variance(done, meter)
         if "ranks" in asked:
             with meter.phase("evidence"):
-                arrays["sampler_evidence"] = sampler_evidence(
+                arrays["sampler_evidence"] = total_sampler_evidence(
                     setup.policy, rollouts, chunk_tokens=setup.config.chunk_tokens, threads=setup.threads
                 )
         return Measured(s, update, rollouts, derivatives, agreement, meter, {"arrays": arrays, **total})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -80,47 +81,25 @@ def take_update(
     """
     # Gradient and optimizer state are on the CPU.
     parameters = {name: p.detach().cpu() for name, p in policy.trainable.items()}
+    rule, clip = config.update_rule, config.max_grad_norm
     with meter.phase("gradient"):
         gradient = batch.gradient(policy, config)
-        direction = update_direction(
-            config.update_rule,
-            gradient,
-            optimizer,
-            parameters,
-            max_grad_norm=config.max_grad_norm,
-        )
+        direction = update_direction(rule, gradient, optimizer, parameters, max_grad_norm=clip)
     with meter.phase("oracle"):
-        gap = oracle_gap(
-            config.update_rule,
-            gradient,
-            optimizer,
-            parameters,
-            direction,
-            max_grad_norm=config.max_grad_norm,
-        )
+        gap = oracle_gap(rule, gradient, optimizer, parameters, direction, max_grad_norm=clip)
         slope_gap = _loss_slope_gap(batch, policy, config, gradient, direction, eta)
     for name, g in gradient.items():
         log.debug("update gradient |g| %.3e  direction |u| %.3e  %s", g.norm(), direction[name].norm(), name)
-    table = torch.tensor(batch.rewards, dtype=torch.float64)
     learnt = batch.learnt(config)
-    per_response = batch.rollouts.entropies.double().sum(-1)
     update = Update(
         direction=direction,
         gradient=gradient,
-        rule=config.update_rule,
+        rule=rule,
         objective=config.advantage,
         eta=eta,
         eta_source=eta_source,
-        seed=batch.seed,
-        prompts=list(batch.keys),
-        rewards=batch.rewards,
         gradient_norm=norm(gradient),
         direction_norm=norm(direction),
-        reward_mean=float(table.mean()),
-        reward_std=float(table.std()),
-        degenerate_groups=float((table.amax(1) == table.amin(1)).double().mean()),
-        entropy_mean=float(per_response.mean()),
-        length_mean=float(batch.rollouts.lengths.double().mean()),
         oracle_gap=gap,
         loss_slope_gap=slope_gap,
         eta_gap=_eta_gap(eta, config, optimizer),
@@ -129,8 +108,30 @@ def take_update(
         learnt_fingerprint=None if learnt is None else fingerprint(vars(learnt)),
         seconds=meter.seconds,
         memory_mb=meter.memory_mb,
-        sample=batch.sample,
+        **_of_the_batch(batch),
     )
+    _report(update, batch, config)
+    return update
+
+
+def _of_the_batch(batch: UpdateBatch) -> dict[str, Any]:
+    """What the update's record says of its batch."""
+    table = torch.tensor(batch.rewards, dtype=torch.float64)
+    per_response = batch.rollouts.entropies.double().sum(-1)
+    return {
+        "seed": batch.seed,
+        "prompts": list(batch.keys),
+        "rewards": batch.rewards,
+        "reward_mean": float(table.mean()),
+        "reward_std": float(table.std()),
+        "degenerate_groups": float((table.amax(1) == table.amin(1)).double().mean()),
+        "entropy_mean": float(per_response.mean()),
+        "length_mean": float(batch.rollouts.lengths.double().mean()),
+        "sample": batch.sample,
+    }
+
+
+def _report(update: Update, batch: UpdateBatch, config: ProbeConfig) -> None:
     log.info(
         "update U: %d prompts x %d responses, mean reward %.3f, |g| %.3e, |u| %.3e",
         len(batch.keys), config.G, update.reward_mean, update.gradient_norm, update.direction_norm,
@@ -138,7 +139,6 @@ def take_update(
     equal = equal_rewards(batch.rewards)
     if equal is not None:
         log.warning("the update batch has no gradient: %s; a sample: %s", equal, batch.sample)
-    return update
 
 
 def _eta_gap(eta: float, config: ProbeConfig, optimizer: AdamWState) -> float:

@@ -8,7 +8,7 @@ import torch
 
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.derivatives.gradient import combined_gradient
-from pytest_entropy.probe.measure.entropy_unit import LENGTH, coefficients, token_derivative, token_entropy
+from pytest_entropy.probe.measure.entropy_unit import LENGTH, unit_coefficients, token_derivative, token_entropy
 from pytest_entropy.probe.update.linearisation import inner
 from tests import tiny
 
@@ -33,7 +33,7 @@ def test_the_derivative_is_recomputed_without_each_prompt():
 
 def test_the_coefficients_give_the_corrected_derivative():
     a, score, nats, lengths = columns()
-    alpha, beta = coefficients(nats, lengths)
+    alpha, beta = unit_coefficients(nats, lengths)
     assert alpha @ a + beta @ score == pytest.approx(token_derivative(a, score, nats, lengths).corrected)
 
 
@@ -59,7 +59,7 @@ def test_the_gradient_vector_dotted_with_a_direction_is_the_scalar():
     nats = rollouts.entropies.double().sum(-1).mean(1).numpy()
     lengths = rollouts.lengths.double().mean(1).numpy()
     s = directional_derivatives(policy, rollouts, u, ["rao_blackwell", LENGTH], chunk_tokens=200).per_prompt
-    alpha, beta = coefficients(nats, lengths)
+    alpha, beta = unit_coefficients(nats, lengths)
     gradient = combined_gradient(
         policy,
         rollouts,

@@ -56,7 +56,7 @@ PLACES = [
     Place("tokens of the prompt", "policy.alternatives:of_responses", "torch.bool, device=logits.device", "torch.bool"),
     Place("parameters of the linearisation", "probe.setup:Setup.linearisation", ".detach().cpu()", ".detach()",
           "lora bfloat16"),
-    Place("lengths of a result", "probe.measure.run_record:_batch", "double().cpu()", "double()"),
+    Place("lengths of a result", "probe.measure.run_record:_means", "double().cpu()", "double()"),
     Place("first surprises",
           "probe.derivatives.derivative_piece:expected_first_surprises", ".sum((1, 2)).cpu()", ".sum((1, 2))"),
     Place("columns of entropy per token",

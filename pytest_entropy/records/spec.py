@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from pytest_entropy.records.wire import STRICT, plain, read
+from pytest_entropy.records.wire import STRICT, plain_record, read
 
 
 @dataclass(frozen=True)
@@ -29,21 +29,21 @@ class RunSpec:
     experiment: str
     checkpoint: str
     checkpoint_digest: str
-    settings: dict[str, Any]
+    settings: dict[str, object]
     B_E: int
     run: int
     seed: int
     update_seed: int
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    __pydantic_config__: ClassVar[object] = STRICT
 
     def digest(self) -> str:
         """16 hex digits over all of it."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain builtins for JSON."""
-        return plain(self)
+        return plain_record(self)
 
     @classmethod
     def from_dict(cls, record: object) -> RunSpec:

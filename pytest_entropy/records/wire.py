@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from functools import cache
 from typing import Any, ClassVar, Protocol, TypeVar
 
 # How pydantic reads the records of this folder: no number from a text, no boolean from a number.
-STRICT: dict[str, Any] = {"strict": True, "allow_inf_nan": False, "arbitrary_types_allowed": True}
+STRICT: Mapping[str, object] = {"strict": True, "allow_inf_nan": False, "arbitrary_types_allowed": True}
 # Records of measurements: NaN arrives, and counts as not measured (:func:`pytest_entropy.checks.measured.number`).
-MEASURED: dict[str, Any] = {**STRICT, "allow_inf_nan": True}
+MEASURED: Mapping[str, object] = {**STRICT, "allow_inf_nan": True}
 
 
 class Record(Protocol):
     """A dataclass."""
 
-    __dataclass_fields__: ClassVar[dict[str, Any]]
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
 R = TypeVar("R", bound=Record)
@@ -46,6 +46,11 @@ def plain(value: object) -> Any:
         # numpy's arrays and scalars.
         return value.tolist()
     return value
+
+
+def plain_record(record: Record) -> dict[str, object]:
+    """:func:`plain` of a record, which is a mapping."""
+    return dict(plain(record))
 
 
 def read(cls: type[R], record: object) -> R:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +15,8 @@ from pytest_entropy.probe.derivatives.directional import Derivatives
 from pytest_entropy.probe.profiler import Meter, peak_memory_mb
 from pytest_entropy.probe.setup import Setup
 from pytest_entropy.probe.update.direction import Update
-from pytest_entropy.records.diagnostics import Diagnostics
+from pytest_entropy.probe.variance.spread import Spread
+from pytest_entropy.records.diagnostics import Diagnostics, SingleBatchParts
 from pytest_entropy.records.run import RunRecord
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,9 @@ class Measured:
         rollouts: the entropy batch's; ``derivatives`` are their scoring pass.
         agreement: discrepancies by the names of :class:`Diagnostics`.
         meter: what its phases cost.
-        more: further fields of :class:`RunRecord`.
+        arrays: token-level evidence and the eta sweep, by name.
+        spread: the variance with U random as well, where it was asked for or the batch gives it.
+        single_batch: what a U-statistic is recomputed from.
     """
 
     s: np.ndarray
@@ -41,7 +43,9 @@ class Measured:
     derivatives: Derivatives
     agreement: Mapping[str, float]
     meter: Meter
-    more: Mapping[str, Any] = field(default_factory=dict)
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    spread: Spread = Spread()
+    single_batch: SingleBatchParts = SingleBatchParts()
 
 
 def run_record(setup: Setup, measured: Measured, *, run: int, seed: int, sampling_fraction: float) -> RunRecord:
@@ -56,65 +60,52 @@ def run_record(setup: Setup, measured: Measured, *, run: int, seed: int, samplin
     Raises:
         RunError: a scalar is not finite.
     """
-    s, eta = measured.s, setup.eta
+    s, eta, config, spread = measured.s, setup.eta, setup.config, measured.spread
     B_E = len(s)
     if not np.isfinite(s).all():
         raise RunError(f"{int((~np.isfinite(s)).sum())} of {B_E} per-prompt scalars are not finite")
     variance = float(eta**2 * s.var(ddof=1) / B_E)
-    fields: dict[str, Any] = {
-        "B_E": B_E,
-        "G": measured.rollouts.group_size,
-        "run": run,
-        "seed": seed,
-        "delta_h1": float(eta * s.mean()),
-        "variance_conditional": variance,
-        "se_conditional": variance**0.5,
-        "per_prompt": s.tolist(),
-        "eta": eta,
-        "eta_source": setup.eta_source,
-        **_settings(setup),
-        **_batch(setup, measured),
-        **_costs(measured.meter),
-        "update_rule": measured.update.rule,
-        "update": measured.update.record(),
-        "agreement": Diagnostics(**measured.agreement),
-        "sampling_fraction": sampling_fraction,
-    }
-    result = RunRecord(**(fields | dict(measured.more)))
+    batch = _means(setup, measured)
+    result = RunRecord(
+        B_E=B_E, G=measured.rollouts.group_size, run=run, seed=seed,
+        delta_h1=float(eta * s.mean()), variance_conditional=variance, se_conditional=variance**0.5,
+        per_prompt=s.tolist(), eta=eta, eta_source=setup.eta_source,
+        estimator=config.estimator, update_rule=measured.update.rule, unit=setup.unit.words, mode=config.mode,
+        entropy_mean=batch.entropy, entropy_se=batch.entropy_se, length_mean=batch.length, ended_share=batch.ended,
+        expected_surprises=batch.expected_surprises,
+        # Where s stands for something else, <X_n, u> itself is kept as well.
+        diagnostics={n: v.tolist() for n, v in measured.derivatives.per_prompt.items() if v is not s},
+        asked=list(config.diagnostics), agreement=Diagnostics(**measured.agreement),
+        update=measured.update.record(), sampling_fraction=sampling_fraction,
+        variance_total=spread.variance_total, se_total=spread.se_total, variance_parts=spread.parts,
+        notes=list(spread.notes), u_statistic=measured.single_batch, arrays=measured.arrays,
+        seconds=measured.meter.seconds, memory_mb=measured.meter.memory_mb,
+        peak_memory_mb=peak_memory_mb(measured.meter.device),
+    )  # fmt: skip
     log.info("B_E %d run %d: delta_h1 %.6e, SE %.2e", B_E, run, result.delta_h1, result.se_conditional)
     return result
 
 
-def _settings(setup: Setup) -> dict[str, Any]:
-    config = setup.config
-    return {
-        "estimator": config.estimator,
-        "unit": setup.unit.words,
-        "mode": config.mode,
-        "asked": list(config.diagnostics),
-    }
+@dataclass(frozen=True)
+class _Means:
+    """Means over the entropy batch: in nats, in tokens, as a share, and as a number of responses."""
+
+    entropy: float
+    entropy_se: float
+    length: float
+    ended: float
+    expected_surprises: float | None
 
 
-def _batch(setup: Setup, measured: Measured) -> dict[str, Any]:
-    """Means over the entropy batch, and the scalars that stand beside s_n."""
+def _means(setup: Setup, measured: Measured) -> _Means:
     rollouts, derivatives = measured.rollouts, measured.derivatives
     nats, lengths = derivatives.entropies.sum(-1, dtype=torch.float64), rollouts.lengths.double().cpu()
     entropy, entropy_se = setup.unit.entropy(nats.mean(1).numpy(), lengths.mean(1).numpy())
     expected = float(derivatives.first_surprises.sum())
-    return {
-        "entropy_mean": entropy,
-        "entropy_se": entropy_se,
-        "length_mean": float(lengths.mean()),
-        "ended_share": float(rollouts.ended.double().mean()),
-        "expected_surprises": expected if np.isfinite(expected) else None,
-        # Where s stands for something else, <X_n, u> itself is kept as well.
-        "diagnostics": {n: v.tolist() for n, v in derivatives.per_prompt.items() if v is not measured.s},
-    }
-
-
-def _costs(meter: Meter) -> dict[str, Any]:
-    return {
-        "seconds": meter.seconds,
-        "memory_mb": meter.memory_mb,
-        "peak_memory_mb": peak_memory_mb(meter.device),
-    }
+    return _Means(
+        entropy,
+        entropy_se,
+        float(lengths.mean()),
+        float(rollouts.ended.double().mean()),
+        expected if np.isfinite(expected) else None,
+    )

@@ -53,8 +53,10 @@ class SingleBatch:
                 threads=setup.threads,
             )
         agreement = sampler_agreement(rollouts, derivatives, setup.policy, config.max_new_tokens)
-        more = {"u_statistic": statistic.record(), **statistic.fields(setup.eta)}
-        return Measured(statistic.pseudo_values, update, rollouts, derivatives, agreement, meter, more)
+        return Measured(
+            statistic.pseudo_values, update, rollouts, derivatives, agreement, meter,
+            spread=statistic.spread(setup.eta), single_batch=statistic.record(),
+        )  # fmt: skip
 
     def _verify_once(self, rollouts: Rollouts, update: Update) -> None:
         if not self._verified:

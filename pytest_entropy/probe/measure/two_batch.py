@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -26,6 +25,7 @@ from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.probe.setup import Setup
 from pytest_entropy.probe.update.direction import Update
 from pytest_entropy.probe.update.source import UpdateSource
+from pytest_entropy.probe.variance.spread import Spread
 from pytest_entropy.probe.variance.total import total_variance
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.records.seeds import generator
@@ -81,13 +81,13 @@ class TwoBatch:
         done = _Pass(prompts, rollouts, derivatives, s, update, seed)
         agreement = self._agreement(done, meter)
         arrays = token_arrays(rollouts, derivatives) | self._ground_truth(done, meter)
-        total = self._total_variance(done, meter)
+        spread = self._spread(done, meter)
         if "ranks" in asked:
             with meter.phase("evidence"):
                 arrays["sampler_evidence"] = total_sampler_evidence(
                     setup.policy, rollouts, chunk_tokens=setup.config.chunk_tokens, threads=setup.threads
                 )
-        return Measured(s, update, rollouts, derivatives, agreement, meter, {"arrays": arrays, **total})
+        return Measured(s, update, rollouts, derivatives, agreement, meter, arrays, spread)
 
     def entropy_batch(self, B_E: int, seed: int, update: Update) -> tuple[list[Prompt], Rollouts]:
         """Fresh prompts, none of them the update's, and responses that carry what the update's have taught."""
@@ -131,13 +131,14 @@ class TwoBatch:
                 sample=lambda: setup.sample(done.prompts, done.seed), threads=setup.threads,
             )  # fmt: skip
 
-    def _total_variance(self, done: _Pass, meter: Meter) -> dict[str, Any]:
-        """The record's fields for the variance with U random as well, if asked for."""
+    def _spread(self, done: _Pass, meter: Meter) -> Spread:
+        """The variance with U random as well, if asked for."""
         setup = self.setup
         if "total_variance" not in setup.config.diagnostics:
-            return {}
+            return Spread()
         if len(done.update.prompts) < 2:
-            return {"notes": ["no total variance: one prompt in the update batch says nothing of others (B_U >= 2)"]}
+            why = "no total variance: one prompt in the update batch says nothing of others (B_U >= 2)"
+            return Spread(notes=(why,))
         with meter.phase("total_variance"):
             batch = self.updates.batch(done.update)
             gradient = done.update.gradient or batch.gradient(setup.policy, setup.config)
@@ -151,4 +152,4 @@ class TwoBatch:
                 setup.config,
                 eta=setup.eta,
                 rng=generator(done.seed, "pairs"),
-            ).fields()
+            ).spread()

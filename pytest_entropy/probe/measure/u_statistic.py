@@ -23,6 +23,7 @@ from pytest_entropy.probe.derivatives.directional import Derivatives, directiona
 from pytest_entropy.probe.derivatives.gradient import entropy_and_policy_gradient, entropy_gradient, policy_gradient
 from pytest_entropy.probe.oracles.run import by_definition
 from pytest_entropy.probe.update.linearisation import Linearisation, inner
+from pytest_entropy.probe.variance.spread import Spread
 from pytest_entropy.probe.variance.total import update_parts
 from pytest_entropy.records.diagnostics import SingleBatchParts
 
@@ -56,10 +57,10 @@ class UStatistic:
         """U + 2 (r_n - U) ``[B]``: their mean is U, and var(ddof = 1) / B is 4 zeta_1 / B."""
         return self.value + 2 * (self.row_means - self.value)
 
-    def fields(self, eta: float) -> dict[str, float]:
-        """The result's total variance: with update and entropy gradient from one batch there is no other."""
+    def spread(self, eta: float) -> Spread:
+        """The run's total variance: with update and entropy gradient from one batch there is no other."""
         variance = float(eta**2 * self.pseudo_values.var(ddof=1) / len(self.row_means))
-        return {"variance_total": variance, "se_total": variance**0.5}
+        return Spread(variance, variance**0.5)
 
     def record(self) -> SingleBatchParts:
         """What a run keeps of it: enough to recompute ``value``."""

@@ -15,7 +15,6 @@ the optimizer's state, eta, and the batch sizes.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +28,7 @@ from pytest_entropy.probe.measure.entropy_unit import EntropyUnit
 from pytest_entropy.probe.update.batch import UpdateBatch
 from pytest_entropy.probe.update.linearisation import Linearisation, inner
 from pytest_entropy.probe.update.objective import normaliser_shares
+from pytest_entropy.probe.variance.spread import Spread
 from pytest_entropy.records.diagnostics import VarianceParts
 
 # Pairs (n, p) that T is estimated from: each p costs one backward and one directional pass over the n.
@@ -53,14 +53,9 @@ class TotalVariance:
         """Root of ``total``; None where the estimate is negative."""
         return self.total**0.5 if self.total >= 0 else None
 
-    def fields(self) -> dict[str, Any]:
-        """What a run's record keeps of it."""
-        return {
-            "variance_total": self.total,
-            "se_total": self.se,
-            "variance_parts": VarianceParts(**asdict(self)),
-            "notes": self.notes,
-        }
+    def spread(self) -> Spread:
+        """What a run's record says of it."""
+        return Spread(self.total, self.se, VarianceParts(**asdict(self)), tuple(self.notes))
 
     @property
     def notes(self) -> list[str]:

@@ -34,7 +34,13 @@ def test_the_mean_of_runs_along_one_update_has_the_variance_that_it_has():
             x = mean_x + rng.normal(size=(B_E, 3)) @ root_x.T
             s = x @ y.mean(0)
             parts = combine(s, y @ x.mean(0), x @ y.T, eta=1.0)
-            fields = {**parts.fields(), "delta_h1": s.mean(), "se_conditional": parts.entropy_batch**0.5, "B_E": B_E}
+            fields = {
+                "variance_total": parts.total,
+                "notes": parts.notes,
+                "delta_h1": s.mean(),
+                "se_conditional": parts.entropy_batch**0.5,
+                "B_E": B_E,
+            }
             runs.append(Measurement.of(fields))
         mean = pool(runs)
         values.append(mean.value)

@@ -1,0 +1,1 @@
+"""Tools of this repository: they build what the package ships, and are not installed with it."""

@@ -11,7 +11,7 @@ import torch
 
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.batches import draw_prompts, draw_ranks, draw_responses, sampling_fraction
-from pytest_entropy.probe.config import ProbeConfig
+from pytest_entropy.probe.config import SMALLEST_SINGLE_BATCH, ProbeConfig
 from pytest_entropy.probe.derivatives.directional import Derivatives, directional_derivatives
 from pytest_entropy.probe.diagnostics.evidence import (
     definition_agreement,
@@ -41,8 +41,6 @@ from pytest_entropy.records.seeds import derive, generator
 from pytest_entropy.rewards import RewardFunction, evaluate, sample_of_equal
 
 log = logging.getLogger(__name__)
-# Of two prompts alone both row means are one number, and the error made of their spread is 0.
-SMALLEST_SINGLE_BATCH = 3
 
 
 class EntropyProbe:

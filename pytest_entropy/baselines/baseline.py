@@ -10,6 +10,7 @@ from pytest_entropy.errors import UsageError
 from pytest_entropy.records.files import read_json, write_json
 from pytest_entropy.records.paths import all_experiments, read_manifest
 from pytest_entropy.reports.view import view_experiment
+from pytest_entropy.settings.former_names import with_former_names
 
 BASELINES = "baselines"
 SCHEMA_VERSION = 1
@@ -50,6 +51,7 @@ def _over_updates(run: Mapping[str, Any]) -> dict[str, Any]:
 def objective(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a configuration that says which quantity is measured with which random numbers, by dotted key."""
     out: dict[str, Any] = {}
+    config = with_former_names(config)
     for key in _OBJECTIVE:
         value: Any = config
         for part in key.split("."):

@@ -8,7 +8,7 @@ import torch
 
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.probe.batches import sampling_fraction
-from pytest_entropy.probe.config import ProbeConfig
+from pytest_entropy.probe.config import SMALLEST_SINGLE_BATCH, ProbeConfig
 from pytest_entropy.probe.inputs import Subject
 from pytest_entropy.probe.measure.run_record import run_record
 from pytest_entropy.probe.measure.single_batch import SingleBatch
@@ -22,8 +22,6 @@ from pytest_entropy.records.seeds import derive
 from pytest_entropy.rewards import RewardFunction
 
 log = logging.getLogger(__name__)
-# Of two prompts alone both row means are one number, and the error made of their spread is 0.
-SMALLEST_SINGLE_BATCH = 3
 
 
 class EntropyProbe:

@@ -27,7 +27,7 @@ def plan_line(plan: Any) -> str:
     return (
         f"entropy: {plan.kind.name}: {which} ({plan.files.layout}, {plan.checkpoint_digest[:8]}), "
         f"B_E {sizes} x {batch.runs_per_batch} runs, {update}, G {batch.G}{own}, {config.probe.estimator}, "
-        f"{config.probe.update_rule}, {config.probe.advantage}, T = {config.sampling.temperature:g}, {prompts}"
+        f"{config.probe.update_rule}, {config.probe.loss_type}, T = {config.sampling.temperature:g}, {prompts}"
         + (", resumed" if plan.resumed else "")
     )
 

@@ -1,15 +1,20 @@
 """Reward functions, in TRL's signature: ``f(prompts, completions, **columns) -> list[float | None]``."""
 
-from pytest_entropy.rewards.answers import BUILT_IN, boxed, exact_answer, gsm8k, math_verify
+from pytest_entropy.rewards.builtin.base import NamedReward
+from pytest_entropy.rewards.builtin.boxed import boxed
+from pytest_entropy.rewards.builtin.exact_answer import exact_answer
+from pytest_entropy.rewards.builtin.gsm8k import gsm8k
+from pytest_entropy.rewards.builtin.math_verify import math_verify
 from pytest_entropy.rewards.equal_rewards import sample_of_equal
 from pytest_entropy.rewards.evaluation import DEFAULT_TIMEOUT, RewardFunction, RewardTerm, WeightedRewards, evaluate
 from pytest_entropy.rewards.loading import resolve_reward
+from pytest_entropy.rewards.named import named_rewards
 from pytest_entropy.rewards.recheck import reward_gap
 from pytest_entropy.rewards.requirements import require_answers, require_columns
 
 __all__ = [
-    "BUILT_IN",
     "DEFAULT_TIMEOUT",
+    "NamedReward",
     "RewardFunction",
     "RewardTerm",
     "WeightedRewards",
@@ -18,6 +23,7 @@ __all__ = [
     "exact_answer",
     "gsm8k",
     "math_verify",
+    "named_rewards",
     "require_answers",
     "require_columns",
     "resolve_reward",

@@ -17,7 +17,8 @@ from typing import Any
 from pytest_entropy.errors import RunError
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.rewards.batch import Batch, case, in_hand
-from pytest_entropy.rewards.requirements import NOT_COLUMNS, PlainReward, accepted
+from pytest_entropy.rewards.builtin.base import PlainReward
+from pytest_entropy.rewards.requirements import NOT_COLUMNS, accepted
 from pytest_entropy.time_limit import TimeLimitExceeded, call_within
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Reward functions by name: built in, in a module, or in a file."""
+"""Reward functions by name: registered, in a module, or in a file."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+from pytest_entropy import registry
 from pytest_entropy.errors import UsageError
-from pytest_entropy.rewards.answers import BUILT_IN
-from pytest_entropy.rewards.requirements import PlainReward
+from pytest_entropy.rewards.builtin.base import NamedReward, PlainReward
 
 _FORMS = "module:function, package.module.function or file.py:function"
 
 
 def resolve_reward(name: str) -> PlainReward:
-    """A reward by its built-in name, ``module:function``, ``package.module.function`` or ``file.py:function``.
+    """A reward by its name in the registry, ``module:function``, ``package.module.function`` or ``file.py:function``.
 
     Raises:
         UsageError: no such built-in, module, file or function, or an import that fails (with the last line of its
             traceback).
     """
-    if name in BUILT_IN:
-        return BUILT_IN[name]
+    if name in registry.names("rewards"):
+        return registry.get("rewards", name, NamedReward).function
     where, _, function = name.rpartition(":") if ":" in name else name.rpartition(".")
     if not where or not function.isidentifier() or name.endswith(".py"):
-        raise UsageError(f"reward {name!r} is neither built in ({', '.join(BUILT_IN)}) nor of the form {_FORMS}")
+        raise UsageError(
+            f"reward {name!r} is neither built in ({', '.join(registry.names('rewards'))}) nor of the form {_FORMS}"
+        )
     module = _file(name, Path(where)) if where.endswith(".py") else _module(name, where)
     found = getattr(module, function, None)
     if found is None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_entropy.prompts import Prompt
-from pytest_entropy.rewards.answers import BUILT_IN
 from pytest_entropy.rewards.evaluation import RewardFunction, RewardTerm, WeightedRewards
+from pytest_entropy.rewards.named import named
 from pytest_entropy.rewards.requirements import NOT_COLUMNS
 
 
@@ -18,10 +18,12 @@ def reward_gap(
 ) -> float | None:
     """Largest difference of ``rewards`` ``[P][G]`` from each completion's own, with its own prompt's columns.
 
-    None where a term is not one of ours: another function may be slow, paid for, or random, and is not asked twice.
+    None where a term is not known to be repeatable: another function may be slow, paid for, or random, and is not
+    asked twice.
     """
     terms = reward.terms if isinstance(reward, WeightedRewards) else (RewardTerm(reward, ""),)
-    if not all(term.function in BUILT_IN.values() for term in terms):
+    known = [named(term.function) for term in terms]
+    if not all(reward is not None and reward.repeatable for reward in known):
         return None
     largest = 0.0
     for prompt, texts, given in zip(prompts, completions, rewards, strict=True):

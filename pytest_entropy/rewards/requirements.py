@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pytest_entropy.errors import RunError, UsageError
 from pytest_entropy.prompts import Prompt, PromptSet
-from pytest_entropy.rewards.answers import BUILT_IN
+from pytest_entropy.rewards.builtin.base import PlainReward
 from pytest_entropy.rewards.gold import NoGold, accepted_answers
-
-PlainReward = Callable[..., Any]
+from pytest_entropy.rewards.named import named
 
 # What TRL passes beside the columns; a column of that name is not handed on, there or here.
 NOT_COLUMNS = frozenset(
@@ -63,7 +62,7 @@ def require_columns(label: str, reward: PlainReward, prompts: PromptSet) -> None
         if needed and name not in known | {"prompts", "completions", *_FROM_TRAINER}:
             hint = "; name the column with the answers as prompts.answer_column" if name == "answer" else ""
             raise UsageError(f"reward {label} needs the column {name!r}, which the prompts do not have ({found}){hint}")
-    if reward in BUILT_IN.values():
+    if _reads_answer(reward):
         missing = [n for n, prompt in enumerate(rows, start=1) if prompt.columns.get("answer") is None]
         if missing:
             raise UsageError(
@@ -80,10 +79,15 @@ def require_answers(label: str, reward: PlainReward, prompts: PromptSet) -> None
     Raises:
         RunError: names the first such row.
     """
-    if reward not in BUILT_IN.values() or not isinstance(prompts, list) or len(prompts) <= READ_WHEN_PLANNING:
+    if not _reads_answer(reward) or not isinstance(prompts, list) or len(prompts) <= READ_WHEN_PLANNING:
         return
     if problem := _unreadable(prompts, range(len(prompts))):
         raise RunError(f"reward {label} {problem}")
+
+
+def _reads_answer(reward: PlainReward) -> bool:
+    known = named(reward)
+    return known is not None and known.reads_answer
 
 
 def _some(count: int) -> Iterable[int]:

@@ -53,8 +53,8 @@ class Plan:
             rate = {"value": self.facts.learning_rate, "source": self.facts.learning_rate_source}
         parts: dict[str, Any] = {"learning_rate": rate}
         parts |= {
-            name: {"value": getattr(probe, name), "source": sources[f"probe.{name}"]}
-            for name in ("advantage", "scale_rewards", "update_rule")
+            name: {"value": getattr(probe, key), "source": sources[f"probe.{key}"]}
+            for name, key in (("advantage", "loss_type"), *((n, n) for n in ("scale_rewards", "update_rule")))
         }
         parts |= {
             name: {"value": getattr(sampling, name), "source": sources[f"sampling.{name}"]}

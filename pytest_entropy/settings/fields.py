@@ -26,3 +26,8 @@ class Section(BaseModel):
     """A section: its keys and no others, of their own types."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def builtin(value: Any) -> Any:
+    """A scalar of numpy or torch as Python's own, which strict fields want."""
+    return value.item() if hasattr(value, "item") and getattr(value, "shape", None) == () else value

@@ -6,13 +6,14 @@ import difflib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from pytest_entropy.errors import UsageError
+from pytest_entropy.settings.former_names import todays_name, with_former_names
 from pytest_entropy.settings.model import ExperimentConfig
 from pytest_entropy.settings.yaml_file import Lines
 
@@ -45,7 +46,7 @@ class ResolvedConfig:
 
     def digest(self) -> str:
         """16 hex digits over everything a run's files depend on, the checkpoint's content apart."""
-        record = self.config.model_dump()
+        record = with_former_names(self.config.model_dump())
         for key in _NOT_IN_DIGEST:
             del record[key]
         # A key that came later and is not in use leaves the directories that were begun without it resumable.
@@ -100,9 +101,12 @@ def _check_keys(values: dict[str, Any], model: type[BaseModel], prefix: tuple[st
             continue
         if name in _OLD_NAMES and name not in known:
             raise UsageError(f"{where}: {'.'.join(key)}: {_OLD_NAMES[name]}")
-        if name not in known:
+        today = todays_name(prefix, str(name))
+        if today != name and today in values:
+            raise UsageError(f"{where}: {'.'.join(key)} is the former name of {today}; give one of them")
+        if today not in known:
             raise UsageError(f"{where}: unknown key {'.'.join(key)}; {_nearest(str(name), prefix, known)}")
-        inner = known[name].annotation
+        inner = known[today].annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             if not isinstance(value, dict):
                 raise UsageError(f"{where}: {'.'.join(key)} must be a section of keys, not {value!r}")
@@ -131,6 +135,8 @@ def _merge(
     for name, value in values.items():
         if not prefix and name in (PROVENANCE, NEXT_STEP):
             continue
+        # A layer by the former name and one by today's are of one setting.
+        written, name = (*prefix, name), todays_name(prefix, name)
         key = (*prefix, name)
         if isinstance(value, dict):
             # A mapping over a scalar of a lower layer replaces it; validation says whether it may.
@@ -139,7 +145,11 @@ def _merge(
             _merge(into[name], value, key, layer, origin)
         else:
             into[name] = value
-            origin[key] = layer
+            origin[key] = (
+                layer
+                if written not in layer.lines
+                else replace(layer, lines={**layer.lines, key: layer.lines[written]})
+            )
 
 
 def _leaves(record: dict[str, Any], prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

@@ -8,20 +8,26 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from pytest_entropy.settings.devices import unusable
+from pytest_entropy.settings.diagnostics import CHECKED
 from pytest_entropy.settings.fields import LARGEST, PositiveFloat, Section, Size, number
+from pytest_entropy.settings.probe import (
+    SMALLEST_SINGLE_BATCH,
+    BatchSizes,
+    MemorySection,
+    SampledPolicy,
+    SweepWeights,
+    UpdateSettings,
+)
 from pytest_entropy.settings.reward_terms import Rewards, RewardSection
 from pytest_entropy.settings.template_arguments import template_arguments
 
 
-class BatchConfig(Section):
+class BatchConfig(BatchSizes):
     """Sizes: prompts per entropy batch (several values), prompts of the update batch, runs, responses (``G_E``: of the
     entropy batch, where they are not ``G``)."""
 
     B_E_values: list[Annotated[int, Field(ge=2, le=LARGEST)]] = Field(default=[16, 32, 64], min_length=1)
-    B_U: Size = 32
     runs_per_batch: Size = 3
-    G: Size = 8
-    G_E: Size | None = None
 
     @field_validator("B_E_values")
     @classmethod
@@ -38,79 +44,22 @@ class UStatisticSection(Section):
     blocks: Annotated[int, Field(ge=2)] = 8
 
 
-def _scaling(value: Any) -> Any:
-    """TRL takes true and false as well."""
-    return {True: "group", False: "none"}[value] if isinstance(value, bool) else value
-
-
-# Objectives whose prompts enter the update through a normaliser of the whole batch.
-BATCH_NORMALISED = ("dapo", "cispo", "bnpo", "vespo", "token-mean")
-
-
-class ProbeSection(Section):
+class ProbeSection(UpdateSettings):
     """How delta_h1 is estimated and which update is assumed."""
 
-    mode: Literal["two_batch", "u_statistic"] = "two_batch"
     u_statistic: UStatisticSection = UStatisticSection()
-    entropy_unit: Literal["sequence", "token"] = "sequence"
     total_variance: bool = False
-    estimator: Literal["action_value", "rao_blackwell", "reinforce_loo"] = "action_value"
-    update_rule: Literal["preconditioned", "adamw", "sgd"] = "preconditioned"
-    advantage: Literal[
-        "dr_grpo", "grpo", "gspo", "dapo", "cispo", "bnpo", "rloo", "sapo", "luspo", "vespo",
-        "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm", "token-mean", "predecessor",
-    ] = "dr_grpo"  # fmt: skip
-    scale_rewards: Annotated[Literal["none", "group", "batch", "leave_one_out"] | None, BeforeValidator(_scaling)] = (
-        None
-    )
-    advantage_epsilon: Annotated[float, Field(ge=0)] = 1e-4
-    max_grad_norm: PositiveFloat | None = None
-    learning_rate: PositiveFloat | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _best_of_the_mode(cls, values: Any) -> Any:
-        """Where none is named: the estimator with the least time to a given error that the mode allows."""
-        if isinstance(values, dict) and values.get("mode") == "u_statistic":
-            return {"estimator": "rao_blackwell", **values}
-        return values
-
-    @model_validator(mode="after")
-    def _parts_per_prompt(self) -> ProbeSection:
-        if self.mode == "two_batch":
-            return self
-        if self.update_rule == "adamw":
-            raise ValueError(
-                "mode u_statistic needs an update that is linear in the gradient, and adamw's is not: "
-                "take update_rule preconditioned or sgd, or mode two_batch"
-            )
-        if self.advantage in BATCH_NORMALISED or self.scale_rewards == "batch":
-            raise ValueError(
-                "mode u_statistic needs prompts that enter the update one by one, and "
-                f"advantage {self.advantage} with scale_rewards {self.scale_rewards or 'as it has it'} normalises over "
-                "the batch: take dr_grpo, grpo or rloo with scaling none or group, or mode two_batch"
-            )
-        if self.estimator == "action_value":
-            raise ValueError(
-                "mode u_statistic needs parts x_n of one prompt each, and action_value's use other prompts: "
-                "take estimator rao_blackwell, or mode two_batch"
-            )
-        if self.entropy_unit == "token":
-            raise ValueError("mode u_statistic counts entropy per response: take entropy_unit sequence, or two_batch")
-        return self
 
     def settings(self) -> dict[str, Any]:
         """The part of :class:`pytest_entropy.probe.ProbeConfig` that stands here."""
-        record = self.model_dump(exclude={"u_statistic", "total_variance"})
+        record = self.model_dump(include=set(UpdateSettings.model_fields))
         blocks = self.u_statistic.blocks if self.u_statistic.method == "blocks" else None
         return {**record, "u_statistic_blocks": blocks}
 
 
-class SamplingSection(Section):
+class SamplingSection(SampledPolicy):
     """The one distribution sampled from and scored: softmax(logits / temperature), nothing else."""
 
-    temperature: PositiveFloat = 1.0
-    max_new_tokens: Size = 256
     top_p: float = 1.0
     top_k: int = 0
 
@@ -154,14 +103,6 @@ class ModelSection(Section):
         return device
 
 
-class MemorySection(Section):
-    """Bounds on what is computed at once, and how the sampler keeps its cache; no effect beyond rounding."""
-
-    sample_rows: Size = 512
-    chunk_tokens: Size = 16384
-    static_cache: bool = False
-
-
 class CheckSection(Section):
     """Error rates of the assertions.
 
@@ -175,7 +116,7 @@ class CheckSection(Section):
     inconclusive: Literal["skip", "fail"] = "skip"
 
 
-class EtaSweepSection(Section):
+class EtaSweepSection(SweepWeights):
     """The entropy itself at several steps along the update: how far first order holds.
 
     ``multiples`` of the learning rate, none for no sweep; each costs a scoring pass.  ``pareto_smoothed`` (needs
@@ -184,9 +125,6 @@ class EtaSweepSection(Section):
     """
 
     multiples: list[Annotated[float, BeforeValidator(number), Field(allow_inf_nan=False)]] = []
-    pareto_smoothed: bool = False
-    clip_weights: Annotated[float, BeforeValidator(number), Field(gt=1, allow_inf_nan=False)] | None = None
-    fresh_samples: bool = False
 
     @model_validator(mode="after")
     def _usable(self) -> EtaSweepSection:
@@ -198,10 +136,6 @@ class EtaSweepSection(Section):
         if self.pareto_smoothed and find_spec("arviz_stats") is None:
             raise ValueError("Pareto-smoothed weights need arviz-stats: install pytest-entropy[psis]")
         return self
-
-
-# What the sanity checks need beside the scalars.
-CHECKED = ("reinforce_loo", "score", "ranks", "definition", "entropy_slope")
 
 
 class ExperimentConfig(Section):
@@ -223,17 +157,6 @@ class ExperimentConfig(Section):
     save_gradients: bool = False
 
     @model_validator(mode="after")
-    def _group_size(self) -> ExperimentConfig:
-        if self.batch_config.G < 2:
-            raise ValueError(
-                f"batch_config.G is {self.batch_config.G}: advantages and leave-one-out baselines "
-                f"({self.probe.estimator}, {self.probe.advantage}) compare responses to one prompt; take G >= 2"
-            )
-        if self.batch_config.G_E == 1:
-            raise ValueError("batch_config.G_E is 1: leave-one-out baselines need two responses; take G_E >= 2")
-        return self
-
-    @model_validator(mode="after")
     def _single_batch(self) -> ExperimentConfig:
         if self.probe.mode == "two_batch":
             return self
@@ -247,10 +170,10 @@ class ExperimentConfig(Section):
                 "batch_config.G_E is the entropy batch's own number of responses, and with probe.mode u_statistic "
                 "there is one batch for both: give batch_config.G"
             )
-        if min(self.batch_config.B_E_values) < 3:
+        if min(self.batch_config.B_E_values) < SMALLEST_SINGLE_BATCH:
             raise ValueError(
                 "batch_config.B_E_values holds 2, and with probe.mode u_statistic the two prompts of a pair have one "
-                "product, which says nothing of its error: give B_E >= 3"
+                f"product, which says nothing of its error: give B_E >= {SMALLEST_SINGLE_BATCH}"
             )
         settings = self.probe.u_statistic
         uneven = [size for size in self.batch_config.B_E_values if size % settings.blocks]
@@ -265,12 +188,9 @@ class ExperimentConfig(Section):
         """Keyword arguments of :class:`pytest_entropy.probe.ProbeConfig`."""
         batch, sampling = self.batch_config, self.sampling
         return {
-            "B_U": batch.B_U,
-            "G": batch.G,
-            "G_E": batch.G_E,
+            **batch.model_dump(include=set(BatchSizes.model_fields)),
             **self.probe.settings(),
-            "temperature": sampling.temperature,
-            "max_new_tokens": sampling.max_new_tokens,
+            **sampling.model_dump(include=set(SampledPolicy.model_fields)),
             "with_replacement": self.prompts.with_replacement,
             **self.memory.model_dump(),
             "diagnostics": self._diagnostics(),

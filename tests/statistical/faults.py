@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from pytest_entropy.optimizers import update_rules
+from pytest_entropy.optimizers import adam
 from pytest_entropy.policy import distribution as distribution_module
 from pytest_entropy.policy import sampling as sampling_module
 from pytest_entropy.policy import teacher_forcing
@@ -299,7 +299,7 @@ def sign_of_loss(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_bias_correction(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(update_rules, "second_moment", lambda state: state.exp_avg_sq.double())
+    patch.setattr(adam, "second_moment", lambda state: state.exp_avg_sq.double())
 
 
 def pieces_as_means(patch: pytest.MonkeyPatch) -> None:
@@ -442,7 +442,7 @@ def clipping_upwards(patch: pytest.MonkeyPatch) -> None:
         whole = sum(float(g.double().square().sum()) for g in gradient.values()) ** 0.5
         return torch.tensor(1.0 if max_norm is None else max_norm / (whole + 1e-6), dtype=torch.float64)
 
-    patch.setattr(update_rules, "clip_factor", factor)
+    patch.setattr(adam, "clip_factor", factor)
 
 
 def rate_of_runs(patch: pytest.MonkeyPatch) -> None:

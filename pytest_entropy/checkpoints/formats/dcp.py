@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from pytest_entropy.checkpoints.formats.dcp_metadata import Part, read_description
-from pytest_entropy.checkpoints.formats.torch_file import plain_tensor, read_torch_bytes
+from pytest_entropy.checkpoints.formats.torch_file import read_torch_bytes
 from pytest_entropy.errors import UsageError
+from pytest_entropy.optimizers.states.base import plain_tensor
 
 
 def read_dcp(directory: Path, *, tensors: int) -> Any:

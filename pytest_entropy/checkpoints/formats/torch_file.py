@@ -40,12 +40,6 @@ def read_torch_bytes(data: bytes, where: str) -> Any:
         raise UsageError(_refusal(where, error)) from error
 
 
-def plain_tensor(value: Any) -> torch.Tensor | None:
-    """The value if it is an ordinary dense tensor in memory, else None."""
-    ordinary = type(value) is torch.Tensor and value.layout == torch.strided and value.device.type == "cpu"
-    return value if ordinary else None
-
-
 def _refusal(path: Path | str, error: Exception) -> str:
     reason = (str(error) or type(error).__name__).replace("\n", " ")
     if "torchao" in reason:

@@ -1,42 +1,16 @@
-"""Checkpoint layouts: how a trainer arranges a directory and numbers its optimizer's parameters.
-
-To add one, write a module with a :class:`Layout` and put it into :func:`known_layouts`, most specific first.
-No layout imports torch: detection happens before anything is loaded.
-"""
+"""Checkpoint layouts, one file each: how a trainer arranges a directory and numbers its optimizer's parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Protocol
-
-from pytest_entropy.checkpoints.files import CheckpointFiles
-
-
-class Layout(Protocol):
-    """One way of writing a checkpoint."""
-
-    name: str
-    expects: str
-
-    def find(self, path: Path) -> CheckpointFiles | None:
-        """The files of a checkpoint of this layout at ``path``, or None if it is not one.
-
-        Raises:
-            UsageError: it is one, but cannot be read as it is; the message has the command that converts it.
-        """
-
-    def parameter_order(self, model: Any, trainable: Sequence[str], groups: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Live names in the order of the optimizer's integers; may be longer than the state."""
+from pytest_entropy import registry
+from pytest_entropy.checkpoints.layouts.base import Layout
 
 
 def known_layouts() -> list[Layout]:
-    """All layouts, in the order they are tried."""
-    from pytest_entropy.checkpoints.layouts.dcp import DCPLayout
-    from pytest_entropy.checkpoints.layouts.deepspeed import DeepSpeedLayout
-    from pytest_entropy.checkpoints.layouts.fsdp import FSDPLayout
-    from pytest_entropy.checkpoints.layouts.step_directory import SeedLayout
-    from pytest_entropy.checkpoints.layouts.trainer import TrainerLayout
-    from pytest_entropy.checkpoints.layouts.verl import VerlLayout
+    """All layouts, installed ones included, in the order they are tried: the most specific first.
 
-    return [VerlLayout(), DeepSpeedLayout(), DCPLayout(), SeedLayout(), FSDPLayout(), TrainerLayout()]
+    Raises:
+        UsageError: an installed layout that cannot be imported, or is none.
+    """
+    found = [(registry.get("layouts", name, Layout), name) for name in registry.names("layouts")]  # type: ignore[type-abstract]
+    return [layout for layout, name in sorted(found, key=lambda pair: (pair[0].order, pair[1]))]

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pytest_entropy.checkpoints.files import CheckpointFiles
 
 
+@runtime_checkable
 class Layout(Protocol):
-    """One way of writing a checkpoint."""
+    """One way of writing a checkpoint; no layout imports torch, for detection happens before anything is loaded.
 
+    Attributes:
+        order: layouts are tried by this number, lowest first; one that is more specific than another has a lower number
+            (the built-in ones have 10 to 60).
+        name: what messages and results call it.
+        expects: which files make a directory one of this layout, for the message where none is recognised.
+    """
+
+    order: int
     name: str
     expects: str
 

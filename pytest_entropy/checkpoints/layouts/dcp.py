@@ -21,6 +21,7 @@ METADATA = ".metadata"
 class DCPLayout:
     """FSDP with ``SHARDED_STATE_DICT``."""
 
+    order = 30
     name = "DCP directory"
     expects = "weights as in an HF Trainer checkpoint, and optimizer_0/ by torch.distributed.checkpoint"
 
@@ -46,3 +47,6 @@ class DCPLayout:
 
     def parameter_order(self, model: Any, trainable: Sequence[str], groups: Sequence[Mapping[str, Any]]) -> list[str]:
         return all_or_trainable(model, trainable, groups)
+
+
+LAYOUT = DCPLayout()

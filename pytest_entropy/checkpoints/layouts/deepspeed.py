@@ -15,6 +15,7 @@ from pytest_entropy.errors import UsageError
 class DeepSpeedLayout:
     """A Trainer's directory with DeepSpeed's shards in it, or the shards' own directory."""
 
+    order = 20
     name = "DeepSpeed"
     expects = "global_stepN/*_optim_states.pt (refused; convert it to optimizer.pt)"
 
@@ -48,3 +49,6 @@ class DeepSpeedLayout:
 
     def parameter_order(self, model: Any, trainable: Sequence[str], groups: Sequence[Mapping[str, Any]]) -> list[str]:
         raise NotImplementedError("DeepSpeed's shards are converted first")
+
+
+LAYOUT = DeepSpeedLayout()

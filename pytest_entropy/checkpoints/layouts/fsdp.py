@@ -17,6 +17,7 @@ from pytest_entropy.checkpoints.states.parameter_order import all_or_trainable
 class FSDPLayout:
     """LoRA or full fine-tune; the names come from the file."""
 
+    order = 50
     name = "FSDP"
     expects = "weights as in an HF Trainer checkpoint, and optimizer.bin with parameter names"
 
@@ -30,3 +31,6 @@ class FSDPLayout:
     def parameter_order(self, model: Any, trainable: Sequence[str], groups: Sequence[Mapping[str, Any]]) -> list[str]:
         # accelerate writes optimizer.bin with numbers where nothing is sharded, in the Trainer's order.
         return all_or_trainable(model, trainable, groups)
+
+
+LAYOUT = FSDPLayout()

@@ -14,9 +14,10 @@ from pytest_entropy.checkpoints.files import NAME_FILES, CheckpointFiles, has_ad
 from pytest_entropy.checkpoints.states.parameter_order import all_or_trainable
 
 
-class SeedLayout:
+class StepDirectoryLayout:
     """``--checkpoint`` may point at ``step_N`` or at ``step_N/model``."""
 
+    order = 40
     name = "step directory"
     expects = "model/ (adapter_model.safetensors or model.safetensors) beside optimizer.pt"
 
@@ -31,3 +32,6 @@ class SeedLayout:
 
     def parameter_order(self, model: Any, trainable: Sequence[str], groups: Sequence[Mapping[str, Any]]) -> list[str]:
         return all_or_trainable(model, trainable, groups)
+
+
+LAYOUT = StepDirectoryLayout()

@@ -17,6 +17,7 @@ from pytest_entropy.checkpoints.states.parameter_order import all_or_trainable
 class TrainerLayout:
     """LoRA (``adapter_config.json``) or full fine-tune (``model*.safetensors``)."""
 
+    order = 60
     name = "HF Trainer / TRL"
     expects = "adapter_model.safetensors + adapter_config.json, or model.safetensors + config.json, and optimizer.pt"
 
@@ -29,3 +30,6 @@ class TrainerLayout:
 
     def parameter_order(self, model: Any, trainable: Sequence[str], groups: Sequence[Mapping[str, Any]]) -> list[str]:
         return all_or_trainable(model, trainable, groups)
+
+
+LAYOUT = TrainerLayout()

@@ -14,6 +14,7 @@ from pytest_entropy.errors import UsageError
 class VerlLayout:
     """``global_step_N/actor`` or ``global_step_N``."""
 
+    order = 10
     name = "verl"
     expects = "actor/optim_world_size_W_rank_R.pt (refused; gather it to optimizer.bin)"
 
@@ -41,3 +42,6 @@ class VerlLayout:
 
     def parameter_order(self, model: Any, trainable: Sequence[str], groups: Sequence[Mapping[str, Any]]) -> list[str]:
         raise NotImplementedError("verl's shards are gathered first")
+
+
+LAYOUT = VerlLayout()

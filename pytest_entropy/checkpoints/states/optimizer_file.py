@@ -12,14 +12,15 @@ import torch
 
 from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.formats.dcp import read_dcp
-from pytest_entropy.checkpoints.formats.torch_file import plain_tensor, read_torch_file, torchao_refusal
+from pytest_entropy.checkpoints.formats.torch_file import read_torch_file, torchao_refusal
 from pytest_entropy.checkpoints.layouts import known_layouts
 from pytest_entropy.checkpoints.preflight.screening import read_names
-from pytest_entropy.checkpoints.states.moments import NotAdamW, read_moments
 from pytest_entropy.checkpoints.states.optimizer_kind import require_adamw
 from pytest_entropy.checkpoints.states.parameter_order import live_name
 from pytest_entropy.errors import UsageError
+from pytest_entropy.optimizers.optimizer_states import moments_of
 from pytest_entropy.optimizers.state import ParameterState
+from pytest_entropy.optimizers.states.base import NotAdamW, plain_tensor
 
 Group = Mapping[str, Any]
 
@@ -167,7 +168,7 @@ def _order(
 def _entry(path: Path, name: str, entry: Mapping[str, Any], group: Group, parameter: torch.Tensor) -> ParameterState:
     decay = _number(group.get("weight_decay", 0.0))
     try:
-        moments = read_moments(entry, tuple(parameter.shape))
+        moments = moments_of(entry, tuple(parameter.shape), group)
     except NotAdamW as error:
         raise UsageError(f"{path}: the state of {name} {error}") from error
     betas = [_number(beta) for beta in group["betas"]] if isinstance(group["betas"], tuple | list) else []

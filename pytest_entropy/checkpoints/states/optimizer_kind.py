@@ -1,4 +1,5 @@
-"""Which optimizer a state is of: torch's and bitsandbytes' Adam and AdamW are read, every other one is refused by name.
+"""Which optimizer a state is of: the registered ones (torch's and bitsandbytes' Adam and AdamW) are read, every other
+one is refused by name.
 
 A whitelist: a key that those do not have is another optimizer's, or a setting that changes the step.  Only keys and
 plain settings are looked at, so that a file can be judged before torch opens it.
@@ -11,22 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from pytest_entropy.errors import UsageError
+from pytest_entropy.optimizers.optimizer_states import flat, known_kinds
+from pytest_entropy.optimizers.states.base import GROUP_KEYS, SWITCHES
 
-# bitsandbytes nests its state here since 0.49.2, so that torch does not cast it; before, the keys lay flat.
-NESTED = "__bnb_optimizer_quant_state__"
-# Settings of every optimizer in torch; RAdam has no others.
-_SWITCHES = ("maximize", "foreach", "capturable", "differentiable", "decoupled_weight_decay")
-_GROUP = frozenset(
-    {"params", "param_names", "lr", "betas", "eps", "weight_decay", "amsgrad", "fused", *_SWITCHES}
-    # bitsandbytes': AdEMAMix's settings, which its AdamW has as 0 and None.
-    | {"alpha", "t_alpha", "t_beta3"}
-    # What schedulers keep in a group for themselves (lr and betas have it in them), and labels.
-    | {"initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum", "swa_lr", "lr_scale", "name", "group_name"}
-)
-_STATE = frozenset(
-    {"step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", NESTED}
-    | {f"{name}{number}" for name in ("state", "qmap", "absmax", "max", "new_max") for number in (1, 2)}
-)
 _OPTIMI, _COLLECTION = "an optimizer of optimi (StableAdamW or kin)", "an optimizer of the pytorch-optimizer package"
 # Keys by which an optimizer is known; for the message only, any other key is refused as well.
 _BELONGS = {
@@ -84,7 +72,7 @@ def require_adamw(path: Path, record: Any) -> None:
     if not isinstance(record, Mapping):
         return
     groups = [group for group in _members(record.get("param_groups")) if isinstance(group, Mapping)]
-    entries = [_flat(entry) for entry in _members(record.get("state")) if isinstance(entry, Mapping)]
+    entries = [flat(entry) for entry in _members(record.get("state")) if isinstance(entry, Mapping)]
     reason = next(_reasons(groups, entries), None)
     if reason is not None:
         raise UsageError(f"{path} is the state of {reason}; {_REMEDY}")
@@ -110,29 +98,28 @@ def _members(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else []
 
 
-def _flat(entry: Mapping[str, Any]) -> dict[str, Any]:
-    nested = entry.get(NESTED)
-    return {**entry, **nested} if isinstance(nested, Mapping) else dict(entry)
-
-
 def _reasons(groups: list[Mapping[str, Any]], entries: list[dict[str, Any]]) -> Iterator[str]:
     """What the state is of, where that is not Adam or AdamW."""
+    kinds = known_kinds().values()
+    in_groups = GROUP_KEYS.union(*(kind.group_keys for kind in kinds))
+    in_state = frozenset[str]().union(*(kind.state_keys for kind in kinds))
     keys = {key: "param_groups" for group in groups for key in group}
     keys = {key: "state" for entry in entries for key in entry} | keys
     for key, name in _BELONGS.items():
-        if key in keys:
+        # An installed kind may have taken on what no built-in one reads.
+        if key in keys and key not in in_groups | in_state:
             yield f"{name} (its {keys[key]} hold {key!r})"
     for group in groups:
         if "betas" in group and "eps" not in group:
             yield "Lion or its kin (betas without eps)"
-        if "amsgrad" not in group and (own := [key for key in _SWITCHES if key in group]):
+        if "amsgrad" not in group and (own := [key for key in SWITCHES if key in group]):
             name = "torch's RAdam" if "weight_decay" in group else "torch's SparseAdam"
             yield f"{name} (its param_groups hold {own[0]!r} and no 'amsgrad', which Adam's and AdamW's always hold)"
         if _plain(group.get("alpha")) or _plain(group.get("t_alpha")) or _plain(group.get("t_beta3")):
             yield "AdEMAMix (its param_groups hold an alpha)"
     if any("state1" in entry and "state2" not in entry for entry in entries):
         yield "an optimizer of bitsandbytes with one moment (Lion, RMSprop, SGD, Adagrad)"
-    for place, known, tables in (("param_groups", _GROUP, groups), ("state", _STATE, entries)):
+    for place, known, tables in (("param_groups", in_groups, groups), ("state", in_state, entries)):
         for key in (key for table in tables for key in table if key not in known):
             yield f"an optimizer that is not AdamW (its {place} hold {str(key)[:60]!r}, which AdamW's do not)"
 

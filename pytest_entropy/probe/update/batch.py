@@ -45,7 +45,7 @@ class UpdateBatch:
         return token_weights(
             torch.tensor(self.rewards, dtype=torch.float64),
             self.rollouts.lengths.cpu(),
-            config.advantage,
+            config.loss_type,
             max_new_tokens=config.max_new_tokens,
             scaling=config.scale_rewards,
             epsilon=config.advantage_epsilon,
@@ -95,7 +95,7 @@ def take_update(
         direction=direction,
         gradient=gradient,
         rule=rule,
-        objective=config.advantage,
+        objective=config.loss_type,
         eta=eta,
         eta_source=eta_source,
         gradient_norm=norm(gradient),
@@ -162,7 +162,7 @@ def _loss_slope_gap(
     weights = token_weights_by_definition(
         batch.rewards,
         batch.rollouts.lengths.tolist(),
-        config.advantage,
+        config.loss_type,
         max_new_tokens=config.max_new_tokens,
         scaling=config.scale_rewards,
         epsilon=config.advantage_epsilon,

@@ -1,7 +1,7 @@
 """The derivative of the update direction by the gradient it is taken from, applied to vectors.
 
-u = u(g) is linear for ``preconditioned`` and ``sgd``, where this is exact at any g; for ``adamw`` it is the
-delta method, clipping included.  Tensors go in and come out by live parameter name, float64.
+For a linear rule (``preconditioned``, ``sgd``) this is exact at any g; for another (``adamw``) it is the delta method,
+clipping included.  Tensors go in and come out by live parameter name, float64.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from pytest_entropy.optimizers.state import AdamWState
-from pytest_entropy.optimizers.update_rules import update_direction
+from pytest_entropy.optimizers.update_rules import update_direction, update_rule
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -36,15 +36,23 @@ class Linearisation:
     def _point(self) -> dict[str, torch.Tensor]:
         return {name: g.detach().double().cpu() for name, g in self.gradient.items()}
 
+    def _given(self, vector: Tensors) -> dict[str, torch.Tensor]:
+        return {name: vector[name].detach().double().cpu() for name in self.gradient}
+
     def pullback(self, covector: Tensors) -> dict[str, torch.Tensor]:
-        """J^T x: the gradient by g of <x, u(g)>."""
+        """J^T x: the gradient by g of <x, u(g)>, float64."""
+        own = update_rule(self.rule).pullback
+        if own is not None:
+            return own(self._given(covector), self.state)
         transpose = torch.func.vjp(self._direction(), self._point())[1]
-        return transpose({name: covector[name].detach().double().cpu() for name in self.gradient})[0]
+        return transpose(self._given(covector))[0]
 
     def pushforward(self, vector: Tensors) -> dict[str, torch.Tensor]:
-        """J y: how u moves when g moves along y."""
-        along = {name: vector[name].detach().double().cpu() for name in self.gradient}
-        return torch.func.jvp(self._direction(), (self._point(),), (along,))[1]
+        """J y: how u moves when g moves along y, float64."""
+        own = update_rule(self.rule).pushforward
+        if own is not None:
+            return own(self._given(vector), self.state)
+        return torch.func.jvp(self._direction(), (self._point(),), (self._given(vector),))[1]
 
 
 def inner(left: Tensors, right: Tensors) -> float:

@@ -9,29 +9,11 @@ from __future__ import annotations
 
 import torch
 
-# name of the convention -> (baseline and scaling of the advantage, what a token's weight is divided by)
-OBJECTIVES: dict[str, tuple[str, str]] = {
-    "dr_grpo": ("none", "max_length"),
-    "grpo": ("group", "own_length"),
-    "gspo": ("group", "own_length"),
-    "dapo": ("group", "all_tokens"),
-    "cispo": ("group", "all_tokens"),
-    "bnpo": ("group", "all_tokens"),
-    "rloo": ("leave_one_out", "one"),
-    "sapo": ("group", "own_length"),
-    "luspo": ("group", "one"),
-    "vespo": ("group", "all_tokens"),
-    "seq-mean-token-mean": ("group", "own_length"),
-    "seq-mean-token-sum": ("group", "one"),
-    "seq-mean-token-sum-norm": ("group", "max_length"),
-    "token-mean": ("group", "all_tokens"),
-    "predecessor": ("none", "longest_of_group"),
-}
-SCALINGS = ("none", "group", "batch", "leave_one_out")
+from pytest_entropy.settings.objectives import OBJECTIVES, SCALINGS
 
 
 def advantages(rewards: torch.Tensor, scaling: str, epsilon: float = 1e-4) -> torch.Tensor:
-    """Advantages ``[P, G]`` from rewards ``[P, G]``, float64.
+    """Advantages ``[P, G]`` from rewards ``[P, G]``, float64 (P prompts, G responses).
 
     ``none``: R - group mean.  ``group``: that over (unbiased group std + epsilon).  ``batch``: over the std of
     all rewards instead.  ``leave_one_out``: R - mean of the others of the group.

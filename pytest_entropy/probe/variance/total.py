@@ -144,6 +144,6 @@ def _shares(batch: UpdateBatch, config: ProbeConfig) -> np.ndarray:
     rewards = torch.tensor(batch.rewards, dtype=torch.float64)
     lengths = batch.rollouts.lengths.cpu()
     shares = normaliser_shares(
-        rewards, lengths, config.advantage, scaling=config.scale_rewards, epsilon=config.advantage_epsilon
+        rewards, lengths, config.loss_type, scaling=config.scale_rewards, epsilon=config.advantage_epsilon
     )
     return shares.numpy()

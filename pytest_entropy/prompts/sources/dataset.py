@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_entropy.errors import UsageError
+from pytest_entropy.prompts.prompt import PromptSet
+from pytest_entropy.prompts.sources.base import Columns, PromptSource, from_rows
 
 DATASETS = "datasets:"
 _SAVED = ("state.json", "dataset_dict.json")
@@ -49,3 +51,15 @@ def _parts(source: str) -> tuple[str, str | None, str]:
         raise UsageError(f"{source!r} is not {DATASETS}NAME, {DATASETS}NAME:SPLIT or {DATASETS}NAME:CONFIG:SPLIT")
     name, *middle = parts[:-1] or parts
     return name, middle[0] if middle else None, parts[-1] if len(parts) > 1 else "train"
+
+
+def open_source(source: str, columns: Columns) -> PromptSet:
+    """The prompts of a data set.
+
+    Raises:
+        UsageError: it cannot be loaded, or has a bad row.
+    """
+    return from_rows(read_dataset(source), f"data set {source.removeprefix(DATASETS)}", columns)
+
+
+SOURCE = PromptSource(f"{DATASETS}NAME", lambda source: source.startswith(DATASETS), open_source)

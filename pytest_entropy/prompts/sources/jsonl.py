@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_entropy.errors import UsageError
+from pytest_entropy.prompts.prompt import PromptSet
+from pytest_entropy.prompts.sources.base import Columns, PromptSource, from_rows, regular_file
 
 # A million tokens of English; a longer line is a file without line ends.
 LONGEST_LINE = 4 * 2**20
@@ -61,3 +63,16 @@ def _row(line: bytes, where: str) -> dict[str, Any]:
         hint = "; one array becomes lines with: jq -c '.[]'" if isinstance(row, list) else ""
         raise UsageError(f'{where}: {type(row).__name__}, expected an object such as {{"prompt": "…"}}{hint}')
     return row
+
+
+def open_source(source: str, columns: Columns) -> PromptSet:
+    """The prompts of a file.
+
+    Raises:
+        UsageError: no such file, or a bad row.
+    """
+    path = regular_file(source)
+    return from_rows(read_jsonl(path), f"prompts file {path}", columns)
+
+
+SOURCE = PromptSource(".jsonl", lambda source: Path(source).suffix in (".jsonl", ".json"), open_source)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_entropy.errors import UsageError
+from pytest_entropy.prompts.prompt import PromptSet
+from pytest_entropy.prompts.sources.base import Columns, PromptSource, from_rows, regular_file
 
 _ROWS_AT_ONCE = 1024
 # Compression can hide any size; prompts beyond this do not fit in memory as Python objects.
@@ -40,3 +42,16 @@ def read_parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     except (ArrowException, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UsageError(f"prompts file {path} is not a readable parquet file: {reason}") from None
+
+
+def open_source(source: str, columns: Columns) -> PromptSet:
+    """The prompts of a file.
+
+    Raises:
+        UsageError: no such file, or a bad row.
+    """
+    path = regular_file(source)
+    return from_rows(read_parquet(path), f"prompts file {path}", columns)
+
+
+SOURCE = PromptSource(".parquet", lambda source: Path(source).suffix in (".parquet",), open_source)

@@ -7,7 +7,9 @@ import time
 
 import pytest
 
-from pytest_entropy.rewards import BUILT_IN, boxed, exact_answer, gsm8k, math_verify
+from pytest_entropy.rewards import boxed, exact_answer, gsm8k, math_verify, named_rewards
+
+BUILT_IN = {name: reward.function for name, reward in named_rewards().items()}
 
 
 def score(reward, completion, answer):
@@ -111,7 +113,7 @@ def test_math_verify_off_the_main_thread_gives_the_same_and_needs_no_signals():
 
 
 def test_a_comparison_without_end_is_not_equal_and_is_logged(monkeypatch, caplog):
-    monkeypatch.setattr("pytest_entropy.rewards.answers._COMPARISON", 0.3)
+    monkeypatch.setattr("pytest_entropy.rewards.builtin.math_verify._COMPARISON", 0.3)
     monkeypatch.setattr("math_verify.verify", lambda *a, **k: time.sleep(60))
     begun = time.monotonic()
     assert score(math_verify, "7", "7") == 0.0

@@ -12,17 +12,19 @@ import torch
 from pytest_entropy.errors import RunError, UsageError
 from pytest_entropy.prompts import Prompt, prompts_from_rows
 from pytest_entropy.rewards import (
-    BUILT_IN,
     boxed,
     evaluate,
     exact_answer,
     gsm8k,
     math_verify,
+    named_rewards,
     require_answers,
     require_columns,
     reward_gap,
 )
 from pytest_entropy.rewards.gold import FIELDS, NoGold, accepted_answers
+
+BUILT_IN = {name: reward.function for name, reward in named_rewards().items()}
 
 WRITTEN = {
     exact_answer: "<answer>{}</answer>",

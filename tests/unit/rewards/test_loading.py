@@ -8,7 +8,9 @@ import pytest
 
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import DemoPrompts, Prompt
-from pytest_entropy.rewards import BUILT_IN, require_columns, resolve_reward
+from pytest_entropy.rewards import named_rewards, require_columns, resolve_reward
+
+BUILT_IN = {name: reward.function for name, reward in named_rewards().items()}
 
 
 @pytest.fixture
@@ -77,7 +79,7 @@ def test_a_file_that_fails_at_import(folder, text, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nothing", "is neither built in (exact_answer, gsm8k, boxed, math_verify) nor of the form module:function"),
+        ("nothing", "is neither built in (boxed, exact_answer, gsm8k, math_verify) nor of the form module:function"),
         ("", "is neither built in"),
         (":f", "is neither built in"),
         ("my.py:", "is neither built in"),

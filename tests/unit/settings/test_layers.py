@@ -53,9 +53,12 @@ def test_the_digest_is_of_what_results_depend_on():
         ("batch_config:\n  B_E_values: [16, x]\n", r"line 2: batch_config.B_E_values.1: .*integer \(given: 'x'\)"),
         ("batch_config: 3\n", "must be a section of keys, not 3"),
         ("seed: true\n", "valid integer"),
-        ("probe:\n  estimator: magic\n", "'action_value', 'rao_blackwell' or 'reinforce_loo'"),
+        ("probe:\n  estimator: magic\n", "'magic' is not registered; known are action_value, rao_blackwell"),
         ("batch_config:\n  B_E_values: [8, 8]\n", "the same B_E appears twice"),
-        ("batch_config:\n  G: 1\n", "take G >= 2"),
+        ("batch_config:\n  G: 1\n", "line 2: batch_config.G: G is 1: .* take G >= 2"),
+        ("probe:\n  loss_type: gpro\n", r"line 2: probe.loss_type: objective 'gpro' is not known; did you mean gspo\?"),
+        ("probe:\n  advantage: gpro\n", "c.yaml, line 2: probe.loss_type: objective 'gpro'"),
+        ("probe:\n  advantage: grpo\n  loss_type: rloo\n", "line 2: probe.advantage is the former name of loss_type"),
         ("sampling:\n  top_p: 0.9\n", "must stay neutral"),
         ("probe:\n  learning_rate: .nan\n", "learning_rate"),
         ("model:\n  device: 'cuda; rm'\n", "model.device"),
@@ -114,5 +117,16 @@ def test_digests_are_those_of_directories_begun_before():
     assert resolve_config([]).digest() == "183b369e774cb963"
     values = {"batch_config": {"G": 4}, "prompts": {"source": "p.jsonl"}}
     assert resolve_config([Layer("x", values)]).digest() == "05179b87b52feee0"
+    # The objective's key was called advantage then.
+    for name in ("advantage", "loss_type"):
+        assert resolve_config([Layer("x", {"probe": {name: "grpo"}})]).digest() == "e9939f944dd63652"
     told = {"prompts": {"chat_template_kwargs": {"enable_thinking": False}}}
     assert resolve_config([Layer("x", told)]).digest() != "183b369e774cb963"
+
+
+def test_a_key_s_former_name_is_its_new_one(tmp_path):
+    low = from_text(tmp_path, "probe:\n  advantage: grpo\n", "low.yaml")
+    resolved = resolve_config([low])
+    assert resolved.config.probe.loss_type == resolved.config.probe.advantage == "grpo"
+    assert resolved.sources["probe.loss_type"] == "low.yaml, line 2"
+    assert resolve_config([low, Layer("x", {"probe": {"loss_type": "rloo"}})]).config.probe.loss_type == "rloo"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from pytest_entropy import EntropyProbe, load_checkpoint
@@ -69,7 +70,17 @@ def test_every_probe_setting_is_one_the_probe_knows():
 
 
 @pytest.mark.parametrize(
-    ("values", "message"), [({"mode": "one_batch"}, "mode 'one_batch'"), ({"entropy_unit": "word"}, "'word'")]
+    ("values", "message"),
+    [
+        ({"mode": "one_batch"}, "mode 'one_batch'"),
+        ({"entropy_unit": "word"}, "'word'"),
+        ({"estimator": "rao_blackwel"}, "did you mean rao_blackwell"),
+        ({"update_rule": "adam"}, "did you mean adamw"),
+        ({"loss_type": "gpro"}, "did you mean gspo"),
+        ({"advantage": "grpo", "loss_type": "grpo"}, "one of them"),
+        ({"B_U": 0}, "B_U 0: Input should be greater"),
+        ({"temperature": 0.0}, "temperature 0.0: .*greater than 0"),
+    ],
 )
 def test_unknown_names_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
@@ -83,3 +94,19 @@ def test_two_prompts_are_no_single_batch():
     probe = EntropyProbe(load_checkpoint("demo"), ProbeConfig(mode="u_statistic", G=2, max_new_tokens=4))
     with pytest.raises(ValueError, match=r"B_E is 2: .* take B_E >= 3"):
         probe.run(2)
+
+
+def test_python_s_settings_are_the_sections_settings():
+    """One definition: the same names, and the same defaults."""
+    sections = resolve_config([]).config.probe_settings()
+    assert ProbeConfig(**sections) == ProbeConfig()
+    assert set(sections) | {"eta_multiples"} == set(ProbeConfig.model_fields)
+
+
+def test_python_s_settings_take_arrays_scalars_and_the_former_name():
+    config = ProbeConfig(G=np.int64(4), eta_multiples=[1, 2], advantage="grpo", learning_rate=1)
+    assert (config.G, config.eta_multiples, config.loss_type, config.advantage) == (4, (1.0, 2.0), "grpo", "grpo")
+    with pytest.raises(TypeError, match="no setting 'B_E'"):
+        ProbeConfig(B_E=3)
+    with pytest.raises(ValueError, match="B_U 'many': .*; G is 1: "):
+        ProbeConfig(G=1, B_U="many")

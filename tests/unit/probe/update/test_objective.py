@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from pytest_entropy.probe.update.objective import OBJECTIVES, advantages, normaliser_shares, token_weights
-from pytest_entropy.settings.model import BATCH_NORMALISED, ProbeSection
+from pytest_entropy.probe.update.objective import OBJECTIVES, SCALINGS, advantages, normaliser_shares, token_weights
+from pytest_entropy.settings.model import ProbeSection
+from pytest_entropy.settings.objectives import normalised_over_batch
 
 LIMIT = 9
 REWARDS = [[0.0, 1.0, 0.5, 1.0], [1.0, 1.0, 1.0, 1.0], [0.2, 0.9, 0.4, 0.0]]
@@ -116,10 +117,12 @@ def test_every_name_trl_knows_is_accepted():
         assert ProbeSection(scale_rewards=value).scale_rewards == meant
 
 
-def test_names_in_the_configuration_are_those_of_the_table():
-    accepted = ProbeSection.model_json_schema()["properties"]["advantage"]["enum"]
-    assert set(accepted) == set(OBJECTIVES)
-    assert {name for name, (_, divisor) in OBJECTIVES.items() if divisor == "all_tokens"} == set(BATCH_NORMALISED)
+@pytest.mark.parametrize("objective", list(OBJECTIVES))
+def test_prompts_meet_where_a_normaliser_says_so(objective):
+    rewards, lengths = torch.tensor([[0.0, 1.0], [1.0, 3.0]]), torch.tensor([[1, 2], [3, 5]])
+    for scaling in (None, *SCALINGS):
+        shares = normaliser_shares(rewards, lengths, objective, scaling=scaling)
+        assert bool(shares.any()) == normalised_over_batch(objective, scaling)
 
 
 def test_prompts_that_do_not_meet_share_nothing():

@@ -77,7 +77,7 @@ def test_gsm8k_r1_template_is_gsm8k_in_the_r1_template(monkeypatch):
         asked.append(source)
         yield "row 1", {"question": "How many?", "answer": "Count.\n#### 3"}
 
-    monkeypatch.setattr("pytest_entropy.prompts.sources.read_dataset", rows)
+    monkeypatch.setattr("pytest_entropy.prompts.sources.dataset.read_dataset", rows)
     (prompt,) = open_prompts("gsm8k_r1_template:test")
     open_prompts("gsm8k_r1_template")
     assert asked == ["datasets:openai/gsm8k:main:test", "datasets:openai/gsm8k:main:train"]

@@ -7,7 +7,9 @@ import warnings
 import pytest
 import torch
 
-from pytest_entropy.checkpoints.states.moments import NotAdamW, dequantise, read_moments
+from pytest_entropy.optimizers.optimizer_states import moments_of
+from pytest_entropy.optimizers.states.base import NotAdamW
+from pytest_entropy.optimizers.states.bitsandbytes import dequantise
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def test_equals_bitsandbytes(bnb, kind, flat):
         entry = dict(record["state"][index])
         inner = entry.pop("__bnb_optimizer_quant_state__", {})
         raw = {**entry, **inner}
-        moments = read_moments(raw if flat else record["state"][index], tuple(p.shape))
+        moments = moments_of(raw if flat else record["state"][index], tuple(p.shape))
         assert moments.step == 4
         assert moments.quantised == (kind.endswith("8bit") and p.numel() >= 4096)
         for ours, number in ((moments.exp_avg, "1"), (moments.exp_avg_sq, "2")):
@@ -108,4 +110,4 @@ BAD = {
 def test_is_refused(case):
     broken, message = BAD[case]
     with pytest.raises(NotAdamW, match=message):
-        read_moments(broken, (4, 2))
+        moments_of(broken, (4, 2))

@@ -1,0 +1,1 @@
+"""Update rules, one file each; a new file here is a new rule (CONTRIBUTING.md)."""

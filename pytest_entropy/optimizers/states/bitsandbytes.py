@@ -1,0 +1,73 @@
+"""The state of bitsandbytes' Adam and AdamW: ``state1`` and ``state2``, in 32 bits or in blocks of 8-bit codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pytest_entropy.optimizers.states.base import Moments, NotAdamW, OptimizerKind, plain_tensor, read_moments
+
+if TYPE_CHECKING:
+    import torch
+
+# Elements per absolute maximum: 256 today, 2048 before 0.45.
+_BLOCKS = (256, 2048)
+# Its state lies nested here since 0.49.2, so that torch does not cast it; before, the keys lay flat.
+NESTED = "__bnb_optimizer_quant_state__"
+
+
+def recognise(entry: Mapping[str, Any], group: Mapping[str, Any]) -> bool:
+    """By the name of the first moment."""
+    return "state1" in entry
+
+
+def read(entry: Mapping[str, Any], shape: tuple[int, ...]) -> Moments:
+    """The moments, dequantised where they are kept in 8 bits.
+
+    Raises:
+        NotAdamW: keys are missing, a shape or type is wrong, or a number is not finite.
+    """
+
+    def decode(codes: torch.Tensor, number: str) -> torch.Tensor:
+        codebook, largest = (plain_tensor(entry.get(name + number)) for name in ("qmap", "absmax"))
+        if codebook is None or largest is None:
+            raise NotAdamW(
+                f"has state{number} in 8 bits without qmap{number} and absmax{number}: not bitsandbytes' blocks"
+            )
+        return dequantise(codes, codebook, largest)
+
+    return read_moments(entry, shape, ("state1", "state2"), decode)
+
+
+def dequantise(codes: torch.Tensor, codebook: torch.Tensor, largest: torch.Tensor) -> torch.Tensor:
+    """Block-wise dynamic quantisation undone: value = codebook[code] * largest[index // block].
+
+    Args:
+        codes: uint8, any shape; blocks run over it flattened.
+        codebook: ``[256]`` float32.
+        largest: ``[blocks]``, each block's absolute maximum.
+
+    Raises:
+        NotAdamW: the number of blocks fits no known block size, or a codebook is not of 256 numbers.
+
+    Source: Dettmers et al., arXiv 2110.02861, section 2.
+    """
+    count = codes.numel()
+    block = next((b for b in _BLOCKS if largest.numel() == -(-count // b)), None)
+    if block is None or codebook.numel() != 256 or largest.dim() != 1:
+        raise NotAdamW(
+            f"has {largest.numel()} block maxima and {codebook.numel()} codes for {count} elements: not bitsandbytes' "
+            "block-wise state (8-bit state without blocks is not supported)"
+        )
+    values = codebook.flatten().float()[codes.flatten().long()]
+    return (values * largest.float().repeat_interleave(block)[:count]).reshape(codes.shape)
+
+
+OPTIMIZER = OptimizerKind(
+    recognise,
+    read,
+    frozenset({"step", NESTED} | {f"{n}{i}" for n in ("state", "qmap", "absmax", "max", "new_max") for i in (1, 2)}),
+    # AdEMAMix's settings, which its AdamW has as 0 and None.
+    frozenset({"betas", "eps", "weight_decay", "alpha", "t_alpha", "t_beta3"}),
+    nested=NESTED,
+)

@@ -1,0 +1,23 @@
+r"""1.0 where a completion's last ``\boxed{…}`` holds the expected answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pytest_entropy.rewards.answers import score, without_spaces
+from pytest_entropy.rewards.builtin.base import NamedReward
+from pytest_entropy.rewards.gold import last_box
+
+
+def boxed(
+    prompts: Sequence[Any], completions: Sequence[Any], answer: Sequence[Any], **columns: Any
+) -> list[float | None]:
+    r"""1.0 where the completion's last ``\boxed{…}`` holds the expected answer, white space aside.
+
+    Text against text: ``\frac12`` is not ``0.5`` here (see :func:`math_verify`).  None where no answer is known.
+    """
+    return score(completions, answer, lambda text: without_spaces(last_box(text)), without_spaces)
+
+
+REWARD = NamedReward(boxed, reads_answer=True, repeatable=True)

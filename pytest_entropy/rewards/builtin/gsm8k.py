@@ -1,0 +1,23 @@
+"""1.0 where a completion ends with the expected number after ``####``, as GSM8K's solutions do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pytest_entropy.rewards.answers import score
+from pytest_entropy.rewards.builtin.base import NamedReward
+from pytest_entropy.rewards.gold import after_hashes
+
+
+def gsm8k(
+    prompts: Sequence[Any], completions: Sequence[Any], answer: Sequence[Any], **columns: Any
+) -> list[float | None]:
+    """1.0 where what follows the completion's last ``####`` is the expected number.
+
+    Thousands separators, a currency sign and a full stop at the end do not count.  None where no answer is known.
+    """
+    return score(completions, answer, after_hashes)
+
+
+REWARD = NamedReward(gsm8k, reads_answer=True, repeatable=True)

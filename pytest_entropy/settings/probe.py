@@ -1,0 +1,234 @@
+"""What a probe needs to know, whoever asks for it: the one definition behind YAML's sections and ``ProbeConfig``.
+
+Each class holds the settings of one YAML section that the probe itself uses; the section in ``settings/model.py`` adds
+what only experiments have, and :class:`ProbeConfig` is all of them together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from pytest_entropy import registry
+from pytest_entropy.settings.diagnostics import known_diagnostics
+from pytest_entropy.settings.fields import PositiveFloat, Section, Size, builtin, number
+from pytest_entropy.settings.former_names import RENAMED, todays_name
+from pytest_entropy.settings.objectives import OBJECTIVES, SCALINGS, known_objective, normalised_over_batch
+
+# Of two prompts alone both row means are one number, and the error made of their spread is 0.
+SMALLEST_SINGLE_BATCH = 3
+
+
+@runtime_checkable
+class _Separable(Protocol):
+    """What settings ask of an estimator."""
+
+    separable: bool
+
+
+@runtime_checkable
+class _Linear(Protocol):
+    """What settings ask of an update rule."""
+
+    linear: bool
+
+
+def _scaling(value: Any) -> Any:
+    """TRL takes true and false as well."""
+    value = {True: "group", False: "none"}[value] if isinstance(value, bool) else value
+    if value is not None and value not in SCALINGS:
+        raise ValueError(f"scale_rewards {value!r} is not one of {', '.join(SCALINGS)}")
+    return value
+
+
+class BatchSizes(Section):
+    """Prompts of the update batch, and responses per prompt (``G_E``: of the entropy batch, where they are not ``G``).
+
+    Where prompts differ more than responses to one prompt do, fewer responses to more prompts give the smaller error
+    for the same time (docs/variance-reduction.md).
+    """
+
+    B_U: Size = 32
+    G: Size = 8
+    G_E: Size | None = None
+
+    @field_validator("G", "G_E")
+    @classmethod
+    def _two_responses(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and value < 2:
+            what = "advantages and leave-one-out baselines compare responses to one prompt"
+            why = what if info.field_name == "G" else "leave-one-out baselines need two responses"
+            raise ValueError(f"{info.field_name} is {value}: {why}; take {info.field_name} >= 2")
+        return value
+
+
+class UpdateSettings(Section):
+    """How delta_h1 is estimated and which update is assumed."""
+
+    mode: Literal["two_batch", "u_statistic"] = "two_batch"
+    entropy_unit: Literal["sequence", "token"] = "sequence"
+    estimator: Annotated[str, AfterValidator(registry.known("estimators"))] = "action_value"
+    update_rule: Annotated[str, AfterValidator(registry.known("update_rules"))] = "preconditioned"
+    loss_type: Annotated[str, AfterValidator(known_objective)] = "dr_grpo"
+    scale_rewards: Annotated[str | None, BeforeValidator(_scaling)] = None
+    advantage_epsilon: Annotated[float, Field(ge=0)] = 1e-4
+    max_grad_norm: PositiveFloat | None = None
+    learning_rate: PositiveFloat | None = None
+
+    @property
+    def advantage(self) -> str:
+        """The objective, by the setting's former name."""
+        return self.loss_type
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_and_best_estimator(cls, values: Any) -> Any:
+        """Former names, and where no estimator is named the one with the least time to a given error in this mode."""
+        if not isinstance(values, Mapping):
+            return values
+        given = {todays_name(("probe",), name): value for name, value in values.items()}
+        if len(given) < len(values):
+            raise ValueError("advantage is the former name of loss_type; give one of them")
+        if not given.get("estimator", ""):
+            given["estimator"] = "rao_blackwell" if given.get("mode") == "u_statistic" else "action_value"
+        return given
+
+    @model_validator(mode="after")
+    def _parts_per_prompt(self) -> UpdateSettings:
+        """The U-statistic needs an update that is a mean of independent parts, one per prompt."""
+        if self.mode == "two_batch":
+            return self
+        if not registry.get("update_rules", self.update_rule, _Linear).linear:  # type: ignore[type-abstract]
+            raise ValueError(
+                f"mode u_statistic needs an update that is linear in the gradient, and {self.update_rule}'s is not: "
+                "take update_rule preconditioned or sgd, or mode two_batch"
+            )
+        if normalised_over_batch(self.loss_type, self.scale_rewards):
+            scaling = self.scale_rewards or OBJECTIVES[self.loss_type][0]
+            raise ValueError(
+                f"mode u_statistic needs prompts that enter the update one by one, and {self.loss_type} with "
+                f"scale_rewards {scaling} normalises over the batch: take dr_grpo, grpo or rloo with scaling none or "
+                "group, or mode two_batch"
+            )
+        if not registry.get("estimators", self.estimator, _Separable).separable:  # type: ignore[type-abstract]
+            raise ValueError(
+                f"mode u_statistic needs parts x_n of one prompt each, and {self.estimator}'s use other prompts: "
+                "take estimator rao_blackwell, or mode two_batch"
+            )
+        if self.entropy_unit == "token":
+            raise ValueError("mode u_statistic counts entropy per response: take entropy_unit sequence, or two_batch")
+        return self
+
+
+class SampledPolicy(Section):
+    """The one distribution sampled from and scored, softmax(logits / temperature), and the longest response."""
+
+    temperature: PositiveFloat = 1.0
+    max_new_tokens: Size = 256
+
+
+class MemorySection(Section):
+    """Bounds on what is computed at once, and how the sampler keeps its cache; no effect beyond rounding."""
+
+    sample_rows: Size = 512
+    chunk_tokens: Size = 16384
+    static_cache: bool = False
+
+
+def _above_one(value: float | None) -> float | None:
+    if value is not None and not value > 1:
+        raise ValueError(f"clip_weights is {value}, it must be above 1, the weight of no step")
+    return value
+
+
+class SweepWeights(Section):
+    """How the eta sweep's self-normalised importance weights are tamed, and whether responses are drawn anew."""
+
+    pareto_smoothed: bool = False
+    clip_weights: Annotated[
+        Annotated[float, Field(allow_inf_nan=False)] | None, BeforeValidator(number), AfterValidator(_above_one)
+    ] = None
+    fresh_samples: bool = False
+
+
+Several = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
+
+
+class ProbeConfig(UpdateSettings, BatchSizes, SampledPolicy, MemorySection, SweepWeights):
+    """Settings of a probe; the numbers a result depends on, and some that only bound memory.
+
+    The attributes are those of YAML's sections (docs/configuration.md), under the same names, and:
+
+    Attributes:
+        u_statistic_blocks: M blocks of prompts in place of prompts; None for every prompt its own.
+        with_replacement: draw prompts with replacement, and allow E and U to share them.
+        diagnostics: further per-prompt scalars to take from the same rollouts (names of estimators and scalars), and
+            ``"ranks"`` for the surprisal ranks of the sampled tokens, ``"definition"`` for the batch and
+            the update against their definitions, ``"entropy_slope"`` (with ``"score"``) for the ground truth of s_n,
+            ``"total_variance"`` for the error with U random as well, ``"eta_sweep"`` for the entropy itself along u.
+        eta_multiples: steps of that sweep, in multiples of eta (or of a power of two of it, where eta is too small
+            or too large for the purpose).
+
+    Raises:
+        ValueError: a setting outside its range, or a name that nothing has; every such setting is named.
+        TypeError: a keyword that is no setting.
+    """
+
+    model_config = ConfigDict(title="ProbeConfig")
+
+    u_statistic_blocks: Annotated[int, Field(ge=2)] | None = None
+    with_replacement: bool = False
+    diagnostics: Annotated[tuple[str, ...], Several, AfterValidator(known_diagnostics)] = ()
+    eta_multiples: Annotated[tuple[float, ...], Several] = (-2.0, -1.0, 1.0, 2.0, 4.0)
+
+    def __init__(self, **settings: Any) -> None:
+        names = {*type(self).model_fields, *RENAMED["probe"]}
+        if unknown := [name for name in settings if name not in names]:
+            raise TypeError(f"ProbeConfig has no setting {unknown[0]!r}")
+        try:
+            super().__init__(**{name: builtin(value) for name, value in settings.items()})
+        except ValidationError as error:
+            raise ValueError("; ".join(map(_sentence, error.errors()))) from None
+
+    @property
+    def entropy_group(self) -> int:
+        """Responses per prompt of the entropy batch."""
+        return self.G if self.G_E is None else self.G_E
+
+    @field_validator("eta_multiples")
+    @classmethod
+    def _steps(cls, multiples: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(math.isfinite(m) and m for m in multiples):
+            raise ValueError(f"eta_multiples are {multiples}: each must be finite and not 0")
+        return multiples
+
+    @model_validator(mode="after")
+    def _one_batch(self) -> ProbeConfig:
+        if self.mode == "two_batch":
+            return self
+        if self.G_E is not None:
+            raise ValueError("mode u_statistic has one batch: its responses per prompt are G, leave G_E out")
+        if self.diagnostics:
+            raise ValueError(
+                "the diagnostics rest on an update that is independent of the entropy batch: take mode two_batch"
+            )
+        return self
+
+
+def _sentence(item: Any) -> str:
+    """One of pydantic's errors in words."""
+    if item["type"] == "value_error":
+        return str(item["msg"]).removeprefix("Value error, ")
+    return f"{'.'.join(map(str, item['loc']))} {item['input']!r}: {item['msg']}"

@@ -61,7 +61,7 @@ def bookkeeping(runs: Sequence[RunRecord], *, with_replacement: bool) -> CheckOu
         name="bookkeeping",
         null=NULL,
         unit="relative, or counts",
-        points_to=POINTS_TO,
+        likely_causes=POINTS_TO,
     )
     if outcome.verdict != "fail":
         return outcome

@@ -30,10 +30,10 @@ def update_moves(runs: Sequence[RunRecord]) -> CheckOutcome:
         unit="Euclidean norm of the update direction",
         n=prompts,
         verdict="inconclusive" if len(still) == len(runs) else "pass",
-        smallest_detectable=None,
-        declared_effect=None,
+        minimum_detectable_effect=None,
+        effect_of_interest=None,
         samples_needed=None,
-        points_to=_points_to(shown) if still else "",
+        likely_causes=_points_to(shown) if still else "",
     )
 
 

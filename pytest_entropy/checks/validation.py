@@ -81,9 +81,9 @@ def score_identity(runs: Sequence[RunRecord], *, alpha: float) -> CheckOutcome:
         name="score_identity",
         null=SCORE,
         unit="nats per unit of eta",
-        points_to="sampler and scorer differ: temperature, top-k/top-p, repetition penalty, dropout, positions under "
+        likely_causes="sampler and scorer differ: temperature, top-k/top-p, repetition penalty, dropout, positions under "
         "left padding, or another adapter",
-        declared_effect=declared.temperature_in_scores(runs),
+        effect_of_interest=declared.temperature_in_scores(runs),
         expected_events=expected_surprises(runs),
     )
 
@@ -103,9 +103,9 @@ def surprisal_identity(runs: Sequence[RunRecord], *, alpha: float) -> CheckOutco
         name="surprisal_identity",
         null=SURPRISAL,
         unit="standard deviations of token surprisal",
-        points_to="sampler and scorer differ (temperature, truncation, penalty, dropout), or the end token is masked "
+        likely_causes="sampler and scorer differ (temperature, truncation, penalty, dropout), or the end token is masked "
         "out because pad = EOS",
-        declared_effect=declared.temperature_in_ranks(runs),
+        effect_of_interest=declared.temperature_in_ranks(runs),
     )
 
 
@@ -126,7 +126,7 @@ def sampler_alternatives(runs: Sequence[RunRecord], *, alpha: float) -> CheckOut
         null=ALTERNATIVE,
         n=sum(len(array(run, "ranks")) for run in runs),
         declared=declared.ALTERNATIVE,
-        points_to="a generation default left on in the sampler",
+        likely_causes="a generation default left on in the sampler",
     )
 
 
@@ -143,8 +143,8 @@ def estimator_agreement(runs: Sequence[RunRecord], *, alpha: float) -> CheckOutc
         name="estimator_agreement",
         null=f"{runs[0].estimator} - reinforce_loo has mean 0 on the same rollouts",
         unit="nats per unit of eta",
-        points_to="a wrong baseline, entropy-to-go off by a position, or a sign",
-        declared_effect=declared.wrong_sign(runs),
+        likely_causes="a wrong baseline, entropy-to-go off by a position, or a sign",
+        effect_of_interest=declared.wrong_sign(runs),
         expected_events=expected_surprises(runs),
     )
 
@@ -162,7 +162,7 @@ def se_calibration(runs: Sequence[RunRecord], *, alpha: float, rng: np.random.Ge
         scale=runs[0].eta,
         alpha=alpha,
         rng=rng,
-        declared_effect=declared.CALIBRATION,
+        effect_of_interest=declared.CALIBRATION,
         sampling_fraction=max(numbers(runs, "sampling_fraction", of="")),
     )
 
@@ -185,8 +185,8 @@ def first_order_accuracy(runs: Sequence[RunRecord], *, alpha: float) -> CheckOut
         name="first_order_accuracy",
         null=FIRST_ORDER,
         unit="nats per unit of eta",
-        points_to="a sign or factor in the estimator, a wrong entropy-to-go, or a direction other than the one stepped",
-        declared_effect=declared.wrong_factor(runs),
+        likely_causes="a sign or factor in the estimator, a wrong entropy-to-go, or a direction other than the one stepped",
+        effect_of_interest=declared.wrong_factor(runs),
         expected_events=surprises,
     )
 
@@ -203,7 +203,7 @@ def batch_invariance(runs: Sequence[RunRecord]) -> CheckOutcome:
         name="batch_invariance",
         null=ALIKE,
         unit="nats",
-        points_to="positions or masks under left padding, rows in another order, or a temperature missing in scoring",
+        likely_causes="positions or masks under left padding, rows in another order, or a temperature missing in scoring",
     )
 
 
@@ -219,7 +219,7 @@ def draws(runs: Sequence[RunRecord]) -> CheckOutcome:
         name="draws",
         null=DRAWS,
         unit="probability",
-        points_to="a sampler that draws from another distribution than it records (temperature, top-k, top-p, a "
+        likely_causes="a sampler that draws from another distribution than it records (temperature, top-k, top-p, a "
         "repetition penalty), or random numbers that belong to another batch, prompt or response",
     )
 
@@ -252,7 +252,7 @@ def definition(runs: Sequence[RunRecord]) -> CheckOutcome:
         name="definition",
         null=DEFINITION,
         unit="relative to the sum of absolute contributions",
-        points_to="entropy-to-go off by a position, a wrong baseline, sign or factor in the estimator, positions or "
+        likely_causes="entropy-to-go off by a position, a wrong baseline, sign or factor in the estimator, positions or "
         "masks under left padding, or a module whose parameters the fast derivative misses",
     )
     if lost < BLIND or not any(np.any(run.per_prompt) for run in runs):
@@ -277,7 +277,7 @@ def update_gradient(runs: Sequence[RunRecord]) -> CheckOutcome:
         name="update_gradient",
         null=LOSS,
         unit="relative to the sum of absolute contributions",
-        points_to="the sign or scale of the loss, advantages (ddof, baseline), token weights, or microbatch means "
+        likely_causes="the sign or scale of the loss, advantages (ddof, baseline), token weights, or microbatch means "
         "summed as if equal-sized",
     )
 
@@ -294,7 +294,7 @@ def update_direction(runs: Sequence[RunRecord]) -> CheckOutcome:
         name="update_direction",
         null=STEP,
         unit="relative",
-        points_to="a sign, a missing bias correction, decay or clipping, or states of other parameters",
+        likely_causes="a sign, a missing bias correction, decay or clipping, or states of other parameters",
     )
 
 
@@ -310,6 +310,6 @@ def sampler_scorer_agreement(runs: Sequence[RunRecord]) -> CheckOutcome:
         name="sampler_scorer_agreement",
         null=SAME,
         unit="nats",
-        points_to="another temperature, truncation or penalty in the sampler, dropout, wrong positions, or rows in "
+        likely_causes="another temperature, truncation or penalty in the sampler, dropout, wrong positions, or rows in "
         "another order",
     )

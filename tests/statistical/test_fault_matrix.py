@@ -116,7 +116,7 @@ def test_likelihood_ratios_see_it_at_the_size_they_promise(checkpoint, monkeypat
         alpha=ALPHA,
         name="sampler_alternatives",
         null="sampled tokens are as likely under the policy as its own draws are",
-        points_to="the sampler",
+        likely_causes="the sampler",
         n=sum(count for _, count in tables),
     )
     at_default = RUNS * per_run

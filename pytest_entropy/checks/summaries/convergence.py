@@ -57,7 +57,7 @@ def convergence(
         "runs_needed": verdict.runs_needed,
         "fit": asdict(fit),
         "check": verdict.outcome.to_dict(),
-        **seed_fields(data, verdict.verdict),
+        **asdict(seed_fields(data, verdict.verdict)),
         **over_updates,
     }
     return verdict, record

@@ -119,8 +119,8 @@ def intercept_check(run: RunRecord, *, alpha: float) -> CheckOutcome:
         name=name,
         null=null,
         unit=UNIT,
-        points_to="a sign or factor in the estimator, a wrong entropy-to-go, or a direction other than the one stepped",
-        declared_effect=declared.wrong_factor([run]),
+        likely_causes="a sign or factor in the estimator, a wrong entropy-to-go, or a direction other than the one stepped",
+        effect_of_interest=declared.wrong_factor([run]),
         expected_events=surprises,
     )
 

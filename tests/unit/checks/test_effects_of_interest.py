@@ -60,7 +60,7 @@ def test_a_sample_that_could_not_have_seen_the_fault_is_inconclusive(name):
     assert few.samples_needed is not None
     enough = CHECKS[name](runs_of(15, 32))
     assert enough.verdict == "pass"
-    assert enough.smallest_detectable <= enough.declared_effect
+    assert enough.minimum_detectable_effect <= enough.effect_of_interest
 
 
 def test_effects_are_those_of_named_faults():

@@ -95,8 +95,8 @@ def test_a_record_from_before_has_no_sample(loaded):
     record = run.to_dict()
     del record["update"]["sample"]
     found = [RunRecord.from_dict(record)]
-    assert "all 12 are 0" in update_moves(found).points_to
-    assert "sample 1" not in update_moves(found).points_to
+    assert "all 12 are 0" in update_moves(found).likely_causes
+    assert "sample 1" not in update_moves(found).likely_causes
 
 
 def test_an_update_that_moves_has_no_sample_and_changes_no_sentence(loaded):

@@ -105,7 +105,7 @@ def test_no_update_decides_nothing():
     assert "does not move" in read(still, np.zeros(8))["reading"]
     outcome = analysis.intercept_check(run_of(still, np.zeros(8)), alpha=1e-3)
     assert outcome.verdict == "inconclusive"
-    assert "direction is zero" in outcome.points_to
+    assert "direction is zero" in outcome.likely_causes
 
 
 def test_slope_that_may_be_zero_leaves_no_upper_bound():
@@ -183,7 +183,7 @@ def test_nothing_to_trust_decides_nothing():
     made = sweep(slope, 0 * slope, ess=np.array([0.1, 0.1, 1.0, 0.1, 0.1]))
     outcome = analysis.intercept_check(run_of(made, slope), alpha=1e-3)
     assert outcome.verdict == "inconclusive"
-    assert "effective sample size 10%" in outcome.points_to
+    assert "effective sample size 10%" in outcome.likely_causes
     assert read(made, slope)["verdict"] == "untrusted"
     with pytest.raises(ValueError, match=r"set eta_sweep.multiples"):
         analysis.intercept_check(Run([1.0, 2.0]), alpha=1e-3)

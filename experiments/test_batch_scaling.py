@@ -7,9 +7,11 @@ import math
 
 import pytest
 
-from pytest_entropy.checks.bookkeeping import bookkeeping
-from pytest_entropy.checks.summaries.convergence import convergence, se_slope
-from pytest_entropy.checks.update_moves import update_moves
+from pytest_entropy.checks import bookkeeping
+from pytest_entropy.checks.se_slope import CHECK as se_slope
+from pytest_entropy.checks.summaries.convergence import convergence
+from pytest_entropy.checks.update_moves import CHECK as update_moves
+from pytest_entropy.records.wire import plain
 
 pytestmark = pytest.mark.entropy_experiment("batch_scaling")
 
@@ -24,7 +26,8 @@ def test_run(probe_run):
 def test_bookkeeping(probe_runs, experiment):
     """δH₁ and SE follow from the scalars; E and U are disjoint; no prompt meets itself in a single batch."""
     replaced = experiment.config.prompts.with_replacement
-    experiment.require(bookkeeping(probe_runs.complete(), with_replacement=replaced))
+    for outcome in bookkeeping.judged(probe_runs.complete(), with_replacement=replaced):
+        experiment.require(outcome)
 
 
 @pytest.mark.entropy_check
@@ -32,20 +35,21 @@ def test_convergence(probe_runs, experiment):
     """δH₁(B_E) = a + b/B_E: the finite-batch bias b must not be there."""
     runs = probe_runs.complete()
     checks = experiment.config.checks
-    verdict, record = convergence(
+    verdict, analysis = convergence(
         runs,
         alpha=experiment.alpha,
         confidence=checks.confidence,
         tolerance=checks.tolerance,
         rng=experiment.rng("bootstrap"),
     )
-    experiment.record(record)
+    experiment.record(plain(analysis))
     experiment.conclude(verdict.verdict, verdict.reason)
     experiment.require(verdict.outcome)
-    experiment.require(update_moves(runs))
+    experiment.require(update_moves.check(runs))
 
 
 @pytest.mark.entropy_check
 def test_standard_error_shrinks(probe_runs, experiment):
     """log SE against log B_E has slope -1/2."""
-    experiment.require(se_slope(probe_runs.complete(), alpha=experiment.alpha, rng=experiment.rng("slope")))
+    runs = probe_runs.complete()
+    experiment.require(se_slope.check(runs, alpha=experiment.alpha, rng=experiment.rng("slope")))

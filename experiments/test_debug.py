@@ -8,6 +8,7 @@ import math
 import pytest
 
 from pytest_entropy.checks.summaries import debug
+from pytest_entropy.records.wire import plain
 
 pytestmark = pytest.mark.entropy_experiment("debug")
 
@@ -22,9 +23,9 @@ def test_report(probe_runs, experiment):
     """The estimators side by side, and what --save-gradients wrote agrees with δH₁."""
     runs = probe_runs.complete()
     checks = experiment.config.checks
-    report = debug.report(runs, confidence=checks.confidence, tolerance=checks.tolerance)
-    saved = debug.saved_gradients(experiment) if experiment.config.save_gradients else []
-    experiment.record({**report, "saved_gradients": saved})
+    saved = debug.saved_gradients(runs, experiment.directory) if experiment.config.save_gradients else []
+    report = debug.debug_report(runs, saved, confidence=checks.confidence, tolerance=checks.tolerance)
+    experiment.record(plain(report))
     experiment.conclude(*debug.conclusion(runs, confidence=checks.confidence))
     for entry in saved:
-        assert entry["delta_h1_from_files"] == pytest.approx(entry["delta_h1"], rel=1e-3)
+        assert entry.delta_h1_from_files == pytest.approx(entry.delta_h1, rel=1e-3)

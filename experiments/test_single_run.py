@@ -7,9 +7,12 @@ import math
 
 import pytest
 
-from pytest_entropy.checks.bookkeeping import bookkeeping
-from pytest_entropy.checks.summaries import eta_sweep
-from pytest_entropy.checks.summaries import single_run as single
+from pytest_entropy.checks import bookkeeping
+from pytest_entropy.checks.eta_sweep_intercept import CHECK as eta_sweep_intercept
+from pytest_entropy.checks.sampler_scorer_agreement import CHECK as sampler_scorer_agreement
+from pytest_entropy.checks.summaries import single_run
+from pytest_entropy.checks.update_moves import CHECK as update_moves
+from pytest_entropy.records.wire import plain
 
 pytestmark = pytest.mark.entropy_experiment("single_run")
 
@@ -24,18 +27,19 @@ def test_result(probe_runs, experiment):
     """The measurement means something: the update moves, and sampler and scorer agree."""
     runs = probe_runs.complete()
     checks = experiment.config.checks
-    record = single.record(runs, confidence=checks.confidence, tolerance=checks.tolerance)
-    experiment.record(record)
-    experiment.conclude(*single.conclusion(runs, record, confidence=checks.confidence))
-    experiment.require(single.agreement(runs))
-    experiment.require(bookkeeping(runs, with_replacement=experiment.config.prompts.with_replacement))
-    experiment.require(single.update_moves(runs))
+    analysis = single_run.single_run_analysis(runs, confidence=checks.confidence, tolerance=checks.tolerance)
+    experiment.record(plain(analysis))
+    experiment.conclude(*single_run.conclusion(runs, analysis.eta_sweep, confidence=checks.confidence))
+    experiment.require(sampler_scorer_agreement.check(runs))
+    for outcome in bookkeeping.judged(runs, with_replacement=experiment.config.prompts.with_replacement):
+        experiment.require(outcome)
+    experiment.require(update_moves.check(runs))
 
 
 @pytest.mark.entropy_check
 def test_first_order(probe_runs, experiment):
     """The entropy itself starts along the update as δH₁ says; how far that holds is in the report."""
-    run = probe_runs.complete()[0]
-    if eta_sweep.sweep_of(run) is None:
-        pytest.skip("no eta sweep: eta_sweep.multiples is empty, or probe.mode is u_statistic")
-    experiment.require(eta_sweep.intercept_check(run, alpha=experiment.alpha))
+    first = probe_runs.complete()[:1]
+    if reason := eta_sweep_intercept.inapplicable(first):
+        pytest.skip(reason)
+    experiment.require(eta_sweep_intercept.check(first, alpha=experiment.alpha))

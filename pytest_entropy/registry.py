@@ -49,6 +49,7 @@ KINDS: dict[str, Kind] = {
     "optimizers": Kind("optimizers.states", "OPTIMIZER", "optimizer"),
     "layouts": Kind("checkpoints.layouts", "LAYOUT", "checkpoint layout"),
     "checks": Kind("checks", "CHECK", "check"),
+    "bookkeeping": Kind("checks.bookkeeping", "CHECK", "bookkeeping identity"),
     "report_sections": Kind("reports.sections", "SECTION", "report section"),
     "rewards": Kind("rewards.builtin", "REWARD", "reward"),
     "prompt_sources": Kind("prompts.sources", "SOURCE", "prompt source"),
@@ -75,6 +76,15 @@ def names(kind: str) -> tuple[str, ...]:
     """
     others = sorted({*_installed(kind), *(name for of, name in _added if of == kind)})
     return (*_built_in(kind), *(name for name in others if name not in _built_in(kind)))
+
+
+def added(kind: str) -> tuple[str, ...]:
+    """The names of the parts of a kind that are not built in; nothing is imported.
+
+    Raises:
+        KeyError: no such kind.
+    """
+    return tuple(name for name in names(kind) if name not in _built_in(kind))
 
 
 def get(kind: str, name: str, wanted: type[T]) -> T:

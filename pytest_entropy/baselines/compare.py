@@ -138,7 +138,7 @@ def _judge(
         )
     outcome = check_equivalent(
         new, old, margin=margin, alpha=alpha, name=f"compare_{rule.quantity}", null=_null(rule), unit=unit,
-        points_to=POINTS_TO[rule.quantity],
+        likely_causes=POINTS_TO[rule.quantity],
     )  # fmt: skip
     return Comparison(rule, before, after, margin, _by_rule(rule, outcome))
 

@@ -49,7 +49,7 @@ def in_words(comparison: Comparison) -> str:
     outcome, rule = comparison.outcome, comparison.rule
     verdict = f"{rule.quantity}: {word(comparison)}"
     if outcome.effect is None or outcome.ci is None:
-        return f"{verdict}: {outcome.points_to}"
+        return f"{verdict}: {outcome.likely_causes}"
     # A 95 % interval's half-width, as a standard error.
     measure = format_measure(outcome.effect, (outcome.ci[1] - outcome.ci[0]) / 3.92)
     over = f" {comparison.scope}" if comparison.scope else ""

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 # How pydantic reads the records of this folder: no number from a text, no boolean from a number.
 STRICT: Mapping[str, object] = {"strict": True, "allow_inf_nan": False, "arbitrary_types_allowed": True}
-# Records of measurements: NaN arrives, and counts as not measured (:func:`pytest_entropy.checks.measured.number`).
+# Records of measurements: NaN arrives, and counts as not measured (:class:`pytest_entropy.records.measured.Measured`).
 MEASURED: Mapping[str, object] = {**STRICT, "allow_inf_nan": True}
 
 

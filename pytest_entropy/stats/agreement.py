@@ -13,7 +13,7 @@ from pytest_entropy.stats.outcome import CheckOutcome, require
 
 
 def check_within_noise(
-    difference: ArrayLike, *, noise_floor: float, name: str, null: str, unit: str, points_to: str
+    difference: ArrayLike, *, noise_floor: float, name: str, null: str, unit: str, likely_causes: str
 ) -> CheckOutcome:
     """Largest absolute difference against a noise floor; deterministic, so no error rate.
 
@@ -39,20 +39,20 @@ def check_within_noise(
         unit=unit,
         n=int(gaps.size),
         verdict="pass" if worst <= noise_floor else "fail",
-        smallest_detectable=noise_floor,
-        declared_effect=None,
+        minimum_detectable_effect=noise_floor,
+        effect_of_interest=None,
         samples_needed=None,
-        points_to=points_to,
+        likely_causes=likely_causes,
     )
 
 
 def assert_within_noise(
-    difference: ArrayLike, *, noise_floor: float, name: str, null: str, unit: str, points_to: str
+    difference: ArrayLike, *, noise_floor: float, name: str, null: str, unit: str, likely_causes: str
 ) -> CheckOutcome:
     """:func:`check_within_noise`, raising as :func:`pytest_entropy.stats.require` does."""
     __tracebackhide__ = True
     return require(
         check_within_noise(
-            difference, noise_floor=noise_floor, name=name, null=null, unit=unit, points_to=points_to
+            difference, noise_floor=noise_floor, name=name, null=null, unit=unit, likely_causes=likely_causes
         )
     )  # fmt: skip

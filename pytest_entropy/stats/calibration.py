@@ -1,19 +1,31 @@
-"""Is the reported standard error the spread of repeated measurements?  A permutation test over prompts."""
+"""Is the reported standard error the spread of repeated measurements?  A permutation test over prompts.
+
+Null: prompts are exchangeable over runs, delta = scale mean(s), SE^2 = scale^2 var(s, ddof=1) / B_E.  The statistic
+is log(var_r(delta) / mean_r(SE^2)); its null distribution comes from shuffling the pooled scalars over the runs, so the
+level holds whatever their tails.
+
+Where every run draws the share f of one finite set of prompts, without replacement, runs share prompts, and their
+spread is that of the standard error (for prompts like these) less the shared part: its square lies between 1 - f and 1
+times SE^2, wherever the variance is.  So a spread that is too small is one below all of that, and the smallest ratio
+that is seen for certain grows by 1 / sqrt(1 - f).  Where a run leaves out fewer than ``FEWEST_LEFT_OUT`` prompts only a
+spread that is too large is red.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import scipy
 
 from pytest_entropy.stats.guarded_t import smallest_n
-from pytest_entropy.stats.outcome import CheckOutcome, Verdict, require, require_rates
-from pytest_entropy.stats.permutation import permutation_test, run_moments, unit_spread
+from pytest_entropy.stats.outcome import CheckOutcome, is_blind, require, require_rates, verdict_of
+from pytest_entropy.stats.permutation import PermutationResult, permutation_test, run_moments, unit_spread
 
 NULL = "the spread of delta_h1 over runs is what the reported standard errors say"
-POINTS_TO = "a wrong ddof or a second division by B_E, prompts that are not independent, or microbatch scaling"
+LIKELY_CAUSES = "a wrong ddof or a second division by B_E, prompts that are not independent, or microbatch scaling"
 UNIT = "spread / SE"
 SMALLEST_RUNS = 3
 # Prompts that a run leaves out of a set, below which what differs between runs is as heavy-tailed as a single prompt.
@@ -29,46 +41,57 @@ def check_se_calibration(
     alpha: float,
     rng: np.random.Generator,
     name: str = "se_calibration",
-    declared_effect: float | None = None,
+    effect_of_interest: float | None = None,
     power: float = 0.95,
     shuffles: int | None = None,
     sampling_fraction: float = 0.0,
 ) -> CheckOutcome:
-    """Spread of delta_h1 over R runs against the standard errors the probe reported.
+    """The spread of delta_h1 over R runs against the standard errors that the probe reported.
 
-    Null: prompts are exchangeable over runs, delta = scale mean(s), SE^2 = scale^2 var(s, ddof=1) / B_E.  The
-    statistic is log(var_r(delta) / mean_r(SE^2)); its null distribution comes from shuffling the pooled scalars
-    over the runs, so the level holds whatever their tails.  The effect is the ratio spread / SE, 1 under the
-    null, and the interval holds the ratios that would not be rejected at 5 %.
+    Sees a wrong ddof or scale in what was reported (at B_E = 2 and above in proportion), and prompts that are not
+    independent within a run.  Inconclusive with fewer than 3 runs, with scalars that are all equal, with too few
+    distinct arrangements or ``shuffles`` to reject at ``alpha``, or where R runs cannot see ``effect_of_interest``.
 
-    Where every run draws the share ``sampling_fraction`` f of one finite set of prompts, without replacement, runs
-    share prompts, and their spread is that of the standard error (for prompts like these) less the shared part: its
-    square lies between 1 - f and 1 times SE^2, wherever the variance is.  So a spread that is too small is one below
-    all of that, and the smallest ratio that is seen for certain grows by 1 / sqrt(1 - f).  Where a run leaves out fewer
-    than ``FEWEST_LEFT_OUT`` prompts only a spread that is too large is red.
+    Args:
+        per_prompt: R arrays ``[B_E]`` of s_n, nats per unit of eta.
+        delta, se: R values of delta_h1 and its standard error, nats.
+        scale: eta.
+        effect_of_interest: a ratio spread / SE above 1.
+        sampling_fraction: f in [0, 1], see above; 0 with replacement.
 
-    Sees: a wrong ddof or scale in what was reported (at B_E = 2 and above in proportion), prompts that are not
-    independent within a run.  ``declared_effect`` is a ratio above 1.  Inconclusive with fewer than 3 runs, with
-    scalars that are all equal, with too few distinct arrangements or ``shuffles`` to reject at ``alpha``, or where
-    R runs cannot see ``declared_effect``.
+    Returns:
+        The outcome; its effect is the ratio spread / SE, 1 under the null hypothesis, and its interval holds the
+        ratios that would not be rejected at 5 %.
 
     Raises:
         ValueError: lengths that do not match, runs of fewer than 2 prompts, a negative SE, a zero scale, numbers
-            that are not finite, alpha or power outside (0, 1), a declared effect of 1 or less, a sampling fraction
+            that are not finite, alpha or power outside (0, 1), an effect of interest of 1 or less, a sampling fraction
             outside [0, 1].
     """
     require_rates(alpha=alpha, power=power)
-    if not 0 <= sampling_fraction <= 1:
-        raise ValueError(f"{name}: sampling_fraction is {sampling_fraction}, it must lie in [0, 1]")
+    _require_fraction(name, sampling_fraction)
     pooled, sizes = _validated(name, per_prompt, delta, se, scale)
-    runs = len(sizes)
-    if declared_effect is not None and not declared_effect > 1:
-        raise ValueError(f"{name}: declared_effect is {declared_effect}, a ratio spread / SE above 1 is meant")
-    if runs < SMALLEST_RUNS or np.ptp(pooled) == 0:
-        return CheckOutcome(
-            name, NULL, None, None, alpha, None, None, UNIT, runs, "inconclusive", None, declared_effect,
-            SMALLEST_RUNS if runs < SMALLEST_RUNS else None, POINTS_TO,
-        )  # fmt: skip
+    if effect_of_interest is not None and not effect_of_interest > 1:
+        raise ValueError(f"{name}: effect_of_interest is {effect_of_interest}, a ratio spread / SE above 1 is meant")
+    if len(sizes) < SMALLEST_RUNS or np.ptp(pooled) == 0:
+        return _nothing_to_compare(name, len(sizes), alpha, effect_of_interest)
+    seen, result = _against_shuffles(pooled, sizes, delta, se, scale, sampling_fraction, rng, alpha, shuffles)
+    reach = _Reach.of(len(sizes), sampling_fraction, effect_of_interest, alpha=alpha, power=power)
+    return _outcome(name, seen, result, reach, alpha)
+
+
+def _against_shuffles(
+    pooled: np.ndarray,
+    sizes: np.ndarray,
+    delta: Sequence[float],
+    se: Sequence[float],
+    scale: float,
+    sampling_fraction: float,
+    rng: np.random.Generator,
+    alpha: float,
+    shuffles: int | None,
+) -> tuple[float, PermutationResult]:
+    """The log ratio seen, and how it compares with the shuffles."""
 
     def statistic(table: np.ndarray) -> np.ndarray:
         means, variances = run_moments(table, sizes)
@@ -78,36 +101,93 @@ def check_se_calibration(
     unit = spread * abs(scale)
     reported = np.asarray(delta, dtype=float) / unit, np.square(np.asarray(se, dtype=float) / unit)
     seen = float(_log_ratio(reported[0][None], reported[1][None])[0])
-    # What sharing prompts may have taken from log(spread^2 / SE^2), at most.
-    shared = -math.log1p(-sampling_fraction) if sampling_fraction < 1 else math.inf
     # Where runs leave out a handful of prompts, or none, hardly any spread may be right: a collapsed policy answers
     # alike, and what differs between runs is what the few left out are like.
     left_out = float(sizes.max()) * (1 / sampling_fraction - 1) if sampling_fraction else math.inf
-    lower = seen + shared if left_out >= FEWEST_LEFT_OUT else math.inf
+    lower = seen + _shared(sampling_fraction) if left_out >= FEWEST_LEFT_OUT else math.inf
     result = permutation_test(
         seen, centred, statistic, sizes=sizes, rng=rng, alpha=alpha, shuffles=shuffles, lower_seen=lower
     )
-    alone = min_discrepancy_se_calibration(runs, alpha=alpha, power=power)
-    smallest = alone * math.exp(shared / 2)
-    too_small = declared_effect is not None and smallest > declared_effect
-    needed = None
-    if too_small and declared_effect is not None:
-        lessened = declared_effect * math.exp(-shared / 2)
-        if lessened > 1:
-            needed = min_num_samples_se_calibration(lessened, alpha=alpha, power=power)
-    blind = result.resolution > alpha
-    verdict: Verdict = "fail" if result.p_value < alpha else "inconclusive" if blind or too_small else "pass"
+    return seen, result
+
+
+def _shared(sampling_fraction: float) -> float:
+    """What sharing prompts may have taken from log(spread^2 / SE^2), at most."""
+    return -math.log1p(-sampling_fraction) if sampling_fraction < 1 else math.inf
+
+
+@dataclass(frozen=True)
+class _Reach:
+    """What ratio R runs see, ``alone`` and where they share prompts, against the ratio they have to see."""
+
+    runs: int
+    sampling_fraction: float
+    alone: float
+    smallest: float
+    interest: float | None
+    needed: int | None
+
+    @classmethod
+    def of(cls, runs: int, sampling_fraction: float, interest: float | None, *, alpha: float, power: float) -> _Reach:
+        shared = _shared(sampling_fraction)
+        alone = min_discrepancy_se_calibration(runs, alpha=alpha, power=power)
+        smallest = alone * math.exp(shared / 2)
+        needed = None
+        if interest is not None and smallest > interest:
+            lessened = interest * math.exp(-shared / 2)
+            if lessened > 1:
+                needed = min_num_samples_se_calibration(lessened, alpha=alpha, power=power)
+        return cls(runs, sampling_fraction, alone, smallest, interest, needed)
+
+    @property
+    def is_blind(self) -> bool:
+        return is_blind(self.smallest, self.interest)
+
+    @property
+    def reason(self) -> str:
+        """Why the runs are blind, where it is not their number alone."""
+        by_sharing = self.is_blind and not self.alone > (self.interest or math.inf)
+        return _sharing(self.sampling_fraction) if by_sharing else ""
+
+
+def _outcome(name: str, seen: float, result: PermutationResult, reach: _Reach, alpha: float) -> CheckOutcome:
     effect = ci = None
     if math.isfinite(seen):
         effect = math.exp(seen / 2)
         low, high = result.interval(seen)
-        high += shared
+        high += _shared(reach.sampling_fraction)
         ci = (math.exp(low / 2), math.exp(high / 2)) if math.isfinite(low) and math.isfinite(high) else None
     return CheckOutcome(
-        name, NULL, seen if math.isfinite(seen) else None, result.p_value, alpha, effect, ci, UNIT, runs,
-        verdict, smallest if math.isfinite(smallest) else None, declared_effect, needed, POINTS_TO, result.resolution,
-        _sharing(sampling_fraction) if too_small and not alone > (declared_effect or math.inf) else "",
+        name=name,
+        null=NULL,
+        statistic=seen if math.isfinite(seen) else None,
+        p_value=result.p_value,
+        alpha=alpha,
+        effect=effect,
+        ci=ci,
+        unit=UNIT,
+        n=reach.runs,
+        verdict=verdict_of(result.p_value, alpha, blind=result.resolution > alpha or reach.is_blind),
+        minimum_detectable_effect=reach.smallest if math.isfinite(reach.smallest) else None,
+        effect_of_interest=reach.interest,
+        samples_needed=reach.needed,
+        likely_causes=LIKELY_CAUSES,
+        p_resolution=result.resolution,
+        reason=reach.reason,
+    )
+
+
+def _nothing_to_compare(name: str, runs: int, alpha: float, interest: float | None) -> CheckOutcome:
+    """The outcome of fewer than 3 runs, or of scalars that are all equal."""
+    return CheckOutcome(
+        name, NULL, None, None, alpha, None, None, UNIT, runs, "inconclusive", None, interest,
+        SMALLEST_RUNS if runs < SMALLEST_RUNS else None, LIKELY_CAUSES,
     )  # fmt: skip
+
+
+def _require_fraction(name: str, fraction: float) -> None:
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"{name}: sampling_fraction is {fraction}, it must lie in [0, 1]")
 
 
 def _sharing(fraction: float) -> str:
@@ -128,7 +208,7 @@ def assert_se_calibration(
     alpha: float,
     rng: np.random.Generator,
     name: str = "se_calibration",
-    declared_effect: float | None = None,
+    effect_of_interest: float | None = None,
     power: float = 0.95,
     sampling_fraction: float = 0.0,
 ) -> CheckOutcome:
@@ -137,7 +217,7 @@ def assert_se_calibration(
     return require(
         check_se_calibration(
             per_prompt, delta, se, scale=scale, alpha=alpha, rng=rng, name=name,
-            declared_effect=declared_effect, power=power, sampling_fraction=sampling_fraction,
+            effect_of_interest=effect_of_interest, power=power, sampling_fraction=sampling_fraction,
         )
     )  # fmt: skip
 

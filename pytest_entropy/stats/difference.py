@@ -7,6 +7,7 @@ Both work on paired differences, x and y computed from the same seeds, with the 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -47,8 +48,8 @@ def check_mean_difference(
     name: str,
     null: str,
     unit: str,
-    points_to: str,
-    declared_effect: float | None = None,
+    likely_causes: str,
+    effect_of_interest: float | None = None,
     power: float = 0.95,
 ) -> CheckOutcome:
     """Two-sided test that paired observations x and y ``[n]`` have the same mean; x - y is the effect.
@@ -60,14 +61,14 @@ def check_mean_difference(
     """
     difference = paired_difference(name, x, y)
     outcome = check_mean_zero(
-        difference, alpha=alpha, name=name, null=null, unit=unit, points_to=points_to,
-        declared_effect=declared_effect, power=power,
+        difference, alpha=alpha, name=name, null=null, unit=unit, likely_causes=likely_causes,
+        effect_of_interest=effect_of_interest, power=power,
     )  # fmt: skip
     return outcome if difference.any() or len(difference) < SMALLEST_N else _identical(outcome)
 
 
 def _identical(outcome: CheckOutcome) -> CheckOutcome:
-    return CheckOutcome(**{**outcome.__dict__, "p_value": 1.0, "ci": (0.0, 0.0), "verdict": "pass"})
+    return replace(outcome, p_value=1.0, ci=(0.0, 0.0), verdict="pass")
 
 
 def assert_mean_difference(
@@ -78,16 +79,16 @@ def assert_mean_difference(
     name: str,
     null: str,
     unit: str,
-    points_to: str,
-    declared_effect: float | None = None,
+    likely_causes: str,
+    effect_of_interest: float | None = None,
     power: float = 0.95,
 ) -> CheckOutcome:
     """:func:`check_mean_difference`, raising as :func:`pytest_entropy.stats.require` does."""
     __tracebackhide__ = True
     return require(
         check_mean_difference(
-            x, y, alpha=alpha, name=name, null=null, unit=unit, points_to=points_to,
-            declared_effect=declared_effect, power=power,
+            x, y, alpha=alpha, name=name, null=null, unit=unit, likely_causes=likely_causes,
+            effect_of_interest=effect_of_interest, power=power,
         )
     )  # fmt: skip
 
@@ -108,19 +109,19 @@ def check_equivalent(
     *,
     margin: float,
     alpha: float,
-    miss: float = 0.05,
+    beta: float = 0.05,
     name: str,
     null: str,
     unit: str,
-    points_to: str,
+    likely_causes: str,
 ) -> CheckOutcome:
     """Is the mean paired difference of x and y ``[n]`` within ``margin``?
 
     - fail: the interval at 1 - ``alpha`` lies wholly outside +-margin.  If the true difference is within the
       margin, that happens with probability at most ``alpha``.
-    - pass: the interval at 1 - ``miss`` lies wholly inside +-margin (two one-sided tests; the two-sided interval
+    - pass: the interval at 1 - ``beta`` lies wholly inside +-margin (two one-sided tests; the two-sided interval
       is used, since on skewed data one side may use up the whole error).  If the true difference is at or beyond
-      the margin, that happens with probability at most ``miss``.
+      the margin, that happens with probability at most ``beta``.
     - inconclusive: neither; ``samples_needed`` says at which n a true difference of 0 would pass.
 
     The p-value is that of the nearest mean within the margin.  Constant differences, identical samples among
@@ -128,33 +129,54 @@ def check_equivalent(
 
     Raises:
         ValueError: different lengths, fewer than 2 pairs, an observation that is not finite, a margin that is not
-            positive, alpha or miss outside (0, 1).
+            positive, alpha or beta outside (0, 1).
     """
-    require_rates(alpha=alpha, miss=miss)
+    require_rates(alpha=alpha, beta=beta)
     _require_margin(margin)
     difference = paired_difference(name, x, y)
     n = len(difference)
     if n < SMALLEST_N:
         raise ValueError(f"{name}: {n} pairs, an interval needs at least {SMALLEST_N}")
+    found = _constant(difference, margin) if np.ptp(difference) == 0 else _spread(difference, margin, alpha, beta)
+    return CheckOutcome(
+        name, f"{null}, to {margin:g} {unit}", found.statistic, found.p_value, alpha, found.mean, found.ci, unit, n,
+        found.verdict, found.smallest, margin, found.needed, likely_causes,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Equivalence:
+    """How a mean difference lies to the margin."""
+
+    mean: float
+    statistic: float | None
+    p_value: float
+    ci: tuple[float, float]
+    verdict: Verdict
+    smallest: float | None = None
+    needed: int | None = None
+
+
+def _constant(difference: np.ndarray, margin: float) -> _Equivalence:
+    mean, se, _, _ = (float(m[0]) for m in moments(difference[None]))
+    outside = abs(mean) > margin
+    statistic = mean / se if se > 0 else None
+    return _Equivalence(mean, statistic, float(not outside), (mean, mean), "fail" if outside else "pass")
+
+
+def _spread(difference: np.ndarray, margin: float, alpha: float, beta: float) -> _Equivalence:
+    n = len(difference)
     mean, se, _, skew = (float(m[0]) for m in moments(difference[None]))
     outside = math.copysign(max(0.0, abs(mean) - margin), mean)
-    needed = smallest = None
-    verdict: Verdict
-    if np.ptp(difference) == 0:
-        ci, p = (mean, mean), float(outside == 0)
-        verdict = "fail" if outside else "pass"
-    else:
-        p = 1.0 if outside == 0 else float(p_values_mean_zero(difference - mean + outside)[0])
-        ci = interval(mean, se, skew, n, confidence=1 - miss)
-        inside = -margin < ci[0] and ci[1] < margin
-        verdict = "fail" if p < alpha else "pass" if inside else "inconclusive"
-        smallest = min_discrepancy_equivalent(difference, n, miss=miss)
-        if verdict == "inconclusive":
-            needed = max(n, min_num_samples_equivalent(difference, margin, miss=miss))
-    return CheckOutcome(
-        name, f"{null}, to {margin:g} {unit}", mean / se if se > 0 else None, p, alpha, mean, ci, unit, n, verdict,
-        smallest, margin, needed, points_to,
-    )  # fmt: skip
+    p = 1.0 if outside == 0 else float(p_values_mean_zero(difference - mean + outside)[0])
+    ci = interval(mean, se, skew, n, confidence=1 - beta)
+    inside = -margin < ci[0] and ci[1] < margin
+    verdict: Verdict = "fail" if p < alpha else "pass" if inside else "inconclusive"
+    smallest = min_discrepancy_equivalent(difference, n, beta=beta)
+    needed = None
+    if verdict == "inconclusive":
+        needed = max(n, min_num_samples_equivalent(difference, margin, beta=beta))
+    return _Equivalence(mean, mean / se if se > 0 else None, p, ci, verdict, smallest, needed)
 
 
 def assert_equivalent(
@@ -163,37 +185,37 @@ def assert_equivalent(
     *,
     margin: float,
     alpha: float,
-    miss: float = 0.05,
+    beta: float = 0.05,
     name: str,
     null: str,
     unit: str,
-    points_to: str,
+    likely_causes: str,
 ) -> CheckOutcome:
     """:func:`check_equivalent`, raising as :func:`pytest_entropy.stats.require` does."""
     __tracebackhide__ = True
     return require(
         check_equivalent(
-            x, y, margin=margin, alpha=alpha, miss=miss, name=name, null=null, unit=unit, points_to=points_to
+            x, y, margin=margin, alpha=alpha, beta=beta, name=name, null=null, unit=unit, likely_causes=likely_causes
         )
     )  # fmt: skip
 
 
-def min_discrepancy_equivalent(x_or_sd: ArrayLike, n: int, *, miss: float = 0.05, power: float = 0.95) -> float:
+def min_discrepancy_equivalent(x_or_sd: ArrayLike, n: int, *, beta: float = 0.05, power: float = 0.95) -> float:
     """The smallest margin within which n pairs of equal mean are found equivalent with the given power.
 
     ``x_or_sd`` is the standard deviation of the differences, or a sample of them.
     """
-    require_rates(miss=miss, power=power)
+    require_rates(beta=beta, power=power)
     # The mean must clear the margin on both sides, each missed with half of 1 - power.
-    return needed_mean(Shape.of(x_or_sd), n, miss, (1 + power) / 2)
+    return needed_mean(Shape.of(x_or_sd), n, beta, (1 + power) / 2)
 
 
-def min_num_samples_equivalent(x_or_sd: ArrayLike, margin: float, *, miss: float = 0.05, power: float = 0.95) -> int:
+def min_num_samples_equivalent(x_or_sd: ArrayLike, margin: float, *, beta: float = 0.05, power: float = 0.95) -> int:
     """The smallest number of pairs of equal mean that are found equivalent within ``margin``."""
     _require_margin(margin)
-    require_rates(miss=miss, power=power)
+    require_rates(beta=beta, power=power)
     shape = Shape.of(x_or_sd)
-    return smallest_n(lambda n: needed_mean(shape, n, miss, (1 + power) / 2), margin, at_least=SMALLEST_N)
+    return smallest_n(lambda n: needed_mean(shape, n, beta, (1 + power) / 2), margin, at_least=SMALLEST_N)
 
 
 def _require_margin(margin: float) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import scipy
 
-from pytest_entropy.stats.outcome import CheckOutcome, Verdict, require
+from pytest_entropy.stats.outcome import CheckOutcome, require, verdict_of
 
 
 def check_likelihood_ratio(
@@ -23,7 +23,7 @@ def check_likelihood_ratio(
     alpha: float,
     name: str,
     null: str,
-    points_to: str,
+    likely_causes: str,
     n: int,
     declared: str | None = None,
     power: float = 0.95,
@@ -32,49 +32,48 @@ def check_likelihood_ratio(
 
     Args:
         log_ratios: by alternative q, sum log q/p over all draws, in nats; -inf where q rules a draw out.
-        expected: by alternative, what that sum would be on average if q were true: sum KL(q || p).
+        expected: by alternative, what that sum would be on average if q were true: sum KL(q || p), in nats.
         n: how many draws.
         declared: the alternative that has to be visible; inconclusive where the draws could not show it.
 
-    The effect is the largest log ratio; the smallest detectable is the expected evidence that is enough.
+    Returns:
+        The outcome; its effect is the largest log ratio, and its minimum detectable effect the expected evidence that
+        is enough.
 
     Raises:
         ValueError: different alternatives in the two tables, none at all, a NaN, or an unknown ``declared``.
     """
+    _require_tables(name, log_ratios, expected, declared)
+    log_mean = float(scipy.special.logsumexp(list(log_ratios.values()))) - math.log(len(log_ratios))
+    p = math.exp(min(0.0, -log_mean))
+    enough = min_discrepancy_likelihood_ratio(len(log_ratios), alpha=alpha, power=power)
+    best = max(log_ratios, key=lambda q: log_ratios[q])
+    interest = None if declared is None else expected[declared]
+    blind = interest is not None and interest < enough
+    verdict = verdict_of(p, alpha, blind=blind)
+    return CheckOutcome(
+        name, null, log_mean if math.isfinite(log_mean) else None, p, alpha,
+        log_ratios[best] if math.isfinite(log_ratios[best]) else None, None, f"nats of evidence for {best}", n, verdict,
+        enough, interest, math.ceil(n * enough / interest) if blind and interest and interest > 0 else None,
+        likely_causes + (f"; these draws fit best: {best}" if verdict == "fail" else _unseen(expected, enough)),
+    )  # fmt: skip
+
+
+def _unseen(expected: Mapping[str, float], enough: float) -> str:
+    """Which alternatives so few draws could not have shown."""
+    invisible = [q for q, nats in expected.items() if nats < enough]
+    return f"; too few draws to see: {', '.join(invisible)}" if invisible else ""
+
+
+def _require_tables(
+    name: str, log_ratios: Mapping[str, float], expected: Mapping[str, float], declared: str | None
+) -> None:
     if not log_ratios or set(log_ratios) != set(expected):
         raise ValueError(f"{name}: log ratios and expected evidence must name the same alternatives, at least one")
     if any(math.isnan(value) for value in (*log_ratios.values(), *expected.values())):
         raise ValueError(f"{name}: a log ratio is not a number")
     if declared is not None and declared not in expected:
         raise ValueError(f"{name}: no alternative {declared!r}; known: {', '.join(expected)}")
-    log_mean = float(scipy.special.logsumexp(list(log_ratios.values()))) - math.log(len(log_ratios))
-    p = math.exp(min(0.0, -log_mean))
-    enough = min_discrepancy_likelihood_ratio(len(log_ratios), alpha=alpha, power=power)
-    best = max(log_ratios, key=lambda q: log_ratios[q])
-    blind = declared is not None and expected[declared] < enough
-    needed = None
-    if blind and declared is not None and expected[declared] > 0:
-        needed = math.ceil(n * enough / expected[declared])
-    verdict: Verdict = "fail" if p < alpha else "inconclusive" if blind else "pass"
-    invisible = [q for q, nats in expected.items() if nats < enough]
-    note = f"; these draws fit best: {best}" if verdict == "fail" else ""
-    unseen = f"; too few draws to see: {', '.join(invisible)}" if invisible and verdict != "fail" else ""
-    return CheckOutcome(
-        name=name,
-        null=null,
-        statistic=log_mean if math.isfinite(log_mean) else None,
-        p_value=p,
-        alpha=alpha,
-        effect=log_ratios[best] if math.isfinite(log_ratios[best]) else None,
-        ci=None,
-        unit=f"nats of evidence for {best}",
-        n=n,
-        verdict=verdict,
-        smallest_detectable=enough,
-        declared_effect=None if declared is None else expected[declared],
-        samples_needed=needed,
-        points_to=points_to + note + unseen,
-    )
 
 
 def min_discrepancy_likelihood_ratio(alternatives: int, *, alpha: float, power: float = 0.95) -> float:
@@ -112,7 +111,7 @@ def assert_likelihood_ratio(
     alpha: float,
     name: str,
     null: str,
-    points_to: str,
+    likely_causes: str,
     n: int,
     declared: str | None = None,
     power: float = 0.95,
@@ -121,7 +120,7 @@ def assert_likelihood_ratio(
     __tracebackhide__ = True
     return require(
         check_likelihood_ratio(
-            log_ratios, expected, alpha=alpha, name=name, null=null, points_to=points_to, n=n, declared=declared,
-            power=power,
+            log_ratios, expected, alpha=alpha, name=name, null=null, likely_causes=likely_causes, n=n,
+            declared=declared, power=power,
         )
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,7 +18,7 @@ from pytest_entropy.stats.guarded_t import (
     p_values_mean_zero,
     smallest_n,
 )
-from pytest_entropy.stats.outcome import CheckOutcome, Verdict, require, require_rates
+from pytest_entropy.stats.outcome import CheckOutcome, is_blind, require, require_rates, verdict_of
 
 # Independent events that have to be expected for their mean to be judged, or one for so many observations, whichever is
 # less: measured in docs/statistics.md.
@@ -59,8 +60,8 @@ def check_mean_zero(
     name: str,
     null: str,
     unit: str,
-    points_to: str,
-    declared_effect: float | None = None,
+    likely_causes: str,
+    effect_of_interest: float | None = None,
     power: float = 0.95,
     expected_events: float | None = None,
 ) -> CheckOutcome:
@@ -68,7 +69,7 @@ def check_mean_zero(
 
     The 95 % interval inverts the same test, and holds the mean at least that often on skewed data.
     Inconclusive where n < 2 or all are zero (nothing moved, so nothing was tested), or where
-    ``declared_effect`` is smaller than what n can see; constants other than zero fail with p = 0.
+    ``effect_of_interest`` is smaller than what n can see; constants other than zero fail with p = 0.
 
     Where the mean is zero only because of events (a sampled token that is not the likeliest one), of which
     ``expected_events`` independent ones are to be expected in these observations, it is inconclusive below
@@ -81,33 +82,46 @@ def check_mean_zero(
     values = np.asarray(x, dtype=float).ravel()
     if not np.isfinite(values).all():
         raise ValueError(f"{name}: {int((~np.isfinite(values)).sum())} of {values.size} observations are not finite")
-    n = len(values)
     require_rates(alpha=alpha, power=power)
-    mean = t = p = smallest = ci = needed = None
-    verdict: Verdict = "inconclusive"
+    outcome = _judged(CheckOutcome(
+        name, null, None, None, alpha, None, None, unit, len(values), "inconclusive", None, effect_of_interest, None,
+        likely_causes,
+    ), values, power)  # fmt: skip
+    if expected_events is None or not too_few_events(expected_events, len(values)):
+        return outcome
+    return _undecided_by_events(outcome, expected_events)
+
+
+def _judged(empty: CheckOutcome, values: np.ndarray, power: float) -> CheckOutcome:
+    """The outcome, ``empty`` so far, of the test on ``values``."""
+    n, alpha, interest = len(values), empty.alpha, empty.effect_of_interest
     if n >= SMALLEST_N and np.ptp(values) > 0:
         mean, se, t, skew = (float(m[0]) for m in moments(values[None]))
         p = float(p_values_mean_zero(values)[0])
-        ci = interval(mean, se, skew, n, confidence=0.95)
         smallest = needed_mean(Shape.of(values), n, alpha, power)
-        too_small = declared_effect is not None and smallest > abs(declared_effect)
-        verdict = "fail" if p < alpha else "inconclusive" if too_small else "pass"
-        if too_small and declared_effect is not None:
-            needed = min_num_samples_mean_zero(values, declared_effect, alpha=alpha, power=power)
-    elif n:
-        mean = float(values[0])
-        if n >= SMALLEST_N and mean != 0:
-            p, verdict = 0.0, "fail"
-    reason = ""
-    if expected_events is not None and too_few_events(expected_events, n):
-        verdict, reason = "inconclusive", few_events(expected_events)
-        enough = n * FEWEST_EVENTS / expected_events if expected_events > 0 else math.inf
-        # Both have to be met: the events, and the observations that see the declared effect.
-        asked = [enough] if needed is None else [enough, needed]
-        needed = math.ceil(max(asked)) if enough < MOST_N else None
-    return CheckOutcome(
-        name, null, t, p, alpha, mean, ci, unit, n, verdict, smallest, declared_effect, needed, points_to, reason=reason
-    )
+        blind = is_blind(smallest, interest)
+        needed = None
+        if blind and interest is not None:
+            needed = min_num_samples_mean_zero(values, interest, alpha=alpha, power=power)
+        return replace(
+            empty, statistic=t, p_value=p, effect=mean, ci=interval(mean, se, skew, n, confidence=0.95),
+            verdict=verdict_of(p, alpha, blind=blind), minimum_detectable_effect=smallest, samples_needed=needed,
+        )  # fmt: skip
+    if not n:
+        return empty
+    mean = float(values[0])
+    if n >= SMALLEST_N and mean != 0:
+        return replace(empty, effect=mean, p_value=0.0, verdict="fail")
+    return replace(empty, effect=mean)
+
+
+def _undecided_by_events(outcome: CheckOutcome, expected: float) -> CheckOutcome:
+    """The outcome where rare events carry the mean, with the n at which there are enough of them."""
+    enough = outcome.n * FEWEST_EVENTS / expected if expected > 0 else math.inf
+    # Both have to be met: the events, and the observations that see the effect of interest.
+    asked = [enough] if outcome.samples_needed is None else [enough, outcome.samples_needed]
+    needed = math.ceil(max(asked)) if enough < MOST_N else None
+    return replace(outcome, verdict="inconclusive", reason=few_events(expected), samples_needed=needed)
 
 
 def too_few_events(expected: float, n: int) -> bool:
@@ -130,8 +144,8 @@ def assert_mean_zero(
     name: str,
     null: str,
     unit: str,
-    points_to: str,
-    declared_effect: float | None = None,
+    likely_causes: str,
+    effect_of_interest: float | None = None,
     power: float = 0.95,
     expected_events: float | None = None,
 ) -> CheckOutcome:
@@ -139,7 +153,7 @@ def assert_mean_zero(
     __tracebackhide__ = True
     return require(
         check_mean_zero(
-            x, alpha=alpha, name=name, null=null, unit=unit, points_to=points_to,
-            declared_effect=declared_effect, power=power, expected_events=expected_events,
+            x, alpha=alpha, name=name, null=null, unit=unit, likely_causes=likely_causes,
+            effect_of_interest=effect_of_interest, power=power, expected_events=expected_events,
         )
     )  # fmt: skip

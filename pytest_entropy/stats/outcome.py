@@ -2,22 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
 
 Verdict = Literal["pass", "fail", "inconclusive"]
+
+
+class OutcomeRecord(TypedDict):
+    """A :class:`CheckOutcome` on disk (``check_*.json``), under the keys of schema version 1."""
+
+    name: str
+    null: str
+    statistic: float | None
+    p_value: float | None
+    alpha: float
+    effect: float | None
+    ci: list[float] | None
+    unit: str
+    n: int
+    verdict: Verdict
+    smallest_detectable: float | None
+    declared_effect: float | None
+    samples_needed: int | None
+    points_to: str
+    p_resolution: float | None
+    reason: str
 
 
 @dataclass(frozen=True)
 class CheckOutcome:
     """What a check found.
 
-    ``null`` is the hypothesis in words; ``p_value`` None marks a deterministic check; ``alpha`` the false-alarm
-    rate it was given; ``effect`` the estimate in ``unit`` with confidence interval ``ci``; ``n`` independent
-    observations; ``smallest_detectable`` the effect that n can see with the planned power;
-    ``declared_effect`` the one it should see and ``samples_needed`` the n for that; ``points_to`` likely causes;
-    ``p_resolution`` the smallest p-value a permutation test could have given; ``reason`` why the sample could not
-    decide, where its size alone does not say it.
+    Attributes:
+        name: the check's.
+        null: the null hypothesis in words.
+        statistic: what was compared with its distribution under the null hypothesis.
+        p_value: None of an exact check, which has no error rate.
+        alpha: the false-alarm rate that the check was given; 0 of an exact check.
+        effect: the estimate, in ``unit``, with confidence interval ``ci``.
+        n: the number of independent observations.
+        minimum_detectable_effect: the smallest effect that n observations see with the planned power.
+        effect_of_interest: the effect that the check has to be able to see.
+        samples_needed: the n at which it can.
+        likely_causes: of a failure, in words.
+        p_resolution: the smallest p-value that a permutation test could have given.
+        reason: why the sample could not decide, where its size alone does not say it.
     """
 
     name: str
@@ -30,16 +60,16 @@ class CheckOutcome:
     unit: str
     n: int
     verdict: Verdict
-    smallest_detectable: float | None
-    declared_effect: float | None
+    minimum_detectable_effect: float | None
+    effect_of_interest: float | None
     samples_needed: int | None
-    points_to: str
+    likely_causes: str
     p_resolution: float | None = None
     reason: str = ""
 
     def __post_init__(self) -> None:
         # Outcomes travel between processes, which take plain builtins and refuse numpy's.
-        for name in ("statistic", "p_value", "effect", "smallest_detectable", "declared_effect", "p_resolution"):
+        for name in _NUMBERS_OR_NONE:
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else float(value))
         object.__setattr__(self, "alpha", float(self.alpha))
@@ -57,27 +87,59 @@ class CheckOutcome:
             floor = self.p_resolution is not None and self.p_value <= self.p_resolution
             note = " (the smallest these shuffles can give)" if floor else ""
             lines.append(f"  p = {self.p_value:.3g}{note} at a false-alarm rate of {self.alpha:.3g}")
-        if self.smallest_detectable is not None and self.verdict != "fail":
-            lines.append(f"  this sample can see effects from {self.smallest_detectable:.3g} {self.unit}")
+        if self.minimum_detectable_effect is not None and self.verdict != "fail":
+            lines.append(f"  this sample can see effects from {self.minimum_detectable_effect:.3g} {self.unit}")
         if self.reason and self.verdict != "pass":
             lines.append(f"  because: {self.reason}")
         if self.samples_needed is not None and self.verdict == "inconclusive":
             lines.append(f"  to decide: n = {self.samples_needed}")
-        if self.points_to and self.verdict != "pass":
-            lines.append(f"  points to: {self.points_to}")
+        if self.likely_causes and self.verdict != "pass":
+            lines.append(f"  points to: {self.likely_causes}")
         return "\n".join(lines)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain builtins for JSON."""
-        record = asdict(self)
-        record["ci"] = None if self.ci is None else list(self.ci)
-        return record
+    def to_dict(self) -> OutcomeRecord:
+        """The outcome as plain builtins for JSON."""
+        return {
+            "name": self.name,
+            "null": self.null,
+            "statistic": self.statistic,
+            "p_value": self.p_value,
+            "alpha": self.alpha,
+            "effect": self.effect,
+            "ci": None if self.ci is None else list(self.ci),
+            "unit": self.unit,
+            "n": self.n,
+            "verdict": self.verdict,
+            "smallest_detectable": self.minimum_detectable_effect,
+            "declared_effect": self.effect_of_interest,
+            "samples_needed": self.samples_needed,
+            "points_to": self.likely_causes,
+            "p_resolution": self.p_resolution,
+            "reason": self.reason,
+        }
 
     @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> CheckOutcome:
-        """The inverse of :meth:`to_dict`."""
+    def from_dict(cls, record: Mapping[str, Any]) -> CheckOutcome:
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            KeyError: a key without which there is no outcome is missing.
+            TypeError: a key that no outcome has.
+        """
+        named = {_ATTRIBUTES.get(key, key): value for key, value in record.items()}
         ci = record["ci"]
-        return cls(**{**record, "ci": None if ci is None else (ci[0], ci[1])})
+        return cls(**{**named, "ci": None if ci is None else (ci[0], ci[1])})
+
+
+_NUMBERS_OR_NONE = (
+    "statistic", "p_value", "effect", "minimum_detectable_effect", "effect_of_interest", "p_resolution",
+)  # fmt: skip
+# Keys on disk that are not the attribute's name.
+_ATTRIBUTES = {
+    "smallest_detectable": "minimum_detectable_effect",
+    "declared_effect": "effect_of_interest",
+    "points_to": "likely_causes",
+}
 
 
 class StatisticalFailure(AssertionError):
@@ -105,6 +167,16 @@ def require_rates(**rates: float) -> None:
     for name, value in rates.items():
         if not 0 < value < 1:
             raise ValueError(f"{name} is {value}, it must lie between 0 and 1")
+
+
+def verdict_of(p_value: float, alpha: float, *, blind: bool) -> Verdict:
+    """The verdict of a test: fail below ``alpha``, else inconclusive where the sample was ``blind``, else pass."""
+    return "fail" if p_value < alpha else "inconclusive" if blind else "pass"
+
+
+def is_blind(minimum_detectable_effect: float, effect_of_interest: float | None) -> bool:
+    """Whether a sample cannot see the effect of interest; False where none is declared."""
+    return effect_of_interest is not None and minimum_detectable_effect > abs(effect_of_interest)
 
 
 def require(outcome: CheckOutcome) -> CheckOutcome:

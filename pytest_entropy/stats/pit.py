@@ -1,4 +1,14 @@
-"""The surprisal identity as a test of ranks: randomised ranks of sampled tokens are iid uniform under the null."""
+"""The surprisal identity as a test of ranks: randomised ranks of sampled tokens are iid uniform under the null.
+
+Two independent tests on normal scores z = Phi^-1(u), with p = 1 - (1 - min)^2.  Location: c = sum w z / sqrt(sum w^2)
+is standard normal (Stouffer); spread: sum z^2 - c^2, what is left of z's length across the weights, is chi-square with
+n - 1 degrees of freedom and independent of c; it sees truncated tails and other temperatures.  So p is uniform under
+the null.
+
+Exact where n and the weights are fixed beforehand.  Where they depend on earlier tokens of the same response (later
+weights, the length at which it ends) both sums are martingales over responses and the level is asymptotic in the number
+of responses; docs/statistics.md measures it with strong dependence.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +18,7 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike
 
-from pytest_entropy.stats.outcome import CheckOutcome, Verdict, require, require_rates
+from pytest_entropy.stats.outcome import CheckOutcome, is_blind, require, require_rates, verdict_of
 
 
 def check_uniform_pit(
@@ -19,27 +29,44 @@ def check_uniform_pit(
     name: str,
     null: str,
     unit: str,
-    points_to: str,
-    declared_effect: float | None = None,
+    likely_causes: str,
+    effect_of_interest: float | None = None,
     power: float = 0.95,
 ) -> CheckOutcome:
-    """Two independent tests on normal scores z = Phi^-1(u), the smaller p of which counts: p = 1 - (1 - min)^2.
+    """Are the ranks of sampled tokens uniform?  Two independent tests, the smaller p of which counts.
 
-    ``u`` ``[n]`` are ranks in (0, 1), ``weights`` ``[n]`` are non-negative and fixed by what came before the
-    token (the spread of its surprisal, say).  Location: c = sum w z / sqrt(sum w^2) is standard normal (Stouffer);
-    spread: sum z^2 - c^2, what is left of z's length across the weights, is chi-square with n - 1 degrees of freedom
-    and independent of c; it sees truncated tails and other temperatures.  So p is uniform under the null.
+    Tokens of weight 0 are left out; with fewer than 2 others the result is inconclusive.
 
-    Exact where n and the weights are fixed beforehand.  Where they depend on earlier tokens of the same response
-    (later weights, the length at which it ends) both sums are martingales over responses and the level is
-    asymptotic in the number of responses; docs/statistics.md measures it with strong dependence.  Tokens of weight
-    0 are left out; with fewer than 2 others the result is inconclusive.
+    Args:
+        u: ranks ``[n]`` in [0, 1].
+        weights: ``[n]``, not negative, fixed by what came before the token (the spread of its surprisal, say).
 
     Raises:
         ValueError: different lengths, a rank outside [0, 1], a weight that is negative or not finite, alpha or
             power outside (0, 1).
     """
     require_rates(alpha=alpha, power=power)
+    ranks, w = _used(name, u, weights)
+    n = len(w)
+    if n < 2:
+        return CheckOutcome(
+            name, null, None, None, alpha, None, None, unit, n, "inconclusive", None, effect_of_interest, None,
+            likely_causes,
+        )  # fmt: skip
+    location, p, effect, se = _two_tests(ranks, w)
+    smallest = min_discrepancy_uniform_pit(w, alpha=alpha, power=power)
+    blind = is_blind(smallest, effect_of_interest)
+    needed = None
+    if blind and effect_of_interest is not None:
+        needed = min_num_samples_uniform_pit(w, effect_of_interest, alpha=alpha, power=power)
+    return CheckOutcome(
+        name, null, location, p, alpha, effect, (effect - 1.96 * se, effect + 1.96 * se), unit, n,
+        verdict_of(p, alpha, blind=blind), smallest, effect_of_interest, needed, likely_causes,
+    )  # fmt: skip
+
+
+def _used(name: str, u: ArrayLike, weights: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks and weights of the tokens that have a weight; the largest weight is 1, so that no square overflows."""
     ranks, w = np.asarray(u, dtype=float).ravel(), np.asarray(weights, dtype=float).ravel()
     if ranks.shape != w.shape:
         raise ValueError(f"{name}: {ranks.size} ranks but {w.size} weights")
@@ -48,33 +75,20 @@ def check_uniform_pit(
     if not ((w >= 0) & np.isfinite(w)).all():
         raise ValueError(f"{name}: weights must be finite and not negative")
     used = w > 0
-    n = int(used.sum())
-    if n < 2:
-        return CheckOutcome(
-            name, null, None, None, alpha, None, None, unit, n, "inconclusive", None, declared_effect, None, points_to
-        )
-    z = scipy.stats.norm.ppf(np.clip(ranks[used], 1e-12, 1 - 1e-12))
-    # Only ratios of weights matter; the largest becomes 1 so that no square overflows.
-    w = w[used] / w.max()
+    # Only ratios of weights matter.
+    return ranks[used], w[used] / w.max() if used.any() else w[used]
+
+
+def _two_tests(ranks: np.ndarray, w: np.ndarray) -> tuple[float, float, float, float]:
+    """(location, p-value of both tests together, weighted mean of the normal scores, its standard error)."""
+    z = scipy.stats.norm.ppf(np.clip(ranks, 1e-12, 1 - 1e-12))
     norm = math.sqrt(float(np.square(w).sum()))
     location = float((w * z).sum()) / norm
     across = max(0.0, float(np.square(z).sum()) - location**2)
     p_location = 2 * scipy.stats.norm.sf(abs(location))
-    p_spread = 2 * min(scipy.stats.chi2.sf(across, n - 1), scipy.stats.chi2.cdf(across, n - 1))
+    p_spread = 2 * min(scipy.stats.chi2.sf(across, len(w) - 1), scipy.stats.chi2.cdf(across, len(w) - 1))
     smaller = float(min(p_location, p_spread))
-    p = smaller * (2 - smaller)
-    effect = float((w * z).sum() / w.sum())
-    se = norm / float(w.sum())
-    smallest = min_discrepancy_uniform_pit(w, alpha=alpha, power=power)
-    too_small = declared_effect is not None and smallest > abs(declared_effect)
-    needed = None
-    if too_small and declared_effect is not None:
-        needed = min_num_samples_uniform_pit(w, declared_effect, alpha=alpha, power=power)
-    verdict: Verdict = "fail" if p < alpha else "inconclusive" if too_small else "pass"
-    ci = (effect - 1.96 * se, effect + 1.96 * se)
-    return CheckOutcome(
-        name, null, location, p, alpha, effect, ci, unit, n, verdict, smallest, declared_effect, needed, points_to
-    )  # fmt: skip
+    return location, smaller * (2 - smaller), float((w * z).sum() / w.sum()), norm / float(w.sum())
 
 
 def assert_uniform_pit(
@@ -85,16 +99,16 @@ def assert_uniform_pit(
     name: str,
     null: str,
     unit: str,
-    points_to: str,
-    declared_effect: float | None = None,
+    likely_causes: str,
+    effect_of_interest: float | None = None,
     power: float = 0.95,
 ) -> CheckOutcome:
     """:func:`check_uniform_pit`, raising as :func:`pytest_entropy.stats.require` does."""
     __tracebackhide__ = True
     return require(
         check_uniform_pit(
-            u, weights, alpha=alpha, name=name, null=null, unit=unit, points_to=points_to,
-            declared_effect=declared_effect, power=power,
+            u, weights, alpha=alpha, name=name, null=null, unit=unit, likely_causes=likely_causes,
+            effect_of_interest=effect_of_interest, power=power,
         )
     )  # fmt: skip
 

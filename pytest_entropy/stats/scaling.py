@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import scipy
@@ -67,7 +66,7 @@ class ScalingFit:
     bootstrap_ci_b: tuple[float, float] | None = None
 
 
-def coefficients(sizes: np.ndarray) -> np.ndarray:
+def least_squares_rows(sizes: np.ndarray) -> np.ndarray:
     """Rows (a, b) of the linear map from the runs' delta_h1 to the fit, weights proportional to B_E."""
     design = np.stack([np.ones_like(sizes), 1 / sizes], axis=1)
     weighted = design * sizes[:, None]
@@ -88,6 +87,12 @@ def fit_scaling(
     The variance of a run is sigma^2 / B_E by design; weighting by each run's own SE would correlate weight
     with value on skewed scalars and bias the fit.
 
+    Args:
+        runs: their scalars ``[B_E]``, and scales.
+        confidence: of the intervals.
+        bootstrap: how many resamples.
+        alpha, shuffles: how small a p-value of b has to be told, and from how many shuffles at most.
+
     Raises:
         ValueError: no runs, scalars that are not finite, confidence outside (0, 1).
     """
@@ -104,31 +109,41 @@ def fit_scaling(
     fit = ScalingFit(distinct, len(runs), int(sizes.sum()), sigma, confidence)
     if len(distinct) < 2:
         return fit
-    linear = coefficients(sizes)
-    a, b = (float(x) for x in linear @ np.array([v.mean() for v in values]))
-    se_a, se_b = (float(x) for x in np.sqrt((np.square(linear) * sigma**2 / sizes).sum(axis=1)))
+    linear = least_squares_rows(sizes)
+    fit = _with_parameters(fit, values, linear, sizes, freedom)
     p_b, resolution = _permutation_p(values, linear[1], rng, alpha, shuffles)
     again = _bootstrap(values, linear, bootstrap, rng)
-    reach = float(scipy.stats.t.isf((1 - confidence) / 2, freedom))
+    return replace(
+        fit,
+        p_b=p_b,
+        p_b_resolution=resolution,
+        bootstrap_ci_a=_quantiles(again[:, 0], confidence),
+        bootstrap_ci_b=_quantiles(again[:, 1], confidence),
+    )
 
-    def quantiles(column: np.ndarray) -> tuple[float, float]:
-        low, high = np.quantile(column, [(1 - confidence) / 2, (1 + confidence) / 2])
-        return float(low), float(high)
 
+def _with_parameters(
+    fit: ScalingFit, values: list[np.ndarray], linear: np.ndarray, sizes: np.ndarray, freedom: int
+) -> ScalingFit:
+    """The fit with a and b, their standard errors and t intervals, and a's p-value."""
+    a, b = (float(x) for x in linear @ np.array([v.mean() for v in values]))
+    se_a, se_b = (float(x) for x in np.sqrt((np.square(linear) * fit.sigma**2 / sizes).sum(axis=1)))
+    reach = float(scipy.stats.t.isf((1 - fit.confidence) / 2, freedom))
     return replace(
         fit,
         a=a,
         se_a=se_a,
         ci_a=(a - reach * se_a, a + reach * se_a),
         p_a=float(2 * scipy.stats.t.sf(abs(a) / se_a, freedom)) if se_a > 0 else float(a == 0),
-        bootstrap_ci_a=quantiles(again[:, 0]),
         b=b,
         se_b=se_b,
         ci_b=(b - reach * se_b, b + reach * se_b),
-        p_b=p_b,
-        p_b_resolution=resolution,
-        bootstrap_ci_b=quantiles(again[:, 1]),
     )
+
+
+def _quantiles(column: np.ndarray, confidence: float) -> tuple[float, float]:
+    low, high = np.quantile(column, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
 
 
 def _permutation_p(
@@ -156,34 +171,57 @@ def _bootstrap(values: list[np.ndarray], linear: np.ndarray, draws: int, rng: np
     return means @ linear.T
 
 
-def seed_fields(runs: Sequence[RunScalars], verdict: str) -> dict[str, Any]:
-    """The predecessor's fields: statistics per B_E, and the ratios it judged by, beside the verdict that counts."""
+@dataclass(frozen=True)
+class BatchStatistics:
+    """The runs of one B_E, in nats: their number, mean, spread (None of one run), mean SE and values."""
+
+    runs: int
+    mean_delta_h1: float
+    std_delta_h1: float | None
+    mean_se: float
+    signal_to_noise: float | None
+    signal_to_noise_label: str
+    values: list[float]
+
+
+@dataclass(frozen=True)
+class SeedFields:
+    """The predecessor's fields of ``convergence_analysis.json``, beside the verdict that counts.
+
+    Attributes:
+        batch_statistics: by B_E.
+        observed_ratio: of the mean delta_h1 at the smallest B_E to that at the largest.
+        expected_if_1_over_B_E: what it would be then.
+    """
+
+    batch_statistics: dict[str, BatchStatistics]
+    observed_ratio: float | None
+    expected_if_1_over_B_E: float
+    suggests_convergence: bool
+    suggests_1_over_B_E_scaling: bool
+
+
+def seed_fields(runs: Sequence[RunScalars], verdict: str) -> SeedFields:
+    """Statistics per B_E and the ratios that the predecessor judged by, of ``runs`` with the ``verdict`` on them."""
     sizes = sorted({r.B_E for r in runs})
     per_size = {size: [r for r in runs if size == r.B_E] for size in sizes}
     means = {size: float(np.mean([r.delta for r in rs])) for size, rs in per_size.items()}
     ratio = None
     if len(sizes) > 1 and means[sizes[-1]] != 0:
         ratio = abs(means[sizes[0]] / means[sizes[-1]])
-    return {
-        "batch_statistics": {str(size): _batch(rs, means[size]) for size, rs in per_size.items()},
-        "observed_ratio": ratio,
-        "expected_if_1_over_B_E": sizes[-1] / sizes[0],
-        "suggests_convergence": verdict == "converges",
-        "suggests_1_over_B_E_scaling": verdict == "scales_as_1/B_E",
-    }
+    return SeedFields(
+        batch_statistics={str(size): _batch(rs, means[size]) for size, rs in per_size.items()},
+        observed_ratio=ratio,
+        expected_if_1_over_B_E=sizes[-1] / sizes[0],
+        suggests_convergence=verdict == "converges",
+        suggests_1_over_B_E_scaling=verdict == "scales_as_1/B_E",
+    )
 
 
-def _batch(runs: list[RunScalars], mean: float) -> dict[str, Any]:
+def _batch(runs: list[RunScalars], mean: float) -> BatchStatistics:
     deltas = np.array([r.delta for r in runs])
     errors = [abs(r.scale) * float(np.std(r.s, ddof=1)) / math.sqrt(r.B_E) for r in runs]
     ratio, label = signal_to_noise(mean, float(np.mean(errors)))
-    return {
-        "runs": len(runs),
-        "mean_delta_h1": mean,
-        # A spread from one run is unknown, not zero.
-        "std_delta_h1": float(deltas.std(ddof=1)) if len(runs) > 1 else None,
-        "mean_se": float(np.mean(errors)),
-        "signal_to_noise": ratio,
-        "signal_to_noise_label": label,
-        "values": deltas.tolist(),
-    }
+    # A spread from one run is unknown, not zero.
+    spread = float(deltas.std(ddof=1)) if len(runs) > 1 else None
+    return BatchStatistics(len(runs), mean, spread, float(np.mean(errors)), ratio, label, deltas.tolist())

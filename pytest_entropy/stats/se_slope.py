@@ -10,12 +10,12 @@ import scipy
 from numpy.typing import ArrayLike
 
 from pytest_entropy.stats.guarded_t import smallest_n
-from pytest_entropy.stats.outcome import CheckOutcome, Verdict, require, require_rates
-from pytest_entropy.stats.permutation import permutation_test, run_moments, unit_spread
+from pytest_entropy.stats.outcome import CheckOutcome, is_blind, require, require_rates, verdict_of
+from pytest_entropy.stats.permutation import PermutationResult, permutation_test, run_moments, unit_spread
 from pytest_entropy.stats.scaling import RunScalars
 
 NULL = "the standard error shrinks as B_E to the power -1/2"
-POINTS_TO = "a standard error that is not of the mean: missing or doubled division by B_E, or dependent prompts"
+LIKELY_CAUSES = "a standard error that is not of the mean: missing or doubled division by B_E, or dependent prompts"
 UNIT = "slope of log SE on log B_E, plus 1/2"
 
 
@@ -24,7 +24,7 @@ def check_se_slope(
     *,
     alpha: float,
     rng: np.random.Generator,
-    declared_effect: float | None = 1.0,
+    effect_of_interest: float | None = 1.0,
     power: float = 0.95,
     shuffles: int | None = None,
 ) -> CheckOutcome:
@@ -32,11 +32,11 @@ def check_se_slope(
 
     Exact under exchangeable prompts, whatever their tails.  The standard errors are those the runs reported, or
     that of the mean of s where none is.  The effect is the slope's distance from its median under the null, 0 if
-    all is well.  One division by B_E too many or too few moves it by 1, which is the declared effect; one by its
+    all is well.  One division by B_E too many or too few moves it by 1, which is the effect of interest; one by its
     root moves it by 1/2.
 
     Inconclusive with one B_E, with a run of equal scalars, with too few arrangements or ``shuffles`` to reject at
-    ``alpha``, or where these runs cannot see ``declared_effect``.
+    ``alpha``, or where these runs cannot see ``effect_of_interest``.
 
     Raises:
         ValueError: no runs, scalars or standard errors not finite, a standard error that is not positive though the
@@ -47,9 +47,32 @@ def check_se_slope(
     sizes = np.array([len(v) for v in values])
     if len(set(sizes.tolist())) < 2 or any(np.ptp(v) == 0 for v in values):
         return CheckOutcome(
-            "se_slope", NULL, None, None, alpha, None, None, UNIT, len(runs), "inconclusive", None, declared_effect,
-            None, POINTS_TO,
+            "se_slope", NULL, None, None, alpha, None, None, UNIT, len(runs), "inconclusive", None, effect_of_interest,
+            None, LIKELY_CAUSES,
         )  # fmt: skip
+    seen, result = _against_shuffles(values, reported, sizes, rng, alpha, shuffles)
+    middle = float(np.median(result.shuffled))
+    smallest = float(scipy.stats.norm.isf(alpha / 2) + scipy.stats.norm.ppf(power)) * float(result.shuffled.std())
+    blind = is_blind(smallest, effect_of_interest)
+    needed = None
+    if blind and effect_of_interest is not None:
+        needed = math.ceil(len(runs) * (smallest / effect_of_interest) ** 2)
+    verdict = verdict_of(result.p_value, alpha, blind=result.resolution > alpha or blind)
+    return CheckOutcome(
+        "se_slope", NULL, seen, result.p_value, alpha, seen - middle, result.interval(seen), UNIT, len(runs), verdict,
+        smallest, effect_of_interest, needed, LIKELY_CAUSES, result.resolution,
+    )  # fmt: skip
+
+
+def _against_shuffles(
+    values: list[np.ndarray],
+    reported: np.ndarray,
+    sizes: np.ndarray,
+    rng: np.random.Generator,
+    alpha: float,
+    shuffles: int | None,
+) -> tuple[float, PermutationResult]:
+    """The slope of the reported standard errors, and how it compares with that of the shuffles."""
     x = np.log(sizes) - np.log(sizes).mean()
 
     def statistic(table: np.ndarray) -> np.ndarray:
@@ -58,19 +81,7 @@ def check_se_slope(
 
     centred, _ = unit_spread(np.concatenate(values))
     seen = float(np.log(reported) @ x / (x @ x))
-    result = permutation_test(seen, centred, statistic, sizes=sizes, rng=rng, alpha=alpha, shuffles=shuffles)
-    middle = float(np.median(result.shuffled))
-    smallest = float(scipy.stats.norm.isf(alpha / 2) + scipy.stats.norm.ppf(power)) * float(result.shuffled.std())
-    too_small = declared_effect is not None and smallest > abs(declared_effect)
-    blind = result.resolution > alpha
-    verdict: Verdict = "fail" if result.p_value < alpha else "inconclusive" if blind or too_small else "pass"
-    needed = None
-    if too_small and declared_effect is not None:
-        needed = math.ceil(len(runs) * (smallest / declared_effect) ** 2)
-    return CheckOutcome(
-        "se_slope", NULL, seen, result.p_value, alpha, seen - middle, result.interval(seen), UNIT, len(runs), verdict,
-        smallest, declared_effect, needed, POINTS_TO, result.resolution,
-    )  # fmt: skip
+    return seen, permutation_test(seen, centred, statistic, sizes=sizes, rng=rng, alpha=alpha, shuffles=shuffles)
 
 
 def _validated(runs: Sequence[RunScalars]) -> tuple[list[np.ndarray], np.ndarray]:
@@ -92,12 +103,12 @@ def assert_se_slope(
     *,
     alpha: float,
     rng: np.random.Generator,
-    declared_effect: float | None = 1.0,
+    effect_of_interest: float | None = 1.0,
     power: float = 0.95,
 ) -> CheckOutcome:
     """:func:`check_se_slope`, raising as :func:`pytest_entropy.stats.require` does."""
     __tracebackhide__ = True
-    return require(check_se_slope(runs, alpha=alpha, rng=rng, declared_effect=declared_effect, power=power))
+    return require(check_se_slope(runs, alpha=alpha, rng=rng, effect_of_interest=effect_of_interest, power=power))
 
 
 def min_discrepancy_se_slope(

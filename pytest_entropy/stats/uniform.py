@@ -1,4 +1,11 @@
-"""Are p-values of many correct sessions uniform?  Kolmogorov and Smirnov's test, with its exact distribution."""
+"""Are p-values of many correct sessions uniform?  Kolmogorov and Smirnov's test, with its exact distribution.
+
+``side="too_small"`` tests P(p <= x) <= x, all that a level promises: the distribution of D+ = max(F_n(x) - x) is exact
+for uniform p-values, and discrete or conservative ones (permutation tests, a guarded test) only make D+ smaller, so the
+level holds for them too.  ``side="both"`` also rejects p-values that are too large.  A permutation p-value from N
+shuffles then needs ``resolution`` = 2 / (N + 1), the step of its grid: F_n may lag x by that much, and D- is reduced by
+it before it is judged.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +18,7 @@ import scipy
 from numpy.typing import ArrayLike
 
 from pytest_entropy.stats.guarded_t import smallest_n
-from pytest_entropy.stats.outcome import CheckOutcome, Verdict, require, require_rates
+from pytest_entropy.stats.outcome import CheckOutcome, is_blind, require, require_rates, verdict_of
 
 UNIT = "largest excess of P(p <= x) over x"
 Side = Literal["too_small", "both"]
@@ -23,52 +30,62 @@ def check_uniform_p_values(
     alpha: float,
     name: str = "uniform_p_values",
     null: str = "p-values of correct sessions are no smaller than uniform",
-    points_to: str = "a test that rejects too often, or sessions that are not independent",
+    likely_causes: str = "a test that rejects too often, or sessions that are not independent",
     side: Side = "too_small",
     resolution: float = 0.0,
-    declared_effect: float | None = None,
+    effect_of_interest: float | None = None,
     power: float = 0.95,
 ) -> CheckOutcome:
     """Kolmogorov-Smirnov test on independent p-values ``[n]``, exact at every n.
 
-    ``side="too_small"`` tests P(p <= x) <= x, all that a level promises: the distribution of
-    D+ = max(F_n(x) - x) is exact for uniform p-values, and discrete or conservative ones (permutation tests, a
-    guarded test) only make D+ smaller, so the level holds for them too.  ``side="both"`` also rejects p-values
-    that are too large.  A permutation p-value from N shuffles then needs ``resolution`` = 2 / (N + 1), the step
-    of its grid: F_n may lag x by that much, and D- is reduced by it before it is judged.
-
     The effect is D+ (or the larger of D+ and D-), the largest gap between the shares below x and x itself.
-    Inconclusive with no p-values, or where n cannot see ``declared_effect``.
+    Inconclusive with no p-values, or where n cannot see ``effect_of_interest``.
+
+    Args:
+        p_values: ``[n]`` in [0, 1].
+        side: ``too_small`` tests P(p <= x) <= x, ``both`` also rejects p-values that are too large (see above).
+        resolution: the step of the grid that permutation p-values lie on.
 
     Raises:
         ValueError: a p-value outside [0, 1], a negative resolution, alpha or power outside (0, 1).
     """
     require_rates(alpha=alpha, power=power)
+    p = _ordered(name, p_values, resolution)
+    n = len(p)
+    if n == 0:
+        return CheckOutcome(
+            name, null, None, None, alpha, None, None, UNIT, 0, "inconclusive", None, effect_of_interest, 1,
+            likely_causes,
+        )  # fmt: skip
+    gap, seen = _largest_gap(p, side, resolution)
+    smallest = min_discrepancy_uniform_p_values(n, alpha=alpha, power=power, side=side)
+    blind = is_blind(smallest, effect_of_interest)
+    needed = None
+    if blind and effect_of_interest is not None:
+        needed = min_num_samples_uniform_p_values(effect_of_interest, alpha=alpha, power=power, side=side)
+    band = _critical(0.05, n, side)
+    return CheckOutcome(
+        name, null, gap, seen, alpha, gap, (max(0.0, gap - band), min(1.0, gap + band)), UNIT, n,
+        verdict_of(seen, alpha, blind=blind), smallest, effect_of_interest, needed, likely_causes, resolution or None,
+    )  # fmt: skip
+
+
+def _ordered(name: str, p_values: ArrayLike, resolution: float) -> np.ndarray:
     p = np.sort(np.asarray(p_values, dtype=float).ravel())
     if not ((p >= 0) & (p <= 1)).all():
         raise ValueError(f"{name}: p-values must lie in [0, 1]")
     if not resolution >= 0:
         raise ValueError(f"{name}: the resolution is {resolution}, it must not be negative")
+    return p
+
+
+def _largest_gap(p: np.ndarray, side: Side, resolution: float) -> tuple[float, float]:
+    """(D+, or the larger of D+ and D-, of sorted p-values; its own p-value)."""
     n = len(p)
-    if n == 0:
-        return CheckOutcome(
-            name, null, None, None, alpha, None, None, UNIT, 0, "inconclusive", None, declared_effect, 1, points_to
-        )
     steps = np.arange(n + 1) / n
     above, below = float((steps[1:] - p).max()), float((p - steps[:-1]).max())
     gap = max(0.0, above if side == "too_small" else max(above, below - resolution))
-    seen = float(scipy.stats.ksone.sf(gap, n) if side == "too_small" else scipy.stats.kstwo.sf(gap, n))
-    smallest = min_discrepancy_uniform_p_values(n, alpha=alpha, power=power, side=side)
-    too_small = declared_effect is not None and smallest > abs(declared_effect)
-    needed = None
-    if too_small and declared_effect is not None:
-        needed = min_num_samples_uniform_p_values(declared_effect, alpha=alpha, power=power, side=side)
-    verdict: Verdict = "fail" if seen < alpha else "inconclusive" if too_small else "pass"
-    band = _critical(0.05, n, side)
-    return CheckOutcome(
-        name, null, gap, seen, alpha, gap, (max(0.0, gap - band), min(1.0, gap + band)), UNIT, n, verdict, smallest,
-        declared_effect, needed, points_to, resolution or None,
-    )  # fmt: skip
+    return gap, float(scipy.stats.ksone.sf(gap, n) if side == "too_small" else scipy.stats.kstwo.sf(gap, n))
 
 
 def assert_uniform_p_values(
@@ -77,18 +94,18 @@ def assert_uniform_p_values(
     alpha: float,
     name: str = "uniform_p_values",
     null: str = "p-values of correct sessions are no smaller than uniform",
-    points_to: str = "a test that rejects too often, or sessions that are not independent",
+    likely_causes: str = "a test that rejects too often, or sessions that are not independent",
     side: Side = "too_small",
     resolution: float = 0.0,
-    declared_effect: float | None = None,
+    effect_of_interest: float | None = None,
     power: float = 0.95,
 ) -> CheckOutcome:
     """:func:`check_uniform_p_values`, raising as :func:`pytest_entropy.stats.require` does."""
     __tracebackhide__ = True
     return require(
         check_uniform_p_values(
-            p_values, alpha=alpha, name=name, null=null, points_to=points_to, side=side, resolution=resolution,
-            declared_effect=declared_effect, power=power,
+            p_values, alpha=alpha, name=name, null=null, likely_causes=likely_causes, side=side, resolution=resolution,
+            effect_of_interest=effect_of_interest, power=power,
         )
     )  # fmt: skip
 

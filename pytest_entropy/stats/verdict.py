@@ -11,9 +11,11 @@ import numpy as np
 import scipy
 
 from pytest_entropy.stats.outcome import CheckOutcome, Verdict, require, require_rates
-from pytest_entropy.stats.scaling import RunScalars, ScalingFit, coefficients, fit_scaling
+from pytest_entropy.stats.scaling import RunScalars, ScalingFit, fit_scaling, least_squares_rows
 from pytest_entropy.stats.signal import format_measure
 
+NULL = "delta_h1 does not depend on B_E (b = 0)"
+LIKELY_CAUSES = "s_n divided by B_E twice, or a V-statistic whose diagonal was kept, or the same batch used for E and U"
 ScalingWord = Literal["converges", "scales_as_1/B_E", "finite_batch_bias", "inconclusive"]
 
 
@@ -98,7 +100,7 @@ def _outcome(fit: ScalingFit, verdict: Verdict, alpha: float, reason: str) -> Ch
     reach = None if fit.se_b is None else fit.se_b * float(scipy.stats.norm.isf(alpha / 2) + scipy.stats.norm.ppf(0.95))
     return CheckOutcome(
         name="convergence",
-        null="delta_h1 does not depend on B_E (b = 0)",
+        null=NULL,
         statistic=None if not fit.se_b or fit.b is None else fit.b / fit.se_b,
         p_value=fit.p_b,
         alpha=alpha,
@@ -107,12 +109,11 @@ def _outcome(fit: ScalingFit, verdict: Verdict, alpha: float, reason: str) -> Ch
         unit="nats/response x B_E",
         n=fit.n_prompts,
         verdict=verdict,
-        smallest_detectable=reach,
-        declared_effect=None,
+        minimum_detectable_effect=reach,
+        effect_of_interest=None,
         samples_needed=None,
         p_resolution=fit.p_b_resolution,
-        points_to=reason if verdict == "inconclusive" else "s_n divided by B_E twice, or a V-statistic whose diagonal "
-        "was kept, or the same batch used for E and U",
+        likely_causes=reason if verdict == "inconclusive" else LIKELY_CAUSES,
     )  # fmt: skip
 
 
@@ -159,7 +160,7 @@ def min_discrepancy_convergence(
         raise ValueError(f"batch_sizes are {list(batch_sizes)}: b needs at least two distinct B_E, all positive")
     if not (sigma > 0 and math.isfinite(sigma)):
         raise ValueError(f"sigma is {sigma}, it must be positive and finite")
-    se = sigma * math.sqrt(float((np.square(coefficients(sizes)[1]) / sizes).sum()))
+    se = sigma * math.sqrt(float((np.square(least_squares_rows(sizes)[1]) / sizes).sum()))
     return se * float(scipy.stats.norm.isf(alpha / 2) + scipy.stats.norm.ppf(power))
 
 

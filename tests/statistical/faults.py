@@ -561,8 +561,8 @@ FAULTS: dict[str, Fault] = {
     "dropout while scoring": Fault(dropout_while_scoring, "run", "dropout"),
     "training mode": Fault(training_mode, "run", "dropout"),
     "end token masked": Fault(end_token_masked, "sampler_scorer_agreement", "sampler and the scorer"),
-    "end token lost": Fault(end_token_lost, "bookkeeping", "pad = EOS"),
-    "end token ignored": Fault(end_token_ignored, "bookkeeping", "ignored by the sampler"),
+    "end token lost": Fault(end_token_lost, "responses_end", "pad = EOS"),
+    "end token ignored": Fault(end_token_ignored, "responses_end", "ignored by the sampler"),
     "positions of padding": Fault(positions_of_padding, "batch_invariance", "positions or masks under left padding"),
     "rows shuffled": Fault(rows_shuffled, "sampler_scorer_agreement", "rows in another order"),
     "temperature missing in scoring": Fault(
@@ -583,54 +583,59 @@ FAULTS: dict[str, Fault] = {
     ),
     "ddof 0 with G = 2": Fault(biased_group_spread, "update_gradient", "ddof", settings={"G": 2, "advantage": "grpo"}),
     # numbers
-    "delta divided by B_E twice": Fault(divided_twice, "bookkeeping", "a division by B_E"),
-    "ddof 0 in the standard error": Fault(biased_variance, "bookkeeping", "ddof"),
+    "delta divided by B_E twice": Fault(divided_twice, "delta_h1_is_mean", "a division by B_E"),
+    "ddof 0 in the standard error": Fault(biased_variance, "standard_error_is_conditional", "ddof"),
     "V-statistic for U-statistic": Fault(
-        diagonal_kept, "bookkeeping", "a prompt with itself kept", settings={"mode": "u_statistic", "diagnostics": ()}
+        diagonal_kept,
+        "single_batch_identity",
+        "a prompt with itself kept",
+        settings={"mode": "u_statistic", "diagnostics": ()},
     ),
     "learning rate doubled": Fault(
-        rate_doubled, "bookkeeping", "a learning rate that is neither configured nor stored"
+        rate_doubled, "rate_is_configured", "a learning rate that is neither configured nor stored"
     ),
-    "stale update": Fault(stale_direction, "bookkeeping", "a stale update"),
-    "rewards of the next prompt": Fault(rewards_of_the_next_prompt, "bookkeeping", "rewards or responses of another"),
+    "stale update": Fault(stale_direction, "direction_is_recorded", "a stale update"),
+    "rewards of the next prompt": Fault(rewards_of_the_next_prompt, "rewards_belong", "rewards of another prompt"),
     "rewards of the next response": Fault(
-        rewards_of_the_next_response, "bookkeeping", "rewards or responses of another"
+        rewards_of_the_next_response, "rewards_belong", "rewards of another prompt or response"
     ),
-    "responses of the next prompt": Fault(
-        responses_of_the_next_prompt, "bookkeeping", "rewards or responses of another"
-    ),
+    "responses of the next prompt": Fault(responses_of_the_next_prompt, "rows_belong", "responses of another prompt"),
     "temperature left at 1": Fault(
-        temperature_left_at_one, "bookkeeping", "a temperature other than", settings={"temperature": 0.8}
+        temperature_left_at_one, "temperature_is_configured", "a temperature other than", settings={"temperature": 0.8}
     ),
-    "entropy of a group": Fault(entropy_per_prompt, "bookkeeping", "an entropy that is not the tokens' sum"),
+    "entropy of a group": Fault(entropy_per_prompt, "entropy_is_sampled", "an entropy that is not the tokens' sum"),
     "clipping upwards": Fault(
         clipping_upwards, "update_direction", "clipping", settings={"update_rule": "adamw", "max_grad_norm": 100.0}
     ),
     "learning rate of runs": Fault(
-        rate_of_runs, "bookkeeping", "a learning rate that is neither configured nor stored"
+        rate_of_runs, "rate_is_configured", "a learning rate that is neither configured nor stored"
     ),
-    "standard error of the entropy": Fault(entropy_se_of_a_prompt, "bookkeeping", "another reported mean"),
-    "variance divided twice": Fault(variance_divided_twice, "bookkeeping", "a division by B_E"),
-    "mean reward of one prompt": Fault(mean_reward_of_one_prompt, "bookkeeping", "another reported mean"),
-    "prompts of every run": Fault(prompts_of_every_run, "bookkeeping", "by two runs alike", runs=2),
-    "a prompt twice": Fault(prompt_twice, "bookkeeping", "prompts drawn twice"),
-    "half of U": Fault(half_the_update, "bookkeeping", "batches smaller than configured"),
-    "values learnt from E": Fault(learnt_from_itself, "bookkeeping", "action values learnt from E itself"),
-    "responses that copy": Fault(responses_that_copy, "bookkeeping", "responses that copy one another"),
+    "standard error of the entropy": Fault(entropy_se_of_a_prompt, "entropy_is_sampled", "its error, over prompts"),
+    "variance divided twice": Fault(variance_divided_twice, "standard_error_is_conditional", "a division by B_E"),
+    "mean reward of one prompt": Fault(
+        mean_reward_of_one_prompt, "update_record", "a mean of the rewards that the rewards do not give"
+    ),
+    "prompts of every run": Fault(prompts_of_every_run, "runs_independent", "shared by two runs", runs=2),
+    "a prompt twice": Fault(prompt_twice, "prompts_distinct", "prompts drawn twice"),
+    "half of U": Fault(half_the_update, "sizes_as_configured", "batches smaller than configured"),
+    "values learnt from E": Fault(
+        learnt_from_itself, "direction_is_recorded", "action values, learnt from another batch (E itself"
+    ),
+    "responses that copy": Fault(responses_that_copy, "responses_differ", "responses that copy one another"),
     "length score left out": Fault(
-        length_score_left_out, "bookkeeping", "not the ratio's jackknife", settings={"entropy_unit": "token"}
+        length_score_left_out, "token_unit", "not the ratio's jackknife", settings={"entropy_unit": "token"}
     ),
     "sign of u, single batch": Fault(
         sign_of_direction,
-        "bookkeeping",
+        "single_batch_step",
         "an optimizer's step other than its definition",
         settings={"mode": "u_statistic", "diagnostics": ()},
     ),
     "entropy-to-go too late, single batch": Fault(
         entropy_to_go_late,
-        "bookkeeping",
+        "single_batch_definition",
         "an estimator",
         settings={"mode": "u_statistic", "diagnostics": ()},
     ),
-    "E = U": Fault(same_prompts, "bookkeeping", "E drawn from U"),
+    "E = U": Fault(same_prompts, "batches_disjoint", "E drawn from U"),
 }

@@ -147,18 +147,18 @@ def uniform_p_values(sessions: int, rng: np.random.Generator) -> Iterator[Level]
             )
 
 
-GATE = {"name": "gate", "null": "nothing drifted", "unit": "nats", "points_to": ""}
+GATE = {"name": "gate", "null": "nothing drifted", "unit": "nats", "likely_causes": ""}
 
 
 def equivalent(sessions: int, rng: np.random.Generator) -> Iterator[Level]:
-    """At a true difference equal to the margin: red at most alpha, green at most ``miss`` of the time."""
+    """At a true difference equal to the margin: red at most alpha, green at most ``beta`` of the time."""
     for name in ("G=2 loo_difference", "G=8 slope_difference"):
         for sign in (1, -1):
             margin = 0.3 * simulate.spread(name)
             verdicts = []
             for _ in range(sessions):
                 x = sign * simulate.draw(name, (480,), rng) + margin
-                outcome = stats.check_equivalent(x, np.zeros(480), margin=margin, alpha=0.01, miss=0.05, **GATE)
+                outcome = stats.check_equivalent(x, np.zeros(480), margin=margin, alpha=0.01, beta=0.05, **GATE)
                 verdicts.append(outcome.verdict)
             design, seen = f"n = 480, {'right' if sign > 0 else 'left'} tail", np.array(verdicts)
             yield Level("equivalent: red at the margin", name, design, 0.01, rate(seen == "fail"))
@@ -262,4 +262,4 @@ def power_of_the_others(sessions: int, rng: np.random.Generator) -> Iterator[Pow
         x = simulate.draw(name, (sessions, 480), rng)
         verdicts = [stats.check_equivalent(row, np.zeros(480), margin=margin, alpha=1e-3, **GATE).verdict for row in x]
         seen = rate(np.array(verdicts) == "pass")
-        yield Power("equivalent", name, "n = 480, miss 0.05", 0.05, margin / simulate.spread(name), seen)
+        yield Power("equivalent", name, "n = 480, beta 0.05", 0.05, margin / simulate.spread(name), seen)

@@ -203,7 +203,7 @@ def se_slope(
     return np.array([outcome.p_value for outcome in outcomes], dtype=float)
 
 
-PIT = {"name": "surprisal", "null": "uniform", "unit": "sd", "points_to": ""}
+PIT = {"name": "surprisal", "null": "uniform", "unit": "sd", "likely_causes": ""}
 
 
 def ranks(responses: int, rng: np.random.Generator, *, steps: int = 12) -> tuple[np.ndarray, np.ndarray]:
@@ -252,7 +252,7 @@ def likelihood_ratio(sessions: int, rng: np.random.Generator, *, tokens: int = 4
         drawn = (null + rng.gumbel(size=null.shape)).argmax(axis=1)
         ratios = {name: float((q[steps, drawn] - null[steps, drawn]).sum()) for name, q in others.items()}
         outcome = stats.check_likelihood_ratio(
-            ratios, expected, alpha=0.5, name="alternatives", null="", points_to="", n=tokens
+            ratios, expected, alpha=0.5, name="alternatives", null="", likely_causes="", n=tokens
         )
         out.append(outcome.p_value)
     return np.array(out, dtype=float)

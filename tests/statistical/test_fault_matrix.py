@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from pytest_entropy import EntropyProbe, ProbeConfig, load_checkpoint, stats
+from pytest_entropy import EntropyProbe, ProbeConfig, load_checkpoint, registry, stats
 from pytest_entropy.checkpoints.demo import PROFILE
-from pytest_entropy.checks import validation
-from pytest_entropy.checks.bookkeeping import bookkeeping
+from pytest_entropy.checks import bookkeeping
+from pytest_entropy.checks.base import Check
 from pytest_entropy.errors import RunError
 from pytest_entropy.policy.alternatives import ALTERNATIVES
 from pytest_entropy.probe.diagnostics.evidence import total_sampler_evidence
@@ -46,22 +46,17 @@ def probe_on(checkpoint, **settings):
     return EntropyProbe(checkpoint, ProbeConfig(**{**sizes, "diagnostics": DIAGNOSTICS, **settings}))
 
 
+# Of experiments/test_sanity_check.py, besides the bookkeeping; the calibration of errors takes many runs.
+CHECKS = (
+    "sampler_scorer_agreement", "batch_invariance", "draws", "definition", "update_gradient", "update_direction",
+    "score_identity", "surprisal_identity", "sampler_alternatives", "estimator_agreement", "first_order_accuracy",
+)  # fmt: skip
+
+
 def checks(runs):
     """Every check of experiments/test_sanity_check.py that does not take many runs."""
-    return [
-        validation.sampler_scorer_agreement(runs),
-        validation.batch_invariance(runs),
-        validation.draws(runs),
-        validation.definition(runs),
-        validation.update_gradient(runs),
-        validation.update_direction(runs),
-        bookkeeping(runs, with_replacement=False),
-        validation.score_identity(runs, alpha=ALPHA),
-        validation.surprisal_identity(runs, alpha=ALPHA),
-        validation.sampler_alternatives(runs, alpha=ALPHA),
-        validation.estimator_agreement(runs, alpha=ALPHA),
-        validation.first_order_accuracy(runs, alpha=ALPHA),
-    ]
+    outcomes = [registry.get("checks", name, Check).check(runs, alpha=ALPHA) for name in CHECKS]
+    return [*outcomes, *bookkeeping.judged(runs, with_replacement=False)]
 
 
 def test_without_a_fault_all_is_green(checkpoint):
@@ -84,7 +79,7 @@ def test_exact_comparisons_see_it_in_one_run(checkpoint, monkeypatch, name):
             return
         runs = [probe.run(B_E, 0, run=run + 1) for run in range(fault.runs)]
         # A single batch has no diagnostics of its own: what every experiment asks of it is its bookkeeping.
-        single = [bookkeeping(runs, with_replacement=False)] if probe.config.mode == "u_statistic" else None
+        single = bookkeeping.judged(runs, with_replacement=False) if probe.config.mode == "u_statistic" else None
         outcomes = {outcome.name: outcome for outcome in single or checks(runs)}
     finally:
         checkpoint.policy.model.eval()
@@ -116,7 +111,7 @@ def test_likelihood_ratios_see_it_at_the_size_they_promise(checkpoint, monkeypat
         alpha=ALPHA,
         name="sampler_alternatives",
         null="sampled tokens are as likely under the policy as its own draws are",
-        points_to="the sampler",
+        likely_causes="the sampler",
         n=sum(count for _, count in tables),
     )
     at_default = RUNS * per_run

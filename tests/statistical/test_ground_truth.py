@@ -10,7 +10,9 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pytest_entropy import EntropyProbe, ProbeConfig, load_checkpoint
-from pytest_entropy.checks.summaries.eta_sweep import intercept_check, polynomial, record
+from pytest_entropy.checks.eta_sweep_intercept import CHECK
+from pytest_entropy.checks.summaries.eta_sweep import sweep_record
+from pytest_entropy.checks.summaries.sweep_fit import polynomial
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.diagnostics.eta_sweep import EtaSweep, fresh_change
 from pytest_entropy.probe.diagnostics.importance_sampling import entropy_change, moved, sequence_totals, totals_at
@@ -243,14 +245,14 @@ def test_intercept_of_the_demo_is_delta_h1_and_a_wrong_factor_is_not(demo):
     used = {name: getattr(sweep, name)[keep] for name in ("steps", "change", "self_normalised", "ess", "group_ess")}
     used |= {name: getattr(sweep, name)[keep] for name in ("khat", "rounding")}
     run = replace(demo, arrays=replace(sweep, **used).arrays())
-    assert intercept_check(run, alpha=ALPHA).verdict == "pass"
+    assert CHECK.check([run], alpha=ALPHA).verdict == "pass"
     for factor in (-1, 2):
         wrong = replace(run, per_prompt=[factor * s for s in run.per_prompt])
-        assert intercept_check(wrong, alpha=ALPHA).verdict == "fail"
-    summary = record(run, confidence=0.95, tolerance=0.1)
-    assert abs(summary["difference"]) < 4 * summary["difference_se"]
-    assert abs(summary["intercept"] - summary["delta_h1_over_eta"] - summary["difference"]) < 1e-9
+        assert CHECK.check([wrong], alpha=ALPHA).verdict == "fail"
+    summary = sweep_record(run, confidence=0.95, tolerance=0.1)
+    assert abs(summary.difference) < 4 * summary.difference_se
+    assert abs(summary.intercept - summary.delta_h1_over_eta - summary.difference) < 1e-9
     # The exact linearisation of the unbiased change has the same intercept, without any noise between them.
     exact = np.mean(demo.diagnostics["importance_sampled"])
-    assert summary["intercept"] == pytest.approx(exact, rel=1e-4)
-    assert summary["verdict"] == "holds"
+    assert summary.intercept == pytest.approx(exact, rel=1e-4)
+    assert summary.verdict == "holds"

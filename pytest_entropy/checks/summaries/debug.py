@@ -3,71 +3,128 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from pytest_entropy.checks.summaries import eta_sweep
+from pytest_entropy.checks.summaries.eta_sweep import SweepRecord, sweep_record
 from pytest_entropy.checks.summaries.headline import change, measurement
+from pytest_entropy.checks.summaries.sweep_fit import sweep_of
 from pytest_entropy.checks.update_moves import said_first
+from pytest_entropy.records.diagnostics import Diagnostics, VarianceParts
 from pytest_entropy.records.run import RunRecord
-from pytest_entropy.records.wire import plain
-
-if TYPE_CHECKING:
-    from pytest_entropy.plugin.fixtures import Experiment
+from pytest_entropy.records.update import UpdateRecord
 
 
-def report(runs: Sequence[RunRecord], *, confidence: float, tolerance: float) -> dict[str, Any]:
-    """What ``debug_report.json`` holds: per run, every estimator with its standard error, sizes and times.
+@dataclass(frozen=True)
+class MeanAndError:
+    """A mean over prompts, and its standard error."""
 
-    ``eta_sweep`` where there was one (:func:`.eta_sweep.record`, which takes the keywords), else None.
-    """
-    records = []
-    for run in runs:
-        swept = eta_sweep.sweep_of(run) is not None
-        sweep = eta_sweep.record(run, confidence=confidence, tolerance=tolerance) if swept else None
-        records.append({**_one(run), "eta_sweep": sweep})
-    return {"update": plain(runs[0].update), "runs": records}
+    mean: float
+    se: float
 
 
-def _one(run: RunRecord) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Distribution:
+    """How s_n is distributed over prompts; no shape where all are equal."""
+
+    sd: float
+    smallest: float
+    median: float
+    largest: float
+    skewness: float | None
+    kurtosis: float | None
+
+
+@dataclass(frozen=True)
+class DebugRun:
+    """One run: every estimator with its standard error (nats), sizes, times, and the eta sweep where there was one."""
+
+    B_E: int
+    run: int
+    delta_h1: float
+    se_conditional: float | None
+    se_total: float | None
+    variance_parts: VarianceParts
+    notes: list[str]
+    estimators: dict[str, MeanAndError]
+    score_identity: MeanAndError
+    per_prompt: Distribution
+    entropy_mean: float
+    length_mean: float
+    ended_share: float
+    agreement: Diagnostics
+    seconds: dict[str, float]
+    peak_memory_mb: float
+    eta_sweep: SweepRecord | None
+
+
+@dataclass(frozen=True)
+class SavedGradient:
+    """delta_h1 of a run (its directory's name), and the same from the files that ``--save-gradients`` wrote."""
+
+    run: str
+    delta_h1: float
+    delta_h1_from_files: float
+
+
+@dataclass(frozen=True)
+class DebugReport:
+    """``debug_report.json``."""
+
+    update: UpdateRecord
+    runs: list[DebugRun]
+    saved_gradients: list[SavedGradient]
+
+
+def debug_report(
+    runs: Sequence[RunRecord], saved: Sequence[SavedGradient] = (), *, confidence: float, tolerance: float
+) -> DebugReport:
+    """The report on the runs; the keywords are those of :func:`.eta_sweep.sweep_record`."""
+    return DebugReport(runs[0].update, [_one(run, confidence, tolerance) for run in runs], list(saved))
+
+
+def _one(run: RunRecord, confidence: float, tolerance: float) -> DebugRun:
     estimators = {run.estimator: run.per_prompt}
     estimators |= {n: v for n, v in run.diagnostics.items() if n != "score"}
-    return {
-        "B_E": run.B_E,
-        "run": run.run,
-        "delta_h1": run.delta_h1,
-        "se_conditional": run.se_conditional,
-        "se_total": run.se_total,
-        "variance_parts": plain(run.variance_parts),
-        "notes": run.notes,
-        "estimators": {name: _measure(np.asarray(values) * run.eta) for name, values in estimators.items()},
-        "score_identity": _measure(np.asarray(run.diagnostics["score"])),
-        "per_prompt": _distribution(np.asarray(run.per_prompt)),
-        "entropy_mean": run.entropy_mean,
-        "length_mean": run.length_mean,
-        "ended_share": run.ended_share,
-        "agreement": plain(run.agreement),
-        "seconds": run.seconds,
-        "peak_memory_mb": run.peak_memory_mb,
-    }
+    swept = sweep_of(run) is not None
+    return DebugRun(
+        B_E=run.B_E,
+        run=run.run,
+        delta_h1=run.delta_h1,
+        se_conditional=run.se_conditional,
+        se_total=run.se_total,
+        variance_parts=run.variance_parts,
+        notes=run.notes,
+        estimators={name: _measure(np.asarray(values) * run.eta) for name, values in estimators.items()},
+        score_identity=_measure(np.asarray(run.diagnostics["score"])),
+        per_prompt=_distribution(np.asarray(run.per_prompt)),
+        entropy_mean=run.entropy_mean,
+        length_mean=run.length_mean,
+        ended_share=run.ended_share,
+        agreement=run.agreement,
+        seconds=run.seconds,
+        peak_memory_mb=run.peak_memory_mb,
+        eta_sweep=sweep_record(run, confidence=confidence, tolerance=tolerance) if swept else None,
+    )
 
 
-def _measure(values: np.ndarray) -> dict[str, float]:
-    return {"mean": float(values.mean()), "se": float(values.std(ddof=1) / len(values) ** 0.5)}
+def _measure(values: np.ndarray) -> MeanAndError:
+    return MeanAndError(float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5))
 
 
-def _distribution(s: np.ndarray) -> dict[str, float | None]:
+def _distribution(s: np.ndarray) -> Distribution:
     spread = s.std()
     shape = (s - s.mean()) / spread if spread > 0 else None
-    return {
-        "sd": float(s.std(ddof=1)),
-        "smallest": float(s.min()),
-        "median": float(np.median(s)),
-        "largest": float(s.max()),
-        "skewness": None if shape is None else float((shape**3).mean()),
-        "kurtosis": None if shape is None else float((shape**4).mean()),
-    }
+    return Distribution(
+        sd=float(s.std(ddof=1)),
+        smallest=float(s.min()),
+        median=float(np.median(s)),
+        largest=float(s.max()),
+        skewness=None if shape is None else float((shape**3).mean()),
+        kurtosis=None if shape is None else float((shape**4).mean()),
+    )
 
 
 def conclusion(runs: Sequence[RunRecord], *, confidence: float = 0.95) -> tuple[str, str]:
@@ -79,16 +136,15 @@ def conclusion(runs: Sequence[RunRecord], *, confidence: float = 0.95) -> tuple[
     return "logged", said_first(runs, "; ".join(parts))
 
 
-def saved_gradients(experiment: Experiment) -> list[dict[str, Any]]:
-    """For each run: the saved entropy gradient dotted with the saved direction, times eta, against delta_h1."""
+def saved_gradients(runs: Sequence[RunRecord], directory: Path) -> list[SavedGradient]:
+    """For each run under ``directory`` the saved entropy gradient dotted with the saved direction, times eta, against
+    delta_h1."""
     from safetensors.torch import load_file
 
-    execution = experiment._execution
-    direction = load_file(experiment.directory / "update" / "direction.safetensors")
+    direction = load_file(directory / "update" / "direction.safetensors")
     entries = []
-    for run in experiment.runs:
-        name = execution.plan.run_directory(run.B_E, run.run)
-        gradient = load_file(experiment.directory / name / "entropy_gradient.safetensors")
+    for run in runs:
+        gradient = load_file(directory / run.directory / "entropy_gradient.safetensors")
         dot = sum(float((gradient[key] * direction[key]).sum()) for key in direction)
-        entries.append({"run": name, "delta_h1": run.delta_h1, "delta_h1_from_files": run.eta * dot})
+        entries.append(SavedGradient(run.directory, run.delta_h1, run.eta * dot))
     return entries

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -58,7 +57,15 @@ def _ci(ci: tuple[float, float], confidence: float) -> str:
     return f"{100 * confidence:g}% CI [{ci[0]:.3g}, {ci[1]:.3g}]"
 
 
-def errors_of_the_fit(runs: Sequence[RunRecord], fit: ScalingFit) -> tuple[str, dict[str, Any]]:
+@dataclass(frozen=True)
+class FitErrors:
+    """Errors over update batches: of the mean at each B_E, and of the fit's a; None where they were not asked for."""
+
+    mean_se_total: dict[str, float | None]
+    se_a_total: float | None = None
+
+
+def errors_of_the_fit(runs: Sequence[RunRecord], fit: ScalingFit | None) -> tuple[str, FitErrors]:
     """The errors over update batches of a scaling fit, in words (empty where not asked for) and for its record.
 
     a is a mean of the runs, with weights that add up to 1, so that the update batch's part of the variance enters
@@ -66,11 +73,11 @@ def errors_of_the_fit(runs: Sequence[RunRecord], fit: ScalingFit) -> tuple[str, 
     """
     measured = [Measurement.of(vars(run)) for run in runs]
     whole = pool(measured)
-    by_size = {str(size): pool([one for one in measured if one.prompts == size]).se_total for size in fit.batch_sizes}
-    record: dict[str, Any] = {"mean_se_total": by_size, "se_a_total": None}
-    if fit.a is None or fit.se_a is None or whole.single_batch:
-        return "", record
+    sizes = sorted({run.B_E for run in runs}) if fit is None else fit.batch_sizes
+    by_size = {str(size): pool([one for one in measured if one.prompts == size]).se_total for size in sizes}
+    if fit is None or fit.a is None or fit.se_a is None or whole.single_batch:
+        return "", FitErrors(by_size)
     a = replace(whole, value=fit.a, se=fit.se_a)
     if not a.second_error:
-        return "", record
-    return f"a {a.second_error} {OVER_UPDATES}", {**record, "se_a_total": a.se_total}
+        return "", FitErrors(by_size)
+    return f"a {a.second_error} {OVER_UPDATES}", FitErrors(by_size, a.se_total)

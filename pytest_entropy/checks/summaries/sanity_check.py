@@ -2,59 +2,106 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from pytest_entropy.checks.update_moves import said_first
+from pytest_entropy.records.run import RunRecord
 from pytest_entropy.stats import Measurement, pool, signal_to_noise
 
-if TYPE_CHECKING:
-    from pytest_entropy.plugin.fixtures import Runs
+
+@dataclass(frozen=True)
+class FailedRunEntry:
+    """A run without a result, and why."""
+
+    B_E: int
+    run: int
+    error: str
 
 
-def summary(runs: Runs) -> dict[str, Any]:
-    """What ``validation_summary.json`` holds: success rate, and every variance estimate side by side."""
-    results = runs.results
-    delta = np.array([run.delta_h1 for run in results])
-    conditional = np.array([np.nan if run.se_conditional is None else run.se_conditional for run in results])
+@dataclass(frozen=True)
+class ValidatedRun:
+    """One run, in nats: delta_h1 with its errors, and the same by ``reinforce_loo``."""
+
+    B_E: int
+    run: int
+    delta_h1: float
+    se_conditional: float | None
+    se_total: float | None
+    reinforce_loo: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ValidationSummary:
+    """``validation_summary.json``.
+
+    Attributes:
+        delta_h1_mean, delta_h1_mean_se, delta_h1_mean_se_total: over runs, with the error for this update batch and
+            the one over update batches.
+        spread_over_runs, se_conditional_pooled, spread_over_se: the spread of delta_h1, and what the runs report.
+        signal_to_noise, signal_to_noise_label: of the mean.
+    """
+
+    runs_planned: int
+    runs_succeeded: int
+    success_rate: float
+    failed_runs: list[FailedRunEntry]
+    delta_h1_mean: float | None
+    delta_h1_mean_se: float | None
+    delta_h1_mean_se_total: float | None
+    spread_over_runs: float | None
+    se_conditional_pooled: float | None
+    spread_over_se: float | None
+    signal_to_noise: float | None
+    signal_to_noise_label: str
+    per_run: list[ValidatedRun]
+
+
+def validation_summary(runs: Sequence[RunRecord], failures: Mapping[tuple[int, int], Exception]) -> ValidationSummary:
+    """The summary of the ``runs`` that gave a result, and of the ``failures`` by (B_E, run)."""
+    delta = np.array([run.delta_h1 for run in runs])
+    conditional = np.array([np.nan if run.se_conditional is None else run.se_conditional for run in runs])
     spread = float(delta.std(ddof=1)) if len(delta) > 1 else None
     known = bool(len(delta) and np.isfinite(conditional).all())
     pooled = float(np.sqrt(np.mean(conditional**2))) if known else None
     mean = float(delta.mean()) if len(delta) else None
-    whole = pool([Measurement.of(vars(run)) for run in results]) if results else None
+    whole = pool([Measurement.of(vars(run)) for run in runs]) if runs else None
     mean_se = whole.se if whole is not None else None
     ratio, label = signal_to_noise(mean, mean_se) if mean is not None else (None, "poor")
-    return {
-        "runs_planned": runs.planned,
-        "runs_succeeded": len(results),
-        "success_rate": len(results) / runs.planned,
-        "failed_runs": [{"B_E": b, "run": r, "error": str(e)} for (b, r), e in sorted(runs.failures.items())],
-        "delta_h1_mean": mean,
-        "delta_h1_mean_se": mean_se,
-        "delta_h1_mean_se_total": whole.se_total if whole is not None else None,
-        "spread_over_runs": spread,
-        "se_conditional_pooled": pooled,
-        "spread_over_se": spread / pooled if spread is not None and pooled else None,
-        "signal_to_noise": ratio,
-        "signal_to_noise_label": label,
-        "per_run": [
-            {
-                "B_E": run.B_E,
-                "run": run.run,
-                "delta_h1": run.delta_h1,
-                "se_conditional": run.se_conditional,
-                "se_total": run.se_total,
-                "reinforce_loo": float(run.eta * np.mean(run.diagnostics["reinforce_loo"])),
-                "seconds": sum(run.seconds.values()),
-            }
-            for run in results
-        ],
-    }
+    planned = len(runs) + len(failures)
+    return ValidationSummary(
+        runs_planned=planned,
+        runs_succeeded=len(runs),
+        success_rate=len(runs) / planned,
+        failed_runs=[FailedRunEntry(b, r, str(e)) for (b, r), e in sorted(failures.items())],
+        delta_h1_mean=mean,
+        delta_h1_mean_se=mean_se,
+        delta_h1_mean_se_total=whole.se_total if whole is not None else None,
+        spread_over_runs=spread,
+        se_conditional_pooled=pooled,
+        spread_over_se=spread / pooled if spread is not None and pooled else None,
+        signal_to_noise=ratio,
+        signal_to_noise_label=label,
+        per_run=[_one(run) for run in runs],
+    )
 
 
-def conclusion(runs: Runs) -> tuple[str, str]:
-    """Verdict and reason in words."""
-    done, planned = len(runs.results), runs.planned
-    verdict = "runs succeeded" if done == planned else "runs failed"
-    return verdict, said_first(runs.results, f"{done} of {planned} runs gave a result")
+def _one(run: RunRecord) -> ValidatedRun:
+    return ValidatedRun(
+        B_E=run.B_E,
+        run=run.run,
+        delta_h1=run.delta_h1,
+        se_conditional=run.se_conditional,
+        se_total=run.se_total,
+        reinforce_loo=float(run.eta * np.mean(run.diagnostics["reinforce_loo"])),
+        seconds=sum(run.seconds.values()),
+    )
+
+
+def conclusion(runs: Sequence[RunRecord], planned: int) -> tuple[str, str]:
+    """Verdict and reason in words, of ``planned`` runs of which ``runs`` gave a result."""
+    verdict = "runs succeeded" if len(runs) == planned else "runs failed"
+    return verdict, said_first(runs, f"{len(runs)} of {planned} runs gave a result")

@@ -3,66 +3,96 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
-from pytest_entropy.checks.summaries import eta_sweep
+from pytest_entropy.checks.summaries.eta_sweep import SweepRecord, sweep_record
 from pytest_entropy.checks.summaries.headline import change, measurement
-from pytest_entropy.checks.update_moves import said_first, update_moves
-from pytest_entropy.checks.validation import sampler_scorer_agreement
+from pytest_entropy.checks.summaries.sweep_fit import sweep_of
+from pytest_entropy.checks.update_moves import said_first
+from pytest_entropy.records.diagnostics import VarianceParts
 from pytest_entropy.records.run import RunRecord
-from pytest_entropy.records.wire import plain
-from pytest_entropy.stats import CheckOutcome, signal_to_noise
-
-__all__ = ["agreement", "conclusion", "record", "update_moves"]
+from pytest_entropy.stats import signal_to_noise
 
 
-def record(runs: Sequence[RunRecord], *, confidence: float, tolerance: float) -> dict[str, Any]:
-    """What ``single_test_results.json`` holds; ``eta_sweep`` where there was one (:func:`.eta_sweep.record`)."""
-    results: dict[str, Any] = {"results": [_one(run) for run in runs]}
-    if eta_sweep.sweep_of(runs[0]) is not None:
-        results["eta_sweep"] = eta_sweep.record(runs[0], confidence=confidence, tolerance=tolerance)
-    return results
+@dataclass(frozen=True)
+class SingleResult:
+    """One run, in its ``unit``: the fields of :class:`~pytest_entropy.records.run.RunRecord` that a reader asks for."""
+
+    B_E: int
+    B_U: int
+    G: int
+    delta_h1: float
+    se_conditional: float | None
+    unit: str
+    mode: str
+    se_total: float | None
+    variance_parts: VarianceParts
+    notes: list[str]
+    signal_to_noise: float | None
+    signal_to_noise_label: str
+    eta: float
+    eta_source: str
+    entropy_mean: float
+    entropy_se: float | None
+    reward_mean: float | None
+    seconds: dict[str, float]
+    peak_memory_mb: float
 
 
-def _one(run: RunRecord) -> dict[str, Any]:
+@dataclass(frozen=True)
+class SingleRunAnalysis:
+    """``single_test_results.json``; ``eta_sweep`` of the first run, where there was one."""
+
+    results: list[SingleResult]
+    eta_sweep: SweepRecord | None = None
+
+    OMITS_NONE: ClassVar[bool] = True
+
+
+def single_run_analysis(runs: Sequence[RunRecord], *, confidence: float, tolerance: float) -> SingleRunAnalysis:
+    """The record of the runs; the keywords are those of :func:`.eta_sweep.sweep_record`."""
+    swept = sweep_of(runs[0]) is not None
+    sweep = sweep_record(runs[0], confidence=confidence, tolerance=tolerance) if swept else None
+    return SingleRunAnalysis([_one(run) for run in runs], sweep)
+
+
+def _one(run: RunRecord) -> SingleResult:
     ratio, label = signal_to_noise(run.delta_h1, run.se_conditional)
-    return {
-        "B_E": run.B_E,
-        "B_U": len(run.update.prompts),
-        "G": run.G,
-        "delta_h1": run.delta_h1,
-        "se_conditional": run.se_conditional,
-        "unit": run.unit,
-        "mode": run.mode,
-        "se_total": run.se_total,
-        "variance_parts": plain(run.variance_parts),
-        "notes": run.notes,
-        "signal_to_noise": ratio,
-        "signal_to_noise_label": label,
-        "eta": run.eta,
-        "eta_source": run.eta_source,
-        "entropy_mean": run.entropy_mean,
-        "entropy_se": run.entropy_se,
-        "reward_mean": run.update.reward_mean,
-        "seconds": run.seconds,
-        "peak_memory_mb": run.peak_memory_mb,
-    }
+    return SingleResult(
+        B_E=run.B_E,
+        B_U=len(run.update.prompts),
+        G=run.G,
+        delta_h1=run.delta_h1,
+        se_conditional=run.se_conditional,
+        unit=run.unit,
+        mode=run.mode,
+        se_total=run.se_total,
+        variance_parts=run.variance_parts,
+        notes=run.notes,
+        signal_to_noise=ratio,
+        signal_to_noise_label=label,
+        eta=run.eta,
+        eta_source=run.eta_source,
+        entropy_mean=run.entropy_mean,
+        entropy_se=run.entropy_se,
+        reward_mean=run.update.reward_mean,
+        seconds=run.seconds,
+        peak_memory_mb=run.peak_memory_mb,
+    )
 
 
-def conclusion(runs: Sequence[RunRecord], results: dict[str, Any], *, confidence: float = 0.95) -> tuple[str, str]:
-    """Verdict and reason in words, from the runs and their :func:`record`; ``confidence`` is that of the sign."""
+def conclusion(
+    runs: Sequence[RunRecord], sweep: SweepRecord | None = None, *, confidence: float = 0.95
+) -> tuple[str, str]:
+    """Verdict and reason in words, from the runs and the ``sweep`` of the first; ``confidence`` is that of the sign."""
     run = runs[0]
     ratio, label = signal_to_noise(run.delta_h1, run.se_conditional)
     unit = run.unit.replace(" per ", "/")
     what, known = change(measurement(run), unit, confidence=confidence)
     noise = "" if ratio is None else f"; |SE/δH₁| = {ratio:.2f} ({label})"
-    range_ = f"; {results['eta_sweep']['reading']}" if "eta_sweep" in results else ""
+    range_ = "" if sweep is None else f"; {sweep.reading}"
     known = f": {known}" if known else ""
     return "measured", said_first(
         runs, f"{what} at the next step, from {run.entropy_mean:.2f} {unit}{known}{noise}{range_}"
     )
-
-
-def agreement(runs: Sequence[RunRecord]) -> CheckOutcome:
-    """Sampler and scorer agree token by token."""
-    return sampler_scorer_agreement(runs)

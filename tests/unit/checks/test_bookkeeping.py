@@ -1,4 +1,4 @@
-"""What bookkeeping sees in records alone: reported numbers that their own evidence does not give."""
+"""What bookkeeping sees in records alone, each identity by itself: numbers that their own evidence does not give."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from pytest_entropy.checks.bookkeeping import bookkeeping
+from pytest_entropy.checks.bookkeeping import identities, judged
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.diagnostics.evidence import copies
 from pytest_entropy.probe.oracles.optimizer import real_clipping
+from pytest_entropy.records.diagnostics import VarianceParts
 from pytest_entropy.records.update import UpdateRecord
 from tests.unit.reports.stored import ETA, result, scalars
 
@@ -34,75 +35,173 @@ def run_number(run, **agreement):
     return result(16, run, s, entropy_se=0.1, update=UPDATE, agreement=record, asked=["definition"])
 
 
-def verdict(*runs):
-    return bookkeeping(runs, with_replacement=False).verdict
+def verdicts(*runs, with_replacement=False):
+    """The verdict of every identity that applies, by name."""
+    return {outcome.name: outcome.verdict for outcome in judged(runs, with_replacement=with_replacement)}
+
+
+def not_passed(*runs, verdict="fail"):
+    """The identities with that verdict; all others have passed."""
+    found = verdicts(*runs)
+    assert set(found.values()) <= {"pass", verdict}
+    return [name for name, seen in found.items() if seen != "pass"]
 
 
 def test_a_right_record_is_green():
-    assert verdict(run_number(1, first_prompts=0.1), run_number(2, first_prompts=0.2)) == "pass"
-    assert verdict(replace(run_number(1), asked=[])) == "pass"
+    assert not_passed(run_number(1, first_prompts=0.1), run_number(2, first_prompts=0.2)) == []
+    assert not_passed(replace(run_number(1), asked=[])) == []
+
+
+def test_every_identity_names_one_cause_of_its_own():
+    causes = [check.likely_causes for check in identities()]
+    assert len(set(causes)) == len(causes) == 21
+    assert all(len(cause) <= 110 for cause in causes)
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "value", "identity"),
     [
-        ("entropy_mean", 1.76), ("entropy_se", 0.11), ("length_mean", 18.1), ("ended_share", 0.9),
-        ("variance_conditional", 1e-9),
+        ("delta_h1", -0.01, "delta_h1_is_mean"),
+        ("entropy_mean", 1.76, "entropy_is_sampled"),
+        ("entropy_se", 0.11, "entropy_is_sampled"),
+        ("length_mean", 18.1, "reported_means"),
+        ("ended_share", 0.9, "reported_means"),
+        ("se_conditional", 1e-3, "standard_error_is_conditional"),
+        ("variance_conditional", 1e-9, "standard_error_is_conditional"),
     ],
-)  # fmt: skip
-def test_a_reported_number_that_is_not_its_record_is_red(name, value):
-    assert verdict(replace(run_number(1), **{name: value})) == "fail"
+)
+def test_a_reported_number_that_is_not_its_record_is_red(name, value, identity):
+    assert not_passed(replace(run_number(1), **{name: value})) == [identity]
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "value", "identity"),
     [
-        ("reward_mean", 0.5), ("reward_std", 0.4), ("degenerate_groups", 0.0), ("eta", 2 * ETA),
-        ("prompts", ["p1", "p1"]),
+        ("reward_mean", 0.5, "update_record"),
+        ("reward_std", 0.4, "update_record"),
+        ("degenerate_groups", 0.0, "update_record"),
+        ("eta", 2 * ETA, "rate_is_configured"),
+        ("eta_gap", 1.0, "rate_is_configured"),
+        ("prompts", ["p1", "p1"], "prompts_distinct"),
+        ("other_prompts", 2.0, "rows_belong"),
+        ("reward_gap", 1.0, "rewards_belong"),
     ],
-)  # fmt: skip
-def test_what_is_said_of_the_update_follows_from_it(name, value):
-    assert verdict(replace(run_number(1), update=UpdateRecord.from_dict(UPDATE | {name: value}))) == "fail"
+)
+def test_what_is_said_of_the_update_follows_from_it(name, value, identity):
+    assert not_passed(replace(run_number(1), update=UpdateRecord.from_dict(UPDATE | {name: value}))) == [identity]
 
 
-@pytest.mark.parametrize("name", ["size_gap", "repeated", "copies", "unit_gap", "direction_gap", "shared_with_update"])
-def test_what_a_run_found_out_of_order_is_red(name):
+@pytest.mark.parametrize(
+    ("name", "identity"),
+    [
+        ("size_gap", "sizes_as_configured"),
+        ("temperature_gap", "temperature_is_configured"),
+        ("other_prompts", "rows_belong"),
+        ("repeated", "prompts_distinct"),
+        ("copies", "responses_differ"),
+        ("unterminated", "responses_end"),
+        ("past_the_end", "responses_end"),
+        ("unit_gap", "token_unit"),
+        ("direction_gap", "direction_is_recorded"),
+        ("shared_with_update", "batches_disjoint"),
+    ],
+)
+def test_what_a_run_found_out_of_order_is_red_and_named(name, identity):
     # s is what one run of these numbers is judged by, whatever its unit; other identities of the unit are not at stake.
     unit = {"unit": "nats per token"} if name == "unit_gap" else {}
-    outcome = bookkeeping([replace(run_number(1, **{name: 1.0}), **unit)], with_replacement=False)
-    assert outcome.verdict == "fail"
+    (outcome,) = [
+        o
+        for o in judged([replace(run_number(1, **{name: 1.0}), **unit)], with_replacement=False)
+        if o.verdict == "fail"
+    ]
+    assert outcome.name == identity
     assert f"these do not follow: {name} (1)" in outcome.message()
 
 
-@pytest.mark.parametrize("name", [*AGREEMENT, *LOOKED])
-def test_a_measurement_that_is_missing_is_named_and_no_pass(name):
-    record = replace(run_number(1).agreement, **{name: None})
-    if name in ("log_probs", "entropies"):
-        return  # of sampler_scorer_agreement
-    outcome = bookkeeping([run_number(2), replace(run_number(1), agreement=record)], with_replacement=False)
-    assert outcome.verdict == "inconclusive"
-    assert f"B_E 16 run 1 has no agreement.{name}" in outcome.message()
+SINGLE = {"blocks": 8, "plug_in": -100.0, "diagonal": 50.0, "diagonal_gap": 0.0, "zeta_1": 4.0}
 
 
-@pytest.mark.parametrize("name", sorted(UPDATE))
-def test_a_missing_part_of_the_update_is_no_pass(name):
-    update = UpdateRecord.from_dict({key: value for key, value in UPDATE.items() if key != name})
-    run = replace(run_number(1), update=update)
-    if name not in ("oracle_gap", "rewards_rechecked"):
-        assert verdict(run) == "inconclusive"
-    assert verdict(replace(run_number(1), asked=None)) == "inconclusive"
+def single_batch(**changes):
+    """A single batch whose numbers follow from its parts."""
+    value = (8 * -100.0 - 50.0) / 7
+    s = np.array([value - 10.0, value + 10.0] * 8)
+    zeta = float(s.var(ddof=1)) / 4
+    made = result(
+        16, 1, s, mode="u_statistic", entropy_se=0.1, update=UPDATE, agreement=AGREEMENT, asked=[],
+        u_statistic=SINGLE | {"zeta_1": zeta},
+    )  # fmt: skip
+    parts = {k: v for k, v in changes.items() if k in SINGLE}
+    others = {k: v for k, v in changes.items() if k not in SINGLE}
+    return replace(made, u_statistic=replace(made.u_statistic, **parts), **others)
+
+
+@pytest.mark.parametrize(
+    ("changes", "identity"),
+    [
+        ({}, None),
+        ({"plug_in": -120.0}, "single_batch_identity"),
+        ({"diagonal_gap": 0.02}, "single_batch_definition"),
+        ({"zeta_1": 1.0}, "standard_error_is_conditional"),
+        ({"update": UpdateRecord.from_dict(UPDATE | {"oracle_gap": 2.0})}, "single_batch_step"),
+    ],
+)
+def test_a_single_batch_follows_from_its_parts(changes, identity):
+    assert not_passed(single_batch(**changes)) == ([identity] if identity else [])
+
+
+def test_a_total_variance_is_the_sum_of_its_parts():
+    run = replace(run_number(1), asked=["definition", "total_variance"])
+    own = run.variance_conditional
+    parts = VarianceParts(entropy_batch=own, update_batch=2 * own, interaction=0.5 * own)
+    run = replace(run, variance_parts=parts, variance_total=2.5 * own)
+    assert not_passed(run) == []
+    assert "total_variance_identity" in verdicts(run)
+    assert not_passed(replace(run, variance_total=2.4 * own)) == ["total_variance_identity"]
+    assert not_passed(replace(run, variance_total=None), verdict="inconclusive") == ["total_variance_identity"]
+
+
+def test_what_does_not_apply_says_why_and_is_no_pass():
+    run = run_number(1)
+    reasons = {check.name: check.inapplicable([run]) for check in identities()}
+    assert {name for name, reason in reasons.items() if reason} == {
+        "single_batch_identity", "single_batch_definition", "single_batch_step", "token_unit",
+        "total_variance_identity",
+    }  # fmt: skip
+    for check in identities():
+        if reasons[check.name]:
+            outcome = check.check([run])
+            assert outcome.verdict == "inconclusive"
+            assert reasons[check.name] in outcome.message()
+    replaced = {check.name for check in identities() if check.inapplicable([run], with_replacement=True)}
+    assert replaced - set(filter(reasons.get, reasons)) == {"batches_disjoint", "prompts_distinct", "runs_independent"}
+    unasked = {check.name for check in identities() if check.inapplicable([replace(run, asked=[])])}
+    assert unasked >= {"rows_belong", "rewards_belong", "sizes_as_configured", "temperature_is_configured"}
+
+
+def test_a_run_that_does_not_say_what_it_was_asked_is_no_pass():
+    assert not_passed(replace(run_number(1), asked=None), verdict="inconclusive") == [
+        "rewards_belong", "rows_belong", "sizes_as_configured", "temperature_is_configured", "total_variance_identity",
+    ]  # fmt: skip
 
 
 def test_a_reward_that_is_not_asked_twice_leaves_no_gap_to_miss():
     once = UpdateRecord.from_dict(UPDATE | {"rewards_rechecked": False, "reward_gap": None})
-    assert verdict(replace(run_number(1), update=once)) == "pass"
-    assert verdict(replace(run_number(1), update=replace(once, rewards_rechecked=True))) == "inconclusive"
+    assert "rewards_belong" not in verdicts(replace(run_number(1), update=once))
+    twice = replace(run_number(1), update=replace(once, rewards_rechecked=True))
+    assert not_passed(twice, verdict="inconclusive") == ["rewards_belong"]
 
 
 def test_runs_have_their_own_seeds_and_prompts():
     first, second = run_number(1, first_prompts=0.1), run_number(2, first_prompts=0.2)
-    assert verdict(first, replace(second, seed=first.seed)) == "fail"
-    assert verdict(first, run_number(2, first_prompts=0.1)) == "fail"
+    assert not_passed(first, replace(second, seed=first.seed)) == ["runs_independent"]
+    assert not_passed(first, run_number(2, first_prompts=0.1)) == ["runs_independent"]
+
+
+def test_what_failed_comes_before_what_is_undecided():
+    run = replace(run_number(1, copies=1.0), ended_share=0.5, asked=None)
+    found = [outcome.verdict for outcome in judged([run], with_replacement=False)]
+    assert found == sorted(found, key=["pass", "fail", "inconclusive"].index)
+    assert set(found) == {"pass", "fail", "inconclusive"}
 
 
 def test_clipping_is_torchs():

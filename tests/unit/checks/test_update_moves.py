@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 
 from pytest_entropy.checkpoints import load_checkpoint
-from pytest_entropy.checks.summaries import debug
-from pytest_entropy.checks.summaries import sanity_check as validation_summary
-from pytest_entropy.checks.summaries import single_run as single
+from pytest_entropy.checks.summaries import debug, sanity_check, single_run
 from pytest_entropy.checks.summaries.convergence import convergence
-from pytest_entropy.checks.update_moves import said_first, update_moves
-from pytest_entropy.plugin.fixtures import Runs
+from pytest_entropy.checks.update_moves import CHECK as update_moves
+from pytest_entropy.checks.update_moves import said_first
 from pytest_entropy.probe import EntropyProbe, ProbeConfig
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.records.run import RunRecord
@@ -65,7 +63,7 @@ def test_equal_rewards_are_said_and_shown(loaded, caplog, reward, said):
         found = runs(loaded, reward)
     assert "the update batch has no gradient: every group" in caplog.text
     assert said in caplog.text
-    outcome = update_moves(found)
+    outcome = update_moves.check(found)
     with pytest.raises(Inconclusive) as raised:
         require(outcome)
     sample = found[0].update.sample
@@ -80,10 +78,10 @@ def test_equal_rewards_are_said_and_shown(loaded, caplog, reward, said):
     verdict, record = convergence(found, alpha=1e-3, confidence=0.95, tolerance=0.1, rng=rng)
     reasons = [
         verdict.reason,
-        record["reason"],
-        single.conclusion(found, {})[1],
+        record.reason,
+        single_run.conclusion(found)[1],
         debug.conclusion(found)[1],
-        validation_summary.conclusion(Runs(found, {}))[1],
+        sanity_check.conclusion(found, len(found))[1],
     ]
     for reason in reasons:
         assert reason.startswith("the update moves nothing (")
@@ -95,21 +93,21 @@ def test_a_record_from_before_has_no_sample(loaded):
     record = run.to_dict()
     del record["update"]["sample"]
     found = [RunRecord.from_dict(record)]
-    assert "all 12 are 0" in update_moves(found).points_to
-    assert "sample 1" not in update_moves(found).points_to
+    assert "all 12 are 0" in update_moves.check(found).likely_causes
+    assert "sample 1" not in update_moves.check(found).likely_causes
 
 
 def test_an_update_that_moves_has_no_sample_and_changes_no_sentence(loaded):
     found = runs(loaded, length, sizes=(4,))
     assert found[0].update.sample == []
-    assert update_moves(found).verdict == "pass"
+    assert update_moves.check(found).verdict == "pass"
     assert said_first(found, "as measured") == "as measured"
 
 
 def test_momentum_moves_on_without_a_gradient(loaded):
     found = runs(loaded, zero, sizes=(4,), update_rule="adamw")
     assert found[0].update.direction_norm > 0
-    assert update_moves(found).verdict == "inconclusive"
+    assert update_moves.check(found).verdict == "inconclusive"
     assert said_first(found, "x").startswith(
         "only the optimizer's momentum and weight decay move anything (every group"
     )
@@ -118,7 +116,7 @@ def test_momentum_moves_on_without_a_gradient(loaded):
 def test_single_batches_are_judged_one_by_one(loaded):
     settings = {"mode": "u_statistic", "estimator": "rao_blackwell", "sizes": (4,)}
     still, moving = runs(loaded, zero, **settings), runs(loaded, length, **settings)
-    assert update_moves(still).verdict == "inconclusive"
+    assert update_moves.check(still).verdict == "inconclusive"
     assert len(still[0].update.sample) == 2
-    assert update_moves([*still, *moving]).verdict == "pass"
+    assert update_moves.check([*still, *moving]).verdict == "pass"
     assert said_first([*still, *moving], "x").startswith("the update moves nothing in 2 of 4 runs (every group")

@@ -26,7 +26,7 @@ REPORTS = ("summary.json", "summary.md", "results.csv", "report.html")
 
 def outcome(mean: float, name: str = "score_identity") -> dict:
     values = [mean - 1, mean + 1, mean - 0.5, mean + 0.5] * 20
-    return check_mean_zero(values, alpha=1e-3, name=name, null="nothing", unit="nats", points_to="a bug").to_dict()
+    return check_mean_zero(values, alpha=1e-3, name=name, null="nothing", unit="nats", likely_causes="a bug").to_dict()
 
 
 def test_summary_keeps_to_its_schema_and_the_schema_is_strict(tmp_path):

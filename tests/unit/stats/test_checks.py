@@ -8,7 +8,7 @@ from scipy import stats as scipy_stats
 
 from pytest_entropy import stats
 
-MEAN = {"name": "m", "null": "the mean is 0", "unit": "nats", "points_to": "a bug"}
+MEAN = {"name": "m", "null": "the mean is 0", "unit": "nats", "likely_causes": "a bug"}
 
 
 def rng(seed=0):
@@ -32,7 +32,7 @@ def test_mean_zero_at_the_truth_and_beyond():
 def test_mean_zero_says_when_it_could_not_have_seen_the_effect():
     x = rng().normal(size=10)
     with pytest.raises(stats.Inconclusive, match="to decide: n ="):
-        stats.assert_mean_zero(x, alpha=1e-3, declared_effect=0.1, **MEAN)
+        stats.assert_mean_zero(x, alpha=1e-3, effect_of_interest=0.1, **MEAN)
 
 
 def test_mean_zero_on_degenerate_input():
@@ -56,7 +56,7 @@ def test_design_partners_invert_each_other(alpha):
         assert stats.min_num_samples_se_calibration(ratio, alpha=alpha) == runs
 
 
-PIT = {"name": "p", "null": "ranks are uniform", "unit": "sd", "points_to": "a sampler"}
+PIT = {"name": "p", "null": "ranks are uniform", "unit": "sd", "likely_causes": "a sampler"}
 
 
 def test_pit_sees_shift_and_spread_and_passes_uniform_ranks():
@@ -139,17 +139,17 @@ def test_se_slope_passes_means_and_sees_a_missing_division():
 
 def test_seed_fields_follow_the_verdict():
     fields = stats.seed_fields(scaling_runs(rng(), -3.0, power=1.0, sd=0.01), "scales_as_1/B_E")
-    assert fields["expected_if_1_over_B_E"] == 16
-    assert fields["observed_ratio"] == pytest.approx(16, rel=0.05)
-    assert fields["suggests_1_over_B_E_scaling"]
-    assert not fields["suggests_convergence"]
-    assert fields["batch_statistics"]["8"]["runs"] == 4
+    assert fields.expected_if_1_over_B_E == 16
+    assert fields.observed_ratio == pytest.approx(16, rel=0.05)
+    assert fields.suggests_1_over_B_E_scaling
+    assert not fields.suggests_convergence
+    assert fields.batch_statistics["8"].runs == 4
     single = stats.seed_fields(scaling_runs(rng(), 1.0, runs=1), "converges")
-    assert single["batch_statistics"]["8"]["std_delta_h1"] is None
+    assert single.batch_statistics["8"].std_delta_h1 is None
 
 
 def test_within_noise():
-    settings = {"noise_floor": 1e-5, "name": "n", "null": "equal", "unit": "nats", "points_to": "rows"}
+    settings = {"noise_floor": 1e-5, "name": "n", "null": "equal", "unit": "nats", "likely_causes": "rows"}
     assert stats.check_within_noise([1e-6, -9e-6], **settings).verdict == "pass"
     assert stats.check_within_noise([1e-6, -2e-5], **settings).verdict == "fail"
     with pytest.raises(ValueError, match="a difference is not a number"):
@@ -214,8 +214,8 @@ def test_a_mean_that_too_few_events_carry_is_not_judged():
 
 def test_the_observations_asked_for_bring_the_events_and_the_declared_effect():
     x = skewed(rng(), 400)
-    plain = stats.check_mean_zero(x, alpha=1e-4, declared_effect=0.01, **MEAN)
-    few = stats.check_mean_zero(x, alpha=1e-4, declared_effect=0.01, expected_events=80.0, **MEAN)
+    plain = stats.check_mean_zero(x, alpha=1e-4, effect_of_interest=0.01, **MEAN)
+    few = stats.check_mean_zero(x, alpha=1e-4, effect_of_interest=0.01, expected_events=80.0, **MEAN)
     assert (plain.verdict, few.verdict) == ("inconclusive", "inconclusive")
     assert few.samples_needed == max(500, plain.samples_needed) > 500
 

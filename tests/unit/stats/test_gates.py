@@ -8,7 +8,7 @@ from scipy import stats as scipy_stats
 
 from pytest_entropy import stats
 
-GATE = {"name": "gate", "null": "nothing drifted", "unit": "nats", "points_to": "a change of the estimator"}
+GATE = {"name": "gate", "null": "nothing drifted", "unit": "nats", "likely_causes": "a change of the estimator"}
 
 
 def rng(seed=0):
@@ -132,7 +132,7 @@ def test_uniformity_at_odd_input():
     assert stats.check_uniform_p_values([], alpha=0.1).verdict == "inconclusive"
     assert stats.check_uniform_p_values([0.5], alpha=0.1).verdict == "pass"
     assert stats.check_uniform_p_values([0.0] * 50, alpha=1e-3).verdict == "fail"
-    assert stats.check_uniform_p_values(rng().random(20), alpha=1e-3, declared_effect=0.1).verdict == "inconclusive"
+    assert stats.check_uniform_p_values(rng().random(20), alpha=1e-3, effect_of_interest=0.1).verdict == "inconclusive"
     for bad, message in (([1.5], r"must lie in \[0, 1\]"), ([float("nan")], r"must lie in \[0, 1\]")):
         with pytest.raises(ValueError, match=message):
             stats.check_uniform_p_values(bad, alpha=0.1)

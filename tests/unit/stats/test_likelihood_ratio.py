@@ -9,7 +9,7 @@ import pytest
 
 from pytest_entropy import stats
 
-SETTINGS = {"name": "lr", "null": "draws are the policy's", "points_to": "a sampler", "n": 1000}
+SETTINGS = {"name": "lr", "null": "draws are the policy's", "likely_causes": "a sampler", "n": 1000}
 
 
 def check(ratios, expected=None, alpha=1e-3, **more):
@@ -31,10 +31,10 @@ def test_no_evidence_passes_and_strong_evidence_names_the_sampler():
 def test_what_could_not_be_seen_is_said():
     outcome = check({"a": 0.0, "b": 0.0}, {"a": 0.1, "b": 99.0})
     assert outcome.verdict == "pass"
-    assert "too few draws to see: a" in outcome.points_to
+    assert "too few draws to see: a" in outcome.likely_causes
     blind = check({"a": 0.0, "b": 0.0}, {"a": 0.1, "b": 99.0}, declared="a")
     assert blind.verdict == "inconclusive"
-    assert blind.samples_needed == math.ceil(1000 * blind.smallest_detectable / 0.1)
+    assert blind.samples_needed == math.ceil(1000 * blind.minimum_detectable_effect / 0.1)
 
 
 @pytest.mark.slow

@@ -115,7 +115,7 @@ def test_calibration_refuses_what_it_cannot_judge():
         with pytest.raises(ValueError, match=message):
             stats.check_se_calibration(*arguments[:3], scale=arguments[3], alpha=0.1, rng=rng())
     with pytest.raises(ValueError, match="a ratio spread / SE above 1"):
-        calibration(s, declared_effect=0.5)
+        calibration(s, effect_of_interest=0.5)
     assert calibration([np.ones(4)] * 4).verdict == "inconclusive"
     assert calibration(s, factor=0.0).verdict in {"fail", "inconclusive"}
 
@@ -125,7 +125,7 @@ def test_calibration_declared_effect():
     with pytest.raises(stats.Inconclusive, match="to decide: n = "):
         stats.assert_se_calibration(
             s, [x.mean() for x in s], [x.std(ddof=1) / 32**0.5 for x in s], scale=1.0, alpha=1e-3, rng=rng(),
-            declared_effect=1.5,
+            effect_of_interest=1.5,
         )  # fmt: skip
 
 
@@ -157,7 +157,7 @@ def test_se_slope_says_when_it_cannot_see_one_division_too_many():
     assert outcome.samples_needed > len(few)
     with pytest.raises(stats.Inconclusive, match="se_slope: inconclusive"):
         stats.assert_se_slope(few, alpha=1e-3, rng=rng())
-    assert stats.check_se_slope(few, alpha=1e-3, declared_effect=None, rng=rng()).verdict == "pass"
+    assert stats.check_se_slope(few, alpha=1e-3, effect_of_interest=None, rng=rng()).verdict == "pass"
 
 
 def test_se_slope_refuses_impossible_errors():
@@ -220,7 +220,7 @@ def shared_runs(pool, count, runs, between, generator):
 def test_runs_that_share_their_prompts_are_not_red_for_it(pool, count):
     s = shared_runs(pool, count, 15, 0.95, rng(3))
     assert calibration(s).verdict == "fail"
-    outcome = calibration(s, sampling_fraction=count / pool, declared_effect=3.0)
+    outcome = calibration(s, sampling_fraction=count / pool, effect_of_interest=3.0)
     assert outcome.verdict == "inconclusive"
     assert "runs share prompts" in outcome.message()
 
@@ -241,27 +241,27 @@ def test_one_prompt_unlike_all_others_that_is_seldom_left_out_is_no_fault():
     own = np.r_[30.0, 0.01 * rng(7).normal(size=32)]
     s = [np.delete(own, 1 + run) + 1e-3 * rng(run).normal(size=32) for run in range(15)]
     assert calibration(s).verdict == "fail"
-    assert calibration(s, sampling_fraction=32 / 33, declared_effect=3.0).verdict == "inconclusive"
+    assert calibration(s, sampling_fraction=32 / 33, effect_of_interest=3.0).verdict == "inconclusive"
 
 
 def test_sharing_is_named_only_where_it_is_what_hides_the_effect():
     s = shared_runs(320, 32, 3, 0.5, rng(8))
-    few = calibration(s, sampling_fraction=0.1, declared_effect=3.0)
+    few = calibration(s, sampling_fraction=0.1, effect_of_interest=3.0)
     assert (few.verdict, few.reason) == ("inconclusive", "")
 
 
 def test_runs_of_one_collapsed_policy_on_all_prompts_do_not_differ_at_all():
     once = rng(5).normal(size=32)
-    assert calibration([once] * 15, sampling_fraction=1.0, declared_effect=3.0).verdict == "inconclusive"
+    assert calibration([once] * 15, sampling_fraction=1.0, effect_of_interest=3.0).verdict == "inconclusive"
     assert calibration([once] * 15).verdict == "fail"
 
 
 def test_what_sharing_hides_is_in_the_smallest_effect_and_in_the_runs_needed():
     s = shared_runs(160, 32, 15, 0.5, rng(6))
-    alone = calibration(s, declared_effect=3.0)
-    shared = calibration(s, declared_effect=3.0, sampling_fraction=0.2)
-    assert shared.smallest_detectable == pytest.approx(alone.smallest_detectable / 0.8**0.5)
-    tight = calibration(s, declared_effect=2.0, sampling_fraction=0.5)
+    alone = calibration(s, effect_of_interest=3.0)
+    shared = calibration(s, effect_of_interest=3.0, sampling_fraction=0.2)
+    assert shared.minimum_detectable_effect == pytest.approx(alone.minimum_detectable_effect / 0.8**0.5)
+    tight = calibration(s, effect_of_interest=2.0, sampling_fraction=0.5)
     assert tight.verdict == "inconclusive"
     assert tight.samples_needed == stats.min_num_samples_se_calibration(2**0.5, alpha=1e-3)
     for fraction in (-0.1, 1.1, float("nan")):

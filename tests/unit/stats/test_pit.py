@@ -8,7 +8,7 @@ import scipy.stats
 
 from pytest_entropy import stats
 
-PIT = {"name": "p", "null": "ranks are uniform", "unit": "sd", "points_to": "a sampler"}
+PIT = {"name": "p", "null": "ranks are uniform", "unit": "sd", "likely_causes": "a sampler"}
 
 
 def ranks(n=500, seed=0):
@@ -53,7 +53,7 @@ def test_ranks_at_the_very_end_are_finite_evidence():
 
 def test_assert_form_says_when_tokens_are_too_few():
     with pytest.raises(stats.Inconclusive, match="to decide: n = "):
-        stats.assert_uniform_pit(ranks(20), np.ones(20), alpha=1e-3, declared_effect=0.01, **PIT)
+        stats.assert_uniform_pit(ranks(20), np.ones(20), alpha=1e-3, effect_of_interest=0.01, **PIT)
     assert stats.assert_uniform_pit(ranks(), np.ones(500), alpha=1e-3, **PIT).verdict == "pass"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_entropy import stats
 
-WORDS = {"name": "m", "null": "the mean is 0", "unit": "nats", "points_to": "a bug"}
+WORDS = {"name": "m", "null": "the mean is 0", "unit": "nats", "likely_causes": "a bug"}
 
 
 def rng(seed=0):
@@ -42,7 +42,7 @@ def test_the_unit_of_the_data_does_not_matter(x, scale):
     plain, scaled = (stats.check_mean_zero(v, alpha=0.01, **WORDS) for v in (x, scale * x))
     assert scaled.p_value == pytest.approx(plain.p_value, rel=1e-6)
     assert scaled.effect / scale == pytest.approx(plain.effect)
-    assert scaled.smallest_detectable / scale == pytest.approx(plain.smallest_detectable)
+    assert scaled.minimum_detectable_effect / scale == pytest.approx(plain.minimum_detectable_effect)
     assert np.array(scaled.ci) / scale == pytest.approx(plain.ci)
 
 
@@ -92,7 +92,7 @@ def test_two_observations_ties_and_tiny_spreads_are_no_trouble(x, alpha):
     outcome = stats.check_mean_zero(x, alpha=alpha, **WORDS)
     assert 0 <= outcome.p_value <= 1
     assert outcome.ci[0] < outcome.ci[1] or np.ptp(x) < 1e-15
-    assert outcome.smallest_detectable > 0
+    assert outcome.minimum_detectable_effect > 0
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1, float("nan")])
@@ -160,7 +160,7 @@ def test_assert_forms_take_what_their_check_takes(name):
     ],
 )
 def test_design_partners_invert_each_other(name, arguments):
-    rate = {"miss": 0.01} if name == "equivalent" else {"alpha": 0.01}
+    rate = {"beta": 0.01} if name == "equivalent" else {"alpha": 0.01}
     for n in (20, 333, 2000):
         effect = getattr(stats, f"min_discrepancy_{name}")(*arguments, n, **rate)
         assert getattr(stats, f"min_num_samples_{name}")(*arguments, effect, **rate) == n

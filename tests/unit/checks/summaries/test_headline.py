@@ -7,12 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pytest_entropy.checks.summaries import debug
-from pytest_entropy.checks.summaries import sanity_check as validation_summary
-from pytest_entropy.checks.summaries import single_run as single
+from pytest_entropy.checks.summaries import debug, single_run
 from pytest_entropy.checks.summaries.convergence import convergence
+from pytest_entropy.checks.summaries.eta_sweep import SweepRecord
 from pytest_entropy.checks.summaries.headline import change, errors_of_the_fit, measurement
-from pytest_entropy.plugin.fixtures import Runs
+from pytest_entropy.checks.summaries.sanity_check import validation_summary
 from pytest_entropy.stats import Measurement, ScalingFit
 from tests.unit.reports.stored import ETA, result, scalars
 
@@ -79,7 +78,7 @@ def test_a_single_batch_has_one_error_over_batches():
 def test_an_update_that_moves_nothing_divides_by_nothing():
     still = replace(one(0.0, spread=0.0), se_total=0.0, variance_total=0.0)
     assert change(measurement(still), "nats", confidence=0.95) == ("no change: the update moves nothing", "")
-    _, words = single.conclusion([still], {}, confidence=0.95)
+    _, words = single_run.conclusion([still], confidence=0.95)
     assert words == "no change: the update moves nothing at the next step, from 1.75 nats/response"
     assert debug.conclusion([still]) == ("logged", "B_E 64: no change: the update moves nothing")
     assert change(Measurement(-0.1, None, 1), "nats", confidence=0.95)[0] == "change of unknown error"
@@ -87,7 +86,8 @@ def test_an_update_that_moves_nothing_divides_by_nothing():
 
 def test_the_single_run_and_the_debug_report_conclude_so():
     run = one(-0.0253, se_total=0.0046)
-    _, words = single.conclusion([run], {"eta_sweep": {"reading": "first order holds"}}, confidence=0.95)
+    sweep = SweepRecord("nats per response", ETA, [], [], -100.0, 1e-9, reading="first order holds")
+    _, words = single_run.conclusion([run], sweep, confidence=0.95)
     assert words == (
         "entropy falls by 0.0253 nats/response at the next step, from 1.75 nats/response: δH₁ = -0.02530 ± 0.00050 "
         "for this update batch, ± 0.0046 over update batches; |SE/δH₁| = 0.02 (good); first order holds"
@@ -99,38 +99,38 @@ def test_the_single_run_and_the_debug_report_conclude_so():
 
 def test_the_analyses_records_have_both_errors():
     run = one(-0.0253, se_total=0.0046)
-    (kept,) = debug.report([run], confidence=0.95, tolerance=0.1)["runs"]
-    assert (kept["delta_h1"], kept["se_conditional"], kept["se_total"]) == (
+    (kept,) = debug.debug_report([run], confidence=0.95, tolerance=0.1).runs
+    assert (kept.delta_h1, kept.se_conditional, kept.se_total) == (
         run.delta_h1, run.se_conditional, run.se_total,
     )  # fmt: skip
-    summary = validation_summary.summary(Runs([run, run, run], {}))
+    summary = validation_summary([run, run, run], {})
     own, total = run.se_conditional**2, 0.0046**2
-    assert summary["delta_h1_mean_se"] == pytest.approx((own / 3) ** 0.5)
-    assert summary["delta_h1_mean_se_total"] == pytest.approx((own / 3 + total - own) ** 0.5)
-    assert [entry["se_total"] for entry in summary["per_run"]] == [0.0046] * 3
-    assert validation_summary.summary(Runs([], {(4, 1): ValueError("x")}))["delta_h1_mean_se_total"] is None
-    assert validation_summary.summary(Runs([one(-0.0253)], {}))["delta_h1_mean_se_total"] is None
+    assert summary.delta_h1_mean_se == pytest.approx((own / 3) ** 0.5)
+    assert summary.delta_h1_mean_se_total == pytest.approx((own / 3 + total - own) ** 0.5)
+    assert [entry.se_total for entry in summary.per_run] == [0.0046] * 3
+    assert validation_summary([], {(4, 1): ValueError("x")}).delta_h1_mean_se_total is None
+    assert validation_summary([one(-0.0253)], {}).delta_h1_mean_se_total is None
 
 
 def test_a_fit_says_how_far_its_converged_value_moves_with_the_update():
     rng = np.random.default_rng(1)
-    runs = [result(size, n, scalars(rng, size)) for size in (16, 64) for n in (1, 2, 3)]
+    runs = [result(size, n, scalars(rng, size), sampling_fraction=0.0) for size in (16, 64) for n in (1, 2, 3)]
     known = [replace(r, variance_total=r.variance_conditional + 9e-6) for r in runs]
     more = {"alpha": 1e-3, "confidence": 0.95, "tolerance": 0.1}
     verdict, record = convergence(known, rng=np.random.default_rng(2), **more)
-    assert record["se_a_total"] == pytest.approx((record["fit"]["se_a"] ** 2 + 9e-6) ** 0.5)
+    assert record.se_a_total == pytest.approx((record.fit.se_a**2 + 9e-6) ** 0.5)
     assert verdict.reason.endswith("over update batches")
-    assert f"; a ± {record['se_a_total']:.4f} over update batches" in verdict.reason
+    assert f"; a ± {record.se_a_total:.4f} over update batches" in verdict.reason
     by_size = {size: sum(r.variance_conditional for r in runs if size == r.B_E) / 9 for size in (16, 64)}
     for size, own in by_size.items():
-        assert record["mean_se_total"][str(size)] == pytest.approx((own + 9e-6) ** 0.5)
+        assert record.mean_se_total[str(size)] == pytest.approx((own + 9e-6) ** 0.5)
     verdict, record = convergence(runs, rng=np.random.default_rng(2), **more)
-    assert (record["se_a_total"], record["mean_se_total"]) == (None, {"16": None, "64": None})
+    assert (record.se_a_total, record.mean_se_total) == (None, {"16": None, "64": None})
     assert verdict.reason.endswith("; the errors are for this update batch")
 
 
 def test_one_batch_size_has_no_fit_and_still_its_errors():
     fit = ScalingFit([64], 1, 64, 1.0, 0.95)
     words, record = errors_of_the_fit([one(-0.0253, se_total=0.0046)], fit)
-    assert (words, record["se_a_total"]) == ("", None)
-    assert record["mean_se_total"] == {"64": pytest.approx(0.0046)}
+    assert (words, record.se_a_total) == ("", None)
+    assert record.mean_se_total == {"64": pytest.approx(0.0046)}

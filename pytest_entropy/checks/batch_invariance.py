@@ -1,0 +1,20 @@
+"""Padding, prompt sharing and the size of pieces change nothing beyond rounding."""
+
+from __future__ import annotations
+
+from pytest_entropy.checks.base import ALONE, ROUNDING, Check, Given, Runs, exact, noise_cap, numbers
+from pytest_entropy.stats import CheckOutcome
+
+
+def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
+    """Judge the gaps between batches and their prompts computed alone."""
+    return exact(check, numbers(runs, *ALONE), noise_floor=noise_cap(runs), unit="nats")
+
+
+CHECK = Check(
+    name="batch_invariance",
+    claim="a prompt computed alone and unpadded gives the same log-probabilities and entropies as in its batch",
+    likely_causes="positions or masks under left padding, rows in another order, or a temperature missing in scoring",
+    needs=(*ALONE, ROUNDING),
+    judge=judge,
+)

@@ -1,0 +1,101 @@
+"""What identities share: how they are judged, which runs they concern, and all of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from pytest_entropy import registry
+from pytest_entropy.checks.base import Check, Given, Runs, exact
+from pytest_entropy.records.measured import Measured
+from pytest_entropy.records.run import RunRecord
+from pytest_entropy.stats import CheckOutcome
+
+KIND = "bookkeeping"
+SUMMING_TOLERANCE = 1e-4
+NOISE_FLOOR = 1e-9
+# What is compared, and by how much the two sides differ, relative or as a count.
+Gap = tuple[str, float]
+ORDER = ("pass", "fail", "inconclusive")
+
+
+def identity(
+    name: str,
+    claim: str,
+    cause: str,
+    needs: tuple[str, ...],
+    gaps: Callable[[Runs, Given], Iterator[Gap]],
+    applies: Callable[[Runs, Given], str] | None = None,
+) -> Check:
+    """The exact check that no gap is above the noise floor; its message names the gaps that are, and ``cause``."""
+
+    def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
+        found = list(gaps(runs, given))
+        outcome = exact(check, [gap for _, gap in found], noise_floor=NOISE_FLOOR, unit="relative, or counts")
+        if outcome.verdict != "fail":
+            return outcome
+        worst: dict[str, float] = {}
+        for what, gap in found:
+            if not abs(gap) <= NOISE_FLOOR:
+                worst[what] = max(worst.get(what, abs(gap)), abs(gap))
+        named = ", ".join(f"{what} ({gap:.3g})" for what, gap in sorted(worst.items(), key=lambda item: -item[1]))
+        return replace(outcome, reason=f"these do not follow: {named}")
+
+    return Check(name=name, claim=claim, likely_causes=cause, needs=needs, judge=judge, applies=applies)
+
+
+def identities() -> list[Check]:
+    """All registered identities, by name."""
+    return [registry.get(KIND, name, Check) for name in registry.names(KIND)]
+
+
+def judged(runs: Sequence[RunRecord], *, with_replacement: bool) -> list[CheckOutcome]:
+    """The outcomes of all identities that apply to ``runs``: first those that passed, then those that failed."""
+    outcomes = [
+        check.check(runs, with_replacement=with_replacement)
+        for check in identities()
+        if not check.inapplicable(runs, with_replacement=with_replacement)
+    ]
+    return sorted(outcomes, key=lambda outcome: ORDER.index(outcome.verdict))
+
+
+def beyond(gap: float, tolerance: float) -> float:
+    """The gap where it is more than rounding, else 0."""
+    return 0.0 if gap <= tolerance else gap
+
+
+def scaled(run: Measured) -> np.ndarray:
+    """eta s_n ``[B_E]``, of which delta_h1 is the mean."""
+    return np.asarray(run.number("eta") * run.scalars("per_prompt"))
+
+
+def size_of(values: np.ndarray) -> float:
+    """The mean size of ``values``, which gaps are relative to; 1 where all are 0."""
+    return float(np.abs(values).mean()) or 1.0
+
+
+def looked_at(runs: Runs) -> list[Measured]:
+    """The runs that were asked for the diagnostic ``definition``, which looks for rows of other prompts and sizes."""
+    return [run for run in runs if run.was_asked("definition")]
+
+
+def was_looked_at(runs: Runs, given: Given) -> str:
+    """Why an identity does not apply where no run was to look."""
+    return "" if looked_at(runs) else "no run was asked for the diagnostic definition"
+
+
+def two_batches(runs: Runs, given: Given) -> str:
+    """Why an identity of E and U does not apply to single batches."""
+    return "a single batch is its own update batch" if all(run.is_single_batch for run in runs) else ""
+
+
+def single_batches(runs: Runs, given: Given) -> str:
+    """Why an identity of single batches does not apply to E and U."""
+    return "" if any(run.is_single_batch for run in runs) else "probe.mode is two_batch"
+
+
+def without_replacement(runs: Runs, given: Given) -> str:
+    """Why prompts drawn with replacement may be the same."""
+    return "prompts were drawn with replacement" if given.with_replacement else ""

@@ -1,0 +1,27 @@
+"""The scalars are taken along the update direction that is on record, with the tables learnt from its batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pytest_entropy.checks.base import Given, Runs
+from pytest_entropy.checks.bookkeeping.base import Gap, identity, two_batches
+
+
+def gaps(runs: Runs, given: Given) -> Iterator[Gap]:
+    """Yield the relative gap of each run's direction, and of its learnt tables, from their recorded fingerprints."""
+    for run in runs:
+        if not run.is_single_batch:
+            # A direction without a fingerprint was held against its norm alone.
+            run.number("update.fingerprint")
+            yield "direction_gap", run.number("agreement.direction_gap")
+
+
+CHECK = identity(
+    "direction_is_recorded",
+    "the direction and the action values used are those recorded with the update",
+    "a stale update: a direction, or action values, learnt from another batch (E itself, say) than the recorded one",
+    ("update.fingerprint", "agreement.direction_gap"),
+    gaps,
+    two_batches,
+)

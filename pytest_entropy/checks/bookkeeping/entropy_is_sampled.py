@@ -1,0 +1,46 @@
+"""The reported entropy is the sum of its tokens', averaged over responses, by the sampler's own record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pytest_entropy.checks.base import ROUNDING, SCALAR_ROUNDINGS, Given, Runs, rounding
+from pytest_entropy.checks.bookkeeping.base import SUMMING_TOLERANCE, Gap, beyond, identity
+
+# Nats per token; below that, as in a policy that has collapsed, rounding is a share of the tokens, not of the entropy.
+LITTLE = 0.01
+COMPARED = (("entropy_mean", "entropy_sampled"), ("entropy_se", "entropy_se_sampled"))
+
+
+def entropies_per_response(runs: Runs, given: Given) -> str:
+    """Why entropies per token are not compared here."""
+    return "the entropy is per token" if all(run.is_per_token for run in runs) else ""
+
+
+def gaps(runs: Runs, given: Given) -> Iterator[Gap]:
+    """Yield the relative gaps of each run's entropy and of its error, beyond the rounding of two passes."""
+    for run in runs:
+        if run.is_per_token:
+            continue
+        nats = max(run.number("entropy_mean"), LITTLE * run.number("length_mean"))
+        floor = max(SUMMING_TOLERANCE, SCALAR_ROUNDINGS * rounding([run]))
+        for reported, sampled in COMPARED:
+            gap = abs(run.number(reported) - run.number(f"agreement.{sampled}")) / (nats or 1.0)
+            yield reported, beyond(gap, floor)
+
+
+CHECK = identity(
+    "entropy_is_sampled",
+    "the mean entropy and its error are those of the sampled tokens",
+    "an entropy that is not the tokens' sum, averaged over responses (its error, over prompts)",
+    (
+        "entropy_mean",
+        "entropy_se",
+        "length_mean",
+        "agreement.entropy_sampled",
+        "agreement.entropy_se_sampled",
+        ROUNDING,
+    ),
+    gaps,
+    entropies_per_response,
+)

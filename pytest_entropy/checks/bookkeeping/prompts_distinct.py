@@ -1,0 +1,27 @@
+"""No prompt comes twice in E or in U."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pytest_entropy.checks.base import Given, Runs
+from pytest_entropy.checks.bookkeeping.base import Gap, identity, without_replacement
+
+
+def gaps(runs: Runs, given: Given) -> Iterator[Gap]:
+    """Yield how many prompts of each run's batches come twice."""
+    for run in runs:
+        own = run.rows("update.prompts")
+        yield "prompts repeated in the update", float(len(own) - len(set(own)))
+        if not run.is_single_batch:
+            yield "repeated", run.number("agreement.repeated")
+
+
+CHECK = identity(
+    "prompts_distinct",
+    "no prompt comes twice in E or in U",
+    "prompts drawn twice",
+    ("update.prompts", "agreement.repeated"),
+    gaps,
+    without_replacement,
+)

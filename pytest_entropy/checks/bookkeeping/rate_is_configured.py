@@ -1,0 +1,25 @@
+"""The learning rate is the configured one, or else the one the optimizer stores, in the update and in its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pytest_entropy.checks.base import Given, Runs
+from pytest_entropy.checks.bookkeeping.base import Gap, identity
+
+
+def gaps(runs: Runs, given: Given) -> Iterator[Gap]:
+    """Yield the relative gaps of the update's rate from the configured one, and of each run's from the update's."""
+    for run in runs:
+        eta = run.number("eta")
+        yield "eta_gap", run.number("update.eta_gap")
+        yield "eta of the update", abs(run.number("update.eta") - eta) / (eta or 1.0)
+
+
+CHECK = identity(
+    "rate_is_configured",
+    "eta is the learning rate that is configured, or else stored, in the update and in its runs",
+    "a learning rate that is neither configured nor stored",
+    ("eta", "update.eta", "update.eta_gap"),
+    gaps,
+)

@@ -1,0 +1,28 @@
+"""The reported length and share of ended responses are those of the sampler's own record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pytest_entropy.checks.base import ROUNDING, SCALAR_ROUNDINGS, Given, Runs, rounding
+from pytest_entropy.checks.bookkeeping.base import SUMMING_TOLERANCE, Gap, beyond, identity
+
+
+def gaps(runs: Runs, given: Given) -> Iterator[Gap]:
+    """Yield the gaps of each run's mean length (relative) and ended share, beyond the rounding of two passes."""
+    for run in runs:
+        floor = max(SUMMING_TOLERANCE, SCALAR_ROUNDINGS * rounding([run]))
+        sampled = run.number("agreement.length_sampled")
+        length = abs(run.number("length_mean") - sampled) / (sampled or 1.0)
+        yield "length_mean", beyond(length, floor)
+        ended = abs(run.number("ended_share") - run.number("agreement.ended_sampled"))
+        yield "ended_share", beyond(ended, floor)
+
+
+CHECK = identity(
+    "reported_means",
+    "the mean length and the share of responses that ended are those of the sampled responses",
+    "a reported mean that its own record does not give",
+    ("length_mean", "ended_share", "agreement.length_sampled", "agreement.ended_sampled", ROUNDING),
+    gaps,
+)

@@ -1,0 +1,25 @@
+"""Responses belong to their prompts, in E and in U."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pytest_entropy.checks.base import Given, Runs
+from pytest_entropy.checks.bookkeeping.base import Gap, identity, looked_at, was_looked_at
+
+
+def gaps(runs: Runs, given: Given) -> Iterator[Gap]:
+    """Yield how many rows of each run and of its update hold another prompt's tokens."""
+    for run in looked_at(runs):
+        yield "other_prompts", run.number("agreement.other_prompts")
+        yield "other_prompts of the update", run.number("update.other_prompts")
+
+
+CHECK = identity(
+    "rows_belong",
+    "responses belong to their prompts",
+    "responses of another prompt: rows in another order",
+    ("asked", "agreement.other_prompts", "update.other_prompts"),
+    gaps,
+    was_looked_at,
+)

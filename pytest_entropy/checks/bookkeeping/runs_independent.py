@@ -1,0 +1,36 @@
+"""Every run draws prompts and responses of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from pytest_entropy.checks.base import Given, Runs
+from pytest_entropy.checks.bookkeeping.base import Gap, identity, without_replacement
+from pytest_entropy.records.measured import Measured
+
+# So many of a batch's first prompts are compared between runs, where more orders of them than this are possible.
+FIRST, MANY = 16, 1e12
+
+
+def gaps(runs: Runs, given: Given) -> Iterator[Gap]:
+    """Yield how many runs have another one's seed, or begin with the same prompts in the same order, where a run has
+    so many prompts that chance does not do that."""
+    first = [run.number("agreement.first_prompts") for run in runs if not run.is_single_batch and _many_orders(run)]
+    seeds = {run.seed for run in runs}
+    yield "runs drawn alike", float(len(runs) - len(seeds) + len(first) - len(set(first)))
+
+
+def _many_orders(run: Measured) -> bool:
+    distinct = run.B_E - int(run.number("agreement.repeated"))
+    return math.perm(distinct, min(FIRST, distinct)) > MANY
+
+
+CHECK = identity(
+    "runs_independent",
+    "every run has its own seed and draws its own prompts",
+    "runs drawn alike: prompts or seeds shared by two runs",
+    ("agreement.first_prompts", "agreement.repeated"),
+    gaps,
+    without_replacement,
+)

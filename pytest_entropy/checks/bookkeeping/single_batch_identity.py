@@ -1,0 +1,40 @@
+"""A single batch's delta_h1 is the U-statistic of its recorded parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pytest_entropy.checks.base import Given, Runs
+from pytest_entropy.checks.bookkeeping.base import (
+    SUMMING_TOLERANCE,
+    Gap,
+    beyond,
+    identity,
+    scaled,
+    single_batches,
+    size_of,
+)
+
+PARTS = ("u_statistic.blocks", "u_statistic.plug_in", "u_statistic.diagonal")
+
+
+def gaps(runs: Runs, given: Given) -> Iterator[Gap]:
+    """Yield the relative gap of each single batch's delta_h1 from the value without the diagonal."""
+    for run in runs:
+        if not run.is_single_batch:
+            continue
+        blocks, plug_in, diagonal = (run.number(name) for name in PARTS)
+        value = (blocks * plug_in - diagonal) / (blocks - 1)
+        gap = abs(run.number("delta_h1") - run.number("eta") * value) / size_of(scaled(run))
+        # The two sides sum float32 products in different orders; a diagonal that was kept is of order one.
+        yield "U-statistic", beyond(gap, SUMMING_TOLERANCE)
+
+
+CHECK = identity(
+    "single_batch_identity",
+    "delta_h1 of a single batch is its U-statistic, without the products of a prompt with itself",
+    "the products of a prompt with itself kept, which is a bias of order 1/B",
+    (*PARTS, "delta_h1", "eta", "per_prompt"),
+    gaps,
+    single_batches,
+)

@@ -1,0 +1,34 @@
+"""Entropy per token is the ratio's jackknife, with the score of the length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pytest_entropy.checks.base import Given, Runs
+from pytest_entropy.checks.bookkeeping.base import SUMMING_TOLERANCE, Gap, beyond, identity
+from pytest_entropy.records.measured import Measured
+
+
+def per_token(runs: Runs, given: Given) -> str:
+    """Why entropies per response have no ratio."""
+    return "" if _per_token(runs) else "the entropy is per response, or of a single batch"
+
+
+def gaps(runs: Runs, given: Given) -> Iterator[Gap]:
+    """Yield the relative gap of each run's values per token from their definition."""
+    for run in _per_token(runs):
+        yield "unit_gap", beyond(run.number("agreement.unit_gap"), SUMMING_TOLERANCE)
+
+
+def _per_token(runs: Runs) -> list[Measured]:
+    return [run for run in runs if run.is_per_token and not run.is_single_batch]
+
+
+CHECK = identity(
+    "token_unit",
+    "values per token are the jackknife of the ratio of entropy and length",
+    "entropy per token that is not the ratio's jackknife",
+    ("agreement.unit_gap",),
+    gaps,
+    per_token,
+)

@@ -1,0 +1,23 @@
+"""The responses to some prompts of every batch are what its random numbers pick from the policy."""
+
+from __future__ import annotations
+
+from pytest_entropy.checks.base import FLOOR_NEEDS, Check, Given, Runs, exact, noise_floor, numbers
+from pytest_entropy.stats import CheckOutcome
+
+DRAWS = ("agreement.draws", "update.draw_gap")
+
+
+def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
+    """Judge how far tokens are from what their random numbers pick."""
+    return exact(check, numbers(runs, *DRAWS), noise_floor=noise_floor(runs), unit="probability")
+
+
+CHECK = Check(
+    name="draws",
+    claim="a sampled token is the one that its own random number picks from softmax(logits / T)",
+    likely_causes="a sampler that draws from another distribution than it records (temperature, top-k, top-p, a "
+    "repetition penalty), or random numbers that belong to another batch, prompt or response",
+    needs=(*DRAWS, *FLOOR_NEEDS),
+    judge=judge,
+)

@@ -1,0 +1,45 @@
+"""delta_h1 is the slope of the entropy itself: s_n - (Delta_n(h) - Delta_n(-h)) / 2h has mean 0."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pytest_entropy.checks.base import SURPRISES, Check, Given, Runs, expected_surprises, mean_derivative, undecided
+from pytest_entropy.stats import CheckOutcome, check_mean_zero
+from pytest_entropy.stats.mean import few_events, too_few_events
+
+SLOPE = "diagnostics.entropy_slope"
+
+
+def wrong_factor(runs: Runs) -> float | None:
+    """By how much the derivative is off if it is doubled, or missing, in nats per unit of eta."""
+    return mean_derivative(runs) or None
+
+
+def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
+    """Judge the mean difference of s_n and the importance-sampled slope, prompt by prompt."""
+    surprises = expected_surprises(runs)
+    if too_few_events(surprises, sum(run.B_E for run in runs)) and any(not run.has(SLOPE) for run in runs):
+        # No step moves such a policy far enough for a slope; that it was not measured is a consequence.
+        return undecided(check, len(runs), few_events(surprises))
+    return check_mean_zero(
+        np.concatenate([run.scalars("entropy_term") - run.scalars(SLOPE) for run in runs]),
+        alpha=given.share,
+        name=check.name,
+        null=check.claim,
+        unit="nats per unit of eta",
+        likely_causes=check.likely_causes,
+        effect_of_interest=wrong_factor(runs),
+        expected_events=surprises,
+    )
+
+
+CHECK = Check(
+    name="first_order_accuracy",
+    claim="s_n minus the importance-sampled slope of the entropy along u has mean 0",
+    likely_causes="a sign or factor in the estimator, a wrong entropy-to-go, or a direction other than the one stepped",
+    needs=("entropy_term", SLOPE, SURPRISES),
+    judge=judge,
+    statistical=True,
+    effect=wrong_factor,
+)

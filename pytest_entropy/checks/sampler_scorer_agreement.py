@@ -1,0 +1,23 @@
+"""log pi(t_k) and H_k recorded while sampling equal the scoring pass's, token by token, up to rounding."""
+
+from __future__ import annotations
+
+from pytest_entropy.checks.base import FLOOR_NEEDS, Check, Given, Runs, exact, noise_floor, numbers
+from pytest_entropy.stats import CheckOutcome
+
+GAPS = ("agreement.log_probs", "agreement.entropies")
+
+
+def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
+    """Judge the largest difference between sampler and scorer."""
+    return exact(check, numbers(runs, *GAPS), noise_floor=noise_floor(runs), unit="nats")
+
+
+CHECK = Check(
+    name="sampler_scorer_agreement",
+    claim="the sampler and the scorer give every token the same log-probability and entropy",
+    likely_causes="another temperature, truncation or penalty in the sampler, dropout, wrong positions, or rows in "
+    "another order",
+    needs=(*GAPS, *FLOOR_NEEDS),
+    judge=judge,
+)

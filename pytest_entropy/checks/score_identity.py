@@ -1,0 +1,42 @@
+"""E[<grad log pi(t), u>] = 0, clustered by prompt: the scorer's policy is the sampler's (docs/mathematics.md §8)."""
+
+from __future__ import annotations
+
+from pytest_entropy.checks.base import SURPRISES, TILT, Check, Given, Runs, expected_surprises, joined, mean_derivative
+from pytest_entropy.stats import CheckOutcome, check_mean_zero
+
+
+def temperature_in_scores(runs: Runs) -> float | None:
+    """The mean directional score of responses drawn at ``TEMPERATURE``, to the order of the tilt, in nats per unit of
+    eta.
+
+    With token probabilities in proportion to pi^(1 + tilt), E<grad log pi, u> is -tilt times the part sum_k <grad
+    H_k, u> of the entropy's derivative; the whole derivative stands in for that part.
+    """
+    return TILT * mean_derivative(runs) or None
+
+
+def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
+    """Judge the mean of the directional scores of all prompts."""
+    return check_mean_zero(
+        joined(runs, "diagnostics.score"),
+        alpha=given.share,
+        name=check.name,
+        null=check.claim,
+        unit="nats per unit of eta",
+        likely_causes=check.likely_causes,
+        effect_of_interest=temperature_in_scores(runs),
+        expected_events=expected_surprises(runs),
+    )
+
+
+CHECK = Check(
+    name="score_identity",
+    claim="the mean directional score E[<grad log pi, u>] is 0",
+    likely_causes="sampler and scorer differ: temperature, top-k/top-p, repetition penalty, dropout, positions under "
+    "left padding, or another adapter",
+    needs=("diagnostics.score", "entropy_term", SURPRISES),
+    judge=judge,
+    statistical=True,
+    effect=temperature_in_scores,
+)

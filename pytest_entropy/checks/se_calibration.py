@@ -1,0 +1,40 @@
+"""The spread of delta_h1 over runs with the same U is what the reported standard errors say."""
+
+from __future__ import annotations
+
+from pytest_entropy.checks.base import Check, Given, Runs, numbers
+from pytest_entropy.stats import CheckOutcome, check_se_calibration
+
+# Spread of delta_h1 over its reported error: what a root of 10 prompts forgotten in the error amounts to.
+RATIO = 3.0
+
+
+def forgotten_prompts(runs: Runs) -> float | None:
+    """The ratio spread / SE where the error is that of ten times as many prompts."""
+    return RATIO
+
+
+def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
+    """Judge the spread of the runs' values by their own standard errors."""
+    return check_se_calibration(
+        [run.scalars("per_prompt") for run in runs],
+        numbers(runs, "delta_h1"),
+        numbers(runs, "se_conditional"),
+        scale=runs[0].number("eta"),
+        alpha=given.share,
+        rng=given.generator,
+        name=check.name,
+        effect_of_interest=forgotten_prompts(runs),
+        sampling_fraction=max(numbers(runs, "sampling_fraction")),
+    )
+
+
+CHECK = Check(
+    name="se_calibration",
+    claim="the spread of delta_h1 over runs is what the reported standard errors say",
+    likely_causes="a wrong ddof or a second division by B_E, prompts that are not independent, or microbatch scaling",
+    needs=("per_prompt", "delta_h1", "se_conditional", "eta", "sampling_fraction"),
+    judge=judge,
+    statistical=True,
+    effect=forgotten_prompts,
+)

@@ -118,7 +118,7 @@ def forget(kind: str, name: str) -> None:
     _added.pop((kind, name), None)
 
 
-def require(kind: str, name: str) -> str:
+def require_name(kind: str, name: str) -> str:
     """``name`` itself, if a part has it.
 
     Raises:
@@ -133,11 +133,11 @@ def require(kind: str, name: str) -> str:
 
 
 def known(kind: str) -> Callable[[str], str]:
-    """A validator for a settings model: :func:`require` with a :class:`ValueError`, as pydantic wants it."""
+    """A validator for a settings model: :func:`require_name` with a :class:`ValueError`, as pydantic wants it."""
 
     def validate(name: str) -> str:
         try:
-            return require(kind, name)
+            return require_name(kind, name)
         except NotRegistered as error:
             raise ValueError(str(error)) from None
 
@@ -150,7 +150,7 @@ def _part(kind: str, name: str) -> Any:
         return getattr(import_module(f"{PACKAGE}.{of.folder}.{name}"), of.attribute)
     if (kind, name) in _added:
         return _added[kind, name]
-    require(kind, name)
+    require_name(kind, name)
     point = _installed(kind)[name]
     try:
         loaded = point.load()

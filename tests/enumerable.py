@@ -6,16 +6,16 @@ from pytest_entropy.testing.enumerable import (
     PROMPTS,
     VOCABULARY,
     dot,
-    draw_prompts,
     entropy,
     expectation,
     gradient,
     length,
     policy,
+    random_prompts,
     responses,
 )
 
 __all__ = [
-    "END", "LIMIT", "PROMPTS", "VOCABULARY", "dot", "draw_prompts", "entropy", "expectation", "gradient", "length",
+    "END", "LIMIT", "PROMPTS", "VOCABULARY", "dot", "random_prompts", "entropy", "expectation", "gradient", "length",
     "policy", "responses",
 ]  # fmt: skip

@@ -88,7 +88,7 @@ def require_optimizer(root: Path, weights: Path, candidates: list[Path]) -> Path
     )
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     """A JSON object from a file of the checkpoint.
 
     Raises:

@@ -80,8 +80,8 @@ def _value(path: Path) -> Any:
     return record["param"] if isinstance(record, dict) else record
 
 
-def main() -> None:
-    """Command line."""
+def main() -> int:
+    """Convert as the command line says, and return the exit status."""
     parser = argparse.ArgumentParser(description="DeepSpeed's universal checkpoint to optimizer.pt with names.")
     parser.add_argument("universal", type=Path)
     parser.add_argument("out", type=Path)
@@ -95,7 +95,8 @@ def main() -> None:
     except UsageError as error:
         raise SystemExit(str(error)) from error
     print(f"{out}: {count} parameters")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

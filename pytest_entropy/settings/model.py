@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 
 from pytest_entropy.settings.devices import unusable
 from pytest_entropy.settings.diagnostics import CHECKED
-from pytest_entropy.settings.fields import LARGEST, PositiveFloat, Section, Size, number
+from pytest_entropy.settings.fields import LARGEST, PositiveFloat, Section, Size, as_number
 from pytest_entropy.settings.probe import (
     SMALLEST_SINGLE_BATCH,
     BatchSizes,
@@ -124,7 +124,7 @@ class EtaSweepSection(SweepWeights):
     responses anew at the training step and the largest.
     """
 
-    multiples: list[Annotated[float, BeforeValidator(number), Field(allow_inf_nan=False)]] = []
+    multiples: list[Annotated[float, BeforeValidator(as_number), Field(allow_inf_nan=False)]] = []
 
     @model_validator(mode="after")
     def _usable(self) -> EtaSweepSection:

@@ -23,7 +23,7 @@ from pydantic import (
 
 from pytest_entropy import registry
 from pytest_entropy.settings.diagnostics import known_diagnostics
-from pytest_entropy.settings.fields import PositiveFloat, Section, Size, builtin, number
+from pytest_entropy.settings.fields import PositiveFloat, Section, Size, as_number, builtin
 from pytest_entropy.settings.former_names import RENAMED, todays_name
 from pytest_entropy.settings.objectives import OBJECTIVES, SCALINGS, known_objective, normalised_over_batch
 
@@ -158,7 +158,7 @@ class SweepWeights(Section):
 
     pareto_smoothed: bool = False
     clip_weights: Annotated[
-        Annotated[float, Field(allow_inf_nan=False)] | None, BeforeValidator(number), AfterValidator(_above_one)
+        Annotated[float, Field(allow_inf_nan=False)] | None, BeforeValidator(as_number), AfterValidator(_above_one)
     ] = None
     fresh_samples: bool = False
 

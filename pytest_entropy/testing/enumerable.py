@@ -68,6 +68,6 @@ def dot(left: Mapping[str, torch.Tensor], right: Mapping[str, torch.Tensor]) -> 
     return sum(float((left[name] * right[name]).sum()) for name in left)
 
 
-def draw_prompts(count: int, seed: int) -> list[list[int]]:
+def random_prompts(count: int, seed: int) -> list[list[int]]:
     """Independent prompts, with replacement from the few there are."""
     return [PROMPTS[i] for i in np.random.default_rng(seed).integers(0, len(PROMPTS), count)]

@@ -23,9 +23,9 @@ PositiveFloat = Annotated[float, BeforeValidator(as_number), Field(gt=0, allow_i
 
 
 class Section(BaseModel):
-    """A section: its keys and no others, of their own types."""
+    """A section: its keys and no others, of their own types; the text below a key is its line in the documentation."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
 def builtin(value: Any) -> Any:

@@ -36,8 +36,8 @@ def convert(universal: Path, out: Path, *, step: int | None = None, **settings: 
     places = sorted(place.parent for place in (universal / "zero").glob("*/exp_avg.pt"))
     if not places:
         raise UsageError(f"{universal} holds no zero/NAME/exp_avg.pt: not by ds_to_universal")
-    groups: list[dict[str, Any]] = []
-    state: dict[int, dict[str, Any]] = {}
+    groups: list[dict[str, object]] = []
+    state: dict[int, dict[str, object]] = {}
     for decay in (settings["weight_decay"], 0.0):
         members = [place for place in places if decays(place.name) == (not groups)]
         numbers = list(range(len(state), len(state) + len(members)))

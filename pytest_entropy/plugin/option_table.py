@@ -39,9 +39,9 @@ class Option:
     repeated: bool = False
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """Keyword arguments of pytest's ``addoption``."""
-        found: dict[str, Any] = {"help": self.help.replace("%", "%%"), "default": None}
+        found: dict[str, object] = {"help": self.help.replace("%", "%%"), "default": None}
         if self.parse is None and self.choices is None:
             return {**found, "action": "store_true"}
         if self.choices is not None:

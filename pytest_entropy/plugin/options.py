@@ -84,7 +84,7 @@ def refuse_idle_sizes(config: pytest.Config, kinds: list[ExperimentKind]) -> Non
         raise UsageError(f"--runs does not apply to {names}: there is one run per B_E")
 
 
-def nested(key: str, value: Any) -> dict[str, Any]:
+def nested(key: str, value: Any) -> dict[str, object]:
     """``nested("a.b", 1) == {"a": {"b": 1}}``."""
     record: Any = value
     for part in reversed(key.split(".")):

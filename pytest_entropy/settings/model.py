@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
@@ -56,7 +56,7 @@ class ProbeSection(UpdateSettings):
     """The standard error over update batches, too: with U random as well (true in the templates of single run and
     debug)."""
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """The part of :class:`pytest_entropy.probe.ProbeConfig` that stands here."""
         record = self.model_dump(include=set(UpdateSettings.model_fields))
         blocks = self.u_statistic.blocks if self.u_statistic.method == "blocks" else None
@@ -97,7 +97,7 @@ class PromptSection(Section):
     """Column with the expected answer; other columns reach the reward function, too."""
     template: Annotated[str, Field(min_length=1)] | None = None
     """`r1`, or a text with `{question}`."""
-    chat_template_kwargs: Annotated[dict[str, Any], AfterValidator(template_arguments)] = {}
+    chat_template_kwargs: Annotated[dict[str, object], AfterValidator(template_arguments)] = {}
     """Told to the checkpoint's chat template, such as `{enable_thinking: false}`; a row's column of that name goes
     over it."""
     with_replacement: bool = False
@@ -216,7 +216,7 @@ class ExperimentConfig(Section):
             )
         return self
 
-    def probe_settings(self) -> dict[str, Any]:
+    def probe_settings(self) -> dict[str, object]:
         """Keyword arguments of :class:`pytest_entropy.probe.ProbeConfig`."""
         batch, sampling = self.batch_config, self.sampling
         return {
@@ -238,7 +238,7 @@ class ExperimentConfig(Section):
             extra += ("eta_sweep",) if self.eta_sweep.multiples else ()
         return (*CHECKED, *extra) if self.diagnostics else extra
 
-    def _sweep(self) -> dict[str, Any]:
+    def _sweep(self) -> dict[str, object]:
         sweep = self.eta_sweep.model_dump()
         multiples = tuple(sweep.pop("multiples"))
         return {**sweep, **({"eta_multiples": multiples} if multiples else {})}

@@ -31,7 +31,7 @@ def _rewards(value: Any) -> Any:
     return terms
 
 
-def _reward(item: Any) -> dict[str, Any]:
+def _reward(item: Any) -> dict[str, object]:
     if isinstance(item, RewardSection):
         item = item.model_dump()
     if isinstance(item, str):

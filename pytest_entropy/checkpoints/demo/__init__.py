@@ -15,6 +15,6 @@ CHECKPOINT = PATH / "step_30"
 PROFILE = Path(__file__).parent / "profile.yaml"
 
 
-def read_record() -> dict[str, Any]:
+def read_record() -> dict[str, object]:
     """What was measured when the artefact was built: reward, entropy, sizes, digests, versions."""
     return json.loads((PATH / "demo.json").read_bytes())

@@ -205,7 +205,7 @@ def screen_adapter(directory: Path) -> None:
                 "do not belong to this configuration"
             )
     # A rank that no tensor has would be allocated all the same, from random numbers.
-    absent = {int(config.get("r", 8))} - set(found) if not config.get("rank_pattern") else declared - set(found)
+    absent = declared - set(found)
     if absent and max(absent) > max(found):
         raise UsageError(f"{where} declares rank {_short(max(absent))}, the largest of a tensor is {max(found)}")
 

@@ -48,6 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     with _usage_errors():
         options.refuse_repeats(tuple(map(str, config.invocation_params.args)))
+        config.add_cleanup(registry.restorer())
         config.hook.pytest_entropy_register(registry=registry)
     config.stash[KEY] = EntropySession(config)
     config.stash[KEY].assign_gpu()

@@ -96,3 +96,21 @@ def test_layouts_and_rewards_are_had_without_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_what_a_session_adds_goes_with_it(pytester):
+    """A second session in one process adds its own part under the same name."""
+    pytester.makeconftest(
+        """
+        def pytest_entropy_register(registry):
+            from pytest_entropy.rewards import NamedReward
+            registry.add("rewards", "of_a_session", NamedReward(lambda prompts, completions, **_: [0.0]))
+        """
+    )
+    pytester.makepyfile(
+        "from pytest_entropy import registry\n"
+        "def test_it_is_there():\n    assert 'of_a_session' in registry.names('rewards')\n"
+    )
+    for _ in range(2):
+        pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+    assert "of_a_session" not in registry.names("rewards")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 PATH = Path(__file__).parent / "artefact"
 # step_29 lies beside it: two consecutive steps prove how the optimizer numbers its parameters.

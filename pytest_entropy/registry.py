@@ -128,6 +128,17 @@ def forget(kind: str, name: str) -> None:
     _added.pop((kind, name), None)
 
 
+def restorer() -> Callable[[], None]:
+    """A function that takes back whatever :func:`add` adds from now on: at the end of a session in a longer process."""
+    before = dict(_added)
+
+    def restore() -> None:
+        _added.clear()
+        _added.update(before)
+
+    return restore
+
+
 def require_name(kind: str, name: str) -> str:
     """``name`` itself, if a part has it.
 

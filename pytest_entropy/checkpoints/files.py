@@ -6,7 +6,6 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pytest_entropy.errors import UsageError
 
@@ -88,7 +87,7 @@ def require_optimizer(root: Path, weights: Path, candidates: list[Path]) -> Path
     )
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, object]:
     """A JSON object from a file of the checkpoint.
 
     Raises:

@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from pytest_entropy.checkpoints.files import CheckpointFiles, has_adapter, has_weights, read_json_object
+from pytest_entropy.checkpoints.files import CheckpointFiles, has_adapter, has_weights, read_object
 from pytest_entropy.checkpoints.layouts import known_layouts
 from pytest_entropy.errors import UsageError
 
@@ -59,7 +59,7 @@ def _with_base(files: CheckpointFiles, override: str | None) -> CheckpointFiles:
             f"{files.weights} has adapter_config.json but no adapter_model.safetensors (pickled adapter_model.bin "
             "files are not opened; convert it with safe_serialization=True)"
         )
-    config = read_json_object(files.weights / "adapter_config.json")
+    config = read_object(files.weights / "adapter_config.json")
     named = override or config.get("base_model_name_or_path")
     if not named or not isinstance(named, str):
         raise UsageError(

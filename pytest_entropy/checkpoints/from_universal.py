@@ -36,8 +36,8 @@ def convert(universal: Path, out: Path, *, step: int | None = None, **settings: 
     places = sorted(place.parent for place in (universal / "zero").glob("*/exp_avg.pt"))
     if not places:
         raise UsageError(f"{universal} holds no zero/NAME/exp_avg.pt: not by ds_to_universal")
-    groups: list[dict[str, Any]] = []
-    state: dict[int, dict[str, Any]] = {}
+    groups: list[dict[str, object]] = []
+    state: dict[int, dict[str, object]] = {}
     for decay in (settings["weight_decay"], 0.0):
         members = [place for place in places if decays(place.name) == (not groups)]
         numbers = list(range(len(state), len(state) + len(members)))
@@ -80,8 +80,8 @@ def _value(path: Path) -> Any:
     return record["param"] if isinstance(record, dict) else record
 
 
-def main() -> None:
-    """Command line."""
+def main() -> int:
+    """Convert as the command line says, and return the exit status."""
     parser = argparse.ArgumentParser(description="DeepSpeed's universal checkpoint to optimizer.pt with names.")
     parser.add_argument("universal", type=Path)
     parser.add_argument("out", type=Path)
@@ -95,7 +95,8 @@ def main() -> None:
     except UsageError as error:
         raise SystemExit(str(error)) from error
     print(f"{out}: {count} parameters")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

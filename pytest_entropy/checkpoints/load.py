@@ -49,7 +49,7 @@ class Checkpoint:
     mapping: str
     digest: str
     stored_names: dict[str, str]
-    ignored_generation_config: dict[str, Any] = field(default_factory=dict)
+    ignored_generation_config: dict[str, object] = field(default_factory=dict)
 
 
 def load(files: CheckpointFiles, *, device: str = "cpu", dtype: str = "float32") -> Checkpoint:
@@ -195,7 +195,7 @@ def end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
     return tuple(within)
 
 
-def _sampling_defaults(config: GenerationConfig | None) -> dict[str, Any]:
+def _sampling_defaults(config: GenerationConfig | None) -> dict[str, object]:
     if config is None:
         return {}
     return {name: getattr(config, name) for name in SAMPLING if getattr(config, name, None) is not None}

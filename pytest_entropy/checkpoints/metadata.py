@@ -108,7 +108,7 @@ def _length(names: Any) -> int:
     return len(names) if isinstance(names, list | tuple) else 0
 
 
-def _sampling(files: CheckpointFiles) -> dict[str, Any]:
+def _sampling(files: CheckpointFiles) -> dict[str, object]:
     """As transformers reads them: beside the model's weights, the adapter's own not among them."""
     place = Path(files.base) if files.base is not None else files.weights
     try:

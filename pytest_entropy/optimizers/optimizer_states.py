@@ -21,7 +21,7 @@ def known_kinds() -> dict[str, OptimizerKind]:
     return {name: registry.get("optimizers", name, OptimizerKind) for name in registry.names("optimizers")}
 
 
-def flat(entry: Mapping[str, Any]) -> dict[str, Any]:
+def flat(entry: Mapping[str, Any]) -> dict[str, object]:
     """An entry of ``state`` with what any kind nests in it beside its other keys."""
     found = dict(entry)
     for kind in known_kinds().values():

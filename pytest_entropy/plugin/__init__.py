@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pytest_entropy import registry
 from pytest_entropy.errors import UsageError
 from pytest_entropy.plugin import options
 from pytest_entropy.plugin.session import (
@@ -47,6 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     with _usage_errors():
         options.refuse_repeats(tuple(map(str, config.invocation_params.args)))
+        config.add_cleanup(registry.restorer())
+        config.hook.pytest_entropy_register(registry=registry)
     config.stash[KEY] = EntropySession(config)
     with _usage_errors():
         config.stash[KEY].choose_device()

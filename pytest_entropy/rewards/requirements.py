@@ -29,7 +29,7 @@ def _discard(*_: Any, **__: Any) -> None:
 _FROM_TRAINER: Mapping[str, Any] = {"trainer_state": None, "log_extra": _discard, "log_metric": _discard}
 
 
-def accepted(reward: PlainReward, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def accepted(reward: PlainReward, arguments: Mapping[str, Any]) -> dict[str, object]:
     """The keyword arguments, TRL's further ones included, that the function takes of those there are."""
     offered = {**arguments, **_FROM_TRAINER}
     parameters = _parameters(reward)

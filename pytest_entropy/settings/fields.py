@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 LARGEST = 1_000_000
 
 
-def number(value: Any) -> Any:
+def as_number(value: Any) -> Any:
     """YAML 1.1 reads ``1e-6`` (no point, no sign) as text; a number was meant."""
     if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
         return float(value)
@@ -19,13 +19,13 @@ def number(value: Any) -> Any:
 
 
 Size = Annotated[int, Field(ge=1, le=LARGEST)]
-PositiveFloat = Annotated[float, BeforeValidator(number), Field(gt=0, allow_inf_nan=False)]
+PositiveFloat = Annotated[float, BeforeValidator(as_number), Field(gt=0, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
-    """A section: its keys and no others, of their own types."""
+    """A section: its keys and no others, of their own types; the text below a key is its line in the documentation."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
 def builtin(value: Any) -> Any:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from pytest_entropy.settings.devices import unusable
 from pytest_entropy.settings.diagnostics import CHECKED
-from pytest_entropy.settings.fields import LARGEST, PositiveFloat, Section, Size, number
+from pytest_entropy.settings.fields import LARGEST, PositiveFloat, Section, Size, as_number
 from pytest_entropy.settings.probe import (
     SMALLEST_SINGLE_BATCH,
     BatchSizes,
@@ -27,7 +27,9 @@ class BatchConfig(BatchSizes):
     entropy batch, where they are not ``G``)."""
 
     B_E_values: list[Annotated[int, Field(ge=2, le=LARGEST)]] = Field(default=[16, 32, 64], min_length=1)
+    """Prompts per entropy batch, each at least 2."""
     runs_per_batch: Size = 3
+    """Independent runs per B_E."""
 
     @field_validator("B_E_values")
     @classmethod
@@ -41,7 +43,9 @@ class UStatisticSection(Section):
     """Single-batch mode: every prompt its own block (``exact``), or ``blocks`` blocks of prompts."""
 
     method: Literal["exact", "blocks"] = "exact"
+    """Pairs of prompts (`exact`), or of equal blocks of prompts (`blocks`)."""
     blocks: Annotated[int, Field(ge=2)] = 8
+    """How many blocks; must divide every B_E."""
 
 
 class ProbeSection(UpdateSettings):
@@ -49,8 +53,10 @@ class ProbeSection(UpdateSettings):
 
     u_statistic: UStatisticSection = UStatisticSection()
     total_variance: bool = False
+    """The standard error over update batches, too: with U random as well (true in the templates of single run and
+    debug)."""
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """The part of :class:`pytest_entropy.probe.ProbeConfig` that stands here."""
         record = self.model_dump(include=set(UpdateSettings.model_fields))
         blocks = self.u_statistic.blocks if self.u_statistic.method == "blocks" else None
@@ -61,7 +67,9 @@ class SamplingSection(SampledPolicy):
     """The one distribution sampled from and scored: softmax(logits / temperature), nothing else."""
 
     top_p: float = 1.0
+    """Anything but 1 is refused: truncation breaks every identity."""
     top_k: int = 0
+    """Anything but 0 is refused."""
 
     @model_validator(mode="after")
     def _neutral(self) -> SamplingSection:
@@ -81,19 +89,30 @@ class PromptSection(Section):
     """
 
     source: Annotated[str, Field(min_length=1)] = "demo"
+    """A `.jsonl` or `.parquet` file, `datasets:NAME`, or `demo`, the bundled word problems; see [prompts and
+    rewards](prompts-and-rewards.md)."""
     prompt_column: Annotated[str, Field(min_length=1)] = "prompt"
+    """Column with the prompt."""
     answer_column: Annotated[str, Field(min_length=1)] = "answer"
+    """Column with the expected answer; other columns reach the reward function, too."""
     template: Annotated[str, Field(min_length=1)] | None = None
-    chat_template_kwargs: Annotated[dict[str, Any], AfterValidator(template_arguments)] = {}
+    """`r1`, or a text with `{question}`."""
+    chat_template_kwargs: Annotated[dict[str, object], AfterValidator(template_arguments)] = {}
+    """Told to the checkpoint's chat template, such as `{enable_thinking: false}`; a row's column of that name goes
+    over it."""
     with_replacement: bool = False
+    """Draw with replacement; E and U may share prompts."""
 
 
 class ModelSection(Section):
     """How the checkpoint is loaded."""
 
     base_model: str | None = None
+    """Base model directory; left out, the one the adapter names."""
     device: str = "cpu"
+    """`cpu`, `cuda` or `cuda:N` (mps has no float64, and is refused)."""
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
+    """`float32`, `float64`, or `bfloat16` for the frozen base of an adapter; never narrower than asked for."""
 
     @field_validator("device")
     @classmethod
@@ -111,9 +130,13 @@ class CheckSection(Section):
     """
 
     alpha: Annotated[float, Field(gt=0, lt=1)] = 1e-3
+    """Chance that a correct probe fails the session."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """Of reported intervals."""
     tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Finite-batch bias, as a share of the converged value, that does not matter."""
     inconclusive: Literal["skip", "fail"] = "skip"
+    """What a verdict the sample could not decide becomes: `skip` or `fail`."""
 
 
 class EtaSweepSection(SweepWeights):
@@ -124,7 +147,8 @@ class EtaSweepSection(SweepWeights):
     responses anew at the training step and the largest.
     """
 
-    multiples: list[Annotated[float, BeforeValidator(number), Field(allow_inf_nan=False)]] = []
+    multiples: list[Annotated[float, BeforeValidator(as_number), Field(allow_inf_nan=False)]] = []
+    """Steps, in multiples of η, at which the entropy itself is measured (one scoring pass each)."""
 
     @model_validator(mode="after")
     def _usable(self) -> EtaSweepSection:
@@ -142,19 +166,27 @@ class ExperimentConfig(Section):
     """Everything an experiment's results depend on, and how it is judged."""
 
     checkpoint: Annotated[str, Field(min_length=1)] = "demo"
+    """Checkpoint directory, or `demo`."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """The session's seed: U's is derived from it alone, so that all experiments take one U, and every run's from it
+    and the experiment's name."""
     batch_config: BatchConfig = BatchConfig(B_E_values=[16, 32, 64])
     probe: ProbeSection = ProbeSection()
     sampling: SamplingSection = SamplingSection()
     prompts: PromptSection = PromptSection()
     reward: Rewards = [RewardSection(name="exact_answer")]
+    """A name (`exact_answer`, `gsm8k`, `boxed`, `math_verify`, an installed one, `module:function`,
+    `file.py:function`), several as `a,b*0.5`, or a list of `{name, weight}`."""
     reward_timeout: PositiveFloat = 600.0
+    """Seconds one call of a reward function may take."""
     model: ModelSection = ModelSection()
     memory: MemorySection = MemorySection()
     checks: CheckSection = CheckSection()
     eta_sweep: EtaSweepSection = EtaSweepSection()
     diagnostics: bool = False
+    """reinforce_loo, directional scores and surprisal ranks from the same rollouts."""
     save_gradients: bool = False
+    """Write gradients and directions, as `--save-gradients` does."""
 
     @model_validator(mode="after")
     def _single_batch(self) -> ExperimentConfig:
@@ -184,7 +216,7 @@ class ExperimentConfig(Section):
             )
         return self
 
-    def probe_settings(self) -> dict[str, Any]:
+    def probe_settings(self) -> dict[str, object]:
         """Keyword arguments of :class:`pytest_entropy.probe.ProbeConfig`."""
         batch, sampling = self.batch_config, self.sampling
         return {
@@ -206,7 +238,7 @@ class ExperimentConfig(Section):
             extra += ("eta_sweep",) if self.eta_sweep.multiples else ()
         return (*CHECKED, *extra) if self.diagnostics else extra
 
-    def _sweep(self) -> dict[str, Any]:
+    def _sweep(self) -> dict[str, object]:
         sweep = self.eta_sweep.model_dump()
         multiples = tuple(sweep.pop("multiples"))
         return {**sweep, **({"eta_multiples": multiples} if multiples else {})}

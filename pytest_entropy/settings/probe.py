@@ -23,7 +23,7 @@ from pydantic import (
 
 from pytest_entropy import registry
 from pytest_entropy.settings.diagnostics import known_diagnostics
-from pytest_entropy.settings.fields import PositiveFloat, Section, Size, builtin, number
+from pytest_entropy.settings.fields import PositiveFloat, Section, Size, as_number, builtin
 from pytest_entropy.settings.former_names import RENAMED, todays_name
 from pytest_entropy.settings.objectives import OBJECTIVES, SCALINGS, known_objective, normalised_over_batch
 
@@ -61,8 +61,12 @@ class BatchSizes(Section):
     """
 
     B_U: Size = 32
+    """Prompts of the update batch."""
     G: Size = 8
+    """Responses per prompt, at least 2."""
     G_E: Size | None = None
+    """Those of the entropy batch, where it shall have a number of its own: 2, with a larger B_E, gives the same
+    standard error in half to two thirds of the time ([variance reduction](variance-reduction.md))."""
 
     @field_validator("G", "G_E")
     @classmethod
@@ -78,14 +82,28 @@ class UpdateSettings(Section):
     """How delta_h1 is estimated and which update is assumed."""
 
     mode: Literal["two_batch", "u_statistic"] = "two_batch"
+    """`two_batch`, or `u_statistic`: update and entropy gradient from one batch of B_E prompts, `batch_config.B_U`
+    unused ([§5](mathematics.md))."""
     entropy_unit: Literal["sequence", "token"] = "sequence"
+    """`sequence`: nats per response, or `token`: nats per token."""
     estimator: Annotated[str, AfterValidator(registry.known("estimators"))] = "action_value"
+    """`action_value`, `rao_blackwell` (twice the variance; the default in mode `u_statistic`), `reinforce_loo`, or
+    an installed one; see [variance reduction](variance-reduction.md)."""
     update_rule: Annotated[str, AfterValidator(registry.known("update_rules"))] = "preconditioned"
+    """`preconditioned`, `adamw`, `sgd`, or an installed one."""
     loss_type: Annotated[str, AfterValidator(known_objective)] = "dr_grpo"
+    """Objective (formerly `probe.advantage`, still accepted): `dr_grpo`, `grpo`, `gspo`, `dapo`, `cispo`, `bnpo`,
+    `rloo`, `sapo`, `luspo`, `vespo`, verl's `seq-mean-token-mean`, `seq-mean-token-sum`,
+    `seq-mean-token-sum-norm`, `token-mean`, or `predecessor`."""
     scale_rewards: Annotated[str | None, BeforeValidator(_scaling)] = None
+    """`none`, `group`, `batch`, `leave_one_out`; TRL's true and false mean `group` and `none`; left out, the
+    objective's."""
     advantage_epsilon: Annotated[float, Field(ge=0)] = 1e-4
+    """Added to a standard deviation (TRL 1e-4, verl 1e-6)."""
     max_grad_norm: PositiveFloat | None = None
+    """Clipping of the `adamw` rule."""
     learning_rate: PositiveFloat | None = None
+    """η of the next step; left out, the checkpoint's."""
 
     @property
     def advantage(self) -> str:
@@ -136,15 +154,21 @@ class SampledPolicy(Section):
     """The one distribution sampled from and scored, softmax(logits / temperature), and the longest response."""
 
     temperature: PositiveFloat = 1.0
+    """T of the policy that is meant; sampling and scoring use the same."""
     max_new_tokens: Size = 256
+    """Longest response."""
 
 
 class MemorySection(Section):
     """Bounds on what is computed at once, and how the sampler keeps its cache; no effect beyond rounding."""
 
     sample_rows: Size = 512
+    """Responses decoded together at most; results change by rounding only."""
     chunk_tokens: Size = 16384
+    """Tokens scored together at most (by each thread, on a CPU); results change by rounding only."""
     static_cache: bool = False
+    """Sample with a key/value cache that is written in place; the same responses (slower on a CPU, not measured on a
+    GPU)."""
 
 
 def _above_one(value: float | None) -> float | None:
@@ -157,10 +181,13 @@ class SweepWeights(Section):
     """How the eta sweep's self-normalised importance weights are tamed, and whether responses are drawn anew."""
 
     pareto_smoothed: bool = False
+    """Pareto-smoothed weights for the self-normalised variant (`pip install pytest-entropy[psis]`)."""
     clip_weights: Annotated[
-        Annotated[float, Field(allow_inf_nan=False)] | None, BeforeValidator(number), AfterValidator(_above_one)
+        Annotated[float, Field(allow_inf_nan=False)] | None, BeforeValidator(as_number), AfterValidator(_above_one)
     ] = None
+    """Largest weight of the self-normalised variant, above 1; left out, not clipped."""
     fresh_samples: bool = False
+    """New responses at η and at the largest step as well."""
 
 
 Several = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from pytest_entropy.settings.fields import Section, number
+from pytest_entropy.settings.fields import Section, as_number
 
 
 class RewardSection(Section):
@@ -31,7 +31,7 @@ def _rewards(value: Any) -> Any:
     return terms
 
 
-def _reward(item: Any) -> dict[str, Any]:
+def _reward(item: Any) -> dict[str, object]:
     if isinstance(item, RewardSection):
         item = item.model_dump()
     if isinstance(item, str):
@@ -44,7 +44,7 @@ def _reward(item: Any) -> dict[str, Any]:
             raise ValueError(f"the weight in {item!r} is not a number; write NAME*0.5") from None
     if not isinstance(item, dict) or not {"name"} <= set(item) <= {"name", "weight"}:
         raise ValueError(f"a reward is a name or {{name: …, weight: …}}, not {item!r}")
-    name, weight = item["name"], number(item.get("weight", 1.0))
+    name, weight = item["name"], as_number(item.get("weight", 1.0))
     if not isinstance(name, str) or not name.strip():
         raise ValueError("a reward without a name")
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight) or weight == 0:

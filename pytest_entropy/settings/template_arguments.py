@@ -18,7 +18,7 @@ RESERVED = frozenset(
 )  # fmt: skip
 
 
-def template_arguments(value: Any) -> dict[str, Any]:
+def template_arguments(value: Any) -> dict[str, object]:
     """The arguments in a mapping by name; those that are null are not given (tables hold nulls for other rows' names).
 
     Raises:

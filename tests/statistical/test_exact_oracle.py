@@ -27,7 +27,7 @@ def exact(policy):
 @pytest.fixture(scope="module")
 def measured(policy):
     """20 000 independent prompts (drawn with replacement from three), G responses each."""
-    ids = enumerable.draw_prompts(20_000, seed=1)
+    ids = enumerable.random_prompts(20_000, seed=1)
     parts, nats = [], []
     for start in range(0, len(ids), 2000):
         rollouts = tiny.sample(policy, ids[start : start + 2000], G=G, limit=enumerable.LIMIT, seed=start)

@@ -28,7 +28,7 @@ def exact(policy):
 
 
 def rollouts(policy, count, seed, group=G):
-    ids = enumerable.draw_prompts(count, seed=seed)
+    ids = enumerable.random_prompts(count, seed=seed)
     return tiny.sample(policy, ids, G=group, limit=enumerable.LIMIT, seed=seed)
 
 

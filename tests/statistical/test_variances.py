@@ -44,7 +44,7 @@ def require_unbiased(values, true):
 def test_the_table_gives_what_the_backward_pass_gives():
     policy = enumerable.policy()
     u = tiny.direction(policy)
-    rollouts = tiny.sample(policy, enumerable.draw_prompts(50, seed=2), G=3, limit=LIMIT, seed=1)
+    rollouts = tiny.sample(policy, enumerable.random_prompts(50, seed=2), G=3, limit=LIMIT, seed=1)
     passed = directional_derivatives(policy, rollouts, u, ["rao_blackwell", "reinforce_loo"], chunk_tokens=500)
     batch = sample(50, 3, np.random.default_rng(0))
     prompts = [enumerable.PROMPTS.index(list(ids)) for ids in rollouts.prompt_ids]
@@ -91,7 +91,7 @@ def test_no_estimator_is_biased_at_a_hundred_thousand_prompts():
     names = [*unbiased, "score", LENGTH]
     columns = {name: [] for name in [*names, "nats", "lengths"]}
     for seed in range(25):
-        rollouts = tiny.sample(policy, enumerable.draw_prompts(4000, seed=seed), G=2, limit=LIMIT, seed=seed)
+        rollouts = tiny.sample(policy, enumerable.random_prompts(4000, seed=seed), G=2, limit=LIMIT, seed=seed)
         passed = directional_derivatives(policy, rollouts, u, names, chunk_tokens=40_000).per_prompt
         for name in names:
             columns[name].append(passed[name])

@@ -39,9 +39,9 @@ LAWS = {
     "no torch where numbers will do": lambda p: laws.kept_out(p, "torch", WITHOUT_TORCH),
     "pytest in the plugin only": lambda p: laws.kept_in(p, "pytest", ("plugin",)),
     "transformers where models are loaded and run": lambda p: laws.kept_in(
-        p, "transformers", ("policy", "checkpoints")
+        p, "transformers", ("policy", "checkpoints", "testing")
     ),
-    "peft where models are loaded and run": lambda p: laws.kept_in(p, "peft", ("policy", "checkpoints")),
+    "peft where models are loaded and run": lambda p: laws.kept_in(p, "peft", ("policy", "checkpoints", "testing")),
     "matplotlib in reports only": lambda p: laws.kept_in(p, "matplotlib", ("reports",)),
     "jinja2 in reports only": lambda p: laws.kept_in(p, "jinja2", ("reports",)),
     "no files in the mathematics": lambda p: laws.files_touched(p, MATHEMATICS),

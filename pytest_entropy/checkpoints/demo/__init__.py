@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 PATH = Path(__file__).parent / "artefact"
 # step_29 lies beside it: two consecutive steps prove how the optimizer numbers its parameters.
@@ -15,6 +14,6 @@ CHECKPOINT = PATH / "step_30"
 PROFILE = Path(__file__).parent / "profile.yaml"
 
 
-def read_record() -> dict[str, Any]:
+def read_record() -> dict[str, object]:
     """What was measured when the artefact was built: reward, entropy, sizes, digests, versions."""
     return json.loads((PATH / "demo.json").read_bytes())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from pytest_entropy.checkpoints.files import read_json_object
+from pytest_entropy.checkpoints.files import read_object
 from pytest_entropy.checkpoints.states.parameter_order import live_name
 from pytest_entropy.errors import UsageError
 
@@ -113,7 +113,7 @@ def shards(directory: Path) -> dict[str, str]:
         UsageError: no ``weight_map``, or a file that is not one of this directory.
     """
     index = directory / INDEX
-    record = read_json_object(index).get("weight_map")
+    record = read_object(index).get("weight_map")
     if not isinstance(record, dict) or not record:
         raise UsageError(f"{index} has no weight_map: which tensor is in which file")
     for key, name in record.items():

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_entropy.checkpoints.files import CheckpointFiles, read_json_object
+from pytest_entropy.checkpoints.files import CheckpointFiles, read_object
 from pytest_entropy.checkpoints.formats.dcp_metadata import read_description
 from pytest_entropy.checkpoints.formats.torch_archive import read_outline, screen_archive
 from pytest_entropy.checkpoints.formats.weights_file import WeightsFile
@@ -80,7 +80,7 @@ def read_names(path: Path) -> list[str]:
     try:
         record = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
-        record = read_json_object(path)
+        record = read_object(path)
     if isinstance(record, dict):
         record = record.get("param_names", record)
     if isinstance(record, dict) and all(key.isdecimal() and len(key) < 20 for key in record):
@@ -99,8 +99,8 @@ def screen_model(directory: Path) -> None:
     """
     for name in _PARSED:
         if (directory / name).is_file():
-            read_json_object(directory / name)
-    config = read_json_object(directory / "config.json")
+            read_object(directory / name)
+    config = read_object(directory / "config.json")
     tensors = len(WeightsFile(directory).shapes())
     for key in _LAYERS:
         layers = config.get(key, 0)
@@ -167,7 +167,7 @@ def screen_adapter(directory: Path) -> None:
         UsageError: not LoRA; rank or alpha absurd or not those of the tensors; a feature that is not supported.
     """
     where = directory / "adapter_config.json"
-    config = read_json_object(where)
+    config = read_object(where)
     if str(config.get("peft_type", "LORA")).upper() != "LORA":
         raise UsageError(
             f"{where}: adapter of type {_short(config['peft_type'])}; only LoRA (and its kin) is supported"
@@ -205,7 +205,7 @@ def screen_adapter(directory: Path) -> None:
                 "do not belong to this configuration"
             )
     # A rank that no tensor has would be allocated all the same, from random numbers.
-    absent = {int(config.get("r", 8))} - set(found) if not config.get("rank_pattern") else declared - set(found)
+    absent = declared - set(found)
     if absent and max(absent) > max(found):
         raise UsageError(f"{where} declares rank {_short(max(absent))}, the largest of a tensor is {max(found)}")
 

@@ -98,7 +98,7 @@ def _members(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else []
 
 
-def _reasons(groups: list[Mapping[str, Any]], entries: list[dict[str, Any]]) -> Iterator[str]:
+def _reasons(groups: list[Mapping[str, Any]], entries: list[dict[str, object]]) -> Iterator[str]:
     """What the state is of, where that is not Adam or AdamW."""
     kinds = known_kinds().values()
     in_groups = GROUP_KEYS.union(*(kind.group_keys for kind in kinds))

@@ -54,7 +54,7 @@ class OptimizerKind:
     group_keys: frozenset[str] = frozenset()
     nested: str | None = None
 
-    def flat(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+    def flat(self, entry: Mapping[str, Any]) -> dict[str, object]:
         """The entry with what is nested in it beside its other keys."""
         inner = entry.get(self.nested) if self.nested is not None else None
         return {**entry, **inner} if isinstance(inner, Mapping) else dict(entry)

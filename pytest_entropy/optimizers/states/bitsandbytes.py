@@ -21,7 +21,7 @@ def recognise(entry: Mapping[str, Any], group: Mapping[str, Any]) -> bool:
     return "state1" in entry
 
 
-def read(entry: Mapping[str, Any], shape: tuple[int, ...]) -> Moments:
+def stored_moments(entry: Mapping[str, Any], shape: tuple[int, ...]) -> Moments:
     """The moments, dequantised where they are kept in 8 bits.
 
     Raises:
@@ -65,7 +65,7 @@ def dequantise(codes: torch.Tensor, codebook: torch.Tensor, largest: torch.Tenso
 
 OPTIMIZER = OptimizerKind(
     recognise,
-    read,
+    stored_moments,
     frozenset({"step", NESTED} | {f"{n}{i}" for n in ("state", "qmap", "absmax", "max", "new_max") for i in (1, 2)}),
     # AdEMAMix's settings, which its AdamW has as 0 and None.
     frozenset({"betas", "eps", "weight_decay", "alpha", "t_alpha", "t_beta3"}),

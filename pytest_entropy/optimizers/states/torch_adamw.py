@@ -13,7 +13,7 @@ def recognise(entry: Mapping[str, Any], group: Mapping[str, Any]) -> bool:
     return "exp_avg" in entry
 
 
-def read(entry: Mapping[str, Any], shape: tuple[int, ...]) -> Moments:
+def stored_moments(entry: Mapping[str, Any], shape: tuple[int, ...]) -> Moments:
     """The moments as they are stored.
 
     Raises:
@@ -24,7 +24,7 @@ def read(entry: Mapping[str, Any], shape: tuple[int, ...]) -> Moments:
 
 OPTIMIZER = OptimizerKind(
     recognise,
-    read,
+    stored_moments,
     frozenset({"step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"}),
     frozenset({"betas", "eps", "weight_decay", "amsgrad", "fused", *SWITCHES}),
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts.prompt import PromptSet
@@ -17,7 +16,7 @@ _UTF8_BOM = b"\xef\xbb\xbf"
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
 
-def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
     """("line N", row) of every line that is not blank.
 
     Raises:
@@ -44,7 +43,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         raise UsageError(f"prompts file {path} cannot be read: {error.strerror}") from error
 
 
-def _row(line: bytes, where: str) -> dict[str, Any]:
+def _row(line: bytes, where: str) -> dict[str, object]:
     if b"\0" in line:
         raise UsageError(f"{where}: a NUL byte (at {line.index(0)}): not text; write it as \\u0000 if it is meant")
     try:

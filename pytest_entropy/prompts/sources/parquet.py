@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts.prompt import PromptSet
@@ -15,7 +14,7 @@ _ROWS_AT_ONCE = 1024
 _LARGEST = 8 * 2**30
 
 
-def read_parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_parquet(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
     """("row N", row) of every row, counted from 1.
 
     Raises:

@@ -1,0 +1,45 @@
+"""Every estimator and scalar of the registry: unbiased on the enumerable policy, and equal to its definition."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pytest_entropy import registry
+from pytest_entropy.probe.estimators import estimator_names, get_estimator
+from pytest_entropy.probe.estimators.base import Weights
+from pytest_entropy.testing import check_estimator
+
+
+@pytest.mark.parametrize("name", estimator_names())
+def test_estimator(name):
+    check_estimator(name)
+
+
+@pytest.fixture
+def added():
+    """A function that adds a changed Rao-Blackwell estimator under the name ``wrong``."""
+
+    def add(**changes):
+        registry.add("estimators", "wrong", replace(get_estimator("rao_blackwell"), **changes))
+
+    yield add
+    registry.forget("estimators", "wrong")
+
+
+def with_a_bias(log_probs, entropies, mask, learnt=None):
+    right = get_estimator("rao_blackwell").weights(log_probs, entropies, mask, learnt)
+    return Weights(right.log_prob * 1.001, right.entropy)
+
+
+def test_weights_that_are_not_the_definition_s_are_refused(added):
+    added(weights=with_a_bias)
+    with pytest.raises(AssertionError, match=r"weights of log pi\(t_k\) differ from its definition's"):
+        check_estimator("wrong")
+
+
+def test_a_biased_estimator_is_refused_even_where_it_is_as_defined(added):
+    added(mean="length")
+    with pytest.raises(AssertionError, match=r"differs from the gradient of its mean \(length\)"):
+        check_estimator("wrong")

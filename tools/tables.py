@@ -70,7 +70,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, str):
         return f"`{value}`"
     if isinstance(value, list):
-        parts = [item.name if isinstance(item, BaseModel) else f"{item:g}" for item in value]
+        parts = [str(item.model_dump()["name"]) if isinstance(item, BaseModel) else f"{item:g}" for item in value]
         return f"`{parts[0]}`" if value and isinstance(value[0], BaseModel) else f"[{', '.join(parts)}]"
     return f"{value:g}" if isinstance(value, float) and value >= 0.01 else str(value)
 

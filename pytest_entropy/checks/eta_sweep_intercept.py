@@ -1,5 +1,4 @@
-"""delta_h1 is the slope of the entropy itself at step 0: per-prompt intercepts of the eta sweep minus s_n have mean
-0."""
+"""delta_h1 is the slope of the entropy itself at step 0: intercepts of the eta sweep minus s_n have mean 0."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pytest_entropy import EntropyProbe, ProbeConfig, load_checkpoint
+from pytest_entropy import EntropyProbe, ProbeConfig, load_checkpoint, registry
 from pytest_entropy.checkpoints import demo
 
 ROOT = Path(__file__).parents[2]
@@ -79,6 +79,7 @@ def test_gradients_are_saved_and_agree_with_delta_h1(workspace):
     assert (root / "debug_report.json").is_file()
 
 
+# What the failing check says points to it: the bug.
 BUGS = {
     "entropy-to-go off by a position": (
         "from pytest_entropy.probe.estimators import base\n"
@@ -99,16 +100,61 @@ BUGS = {
         "    return replace(drawn, tokens=drawn.tokens.roll(1, 1), lengths=drawn.lengths.roll(1, 1))\n"
         "Setup.sample = sample\n"
     ),
+    "a learning rate that is neither configured nor stored": (
+        "from pytest_entropy.probe import EntropyProbe\n"
+        "build = EntropyProbe.__init__\n"
+        "def built(self, *arguments, **named):\n"
+        "    build(self, *arguments, **named)\n"
+        "    self.eta *= 2\n"
+        "EntropyProbe.__init__ = built\n"
+    ),
 }
 
 
-# One bug of the three with every run of the tests, the others with the slow ones.
+# One bug of the four with every run of the tests, the others with the slow ones.
 @pytest.mark.parametrize("says", [next(iter(BUGS)), *(pytest.param(b, marks=pytest.mark.slow) for b in list(BUGS)[1:])])
 def test_a_planted_bug_turns_the_session_red_and_is_named(workspace, says):
     (workspace.path / "conftest.py").write_text(BUGS[says])
     done = workspace.run("experiments/test_sanity_check.py", *workspace.small, "--be=6", "--runs=2")
     assert done.returncode == 1, done.stdout
     assert says in done.stdout.replace("\n", " ")
+
+
+SANITY = ("experiments/test_sanity_check.py", "--be=6", "--runs=2")
+OWN_CHECK = """
+from pytest_entropy import registry
+from pytest_entropy.checks.base import Check, exact, numbers
+
+def judge(check, runs, given):
+    assert 0 < given.share <= 1e-3
+    return exact(check, numbers(runs, "length_mean"), noise_floor={most}, unit="tokens")
+
+CHECK = Check(
+    name="short_responses", claim="responses are short", likely_causes="a policy that rambles",
+    needs=("length_mean",), judge=judge,
+)
+registry.add("checks", "short_responses", CHECK)
+"""
+
+
+@pytest.mark.parametrize("most", [pytest.param(100, marks=pytest.mark.slow), 1])
+def test_a_check_of_another_package_is_an_item_of_the_sanity_check(workspace, most):
+    (workspace.path / "conftest.py").write_text(OWN_CHECK.format(most=most))
+    done = workspace.run(*SANITY, *workspace.small, "-k", "test_check", "-v")
+    assert "test_check[short_responses]" in done.stdout
+    assert done.returncode == (most == 1), done.stdout
+    (file,) = (workspace.results / "sanity_check").rglob("check_*.json")
+    assert file.name == "check_test_check[short_responses]_short_responses.json"
+    assert json.loads(file.read_text())["verdict"] == ("fail" if most == 1 else "pass")
+    assert ("points to: a policy that rambles" in done.stdout) == (most == 1)
+
+
+def test_each_identity_of_the_bookkeeping_is_an_item_and_nothing_else_is_selected_by_its_name(workspace):
+    done = workspace.run(*SANITY, *workspace.small, "-k", "bookkeeping", "--collect-only", "-q")
+    items = [line.split("::")[1] for line in done.stdout.splitlines() if "::" in line]
+    assert items == [f"test_bookkeeping[{name}]" for name in registry.names("bookkeeping")]
+    whole = workspace.run(*SANITY, *workspace.small, "--collect-only", "-q").stdout
+    assert "test_check" not in whole
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pytest_entropy.records.wire import MEASURED
 
@@ -55,7 +55,7 @@ class Diagnostics:
     definition: float | None = None
 
     OMITS_NONE: ClassVar[bool] = True
-    __pydantic_config__: ClassVar[dict[str, Any]] = MEASURED
+    __pydantic_config__: ClassVar = MEASURED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class VarianceParts:
     interaction: float | None = None
 
     OMITS_NONE: ClassVar[bool] = True
-    __pydantic_config__: ClassVar[dict[str, Any]] = MEASURED
+    __pydantic_config__: ClassVar = MEASURED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,4 +90,4 @@ class SingleBatchParts:
     zeta_1_jackknife: float | None = None
 
     OMITS_NONE: ClassVar[bool] = True
-    __pydantic_config__: ClassVar[dict[str, Any]] = MEASURED
+    __pydantic_config__: ClassVar = MEASURED

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -90,7 +90,7 @@ class RunRecord:
     directory: str = field(default="", compare=False)
 
     NOT_WRITTEN: ClassVar[tuple[str, ...]] = ("arrays", "directory")
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    __pydantic_config__: ClassVar = STRICT
 
     @property
     def entropy_term(self) -> Sequence[float] | None:
@@ -108,9 +108,9 @@ class RunRecord:
         kept = UpdateRecord(sample=update.sample, rewards=update.rewards) if update.sample else UpdateRecord()
         return replace(self, per_prompt=array("d", self.per_prompt), update=kept, diagnostics={}, arrays={})
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain builtins for JSON; ``arrays`` travel beside it."""
-        return plain(self)
+        return dict(plain(self))
 
     @classmethod
     def from_dict(

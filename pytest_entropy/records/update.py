@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar, Self
 
 from pytest_entropy.records.wire import MEASURED, plain, read
 
@@ -71,14 +71,14 @@ class UpdateRecord:
     other_prompts: float | None = None
     sample: list[Sample] = field(default_factory=list)
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = MEASURED
+    __pydantic_config__: ClassVar = MEASURED
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain builtins for JSON."""
-        return plain(self)
+        return dict(plain(self))
 
     @classmethod
-    def from_dict(cls, record: object) -> UpdateRecord:
+    def from_dict(cls, record: object) -> Self:
         """The inverse of :meth:`to_dict`.
 
         Raises:
@@ -102,7 +102,7 @@ class StoredUpdate(UpdateRecord):
     mapping: str = ""
     end_tokens: list[int] = field(default_factory=list)
     sampling: dict[str, float] = field(default_factory=dict)
-    ignored_generation_config: dict[str, Any] = field(default_factory=dict)
+    ignored_generation_config: dict[str, object] = field(default_factory=dict)
     parameters: dict[str, int] = field(default_factory=dict)
 
 

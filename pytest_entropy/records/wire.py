@@ -10,9 +10,9 @@ from functools import cache
 from typing import Any, ClassVar, Protocol, TypeVar
 
 # How pydantic reads the records of this folder: no number from a text, no boolean from a number.
-STRICT: dict[str, Any] = {"strict": True, "allow_inf_nan": False, "arbitrary_types_allowed": True}
+STRICT = {"strict": True, "allow_inf_nan": False, "arbitrary_types_allowed": True}
 # Records of measurements: NaN arrives, and counts as not measured (:func:`pytest_entropy.checks.measured.number`).
-MEASURED: dict[str, Any] = {**STRICT, "allow_inf_nan": True}
+MEASURED = {**STRICT, "allow_inf_nan": True}
 
 
 class Record(Protocol):

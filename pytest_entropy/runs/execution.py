@@ -13,8 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_entropy.errors import RunError
 from pytest_entropy.prompts import require_room
+from pytest_entropy.records.experiment import ExperimentRecord
 from pytest_entropy.records.files import read_json, write_json
-from pytest_entropy.records.paths import RESULTS
+from pytest_entropy.records.paths import (
+    ACTION_VALUES,
+    ARRAYS,
+    DIRECTION,
+    ENTROPY_GRADIENT,
+    RESULTS,
+    UPDATE,
+    UPDATE_GRADIENT,
+    UPDATE_RECORD,
+)
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.seeds import derive
 from pytest_entropy.records.update import StoredUpdate, UpdateRecord
@@ -32,10 +42,6 @@ if TYPE_CHECKING:
     from pytest_entropy.records.run import RunRecord
 
 log = logging.getLogger(__name__)
-UPDATE_DIRECTORY = "update"
-UPDATE_RECORD = "update.json"
-ARRAYS = "arrays.npz"
-LEARNT = "action_values.safetensors"
 SCHEMA_VERSION = 1
 # An experiment's name is an identifier, so that none of them has this seed.
 UPDATE_SEED = "update batch"
@@ -90,18 +96,17 @@ class Execution:
 
     def __init__(self, plan: Plan, machine: Machine, log_level: int) -> None:
         self.plan, self.machine = plan, machine
-        manifest: dict[str, object] = {
-            "schema_version": SCHEMA_VERSION,
-            "experiment": plan.kind.name,
-            "stamp": plan.stamp,
-            "checkpoint": plan.resolved.config.checkpoint,
-            "checkpoint_digest": plan.checkpoint_digest,
-            "config_digest": plan.config_digest,
-            "layout": plan.files.layout,
-            "planned_runs": [plan.run_directory(b, r) for b, r in plan.runs],
-            "environment": environment(),
-        }
-        self.store = RunStore(plan.directory, manifest, plan.stamp, log_level)
+        manifest = ExperimentRecord(
+            experiment=plan.kind.name,
+            stamp=plan.stamp,
+            checkpoint=plan.resolved.config.checkpoint,
+            checkpoint_digest=plan.checkpoint_digest,
+            config_digest=plan.config_digest,
+            layout=plan.files.layout,
+            planned_runs=[plan.run_directory(b, r) for b, r in plan.runs],
+            environment=environment(),
+        )
+        self.store = RunStore(plan.directory, manifest.to_dict(), plan.stamp, log_level)
         self._config = plan.resolved.to_yaml(plan.next_step)
 
     def run(self, B_E: int, run: int) -> tuple[RunRecord, bool]:
@@ -128,9 +133,7 @@ class Execution:
         Raises:
             FailedRun: the update batch failed, and with it every run.
         """
-        return self.store.obtain(UPDATE_DIRECTORY, self._config, self._compute_update, read_update, done=UPDATE_RECORD)[
-            0
-        ]
+        return self.store.obtain(UPDATE, self._config, self._compute_update, read_update, done=UPDATE_RECORD)[0]
 
     @cached_property
     def probe(self) -> EntropyProbe:
@@ -189,13 +192,13 @@ class Execution:
         result = self.probe.run(B_E, self.seed, run=run, update=update)
         if config.save_gradients:
             gradient = self.probe.entropy_gradient(B_E, self.seed, run=run, update=self.update)
-            write_tensors(place / "entropy_gradient.safetensors", gradient)
+            write_tensors(place / ENTROPY_GRADIENT, gradient)
         if result.arrays:
             import numpy as np
 
             np.savez_compressed(place / ARRAYS, **result.arrays)  # type: ignore[arg-type]
         record = {"schema_version": SCHEMA_VERSION, **result.to_dict()}
-        log.info("delta_h1 = %s, %s", Measurement.of(record).in_words(), result.unit)
+        log.info("delta_h1 = %s, %s", Measurement.of(result).in_words(), result.unit)
         write_json(place / RESULTS, record)
 
     def _compute_update(self, place: Path) -> None:
@@ -204,11 +207,11 @@ class Execution:
                  checkpoint.ignored_generation_config or "none")  # fmt: skip
         update = self.probe.update(self.update_seed)
         require_same_update(self._update_of_stored_runs(), update)
-        write_tensors(place / "direction.safetensors", update.direction)
+        write_tensors(place / DIRECTION, update.direction)
         if update.learnt is not None:
-            write_tensors(place / LEARNT, vars(update.learnt))
+            write_tensors(place / ACTION_VALUES, vars(update.learnt))
         if self.plan.resolved.config.save_gradients:
-            write_tensors(place / "update_gradient.safetensors", update.gradient)
+            write_tensors(place / UPDATE_GRADIENT, update.gradient)
         record = StoredUpdate(
             **vars(update.record()),
             mapping=checkpoint.mapping,
@@ -260,8 +263,8 @@ def read_update(directory: Path) -> Update:
     from pytest_entropy.probe.update.direction import Update
 
     record = UpdateRecord.from_dict(read_json(directory / UPDATE_RECORD))
-    learnt = ActionValues(**load_file(directory / LEARNT)) if (directory / LEARNT).is_file() else None
-    return Update(**vars(record), direction=load_file(directory / "direction.safetensors"), gradient={}, learnt=learnt)
+    learnt = ActionValues(**load_file(directory / ACTION_VALUES)) if (directory / ACTION_VALUES).is_file() else None
+    return Update(**vars(record), direction=load_file(directory / DIRECTION), gradient={}, learnt=learnt)
 
 
 def read_result(directory: Path) -> RunRecord:

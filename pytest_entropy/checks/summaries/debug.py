@@ -10,6 +10,7 @@ import numpy as np
 from pytest_entropy.checks.summaries import eta_sweep
 from pytest_entropy.checks.summaries.headline import change, measurement
 from pytest_entropy.checks.update_moves import said_first
+from pytest_entropy.records.paths import DIRECTION, ENTROPY_GRADIENT, UPDATE
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.wire import plain
 
@@ -84,11 +85,11 @@ def saved_gradients(experiment: Experiment) -> list[dict[str, Any]]:
     from safetensors.torch import load_file
 
     execution = experiment._execution
-    direction = load_file(experiment.directory / "update" / "direction.safetensors")
+    direction = load_file(experiment.directory / UPDATE / DIRECTION)
     entries = []
     for run in experiment.runs:
         name = execution.plan.run_directory(run.B_E, run.run)
-        gradient = load_file(experiment.directory / name / "entropy_gradient.safetensors")
+        gradient = load_file(experiment.directory / name / ENTROPY_GRADIENT)
         dot = sum(float((gradient[key] * direction[key]).sum()) for key in direction)
         entries.append({"run": name, "delta_h1": run.delta_h1, "delta_h1_from_files": run.eta * dot})
     return entries

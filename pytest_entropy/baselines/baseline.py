@@ -7,19 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from pytest_entropy.errors import UsageError
+from pytest_entropy.records.baseline import Baseline, BaselineRun, SharedUpdate, Snapshot
+from pytest_entropy.records.directories import all_experiments, read_manifest
 from pytest_entropy.records.files import read_json, write_json
-from pytest_entropy.records.paths import all_experiments, read_manifest
+from pytest_entropy.records.paths import BASELINES
+from pytest_entropy.records.wire import RecordError
 from pytest_entropy.reports.view import view_experiment
 from pytest_entropy.settings.former_names import with_former_names
 
-BASELINES = "baselines"
 SCHEMA_VERSION = 1
-_OF_A_RUN = ("B_E", "run", "seed", "eta", "delta_h1", "se_conditional", "entropy_mean", "entropy_se")
+# Without these keys nothing can be compared.
+_NEEDED = {"checkpoint_digest", "objective", "update", "runs"}
 # Another value of one of these is another quantity, or other random numbers.
 _OBJECTIVE = ("seed", "reward", "probe", "sampling", "batch_config.B_U", "batch_config.G", "batch_config.G_E")
 
 
-def snapshot(directory: Path) -> dict[str, Any]:
+def snapshot(directory: Path) -> Snapshot:
     """What a baseline keeps of an experiment directory.
 
     Raises:
@@ -29,26 +32,18 @@ def snapshot(directory: Path) -> dict[str, Any]:
     if view.failures or view.missing or not view.runs:
         lacking = [*sorted(view.failures), *view.missing]
         raise UsageError(f"{directory}: no baseline, runs without a result: {', '.join(lacking) or 'all'}")
-    return {
-        "checkpoint": view.manifest["checkpoint"],
-        "checkpoint_digest": view.manifest["checkpoint_digest"],
-        "objective": objective(view.config),
-        "environment": view.manifest.get("environment", {}),
-        "unit": view.runs[0].get("unit", "nats per response"),
-        "update": {key: view.update.get(key) for key in ("prompts", "rewards")},
-        "runs": [
-            {**{key: run[key] for key in _OF_A_RUN}, "per_prompt": run["per_prompt"].tolist()} | _over_updates(run)
-            for run in view.runs
-        ],
-    }
+    return Snapshot(
+        checkpoint=view.manifest.checkpoint,
+        checkpoint_digest=view.manifest.checkpoint_digest,
+        objective=objective(view.config),
+        environment=view.manifest.environment,
+        unit=view.unit,
+        update=SharedUpdate.of(view.update),
+        runs=[BaselineRun.of(run) for run in view.runs],
+    )
 
 
-def _over_updates(run: Mapping[str, Any]) -> dict[str, Any]:
-    """The error over update batches, where it was computed."""
-    return {} if run.get("se_total") is None else {"se_total": run["se_total"]}
-
-
-def objective(config: Mapping[str, Any]) -> dict[str, Any]:
+def objective(config: Mapping[str, Any]) -> dict[str, object]:
     """The part of a configuration that says which quantity is measured with which random numbers, by dotted key."""
     out: dict[str, Any] = {}
     config = with_former_names(config)
@@ -75,10 +70,12 @@ def save(path: Path, name: str, directories: Iterable[Path]) -> Path:
     """
     experiments = {}
     for directory in directories:
-        manifest = read_manifest(directory) or {}
-        experiments[str(manifest.get("experiment"))] = snapshot(directory)
+        kept = snapshot(directory)
+        manifest = read_manifest(directory)
+        if manifest is not None:
+            experiments[manifest.experiment] = kept
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"schema_version": SCHEMA_VERSION, "name": name, "experiments": experiments})
+    write_json(path, Baseline(schema_version=SCHEMA_VERSION, name=name, experiments=experiments).to_dict())
     return path
 
 
@@ -89,7 +86,7 @@ def locate(root: Path, name: str) -> Path:
     return root / BASELINES / f"{name}.json"
 
 
-def load(path: Path, *, anyway: bool = False) -> dict[str, Any]:
+def load_baseline(path: Path, *, anyway: bool = False) -> Baseline:
     """A baseline's record.
 
     Raises:
@@ -105,44 +102,51 @@ def load(path: Path, *, anyway: bool = False) -> dict[str, Any]:
             f"{path} has schema version {version}, this version compares {SCHEMA_VERSION}: save it again, or give "
             "--entropy-compare-anyway"
         )
-    for name, experiment in experiments.items():
-        lacking = {"checkpoint_digest", "objective", "update", "runs"} - set(experiment)
-        if lacking or not experiment["runs"]:
-            raise UsageError(f"{path}: experiments.{name} lacks {', '.join(sorted(lacking)) or 'runs'}")
-    return dict(record)
+    read = {name: _read_snapshot(path, name, experiment) for name, experiment in experiments.items()}
+    return Baseline(schema_version=version, name=str(record.get("name", "")), experiments=read)
 
 
-def gather(place: Path) -> dict[str, dict[str, Any]]:
+def _read_snapshot(path: Path, name: str, experiment: Mapping[str, object]) -> Snapshot:
+    lacking = _NEEDED - set(experiment)
+    if lacking or not experiment["runs"]:
+        raise UsageError(f"{path}: experiments.{name} lacks {', '.join(sorted(lacking)) or 'runs'}")
+    try:
+        return Snapshot.from_dict(experiment)
+    except RecordError as error:
+        raise UsageError(f"{path}: experiments.{name} is not of a baseline: {error}") from error
+
+
+def gather(place: Path) -> dict[str, Snapshot]:
     """Experiments by name of a baseline file, an experiment directory, or the newest of each kind in results.
 
     Raises:
         UsageError: it is nothing of these.
     """
     if place.is_file():
-        return dict(load(place)["experiments"])
+        return load_baseline(place).experiments
     manifest = read_manifest(place)
     if manifest is not None:
-        return {str(manifest["experiment"]): snapshot(place)}
-    newest = {str(found["experiment"]): directory for directory, found in all_experiments(place)}
+        return {manifest.experiment: snapshot(place)}
+    newest = {found.experiment: directory for directory, found in all_experiments(place)}
     if not newest:
         raise UsageError(f"{place} is neither a baseline, an experiment directory, nor a results directory")
     return {name: snapshot(directory) for name, directory in newest.items()}
 
 
-def refuse_another(before: Mapping[str, Any], digest: str, now: Mapping[str, Any], where: str) -> None:
+def refuse_another(before: Snapshot, digest: str, now: Mapping[str, object], where: str) -> None:
     """Refuse to compare two checkpoints, or two quantities.
 
     Raises:
         UsageError: names what differs.
     """
     remedy = "save a new one with --entropy-save, or give --entropy-compare-anyway"
-    if before["checkpoint_digest"] != digest:
+    if before.checkpoint_digest != digest:
         raise UsageError(
-            f"{where} is of another checkpoint ({before.get('checkpoint')}, digest {before['checkpoint_digest']}; now "
+            f"{where} is of another checkpoint ({before.checkpoint}, digest {before.checkpoint_digest}; now "
             f"{digest}): {remedy}"
         )
-    keys = sorted(set(before["objective"]) | set(now))
-    other = [key for key in keys if before["objective"].get(key) != now.get(key)]
+    keys = sorted(set(before.objective) | set(now))
+    other = [key for key in keys if before.objective.get(key) != now.get(key)]
     if other:
-        listed = ", ".join(f"{key} {before['objective'].get(key)!r}, now {now.get(key)!r}" for key in other)
+        listed = ", ".join(f"{key} {before.objective.get(key)!r}, now {now.get(key)!r}" for key in other)
         raise UsageError(f"{where} measured something else ({listed}): {remedy}")

@@ -13,19 +13,20 @@ no regression, and the comparison is inconclusive.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import scipy
 
 from pytest_entropy.baselines.noise import log_noise_pseudo_values, swap_p_value
 from pytest_entropy.baselines.rules import Rule
+from pytest_entropy.records.baseline import BaselineRun, Snapshot
 from pytest_entropy.stats import CheckOutcome, check_equivalent
 from pytest_entropy.stats.measurement import FOR_THIS_UPDATE, OVER_BATCHES
 
-Run = Mapping[str, Any]
+# A run of the baseline, and its counterpart now.
+Pair = tuple[BaselineRun, BaselineRun]
 POINTS_TO = {
     "delta_h1": "the update direction or the estimator: a factor, a sign, an advantage, optimizer state",
     "entropy": "the sampler or the entropy itself: temperature, end tokens, truncation",
@@ -34,9 +35,16 @@ POINTS_TO = {
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """One quantity's: its rule, its value before and after, the margin, the outcome, and what its interval is over
-    (``scope``; empty for entropy, which is of no update)."""
+class Compared:
+    """One quantity's comparison.
+
+    Attributes:
+        rule: what it was judged by.
+        before, after: its value in the baseline and now.
+        margin: what a difference may be, in the outcome's unit.
+        outcome: the interval on the difference, and the verdict.
+        scope: what the interval is over; empty for entropy, which is of no update.
+    """
 
     rule: Rule
     before: float | None
@@ -45,43 +53,28 @@ class Comparison:
     outcome: CheckOutcome
     scope: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain builtins for ``comparison.json`` and the report."""
-        return {
-            "quantity": self.rule.quantity,
-            "rule": self.rule.text,
-            "before": self.before,
-            "after": self.after,
-            "margin": self.margin,
-            "outcome": self.outcome.to_dict(),
-            "scope": self.scope,
-        }
 
-
-def paired_runs(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[Run, Run]]:
+def paired_runs(before: Snapshot, after: Snapshot) -> list[Pair]:
     """Runs of the same seed, B_E and number, in order."""
-    old = {(run["B_E"], run["run"], run["seed"]): run for run in before["runs"]}
-    keyed = [((run["B_E"], run["run"], run["seed"]), run) for run in after["runs"]]
+    old = {run.key: run for run in before.runs}
     return [
-        (old[key], run) for key, run in keyed if key in old and len(old[key]["per_prompt"]) == len(run["per_prompt"])
+        (old[run.key], run)
+        for run in after.runs
+        if run.key in old and len(old[run.key].per_prompt) == len(run.per_prompt)
     ]
 
 
-def compare(
-    before: Mapping[str, Any], after: Mapping[str, Any], rules: Sequence[Rule], *, alpha: float
-) -> list[Comparison]:
+def compare(before: Snapshot, after: Snapshot, rules: Sequence[Rule], *, alpha: float) -> list[Compared]:
     """Each rule's comparison of two snapshots; ``alpha`` is the chance that any is red on equal experiments."""
     pairs = paired_runs(before, after)
     share = alpha / max(1, len(rules))
-    same_update = before["update"] == after["update"]
-    found = [_compare_one(rule, pairs, share, same_update, after.get("unit", "nats per response")) for rule in rules]
-    scope = OVER_BATCHES if after["objective"].get("probe.mode") == "u_statistic" else FOR_THIS_UPDATE
+    same_update = before.update == after.update
+    found = [_compare_one(rule, pairs, share, same_update, after.unit) for rule in rules]
+    scope = OVER_BATCHES if after.objective.get("probe.mode") == "u_statistic" else FOR_THIS_UPDATE
     return [one if one.rule.quantity == "entropy" else replace(one, scope=scope) for one in found]
 
 
-def _compare_one(
-    rule: Rule, pairs: Sequence[tuple[Run, Run]], alpha: float, same_update: bool, unit: str
-) -> Comparison:
+def _compare_one(rule: Rule, pairs: Sequence[Pair], alpha: float, same_update: bool, unit: str) -> Compared:
     if not pairs:
         return _undecided(rule, alpha, "no run in common: take the same --entropy-seed, B_E values and runs")
     if rule.quantity != "entropy" and not same_update:
@@ -93,28 +86,28 @@ def _compare_one(
     return measure(rule, pairs, alpha, unit)
 
 
-def _undecided(rule: Rule, alpha: float, reason: str) -> Comparison:
+def _undecided(rule: Rule, alpha: float, reason: str) -> Compared:
     outcome = CheckOutcome(
         f"compare_{rule.quantity}", _null(rule), None, None, alpha, None, None, "", 0, "inconclusive", None, None, None,
         reason,
     )  # fmt: skip
-    return Comparison(rule, None, None, None, outcome)
+    return Compared(rule, None, None, None, outcome)
 
 
 def _null(rule: Rule) -> str:
     return f"{rule.quantity} is what it was"
 
 
-def _delta_h1(rule: Rule, pairs: Sequence[tuple[Run, Run]], alpha: float, unit: str) -> Comparison:
+def _delta_h1(rule: Rule, pairs: Sequence[Pair], alpha: float, unit: str) -> Compared:
     old, new = _scaled(pairs, 0), _scaled(pairs, 1)
     return _judge(rule, float(old.mean()), float(new.mean()), new, old, alpha, unit)
 
 
-def _scaled(pairs: Sequence[tuple[Run, Run]], side: int) -> np.ndarray:
-    return np.concatenate([pair[side]["eta"] * np.asarray(pair[side]["per_prompt"], dtype=float) for pair in pairs])
+def _scaled(pairs: Sequence[Pair], side: int) -> np.ndarray:
+    return np.concatenate([pair[side].eta * np.asarray(pair[side].per_prompt, dtype=float) for pair in pairs])
 
 
-def _signal_to_noise(rule: Rule, pairs: Sequence[tuple[Run, Run]], alpha: float, unit: str) -> Comparison:
+def _signal_to_noise(rule: Rule, pairs: Sequence[Pair], alpha: float, unit: str) -> Compared:
     old, new = _scaled(pairs, 0), _scaled(pairs, 1)
     earlier, later = (float(x.std(ddof=1) / abs(x.mean())) if x.mean() and x.std() > 0 else None for x in (old, new))
     if earlier is None or later is None or len(old) < 3:
@@ -130,7 +123,7 @@ def _signal_to_noise(rule: Rule, pairs: Sequence[tuple[Run, Run]], alpha: float,
 
 def _judge(
     rule: Rule, before: float, after: float, new: np.ndarray, old: np.ndarray, alpha: float, unit: str
-) -> Comparison:
+) -> Compared:
     margin = rule.margin(before)
     if margin <= 0:
         return _undecided(
@@ -140,17 +133,17 @@ def _judge(
         new, old, margin=margin, alpha=alpha, name=f"compare_{rule.quantity}", null=_null(rule), unit=unit,
         likely_causes=POINTS_TO[rule.quantity],
     )  # fmt: skip
-    return Comparison(rule, before, after, margin, _by_rule(rule, outcome))
+    return Compared(rule, before, after, margin, _by_rule(rule, outcome))
 
 
-def _entropy(rule: Rule, pairs: Sequence[tuple[Run, Run]], alpha: float, unit: str) -> Comparison:
-    sizes = np.array([len(new["per_prompt"]) for _, new in pairs], dtype=float)
+def _entropy(rule: Rule, pairs: Sequence[Pair], alpha: float, unit: str) -> Compared:
+    sizes = np.array([len(new.per_prompt) for _, new in pairs], dtype=float)
     weights = sizes / sizes.sum()
-    old, new = (np.array([pair[side]["entropy_mean"] for pair in pairs]) for side in (0, 1))
+    old, new = (np.array([pair[side].entropy_mean for pair in pairs]) for side in (0, 1))
     before, after = float(weights @ old), float(weights @ new)
     difference, margin = after - before, rule.margin(before)
-    spread = [[pair[side]["entropy_se"] for pair in pairs] for side in (0, 1)]
-    if margin <= 0 or any(se is None for side in spread for se in side):
+    spread = [[se for pair in pairs if (se := pair[side].entropy_se) is not None] for side in (0, 1)]
+    if margin <= 0 or any(len(side) < len(pairs) for side in spread):
         return _undecided(rule, alpha, "a run without a standard error, or an entropy of zero")
     se = math.sqrt(float(np.sum(weights**2 * (np.square(spread[0]) + np.square(spread[1])))))
     n = int(sizes.sum())
@@ -166,7 +159,7 @@ def _entropy(rule: Rule, pairs: Sequence[tuple[Run, Run]], alpha: float, unit: s
         "compare_entropy", f"{_null(rule)}, to {margin:g} {unit}", None, p, alpha, difference, ci, unit, n,
         "fail" if p < alpha else "pass" if inside else "inconclusive", None, margin, None, POINTS_TO["entropy"],
     )  # fmt: skip
-    return Comparison(rule, before, after, margin, _by_rule(rule, outcome))
+    return Compared(rule, before, after, margin, _by_rule(rule, outcome))
 
 
 def _by_rule(rule: Rule, outcome: CheckOutcome) -> CheckOutcome:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from pytest_entropy.baselines.baseline import gather, refuse_another
-from pytest_entropy.baselines.compare import Comparison, compare
+from pytest_entropy.baselines.compare import Compared, compare
 from pytest_entropy.baselines.rules import DEFAULT, parse_rules
 from pytest_entropy.errors import UsageError
-from pytest_entropy.reports.comparison_figure import comparison_plot
-from pytest_entropy.reports.html import page
+from pytest_entropy.records.comparison import QuantityRow
+from pytest_entropy.reports.pages import page
+from pytest_entropy.reports.sections.comparison import comparison_plot
 from pytest_entropy.stats import format_measure
 
 WORDS = {"pass": "no change seen", "fail": "CHANGED", "inconclusive": "INCONCLUSIVE"}
@@ -19,7 +19,7 @@ WORDS = {"pass": "no change seen", "fail": "CHANGED", "inconclusive": "INCONCLUS
 
 def compare_places(
     before: Path, after: Path, expressions: Sequence[str], *, alpha: float, anyway: bool = False
-) -> dict[str, list[Comparison]]:
+) -> dict[str, list[Compared]]:
     """Comparisons by experiment; ``alpha`` is shared among the experiments.
 
     Raises:
@@ -33,18 +33,18 @@ def compare_places(
     if not anyway:
         for name, experiment in new.items():
             where = f"{before} ({name})"
-            refuse_another(old[name], experiment["checkpoint_digest"], experiment["objective"], where)
+            refuse_another(old[name], experiment.checkpoint_digest, experiment.objective, where)
     return {name: compare(old[name], new[name], rules, alpha=alpha / len(new)) for name in new}
 
 
-def word(comparison: Comparison) -> str:
+def word(comparison: Compared) -> str:
     """The verdict in a word: ``unchanged`` only where the interval lies within the margin."""
     ci, margin = comparison.outcome.ci, comparison.margin
     within = ci is not None and margin is not None and -margin <= ci[0] and ci[1] <= margin
     return "unchanged" if within and comparison.outcome.verdict == "pass" else WORDS[comparison.outcome.verdict]
 
 
-def in_words(comparison: Comparison) -> str:
+def in_words(comparison: Compared) -> str:
     """``delta_h1: unchanged, by 0.0001 ± 0.0004 nats per response for this update batch (rule delta_h1:5%)``."""
     outcome, rule = comparison.outcome, comparison.rule
     verdict = f"{rule.quantity}: {word(comparison)}"
@@ -56,25 +56,33 @@ def in_words(comparison: Comparison) -> str:
     return f"{verdict}, by {measure} {outcome.unit}{over} (rule {rule.text})"
 
 
-def to_records(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
-    """Plain builtins for ``comparison.json`` and the pages."""
-    return [{**comparison.to_dict(), "word": word(comparison)} for comparison in comparisons]
+def to_rows(comparisons: Sequence[Compared]) -> list[QuantityRow]:
+    """The rows of ``comparison.json`` and of the pages."""
+    return [
+        QuantityRow(
+            quantity=one.rule.quantity,
+            rule=one.rule.text,
+            before=one.before,
+            after=one.after,
+            margin=one.margin,
+            outcome=one.outcome,
+            scope=one.scope,
+            word=word(one),
+        )
+        for one in comparisons
+    ]
 
 
-def to_page(found: Mapping[str, Sequence[Comparison]], before: str, after: str) -> str:
+def to_page(found: Mapping[str, Sequence[Compared]], before: str, after: str) -> str:
     """The comparison as a self-contained page."""
-    experiments = {name: to_records(comparisons) for name, comparisons in found.items()}
-    plots = {name: comparison_plot(records) for name, records in experiments.items()}
+    experiments = {name: to_rows(comparisons) for name, comparisons in found.items()}
+    plots = {name: comparison_plot(rows) for name, rows in experiments.items()}
     verdicts = {c.outcome.verdict for comparisons in found.values() for c in comparisons}
     tone = next(verdict for verdict in ("fail", "inconclusive", "pass") if verdict in verdicts)
-    said = [
-        f"{name}: {', '.join(rows)} {WORDS[tone]}"
-        for name, rows in {
-            name: [row["quantity"] for row in records if row["outcome"]["verdict"] == tone]
-            for name, records in experiments.items()
-        }.items()
-        if rows
-    ]
+    of_tone = {
+        name: [row.quantity for row in rows if row.outcome.verdict == tone] for name, rows in experiments.items()
+    }
+    said = [f"{name}: {', '.join(quantities)} {WORDS[tone]}" for name, quantities in of_tone.items() if quantities]
     return page(
         "comparison.html", before=before, after=after, experiments=experiments, plots=plots, tone=tone,
         headline="; ".join(said),

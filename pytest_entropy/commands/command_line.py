@@ -10,11 +10,12 @@ from typing import Any
 
 from pytest_entropy.baselines.rules import DEFAULT
 from pytest_entropy.commands import old_script
-from pytest_entropy.commands.listing import REPORT, entry, find, is_stale, results_root
+from pytest_entropy.commands.listing import entry, find, is_stale, results_root
 from pytest_entropy.commands.migrate import migrate, moves
 from pytest_entropy.errors import UsageError
 from pytest_entropy.plugin.option_values import probability
-from pytest_entropy.records.paths import all_experiments
+from pytest_entropy.records.directories import all_experiments
+from pytest_entropy.records.paths import REPORT
 from pytest_entropy.runs.retention import candidates, prune
 from pytest_entropy.settings.experiments import KNOWN
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pytest_entropy.errors import UsageError
+from pytest_entropy.records.directories import all_experiments, experiments_in, read_manifest
+from pytest_entropy.records.experiment import ExperimentRecord
 from pytest_entropy.records.files import read_json
-from pytest_entropy.records.paths import ERROR, RESULTS, all_experiments, experiments_in, read_manifest
-
-REPORT = "report.html"
+from pytest_entropy.records.paths import ERROR, REPORT, RESULTS, SUMMARY
+from pytest_entropy.records.summary import SummaryRecord
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Entry:
     headline: str
 
 
-def find(places: Iterable[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
+def find(places: Iterable[Path]) -> Iterator[tuple[Path, ExperimentRecord]]:
     """The experiments meant: each place is one, a category of them, or a whole results directory.
 
     Raises:
@@ -48,27 +48,27 @@ def results_root(directory: Path) -> Path:
     return directory.absolute().parents[1]
 
 
-def entry(directory: Path, manifest: dict[str, Any]) -> Entry:
+def entry(directory: Path, manifest: ExperimentRecord) -> Entry:
     """The line of an experiment: from its summary, else from what lies in the directory."""
-    name, planned = str(manifest["experiment"]), manifest.get("planned_runs", [])
+    planned = manifest.planned_runs
     try:
-        summary = read_json(directory / "summary.json")
-        done, failed, headline = len(summary["runs"]), len(summary["failed_runs"]), str(summary["headline"])
-    except (OSError, ValueError, KeyError, TypeError):
+        summary = SummaryRecord.from_dict(read_json(directory / SUMMARY))
+        done, failed, headline = len(summary.runs), len(summary.failed_runs), summary.headline
+    except (OSError, ValueError):
         done = sum((directory / run / RESULTS).is_file() for run in planned)
         failed = sum((directory / run / ERROR).is_file() for run in planned)
         headline = "no summary: the session did not end; `report` makes it"
-    return Entry(directory, name, done, failed, len(planned), headline)
+    return Entry(directory, manifest.experiment, done, failed, len(planned), headline)
 
 
-def is_stale(directory: Path, manifest: dict[str, Any]) -> bool:
+def is_stale(directory: Path, manifest: ExperimentRecord) -> bool:
     """Whether the report is missing or older than something it is made from."""
     try:
         made = (directory / REPORT).stat().st_mtime_ns
     except OSError:
         return True
-    sources = [path for path in directory.glob("*.json") if path.name != "summary.json"]
-    for run in manifest.get("planned_runs", []):
+    sources = [path for path in directory.glob("*.json") if path.name != SUMMARY]
+    for run in manifest.planned_runs:
         sources += [directory / run / RESULTS, directory / run / ERROR]
     return any(_changed(path) > made for path in sources)
 

@@ -9,12 +9,13 @@ from datetime import datetime
 from pathlib import Path
 
 from pytest_entropy.errors import UsageError
+from pytest_entropy.records.paths import ERROR, LOG, MANIFEST, RESULTS
 from pytest_entropy.settings.experiments import KNOWN
 
 _RUN = re.compile(r"(debug_)?BE\d+(_run\d+|_BU\d+)?$")
 _REPEAT = re.compile(r"run\d+$")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-_OF_A_RUN = ("results.json", "probe_log.txt", "error.txt")
+_OF_A_RUN = (RESULTS, LOG, ERROR)
 
 
 def category_of(directory: Path) -> str | None:
@@ -73,7 +74,7 @@ def moves(root: Path) -> tuple[list[tuple[Path, Path]], list[Path]]:
 
 def _is_category(directory: Path) -> bool:
     """A category of someone's own experiment: it holds experiment directories of ours."""
-    return any((entry / "experiment.json").is_file() for entry in directory.iterdir())
+    return any((entry / MANIFEST).is_file() for entry in directory.iterdir())
 
 
 def _target(directory: Path, name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -114,7 +114,7 @@ class Experiment:
                 results.append(outcome)
         return Runs(results, failures)
 
-    def record(self, analysis: dict[str, Any], file: str | None = None) -> Path:
+    def record(self, analysis: Mapping[str, object], file: str | None = None) -> Path:
         """Write the experiment's analysis (or another JSON file) into its directory, whole or not at all."""
         from pytest_entropy.records.files import write_json
 
@@ -125,10 +125,12 @@ class Experiment:
 
     def conclude(self, verdict: str, reason: str) -> None:
         """Say the verdict in words, for the summary and the reports."""
-        from pytest_entropy.reports.view import CONCLUSION
+        from pytest_entropy.records.conclusion import Conclusion
+        from pytest_entropy.records.item import ItemReport
+        from pytest_entropy.records.paths import CONCLUSION
 
-        self.record({"verdict": verdict, "reason": reason}, CONCLUSION)
-        self._item.user_properties += [("entropy_verdict", verdict), ("entropy_reason", reason)]
+        self.record(Conclusion(str(verdict), str(reason)).to_dict(), CONCLUSION)
+        self._item.user_properties += ItemReport(verdict=str(verdict), reason=str(reason)).to_properties()
 
     def require(self, outcome: CheckOutcome) -> CheckOutcome:
         """Record a check's outcome, then fail or skip by it.
@@ -138,30 +140,33 @@ class Experiment:
             Inconclusive: the sample could not have decided.
         """
         from pytest_entropy.records.files import write_json
+        from pytest_entropy.records.item import ItemReport
+        from pytest_entropy.records.paths import check_file
         from pytest_entropy.stats import require
 
         self.directory.mkdir(parents=True, exist_ok=True)
-        write_json(self.directory / f"check_{self._item.name}_{outcome.name}.json".replace("/", "_"), outcome.to_dict())
-        self._item.user_properties.append((f"entropy_p_{outcome.name}", outcome.p_value))
+        write_json(self.directory / check_file(self._item.name, outcome.name), outcome.to_dict())
+        self._item.user_properties += ItemReport(p_values={outcome.name: outcome.p_value}).to_properties()
         return require(outcome)
 
 
 @pytest.fixture
 def experiment(request: pytest.FixtureRequest) -> Experiment:
     """The experiment this test belongs to."""
+    from pytest_entropy.records.item import ItemReport
+
     session = session_of(request.config)
     plan = session.plan_of(request.node)
     node = request.node
-    node.user_properties += [
-        ("entropy_experiment", plan.kind.name),
-        ("entropy_directory", str(session.planner.current(plan).directory)),
-    ]
+    directory = str(session.planner.current(plan).directory)
+    node.user_properties += ItemReport(experiment=plan.kind.name, directory=directory).to_properties()
     return Experiment(session, session.execution(plan), node)
 
 
 @pytest.fixture
 def probe_run(request: pytest.FixtureRequest, experiment: Experiment) -> RunRecord:
     """One run: a test that asks for it becomes one item per (B_E, run)."""
+    from pytest_entropy.records.item import ItemReport
     from pytest_entropy.runs.store import FailedRun
 
     B_E, run = request.param
@@ -170,9 +175,9 @@ def probe_run(request: pytest.FixtureRequest, experiment: Experiment) -> RunReco
         result, stored = execution.run(B_E, run)
     except FailedRun as failure:
         request.node.stash[FAILURE] = failure
-        request.node.user_properties += [("B_E", B_E), ("run", run)]
+        request.node.user_properties += ItemReport(B_E=B_E, run=run).to_properties()
         return FailedProbe(failure)  # type: ignore[return-value]
-    request.node.user_properties += run_properties(result, stored)
+    request.node.user_properties += ItemReport.of_run(result, stored=stored).to_properties()
     return result
 
 
@@ -180,34 +185,3 @@ def probe_run(request: pytest.FixtureRequest, experiment: Experiment) -> RunReco
 def probe_runs(experiment: Experiment) -> Runs:
     """All runs of the experiment; ordered after the tests that make them, but computing what is missing."""
     return experiment.runs
-
-
-def run_properties(result: RunRecord, stored: bool) -> list[tuple[str, Any]]:
-    """What a run's report carries, in plain builtins: to JUnit, to the controller, to the summary."""
-    from pytest_entropy.stats import signal_to_noise
-
-    ratio, label = signal_to_noise(result.delta_h1, result.se_conditional)
-    return [
-        ("B_E", result.B_E),
-        ("run", result.run),
-        ("delta_h1", result.delta_h1),
-        ("se_conditional", result.se_conditional),
-        *_over_updates(result),
-        ("mode", result.mode),
-        ("sampling_fraction", result.sampling_fraction),
-        ("signal_to_noise", ratio),
-        ("signal_to_noise_label", label),
-        ("unit", result.unit),
-        ("seconds", round(sum(result.seconds.values()), 4)),
-        ("peak_memory_mb", round(result.peak_memory_mb, 1)),
-        ("entropy_mean", result.entropy_mean),
-        ("stored", stored),
-    ]
-
-
-def _over_updates(result: RunRecord) -> list[tuple[str, Any]]:
-    """The error over update batches where it was computed; where the estimate is negative, it and why it is none."""
-    found = [("se_total", result.se_total), ("variance_total", result.variance_total)]
-    return [(name, value) for name, value in found if value is not None] + (
-        [("notes", "; ".join(result.notes))] if result.notes else []
-    )

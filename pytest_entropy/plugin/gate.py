@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pytest_entropy.baselines.baseline import load, locate, objective, refuse_another, save
+from pytest_entropy.baselines.baseline import load_baseline, locate, objective, refuse_another, save
 from pytest_entropy.baselines.rules import DEFAULT, Rule, parse_rules
 from pytest_entropy.errors import UsageError
 from pytest_entropy.plugin.options import given
+from pytest_entropy.records.baseline import Snapshot
 from pytest_entropy.runs.plan import Plan
 
 if TYPE_CHECKING:
@@ -41,12 +42,12 @@ class Gate:
         return locate(self.root, str(self.name))
 
     @cached_property
-    def _experiments(self) -> dict[str, Any]:
+    def _experiments(self) -> dict[str, Snapshot]:
         # Read once: --entropy-save of the same name writes it anew at session end.
         anyway = bool(given(self.config, "--entropy-compare-anyway"))
-        return dict(load(self.file, anyway=anyway)["experiments"]) if self.file.is_file() else {}
+        return load_baseline(self.file, anyway=anyway).experiments if self.file.is_file() else {}
 
-    def baseline(self, experiment: str) -> dict[str, Any] | None:
+    def baseline(self, experiment: str) -> Snapshot | None:
         """The baseline of an experiment, None if there is none.
 
         Raises:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_entropy.baselines.baseline import snapshot
-from pytest_entropy.baselines.compare import Comparison, compare, paired_runs
+from pytest_entropy.baselines.compare import Compared, compare, paired_runs
 from pytest_entropy.baselines.rules import Rule
-from pytest_entropy.baselines.stored import in_words, to_records
+from pytest_entropy.baselines.stored import in_words, to_rows
 from pytest_entropy.plugin.gate import MARKER, Gate
+from pytest_entropy.records.comparison import Comparison
 from pytest_entropy.records.files import write_json
-from pytest_entropy.records.paths import MANIFEST
-from pytest_entropy.reports.view import COMPARISON
+from pytest_entropy.records.item import ItemReport
+from pytest_entropy.records.paths import COMPARISON, MANIFEST
 from pytest_entropy.runs.store import FailedRun
 from pytest_entropy.stats import require
 
@@ -44,7 +45,7 @@ class GateItem(pytest.Item):
         """Fail, skip or pass by the rules; ``comparison.json`` says why."""
         plan = self.state.planner.current(self.state.plan_of(self))
         directory = str(plan.directory)
-        self.user_properties += [("entropy_experiment", plan.kind.name), ("entropy_directory", directory)]
+        self._say(ItemReport(experiment=plan.kind.name, directory=directory))
         before = self.gate.baseline(plan.kind.name)
         if before is None:
             return self._without_baseline(plan)
@@ -55,38 +56,38 @@ class GateItem(pytest.Item):
             raise Regression(f"nothing to compare: {', '.join(failed)} failed")
         after = snapshot(plan.directory)
         found = compare(before, after, self.rules, alpha=self.state.shares[self.nodeid])
-        record = {
-            "schema_version": 1,
-            "baseline": str(self.gate.name),
-            "pairing": f"{len(paired_runs(before, after))} of {len(after['runs'])} runs paired by seed and B_E",
-            "quantities": to_records(found),
-        }
-        write_json(plan.directory / COMPARISON, record)
+        pairing = f"{len(paired_runs(before, after))} of {len(after.runs)} runs paired by seed and B_E"
+        comparison = Comparison(baseline=str(self.gate.name), pairing=pairing, quantities=to_rows(found))
+        write_json(plan.directory / COMPARISON, comparison.to_dict())
         self._conclude(found)
+
+    def _say(self, report: ItemReport) -> None:
+        self.user_properties += report.to_properties()
 
     def _without_baseline(self, plan: Plan) -> None:
         words = f"no baseline {self.gate.name!r} of {plan.kind.name} ({self.gate.file})"
         if (plan.directory / MANIFEST).is_file():
-            nothing = {"pairing": "nothing was compared", "missing": words, "quantities": []}
-            write_json(plan.directory / COMPARISON, {"schema_version": 1, "baseline": str(self.gate.name), **nothing})
+            nothing = Comparison(
+                baseline=str(self.gate.name), pairing="nothing was compared", missing=words, quantities=[]
+            )
+            write_json(plan.directory / COMPARISON, nothing.to_dict())
         if self.gate.missing == "fail":
             raise Regression(
                 f"{words}: nothing was compared. Save one with --entropy-save, or say --entropy-missing skip or create"
             )
-        self.user_properties.append(("entropy_verdict", "NOT COMPARED"))
-        self.user_properties.append(("entropy_reason", words))
+        self._say(ItemReport(verdict="NOT COMPARED", reason=words))
         pytest.skip(f"NOT COMPARED: {words}")
 
-    def _conclude(self, found: Sequence[Comparison]) -> None:
+    def _conclude(self, found: Sequence[Compared]) -> None:
         __tracebackhide__ = True
         red = [comparison.outcome for comparison in found if comparison.outcome.verdict == "fail"]
         words = "; ".join(in_words(comparison) for comparison in found)
         if red:
-            self.user_properties += [("entropy_verdict", "CHANGED"), ("entropy_reason", words)]
+            self._say(ItemReport(verdict="CHANGED", reason=words))
             raise Regression("\n".join(outcome.message() for outcome in red))
         for comparison in found:
             require(comparison.outcome)
-        self.user_properties += [("entropy_verdict", "against the baseline"), ("entropy_reason", words)]
+        self._say(ItemReport(verdict="against the baseline", reason=words))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """A regression speaks for itself; a traceback would lead into the plugin."""

@@ -32,8 +32,10 @@ def inconclusive_as_configured(item: pytest.Item) -> Iterator[None]:
         stats = sys.modules.get("pytest_entropy.stats")
         if stats is None or not isinstance(error, stats.Inconclusive):
             raise
+        from pytest_entropy.records.item import ItemReport
+
         reason = f"INCONCLUSIVE: {error}"
-        item.user_properties.append(("entropy_inconclusive", str(error)))
+        item.user_properties += ItemReport(inconclusive=str(error)).to_properties()
         if _mode(item) == "fail":
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)

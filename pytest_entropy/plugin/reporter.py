@@ -13,7 +13,12 @@ import pytest
 from pytest_entropy.plugin.session import session_of
 
 if TYPE_CHECKING:
+    from pytest_entropy.records.item import ItemReport
     from pytest_entropy.reports.progress import Progress
+    from pytest_entropy.reports.view import ExperimentView
+
+# Marks the items of experiments (records/item.py).
+EXPERIMENT_PROPERTY = "entropy_experiment"
 
 
 class Reporter:
@@ -21,8 +26,10 @@ class Reporter:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        # experiment name -> list of the items' properties with their outcome, in order of arrival.
-        self.records: dict[str, list[dict[str, Any]]] = {}
+        # What items reported, by experiment, in order of arrival.
+        self.items: dict[str, list[ItemReport]] = {}
+        # The experiments as session end found them on disk.
+        self.views: list[ExperimentView] = []
         # What else session end did, in words.
         self.notes: list[str] = []
         # What it could not do.
@@ -34,20 +41,18 @@ class Reporter:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" or (report.when == "setup" and report.outcome != "passed"):
-            properties = {str(key): value for key, value in report.user_properties}
-            if "entropy_experiment" in properties:
-                record = {**properties, "nodeid": report.nodeid, "outcome": report.outcome}
-                self.records.setdefault(str(properties["entropy_experiment"]), []).append(record)
-                self._note_failure(report, properties)
-                self._show_progress(report.nodeid, properties)
+            item = _item_of(report)
+            if item is not None:
+                self.items.setdefault(item.experiment, []).append(item)
+                self._note_failure(report, item)
+                self._show_progress(item)
 
-    def _note_failure(self, report: pytest.TestReport, properties: dict[str, Any]) -> None:
+    def _note_failure(self, report: pytest.TestReport, item: ItemReport) -> None:
         """At once and not at session end, so that a killed session's reports say it, too."""
         from pytest_entropy.records.failed_items import note_item, reason_of
 
-        if "entropy_directory" in properties:
-            reason = reason_of(report.longrepr) if report.failed else None
-            note_item(Path(properties["entropy_directory"]), report.nodeid.rpartition("::")[2], reason)
+        if item.directory:
+            note_item(Path(item.directory), item.name, reason_of(report.longrepr) if report.failed else None)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.expect([item.nodeid for item in session.items])
@@ -61,8 +66,8 @@ class Reporter:
             self._progress = self._progress or Progress()
             self._progress.expect(nodeids)
 
-    def _show_progress(self, nodeid: str, properties: dict[str, Any]) -> None:
-        line = self._progress.note(nodeid, properties) if self._progress else None
+    def _show_progress(self, item: ItemReport) -> None:
+        line = self._progress.note(item) if self._progress else None
         if line:
             terminal = self.config.pluginmanager.getplugin("terminalreporter")
             terminal.ensure_newline()
@@ -73,12 +78,14 @@ class Reporter:
         self, report: pytest.CollectReport | pytest.TestReport, config: pytest.Config
     ) -> tuple[str, str, str] | None:
         """Under -v the line of a finished run says what it measured."""
-        properties = dict(getattr(report, "user_properties", ()))
-        if report.when != "call" or not report.passed or properties.get("delta_h1") is None:
+        if report.when != "call" or not report.passed:
+            return None
+        item = _item_of(report)
+        if item is None or item.delta_h1 is None:
             return None
         from pytest_entropy.reports.terminal import live_line
 
-        return "passed", ".", f"PASSED {live_line(properties)}"
+        return "passed", ".", f"PASSED {live_line(item)}"
 
     def pytest_report_header(self, config: pytest.Config) -> list[str]:
         state = session_of(config)
@@ -89,7 +96,7 @@ class Reporter:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Generator[None]:
-        if self.records:
+        if self.items:
             self._write_files(session, green=exitstatus == pytest.ExitCode.OK)
         yield
         if self.usage_error is not None:
@@ -97,7 +104,7 @@ class Reporter:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
         # pytest has written its JUnit file by now.
         file = self.config.getoption("xmlpath", None)
-        if self.records and file and self.config.getini("junit_family") == "xunit2":
+        if self.items and file and self.config.getini("junit_family") == "xunit2":
             from pytest_entropy.reports.junit import keep_to_xunit2
 
             keep_to_xunit2(Path(os.path.expanduser(os.path.expandvars(file))))
@@ -107,8 +114,9 @@ class Reporter:
 
         state = session_of(self.config)
         root = state.planner.results_root
-        views, trouble = write_session_files(self.config, root, state.planner.stamp, self.records)
-        saved, not_saved = state.gate.save([view.directory for view in views], green=green)
+        items = [item for reports in self.items.values() for item in reports]
+        self.views, trouble = write_session_files(self.config, root, state.planner.stamp, items)
+        saved, not_saved = state.gate.save([view.directory for view in self.views], green=green)
         removed, not_removed = prune_as_asked(self.config, root)
         self.notes += saved + removed
         self.trouble += trouble + not_saved + not_removed
@@ -117,11 +125,21 @@ class Reporter:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        if self.records:
+        if self.items:
             from pytest_entropy.reports.terminal import write_terminal
 
             quiet = self.config.get_verbosity() < 0
-            write_terminal(terminalreporter, self.records, self.notes, self.trouble, quiet=quiet)
+            write_terminal(terminalreporter, self.items, self.views, self.notes, self.trouble, quiet=quiet)
+
+
+def _item_of(report: pytest.CollectReport | pytest.TestReport) -> ItemReport | None:
+    """What an item of an experiment reported; None of any other test, for which nothing is imported."""
+    properties = getattr(report, "user_properties", ())
+    if not any(name == EXPERIMENT_PROPERTY for name, _ in properties):
+        return None
+    from pytest_entropy.records.item import ItemReport
+
+    return ItemReport.from_properties(properties, nodeid=report.nodeid, outcome=report.outcome)
 
 
 def _plan_lines(config: pytest.Config) -> list[str]:

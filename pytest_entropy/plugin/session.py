@@ -91,7 +91,7 @@ class EntropySession:
     @cached_property
     def planner(self) -> Planner:
         """Makes plans; the time stamp is the controller's."""
-        from pytest_entropy.records.paths import session_stamp
+        from pytest_entropy.records.directories import session_stamp
         from pytest_entropy.runs.planner import Planner
 
         stamp = self.worker_input["entropy_stamp"] if self.worker_input else session_stamp()

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_entropy.plugin import options
 from pytest_entropy.records.files import read_json, write_json, write_text
-from pytest_entropy.records.paths import MANIFEST, RESULTS
+from pytest_entropy.records.item import ItemReport
+from pytest_entropy.records.paths import MANIFEST, PLUGIN_ANALYSES, REPORT, RESULTS, SUMMARY, SUMMARY_TEXT, TABLE
 from pytest_entropy.reports.html import render
 from pytest_entropy.reports.index import write_index, write_session_record
-from pytest_entropy.reports.tables import to_csv, to_markdown, to_record
-from pytest_entropy.reports.view import PLUGIN_ANALYSES, ExperimentView, view_experiment
+from pytest_entropy.reports.tables import summary_of, to_csv, to_markdown
+from pytest_entropy.reports.view import ExperimentView, view_experiment
 from pytest_entropy.runs.retention import prune
 
 if TYPE_CHECKING:
@@ -22,25 +23,20 @@ if TYPE_CHECKING:
 
 
 def write_session_files(
-    config: pytest.Config, root: Path, stamp: str, experiments: Mapping[str, Sequence[Mapping[str, Any]]]
+    config: pytest.Config, root: Path, stamp: str, items: Iterable[ItemReport]
 ) -> tuple[list[ExperimentView], list[str]]:
     """Reports of every experiment the session touched, the session's index, and what CI and TensorBoard read.
 
     Args:
         root: the directory of all results.
         stamp: the session's.
-        experiments: what the items reported, by experiment.
+        items: what the session's items reported.
 
     Returns:
         The experiments, and what could not be written, in words: one file less keeps no other from being written,
         least of all pytest's own JUnit file.
     """
-    found = {
-        Path(record["entropy_directory"]): None
-        for records in experiments.values()
-        for record in records
-        if "entropy_directory" in record
-    }
+    found = {Path(item.directory): None for item in items if item.directory}
     directories = [directory for directory in found if (directory / MANIFEST).is_file()]
     trouble: list[str] = []
     views = []
@@ -96,7 +92,7 @@ def ask_plugins(config: pytest.Config, directory: Path) -> None:
     if not implementations:
         return
     view = view_experiment(directory)
-    runs = [read_json(directory / run["directory"] / RESULTS) for run in view.runs]
+    runs = [read_json(directory / run.directory / RESULTS) for run in view.runs]
     offered = {"experiment": view.name, "directory": directory, "runs": runs}
     answers = {}
     for one in implementations:
@@ -109,8 +105,8 @@ def ask_plugins(config: pytest.Config, directory: Path) -> None:
 def write_reports(directory: Path) -> ExperimentView:
     """``summary.json``, ``summary.md``, ``results.csv`` and ``report.html`` of one experiment directory."""
     view = view_experiment(directory)
-    write_json(directory / "summary.json", to_record(view))
-    write_text(directory / "summary.md", to_markdown([view]))
-    write_text(directory / "results.csv", to_csv(view))
-    write_text(directory / "report.html", render(view))
+    write_json(directory / SUMMARY, summary_of(view).to_dict())
+    write_text(directory / SUMMARY_TEXT, to_markdown([view]))
+    write_text(directory / TABLE, to_csv(view))
+    write_text(directory / REPORT, render(view))
     return view

@@ -27,14 +27,16 @@ def write_events(views: Sequence[ExperimentView], root: Path) -> None:
 
     The per-prompt contributions eta s_n are a histogram per B_E, a slice for each run.
     """
+    import numpy as np
     from torch.utils.tensorboard import SummaryWriter
 
     for view in views:
         with SummaryWriter(str(root / view.name / view.directory.name)) as writer:
             for run in view.runs:
                 for name in SCALARS:
-                    if run.get(name) is not None:
-                        writer.add_scalar(f"{name}/B_E {run['B_E']}", run[name], run["run"])
-                writer.add_histogram(f"eta_s_n/B_E {run['B_E']}", run["eta"] * run["per_prompt"], run["run"])
-                writer.add_scalar(f"seconds/B_E {run['B_E']}", sum(run["seconds"].values()), run["run"])
+                    value = getattr(run, name)
+                    if value is not None:
+                        writer.add_scalar(f"{name}/B_E {run.B_E}", value, run.run)
+                writer.add_histogram(f"eta_s_n/B_E {run.B_E}", run.eta * np.asarray(run.per_prompt), run.run)
+                writer.add_scalar(f"seconds/B_E {run.B_E}", sum(run.seconds.values()), run.run)
             writer.add_text("verdict", view.headline)

@@ -8,9 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pytest_entropy.records.files import read_json, write_json
-from pytest_entropy.records.paths import MANIFEST
-
-FAILED_ITEMS = "failed_items.json"
+from pytest_entropy.records.paths import FAILED_ITEMS, MANIFEST
 
 
 def note_item(directory: Path, name: str, reason: str | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from pytest_entropy.records.wire import MEASURED, plain_record, read
 
@@ -78,7 +78,7 @@ class UpdateRecord:
         return plain_record(self)
 
     @classmethod
-    def from_dict(cls, record: object) -> UpdateRecord:
+    def from_dict(cls, record: object) -> Self:
         """The inverse of :meth:`to_dict`.
 
         Raises:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
+from pytest_entropy.records.directories import all_experiments
 from pytest_entropy.records.files import read_json, write_json, write_text
-from pytest_entropy.records.paths import all_experiments
-from pytest_entropy.reports.html import page
-from pytest_entropy.reports.tables import by_batch_size, errors_in_words
+from pytest_entropy.records.paths import INDEX, SESSION_RECORD, SESSIONS
+from pytest_entropy.records.session import SessionRecord
+from pytest_entropy.reports.pages import page
+from pytest_entropy.reports.tables import SizeTable, size_table
 from pytest_entropy.reports.view import ExperimentView
 
-SESSIONS = "sessions"
-RECORD = "session.json"
-INDEX = "index.html"
+
+@dataclass(frozen=True)
+class IndexEntry:
+    """One experiment on a session's page: ``link`` leads from the page to its directory."""
+
+    view: ExperimentView
+    link: str
+    table: SizeTable
 
 
 def write_session_record(root: Path, stamp: str, directories: Sequence[Path]) -> None:
@@ -24,7 +31,7 @@ def write_session_record(root: Path, stamp: str, directories: Sequence[Path]) ->
     place = root / SESSIONS / stamp
     place.mkdir(parents=True, exist_ok=True)
     names = [directory.relative_to(root).as_posix() for directory in directories]
-    write_json(place / RECORD, {"schema_version": 1, "stamp": stamp, "experiments": names})
+    write_json(place / SESSION_RECORD, SessionRecord(stamp=stamp, experiments=names).to_dict())
 
 
 def sessions(root: Path) -> dict[str, list[Path]]:
@@ -34,18 +41,17 @@ def sessions(root: Path) -> dict[str, list[Path]]:
     """
     found: dict[str, list[Path]] = {}
     for directory, manifest in all_experiments(root):
-        found.setdefault(str(manifest.get("stamp", "")), []).append(directory)
-    for record in sorted((root / SESSIONS).glob(f"*/{RECORD}")):
+        found.setdefault(manifest.stamp, []).append(directory)
+    for file in sorted((root / SESSIONS).glob(f"*/{SESSION_RECORD}")):
         try:
-            content: dict[str, Any] = read_json(record)
-            stamp, names = str(content["stamp"]), [str(name) for name in content["experiments"]]
-        except (OSError, ValueError, KeyError, TypeError):
+            session = SessionRecord.from_dict(read_json(file))
+        except (OSError, ValueError):
             continue  # not ours; what the manifests say has to do
-        there = [root / name for name in names if (root / name).is_dir()]
-        if there:
-            found[stamp] = there
+        present = [root / name for name in session.experiments if (root / name).is_dir()]
+        if present:
+            found[session.stamp] = present
         else:
-            found.pop(stamp, None)
+            found.pop(session.stamp, None)
     return dict(sorted(found.items()))
 
 
@@ -60,12 +66,7 @@ def write_index(root: Path, stamp: str, views: Sequence[ExperimentView]) -> Path
     place = file.parent
     place.mkdir(parents=True, exist_ok=True)
     entries = [
-        {
-            "view": view,
-            "link": quote(Path(os.path.relpath(view.directory, place)).as_posix()),
-            "table": by_batch_size(view),
-            "errors": errors_in_words(view),
-        }
+        IndexEntry(view, quote(Path(os.path.relpath(view.directory, place)).as_posix()), size_table(view))
         for view in views
     ]
     write_text(file, page("index.html", stamp=stamp, entries=entries))

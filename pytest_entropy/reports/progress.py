@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
+
+from pytest_entropy.records.item import ItemReport
 
 # Seconds between two lines, and before the first: short sessions are left in peace.
 EVERY = 10.0
@@ -31,13 +32,13 @@ class Progress:
         if not self._done:
             self._start = self._said = self._clock()
 
-    def note(self, nodeid: str, properties: Mapping[str, Any]) -> str | None:
+    def note(self, report: ItemReport) -> str | None:
         """A run has finished; returns a line now and then, None otherwise."""
-        if nodeid not in self._sizes or nodeid in self._done:
+        if report.nodeid not in self._sizes or report.nodeid in self._done:
             return None
-        self._done.add(nodeid)
-        if not properties.get("stored"):
-            self._computed += self._sizes[nodeid]
+        self._done.add(report.nodeid)
+        if not report.stored:
+            self._computed += self._sizes[report.nodeid]
         now = self._clock()
         rest = sum(size for name, size in self._sizes.items() if name not in self._done)
         if not rest or not self._computed or now - self._said < EVERY:

@@ -1,41 +1,123 @@
-"""One tidy row per run (CSV), the session's summary in Markdown, and the summary as a record."""
+"""The tables of an experiment, a row per run or per B_E, for terminal, Markdown, HTML and CSV alike."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, fields
+from statistics import fmean
 
-from pytest_entropy.reports.terminal import legend
+from pytest_entropy.records.run import RunRecord
+from pytest_entropy.records.summary import RunRow, SummaryRecord
+from pytest_entropy.records.wire import plain
 from pytest_entropy.reports.view import ExperimentView
 from pytest_entropy.stats import Measurement, format_measure, pool, signal_to_noise
+from pytest_entropy.stats.measurement import NOT_DETERMINED, OVER_UPDATES
 
-SCHEMA_VERSION = 1
-COLUMNS = (
-    "experiment", "directory", "B_E", "run", "delta_h1", "se_conditional", "signal_to_noise", "entropy_mean",
-    "entropy_se", "length_mean", "eta", "estimator", "update_rule", "seconds", "peak_memory_mb", "seed",
-    "se_total", "mode", "notes",
-)  # fmt: skip
+COLUMNS = tuple(one.name for one in fields(RunRow) if one.name not in RunRow.NOT_WRITTEN)
 
 
-def rows(view: ExperimentView) -> list[dict[str, Any]]:
-    """One plain row per finished run."""
-    out = []
-    for run in view.runs:
-        ratio, _ = signal_to_noise(run["delta_h1"], run["se_conditional"])
-        row = {
-            # Results from before there were these have an error for their update batch only.
-            "se_total": None,
-            "mode": "two_batch",
-            **run,
-            "experiment": view.name,
-            "signal_to_noise": ratio,
-            "seconds": sum(run["seconds"].values()),
-            "notes": "; ".join(run.get("notes", ())),
-        }
-        out.append({column: row[column] for column in COLUMNS})
-    return out
+@dataclass(frozen=True)
+class SizeRow:
+    """All runs at one B_E.
+
+    Attributes:
+        B_E: prompts of the entropy batch.
+        runs: how many.
+        mean: of delta_h1, with both its errors.
+        seconds: of a run, on average.
+    """
+
+    B_E: int
+    runs: int
+    mean: Measurement
+    seconds: float
+
+    @classmethod
+    def of(cls, runs: Sequence[RunRecord]) -> SizeRow:
+        """The row of these runs, all of one B_E."""
+        mean = pool([Measurement.of(run) for run in runs])
+        return cls(runs[0].B_E, len(runs), mean, fmean(sum(run.seconds.values()) for run in runs))
+
+    @property
+    def ratio(self) -> float | None:
+        """|SE / delta_h1| of a single run: what one measurement at this size is worth."""
+        return signal_to_noise(self.mean.value, self._se_of_a_run)[0]
+
+    @property
+    def _se_of_a_run(self) -> float | None:
+        return None if self.mean.se is None else self.mean.se * self.runs**0.5
+
+    @property
+    def measure(self) -> str:
+        """Mean and standard error in words."""
+        return format_measure(self.mean.value, self.mean.se)
+
+    @property
+    def noise(self) -> str:
+        """:attr:`ratio` and its label, ``-`` where it is undefined."""
+        ratio, label = signal_to_noise(self.mean.value, self._se_of_a_run)
+        return "-" if ratio is None else f"{ratio:.2f} {label}"
+
+    def cells(self, *, both: bool) -> list[str]:
+        """The row's texts; with ``both`` also that of the error over update batches."""
+        second = [self.mean.second_error or "-"] if both else []
+        return [str(self.B_E), str(self.runs), self.measure, *second, self.noise, f"{self.seconds:.2f}"]
+
+
+@dataclass(frozen=True)
+class SizeTable:
+    """Mean delta_h1 with its standard errors, signal/noise and seconds a run, a row per B_E in increasing order.
+
+    Attributes:
+        sizes: the rows.
+        unit: of delta_h1.
+    """
+
+    sizes: list[SizeRow]
+    unit: str
+
+    @property
+    def both(self) -> bool:
+        """Whether the error over update batches has a column: where it was asked for."""
+        return any(row.mean.second_error for row in self.sizes)
+
+    @property
+    def cells(self) -> list[list[str]]:
+        """The texts of all rows."""
+        return [row.cells(both=self.both) for row in self.sizes]
+
+    @property
+    def errors(self) -> str:
+        """What the errors are over, and why one is not determined."""
+        return legend([row.mean for row in self.sizes])
+
+
+def size_table(view: ExperimentView) -> SizeTable:
+    """The table of an experiment's finished runs by B_E."""
+    sizes = sorted({run.B_E for run in view.runs})
+    return SizeTable([SizeRow.of([run for run in view.runs if size == run.B_E]) for size in sizes], view.unit)
+
+
+def run_rows(view: ExperimentView) -> list[RunRow]:
+    """One row per finished run."""
+    return [RunRow.of(run, view.name) for run in view.runs]
+
+
+def legend(means: Sequence[Measurement]) -> str:
+    """What the errors of a table are over, and why one is not determined; empty for an empty table.
+
+    >>> legend([Measurement(-0.02, 0.001, 64)])
+    '± SE: for this update batch U'
+    """
+    if not means:
+        return ""
+    parts = [f"± SE: {means[0].scope}{'' if means[0].single_batch else ' U'}"]
+    if any(mean.second_error for mean in means):
+        parts.append(f"± over U: {OVER_UPDATES}")
+    notes = dict.fromkeys(mean.note for mean in means if mean.second_error == NOT_DETERMINED)
+    return "; ".join([*parts, *(f"{NOT_DETERMINED}: {note}" for note in notes)])
 
 
 def to_csv(view: ExperimentView) -> str:
@@ -43,58 +125,30 @@ def to_csv(view: ExperimentView) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows(view))
+    writer.writerows(plain(row) for row in run_rows(view))
     return stream.getvalue()
 
 
-def to_record(view: ExperimentView) -> dict[str, Any]:
-    """``summary.json``; its schema is shipped as ``results/schema/summary-1.json``."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "experiment": view.name,
-        "stamp": view.manifest["stamp"],
-        "checkpoint": view.manifest["checkpoint"],
-        "checkpoint_digest": view.manifest["checkpoint_digest"],
-        "config_digest": view.manifest["config_digest"],
-        "tone": view.tone,
-        "headline": view.headline,
-        "verdict": (view.conclusion or view.analysis).get("verdict"),
-        "runs": rows(view),
-        "failed_runs": view.failed_runs,
-        "missing_runs": view.missing,
-        "checks": list(view.checks.values()),
-        "comparison": view.comparison or None,
-        "environment": view.manifest.get("environment", {}),
-        "plugin_analyses": view.plugin_analyses,
-    }
-
-
-def means_by_batch_size(view: ExperimentView) -> dict[int, tuple[list[dict[str, Any]], Measurement]]:
-    """Runs and their mean with both its errors by B_E, in increasing order."""
-    sizes = sorted({run["B_E"] for run in view.runs})
-    grouped = {size: [run for run in view.runs if run["B_E"] == size] for size in sizes}
-    return {size: (runs, pool([Measurement.of(run) for run in runs])) for size, runs in grouped.items()}
-
-
-def by_batch_size(view: ExperimentView) -> list[dict[str, Any]]:
-    """Mean, standard errors and label per B_E, as the terminal's table has them.
-
-    ``second`` is the error over update batches in words, empty where it was not asked for.
-    """
-    table = []
-    for size, (runs, mean) in means_by_batch_size(view).items():
-        ratio, label = signal_to_noise(mean.value, None if mean.se is None else mean.se * len(runs) ** 0.5)
-        seconds = sum(sum(run["seconds"].values()) for run in runs) / len(runs)
-        table.append(
-            {"B_E": size, "runs": len(runs), "measure": format_measure(mean.value, mean.se), "ratio": ratio,
-             "label": label, "seconds": seconds, "second": mean.second_error}
-        )  # fmt: skip
-    return table
-
-
-def errors_in_words(view: ExperimentView) -> str:
-    """What the errors of :func:`by_batch_size` are over, and why one is not determined."""
-    return legend([mean for _, mean in means_by_batch_size(view).values()])
+def summary_of(view: ExperimentView) -> SummaryRecord:
+    """What ``summary.json`` holds."""
+    manifest = view.manifest
+    return SummaryRecord(
+        experiment=view.name,
+        stamp=manifest.stamp,
+        checkpoint=manifest.checkpoint,
+        checkpoint_digest=manifest.checkpoint_digest,
+        config_digest=manifest.config_digest,
+        tone=view.tone,
+        headline=view.headline,
+        verdict=view.verdict,
+        runs=run_rows(view),
+        failed_runs=view.failed_runs,
+        missing_runs=view.missing,
+        checks=list(view.checks.values()),
+        comparison=view.comparison,
+        environment=manifest.environment,
+        plugin_analyses=view.plugin_analyses,
+    )
 
 
 def to_markdown(views: Sequence[ExperimentView]) -> str:
@@ -102,26 +156,27 @@ def to_markdown(views: Sequence[ExperimentView]) -> str:
     lines = ["# Entropy probes", ""]
     for view in views:
         lines += [f"## {view.name}", "", f"**{_escape(view.headline)}**", ""]
-        table = by_batch_size(view)
-        if table:
-            both = any(row["second"] for row in table)
-            over_u = " ± over U |" if both else ""
-            lines += [
-                f"| B_E | runs | mean δH₁ ± SE ({view.unit}) |{over_u} SE/δH₁ of a run | s/run |",
-                f"|--:|--:|---|{'---|' if both else ''}---|--:|",
-            ]
-            for row in table:
-                ratio = "-" if row["ratio"] is None else f"{row['ratio']:.2f} {row['label']}"
-                measure = f"{row['measure']} | {row['second'] or '-'}" if both else row["measure"]
-                lines.append(f"| {row['B_E']} | {row['runs']} | {measure} | {ratio} | {row['seconds']:.2f} |")
-            lines += ["", _escape(errors_in_words(view)), ""]
+        if view.runs:
+            lines += _markdown_table(size_table(view))
         for check in view.checks.values():
-            p = "" if check["p_value"] is None else f", p = {check['p_value']:.3g} (α = {check['alpha']:.2g})"
-            lines.append(f"- {check['name']}: {check['verdict']}{p}")
+            p = "" if check.p_value is None else f", p = {check.p_value:.3g} (α = {check.alpha:.2g})"
+            lines.append(f"- {check.name}: {check.verdict}{p}")
         lines += [f"- failed run: {name}" for name in sorted(view.failures)]
         # From results/ on: the same words from whatever directory they are written.
         lines += ["", f"Results: `{'/'.join(view.directory.absolute().parts[-3:])}`", ""]
     return "\n".join(lines)
+
+
+def _markdown_table(table: SizeTable) -> list[str]:
+    over_u = " ± over U |" if table.both else ""
+    return [
+        f"| B_E | runs | mean δH₁ ± SE ({table.unit}) |{over_u} SE/δH₁ of a run | s/run |",
+        f"|--:|--:|---|{'---|' if table.both else ''}---|--:|",
+        *(f"| {' | '.join(cells)} |" for cells in table.cells),
+        "",
+        _escape(table.errors),
+        "",
+    ]
 
 
 def _escape(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.errors import RunError
 from pytest_entropy.prompts import PromptSet, require_room
+from pytest_entropy.records.paths import ENTROPY_GRADIENT, UPDATE_GRADIENT
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.spec import RunSpec
 from pytest_entropy.records.update import StoredUpdate, UpdateRecord
@@ -100,8 +101,8 @@ def compute(spec: RunSpec, place: Place, directory: Path) -> RunRecord:
     record = probe.run(spec.B_E, spec.seed, run=spec.run, update=update)
     if config.save_gradients:
         gradient = probe.entropy_gradient(spec.B_E, spec.seed, run=spec.run, update=place.update(spec))
-        write_tensors(directory / "entropy_gradient.safetensors", gradient)
-    log.info("delta_h1 = %s, %s", Measurement.of(vars(record)).in_words(), record.unit)
+        write_tensors(directory / ENTROPY_GRADIENT, gradient)
+    log.info("delta_h1 = %s, %s", Measurement.of(record).in_words(), record.unit)
     write_run(directory, record)
     return record
 
@@ -125,7 +126,7 @@ def compute_update(spec: RunSpec, place: Place, directory: Path, *, stored: Upda
     update = place.probe(spec).update(spec.update_seed)
     require_same_update(stored, update)
     if config.save_gradients:
-        write_tensors(directory / "update_gradient.safetensors", update.gradient)
+        write_tensors(directory / UPDATE_GRADIENT, update.gradient)
     record = StoredUpdate(
         **vars(update.record()),
         mapping=checkpoint.mapping,

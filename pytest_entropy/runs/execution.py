@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from pytest_entropy.records.experiment import ExperimentRecord
+from pytest_entropy.records.paths import UPDATE, UPDATE_RECORD
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.seeds import derive
 from pytest_entropy.records.spec import RunSpec
@@ -14,7 +16,7 @@ from pytest_entropy.runs.compute import Place, compute_update
 from pytest_entropy.runs.executors.base import Executor
 from pytest_entropy.runs.machine import Machine, environment
 from pytest_entropy.runs.plan import Plan
-from pytest_entropy.runs.run_files import SCHEMA_VERSION, UPDATE_DIRECTORY, UPDATE_RECORD, read_run, read_update
+from pytest_entropy.runs.run_files import read_run, read_update
 from pytest_entropy.runs.store import FailedRun, RunStore
 
 if TYPE_CHECKING:
@@ -37,18 +39,17 @@ class Execution:
 
     def __init__(self, plan: Plan, machine: Machine, executor: Executor, log_level: int) -> None:
         self.plan, self.executor = plan, executor
-        manifest: dict[str, object] = {
-            "schema_version": SCHEMA_VERSION,
-            "experiment": plan.kind.name,
-            "stamp": plan.stamp,
-            "checkpoint": plan.resolved.config.checkpoint,
-            "checkpoint_digest": plan.checkpoint_digest,
-            "config_digest": plan.config_digest,
-            "layout": plan.files.layout,
-            "planned_runs": [plan.run_directory(b, r) for b, r in plan.runs],
-            "environment": environment(),
-        }
-        self.store = RunStore(plan.directory, manifest, plan.stamp, log_level)
+        manifest = ExperimentRecord(
+            experiment=plan.kind.name,
+            stamp=plan.stamp,
+            checkpoint=plan.resolved.config.checkpoint,
+            checkpoint_digest=plan.checkpoint_digest,
+            config_digest=plan.config_digest,
+            layout=plan.files.layout,
+            planned_runs=[plan.run_directory(b, r) for b, r in plan.runs],
+            environment=environment(),
+        )
+        self.store = RunStore(plan.directory, manifest.to_dict(), plan.stamp, log_level)
         self.place = Place(machine, plan.files, plan.prompts, plan.reward, lambda _: self.update)
         self._config = plan.resolved.to_yaml(plan.next_step)
 
@@ -93,11 +94,11 @@ class Execution:
         Raises:
             FailedRun: the update batch failed, and with it every run.
         """
-        with self.store.claim(UPDATE_DIRECTORY, self._config, done=UPDATE_RECORD) as directory:
+        with self.store.claim(UPDATE, self._config, done=UPDATE_RECORD) as directory:
             if directory is not None:
                 spec = self.spec(*self.plan.runs[0])
                 compute_update(spec, self.place, directory, stored=self._update_of_stored_runs())
-        return read_update(self.store.path(UPDATE_DIRECTORY))
+        return read_update(self.store.path(UPDATE))
 
     @property
     def probe(self) -> EntropyProbe:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_entropy.errors import UsageError
-from pytest_entropy.records.paths import all_experiments, experiments_in, read_manifest
-from pytest_entropy.reports.index import INDEX, RECORD, SESSIONS, sessions
+from pytest_entropy.records.directories import all_experiments, experiments_in, read_manifest
+from pytest_entropy.records.paths import INDEX, SESSION_RECORD, SESSIONS
+from pytest_entropy.reports.index import sessions
 from pytest_entropy.runs.session_lock import Occupied
 
 
@@ -34,7 +35,7 @@ def candidates(root: Path, keep: int) -> list[Candidate]:
         raise UsageError(f"{root} is not a directory")
     by_kind: dict[Path, list[tuple[Path, str]]] = {}
     for directory, manifest in all_experiments(root):
-        by_kind.setdefault(directory.parent, []).append((directory, str(manifest.get("stamp", ""))))
+        by_kind.setdefault(directory.parent, []).append((directory, manifest.stamp))
     if not by_kind and (read_manifest(root) or any(experiments_in(root))):
         raise UsageError(f"{root} is a part of a results directory: give the whole, {root.absolute().parent} or above")
     occupied = Occupied(root)
@@ -72,5 +73,5 @@ def _sweep_indexes(root: Path) -> None:
     for place in (root / SESSIONS).glob("*"):
         if place.name in living or place.is_symlink() or not place.is_dir():
             continue
-        if {entry.name for entry in place.iterdir()} <= {INDEX, RECORD}:
+        if {entry.name for entry in place.iterdir()} <= {INDEX, SESSION_RECORD}:
             shutil.rmtree(place, ignore_errors=True)

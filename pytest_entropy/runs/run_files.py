@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_entropy.records.files import read_json, write_json
-from pytest_entropy.records.paths import RESULTS
+from pytest_entropy.records.paths import ACTION_VALUES, ARRAYS, DIRECTION, RESULTS, UPDATE_RECORD
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.update import StoredUpdate, UpdateRecord
 
@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 
     from pytest_entropy.probe.update.direction import Update
 
-UPDATE_DIRECTORY = "update"
-UPDATE_RECORD = "update.json"
-DIRECTION = "direction.safetensors"
-ARRAYS = "arrays.npz"
-LEARNT = "action_values.safetensors"
 SCHEMA_VERSION = 1
 
 
@@ -54,7 +49,7 @@ def write_update(directory: Path, update: Update, record: StoredUpdate) -> None:
     """The direction's tensors, what its batch taught, and last the record."""
     write_tensors(directory / DIRECTION, update.direction)
     if update.learnt is not None:
-        write_tensors(directory / LEARNT, vars(update.learnt))
+        write_tensors(directory / ACTION_VALUES, vars(update.learnt))
     write_json(directory / UPDATE_RECORD, record.to_dict())
 
 
@@ -71,7 +66,7 @@ def read_update(directory: Path) -> Update:
     from pytest_entropy.probe.update.direction import Update
 
     record = UpdateRecord.from_dict(read_json(directory / UPDATE_RECORD))
-    learnt = ActionValues(**load_file(directory / LEARNT)) if (directory / LEARNT).is_file() else None
+    learnt = ActionValues(**load_file(directory / ACTION_VALUES)) if (directory / ACTION_VALUES).is_file() else None
     return Update(**vars(record), direction=load_file(directory / DIRECTION), gradient={}, learnt=learnt)
 
 

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from pytest_entropy.records.error_text import POINTER, reason_in
 from pytest_entropy.records.files import write_json, write_text
-from pytest_entropy.records.paths import ERROR, LOCKS, LOG, MANIFEST, RESULTS
+from pytest_entropy.records.paths import CONFIG, ERROR, LOCKS, LOG, MANIFEST, RESULTS
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class RunStore:
         # Under the lock a partial directory can only be a killed process's.
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        write_text(partial / "config.yaml", config)
+        write_text(partial / CONFIG, config)
         try:
             with _log_to(partial / LOG, self.log_level), _warnings_to_log():
                 yield partial

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Any
+from typing import Protocol
 
 from pytest_entropy.stats.guarded_t import SMALLEST_N, interval
 from pytest_entropy.stats.signal import format_measure
@@ -18,6 +18,34 @@ OVER_BATCHES = "over batches"
 NOT_DETERMINED = "not determined"
 # Runs that were stored without it are taken to have drawn from a set so large that they hardly share a prompt.
 FRACTION_NOT_KNOWN = 0.0
+
+
+class Measured(Protocol):
+    """What a measurement is made from: a run's record, or what its item reported of it.
+
+    Attributes:
+        B_E: prompts of the entropy batch.
+        delta_h1, se_conditional: the value and its error given the update batch, in one unit.
+        variance_total: the variance over update batches in that unit squared; None where it was not computed.
+        sampling_fraction: share of the prompts to draw from that were drawn; None where it was not recorded.
+        mode: ``two_batch`` or ``u_statistic``.
+        notes: what a reader has to know about the numbers.
+    """
+
+    @property
+    def B_E(self) -> int | None: ...
+    @property
+    def delta_h1(self) -> float | None: ...
+    @property
+    def se_conditional(self) -> float | None: ...
+    @property
+    def variance_total(self) -> float | None: ...
+    @property
+    def sampling_fraction(self) -> float | None: ...
+    @property
+    def mode(self) -> str: ...
+    @property
+    def notes(self) -> Sequence[str]: ...
 
 
 @dataclass(frozen=True)
@@ -49,22 +77,24 @@ class Measurement:
     sampling_fraction: float = 0.0
 
     @classmethod
-    def of(cls, record: Mapping[str, Any]) -> Measurement:
-        """A run as its ``results.json``, its item's properties, or the fields of its result tell it."""
-        se, total = record.get("se_conditional"), record.get("variance_total")
-        fraction = record.get("sampling_fraction")
-        single_batch = record.get("mode") == "u_statistic"
-        notes = record.get("notes") or ()
-        said = [notes] if isinstance(notes, str) else [note for note in notes if "total variance" in note]
-        known = not single_batch and total is not None and se is not None
+    def of(cls, run: Measured) -> Measurement:
+        """The measurement of one run.
+
+        Raises:
+            ValueError: the run has no delta_h1.
+        """
+        if run.delta_h1 is None or run.B_E is None:
+            raise ValueError("a run without delta_h1 or B_E")
+        se, total, fraction = run.se_conditional, run.variance_total, run.sampling_fraction
+        single_batch = run.mode == "u_statistic"
         return cls(
-            value=float(record["delta_h1"]),
-            se=None if se is None else float(se),
-            prompts=int(record["B_E"]),
-            update_part=float(total) - float(se) ** 2 if known else None,  # type: ignore[arg-type]
+            value=run.delta_h1,
+            se=se,
+            prompts=run.B_E,
+            update_part=None if single_batch or total is None or se is None else total - se**2,
             single_batch=single_batch,
-            note="" if single_batch else "; ".join(said),
-            sampling_fraction=FRACTION_NOT_KNOWN if fraction is None else float(fraction),
+            note="" if single_batch else "; ".join(note for note in run.notes if "total variance" in note),
+            sampling_fraction=FRACTION_NOT_KNOWN if fraction is None else fraction,
         )
 
     @property

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import xml.etree.ElementTree as ET
 
+import jsonschema
 import pytest
+
+from pytest_entropy.records.schemas import FOLDER
 
 # Every prompt's scalars and the update half as large again: what a factor in the update would do.
 SCALED = (
@@ -49,6 +52,12 @@ def test_save_compare_and_catch_a_factor(workspace, scaling):
     newest = max((workspace.results / "batch_scaling").iterdir())
     assert "Against the baseline main" in (newest / "report.html").read_text()
     assert json.loads((newest / "summary.json").read_text())["comparison"]["baseline"] == "main"
+    for name, many in {"results": 4, "comparison": 1, "summary": 1}.items():
+        schema = json.loads((FOLDER / f"{name}-1.json").read_text())
+        files = list(newest.rglob(f"{name}.json"))
+        assert len(files) == many, name
+        for file in files:
+            jsonschema.validate(json.loads(file.read_text()), schema)
 
     # The planted factor is red by itself: the bookkeeping sees a direction other than the recorded one.
     (workspace.path / "conftest.py").unlink()

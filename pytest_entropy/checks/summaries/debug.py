@@ -13,6 +13,7 @@ from pytest_entropy.checks.summaries.headline import change, measurement
 from pytest_entropy.checks.summaries.sweep_fit import sweep_of
 from pytest_entropy.checks.update_moves import said_first
 from pytest_entropy.records.diagnostics import Diagnostics, VarianceParts
+from pytest_entropy.records.paths import DIRECTION, ENTROPY_GRADIENT, UPDATE
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.update import UpdateRecord
 
@@ -141,10 +142,10 @@ def saved_gradients(runs: Sequence[RunRecord], directory: Path) -> list[SavedGra
     delta_h1."""
     from safetensors.torch import load_file
 
-    direction = load_file(directory / "update" / "direction.safetensors")
+    direction = load_file(directory / UPDATE / DIRECTION)
     entries = []
     for run in runs:
-        gradient = load_file(directory / run.directory / "entropy_gradient.safetensors")
+        gradient = load_file(directory / run.directory / ENTROPY_GRADIENT)
         dot = sum(float((gradient[key] * direction[key]).sum()) for key in direction)
         entries.append(SavedGradient(run.directory, run.delta_h1, run.eta * dot))
     return entries

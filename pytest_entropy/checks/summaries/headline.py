@@ -19,7 +19,7 @@ def measurement(run: RunRecord) -> Measurement:
     s = np.asarray(run.per_prompt, dtype=float)
     spread = s.std()
     skew = float((((s - s.mean()) / spread) ** 3).mean()) if spread > 0 else 0.0
-    return replace(Measurement.of(vars(run)), skew=skew, update_prompts=len(run.update.prompts))
+    return replace(Measurement.of(run), skew=skew, update_prompts=len(run.update.prompts))
 
 
 def change(measured: Measurement, unit: str, *, confidence: float) -> tuple[str, str]:
@@ -71,7 +71,7 @@ def errors_of_the_fit(runs: Sequence[RunRecord], fit: ScalingFit | None) -> tupl
     a is a mean of the runs, with weights that add up to 1, so that the update batch's part of the variance enters
     it whole; in b, whose weights add up to 0, it cancels.
     """
-    measured = [Measurement.of(vars(run)) for run in runs]
+    measured = [Measurement.of(run) for run in runs]
     whole = pool(measured)
     sizes = sorted({run.B_E for run in runs}) if fit is None else fit.batch_sizes
     by_size = {str(size): pool([one for one in measured if one.prompts == size]).se_total for size in sizes}

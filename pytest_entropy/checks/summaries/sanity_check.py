@@ -68,7 +68,7 @@ def validation_summary(runs: Sequence[RunRecord], failures: Mapping[tuple[int, i
     known = bool(len(delta) and np.isfinite(conditional).all())
     pooled = float(np.sqrt(np.mean(conditional**2))) if known else None
     mean = float(delta.mean()) if len(delta) else None
-    whole = pool([Measurement.of(vars(run)) for run in runs]) if runs else None
+    whole = pool([Measurement.of(run) for run in runs]) if runs else None
     mean_se = whole.se if whole is not None else None
     ratio, label = signal_to_noise(mean, mean_se) if mean is not None else (None, "poor")
     planned = len(runs) + len(failures)

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
-from pytest_entropy.baselines.baseline import gather, load, locate, objective, refuse_another, save, snapshot
+from pytest_entropy.baselines.baseline import gather, load_baseline, locate, objective, refuse_another, save, snapshot
 from pytest_entropy.baselines.compare import compare
 from pytest_entropy.baselines.noise import log_noise, log_noise_pseudo_values, swap_p_value
 from pytest_entropy.baselines.rules import DEFAULT, parse_rules
 from pytest_entropy.commands.command_line import main
 from pytest_entropy.errors import UsageError
+from pytest_entropy.records.baseline import BaselineRun, SharedUpdate, Snapshot
+from pytest_entropy.records.run import RunRecord
 from pytest_entropy.settings.model import ExperimentConfig
 from tests.unit.reports.stored import result, scalars, store_experiment
 
 RULES = parse_rules([DEFAULT])
-UPDATE = {"prompts": ["p"], "rewards": [[0.0, 1.0]]}
+UPDATE = SharedUpdate(prompts=["p"], rewards=[[0.0, 1.0]])
 
 
 def measured(draws, *, factor=1.0, entropy=1.75, update=UPDATE):
     """A snapshot of one run per array of per-prompt scalars, scaled by ``factor``."""
     level = np.broadcast_to(entropy, len(draws)).tolist()
-    runs = [result(len(s), n + 1, factor * s, entropy_mean=level[n]).to_dict() for n, s in enumerate(draws)]
-    return {"checkpoint": "c", "checkpoint_digest": "d", "objective": {}, "update": update, "runs": runs}
+    runs = [BaselineRun.of(result(len(s), n + 1, factor * s, entropy_mean=level[n])) for n, s in enumerate(draws)]
+    return Snapshot(checkpoint="c", checkpoint_digest="d", objective={}, update=update, runs=runs)
 
 
 def verdicts(before, after, rules=RULES, alpha=1e-3):
@@ -93,7 +96,7 @@ def test_the_effect_and_its_interval_are_those_of_the_difference():
     before, after = measured(draws), measured(draws, factor=1.5)
     found = {c.rule.quantity: c for c in compare(before, after, RULES, alpha=1e-3)}
     delta = found["delta_h1"]
-    expected = np.mean([run["delta_h1"] for run in before["runs"]])
+    expected = np.mean([run.delta_h1 for run in before.runs])
     assert delta.before == pytest.approx(expected)
     assert delta.outcome.effect == pytest.approx(0.5 * expected)
     assert delta.outcome.ci[0] < 0.5 * expected < delta.outcome.ci[1]
@@ -145,7 +148,7 @@ def test_equivalence_has_to_be_shown():
 
 def test_another_update_batch_is_inconclusive_for_what_depends_on_it():
     draws = [scalars(np.random.default_rng(8), 64)]
-    other = {"prompts": ["p"], "rewards": [[1.0, 1.0]]}
+    other = SharedUpdate(prompts=["p"], rewards=[[1.0, 1.0]])
     found = verdicts(measured(draws), measured(draws, update=other))
     assert found == {"delta_h1": "inconclusive", "entropy": "pass", "signal_to_noise": "inconclusive"}
 
@@ -192,10 +195,21 @@ def test_a_baseline_is_what_was_stored(tmp_path):
     directory = store_experiment(tmp_path)
     file = save(locate(tmp_path, "main"), "main", [directory])
     assert file == tmp_path / "baselines" / "main.json"
-    stored = load(file)["experiments"]["batch_scaling"]
-    assert stored == json.loads(json.dumps(snapshot(directory)))
+    stored = load_baseline(file).experiments["batch_scaling"]
+    assert stored == snapshot(directory)
     assert gather(file) == gather(directory) == gather(tmp_path)
-    assert stored["objective"]["probe.update_rule"] == "preconditioned"
+    assert stored.objective["probe.update_rule"] == "preconditioned"
+
+
+def test_a_baseline_keeps_runs_under_the_keys_that_they_have_themselves(tmp_path):
+    assert {one.name for one in fields(BaselineRun)} <= {one.name for one in fields(RunRecord)}
+    file = save(tmp_path / "b.json", "b", [store_experiment(tmp_path)])
+    (experiment,) = json.loads(file.read_text())["experiments"].values()
+    assert set(experiment) == {"checkpoint", "checkpoint_digest", "objective", "environment", "unit", "update", "runs"}
+    for kept, own in zip(experiment["runs"], sorted(tmp_path.rglob("results.json")), strict=True):
+        whole = json.loads(own.read_text())
+        assert kept == {key: whole[key] for key in kept}
+        assert "se_total" not in kept
 
 
 def test_an_incomplete_experiment_is_no_baseline(tmp_path):
@@ -210,27 +224,28 @@ def test_other_files_and_versions_are_refused(tmp_path):
     record = json.loads(file.read_text())
     file.write_text(json.dumps({**record, "schema_version": 99}))
     with pytest.raises(UsageError, match="schema version 99"):
-        load(file)
-    assert load(file, anyway=True)["schema_version"] == 99
+        load_baseline(file)
+    assert load_baseline(file, anyway=True).schema_version == 99
     broken = copy.deepcopy(record)
     del broken["experiments"]["batch_scaling"]["update"]
     file.write_text(json.dumps(broken))
     with pytest.raises(UsageError, match=r"experiments\.batch_scaling lacks update"):
-        load(file)
+        load_baseline(file)
     file.write_text("[1]")
     with pytest.raises(UsageError, match="is not a baseline"):
-        load(file)
+        load_baseline(file)
 
 
 def test_another_checkpoint_or_objective_is_refused():
-    before = {
-        "checkpoint": "runs/a",
-        "checkpoint_digest": "a" * 16,
-        "objective": {"seed": 0, "probe.advantage": "grpo"},
-    }
+    before = replace(
+        measured([scalars(np.random.default_rng(0), 8)]),
+        checkpoint="runs/a",
+        checkpoint_digest="a" * 16,
+        objective={"seed": 0, "probe.advantage": "grpo"},
+    )
     refuse_another(before, "a" * 16, {"seed": 0, "probe.advantage": "grpo"}, "baseline x")
     with pytest.raises(UsageError, match="another checkpoint"):
-        refuse_another(before, "b" * 16, before["objective"], "baseline x")
+        refuse_another(before, "b" * 16, before.objective, "baseline x")
     with pytest.raises(UsageError, match=r"probe.advantage 'grpo', now 'rloo'.*seed 0, now 1"):
         refuse_another(before, "a" * 16, {"seed": 1, "probe.advantage": "rloo"}, "baseline x")
 

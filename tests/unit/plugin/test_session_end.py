@@ -46,7 +46,7 @@ def test_csv_is_tidy_and_loses_no_digit(tmp_path):
     with (directory / "results.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 4
-    assert [float(row["delta_h1"]) for row in rows] == [run["delta_h1"] for run in view.runs]
+    assert [float(row["delta_h1"]) for row in rows] == [run.delta_h1 for run in view.runs]
 
 
 @pytest.mark.parametrize("still", [("BE008_run001",), ("BE008_run001", "BE008_run002", "BE032_run001", "BE032_run002")])
@@ -209,9 +209,9 @@ def test_tensorboard_gets_a_curve_per_batch_size(tmp_path):
     events = EventAccumulator(board, size_guidance={"histograms": 0}).Reload()
     assert "delta_h1/B_E 8" in events.Tags()["scalars"]
     seen = [(event.step, event.value) for event in events.Scalars("delta_h1/B_E 8")]
-    expected = [(run["run"], pytest.approx(run["delta_h1"], rel=1e-6)) for run in view.runs if run["B_E"] == 8]
+    expected = [(run.run, pytest.approx(run.delta_h1, rel=1e-6)) for run in view.runs if run.B_E == 8]
     assert seen == expected
     slices = [(event.step, event.histogram_value) for event in events.Histograms("eta_s_n/B_E 8")]
-    for (step, histogram), run in zip(slices, [run for run in view.runs if run["B_E"] == 8], strict=True):
-        assert (step, histogram.num) == (run["run"], 8)
-        assert histogram.sum / 8 == pytest.approx(run["delta_h1"])
+    for (step, histogram), run in zip(slices, [run for run in view.runs if run.B_E == 8], strict=True):
+        assert (step, histogram.num) == (run.run, 8)
+        assert histogram.sum / 8 == pytest.approx(run.delta_h1)

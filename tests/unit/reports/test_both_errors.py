@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 
 import jsonschema
 import pytest
@@ -15,15 +16,16 @@ from pytest_entropy.baselines.compare import compare
 from pytest_entropy.baselines.rules import DEFAULT, parse_rules
 from pytest_entropy.baselines.stored import in_words
 from pytest_entropy.commands.command_line import main
-from pytest_entropy.plugin.fixtures import run_properties
 from pytest_entropy.plugin.session_end import write_reports
+from pytest_entropy.records.baseline import SharedUpdate
 from pytest_entropy.records.files import read_json, write_json
+from pytest_entropy.records.item import ItemReport
 from pytest_entropy.records.run import RunRecord
-from pytest_entropy.reports.figures import plots
 from pytest_entropy.reports.html import render
 from pytest_entropy.reports.index import write_index
-from pytest_entropy.reports.tables import to_csv, to_markdown, to_record
-from pytest_entropy.reports.terminal import live_line, table
+from pytest_entropy.reports.sections.figures import plots
+from pytest_entropy.reports.tables import size_table, summary_of, to_csv, to_markdown
+from pytest_entropy.reports.terminal import live_line, table_lines
 from pytest_entropy.reports.view import view_experiment
 from tests.unit.plugin.test_session_end import SCHEMA
 from tests.unit.reports.stored import store_experiment
@@ -55,27 +57,36 @@ def stored(tmp_path, change, **more):
     return view_experiment(directory)
 
 
-def items(view):
-    """What the items of these runs reported, as they reach the terminal."""
+def properties(view):
+    """What the items of these runs report, as JUnit has it."""
     out = []
     for run in view.runs:
-        record = read_json(view.directory / run["directory"] / "results.json")
-        properties = dict(run_properties(RunRecord.from_dict(record), stored=False))
-        json.dumps(properties)
-        out.append({**properties, "nodeid": "x::test_run", "outcome": "passed"})
+        record = read_json(view.directory / run.directory / "results.json")
+        out.append(dict(ItemReport.of_run(RunRecord.from_dict(record), stored=False).to_properties()))
+        json.dumps(out)
     return out
+
+
+def items(view):
+    """The same, as it reaches the terminal."""
+    return [ItemReport.from_properties(told.items()) for told in properties(view)]
+
+
+def table(view):
+    """The terminal's table."""
+    return table_lines(size_table(view))
 
 
 def pooled(view, size):
     """(conditional, total) error of the mean at one B_E, from the runs' own variances."""
-    own = [run["variance_conditional"] for run in view.runs if run["B_E"] == size]
+    own = [run.variance_conditional for run in view.runs if size == run.B_E]
     conditional = sum(own) / len(own) ** 2
     return conditional**0.5, (conditional + PART) ** 0.5
 
 
 def test_the_terminals_table_has_a_column_for_the_second_error_where_it_is_known(tmp_path):
     view = stored(tmp_path, known)
-    lines = table(items(view))
+    lines = table(view)
     assert "± over U" in lines[0]
     for line, size in zip(lines[1:3], (8, 32), strict=True):
         conditional, total = pooled(view, size)
@@ -86,17 +97,17 @@ def test_the_terminals_table_has_a_column_for_the_second_error_where_it_is_known
 
 
 def test_the_terminals_table_stays_narrow_and_labelled_where_it_is_not(tmp_path):
-    lines = table(items(stored(tmp_path, None)))
+    lines = table(stored(tmp_path, None))
     assert "over U" not in " ".join(lines)
     assert lines[-1] == "  ± SE: for this update batch U"
-    single = table(items(stored(tmp_path / "single", single_batch)))
+    single = table(stored(tmp_path / "single", single_batch))
     assert single[-1] == "  ± SE: over batches"
     assert "over U" not in " ".join(single)
 
 
 def test_a_negative_estimate_is_not_determined_everywhere(tmp_path):
     view = stored(tmp_path, negative, runs=1)
-    lines = table(items(view))
+    lines = table(view)
     assert all("not determined" in line for line in lines[1:3])
     assert max(map(len, lines)) <= 80
     joined = " ".join(line.strip() for line in lines)
@@ -108,10 +119,10 @@ def test_a_negative_estimate_is_not_determined_everywhere(tmp_path):
     assert html.count(f"not determined: {NOTE}") == 3
     for row in csv.DictReader(io.StringIO(to_csv(view))):
         assert (row["se_total"], row["notes"]) == ("", NOTE)
-    properties = items(view)[0]
-    assert "se_total" not in properties
-    assert (properties["variance_total"], properties["notes"]) == (-1.0, NOTE)
-    assert "over update batches not determined, 0.75 s" in live_line(properties)
+    told = properties(view)[0]
+    assert "se_total" not in told
+    assert (told["variance_total"], told["notes"]) == (-1.0, NOTE)
+    assert "over update batches not determined, 0.75 s" in live_line(items(view)[0])
 
 
 def test_the_live_line_says_what_its_errors_are_of(tmp_path):
@@ -119,24 +130,24 @@ def test_the_live_line_says_what_its_errors_are_of(tmp_path):
     assert re.fullmatch(
         r"δH₁ = -0\.\d+ ± 0\.\d+ for this update batch, ± 0\.\d+ over update batches, 0\.75 s", live_line(first)
     )
-    assert live_line({**first, "stored": True}).endswith("over update batches, from the store")
+    assert live_line(replace(first, stored=True)).endswith("over update batches, from the store")
     plain = items(stored(tmp_path / "plain", None))[0]
     assert re.fullmatch(r"δH₁ = -0\.\d+ ± 0\.\d+ for this update batch, 0\.75 s", live_line(plain))
 
 
 def test_properties_have_the_second_error_where_it_was_computed(tmp_path):
     view = stored(tmp_path, known)
-    assert [item["se_total"] for item in items(view)] == [run["se_total"] for run in view.runs]
-    plain = items(stored(tmp_path / "plain", None))[0]
+    assert [told["se_total"] for told in properties(view)] == [run.se_total for run in view.runs]
+    plain = properties(stored(tmp_path / "plain", None))[0]
     assert not {"se_total", "variance_total", "notes"} & set(plain)
 
 
 def test_the_csv_and_the_summary_keep_both_to_the_last_digit(tmp_path):
     view = stored(tmp_path, known)
     rows = list(csv.DictReader(io.StringIO(to_csv(view))))
-    kept = [(run["se_conditional"], run["se_total"]) for run in view.runs]
+    kept = [(run.se_conditional, run.se_total) for run in view.runs]
     assert [(float(row["se_conditional"]), float(row["se_total"])) for row in rows] == kept
-    record = json.loads(json.dumps(to_record(view)))
+    record = json.loads(json.dumps(summary_of(view).to_dict()))
     jsonschema.validate(record, SCHEMA)
     assert [(run["se_conditional"], run["se_total"]) for run in record["runs"]] == kept
     assert {run["mode"] for run in record["runs"]} == {"two_batch"}
@@ -148,7 +159,7 @@ def test_results_from_before_there_were_two_modes_have_their_reports(tmp_path):
         new = ("mode", "variance_total", "se_total", "variance_parts", "notes", "u_statistic")
         write_json(file, {key: value for key, value in read_json(file).items() if key not in new})
     view = write_reports(directory)
-    record = to_record(view)
+    record = summary_of(view).to_dict()
     jsonschema.validate(record, SCHEMA)
     assert {(run["se_total"], run["mode"], run["notes"]) for run in record["runs"]} == {(None, "two_batch", "")}
     # A summary written before the columns were added is one still.
@@ -182,7 +193,7 @@ def test_markdown_report_and_index_label_their_errors(tmp_path, change, scope):
             assert f"<td>± {total:.4f}</td>" in html
             assert f"<td>± {total:.4f}</td>" in index
         run = view.runs[0]
-        assert f'<td class="wrap">± {run["se_total"]:.4f}</td>' in html
+        assert f'<td class="wrap">± {run.se_total:.4f}</td>' in html
 
 
 def test_figures_say_which_error_they_draw(tmp_path):
@@ -200,13 +211,13 @@ def test_figures_say_which_error_they_draw(tmp_path):
 
 def test_a_comparison_says_that_its_difference_is_along_one_update(tmp_path):
     first = snapshot(stored(tmp_path / "a", known).directory)
-    assert [run["se_total"] for run in first["runs"]] == [run["se_total"] for run in stored(tmp_path / "b", known).runs]
-    assert "se_total" not in snapshot(stored(tmp_path / "c", None).directory)["runs"][0]
-    first["update"] = {"prompts": ["p"], "rewards": [[0.0, 1.0]]}
+    assert [run.se_total for run in first.runs] == [run.se_total for run in stored(tmp_path / "b", known).runs]
+    assert "se_total" not in snapshot(stored(tmp_path / "c", None).directory).to_dict()["runs"][0]
+    first = replace(first, update=SharedUpdate(prompts=["p"], rewards=[[0.0, 1.0]]))
     by_quantity = {c.rule.quantity: c for c in compare(first, first, parse_rules([DEFAULT]), alpha=1e-3)}
     assert "nats per response for this update batch (rule" in in_words(by_quantity["delta_h1"])
-    assert by_quantity["entropy"].to_dict()["scope"] == ""
-    first["objective"]["probe.mode"] = "u_statistic"
+    assert by_quantity["entropy"].scope == ""
+    first.objective["probe.mode"] = "u_statistic"
     single = {c.rule.quantity: c for c in compare(first, first, parse_rules([DEFAULT]), alpha=1e-3)}
     assert " over batches (rule" in in_words(single["delta_h1"])
 

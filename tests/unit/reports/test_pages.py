@@ -6,6 +6,7 @@ Screenshots go to $ENTROPY_SCREENSHOTS, else to the test's own temporary directo
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,8 +52,7 @@ def pages(tmp_path_factory) -> dict[str, Path]:
     write_json(whole / "comparison.json", record)
     compared = root / "comparison.html"
     old, new = (snapshot(store_experiment(root / name, sizes=(64,), seed=1)) for name in ("old", "new"))
-    for run in new["runs"]:
-        run["per_prompt"] = [1.5 * s for s in run["per_prompt"]]
+    new = replace(new, runs=[replace(run, per_prompt=[1.5 * s for s in run.per_prompt]) for run in new.runs])
     found = {"batch_scaling": compare(old, new, parse_rules([DEFAULT]), alpha=1e-3)}
     compared.write_text(to_page(found, "results/" + "a_long_name_" * 20, "results/<b>new"))
     failed = store_experiment(root, name="single_run", sizes=(64,), runs=1)

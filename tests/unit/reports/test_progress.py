@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_entropy.records.item import ItemReport
 from pytest_entropy.reports.progress import Progress
 
 IDS = [f"test_x.py::test_run[BE{size:03d}-run{run:03d}]" for size in (10, 30) for run in (1, 2)]
@@ -24,27 +25,27 @@ def test_the_rest_is_reckoned_by_size(clock):
     progress = Progress(clock)
     progress.expect([*IDS, "test_x.py::test_other", "test_x.py::test_param[7]"])
     clock.now = 20.0
-    assert progress.note(IDS[0], {}) == "entropy: 1 of 4 runs, about 2 min left"
+    assert progress.note(ItemReport(nodeid=IDS[0])) == "entropy: 1 of 4 runs, about 2 min left"
     clock.now = 25.0
-    assert progress.note(IDS[1], {}) is None, "not every five seconds"
+    assert progress.note(ItemReport(nodeid=IDS[1])) is None, "not every five seconds"
     clock.now = 100.0
-    assert progress.note(IDS[2], {}) == "entropy: 3 of 4 runs, about 60 s left"
-    assert progress.note(IDS[3], {}) is None, "nothing is left"
-    assert progress.note("test_x.py::test_other", {}) is None
+    assert progress.note(ItemReport(nodeid=IDS[2])) == "entropy: 3 of 4 runs, about 60 s left"
+    assert progress.note(ItemReport(nodeid=IDS[3])) is None, "nothing is left"
+    assert progress.note(ItemReport(nodeid="test_x.py::test_other")) is None
 
 
 def test_runs_from_the_store_cost_nothing(clock):
     progress = Progress(clock)
     progress.expect(IDS)
     clock.now = 50.0
-    assert progress.note(IDS[0], {"stored": True}) is None, "no pace yet"
-    assert progress.note(IDS[1], {}) == "entropy: 2 of 4 runs, about 5 min left"
+    assert progress.note(ItemReport(nodeid=IDS[0], stored=True)) is None, "no pace yet"
+    assert progress.note(ItemReport(nodeid=IDS[1])) == "entropy: 2 of 4 runs, about 5 min left"
 
 
 def test_a_run_reported_twice_counts_once(clock):
     progress = Progress(clock)
     progress.expect(IDS)
     clock.now = 20.0
-    progress.note(IDS[0], {})
+    progress.note(ItemReport(nodeid=IDS[0]))
     clock.now = 40.0
-    assert progress.note(IDS[0], {}) is None
+    assert progress.note(ItemReport(nodeid=IDS[0])) is None

@@ -9,7 +9,7 @@ import json
 import numpy as np
 import pytest
 
-from pytest_entropy.reports.tables import by_batch_size, to_csv, to_record
+from pytest_entropy.reports.tables import size_table, summary_of, to_csv
 from pytest_entropy.reports.view import view_experiment
 from pytest_entropy.stats import format_measure
 from tests.unit.reports.stored import store_experiment
@@ -38,19 +38,19 @@ def test_every_number_of_the_csv_is_the_runs_own_to_the_last_digit(directory, re
 
 
 def test_the_summary_has_the_same_rows(directory, records):
-    rows = to_record(view_experiment(directory))["runs"]
-    assert {row["directory"]: row["delta_h1"] for row in rows} == {name: r["delta_h1"] for name, r in records.items()}
+    rows = summary_of(view_experiment(directory)).runs
+    assert {row.directory: row.delta_h1 for row in rows} == {name: r["delta_h1"] for name, r in records.items()}
 
 
 def test_the_mean_of_a_size_has_the_error_of_a_mean(directory, records):
     """Of independent runs: the root of the summed variances over their number, from the scalars themselves."""
-    table = by_batch_size(view_experiment(directory))
-    assert [row["B_E"] for row in table] == sorted({run["B_E"] for run in records.values()})
+    table = size_table(view_experiment(directory)).sizes
+    assert [row.B_E for row in table] == sorted({run["B_E"] for run in records.values()})
     for row in table:
-        runs = [run for run in records.values() if run["B_E"] == row["B_E"]]
+        runs = [run for run in records.values() if run["B_E"] == row.B_E]
         s = [run["eta"] * np.array(run["per_prompt"]) for run in runs]
         mean = np.mean([own.mean() for own in s])
         se = sum(own.var(ddof=1) / len(own) for own in s) ** 0.5 / len(s)
-        assert row["runs"] == len(runs)
-        assert row["measure"] == format_measure(mean, se)
-        assert row["ratio"] == pytest.approx(abs(se * len(runs) ** 0.5 / mean))
+        assert row.runs == len(runs)
+        assert row.measure == format_measure(mean, se)
+        assert row.ratio == pytest.approx(abs(se * len(runs) ** 0.5 / mean))

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_entropy.records.directories import claim_stamp, find_resumable
 from pytest_entropy.records.files import read_json, write_json
-from pytest_entropy.records.paths import claim_stamp, find_resumable
 from pytest_entropy.runs.store import FailedRun, RunStore
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pytest_entropy.probe.variance.total import combine
+from pytest_entropy.records.item import ItemReport
 from pytest_entropy.stats import Measurement, format_error, pool
 
 B_E, B_U, R, SESSIONS = 6, 5, 4, 2500
@@ -34,14 +35,8 @@ def test_the_mean_of_runs_along_one_update_has_the_variance_that_it_has():
             x = mean_x + rng.normal(size=(B_E, 3)) @ root_x.T
             s = x @ y.mean(0)
             parts = combine(s, y @ x.mean(0), x @ y.T, eta=1.0)
-            fields = {
-                "variance_total": parts.total,
-                "notes": parts.notes,
-                "delta_h1": s.mean(),
-                "se_conditional": parts.entropy_batch**0.5,
-                "B_E": B_E,
-            }
-            runs.append(Measurement.of(fields))
+            total, se = parts.total, parts.entropy_batch**0.5
+            runs.append(Measurement.of(ItemReport(B_E=B_E, delta_h1=s.mean(), se_conditional=se, variance_total=total)))
         mean = pool(runs)
         values.append(mean.value)
         variances.append(mean.variance_total)
@@ -64,7 +59,7 @@ def test_the_conditional_error_shrinks_with_the_runs_and_the_updates_part_does_n
 
 def test_runs_of_a_single_batch_draw_their_own_update_and_all_of_their_variance_shrinks():
     record = {"delta_h1": -0.5, "se_conditional": 0.1, "variance_total": 0.01, "B_E": B_E, "mode": "u_statistic"}
-    one = Measurement.of(record)
+    one = Measurement.of(ItemReport(**record))
     assert one.update_part is None
     assert one.se_total == pytest.approx(0.1)
     mean = pool([one] * 4)
@@ -83,13 +78,14 @@ def test_the_updates_part_is_the_mean_over_the_runs_that_have_it():
 def test_a_negative_estimate_is_not_determined_and_never_zero():
     note = "the estimate of the total variance is negative (-0.03 = 0.01 + 0 - 0.04): noise"
     record = {"delta_h1": -0.5, "se_conditional": 0.1, "variance_total": -0.03, "B_E": B_E, "notes": [note]}
-    one = Measurement.of(record)
+    one = Measurement.of(ItemReport(**record))
     assert one.se_total is None
     assert one.second_error == "not determined"
     words = f"-0.50 ± 0.10 for this update batch, over update batches not determined ({note})"
     assert one.in_words() == words
     # As an item's properties have it.
-    assert Measurement.of({**record, "notes": note}) == one
+    told = ItemReport(**record).to_properties()
+    assert Measurement.of(ItemReport.from_properties(told)) == one
     # Still negative over two runs; no longer so together with one that is positive.
     assert "also as the mean over 2 runs" in pool([one, one]).note
     better = pool([one, run(update_part=0.1)])
@@ -98,12 +94,17 @@ def test_a_negative_estimate_is_not_determined_and_never_zero():
 
 
 def test_what_was_not_asked_for_is_not_claimed():
-    one = Measurement.of({"delta_h1": -0.5, "se_conditional": 0.1, "B_E": B_E})
+    one = Measurement.of(ItemReport(delta_h1=-0.5, se_conditional=0.1, B_E=B_E))
     assert (one.second_error, one.se_total, one.note) == ("", None, "")
     assert one.in_words() == "-0.50 ± 0.10 for this update batch"
     asked = {"delta_h1": -0.5, "se_conditional": 0.1, "B_E": B_E, "notes": ["no total variance: one prompt"]}
-    assert Measurement.of(asked).second_error == "not determined"
-    assert Measurement.of({**asked, "notes": ["the moon is full"]}).second_error == ""
+    assert Measurement.of(ItemReport(**asked)).second_error == "not determined"
+    assert Measurement.of(ItemReport(**{**asked, "notes": ["the moon is full"]})).second_error == ""
+
+
+def test_a_run_without_a_value_is_no_measurement():
+    with pytest.raises(ValueError, match="without delta_h1"):
+        Measurement.of(ItemReport(B_E=B_E, run=1))
 
 
 def test_intervals_hold_both_errors_and_the_wider_one_knows_the_smaller_batch():

@@ -1,27 +1,28 @@
-"""The figure of what runs cost: time by phase and B_E, most memory by phase."""
+"""What runs cost: time by phase and B_E, most memory by phase."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from pytest_entropy.reports.figures import ACCENT, GREY, SECOND, Plot, draw_plot
+from pytest_entropy.records.run import RunRecord
+from pytest_entropy.reports.plot import ACCENT, GREY, SECOND, Plot, draw_plot
 from pytest_entropy.reports.view import ExperimentView
 
 PHASES = (ACCENT, GREY, SECOND, "#6a994e", "#7b5ea7", "#b08900")
 
 
-def cost(view: ExperimentView) -> Plot:
+def cost_figure(view: ExperimentView) -> Plot:
     """Mean time of a run by phase and B_E; most memory by phase."""
     runs = view.runs
-    names = list(dict.fromkeys(name for run in runs for name in run["seconds"]))
-    sizes = sorted({run["B_E"] for run in runs})
-    of = {size: [run for run in runs if run["B_E"] == size] for size in sizes}
+    names = list(dict.fromkeys(name for run in runs for name in run.seconds))
+    sizes = sorted({run.B_E for run in runs})
+    of = {size: [run for run in runs if size == run.B_E] for size in sizes}
     labels = [f"{size}" for size in sizes]
-    total = sum(sum(run["seconds"].values()) for run in runs)
-    peak = max(run["peak_memory_mb"] for run in runs)
+    total = sum(sum(run.seconds.values()) for run in runs)
+    peak = max(run.peak_memory_mb for run in runs)
     slowest = max(names, key=lambda name: sum(_seconds(runs, name))).replace("_", " ")
     many = f"{len(runs)} run{'s' * (len(runs) != 1)}"
     held = _by_phase(runs, names)
@@ -44,18 +45,18 @@ def cost(view: ExperimentView) -> Plot:
             axes.invert_yaxis()
             axes.set(xlabel="most memory held (MiB)")
             return
-        axes.barh(labels, [max(run["peak_memory_mb"] for run in of[size]) for size in sizes], color=GREY)
+        axes.barh(labels, [max(run.peak_memory_mb for run in of[size]) for size in sizes], color=GREY)
         axes.set(xlabel="peak memory (MiB)", ylabel="B_E")
 
     return draw_plot("Time and memory by phase", reading, seconds, memory)
 
 
-def _by_phase(runs: list[dict[str, Any]], names: list[str]) -> dict[str, float]:
+def _by_phase(runs: Sequence[RunRecord], names: Sequence[str]) -> dict[str, float]:
     """Most memory of a run by phase in words, MiB; empty for results that were stored without."""
-    noted = {name: [run["memory_mb"][name] for run in runs if name in run.get("memory_mb", {})] for name in names}
+    noted = {name: [run.memory_mb[name] for run in runs if name in run.memory_mb] for name in names}
     return {name.replace("_", " "): max(values) for name, values in noted.items() if values}
 
 
-def _seconds(runs: list[dict[str, Any]], name: str) -> list[float]:
+def _seconds(runs: Sequence[RunRecord], name: str) -> list[float]:
     """Of the runs that had the phase."""
-    return [run["seconds"][name] for run in runs if name in run["seconds"]]
+    return [run.seconds[name] for run in runs if name in run.seconds]

@@ -1,0 +1,120 @@
+"""``summary.json`` and ``results.csv``: an experiment in one record, and its runs in a row each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import ClassVar, Literal
+
+from pytest_entropy.records.comparison import Comparison
+from pytest_entropy.records.run import RunRecord
+from pytest_entropy.records.wire import STRICT, plain, read
+from pytest_entropy.stats.measurement import Measurement
+from pytest_entropy.stats.outcome import CheckOutcome
+from pytest_entropy.stats.signal import format_measure, signal_to_noise
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRow:
+    """One finished run as a row of a table; its fields are the columns, in order.
+
+    Attributes:
+        signal_to_noise: |SE / delta_h1|, None where it is undefined.
+        seconds: of the run, all phases.
+        notes: what a reader has to know about the numbers, empty if nothing.
+        second_error: the error over update batches in words, or why there is none; empty where it was not asked for.
+            No column: ``se_total`` and ``notes`` say it.
+    """
+
+    experiment: str
+    directory: str
+    B_E: int
+    run: int
+    delta_h1: float
+    se_conditional: float | None
+    signal_to_noise: float | None
+    entropy_mean: float
+    entropy_se: float | None
+    length_mean: float
+    eta: float
+    estimator: str
+    update_rule: str
+    seconds: float
+    peak_memory_mb: float
+    seed: int
+    se_total: float | None = None
+    mode: Literal["two_batch", "u_statistic"] = "two_batch"
+    notes: str = ""
+    second_error: str = field(default="", compare=False)
+
+    NOT_WRITTEN: ClassVar[tuple[str, ...]] = ("second_error",)
+    __pydantic_config__: ClassVar = STRICT
+
+    @property
+    def measure(self) -> str:
+        """delta_h1 and its standard error in words."""
+        return format_measure(self.delta_h1, self.se_conditional)
+
+    @property
+    def entropy(self) -> str:
+        """The policy's entropy and its standard error in words."""
+        return format_measure(self.entropy_mean, self.entropy_se)
+
+    @classmethod
+    def of(cls, run: RunRecord, experiment: str) -> RunRow:
+        """The row of a run."""
+        measured = Measurement.of(run)
+        why = f": {measured.note}" if measured.second_error and measured.se_total is None else ""
+        ratio, _ = signal_to_noise(run.delta_h1, run.se_conditional)
+        computed: dict[str, object] = {
+            "experiment": experiment,
+            "signal_to_noise": ratio,
+            "seconds": sum(run.seconds.values()),
+            "notes": "; ".join(run.notes),
+            "second_error": measured.second_error + why,
+        }
+        own = {one.name: getattr(run, one.name) for one in fields(cls) if one.name not in computed}
+        return cls(**(own | computed))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SummaryRecord:
+    """``summary.json``; its schema is shipped as ``records/schema/summary-1.json``.
+
+    Attributes:
+        tone: the verdict in one word.
+        headline: the verdict in words.
+        verdict: what the experiment's analysis concluded.
+        plugin_analyses: other plugins' answers by their names.
+    """
+
+    schema_version: Literal[1] = 1
+    experiment: str
+    stamp: str
+    checkpoint: str
+    checkpoint_digest: str
+    config_digest: str
+    tone: Literal["pass", "fail", "inconclusive"]
+    headline: str
+    verdict: str | None
+    runs: list[RunRow]
+    failed_runs: list[str]
+    missing_runs: list[str]
+    checks: list[CheckOutcome]
+    comparison: Comparison | None
+    environment: dict[str, str]
+    plugin_analyses: dict[str, object]
+
+    __pydantic_config__: ClassVar = STRICT
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain builtins for JSON."""
+        return dict(plain(self))
+
+    @classmethod
+    def from_dict(cls, record: object) -> SummaryRecord:
+        """The inverse of :meth:`to_dict`; keys it does not know are left aside.
+
+        Raises:
+            RecordError: it is no summary.
+        """
+        return read(cls, record)

@@ -1,0 +1,53 @@
+"""The entropy change against the size of the step: how far the first order carries."""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+
+from pytest_entropy.reports.plot import ACCENT, GREY, INK, SECOND, Plot, draw_plot
+from pytest_entropy.reports.view import ExperimentView
+from pytest_entropy.stats import format_measure
+from pytest_entropy.stats.measurement import FOR_THIS_UPDATE
+
+
+def eta_sweep_figure(view: ExperimentView) -> Plot | None:
+    """Delta H(eta)/eta against eta, with delta_h1/eta at 0; None without a sweep."""
+    sweep = view.analysis.get("eta_sweep")
+    if not sweep or not sweep.get("points"):
+        return None
+    points = [point for point in sweep["points"] if point.get("slope") is not None]
+    intercept, slope = sweep.get("intercept"), sweep.get("delta_h1_over_eta")
+    reading = str(sweep.get("reading") or "")
+    if intercept is not None and slope is not None:
+        measure = format_measure(intercept, sweep.get("intercept_se"))
+        numbers = f"intercept {measure} {FOR_THIS_UPDATE}, δH₁/η = {slope:.3g}"
+        reading = f"{reading}; {numbers}" if reading else numbers
+
+    def draw(axes: Axes) -> None:
+        for trusted, color, label in ((True, ACCENT, "ΔH(η)/η, 95 % CI, this U"), (False, GREY, "not to be trusted")):
+            chosen = [point for point in points if point.get("trusted", True) == trusted]
+            if chosen:
+                axes.errorbar(
+                    [point["eta"] for point in chosen],
+                    [point["slope"] for point in chosen],
+                    yerr=[_bar(point.get("se")) for point in chosen],
+                    fmt="o", color=color, ms=4, lw=1, label=label,
+                )  # fmt: skip
+        if intercept is not None:
+            error = _bar(sweep.get("intercept_se"))
+            axes.errorbar([0], [intercept], yerr=[error], fmt="s", color=INK, ms=4, lw=1, label="intercept of the fit")
+        if slope is not None:
+            axes.plot([0], [slope], "D", color=SECOND, ms=6, mfc="none", label="δH₁/η")
+        if sweep.get("training_eta"):
+            axes.axvline(sweep["training_eta"], color=INK, lw=0.8, ls=":", label="training η")
+        axes.axhline(0, color=GREY, lw=0.6)
+        axes.set(xlabel="η", ylabel="ΔH(η)/η")
+        axes.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
+        axes.legend()
+
+    return draw_plot("Entropy change against the step", reading or "ΔH(η)/η at each step", draw)
+
+
+def _bar(se: float | None) -> float:
+    """Half a 95 % bar; none where there is no standard error."""
+    return float("nan") if se is None else 1.96 * se

@@ -1,0 +1,53 @@
+"""What each prompt contributes to delta_h1, and how heavy the tail is."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator
+
+from pytest_entropy.reports.plot import ACCENT, GREY, INK, SECOND, Plot, draw_plot, plain_numbers, short_unit
+from pytest_entropy.reports.view import ExperimentView
+
+# Points beyond which a tail shows every other one.
+MOST_POINTS = 300
+
+
+def scalars_figure(view: ExperimentView) -> Plot:
+    """Distribution of eta s_n, all runs together, and its tail against a normal one."""
+    values = np.concatenate([run.eta * np.asarray(run.per_prompt) for run in view.runs])
+    spread = values.std()
+    kurtosis = float(np.mean(((values - values.mean()) / spread) ** 4)) if spread > 0 else float("nan")
+    tail_in_words = "heavy tail" if kurtosis > 6 else "no heavy tail" if kurtosis == kurtosis else "no spread"
+    reading = (
+        f"{tail_in_words}: kurtosis {kurtosis:.1f} (normal: 3) over {len(values)} prompts, mean {values.mean():.3g}, "
+        f"sd {spread:.3g}"
+    )
+
+    def histogram(axes: Axes) -> None:
+        axes.hist(values, bins=min(60, max(10, len(values) // 8)), color=ACCENT, alpha=0.8)
+        axes.axvline(values.mean(), color=SECOND, lw=1.2, label="mean")
+        axes.axvline(0, color=GREY, lw=0.6)
+        axes.set(xlabel=f"η s_n ({short_unit(view)})", ylabel="prompts", yscale="symlog")
+        plain_numbers(axes.yaxis)
+        axes.legend()
+
+    def tail(axes: Axes) -> None:
+        from scipy.stats import norm
+
+        far = np.sort(np.abs(values - values.mean()) / spread)[::-1]
+        share = np.arange(1, len(far) + 1) / len(far)
+        # Every one of the farthest, then fewer and fewer.
+        shown = np.unique(np.geomspace(1, len(far), MOST_POINTS).astype(int)) - 1
+        axes.loglog(far[shown], share[shown], "o", color=ACCENT, ms=3, label="seen")
+        grid = np.linspace(0.5, max(4.0, float(far[0])), 200)
+        normal = 2 * norm.sf(grid)
+        kept = normal > 0.2 / len(far)
+        axes.loglog(grid[kept], normal[kept], color=INK, lw=1, label="normal")
+        axes.set(xlabel="distance from the mean (sd)", ylabel="share beyond", xlim=(0.5, None))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        plain_numbers(axes.xaxis)
+        plain_numbers(axes.yaxis)
+        axes.legend()
+
+    return draw_plot("Per-prompt contributions and their tail", reading, histogram, *([tail] if spread > 0 else []))

@@ -1,0 +1,57 @@
+"""Pages and their parts from the templates; everything that came from outside is escaped."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from pytest_entropy.records import paths
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("pytest_entropy.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        keep_trailing_newline=True,
+    )  # fmt: skip
+    environment.globals["paths"] = paths
+    environment.filters["figure"] = lambda value: "-" if value is None else f"{value:.3g}"
+    environment.filters["plain"] = in_plain_words
+    environment.filters["words"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
+    return environment
+
+
+def in_plain_words(value: object) -> str:
+    """A setting or a measured value as people write it.
+
+    >>> in_plain_words(None), in_plain_words(0.011866454319713904), in_plain_words([8, 32])
+    ('-', '0.01187', '8, 32')
+    >>> in_plain_words([{"name": "exact_answer", "weight": 1.0}])
+    'name exact_answer, weight 1'
+    """
+    if value is None or value in ([], {}):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {in_plain_words(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        separator = "; " if any(isinstance(item, dict) for item in value) else ", "
+        return separator.join(map(in_plain_words, value))
+    return str(value)
+
+
+def page(template: str, **values: Any) -> str:
+    """A page from a template."""
+    return _environment().get_template(template).render(**values)
+
+
+def fragment(template: str, **values: Any) -> Markup:
+    """A part of a page from the template of that name in ``sections/``."""
+    return Markup(_environment().get_template(f"sections/{template}.html").render(**values))

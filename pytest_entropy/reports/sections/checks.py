@@ -1,0 +1,22 @@
+"""The section with what each check found."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from pytest_entropy.reports.pages import fragment
+from pytest_entropy.reports.sections.base import Section
+from pytest_entropy.reports.view import ExperimentView
+
+
+class Checks(Section):
+    """A row per check: verdict, p-value, effect, and what was expected."""
+
+    title, order = "Checks", 800
+
+    def html(self, view: ExperimentView) -> Markup | None:
+        """The checks, where there were any."""
+        return fragment("checks", checks=list(view.checks.values())) if view.checks else None
+
+
+SECTION = Checks()

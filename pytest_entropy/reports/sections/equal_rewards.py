@@ -1,0 +1,26 @@
+"""The section on an update batch whose rewards are equal within every group, with a sample of its responses."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from pytest_entropy.records.update import equal_rewards
+from pytest_entropy.reports.pages import fragment
+from pytest_entropy.reports.sections.base import Section
+from pytest_entropy.reports.view import ExperimentView
+
+
+class EqualRewards(Section):
+    """What is equal, and what was rewarded."""
+
+    title, order = "Equal rewards", 200
+
+    def html(self, view: ExperimentView) -> Markup | None:
+        """The sample of the update that moves nothing, where there is one."""
+        equal = equal_rewards(view.still.rewards) if view.still else None
+        if view.still is None or equal is None:
+            return None
+        return fragment("equal_rewards", equal=equal, sample=view.still.sample)
+
+
+SECTION = EqualRewards()

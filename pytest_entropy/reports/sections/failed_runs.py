@@ -1,0 +1,34 @@
+"""The section with the error of each failed run."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from pytest_entropy.records.paths import CONFIG, ERROR, LOG, UPDATE
+from pytest_entropy.reports.pages import fragment
+from pytest_entropy.reports.sections.base import Section
+from pytest_entropy.reports.view import ExperimentView
+
+# A page with thousands of errors serves nobody.
+MOST_ERRORS = 500
+
+
+class FailedRuns(Section):
+    """Tracebacks, with links to what the run left."""
+
+    title, order, tone = "Failed runs", 400, "fail"
+
+    def html(self, view: ExperimentView) -> Markup | None:
+        """The error texts, that of the update batch first: where it failed, so did all runs, for that reason."""
+        if not view.failures:
+            return None
+        ordered = sorted(view.failures.items(), key=lambda entry: (entry[0] != UPDATE, entry[0]))
+        failed = [(name, text, _files(view, name)) for name, text in ordered[:MOST_ERRORS]]
+        return fragment("failed_runs", failed=failed)
+
+
+def _files(view: ExperimentView, run: str) -> list[str]:
+    return [name for name in (ERROR, CONFIG, LOG) if (view.directory / run / name).is_file()]
+
+
+SECTION = FailedRuns()

@@ -1,0 +1,22 @@
+"""The section with the tests that failed, and why."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from pytest_entropy.reports.pages import fragment
+from pytest_entropy.reports.sections.base import Section
+from pytest_entropy.reports.view import ExperimentView
+
+
+class FailedTests(Section):
+    """A line per test: an assertion in somebody's own experiment leaves nothing else behind."""
+
+    title, order, tone = "Failed tests", 500, "fail"
+
+    def html(self, view: ExperimentView) -> Markup | None:
+        """Names and reasons, where a test failed."""
+        return fragment("failed_tests", items=view.failed_items) if view.failed_items else None
+
+
+SECTION = FailedTests()

@@ -1,0 +1,40 @@
+"""The section with a row per run, and links to all files."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from pytest_entropy.records.paths import COMPARISON, CONFIG, LOG, SUMMARY, SUMMARY_TEXT, TABLE, UPDATE, UPDATE_RECORD
+from pytest_entropy.records.summary import RunRow
+from pytest_entropy.reports.pages import fragment
+from pytest_entropy.reports.sections.base import Section
+from pytest_entropy.reports.view import ExperimentView
+
+# Rows of the table; a page with thousands of them serves nobody.
+MOST_ROWS = 500
+
+
+class Runs(Section):
+    """What each run measured and cost."""
+
+    title, order = "Runs", 900
+
+    def html(self, view: ExperimentView) -> Markup | None:
+        """The first runs; the files of the whole experiment that are there."""
+        rows = [RunRow.of(run, view.name) for run in view.runs[:MOST_ROWS]]
+        # Written together with the report: they are always there.
+        always = [TABLE, SUMMARY, SUMMARY_TEXT]
+        update = [f"{UPDATE}/{name}" for name in (CONFIG, LOG, UPDATE_RECORD)]
+        others = [*update, COMPARISON, view.analysis_file]
+        return fragment(
+            "runs",
+            rows=rows,
+            scope=view.scope,
+            unit=view.unit,
+            both=any(row.second_error for row in rows),
+            artefacts=always + [name for name in others if (view.directory / name).exists()],
+            left_out=max(0, len(view.runs) - MOST_ROWS),
+        )
+
+
+SECTION = Runs()

@@ -65,16 +65,20 @@ def check_mean_zero(
     power: float = 0.95,
     expected_events: float | None = None,
 ) -> CheckOutcome:
-    """Two-sided test of mean zero on independent observations ``[n]``; guarded_t.py says how.
+    """Two-sided test of mean zero on independent observations; guarded_t.py says how.
 
     The 95 % interval inverts the same test, and holds the mean at least that often on skewed data.
     Inconclusive where n < 2 or all are zero (nothing moved, so nothing was tested), or where
     ``effect_of_interest`` is smaller than what n can see; constants other than zero fail with p = 0.
 
-    Where the mean is zero only because of events (a sampled token that is not the likeliest one), of which
-    ``expected_events`` independent ones are to be expected in these observations, it is inconclusive below
-    ``FEWEST_EVENTS`` of them and below one for ``OBSERVATIONS_PER_EVENT`` observations: a sample without the event that
-    balances the others has a mean far from zero and hardly any spread, so no test of the mean keeps its level.
+    Args:
+        x: the observations ``[n]``, in ``unit``.
+        effect_of_interest: a mean, in ``unit``; None leaves the test with its p.
+        expected_events: where the mean is zero only because of events (a sampled token that is not the likeliest one),
+            how many independent ones are to be expected in these observations.  It is inconclusive below
+            ``FEWEST_EVENTS`` of them and below one for ``OBSERVATIONS_PER_EVENT`` observations: a sample without the
+            event that balances the others has a mean far from zero and hardly any spread, so that no test of the mean
+            keeps its level.
 
     Raises:
         ValueError: an observation is not finite, or alpha or power lie outside (0, 1).

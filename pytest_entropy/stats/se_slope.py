@@ -30,13 +30,14 @@ def check_se_slope(
 ) -> CheckOutcome:
     """log SE on log B_E has slope -1/2; the null distribution comes from shuffling scalars over the runs.
 
-    Exact under exchangeable prompts, whatever their tails.  The standard errors are those the runs reported, or
-    that of the mean of s where none is.  The effect is the slope's distance from its median under the null, 0 if
-    all is well.  One division by B_E too many or too few moves it by 1, which is the effect of interest; one by its
-    root moves it by 1/2.
+    Exact under exchangeable prompts, whatever their tails.  The effect is the slope's distance from its median under
+    the null, 0 if all is well.  Inconclusive with one B_E, with a run of equal scalars, with too few arrangements or
+    ``shuffles`` to reject at ``alpha``, or where these runs cannot see ``effect_of_interest``.
 
-    Inconclusive with one B_E, with a run of equal scalars, with too few arrangements or ``shuffles`` to reject at
-    ``alpha``, or where these runs cannot see ``effect_of_interest``.
+    Args:
+        runs: scalars ``[B_E]`` of each, and the standard error it reported, or else that of the mean of s.
+        effect_of_interest: a distance of the slope: one division by B_E too many or too few moves it by 1, one by its
+            root by 1/2.
 
     Raises:
         ValueError: no runs, scalars or standard errors not finite, a standard error that is not positive though the

@@ -23,7 +23,7 @@ from benchmarks.methods import token_tangents
 from benchmarks.workload import CHUNK_TOKENS, G, Workload
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
-from pytest_entropy.probe.estimators import entropy_to_go, positional_baseline
+from pytest_entropy.probe.estimators.base import entropy_to_go, positional_baseline
 from pytest_entropy.probe.pieces import scoring_chunks
 
 BATCH, FOLDS = 64, 4

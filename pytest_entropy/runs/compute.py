@@ -57,7 +57,7 @@ class Place:
         from pytest_entropy.probe import EntropyProbe, ProbeConfig
 
         if spec.experiment not in self._probes:
-            config = settings_of(spec)
+            config = config_of(spec)
             for term in self.reward.terms:
                 require_answers(term.label, term.function, self.prompts)
             checkpoint = self.machine.checkpoint(self.files, config.model.device, config.model.dtype)
@@ -73,7 +73,7 @@ class Place:
         return self._probes[spec.experiment]
 
 
-def settings_of(spec: RunSpec) -> ExperimentConfig:
+def config_of(spec: RunSpec) -> ExperimentConfig:
     """The spec's settings as their model.
 
     Raises:
@@ -93,7 +93,7 @@ def compute(spec: RunSpec, place: Place, directory: Path) -> RunRecord:
     Raises:
         RunError: prompts run out, a reward fails, a number is not finite.
     """
-    config = settings_of(spec)
+    config = config_of(spec)
     log.info("checkpoint %s (%s), B_E %d, run %d", config.checkpoint, spec.checkpoint_digest, spec.B_E, spec.run)
     # A single-batch run takes its update from its own batch.
     update = place.update(spec) if config.probe.mode == "two_batch" else None
@@ -119,7 +119,7 @@ def compute_update(spec: RunSpec, place: Place, directory: Path, *, stored: Upda
     Raises:
         RunError: a reward fails, a gradient is not finite, or the update is not the ``stored`` one.
     """
-    config = settings_of(spec)
+    config = config_of(spec)
     checkpoint = place.machine.checkpoint(place.files, config.model.device, config.model.dtype)
     log.info("optimizer state mapped by the %s; ignored sampling defaults: %s", checkpoint.mapping,
              checkpoint.ignored_generation_config or "none")  # fmt: skip

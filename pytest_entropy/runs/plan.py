@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.metadata import Facts
@@ -45,13 +44,13 @@ class Plan:
         return [(b, r) for b in batch.B_E_values for r in range(1, batch.runs_per_batch + 1)]
 
     @property
-    def next_step(self) -> dict[str, Any]:
+    def next_step(self) -> dict[str, object]:
         """Learning rate, objective, sampling and mapping in force, each with its source; plain values for YAML."""
         probe, sampling, sources = self.resolved.config.probe, self.resolved.config.sampling, self.resolved.sources
-        rate: dict[str, Any] = {"value": probe.learning_rate, "source": sources["probe.learning_rate"]}
+        rate: dict[str, object] = {"value": probe.learning_rate, "source": sources["probe.learning_rate"]}
         if probe.learning_rate is None:
             rate = {"value": self.facts.learning_rate, "source": self.facts.learning_rate_source}
-        parts: dict[str, Any] = {"learning_rate": rate}
+        parts: dict[str, object] = {"learning_rate": rate}
         parts |= {
             name: {"value": getattr(probe, key), "source": sources[f"probe.{key}"]}
             for name, key in (("advantage", "loss_type"), *((n, n) for n in ("scale_rewards", "update_rule")))

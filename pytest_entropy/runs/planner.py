@@ -53,7 +53,7 @@ class Planner:
     def __init__(self, asked: Asked, stamp: str) -> None:
         self.asked, self.stamp = asked, stamp
         self._plans: dict[str, Plan] = {}
-        self._declared: dict[str, tuple[dict[str, Any], Path]] = {}
+        self._declared: dict[str, tuple[dict[str, object], Path]] = {}
         self._prompt_sets: dict[str, PromptSet] = {}
         self._checkpoints: dict[tuple[str, str | None], tuple[CheckpointFiles, Facts, str]] = {}
 
@@ -62,7 +62,7 @@ class Planner:
         """The directory of all results."""
         return self.asked.results or self.asked.root / "results"
 
-    def plan(self, name: str, module: Path, overrides: Mapping[str, Any] | None = None) -> Plan:
+    def plan(self, name: str, module: Path, overrides: Mapping[str, object] | None = None) -> Plan:
         """The plan of the experiment ``name`` declared in the test module at ``module``.
 
         Raises:
@@ -102,7 +102,7 @@ class Planner:
             directory = plan.directory if plan.resumed else fresh
             self._plans[name] = replace(plan, stamp=self.stamp, directory=directory)
 
-    def _new_plan(self, name: str, module: Path, overrides: dict[str, Any]) -> Plan:
+    def _new_plan(self, name: str, module: Path, overrides: dict[str, object]) -> Plan:
         kind = kind_of(name)
         resolved = resolve_config(self._layers(kind, module, overrides))
         self.asked.choose_device(resolved.config.model.device)
@@ -122,7 +122,7 @@ class Planner:
             resumable is not None,
         )  # fmt: skip
 
-    def _layers(self, kind: ExperimentKind, module: Path, overrides: dict[str, Any]) -> list[Layer]:
+    def _layers(self, kind: ExperimentKind, module: Path, overrides: dict[str, object]) -> list[Layer]:
         layers = [Layer("built-in default", dict(kind.defaults)), Layer(f"marker in {module.name}", overrides)]
         template = self._template(kind.name, module)
         if template is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -146,6 +145,16 @@ def unit_agreement(
     return {"unit_gap": token_unit_gap(values, own[unit.estimator], own[LENGTH], rollouts)}
 
 
+@dataclass(frozen=True)
+class RewardDiscrepancies:
+    """Rows with another prompt's tokens, the largest difference of a reward from its own response's (None of a function
+    that is not asked twice), and how far tokens are from what their random numbers pick, in probability."""
+
+    other_prompts: float
+    reward_gap: float | None
+    draw_gap: float
+
+
 def reward_agreement(
     policy: Policy,
     prompts: Sequence[Prompt],
@@ -154,18 +163,13 @@ def reward_agreement(
     rewards: Sequence[Sequence[float]],
     *,
     seed: int,
-) -> dict[str, Any]:
+) -> RewardDiscrepancies:
     """U's rows with another prompt's tokens, the largest difference of a reward from its own response's, and how far
     tokens are from what the random numbers of ``seed`` pick."""
     texts = [[policy.decode(ids) for ids in rollouts.responses(n)] for n in range(len(prompts))]
     gap = reward_gap(reward, prompts, texts, rewards)
     others = _other_prompts(policy, prompts, rollouts)
-    return {
-        "other_prompts": others,
-        "reward_gap": gap,
-        "rewards_rechecked": gap is not None,
-        "draw_gap": draws_agreement(policy, rollouts, seed),
-    }
+    return RewardDiscrepancies(others, gap, draws_agreement(policy, rollouts, seed))
 
 
 def _other_prompts(policy: Policy, prompts: Sequence[Prompt], rollouts: Rollouts) -> float:

@@ -55,7 +55,13 @@ class UpdateSource:
         if "definition" not in setup.config.diagnostics:
             return update
         found = reward_agreement(setup.policy, prompts, rollouts, setup.reward, rewards, seed=derive(seed, "U"))
-        return replace(update, **found)
+        return replace(
+            update,
+            other_prompts=found.other_prompts,
+            reward_gap=found.reward_gap,
+            rewards_rechecked=found.reward_gap is not None,
+            draw_gap=found.draw_gap,
+        )
 
     def batch(self, update: Update) -> UpdateBatch:
         """The batch an update was taken on; drawn again, from its seed, where another process took it."""

@@ -13,7 +13,7 @@ from pytest_entropy.prompts import open_prompts
 from pytest_entropy.records.spec import RunSpec
 from pytest_entropy.records.wire import RecordError
 from pytest_entropy.rewards import RewardTerm, WeightedRewards, resolve_reward
-from pytest_entropy.runs.compute import Place, compute, settings_of
+from pytest_entropy.runs.compute import Place, compute, config_of
 from pytest_entropy.runs.machine import Machine
 from pytest_entropy.runs.run_files import read_run
 from pytest_entropy.settings.layers import Layer, resolve_config
@@ -34,7 +34,7 @@ def spec(checkpoint):
 
 def place_of(spec: RunSpec) -> Place:
     """A process that knows nothing but the spec: prompts, reward and update come from what it names."""
-    config = settings_of(spec)
+    config = config_of(spec)
     terms = tuple(RewardTerm(resolve_reward(term.name), term.name, term.weight) for term in config.reward)
     prompts = open_prompts(config.prompts.source, prompt_column="prompt", answer_column="answer", template=None)
     files = find_checkpoint(spec.checkpoint)

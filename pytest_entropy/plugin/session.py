@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +39,7 @@ class EntropySession:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
+        self.worker_input: Mapping[str, Any] | None = getattr(config, "workerinput", None)
         self.first_error: UsageError | None = None
         self.shares: dict[str, float] = {}
         self._executions: dict[str, Execution] = {}

@@ -17,6 +17,7 @@ from pytest_entropy.settings.probe import (
     SampledPolicy,
     SweepWeights,
     UpdateSettings,
+    require_two_responses,
 )
 from pytest_entropy.settings.reward_terms import Rewards, RewardSection
 from pytest_entropy.settings.template_arguments import template_arguments
@@ -187,6 +188,11 @@ class ExperimentConfig(Section):
     """reinforce_loo, directional scores and surprisal ranks from the same rollouts."""
     save_gradients: bool = False
     """Write gradients and directions, as `--save-gradients` does."""
+
+    @model_validator(mode="after")
+    def _groups(self) -> ExperimentConfig:
+        require_two_responses(self.batch_config, self.probe, "batch_config.")
+        return self
 
     @model_validator(mode="after")
     def _single_batch(self) -> ExperimentConfig:

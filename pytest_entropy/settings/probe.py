@@ -16,7 +16,6 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -67,15 +66,6 @@ class BatchSizes(Section):
     G_E: Size | None = None
     """Those of the entropy batch, where it shall have a number of its own: 2, with a larger B_E, gives the same
     standard error in half to two thirds of the time ([variance reduction](variance-reduction.md))."""
-
-    @field_validator("G", "G_E")
-    @classmethod
-    def _two_responses(cls, value: int | None, info: ValidationInfo) -> int | None:
-        if value is not None and value < 2:
-            what = "advantages and leave-one-out baselines compare responses to one prompt"
-            why = what if info.field_name == "G" else "leave-one-out baselines need two responses"
-            raise ValueError(f"{info.field_name} is {value}: {why}; take {info.field_name} >= 2")
-        return value
 
 
 class UpdateSettings(Section):
@@ -148,6 +138,25 @@ class UpdateSettings(Section):
         if self.entropy_unit == "token":
             raise ValueError("mode u_statistic counts entropy per response: take entropy_unit sequence, or two_batch")
         return self
+
+
+def require_two_responses(sizes: BatchSizes, update: UpdateSettings, section: str = "") -> None:
+    """Refuse groups of one response.
+
+    Args:
+        sizes, update: the settings that meet in this.
+        section: what stands before the sizes' names in messages, such as ``batch_config.``.
+
+    Raises:
+        ValueError: G or G_E is 1.
+    """
+    if sizes.G < 2:
+        raise ValueError(
+            f"{section}G is {sizes.G}: advantages and leave-one-out baselines ({update.estimator}, {update.loss_type}) "
+            "compare responses to one prompt; take G >= 2"
+        )
+    if sizes.G_E is not None and sizes.G_E < 2:
+        raise ValueError(f"{section}G_E is {sizes.G_E}: leave-one-out baselines need two responses; take G_E >= 2")
 
 
 class SampledPolicy(Section):
@@ -243,6 +252,7 @@ class ProbeConfig(UpdateSettings, BatchSizes, SampledPolicy, MemorySection, Swee
 
     @model_validator(mode="after")
     def _one_batch(self) -> ProbeConfig:
+        require_two_responses(self, self)
         if self.mode == "two_batch":
             return self
         if self.G_E is not None:

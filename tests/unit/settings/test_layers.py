@@ -55,7 +55,7 @@ def test_the_digest_is_of_what_results_depend_on():
         ("seed: true\n", "valid integer"),
         ("probe:\n  estimator: magic\n", "'magic' is not registered; known are action_value, rao_blackwell"),
         ("batch_config:\n  B_E_values: [8, 8]\n", "the same B_E appears twice"),
-        ("batch_config:\n  G: 1\n", "line 2: batch_config.G: G is 1: .* take G >= 2"),
+        ("batch_config:\n  G: 1\n", "batch_config.G is 1: .*action_value, dr_grpo.* take G >= 2"),
         ("probe:\n  loss_type: gpro\n", r"line 2: probe.loss_type: objective 'gpro' is not known; did you mean gspo\?"),
         ("probe:\n  advantage: gpro\n", "c.yaml, line 2: probe.loss_type: objective 'gpro'"),
         ("probe:\n  advantage: grpo\n  loss_type: rloo\n", "line 2: probe.advantage is the former name of loss_type"),

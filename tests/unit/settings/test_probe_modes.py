@@ -108,5 +108,7 @@ def test_python_s_settings_take_arrays_scalars_and_the_former_name():
     assert (config.G, config.eta_multiples, config.loss_type, config.advantage) == (4, (1.0, 2.0), "grpo", "grpo")
     with pytest.raises(TypeError, match="no setting 'B_E'"):
         ProbeConfig(B_E=3)
-    with pytest.raises(ValueError, match="B_U 'many': .*; G is 1: "):
-        ProbeConfig(G=1, B_U="many")
+    with pytest.raises(ValueError, match="B_U 'many': .*; G 0: "):
+        ProbeConfig(G=0, B_U="many")
+    with pytest.raises(ValueError, match=r"^G is 1: .*\(action_value, dr_grpo\)"):
+        ProbeConfig(G=1)

@@ -15,7 +15,8 @@ from pytest_entropy.records.run import RunRecord
 from tests.unit.checks.registered import CHECKS, judged
 from tests.unit.reports.stored import ETA, result
 
-SHARE = 1.25e-4
+# A larger share than a session gives takes fewer shuffles to tell.
+SHARE = 1e-3
 SIZES = [16] * 4 + [64] * 4 + [256] * 4
 
 

@@ -31,13 +31,14 @@ class RecordError(ValueError):
 def plain(value: object) -> Any:
     """A record, or what it is made of, as JSON has it: mappings, lists, numbers, texts, None.
 
-    A record with ``OMITS_NONE`` leaves out what was not measured.  Fields of ``NOT_WRITTEN`` stay where they are.
+    A record with ``OMITS_NONE`` leaves out what was not measured; ``KEYS`` has the keys of fields that are called
+    otherwise there.  Fields of ``NOT_WRITTEN`` stay where they are.
     """
     if is_dataclass(value) and not isinstance(value, type):
         skipped = getattr(value, "NOT_WRITTEN", ())
         pairs = ((f.name, getattr(value, f.name)) for f in fields(value) if f.name not in skipped)
-        sparse = getattr(value, "OMITS_NONE", False)
-        return {name: plain(item) for name, item in pairs if not (sparse and item is None)}
+        sparse, keys = getattr(value, "OMITS_NONE", False), getattr(value, "KEYS", {})
+        return {keys.get(name, name): plain(item) for name, item in pairs if not (sparse and item is None)}
     if isinstance(value, Mapping):
         return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple | array):

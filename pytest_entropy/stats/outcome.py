@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from typing import Any, ClassVar, Literal, TypedDict
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 
@@ -66,6 +66,15 @@ class CheckOutcome:
     likely_causes: str
     p_resolution: float | None = None
     reason: str = ""
+
+    # Keys on disk that are not the attribute's name.
+    KEYS: ClassVar[Mapping[str, str]] = {
+        "minimum_detectable_effect": "smallest_detectable",
+        "effect_of_interest": "declared_effect",
+        "likely_causes": "points_to",
+    }
+    # Read with these keys by pydantic, where an outcome is part of another record.
+    __pydantic_config__: ClassVar[object] = {"alias_generator": lambda name: CheckOutcome.KEYS.get(name, name)}
 
     def __post_init__(self) -> None:
         # Outcomes travel between processes, which take plain builtins and refuse numpy's.
@@ -134,12 +143,7 @@ class CheckOutcome:
 _NUMBERS_OR_NONE = (
     "statistic", "p_value", "effect", "minimum_detectable_effect", "effect_of_interest", "p_resolution",
 )  # fmt: skip
-# Keys on disk that are not the attribute's name.
-_ATTRIBUTES = {
-    "smallest_detectable": "minimum_detectable_effect",
-    "declared_effect": "effect_of_interest",
-    "points_to": "likely_causes",
-}
+_ATTRIBUTES = {key: name for name, key in CheckOutcome.KEYS.items()}
 
 
 class StatisticalFailure(AssertionError):

@@ -75,7 +75,7 @@ def test_the_fault_that_was_there_is_seen():
     (record,) = records("mixed", "parameters for the oracle").values()
     assert record["phase"] == "oracle"
     assert "gradient with device type 'cpu'" in record["failed"]
-    assert record["where"][-1].startswith("probe/oracles/optimizer.py:")
+    assert record["where"][-1].startswith("optimizers/rules/preconditioned.py:")
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ PLACES = [
     Place("lengths of the update batch", "probe.update.batch:UpdateBatch.token_weights", "lengths.cpu()", "lengths",
           "lora bfloat16"),
     Place("parameters for the oracle", "probe.update.batch:take_update", "p.detach().cpu()", "p.detach()"),
-    Place("totals to numpy", "probe.diagnostics.importance_sampling:sequence_totals", ".sum(-1).cpu()", ".sum(-1)"),
+    Place("totals to numpy", "probe.diagnostics.importance_sampling:TotalsPiece.compute", ".sum(-1).cpu()", ".sum(-1)"),
     Place("a step along u", "probe.diagnostics.importance_sampling:moved", "device=parameter.device, ", ""),
     Place("rounding of a step", "probe.diagnostics.importance_sampling:step_rounding", "device=parameter.device", ""),
     Place("numbers of the draws' check", "policy.teacher_forcing:draw_gaps", "uniforms.to(policy.device)", "uniforms"),

@@ -101,12 +101,12 @@ BUGS = {
         "Setup.sample = sample\n"
     ),
     "a learning rate that is neither configured nor stored": (
-        "from pytest_entropy.probe import EntropyProbe\n"
-        "build = EntropyProbe.__init__\n"
+        "from pytest_entropy.probe.setup import Setup\n"
+        "build = Setup.__init__\n"
         "def built(self, *arguments, **named):\n"
         "    build(self, *arguments, **named)\n"
         "    self.eta *= 2\n"
-        "EntropyProbe.__init__ = built\n"
+        "Setup.__init__ = built\n"
     ),
 }
 

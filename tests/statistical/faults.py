@@ -309,10 +309,17 @@ def pieces_as_means(patch: pytest.MonkeyPatch) -> None:
     def summed(policy, rollouts, objective_, *, chunk_tokens):
         pieces = len(gradient.scoring_chunks(rollouts, chunk_tokens))
 
-        def as_mean(slots, scores):
-            return objective_(slots, scores) * len(rollouts) / (len(slots) * pieces)
+        class AsMean:
+            def __init__(self, part):
+                self.part = part
 
-        return real(policy, rollouts, as_mean, chunk_tokens=chunk_tokens)
+            def select(self, slots):
+                return AsMean(self.part.select(slots))
+
+            def value(self, scores, part):
+                return self.part.value(scores, part) * len(rollouts) / (len(part) * pieces)
+
+        return real(policy, rollouts, AsMean(objective_), chunk_tokens=chunk_tokens)
 
     patch.setattr(gradient, "summed_gradient", summed)
 

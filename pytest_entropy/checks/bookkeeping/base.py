@@ -46,6 +46,22 @@ def identity(
     return Check(name=name, claim=claim, likely_causes=cause, needs=needs, judge=judge, applies=applies)
 
 
+def recorded(*fields: str, of: Callable[[Runs], Sequence[Measured]] = list) -> Callable[[Runs, Given], Iterator[Gap]]:
+    """The gaps of an identity that the run itself has measured: each of ``fields`` is 0 in the runs it concerns.
+
+    Args:
+        fields: measured fields, such as ``agreement.copies``; messages name them by their last part.
+        of: the runs that the identity concerns; all of them if left out.
+    """
+
+    def gaps(runs: Runs, given: Given) -> Iterator[Gap]:
+        for run in of(runs):
+            for name in fields:
+                yield name.rpartition(".")[2], run.number(name)
+
+    return gaps
+
+
 def identities() -> list[Check]:
     """All registered identities, by name."""
     return [registry.get(KIND, name, Check) for name in registry.names(KIND)]
@@ -94,6 +110,11 @@ def two_batches(runs: Runs, given: Given) -> str:
 def single_batches(runs: Runs, given: Given) -> str:
     """Why an identity of single batches does not apply to E and U."""
     return "" if any(run.is_single_batch for run in runs) else "probe.mode is two_batch"
+
+
+def of_two_batches(runs: Runs) -> list[Measured]:
+    """The runs whose entropy batch is not their update batch."""
+    return [run for run in runs if not run.is_single_batch]
 
 
 def without_replacement(runs: Runs, given: Given) -> str:

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from pytest_entropy.checks.base import Given, Runs
-from pytest_entropy.checks.bookkeeping.base import Gap, identity, looked_at, was_looked_at
-
-
-def gaps(runs: Runs, given: Given) -> Iterator[Gap]:
-    """Yield by how much each run's temperature is off."""
-    for run in looked_at(runs):
-        yield "temperature_gap", run.number("agreement.temperature_gap")
-
+from pytest_entropy.checks.bookkeeping.base import identity, looked_at, recorded, was_looked_at
 
 CHECK = identity(
     "temperature_is_configured",
     "sampler and scorer have the configured temperature",
     "a temperature other than the configured one",
     ("asked", "agreement.temperature_gap"),
-    gaps,
+    recorded("agreement.temperature_gap", of=looked_at),
     was_looked_at,
 )

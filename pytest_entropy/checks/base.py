@@ -10,7 +10,7 @@ import numpy as np
 
 from pytest_entropy.records.measured import Measured, Missing
 from pytest_entropy.records.run import RunRecord
-from pytest_entropy.stats import CheckOutcome, check_within_noise
+from pytest_entropy.stats import CheckOutcome, check_mean_zero, check_within_noise
 
 T = TypeVar("T")
 Runs = Sequence[Measured]
@@ -27,6 +27,7 @@ ROUNDING = "agreement.rounding"
 # What :func:`noise_floor` reads.
 FLOOR_NEEDS = ("asked", *ALONE, ROUNDING)
 SURPRISES = "expected_surprises"
+PER_ETA = "nats per unit of eta"
 # The sampler that every check of the sampler has to see: this share of the temperature.
 TEMPERATURE = 0.7
 # By how much the logits are then too large.
@@ -176,6 +177,33 @@ def exact(check: Check, gaps: Iterable[float], *, noise_floor: float, unit: str)
         null=check.claim,
         unit=unit,
         likely_causes=check.likely_causes,
+    )
+
+
+def mean_zero(
+    check: Check, runs: Runs, given: Given, values: np.ndarray, *, null: str = "", unit: str = PER_ETA
+) -> CheckOutcome:
+    """The outcome of a check that values per prompt, in ``unit``, have mean 0.
+
+    Args:
+        check: whose ``effect`` the sample has to be able to see.
+        runs: what ``values`` are from; they say how many surprises carry the mean.
+        given: the check's share of the error budget.
+        values: one for each prompt of all runs, ``[N]``.
+        null: the null hypothesis, where it says more than the check's claim.
+
+    Raises:
+        Missing: what the effect or the surprises are read from was not measured.
+    """
+    return check_mean_zero(
+        values,
+        alpha=given.share,
+        name=check.name,
+        null=null or check.claim,
+        unit=unit,
+        likely_causes=check.likely_causes,
+        effect_of_interest=None if check.effect is None else check.effect(runs),
+        expected_events=expected_surprises(runs),
     )
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from pytest_entropy.checks.base import SURPRISES, Check, Given, Runs, expected_surprises, mean_derivative
-from pytest_entropy.stats import CheckOutcome, check_mean_zero
+from pytest_entropy.checks.base import SURPRISES, Check, Given, Runs, joined, mean_derivative, mean_zero
+from pytest_entropy.stats import CheckOutcome
 
 OTHER = "diagnostics.reinforce_loo"
 
@@ -17,16 +15,9 @@ def wrong_sign(runs: Runs) -> float | None:
 
 def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
     """Judge the mean difference of the two estimates, prompt by prompt."""
-    return check_mean_zero(
-        np.concatenate([run.scalars("entropy_term") - run.scalars(OTHER) for run in runs]),
-        alpha=given.share,
-        name=check.name,
-        null=f"{runs[0].estimator} - reinforce_loo has mean 0 on the same rollouts",
-        unit="nats per unit of eta",
-        likely_causes=check.likely_causes,
-        effect_of_interest=wrong_sign(runs),
-        expected_events=expected_surprises(runs),
-    )
+    difference = joined(runs, "entropy_term") - joined(runs, OTHER)
+    null = f"{runs[0].estimator} - reinforce_loo has mean 0 on the same rollouts"
+    return mean_zero(check, runs, given, difference, null=null)
 
 
 CHECK = Check(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from pytest_entropy.checks.base import SURPRISES, Check, Given, Runs, expected_surprises, mean_derivative
+from pytest_entropy.checks.base import SURPRISES, Check, Given, Runs, mean_derivative, mean_zero
 from pytest_entropy.checks.summaries.sweep_fit import SWEEP_ARRAYS, distrust, fit, sweep_from
 from pytest_entropy.records.measured import Measured
-from pytest_entropy.stats import CheckOutcome, check_mean_zero
+from pytest_entropy.stats import CheckOutcome
 
 ARRAYS = tuple(f"arrays.{name}" for name in SWEEP_ARRAYS)
 UNIT = "nats per response per unit of eta"
@@ -45,16 +45,7 @@ def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
                 None, why,
             )  # fmt: skip
         differences.append(fitted.intercepts - run.scalars("entropy_term"))
-    return check_mean_zero(
-        np.concatenate(differences),
-        alpha=given.share,
-        name=check.name,
-        null=check.claim,
-        unit=UNIT,
-        likely_causes=check.likely_causes,
-        effect_of_interest=wrong_derivative(runs),
-        expected_events=expected_surprises(runs),
-    )
+    return mean_zero(check, runs, given, np.concatenate(differences), unit=UNIT)
 
 
 CHECK = Check(

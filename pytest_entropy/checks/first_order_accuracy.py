@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from pytest_entropy.checks.base import SURPRISES, Check, Given, Runs, expected_surprises, mean_derivative, undecided
-from pytest_entropy.stats import CheckOutcome, check_mean_zero
+from pytest_entropy.checks.base import (
+    SURPRISES,
+    Check,
+    Given,
+    Runs,
+    expected_surprises,
+    joined,
+    mean_derivative,
+    mean_zero,
+    undecided,
+)
+from pytest_entropy.stats import CheckOutcome
 from pytest_entropy.stats.mean import few_events, too_few_events
 
 SLOPE = "diagnostics.entropy_slope"
@@ -22,16 +30,7 @@ def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
     if too_few_events(surprises, sum(run.B_E for run in runs)) and any(not run.has(SLOPE) for run in runs):
         # No step moves such a policy far enough for a slope; that it was not measured is a consequence.
         return undecided(check, len(runs), few_events(surprises))
-    return check_mean_zero(
-        np.concatenate([run.scalars("entropy_term") - run.scalars(SLOPE) for run in runs]),
-        alpha=given.share,
-        name=check.name,
-        null=check.claim,
-        unit="nats per unit of eta",
-        likely_causes=check.likely_causes,
-        effect_of_interest=wrong_factor(runs),
-        expected_events=surprises,
-    )
+    return mean_zero(check, runs, given, joined(runs, "entropy_term") - joined(runs, SLOPE))
 
 
 CHECK = Check(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pytest_entropy.checks.base import SURPRISES, TILT, Check, Given, Runs, expected_surprises, joined, mean_derivative
-from pytest_entropy.stats import CheckOutcome, check_mean_zero
+from pytest_entropy.checks.base import SURPRISES, TILT, Check, Given, Runs, joined, mean_derivative, mean_zero
+from pytest_entropy.stats import CheckOutcome
 
 
 def temperature_in_scores(runs: Runs) -> float | None:
@@ -18,16 +18,7 @@ def temperature_in_scores(runs: Runs) -> float | None:
 
 def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
     """Judge the mean of the directional scores of all prompts."""
-    return check_mean_zero(
-        joined(runs, "diagnostics.score"),
-        alpha=given.share,
-        name=check.name,
-        null=check.claim,
-        unit="nats per unit of eta",
-        likely_causes=check.likely_causes,
-        effect_of_interest=temperature_in_scores(runs),
-        expected_events=expected_surprises(runs),
-    )
+    return mean_zero(check, runs, given, joined(runs, "diagnostics.score"))
 
 
 CHECK = Check(

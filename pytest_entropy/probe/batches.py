@@ -11,10 +11,10 @@ import torch
 from pytest_entropy.errors import RunError
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts, gathered
-from pytest_entropy.probe.config import ProbeConfig
 from pytest_entropy.probe.pieces import sampling_chunks, worked
 from pytest_entropy.prompts import Prompt, PromptSet
 from pytest_entropy.records.seeds import generator, uniforms
+from pytest_entropy.settings.probe import ProbeConfig
 
 # Prompts counted for each one drawn: what a batch takes of more than that changes no spread that could be seen.
 COUNTED = 100

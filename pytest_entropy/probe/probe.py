@@ -8,7 +8,6 @@ import torch
 
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.probe.batches import sampling_fraction
-from pytest_entropy.probe.config import SMALLEST_SINGLE_BATCH, ProbeConfig
 from pytest_entropy.probe.inputs import Subject
 from pytest_entropy.probe.measure.run_record import run_record
 from pytest_entropy.probe.measure.single_batch import SingleBatch
@@ -20,6 +19,7 @@ from pytest_entropy.prompts import PromptSet
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.seeds import derive
 from pytest_entropy.rewards import RewardFunction
+from pytest_entropy.settings.probe import SMALLEST_SINGLE_BATCH, ProbeConfig
 
 log = logging.getLogger(__name__)
 

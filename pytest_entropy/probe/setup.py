@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.batches import draw_prompts, draw_responses
-from pytest_entropy.probe.config import ProbeConfig
 from pytest_entropy.probe.inputs import Subject, learning_rate
 from pytest_entropy.probe.measure.entropy_unit import EntropyUnit
+from pytest_entropy.probe.oracles.hooks import verify_tangent
 from pytest_entropy.probe.pieces import threads_on
 from pytest_entropy.probe.update.linearisation import Linearisation
 from pytest_entropy.prompts import Prompt, PromptSet
 from pytest_entropy.rewards import RewardFunction
+from pytest_entropy.settings.probe import ProbeConfig
 
 
 class Setup:
@@ -44,6 +46,7 @@ class Setup:
         self.threads = threads_on(self.policy.device, threads)
         self.eta, self.eta_source = learning_rate(config.learning_rate, subject)
         self.unit = EntropyUnit(config.entropy_unit, config.estimator)
+        self._verified = False
 
     def choose(self, count: int, seed: int, exclude: frozenset[str] = frozenset()) -> list[Prompt]:
         """``count`` prompts, none of them with a content in ``exclude``.
@@ -62,6 +65,16 @@ class Setup:
     def texts(self, rollouts: Rollouts) -> list[list[str]]:
         """The responses as text ``[P][G]``, without special tokens."""
         return [[self.policy.decode(ids) for ids in rollouts.responses(n)] for n in range(len(rollouts))]
+
+    def verify_once(self, rollouts: Rollouts, direction: Mapping[str, torch.Tensor]) -> None:
+        """Hold the hooks against a real backward, before the first measurement and not again.
+
+        Raises:
+            RunError: they contradict each other.
+        """
+        if not self._verified:
+            verify_tangent(self.policy, rollouts, direction, self.config.estimator)
+            self._verified = True
 
     def linearisation(self, gradient: dict[str, torch.Tensor]) -> Linearisation:
         """du/dg of the configured update rule at a gradient, on the CPU as the optimizer's state is."""

@@ -96,7 +96,7 @@ class Tangent:
         model: the module whose forward pass is differentiated.
         direction: u, by live parameter name; shapes of the parameters.  Parameters it does not name do not move.
 
-    Use :meth:`attached` around the forward passes, :meth:`at` around each of them with its epsilon.  A
+    Use :meth:`attach` before the forward passes, and :meth:`at` around each of them with its epsilon.  A
     parameter that no module's forward uses (``nn.ParameterDict`` entries, say) is not covered: after a pass,
     :meth:`uncovered` names such parameters and the caller adds their part by a plain backward.
     """
@@ -133,16 +133,6 @@ class Tangent:
     def attach(self) -> list[RemovableHandle]:
         """Register the hooks; whoever asks removes them."""
         return [m.register_forward_hook(self._hook, with_kwargs=True) for m in self._owners]
-
-    @contextmanager
-    def attached(self) -> Iterator[Tangent]:
-        """Register the hooks for the duration of the block."""
-        handles = self.attach()
-        try:
-            yield self
-        finally:
-            for handle in handles:
-                handle.remove()
 
     @contextmanager
     def at(self, epsilon: torch.Tensor | None) -> Iterator[None]:

@@ -11,7 +11,6 @@ import torch
 
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import ActionValues, Rollouts
-from pytest_entropy.probe.config import ProbeConfig
 from pytest_entropy.probe.derivatives.directional import Derivatives
 from pytest_entropy.probe.derivatives.gradient import norm
 from pytest_entropy.probe.measure.entropy_unit import LENGTH, EntropyUnit
@@ -21,6 +20,7 @@ from pytest_entropy.probe.update.direction import Update, fingerprint
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.records.seeds import derive, generator
 from pytest_entropy.rewards import RewardFunction, reward_gap
+from pytest_entropy.settings.probe import ProbeConfig
 
 # Evidence that no correct sampler gives but once in as many batches.
 IMPROBABLE = 1e12

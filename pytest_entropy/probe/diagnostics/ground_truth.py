@@ -9,10 +9,10 @@ import torch
 
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
-from pytest_entropy.probe.config import ProbeConfig
 from pytest_entropy.probe.derivatives.directional import Derivatives
 from pytest_entropy.probe.diagnostics.eta_sweep import eta_sweep
 from pytest_entropy.probe.diagnostics.importance_sampling import entropy_slope
+from pytest_entropy.settings.probe import ProbeConfig
 
 GROUND_TRUTH = frozenset({"entropy_slope", "eta_sweep"})
 

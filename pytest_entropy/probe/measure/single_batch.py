@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.diagnostics.evidence import sampler_agreement
 from pytest_entropy.probe.measure.run_record import Measured
 from pytest_entropy.probe.measure.u_statistic import u_statistic
-from pytest_entropy.probe.oracles.hooks import verify_tangent
 from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.probe.setup import Setup
 from pytest_entropy.probe.update.batch import UpdateBatch
-from pytest_entropy.probe.update.direction import Update
 from pytest_entropy.probe.update.source import UpdateSource
 
 
@@ -19,7 +16,6 @@ class SingleBatch:
 
     def __init__(self, setup: Setup, updates: UpdateSource) -> None:
         self.setup, self.updates = setup, updates
-        self._verified = False
 
     def measure(self, B_E: int, seed: int) -> Measured:
         """One independent measurement, as a U-statistic over pairs of different prompts.
@@ -39,7 +35,7 @@ class SingleBatch:
             rollouts = setup.sample(prompts, seed)
         update = self.updates.take(prompts, rollouts, seed, meter)
         with meter.phase("self_check"):
-            self._verify_once(rollouts, update)
+            setup.verify_once(rollouts, update.direction)
         with meter.phase("derivatives"):
             statistic, derivatives = u_statistic(
                 setup.policy,
@@ -57,8 +53,3 @@ class SingleBatch:
             statistic.pseudo_values, update, rollouts, derivatives, agreement, meter,
             spread=statistic.spread(setup.eta), single_batch=statistic.record(),
         )  # fmt: skip
-
-    def _verify_once(self, rollouts: Rollouts, update: Update) -> None:
-        if not self._verified:
-            verify_tangent(self.setup.policy, rollouts, update.direction, self.setup.config.estimator)
-            self._verified = True

@@ -20,7 +20,6 @@ from pytest_entropy.probe.diagnostics.evidence import (
 from pytest_entropy.probe.diagnostics.ground_truth import GROUND_TRUTH, ground_truth
 from pytest_entropy.probe.estimators import estimator_names, get_estimator
 from pytest_entropy.probe.measure.run_record import Measured
-from pytest_entropy.probe.oracles.hooks import verify_tangent
 from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.probe.setup import Setup
 from pytest_entropy.probe.update.direction import Update
@@ -48,7 +47,6 @@ class TwoBatch:
 
     def __init__(self, setup: Setup, updates: UpdateSource) -> None:
         self.setup, self.updates = setup, updates
-        self._verified = False
 
     def measure(self, B_E: int, seed: int, update: Update) -> Measured:
         """One independent measurement: fresh prompts and responses, s_n along the update's direction.
@@ -66,7 +64,7 @@ class TwoBatch:
         with meter.phase("sampling"):
             prompts, rollouts = self.entropy_batch(B_E, seed, update)
         with meter.phase("self_check"):
-            self._verify_once(rollouts, update)
+            setup.verify_once(rollouts, update.direction)
         with meter.phase("derivatives"):
             derivatives = directional_derivatives(
                 setup.policy,
@@ -102,11 +100,6 @@ class TwoBatch:
     def _estimators(self) -> list[str]:
         extra = [name for name in self.setup.config.diagnostics if name in estimator_names()]
         return list(dict.fromkeys([*self.setup.unit.estimators, *extra]))
-
-    def _verify_once(self, rollouts: Rollouts, update: Update) -> None:
-        if not self._verified:
-            verify_tangent(self.setup.policy, rollouts, update.direction, self.setup.config.estimator)
-            self._verified = True
 
     def _agreement(self, done: _Pass, meter: Meter) -> dict[str, float]:
         setup = self.setup

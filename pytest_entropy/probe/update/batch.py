@@ -13,7 +13,6 @@ from pytest_entropy.optimizers.state import AdamWState
 from pytest_entropy.optimizers.update_rules import update_direction
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import ActionValues, Rollouts
-from pytest_entropy.probe.config import ProbeConfig
 from pytest_entropy.probe.control_variate import learn
 from pytest_entropy.probe.derivatives.gradient import norm, policy_gradient
 from pytest_entropy.probe.estimators import get_estimator
@@ -23,6 +22,7 @@ from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.probe.update.direction import Update, fingerprint
 from pytest_entropy.probe.update.objective import token_weights
 from pytest_entropy.records.update import Sample, equal_rewards
+from pytest_entropy.settings.probe import ProbeConfig
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,6 @@ import torch
 
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
-from pytest_entropy.probe.config import ProbeConfig
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.derivatives.gradient import policy_gradient
 from pytest_entropy.probe.measure.entropy_unit import EntropyUnit
@@ -30,6 +29,7 @@ from pytest_entropy.probe.update.linearisation import Linearisation, inner
 from pytest_entropy.probe.update.objective import normaliser_shares
 from pytest_entropy.probe.variance.spread import Spread
 from pytest_entropy.records.diagnostics import VarianceParts
+from pytest_entropy.settings.probe import ProbeConfig
 
 # Pairs (n, p) that T is estimated from: each p costs one backward and one directional pass over the n.
 ENTROPY_PROMPTS, UPDATE_PROMPTS = 16, 8

@@ -12,9 +12,9 @@ from transformers import PreTrainedTokenizerBase
 
 from pytest_entropy.errors import UsageError
 from pytest_entropy.probe.batches import draw_responses
-from pytest_entropy.probe.config import ProbeConfig
 from pytest_entropy.prompts import Prompt, open_prompts, require_room, template_arguments, with_arguments
 from pytest_entropy.settings.layers import Layer, resolve_config
+from pytest_entropy.settings.probe import ProbeConfig
 from pytest_entropy.settings.template_arguments import RESERVED
 from tests import tiny
 

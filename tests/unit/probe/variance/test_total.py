@@ -8,7 +8,6 @@ import torch
 
 from pytest_entropy.optimizers.state import ParameterState
 from pytest_entropy.optimizers.update_rules import update_direction
-from pytest_entropy.probe.config import ProbeConfig
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.derivatives.gradient import entropy_gradient, policy_gradient
 from pytest_entropy.probe.measure.entropy_unit import EntropyUnit
@@ -17,6 +16,7 @@ from pytest_entropy.probe.update.linearisation import Linearisation, inner
 from pytest_entropy.probe.update.objective import advantages
 from pytest_entropy.probe.variance import total as module
 from pytest_entropy.probe.variance.total import TotalVariance, combine, total_variance
+from pytest_entropy.settings.probe import ProbeConfig
 from tests import tiny
 
 ETA, LIMIT = 0.1, 8

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pytest_entropy.probe import ProbeConfig
-from pytest_entropy.probe.config import MEASUREMENTS
 from pytest_entropy.probe.estimators import estimator_names, get_estimator
+from pytest_entropy.settings.diagnostics import MEASUREMENTS
 
 
 @pytest.mark.parametrize(

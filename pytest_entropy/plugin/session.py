@@ -76,12 +76,11 @@ class EntropySession:
         Raises:
             UsageError: ``--entropy-executor`` names none.
         """
-        from pytest_entropy import registry
+        from pytest_entropy.runs.executors.base import make_executor
 
         name = options.given(self.config, "--entropy-executor") or ("xdist" if self.is_worker else "local")
         workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) if self.is_worker else 1
-        executor: Executor = registry.get("executors", name, type)(self.worker_id, workers)
-        return executor
+        return make_executor(name, self.worker_id, workers)
 
     @property
     def collects_only(self) -> bool:

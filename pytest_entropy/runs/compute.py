@@ -36,41 +36,54 @@ class Place:
 
     Attributes:
         machine: threads and loaded checkpoints of this process.
-        files: the checkpoint's files as found here.
+        files, digest: the checkpoint's files as found here, and their content's.
         prompts, reward: the prompt set and the rewards that the spec's settings name.
         update: gives the experiment's update, from wherever it is kept.
     """
 
     machine: Machine
     files: CheckpointFiles
+    digest: str
     prompts: PromptSet
     reward: WeightedRewards
     update: Callable[[RunSpec], Update]
-    _probes: dict[str, EntropyProbe] = field(default_factory=dict)
+    _made: tuple[dict[str, object], EntropyProbe] | None = field(default=None, init=False)
 
     def probe(self, spec: RunSpec) -> EntropyProbe:
         """The probe of the spec's settings on the checkpoint here, made once.
 
         Raises:
-            RunError: a prompt is too long for the model, or an answer cannot be read.
+            RunError: a prompt is too long for the model, an answer cannot be read, the checkpoint here is another one
+                than the spec's, or the place was made for other settings.
         """
         from pytest_entropy.probe import EntropyProbe, ProbeConfig
 
-        if spec.experiment not in self._probes:
+        if self.digest != spec.checkpoint_digest:
+            raise RunError(
+                f"checkpoint {spec.checkpoint} is another one here (its content has digest {self.digest}, the run asks "
+                f"for {spec.checkpoint_digest}): copy the same checkpoint to this place"
+            )
+        if self._made is None:
             config = config_of(spec)
             for term in self.reward.terms:
                 require_answers(term.label, term.function, self.prompts)
             checkpoint = self.machine.checkpoint(self.files, config.model.device, config.model.dtype)
             policy = checkpoint.policy
             require_room(self.prompts, policy.encode, policy.positions, config.sampling.max_new_tokens)
-            self._probes[spec.experiment] = EntropyProbe(
+            probe = EntropyProbe(
                 checkpoint,
                 ProbeConfig(**config.probe_settings()),
                 prompts=self.prompts,
                 reward=self.reward,
                 threads=self.machine.threads,
             )
-        return self._probes[spec.experiment]
+            self._made = spec.settings, probe
+        settings, probe = self._made
+        if settings != spec.settings:
+            raise RunError(
+                f"{spec.experiment}: the place has the prompts and rewards of other settings; make one of its own"
+            )
+        return probe
 
 
 def config_of(spec: RunSpec) -> ExperimentConfig:

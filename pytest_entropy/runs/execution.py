@@ -7,7 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pytest_entropy.records.experiment import ExperimentRecord
-from pytest_entropy.records.paths import UPDATE, UPDATE_RECORD
+from pytest_entropy.records.files import read_json
+from pytest_entropy.records.paths import RESULTS, UPDATE, UPDATE_RECORD
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.seeds import derive
 from pytest_entropy.records.spec import RunSpec
@@ -50,7 +51,9 @@ class Execution:
             environment=environment(),
         )
         self.store = RunStore(plan.directory, manifest.to_dict(), plan.stamp, log_level)
-        self.place = Place(machine, plan.files, plan.prompts, plan.reward, lambda _: self.update)
+        self.place = Place(
+            machine, plan.files, plan.checkpoint_digest, plan.prompts, plan.reward, lambda _: self.update
+        )
         self._config = plan.resolved.to_yaml(plan.next_step)
 
     def spec(self, B_E: int, run: int) -> RunSpec:
@@ -97,7 +100,7 @@ class Execution:
         with self.store.claim(UPDATE, self._config, done=UPDATE_RECORD) as directory:
             if directory is not None:
                 spec = self.spec(*self.plan.runs[0])
-                compute_update(spec, self.place, directory, stored=self._update_of_stored_runs())
+                compute_update(spec, self.place, directory, stored=self._update_of_stored_runs)
         return read_update(self.store.path(UPDATE))
 
     @property
@@ -120,16 +123,18 @@ class Execution:
 
         Runs that are stored already keep the U they were measured along, whichever version drew it.
         """
-        measured_along = self._update_of_stored_runs()
+        measured_along = self._update_of_stored_runs
         if measured_along is not None and measured_along.seed is not None:
             return measured_along.seed
         return derive(self.plan.resolved.config.seed, UPDATE_SEED)
 
+    @cached_property
     def _update_of_stored_runs(self) -> UpdateRecord | None:
         """What the first stored run that can be read recorded of its update; None where there is no such run."""
         for B_E, run in self.plan.runs:
             try:
-                stored = read_run(self.store.path(self.plan.run_directory(B_E, run))).update
+                record = read_json(self.store.path(self.plan.run_directory(B_E, run)) / RESULTS)
+                stored = RunRecord.from_dict(record).update
             except (OSError, ValueError):
                 continue
             if None not in (stored.seed, stored.direction_norm) and stored.prompts and stored.rewards:

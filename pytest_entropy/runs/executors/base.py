@@ -6,12 +6,26 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_entropy import registry
+from pytest_entropy.errors import UsageError
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.spec import RunSpec
 from pytest_entropy.runs.machine import threads_for
 
 if TYPE_CHECKING:
     from pytest_entropy.runs.compute import Place
+
+
+def make_executor(name: str, worker: str | None = None, workers: int = 1) -> Executor:
+    """The executor of that name; the arguments are those of :class:`Executor`.
+
+    Raises:
+        UsageError: no executor has this name, or its module holds something else.
+    """
+    kind = registry.get("executors", name, type)
+    if not issubclass(kind, Executor):
+        raise UsageError(f"executor {name!r} is {kind.__name__}, expected a class derived from {__name__}.Executor")
+    return kind(worker, workers)
 
 
 class Executor(ABC):

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from pytest_entropy.checkpoints import find_checkpoint
+from pytest_entropy.errors import RunError
 from pytest_entropy.prompts import open_prompts
 from pytest_entropy.records.spec import RunSpec
 from pytest_entropy.records.wire import RecordError
@@ -39,7 +40,12 @@ def place_of(spec: RunSpec) -> Place:
     prompts = open_prompts(config.prompts.source, prompt_column="prompt", answer_column="answer", template=None)
     files = find_checkpoint(spec.checkpoint)
     place = Place(
-        Machine(1), files, prompts, WeightedRewards(terms), lambda own: place.probe(own).update(own.update_seed)
+        Machine(1),
+        files,
+        files.digest(),
+        prompts,
+        WeightedRewards(terms),
+        lambda own: place.probe(own).update(own.update_seed),
     )
     return place
 
@@ -76,3 +82,17 @@ def test_what_is_no_spec_is_refused_by_name(spec):
     del record["update_seed"]
     with pytest.raises(RecordError, match="update_seed"):
         RunSpec.from_dict(record)
+
+
+def test_another_checkpoint_of_that_name_is_not_computed_on(spec, tmp_path):
+    with pytest.raises(RunError, match="is another one here .*copy the same checkpoint"):
+        compute(replace(spec, checkpoint_digest="0" * 16), place_of(spec), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_is_of_one_set_of_settings(spec, tmp_path):
+    place = place_of(spec)
+    place.probe(spec)
+    with pytest.raises(RunError, match="batch_scaling: the place has the prompts and rewards of other settings"):
+        place.probe(replace(spec, settings={**spec.settings, "seed": 1}))
+    assert place.probe(replace(spec, run=2)) is place.probe(spec)

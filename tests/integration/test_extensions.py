@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from pytest_entropy import registry
 from tests.conftest import ROOT, Workspace
 
 # kind -> (name, the one file)
@@ -82,6 +83,63 @@ SOURCE = PromptSource(
 )
 """,
     ),
+    "checks": (
+        "our_runs_are_there",
+        """
+from pytest_entropy.checks.base import Check, exact
+
+CHECK = Check(
+    name="our_runs_are_there", claim="every run has measured a length", likely_causes="a run without responses",
+    needs=("length_mean",),
+    judge=lambda check, runs, given: exact(
+        check, [float(run.number("length_mean") <= 0) for run in runs], noise_floor=1e-9, unit="runs"
+    ),
+)
+""",
+    ),
+    "bookkeeping": (
+        "our_identity",
+        """
+from pytest_entropy.checks.bookkeeping.base import identity, recorded
+
+CHECK = identity("our_identity", "no prompt has copies", "copies", ("agreement.copies",), recorded("agreement.copies"))
+""",
+    ),
+    "report_sections": (
+        "our_section",
+        """
+from markupsafe import Markup
+from pytest_entropy.reports.sections.base import Section
+
+class OurSection(Section):
+    title, order = "Written by our section", 150
+
+    def html(self, view):
+        return Markup("<p>{} runs of ours</p>").format(len(view.runs))
+
+SECTION = OurSection()
+""",
+    ),
+    "executors": (
+        "elsewhere",
+        """
+import json
+from pytest_entropy.runs.executors.base import Executor
+
+class Elsewhere(Executor):
+    def choose_device(self, device):
+        pass
+
+    def compute(self, spec, place, directory):
+        from pytest_entropy.records.spec import RunSpec
+        from pytest_entropy.runs.compute import compute
+        sent = RunSpec.from_dict(json.loads(json.dumps(spec.to_dict())))
+        (directory / "sent.json").write_text(json.dumps(sent.to_dict()))
+        return compute(sent, place, directory)
+
+EXECUTOR = Elsewhere
+""",
+    ),
 }
 HOOK = """
 def pytest_entropy_register(registry):
@@ -140,6 +198,26 @@ def test_each_part_is_used_by_a_session(extended, checkpoint):
     assert update["oracle_gap"] < 1e-12
     # The constant moves the mean and nothing else; every completion has at most six tokens.
     assert 2 < update["reward_mean"] <= 3
+
+
+def test_checks_a_section_and_an_executor_are_used_by_a_session(extended, checkpoint):
+    done = extended.run(
+        "experiments/test_sanity_check.py", "-n1", f"--checkpoint={checkpoint}", "--be=6", "--bu=4", "--runs=2", "-v",
+        "--entropy-set=batch_config.G=3", "--entropy-set=sampling.max_new_tokens=6", "--entropy-executor=elsewhere",
+        "-k", "test_check or our_identity or test_run",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    for item in ("test_check[our_runs_are_there]", "test_bookkeeping[our_identity]"):
+        assert item in done.stdout
+    assert len(list(extended.results.rglob("sent.json"))) == 2
+    (report,) = extended.results.rglob("report.html")
+    assert "Written by our section" in report.read_text()
+    assert "2 runs of ours" in report.read_text()
+
+
+def test_the_package_has_a_part_of_each_kind():
+    # A scalar is an estimator for diagnostics only; an optimizer's state has tests beside those that are built in.
+    assert set(PARTS) | {"scalars", "optimizers"} == set(registry.KINDS)
 
 
 def test_a_part_that_cannot_be_imported_is_named_with_its_package(extended):

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.update import UpdateRecord
-from pytest_entropy.records.wire import STRICT, plain, read
+from pytest_entropy.records.wire import STRICT, Stored, plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class SharedUpdate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Snapshot:
+class Snapshot(Stored):
     """What a baseline keeps of one experiment.
 
     Attributes:
@@ -83,15 +83,6 @@ class Snapshot:
             if run["se_total"] is None:
                 del run["se_total"]
         return record
-
-    @classmethod
-    def from_dict(cls, record: object) -> Snapshot:
-        """The inverse of :meth:`to_dict`.
-
-        Raises:
-            RecordError: a key without which nothing can be compared is missing, or a value is of another type.
-        """
-        return read(cls, record)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pytest_entropy.records.wire import STRICT, plain, read
+from pytest_entropy.records.wire import STRICT, Stored
 from pytest_entropy.stats.outcome import CheckOutcome
 
 
@@ -36,7 +36,7 @@ class QuantityRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class Comparison(Stored):
     """The comparison of an experiment with the ``baseline`` of that name.
 
     Attributes:
@@ -56,16 +56,3 @@ class Comparison:
     def with_verdict(self, verdict: str) -> list[str]:
         """The quantities of this verdict: ``pass``, ``fail`` or ``inconclusive``."""
         return [row.quantity for row in self.quantities if row.outcome.verdict == verdict]
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain builtins for JSON."""
-        return dict(plain(self))
-
-    @classmethod
-    def from_dict(cls, record: object) -> Comparison:
-        """The inverse of :meth:`to_dict`.
-
-        Raises:
-            RecordError: a key without which there is no comparison is missing, or a value is of another type.
-        """
-        return read(cls, record)

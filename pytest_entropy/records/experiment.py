@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from pytest_entropy.records.wire import STRICT, RecordError, plain, read
+from pytest_entropy.records.wire import STRICT, RecordError, Stored, read
 
 SCHEMA_VERSION = 1
 # What makes an experiment.json ours: other tools have files of that name, and what is not ours is never touched.
@@ -14,7 +14,7 @@ _OURS = {"schema_version": int, "experiment": str, "stamp": str, "checkpoint_dig
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExperimentRecord:
+class ExperimentRecord(Stored):
     """The manifest of one experiment directory.
 
     Attributes:
@@ -38,10 +38,6 @@ class ExperimentRecord:
     environment: dict[str, str] = field(default_factory=dict)
 
     __pydantic_config__: ClassVar = STRICT
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain builtins for JSON."""
-        return dict(plain(self))
 
     @classmethod
     def from_dict(cls, record: object) -> ExperimentRecord:

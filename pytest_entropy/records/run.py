@@ -11,11 +11,11 @@ import numpy as np
 
 from pytest_entropy.records.diagnostics import Diagnostics, SingleBatchParts, VarianceParts
 from pytest_entropy.records.update import UpdateRecord
-from pytest_entropy.records.wire import STRICT, plain_record, read
+from pytest_entropy.records.wire import STRICT, Stored, read
 
 
 @dataclass(frozen=True)
-class RunRecord:
+class RunRecord(Stored):
     """One run: the first-order entropy change and its conditional error, with the evidence.
 
     Attributes:
@@ -107,10 +107,6 @@ class RunRecord:
         update = self.update
         kept = UpdateRecord(sample=update.sample, rewards=update.rewards) if update.sample else UpdateRecord()
         return replace(self, per_prompt=array("d", self.per_prompt), update=kept, diagnostics={}, arrays={})
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain builtins for JSON; ``arrays`` travel beside it."""
-        return plain_record(self)
 
     @classmethod
     def from_dict(

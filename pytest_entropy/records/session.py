@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pytest_entropy.records.wire import STRICT, plain, read
+from pytest_entropy.records.wire import STRICT, Stored
 
 
 @dataclass(frozen=True, kw_only=True)
-class SessionRecord:
+class SessionRecord(Stored):
     """A session by its stamp, and its experiments' directories relative to the results directory."""
 
     schema_version: int = 1
@@ -17,16 +17,3 @@ class SessionRecord:
     experiments: list[str]
 
     __pydantic_config__: ClassVar = STRICT
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain builtins for JSON."""
-        return dict(plain(self))
-
-    @classmethod
-    def from_dict(cls, record: object) -> SessionRecord:
-        """The inverse of :meth:`to_dict`.
-
-        Raises:
-            RecordError: it is not a session's.
-        """
-        return read(cls, record)

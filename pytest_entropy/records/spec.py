@@ -7,11 +7,11 @@ import json
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pytest_entropy.records.wire import STRICT, plain_record, read
+from pytest_entropy.records.wire import STRICT, Stored
 
 
 @dataclass(frozen=True)
-class RunSpec:
+class RunSpec(Stored):
     """What one run is a pure function of.
 
     Attributes:
@@ -40,16 +40,3 @@ class RunSpec:
     def digest(self) -> str:
         """16 hex digits over all of it."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain builtins for JSON."""
-        return plain_record(self)
-
-    @classmethod
-    def from_dict(cls, record: object) -> RunSpec:
-        """The inverse of :meth:`to_dict`.
-
-        Raises:
-            RecordError: a key is missing, or a value is of another type.
-        """
-        return read(cls, record)

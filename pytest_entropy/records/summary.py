@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from pytest_entropy.records.comparison import Comparison
 from pytest_entropy.records.run import RunRecord
-from pytest_entropy.records.wire import STRICT, plain, read
+from pytest_entropy.records.wire import STRICT, Stored
 from pytest_entropy.stats.measurement import Measurement
 from pytest_entropy.stats.outcome import CheckOutcome
 from pytest_entropy.stats.signal import format_measure, signal_to_noise
@@ -77,7 +77,7 @@ class RunRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SummaryRecord:
+class SummaryRecord(Stored):
     """``summary.json``; its schema is shipped as ``records/schema/summary-1.json``.
 
     Attributes:
@@ -105,16 +105,3 @@ class SummaryRecord:
     plugin_analyses: dict[str, object]
 
     __pydantic_config__: ClassVar = STRICT
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain builtins for JSON."""
-        return dict(plain(self))
-
-    @classmethod
-    def from_dict(cls, record: object) -> SummaryRecord:
-        """The inverse of :meth:`to_dict`; keys it does not know are left aside.
-
-        Raises:
-            RecordError: it is no summary.
-        """
-        return read(cls, record)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import ClassVar
 
-from pytest_entropy.records.wire import MEASURED, plain_record, read
+from pytest_entropy.records.wire import MEASURED, Stored
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UpdateRecord:
+class UpdateRecord(Stored):
     """What is known of an update direction u without its tensors; None: not measured.
 
     Attributes:
@@ -72,19 +72,6 @@ class UpdateRecord:
     sample: list[Sample] = field(default_factory=list)
 
     __pydantic_config__: ClassVar[object] = MEASURED
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain builtins for JSON."""
-        return plain_record(self)
-
-    @classmethod
-    def from_dict(cls, record: object) -> Self:
-        """The inverse of :meth:`to_dict`.
-
-        Raises:
-            RecordError: a value of another type.
-        """
-        return read(cls, record)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Mapping
 from dataclasses import Field, fields, is_dataclass
 from functools import cache
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 # How pydantic reads the records of this folder: no number from a text, no boolean from a number.
 STRICT: Mapping[str, object] = {"strict": True, "allow_inf_nan": False, "arbitrary_types_allowed": True}
@@ -49,11 +49,6 @@ def plain(value: object) -> Any:
     return value
 
 
-def plain_record(record: Record) -> dict[str, object]:
-    """:func:`plain` of a record, which is a mapping."""
-    return dict(plain(record))
-
-
 def read(cls: type[R], record: object) -> R:
     """The record that :func:`plain` wrote; keys it does not know are left aside, absent ones are as not measured.
 
@@ -86,6 +81,25 @@ def json_schema(cls: type[R]) -> dict[str, object]:
     for name in getattr(cls, "NOT_WRITTEN", ()):
         found["properties"].pop(name, None)
     return found
+
+
+class Stored:
+    """A record that is a file, or a part of one that is read by itself: it owns both directions of its wire form."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain builtins for JSON."""
+        return dict(plain(self))
+
+    @classmethod
+    def from_dict(cls, record: object) -> Self:
+        """The inverse of :meth:`to_dict`; keys that it does not know are left aside.
+
+        Raises:
+            RecordError: a key without which there is no such record is missing, or a value is of another type.
+        """
+        return read(cls, record)
 
 
 @cache

@@ -11,7 +11,7 @@ import numpy as np
 
 from pytest_entropy.records.diagnostics import Diagnostics, SingleBatchParts, VarianceParts
 from pytest_entropy.records.update import UpdateRecord
-from pytest_entropy.records.wire import STRICT, Stored, read
+from pytest_entropy.records.wire import STRICT, Stored, read, read_text
 
 
 @dataclass(frozen=True)
@@ -118,3 +118,14 @@ class RunRecord(Stored):
             RecordError: a key without which there is no run is missing, or a value is of another type.
         """
         return replace(read(cls, record), arrays=dict(arrays or {}), directory=directory)
+
+    @classmethod
+    def from_json(
+        cls, text: bytes, arrays: Mapping[str, np.ndarray] | None = None, *, directory: str = ""
+    ) -> RunRecord:
+        """:meth:`from_dict` of what ``results.json`` holds; reports read ten thousand of them.
+
+        Raises:
+            RecordError: as :meth:`from_dict`; or it is not JSON.
+        """
+        return replace(read_text(cls, text), arrays=dict(arrays or {}), directory=directory)

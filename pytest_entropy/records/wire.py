@@ -55,13 +55,23 @@ def read(cls: type[R], record: object) -> R:
     Raises:
         RecordError: a key without which there is no such record is missing, or a value is of another type.
     """
+    try:
+        # As JSON, where lists are lists and records are mappings: a strict reading of objects wants instances.
+        return read_text(cls, json.dumps(record))
+    except TypeError as error:
+        raise RecordError(f"{cls.__name__}: {error}") from None
+
+
+def read_text(cls: type[R], text: str | bytes) -> R:
+    """:func:`read` of the record's JSON itself, which is parsed once.
+
+    Raises:
+        RecordError: as :func:`read`; or it is not JSON.
+    """
     from pydantic import ValidationError
 
     try:
-        # As JSON, where lists are lists and records are mappings: a strict reading of objects wants instances.
-        return _adapter(cls).validate_json(json.dumps(record))
-    except TypeError as error:
-        raise RecordError(f"{cls.__name__}: {error}") from None
+        return _adapter(cls).validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         key = ".".join(map(str, first["loc"])) or cls.__name__

@@ -240,7 +240,7 @@ def _runs(directory: Path) -> tuple[list[RunRecord], dict[str, str]]:
     for place in sorted(p for p in directory.iterdir() if p.is_dir() and not p.name.startswith(".")):
         if (place / RESULTS).is_file():
             try:
-                runs.append(RunRecord.from_dict(read_json(place / RESULTS), directory=place.name).slim())
+                runs.append(RunRecord.from_json((place / RESULTS).read_bytes(), directory=place.name).slim())
             except (OSError, ValueError, OverflowError) as error:
                 failures[place.name] = f"{place.name}/{RESULTS} cannot be read: {type(error).__name__}: {error}\n"
         elif (place / ERROR).is_file():

@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pytest_entropy.records.experiment import ExperimentRecord
-from pytest_entropy.records.files import read_json
 from pytest_entropy.records.paths import RESULTS, UPDATE, UPDATE_RECORD
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.seeds import derive
@@ -133,8 +132,8 @@ class Execution:
         """What the first stored run that can be read recorded of its update; None where there is no such run."""
         for B_E, run in self.plan.runs:
             try:
-                record = read_json(self.store.path(self.plan.run_directory(B_E, run)) / RESULTS)
-                stored = RunRecord.from_dict(record).update
+                results = self.store.path(self.plan.run_directory(B_E, run)) / RESULTS
+                stored = RunRecord.from_json(results.read_bytes()).update
             except (OSError, ValueError):
                 continue
             if None not in (stored.seed, stored.direction_norm) and stored.prompts and stored.rewards:

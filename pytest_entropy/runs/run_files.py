@@ -42,7 +42,7 @@ def read_run(directory: Path) -> RunRecord:
     if (directory / ARRAYS).is_file():
         with np.load(directory / ARRAYS, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    return RunRecord.from_dict(read_json(directory / RESULTS), arrays, directory=directory.name)
+    return RunRecord.from_json((directory / RESULTS).read_bytes(), arrays, directory=directory.name)
 
 
 def write_update(directory: Path, update: Update, record: StoredUpdate) -> None:

@@ -10,11 +10,10 @@ import pytest
 from pytest_entropy import registry
 from pytest_entropy.errors import UsageError
 from pytest_entropy.plugin import options
+from pytest_entropy.plugin.lookahead import EXPERIMENT_MARKER, RUN_FIXTURE
 from pytest_entropy.plugin.session import (
     CHECK_MARKER,
-    EXPERIMENT_MARKER,
     KEY,
-    RUN_FIXTURE,
     TOLERANCE_MARKER,
     USAGE_ERROR,
     EntropySession,

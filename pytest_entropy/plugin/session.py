@@ -13,7 +13,7 @@ import pytest
 
 from pytest_entropy.errors import UsageError
 from pytest_entropy.plugin import options
-from pytest_entropy.plugin.lookahead import EXPERIMENT_MARKER, RUN_FIXTURE, RUNS_FIXTURE, declared_experiments
+from pytest_entropy.plugin.lookahead import EXPERIMENT_MARKER, RUNS_FIXTURE, declared_experiments
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -31,7 +31,6 @@ TOLERANCE_MARKER = "entropy_tolerance"
 EXPERIMENT_FIXTURE = "experiment"
 # What a worker tells its controller of bad input that only collecting has shown.
 USAGE_ERROR = "entropy_usage_error"
-FIXTURES = frozenset({RUN_FIXTURE, RUNS_FIXTURE, EXPERIMENT_FIXTURE})
 
 
 class EntropySession:

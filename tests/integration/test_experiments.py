@@ -137,7 +137,8 @@ registry.add("checks", "short_responses", CHECK)
 """
 
 
-@pytest.mark.parametrize("most", [pytest.param(100, marks=pytest.mark.slow), 1])
+@pytest.mark.slow
+@pytest.mark.parametrize("most", [100, 1])
 def test_a_check_of_another_package_is_an_item_of_the_sanity_check(workspace, most):
     (workspace.path / "conftest.py").write_text(OWN_CHECK.format(most=most))
     done = workspace.run(*SANITY, *workspace.small, "-k", "test_check", "-v")
@@ -149,6 +150,7 @@ def test_a_check_of_another_package_is_an_item_of_the_sanity_check(workspace, mo
     assert ("points to: a policy that rambles" in done.stdout) == (most == 1)
 
 
+@pytest.mark.slow
 def test_each_identity_of_the_bookkeeping_is_an_item_and_nothing_else_is_selected_by_its_name(workspace):
     done = workspace.run(*SANITY, *workspace.small, "-k", "bookkeeping", "--collect-only", "-q")
     items = [line.split("::")[1] for line in done.stdout.splitlines() if "::" in line]

@@ -200,6 +200,7 @@ def test_each_part_is_used_by_a_session(extended, checkpoint):
     assert 2 < update["reward_mean"] <= 3
 
 
+@pytest.mark.slow
 def test_checks_a_section_and_an_executor_are_used_by_a_session(extended, checkpoint):
     done = extended.run(
         "experiments/test_sanity_check.py", "-n1", f"--checkpoint={checkpoint}", "--be=6", "--bu=4", "--runs=2", "-v",

@@ -152,7 +152,12 @@ ARRANGED = {
 }
 
 
-@pytest.mark.parametrize("case", list(ARRANGED))
+# Each kind is trained for its own few seconds: whole models and 8 bits with the slow tests.
+FAST = ("lora", "lora bias all")
+CASES = [pytest.param(case, marks=() if kind in FAST else pytest.mark.slow) for case, (kind, *_) in ARRANGED.items()]
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_every_layout_gives_the_trainers_next_step(trl_run, tmp_path, case):
     """The same real checkpoint as others would have written it."""
     kind, arrange, mapping = ARRANGED[case]

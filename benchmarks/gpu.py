@@ -84,8 +84,8 @@ def sampled(policy: Policy, sizes: Sizes, prompts: int, seed: int) -> Rollouts:
     rng = np.random.default_rng(seed)
     ids = rng.integers(1, policy.model.config.vocab_size, size=(prompts, sizes.prompt)).tolist()
 
-    def piece(slots: list[int]) -> SamplePiece:
-        return SamplePiece(tuple(slots), tuple(tuple(ids[n]) for n in slots), seed, sizes.G, sizes.tokens)
+    def piece(indices: list[int]) -> SamplePiece:
+        return SamplePiece(tuple(indices), tuple(tuple(ids[n]) for n in indices), seed, sizes.G, sizes.tokens)
 
     chunks = sampling_chunks([sizes.prompt] * prompts, sizes.G, sizes.sample_rows)
     return gathered(worked(policy, chunks, piece), prompts)

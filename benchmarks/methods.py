@@ -14,7 +14,7 @@ from torch.autograd import forward_ad
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from pytest_entropy.policy.policy import Policy, Scores
+from pytest_entropy.policy.policy import Policy, TeacherForced
 from pytest_entropy.policy.prefill import left_padded
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.policy.teacher_forcing import logits_shared, padded_tokens
@@ -61,8 +61,8 @@ def vmap_of_grad(
         weights = get_estimator(estimator).weights(scores.log_probs[None], scores.entropies[None], alive[None])
         return weights.surrogate(scores.log_probs[None], scores.entropies[None])
 
-    def work(slots: list[int]) -> np.ndarray:
-        part = rollouts.select(slots)
+    def work(indices: list[int]) -> np.ndarray:
+        part = rollouts.select(indices)
         gradient = vmap(grad(surrogate), in_dims=(None, 0, 0, 0, 0, 0))
         with sdpa_kernel(SDPBackend.MATH):
             out = gradient(moving, *_full_sequences(policy, part), part.mask)
@@ -89,11 +89,13 @@ def _full_sequences(policy: Policy, part: Rollouts) -> tuple[torch.Tensor, ...]:
     return ids, positions, mask, tokens
 
 
-def plain_statistics(logits: torch.Tensor, tokens: torch.Tensor, alive: torch.Tensor, temperature: float) -> Scores:
+def plain_statistics(
+    logits: torch.Tensor, tokens: torch.Tensor, alive: torch.Tensor, temperature: float
+) -> TeacherForced:
     """log pi(t_k) and H_k by plain operations, which every transform of ``torch.func`` knows."""
     log_p = torch.log_softmax(logits / temperature, dim=-1)
     own = log_p.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
-    return Scores(own * alive, -(log_p.exp() * log_p).sum(-1) * alive)
+    return TeacherForced(own * alive, -(log_p.exp() * log_p).sum(-1) * alive)
 
 
 def forward_mode(
@@ -101,8 +103,8 @@ def forward_mode(
 ) -> np.ndarray:
     """Forward-mode differentiation of the shared scoring pass: one pass, no graph, no backward."""
 
-    def work(slots: list[int]) -> np.ndarray:
-        part = rollouts.select(slots)
+    def work(indices: list[int]) -> np.ndarray:
+        part = rollouts.select(indices)
         scores, slope = token_tangents(policy, part, direction)
         weights = weights_for(estimator, scores, part)
         total = weights.log_prob * slope.log_probs.double()
@@ -113,7 +115,7 @@ def forward_mode(
     return _assembled(rollouts, chunk_tokens, work)
 
 
-def token_tangents(policy: Policy, part: Rollouts, direction: Direction) -> tuple[Scores, Scores]:
+def token_tangents(policy: Policy, part: Rollouts, direction: Direction) -> tuple[TeacherForced, TeacherForced]:
     """log pi(t_k) and H_k ``[P, G, L]``, and their directional derivatives along u token by token."""
     tokens = padded_tokens(policy, part)
     with torch.no_grad(), forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH):
@@ -124,7 +126,7 @@ def token_tangents(policy: Policy, part: Rollouts, direction: Direction) -> tupl
         logits = functional_call(_SharedLogits(policy), dual, (part, tokens))
         both = plain_statistics(logits, tokens, part.mask, policy.temperature)
         log_probs, entropies = forward_ad.unpack_dual(both.log_probs), forward_ad.unpack_dual(both.entropies)
-        return Scores(log_probs.primal, entropies.primal), Scores(log_probs.tangent, entropies.tangent)
+        return TeacherForced(log_probs.primal, entropies.primal), TeacherForced(log_probs.tangent, entropies.tangent)
 
 
 class _SharedLogits(torch.nn.Module):
@@ -141,8 +143,8 @@ class _SharedLogits(torch.nn.Module):
 
 def _assembled(rollouts: Rollouts, chunk_tokens: int, work) -> np.ndarray:
     out = np.zeros(len(rollouts))
-    # Methods that are compared here stay in this process: their work is a function of the slots.
+    # Methods that are compared here stay in this process: their work is a function of the indices.
     with one_thread_per_operation():
-        for slots in scoring_chunks(rollouts, chunk_tokens):
-            out[slots] = work(slots)
+        for indices in scoring_chunks(rollouts, chunk_tokens):
+            out[indices] = work(indices)
     return out

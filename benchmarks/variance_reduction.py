@@ -65,8 +65,8 @@ def tables(policy: Policy, rollouts: Rollouts, direction: Mapping[str, torch.Ten
     shape = tuple(rollouts.tokens.shape)
     out = {name: np.zeros(shape) for name in ("score", "slope", "nats")}
     hidden = np.zeros((*shape, policy.model.config.hidden_size), dtype=np.float32)
-    for slots in scoring_chunks(rollouts, CHUNK_TOKENS):
-        part, seen = rollouts.select(slots), []
+    for indices in scoring_chunks(rollouts, CHUNK_TOKENS):
+        part, seen = rollouts.select(indices), []
         handle = policy.model.model.norm.register_forward_hook(lambda m, a, o, seen=seen: seen.append(o))
         scores, tangents = token_tangents(policy, part, direction)
         handle.remove()
@@ -74,10 +74,10 @@ def tables(policy: Policy, rollouts: Rollouts, direction: Mapping[str, torch.Ten
         for name, value in (
             ("score", tangents.log_probs), ("slope", tangents.entropies), ("nats", scores.entropies)
         ):  # fmt: skip
-            out[name][slots, :, :length] = value.numpy()
+            out[name][indices, :, :length] = value.numpy()
         first = seen[0][:, -1:].repeat_interleave(rollouts.group_size, dim=0)
         states = torch.cat([first, *seen[1:]], dim=1).detach()
-        hidden[slots, :, :length] = states.reshape(len(slots), rollouts.group_size, length, -1).numpy()
+        hidden[indices, :, :length] = states.reshape(len(indices), rollouts.group_size, length, -1).numpy()
     nats = torch.from_numpy(out["nats"])
     gamma = entropy_to_go(nats)
     baseline = positional_baseline(gamma, rollouts.mask).numpy()

@@ -48,7 +48,9 @@ class Workload:
 
     def taught(self, rollouts: Rollouts, estimator: str | None) -> Rollouts:
         """The rollouts with what the update batch has taught, if the estimator uses it; it costs others time."""
-        return replace(rollouts, action_values=self.update.learnt if get_estimator(estimator).learns else None)
+        return replace(
+            rollouts, control_variate=self.update.control_variate if get_estimator(estimator).learns else None
+        )
 
     def scalars(self, rollouts: Rollouts, *estimators: str) -> dict[str, np.ndarray]:
         """s_n by estimator, as the probe takes them."""

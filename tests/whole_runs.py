@@ -42,7 +42,7 @@ FEW = {"r": 2, "target_modules": ["q_proj", "down_proj"]}
 
 
 @dataclass(frozen=True)
-class Subject:
+class ProbeInputs:
     """What a checkpoint gives a probe."""
 
     policy: Policy
@@ -65,7 +65,7 @@ class Variant:
     pieces: bool = True
     tied: bool = True
 
-    def subject(self, device: str) -> Subject:
+    def inputs(self, device: str) -> ProbeInputs:
         words = tiny.tokenizer()
         model: Any = tiny.qwen2(
             len(words), hidden=16, layers=1, eos_token_id=words.eos_token_id, tie_word_embeddings=self.tied
@@ -80,16 +80,16 @@ class Variant:
         for name, p in trainable.items():
             m, v = (torch.rand(p.shape, generator=generator) / 100 + 1e-4 for _ in range(2))
             state[name] = ParameterState(3, m, v, 1e-3, (0.9, 0.99), 1e-8, 0.01)
-        return Subject(Policy(model, words, trainable, (words.eos_token_id,)), state)
+        return ProbeInputs(Policy(model, words, trainable, (words.eos_token_id,)), state)
 
     def probe(self, device: str) -> EntropyProbe:
-        subject = self.subject(device)
-        words = len(subject.policy.tokenizer)
+        inputs = self.inputs(device)
+        words = len(inputs.policy.tokenizer)
         teacher_forcing.TABLE_ENTRIES = 2 * 4 * words if self.pieces else 2**25
         distribution.DRAW_ENTRIES = 3 * words
-        require_separate_rows(subject.policy, self.name)
+        require_separate_rows(inputs.policy, self.name)
         config = ProbeConfig(**{"diagnostics": DIAGNOSTICS, **SIZES, **self.settings})
-        return EntropyProbe(subject, config, prompts=PROMPTS, reward=length, threads=2)
+        return EntropyProbe(inputs, config, prompts=PROMPTS, reward=length, threads=2)
 
 
 VARIANTS = [
@@ -146,8 +146,8 @@ def whole_run(variant: Variant, device: str) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as place:
             for name, tensors in (("g", kept.gradient), ("u", kept.direction), ("x", gradient)):
                 write_tensors(Path(place) / name, tensors)
-            if kept.learnt is not None:
-                write_tensors(Path(place) / "learnt", vars(kept.learnt))
+            if kept.control_variate is not None:
+                write_tensors(Path(place) / "learnt", vars(kept.control_variate))
         along = probe.setup.unit.name == "sequence" and sum(
             float((gradient[n] * u).sum()) for n, u in kept.direction.items()
         )

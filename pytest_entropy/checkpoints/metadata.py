@@ -23,7 +23,7 @@ _LARGEST_RATE = 1e6
 
 
 @dataclass(frozen=True)
-class Facts:
+class Metadata:
     """What is known before loading.
 
     ``learning_rate`` is the largest group's next rate, or its initial one where the schedule has ended, None where
@@ -37,11 +37,11 @@ class Facts:
     ignored_sampling: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_facts(files: CheckpointFiles) -> Facts:
-    """The facts of a screened checkpoint; what cannot be told without loading it is left open, never an error."""
+def read_metadata(files: CheckpointFiles) -> Metadata:
+    """Read what a checkpoint says of itself without being loaded; what only its tensors tell is left open."""
     groups, state = _groups(files.optimizer)
     rate, source = _rate(groups, files.optimizer.name)
-    return Facts(rate, source, _names(files, groups, state), _sampling(files))
+    return Metadata(rate, source, _names(files, groups, state), _sampling(files))
 
 
 def _groups(optimizer: Path) -> tuple[list[Mapping[str, Any]], Mapping[Any, Any]]:

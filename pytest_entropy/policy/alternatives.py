@@ -123,7 +123,7 @@ ALTERNATIVES: dict[str, Alternative] = {
 }
 
 
-def evidence(
+def log_ratios(
     logits: torch.Tensor,
     tokens: torch.Tensor,
     seen: Callable[[int, int], torch.Tensor],
@@ -166,7 +166,7 @@ def of_responses(
     temperature: float,
     end_ids: tuple[int, ...],
 ) -> torch.Tensor:
-    """:func:`evidence` in the response tokens from ``position`` on that ``logits`` ``[P, G, l, V]`` predict.
+    """:func:`log_ratios` in the response tokens from ``position`` on that ``logits`` ``[P, G, l, V]`` predict.
 
     ``tokens`` and ``mask`` are ``[P, G, L]``, of the whole responses.
     """
@@ -185,4 +185,4 @@ def of_responses(
         return in_prompt[prompt].scatter_(1, marked, True)
 
     drawn = tokens[:, :, span][mask[:, :, span]]
-    return evidence(logits[mask[:, :, span]], drawn, seen, temperature=temperature, end_ids=end_ids)
+    return log_ratios(logits[mask[:, :, span]], drawn, seen, temperature=temperature, end_ids=end_ids)

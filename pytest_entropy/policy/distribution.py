@@ -106,7 +106,7 @@ def draw(log_probs: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     return drawn.clamp_(max=log_probs.shape[-1] - 1)
 
 
-def draw_gap(log_probs: torch.Tensor, tokens: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+def draw_discrepancy(log_probs: torch.Tensor, tokens: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     """By how much probability a token misses its random number: 0 where :func:`draw` would pick it, float64.
 
     ``log_probs`` is ``[..., V]``; the others and the result ``[...]``.

@@ -1,4 +1,4 @@
-"""A key/value cache with room for the tokens to come, for decoding: what is there already is not copied again.
+"""A key/value cache with capacity for the tokens to come, for decoding: what is there already is not copied again.
 
 transformers' ``DynamicCache`` concatenates all keys and values anew for every token.  Its ``StaticCache`` cannot lose
 rows when responses end.  This one is written in place, grows by blocks, and drops rows.  Responses are the same to
@@ -44,7 +44,7 @@ class RoomyLayer(DynamicLayer):
         return self.keys, self.values
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keep some rows, and the room they have."""
+        """Keep some rows, and the capacity they have."""
         after = self.get_seq_length()
         if self._tables is None:
             super().batch_select_indices(indices)
@@ -60,16 +60,16 @@ class RoomyLayer(DynamicLayer):
     def _with_room(self, before: int, after: int) -> tuple[torch.Tensor, torch.Tensor]:
         tables = self._tables
         if tables is None or tables[0].shape[-2] < after:
-            room = max(after, before + min(BLOCK, self.limit))
+            capacity = max(after, before + min(BLOCK, self.limit))
             assert self.keys is not None
             assert self.values is not None
-            tables = self._grown(self.keys, before, room), self._grown(self.values, before, room)
+            tables = self._grown(self.keys, before, capacity), self._grown(self.values, before, capacity)
             self._tables = tables
         return tables
 
     @staticmethod
-    def _grown(states: torch.Tensor, before: int, room: int) -> torch.Tensor:
-        table = states.new_empty(*states.shape[:-2], room, states.shape[-1])
+    def _grown(states: torch.Tensor, before: int, capacity: int) -> torch.Tensor:
+        table = states.new_empty(*states.shape[:-2], capacity, states.shape[-1])
         table[..., :before, :] = states
         return table
 

@@ -22,7 +22,7 @@ TABLE_ENTRIES = 2**25
 
 
 @dataclass(frozen=True)
-class Scores:
+class TeacherForced:
     """What the scoring pass says of rollouts, all ``[P, G, L]``, zero where nothing counts.
 
     ``log_probs`` and ``entropies`` in nats, differentiable when gradients are on.  ``ranks`` (uniform under

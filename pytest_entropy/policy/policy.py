@@ -13,10 +13,10 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from pytest_entropy.errors import RunError
 from pytest_entropy.policy import sampling, teacher_forcing
 from pytest_entropy.policy.chat_template import encode_chat
-from pytest_entropy.policy.logits import Scores
+from pytest_entropy.policy.logits import TeacherForced
 from pytest_entropy.policy.rollouts import Rollouts
 
-__all__ = ["Policy", "Scores"]
+__all__ = ["Policy", "TeacherForced"]
 
 
 @dataclass
@@ -85,7 +85,7 @@ class Policy:
         """
         return sampling.sample(self, prompt_ids, uniforms)
 
-    def teacher_force(self, rollouts: Rollouts, ranks: torch.Tensor | None = None) -> Scores:
+    def teacher_force(self, rollouts: Rollouts, ranks: torch.Tensor | None = None) -> TeacherForced:
         """Token log-probabilities and exact entropies of given responses, at the policy's temperature.
 
         ``ranks`` is an optional ``[P, G, L]`` tensor of uniform numbers; with it the result carries the
@@ -95,14 +95,14 @@ class Policy:
         return teacher_forcing.teacher_force(self, rollouts, ranks)
 
     @torch.no_grad()
-    def sampler_evidence(self, rollouts: Rollouts) -> torch.Tensor:
-        """``[J, 2]`` evidence that the tokens came from another sampler: see :func:`alternatives.evidence`."""
-        return teacher_forcing.sampler_evidence(self, rollouts)
+    def sampler_log_ratios(self, rollouts: Rollouts) -> torch.Tensor:
+        """``[J, 2]`` evidence that the tokens came from another sampler: see :func:`alternatives.log_ratios`."""
+        return teacher_forcing.sampler_log_ratios(self, rollouts)
 
     @torch.no_grad()
-    def draw_gaps(self, rollouts: Rollouts, uniforms: torch.Tensor) -> torch.Tensor:
+    def draw_discrepancies(self, rollouts: Rollouts, uniforms: torch.Tensor) -> torch.Tensor:
         """``[P, G, L]``: by how much probability each token misses its number of ``uniforms``."""
-        return teacher_forcing.draw_gaps(self, rollouts, uniforms)
+        return teacher_forcing.draw_discrepancies(self, rollouts, uniforms)
 
     @cached_property
     def plain_head(self) -> bool:

@@ -24,15 +24,15 @@ def left_padded(policy: Policy, prompt_ids: Sequence[Sequence[int]]) -> tuple[to
 
 
 def prefill(
-    policy: Policy, prompt_ids: Sequence[Sequence[int]], model: torch.nn.Module | None = None, *, room: int = 0
+    policy: Policy, prompt_ids: Sequence[Sequence[int]], model: torch.nn.Module | None = None, *, capacity: int = 0
 ) -> tuple[torch.Tensor, DynamicCache, torch.Tensor]:
     """Run the prompts: logits of the first response token ``[P, V]`` (or what ``model`` gives), cache, mask.
 
-    With ``room`` the cache is one for decoding that many tokens, without gradients.
+    With ``capacity`` the cache is one for decoding that many tokens, without gradients.
     """
     ids, kept = left_padded(policy, prompt_ids)
     positions = (kept.cumsum(-1) - 1).clamp(min=0)
     config = policy.model.config
-    cache = decoding_cache(config, room) if room else DynamicCache(config=config)
+    cache = decoding_cache(config, capacity) if capacity else DynamicCache(config=config)
     logits = policy.forward(ids, kept, positions, cache, keep=1, model=model)
     return logits[:, -1], cache, kept

@@ -13,7 +13,7 @@ COLUMNS = ("tokens", "lengths", "ended", "log_probs", "entropies")
 
 
 @dataclass(frozen=True)
-class ActionValues:
+class ControlVariateTables:
     """What the entropy-to-go after a token has been among the responses of *another* batch.
 
     Attributes:
@@ -39,7 +39,7 @@ class Rollouts:
         ended: ``[P, G]`` bool, whether EOS was drawn (False: cut at ``max_new_tokens``).
         log_probs: ``[P, G, L]``, log pi(t_k | t_<k, p) in nats as recorded by the sampler; 0 after the end.
         entropies: ``[P, G, L]``, exact next-token entropy H_k in nats, as recorded; 0 after the end.
-        action_values: learnt from another batch for estimators that ask for them, else None.
+        control_variate: learnt from another batch for estimators that ask for them, else None.
     """
 
     prompt_ids: tuple[tuple[int, ...], ...]
@@ -48,7 +48,7 @@ class Rollouts:
     ended: torch.Tensor
     log_probs: torch.Tensor
     entropies: torch.Tensor
-    action_values: ActionValues | None = None
+    control_variate: ControlVariateTables | None = None
 
     def __len__(self) -> int:
         return len(self.prompt_ids)
@@ -68,39 +68,39 @@ class Rollouts:
         positions = torch.arange(self.tokens.shape[2], device=self.lengths.device)
         return positions < self.lengths[index].unsqueeze(-1)
 
-    def select(self, slots: Sequence[int]) -> Rollouts:
+    def select(self, indices: Sequence[int]) -> Rollouts:
         """The rollouts of some prompts, in the order given, cut to their own longest response."""
-        index = torch.as_tensor(slots, dtype=torch.int64, device=self.tokens.device)
+        index = torch.as_tensor(indices, dtype=torch.int64, device=self.tokens.device)
         longest = int(self.lengths[index].max())
         return Rollouts(
-            prompt_ids=tuple(self.prompt_ids[i] for i in slots),
+            prompt_ids=tuple(self.prompt_ids[i] for i in indices),
             tokens=self.tokens[index, :, :longest],
             lengths=self.lengths[index],
             ended=self.ended[index],
             log_probs=self.log_probs[index, :, :longest],
             entropies=self.entropies[index, :, :longest],
-            action_values=self.action_values,
+            control_variate=self.control_variate,
         )
 
-    def responses(self, slot: int) -> list[list[int]]:
+    def responses(self, prompt_index: int) -> list[list[int]]:
         """The G responses to one prompt as lists of token ids, EOS included."""
-        rows, lengths = self.tokens[slot].tolist(), self.lengths[slot].tolist()
+        rows, lengths = self.tokens[prompt_index].tolist(), self.lengths[prompt_index].tolist()
         return [row[:length] for row, length in zip(rows, lengths, strict=True)]
 
 
 def gathered(parts: Iterable[tuple[Sequence[int], Rollouts]], prompts: int) -> Rollouts:
-    """The rollouts of ``prompts`` prompts from (slots, rollouts) parts, in the order of their slots.
+    """The rollouts of ``prompts`` prompts from (indices, rollouts) parts, in the order of their indices.
 
     Every part is written to its place as it comes, so that no second copy of the batch is ever held.  Tables are
     as wide as the longest response so far.
     """
     ids: list[tuple[int, ...]] = [()] * prompts
     columns: dict[str, torch.Tensor] = {}
-    for slots, part in parts:
-        for slot, own in zip(slots, part.prompt_ids, strict=True):
-            ids[slot] = own
+    for indices, part in parts:
+        for prompt_index, own in zip(indices, part.prompt_ids, strict=True):
+            ids[prompt_index] = own
         for name in COLUMNS:
-            _write(columns, name, slots, getattr(part, name), prompts)
+            _write(columns, name, indices, getattr(part, name), prompts)
     return Rollouts(
         prompt_ids=tuple(ids),
         tokens=columns["tokens"],
@@ -112,14 +112,14 @@ def gathered(parts: Iterable[tuple[Sequence[int], Rollouts]], prompts: int) -> R
 
 
 def _write(
-    columns: dict[str, torch.Tensor], name: str, slots: Sequence[int], values: torch.Tensor, prompts: int
+    columns: dict[str, torch.Tensor], name: str, indices: Sequence[int], values: torch.Tensor, prompts: int
 ) -> None:
     if name not in columns:
         columns[name] = values.new_zeros(prompts, *values.shape[1:])
     missing = values.shape[-1] - columns[name].shape[-1]
     if missing > 0:
         columns[name] = torch.nn.functional.pad(columns[name], (0, missing))
-    columns[name][list(slots), ..., : values.shape[-1]] = values
+    columns[name][list(indices), ..., : values.shape[-1]] = values
 
 
 def concatenate(parts: Sequence[Rollouts]) -> Rollouts:

@@ -38,7 +38,7 @@ def sample(policy: Policy, prompt_ids: Sequence[Sequence[int]], uniforms: torch.
     prompts, group, limit = len(prompt_ids), uniforms.shape[1], uniforms.shape[2]
     policy.require_room(max(map(len, prompt_ids)) + limit)
     uniforms = uniforms.to(policy.device)
-    last_logits, cache, kept = prefill(policy, prompt_ids, room=limit if policy.static_cache else 0)
+    last_logits, cache, kept = prefill(policy, prompt_ids, capacity=limit if policy.static_cache else 0)
     cache.batch_repeat_interleave(group)
     rows = prompts * group
     logits = last_logits.repeat_interleave(group, dim=0)

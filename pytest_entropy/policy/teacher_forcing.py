@@ -11,13 +11,13 @@ import torch
 
 from pytest_entropy.policy import alternatives
 from pytest_entropy.policy.distribution import (
-    draw_gap,
+    draw_discrepancy,
     log_distribution,
     surprisal_rank,
     token_statistics,
     token_statistics_and_values,
 )
-from pytest_entropy.policy.logits import TABLE_ENTRIES, Piecewise, Predictions, Scores, Whole
+from pytest_entropy.policy.logits import TABLE_ENTRIES, Piecewise, Predictions, TeacherForced, Whole
 from pytest_entropy.policy.prefill import left_padded, prefill
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.policy.row_map import row_groups
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pytest_entropy.policy.policy import Policy
 
 
-def teacher_force(policy: Policy, rollouts: Rollouts, ranks: torch.Tensor | None = None) -> Scores:
+def teacher_force(policy: Policy, rollouts: Rollouts, ranks: torch.Tensor | None = None) -> TeacherForced:
     """Token log-probabilities and exact entropies of given responses, at the policy's temperature.
 
     ``ranks`` is an optional ``[P, G, L]`` tensor of uniform numbers; with it the result carries the
@@ -37,14 +37,14 @@ def teacher_force(policy: Policy, rollouts: Rollouts, ranks: torch.Tensor | None
     tokens = padded_tokens(policy, rollouts)
     made = predictions(policy, rollouts, tokens)
     mask = rollouts.mask.to(policy.device)
-    learnt = rollouts.action_values
+    control_variate = rollouts.control_variate
     extra: dict[str, torch.Tensor] = {}
-    if learnt is None:
+    if control_variate is None:
         log_probs, nats, likeliest = made.statistics(
             lambda logits, own: token_statistics(logits, own, policy.temperature), tokens
         )
     else:
-        values = learnt.token.to(policy.device).expand(len(rollouts), -1)
+        values = control_variate.token.to(policy.device).expand(len(rollouts), -1)
         log_probs, nats, expected, likeliest = made.statistics(
             lambda logits, own: token_statistics_and_values(logits, own, policy.temperature, values), tokens
         )
@@ -54,7 +54,7 @@ def teacher_force(policy: Policy, rollouts: Rollouts, ranks: torch.Tensor | None
             rank, spread = made.statistics(lambda *tables: _ranks(policy, *tables), tokens, ranks.to(policy.device))
             extra |= {"ranks": rank * mask, "surprisal_sd": spread * mask}
     log_probs, nats, extra["likeliest"] = (torch.where(mask, x, 0.0) for x in (log_probs, nats, likeliest))
-    return Scores(log_probs, nats, **extra)
+    return TeacherForced(log_probs, nats, **extra)
 
 
 def _ranks(policy: Policy, logits: torch.Tensor, *tables: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -62,8 +62,8 @@ def _ranks(policy: Policy, logits: torch.Tensor, *tables: torch.Tensor) -> tuple
 
 
 @torch.no_grad()
-def sampler_evidence(policy: Policy, rollouts: Rollouts) -> torch.Tensor:
-    """``[J, 2]`` evidence that the tokens came from another sampler: see :func:`alternatives.evidence`."""
+def sampler_log_ratios(policy: Policy, rollouts: Rollouts) -> torch.Tensor:
+    """``[J, 2]`` evidence that the tokens came from another sampler: see :func:`alternatives.log_ratios`."""
     policy.require_eval()
     tokens = padded_tokens(policy, rollouts)
     mask = rollouts.mask.to(policy.device)
@@ -77,14 +77,16 @@ def sampler_evidence(policy: Policy, rollouts: Rollouts) -> torch.Tensor:
 
 
 @torch.no_grad()
-def draw_gaps(policy: Policy, rollouts: Rollouts, uniforms: torch.Tensor) -> torch.Tensor:
+def draw_discrepancies(policy: Policy, rollouts: Rollouts, uniforms: torch.Tensor) -> torch.Tensor:
     """``[P, G, L]``: by how much probability each token misses its number of ``uniforms``."""
     policy.require_eval()
     tokens, uniforms = padded_tokens(policy, rollouts), uniforms.to(policy.device)
     parts = []
     for first, logits in predictions(policy, rollouts, tokens).pieces():
         span = slice(first, first + logits.shape[2])
-        parts.append(draw_gap(log_distribution(logits, policy.temperature), tokens[:, :, span], uniforms[:, :, span]))
+        parts.append(
+            draw_discrepancy(log_distribution(logits, policy.temperature), tokens[:, :, span], uniforms[:, :, span])
+        )
     return torch.cat(parts, dim=2) * rollouts.mask.to(policy.device)
 
 

@@ -77,11 +77,11 @@ def sampling_fraction(
 class SamplePiece:
     """Responses to draw to some prompts of a batch.
 
-    ``slots`` are the prompts' places in the batch, ``ids`` their tokens; response g of slot n is keyed by (``seed``,
-    n, g), and has ``limit`` tokens at most.
+    ``indices`` are the prompts' places in the batch, ``ids`` their tokens; response g to prompt n is keyed by
+    (``seed``, n, g), and has ``limit`` tokens at most.
     """
 
-    slots: tuple[int, ...]
+    indices: tuple[int, ...]
     ids: tuple[tuple[int, ...], ...]
     seed: int
     group: int
@@ -89,18 +89,18 @@ class SamplePiece:
 
     def compute(self, policy: Policy) -> Rollouts:
         """Draw them."""
-        draws = [uniforms(self.seed, n, self.group, self.limit) for n in self.slots]
+        draws = [uniforms(self.seed, n, self.group, self.limit) for n in self.indices]
         return policy.sample(self.ids, torch.from_numpy(np.stack(draws)))
 
 
 def draw_responses(
     policy: Policy, prompts: Sequence[Prompt], seed: int, config: ProbeConfig, *, group: int, threads: int = 1
 ) -> Rollouts:
-    """``group`` responses to each prompt; response g of slot n is keyed by (seed, n, g), whatever is beside it."""
+    """``group`` responses to each prompt; response g to prompt n is keyed by (seed, n, g), whatever is beside it."""
     ids = [tuple(prompt.encoded(policy.encode)) for prompt in prompts]
 
-    def piece(slots: list[int]) -> SamplePiece:
-        return SamplePiece(tuple(slots), tuple(ids[n] for n in slots), seed, group, config.max_new_tokens)
+    def piece(indices: list[int]) -> SamplePiece:
+        return SamplePiece(tuple(indices), tuple(ids[n] for n in indices), seed, group, config.max_new_tokens)
 
     chunks = sampling_chunks([len(row) for row in ids], group, config.sample_rows)
     return gathered(worked(policy, chunks, piece, threads=threads), len(ids))

@@ -14,16 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pytest_entropy.policy.rollouts import ActionValues, Rollouts
+from pytest_entropy.policy.rollouts import ControlVariateTables, Rollouts
 
 # A token's mean counts as if this many more occurrences had added nothing.
 PRIOR = 4.0
 # Prompts looked at together; whatever it is, sums change in rounding only.
-AT_ONCE = 256
+PROMPTS_PER_PIECE = 256
 
 
 @dataclass(frozen=True)
-class Learnt:
+class ControlVariate:
     """The tables at the tokens of some prompts, float64 nats: ``position`` ``[L]``, ``own`` (q of the sampled token)
     ``[P, G, L]``, ``share`` ``[]``."""
 
@@ -32,13 +32,13 @@ class Learnt:
     share: torch.Tensor
 
     @classmethod
-    def of(cls, part: Rollouts, device: torch.device) -> Learnt:
+    def of(cls, part: Rollouts, device: torch.device) -> ControlVariate:
         """Those of rollouts that carry action values.
 
         Raises:
             ValueError: they carry none.
         """
-        values = part.action_values
+        values = part.control_variate
         if values is None:
             raise ValueError("the rollouts carry no action values; see learn")
         token = torch.cat([values.token, values.token.new_zeros(1)])
@@ -47,12 +47,12 @@ class Learnt:
         return cls(values.position[: part.tokens.shape[2]].to(device), own.to(device), values.share.to(device))
 
 
-def learn(batch: Rollouts, positions: int, *, group: int | None = None) -> ActionValues:
+def learn(batch: Rollouts, positions: int, *, group: int | None = None) -> ControlVariateTables:
     """The tables that the responses of a batch teach, for other draws: ``group`` responses to a prompt (the batch's
     own number if left out) of up to ``positions`` tokens."""
     position, token, share = _tables(batch)
     share = share_of_others(share, batch.group_size - 1, (group or batch.group_size) - 1)
-    return ActionValues(
+    return ControlVariateTables(
         position=torch.from_numpy(np.pad(position, (0, positions - len(position)))),
         token=torch.from_numpy(token),
         share=torch.tensor(share, dtype=torch.float64),
@@ -73,7 +73,7 @@ def share_of_others(share: float, known: int, asked: int) -> float:
 
 def _pieces(rollouts: Rollouts) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Gamma_k, tokens and mask ``[p, G, L]`` of a few prompts at a time, so that memory does not grow with P."""
-    for index in torch.arange(len(rollouts), device=rollouts.tokens.device).split(AT_ONCE):
+    for index in torch.arange(len(rollouts), device=rollouts.tokens.device).split(PROMPTS_PER_PIECE):
         mask = rollouts.mask_of(index).cpu().numpy()
         nats = rollouts.entropies[index].double().cpu().numpy() * mask
         gamma = np.flip(np.flip(nats, -1).cumsum(-1), -1) - nats

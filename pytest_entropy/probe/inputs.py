@@ -9,7 +9,7 @@ from pytest_entropy.optimizers.state import AdamWState
 from pytest_entropy.policy.policy import Policy
 
 
-class Subject(Protocol):
+class ProbeInputs(Protocol):
     """What is probed: a policy, its optimizer's state, and defaults (see ``checkpoints.Checkpoint``)."""
 
     @property
@@ -25,7 +25,7 @@ class Subject(Protocol):
     def learning_rate_source(self) -> str: ...
 
 
-def learning_rate(configured: float | None, subject: Subject) -> tuple[float, str]:
+def learning_rate(configured: float | None, inputs: ProbeInputs) -> tuple[float, str]:
     """(eta, where it comes from): as configured, else the checkpoint's.
 
     Raises:
@@ -33,9 +33,9 @@ def learning_rate(configured: float | None, subject: Subject) -> tuple[float, st
     """
     if configured is not None:
         return configured, "configuration"
-    if not subject.learning_rate:
+    if not inputs.learning_rate:
         raise RunError(
             "the checkpoint stores no usable learning rate (a finished schedule leaves 0.0); "
             "say what the next step's rate is with --learning-rate"
         )
-    return subject.learning_rate, subject.learning_rate_source
+    return inputs.learning_rate, inputs.learning_rate_source

@@ -85,7 +85,7 @@ def threads_on(device: torch.device, asked: int) -> int:
 
 
 def work_through(policy: Policy, chunks: Sequence[Slots], piece: MakePiece[T], *, threads: int = 1) -> list[Done[T]]:
-    """All (slots, result) pairs of :func:`worked`, for results that are small."""
+    """All (indices, result) pairs of :func:`worked`, for results that are small."""
     return list(worked(policy, chunks, piece, threads=threads))
 
 
@@ -94,30 +94,30 @@ def worked(policy: Policy, chunks: Sequence[Slots], piece: MakePiece[T], *, thre
 
     Args:
         policy: what the pieces are computed on.
-        chunks: slots, by :func:`sampling_chunks` or :func:`scoring_chunks`.
-        piece: the piece of some slots.
+        chunks: indices, by :func:`sampling_chunks` or :func:`scoring_chunks`.
+        piece: the piece of some indices.
         threads: pieces computed at once.
 
     Yields:
-        (slots, result) in the order of the chunks; what the caller does not keep is free again.
+        (indices, result) in the order of the chunks; what the caller does not keep is free again.
     """
 
-    def attempt(slots: Slots) -> list[Done[T]]:
+    def attempt(indices: Slots) -> list[Done[T]]:
         try:
-            return [(slots, piece(slots).compute(policy))]
+            return [(indices, piece(indices).compute(policy))]
         except Exception as error:
-            if len(slots) < 2 or not is_out_of_memory(error):
+            if len(indices) < 2 or not is_out_of_memory(error):
                 raise
         # Outside the except block, so that the failed pass's tensors are free before the next try.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        middle = len(slots) // 2
-        return attempt(slots[:middle]) + attempt(slots[middle:])
+        middle = len(indices) // 2
+        return attempt(indices[:middle]) + attempt(indices[middle:])
 
     with one_thread_per_operation():
         if threads < 2 or len(chunks) < 2:
-            for slots in chunks:
-                yield from attempt(slots)
+            for indices in chunks:
+                yield from attempt(indices)
         else:
             with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
                 for pairs in pool.map(attempt, chunks):

@@ -8,7 +8,7 @@ import torch
 
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.probe.batches import sampling_fraction
-from pytest_entropy.probe.inputs import Subject
+from pytest_entropy.probe.inputs import ProbeInputs
 from pytest_entropy.probe.measure.run_record import run_record
 from pytest_entropy.probe.measure.single_batch import SingleBatch
 from pytest_entropy.probe.measure.two_batch import TwoBatch
@@ -40,7 +40,7 @@ class EntropyProbe:
 
     def __init__(
         self,
-        checkpoint: Subject,
+        checkpoint: ProbeInputs,
         config: ProbeConfig | None = None,
         *,
         prompts: PromptSet | None = None,

@@ -9,7 +9,7 @@ import torch
 
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.batches import draw_prompts, draw_responses
-from pytest_entropy.probe.inputs import Subject, learning_rate
+from pytest_entropy.probe.inputs import ProbeInputs, learning_rate
 from pytest_entropy.probe.measure.entropy_unit import EntropyUnit
 from pytest_entropy.probe.oracles.hooks import verify_tangent
 from pytest_entropy.probe.pieces import threads_on
@@ -23,7 +23,7 @@ class Setup:
     """A checkpoint with the settings it is probed by.
 
     Args:
-        subject: policy and optimizer state.
+        inputs: policy and optimizer state.
         config: the probe's settings; the policy takes its temperature and its sampling cache from them.
         prompts: where prompts come from.
         reward: reward function of the update batch.
@@ -38,13 +38,13 @@ class Setup:
     """
 
     def __init__(
-        self, subject: Subject, config: ProbeConfig, prompts: PromptSet, reward: RewardFunction, threads: int
+        self, inputs: ProbeInputs, config: ProbeConfig, prompts: PromptSet, reward: RewardFunction, threads: int
     ) -> None:
         self.config, self.prompts, self.reward = config, prompts, reward
-        self.policy = replace(subject.policy, temperature=config.temperature, static_cache=config.static_cache)
-        self.optimizer = subject.optimizer
+        self.policy = replace(inputs.policy, temperature=config.temperature, static_cache=config.static_cache)
+        self.optimizer = inputs.optimizer
         self.threads = threads_on(self.policy.device, threads)
-        self.eta, self.eta_source = learning_rate(config.learning_rate, subject)
+        self.eta, self.eta_source = learning_rate(config.learning_rate, inputs)
         self.unit = EntropyUnit(config.entropy_unit, config.estimator)
         self._verified = False
 
@@ -54,11 +54,11 @@ class Setup:
         Raises:
             RunError: the set has too few distinct prompts.
         """
-        slots = draw_prompts(self.prompts, count, seed, exclude=exclude, replace=self.config.with_replacement)
-        return [self.prompts[i] for i in slots]
+        indices = draw_prompts(self.prompts, count, seed, exclude=exclude, replace=self.config.with_replacement)
+        return [self.prompts[i] for i in indices]
 
     def sample(self, batch: list[Prompt], seed: int, group: int | None = None) -> Rollouts:
-        """``group`` responses to each prompt (left out: E's number); response g of slot n is keyed by (seed, n, g)."""
+        """``group`` responses (E's number) to each prompt; response g to prompt n is keyed by (seed, n, g)."""
         group = self.config.entropy_group if group is None else group
         return draw_responses(self.policy, batch, seed, self.config, group=group, threads=self.threads)
 

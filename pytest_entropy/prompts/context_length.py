@@ -24,16 +24,16 @@ def require_room(
     """
     if positions is None or not isinstance(prompts, list):
         return
-    room = positions - max_new_tokens
-    suspects = [prompt for prompt in prompts if _bytes(prompt) + _AROUND > room]
+    available = positions - max_new_tokens
+    suspects = [prompt for prompt in prompts if _bytes(prompt) + _AROUND > available]
     lengths = [(len(prompt.encoded(encode)), n) for n, prompt in enumerate(suspects)]
-    too_long = sorted((pair for pair in lengths if pair[0] > room), reverse=True)
+    too_long = sorted((pair for pair in lengths if pair[0] > available), reverse=True)
     if too_long:
         tokens, n = too_long[0]
         raise RunError(
             f"{len(too_long)} of {len(prompts)} prompts are too long: the model has {positions} positions, "
-            f"max_new_tokens is {max_new_tokens}, which leaves {room} for the prompt, and the longest has {tokens} "
-            f"tokens; remove them, or lower sampling.max_new_tokens. The longest begins "
+            f"max_new_tokens is {max_new_tokens}, which leaves {available} for the prompt, and the longest has "
+            f"{tokens} tokens; remove them, or lower sampling.max_new_tokens. The longest begins "
             f"{_text(suspects[n])[:80]!r}"
         )
 

@@ -23,11 +23,11 @@ def generator(*parts: str | int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=derive(*parts)))
 
 
-def uniforms(seed: int, slot: int, responses: int, positions: int) -> np.ndarray:
+def uniforms(seed: int, prompt_index: int, responses: int, positions: int) -> np.ndarray:
     """Uniform numbers for the responses to one prompt, shape ``[responses, positions]``, float64 in [0, 1).
 
-    Row g depends on (seed, slot, g) alone and column k on the position alone, so a response is the same
+    Row g depends on (seed, prompt_index, g) alone and column k on the position alone, so a response is the same
     whatever the batch it is drawn in, however many responses there are and however long they may get.
     """
-    rows = [generator(seed, slot, g).random(positions) for g in range(responses)]
+    rows = [generator(seed, prompt_index, g).random(positions) for g in range(responses)]
     return np.stack(rows) if rows else np.empty((0, positions))

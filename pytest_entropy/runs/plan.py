@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from pytest_entropy.checkpoints.files import CheckpointFiles
-from pytest_entropy.checkpoints.metadata import Facts
+from pytest_entropy.checkpoints.metadata import Metadata
 from pytest_entropy.prompts import PromptSet
 from pytest_entropy.rewards import WeightedRewards
 from pytest_entropy.settings.experiments import EVERY_RUN, ExperimentKind
@@ -28,7 +28,7 @@ class Plan:
     kind: ExperimentKind
     resolved: ResolvedConfig
     files: CheckpointFiles
-    facts: Facts
+    metadata: Metadata
     checkpoint_digest: str
     config_digest: str
     prompts: PromptSet
@@ -49,7 +49,7 @@ class Plan:
         probe, sampling, sources = self.resolved.config.probe, self.resolved.config.sampling, self.resolved.sources
         rate: dict[str, object] = {"value": probe.learning_rate, "source": sources["probe.learning_rate"]}
         if probe.learning_rate is None:
-            rate = {"value": self.facts.learning_rate, "source": self.facts.learning_rate_source}
+            rate = {"value": self.metadata.learning_rate, "source": self.metadata.learning_rate_source}
         parts: dict[str, object] = {"learning_rate": rate}
         parts |= {
             name: {"value": getattr(probe, key), "source": sources[f"probe.{key}"]}
@@ -59,8 +59,8 @@ class Plan:
             name: {"value": getattr(sampling, name), "source": sources[f"sampling.{name}"]}
             for name in ("temperature", "top_k", "top_p")
         }
-        ignored = {"value": dict(self.facts.ignored_sampling), "source": "generation_config.json (not used)"}
-        mapping = {"value": self.facts.names, "source": self.files.layout}
+        ignored = {"value": dict(self.metadata.ignored_sampling), "source": "generation_config.json (not used)"}
+        mapping = {"value": self.metadata.names, "source": self.files.layout}
         return {**parts, "ignored_sampling": ignored, "optimizer_states": mapping}
 
     @cached_property

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_entropy.checkpoints import DEMO, CheckpointFiles, find_checkpoint, resolve
-from pytest_entropy.checkpoints.metadata import Facts, read_facts
+from pytest_entropy.checkpoints.metadata import Metadata, read_metadata
 from pytest_entropy.checkpoints.preflight.chat_template import require_chat_template
 from pytest_entropy.checkpoints.preflight.device import require_device
 from pytest_entropy.checkpoints.preflight.screening import screen
@@ -55,7 +55,7 @@ class Planner:
         self._plans: dict[str, Plan] = {}
         self._declared: dict[str, tuple[dict[str, object], Path]] = {}
         self._prompt_sets: dict[str, PromptSet] = {}
-        self._checkpoints: dict[tuple[str, str | None], tuple[CheckpointFiles, Facts, str]] = {}
+        self._checkpoints: dict[tuple[str, str | None], tuple[CheckpointFiles, Metadata, str]] = {}
 
     @property
     def results_root(self) -> Path:
@@ -107,7 +107,7 @@ class Planner:
         resolved = resolve_config(self._layers(kind, module, overrides))
         self.asked.choose_device(resolved.config.model.device)
         require_device(resolved.config.model.device)
-        files, facts, digest = self._checkpoint(resolved)
+        files, metadata, digest = self._checkpoint(resolved)
         prompts = self._prompts(resolved)
         config_digest = _with_inputs(resolved)
         root = self.results_root / kind.name
@@ -118,7 +118,7 @@ class Planner:
         reward = self._rewards(resolved, prompts)
         require_chat_template(prompts, files, resolved.config.prompts.chat_template_kwargs)
         return Plan(
-            kind, resolved, files, facts, digest, config_digest, prompts, reward, directory, self.stamp,
+            kind, resolved, files, metadata, digest, config_digest, prompts, reward, directory, self.stamp,
             resumable is not None,
         )  # fmt: skip
 
@@ -150,12 +150,12 @@ class Planner:
                 return template
         return None
 
-    def _checkpoint(self, resolved: ResolvedConfig) -> tuple[CheckpointFiles, Facts, str]:
+    def _checkpoint(self, resolved: ResolvedConfig) -> tuple[CheckpointFiles, Metadata, str]:
         key = (resolved.config.checkpoint, resolved.config.model.base_model)
         if key not in self._checkpoints:
             files = find_checkpoint(resolve(key[0]), key[1])
             screen(files)
-            self._checkpoints[key] = files, read_facts(files), files.digest()
+            self._checkpoints[key] = files, read_metadata(files), files.digest()
         return self._checkpoints[key]
 
     def _prompts(self, resolved: ResolvedConfig) -> PromptSet:

@@ -48,8 +48,8 @@ def read_run(directory: Path) -> RunRecord:
 def write_update(directory: Path, update: Update, record: StoredUpdate) -> None:
     """The direction's tensors, what its batch taught, and last the record."""
     write_tensors(directory / DIRECTION, update.direction)
-    if update.learnt is not None:
-        write_tensors(directory / ACTION_VALUES, vars(update.learnt))
+    if update.control_variate is not None:
+        write_tensors(directory / ACTION_VALUES, vars(update.control_variate))
     write_json(directory / UPDATE_RECORD, record.to_dict())
 
 
@@ -62,12 +62,16 @@ def read_update(directory: Path) -> Update:
     """
     from safetensors.torch import load_file
 
-    from pytest_entropy.policy.rollouts import ActionValues
+    from pytest_entropy.policy.rollouts import ControlVariateTables
     from pytest_entropy.probe.update.direction import Update
 
     record = UpdateRecord.from_dict(read_json(directory / UPDATE_RECORD))
-    learnt = ActionValues(**load_file(directory / ACTION_VALUES)) if (directory / ACTION_VALUES).is_file() else None
-    return Update(**vars(record), direction=load_file(directory / DIRECTION), gradient={}, learnt=learnt)
+    control_variate = (
+        ControlVariateTables(**load_file(directory / ACTION_VALUES)) if (directory / ACTION_VALUES).is_file() else None
+    )
+    return Update(
+        **vars(record), direction=load_file(directory / DIRECTION), gradient={}, control_variate=control_variate
+    )
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:

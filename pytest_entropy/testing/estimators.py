@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from pytest_entropy.policy.policy import Policy
-from pytest_entropy.probe.control_variate import Learnt
+from pytest_entropy.probe.control_variate import ControlVariate
 from pytest_entropy.probe.estimators import get_estimator
 from pytest_entropy.probe.estimators.base import Estimator, Weights
 from pytest_entropy.probe.oracles.loops import OnePrompt, Table, Taught
@@ -77,15 +77,15 @@ def _taught() -> Taught:
 
 def _weights(estimator: Estimator, every: _Everything, groups: torch.Tensor, taught: Taught | None) -> Weights:
     """The estimator's weights ``[P, G, L]`` for P groups of G responses, given as numbers ``[P, G]``."""
-    learnt = None
+    control_variate = None
     if taught is not None:
         # A token beyond the table has none.
         table = torch.tensor([*taught.token, 0.0], dtype=torch.float64)
         own = table[every.tokens.clamp(max=len(taught.token))][groups]
         position = torch.tensor(taught.position, dtype=torch.float64)
-        learnt = Learnt(position, own, torch.tensor(taught.share, dtype=torch.float64))
+        control_variate = ControlVariate(position, own, torch.tensor(taught.share, dtype=torch.float64))
     log_probs, entropies = every.log_probs.detach()[groups], every.entropies.detach()[groups]
-    return estimator.weights(log_probs, entropies, every.mask[groups], learnt)
+    return estimator.weights(log_probs, entropies, every.mask[groups], control_variate)
 
 
 def _require_definition(name: str, estimator: Estimator, every: _Everything, group: int, taught: Taught | None) -> None:

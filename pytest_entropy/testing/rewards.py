@@ -10,7 +10,7 @@ from pytest_entropy.registry import get
 from pytest_entropy.rewards import WeightedRewards, evaluate, require_columns
 from pytest_entropy.rewards.builtin.base import NamedReward
 from pytest_entropy.rewards.evaluation import RewardTerm
-from pytest_entropy.rewards.recheck import reward_gap
+from pytest_entropy.rewards.oracle import reward_discrepancy
 
 # Completion, columns of its prompt, and the reward that is right.
 Case = tuple[str, dict[str, object], float]
@@ -42,7 +42,7 @@ def check_reward(name: str, cases: Sequence[Case]) -> None:
             assert math.isclose(value, expected, rel_tol=1e-9, abs_tol=1e-12), (
                 f"reward {name} is {value:g}, expected {expected:g}, for {completion!r} with {columns}"
             )
-        gap = reward_gap(term, prompts, texts, found)
+        gap = reward_discrepancy(term, prompts, texts, found)
         assert (gap is not None) == reward.repeatable
         assert not gap, f"reward {name} says it is repeatable, and differs by {gap:g} for a completion alone"
     if reward.reads_answer:

@@ -8,7 +8,7 @@ import torch
 
 from pytest_entropy.optimizers.state import AdamWState, ParameterState
 from pytest_entropy.optimizers.update_rules import update_direction, update_rule
-from pytest_entropy.probe.oracles.optimizer import oracle_gap
+from pytest_entropy.probe.oracles.optimizer import optimizer_discrepancy
 from pytest_entropy.probe.update.linearisation import Linearisation, inner
 
 TOLERANCE = 1e-9
@@ -31,7 +31,7 @@ def check_update_rule(name: str) -> None:
         gradient = _random(1)
         for clip in (None, 0.5):
             direction = update_direction(name, gradient, state, parameters, max_grad_norm=clip)
-            gap = oracle_gap(name, gradient, state, parameters, direction, max_grad_norm=clip)
+            gap = optimizer_discrepancy(name, gradient, state, parameters, direction, max_grad_norm=clip)
             assert gap <= TOLERANCE, (
                 f"update rule {name}: its direction differs from a real optimizer's step by {gap:.2g} of it "
                 f"(rates {rates}, max_grad_norm {clip})"
@@ -84,7 +84,7 @@ def _require_derivative(name: str, line: Linearisation) -> None:
         ("pushforward", pushed, torch.func.jvp(direction, (point,), (y,))[1]),
         ("pullback", pulled, torch.func.vjp(direction, point)[1](x)[0]),
     ):
-        gap = _relative_gap(own, automatic)
+        gap = _relative_discrepancy(own, automatic)
         assert gap <= TOLERANCE, f"update rule {name}: its {what} differs from its derivative by {gap:.2g}"
     left, right = inner(x, pushed), inner(pulled, y)
     assert abs(left - right) <= TOLERANCE * (abs(left) + abs(right)), (
@@ -96,11 +96,11 @@ def _require_linear(name: str, state: AdamWState, parameters: Mapping[str, torch
     x, y = _random(2), _random(3)
     both = update_direction(name, {n: x[n] + 2 * y[n] for n in x}, state, parameters)
     first, second = (update_direction(name, g, state, parameters) for g in (x, y))
-    gap = _relative_gap(both, {n: first[n] + 2 * second[n] for n in x})
+    gap = _relative_discrepancy(both, {n: first[n] + 2 * second[n] for n in x})
     assert gap <= TOLERANCE, f"update rule {name} says it is linear in the gradient, and is not: by {gap:.2g}"
 
 
-def _relative_gap(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> float:
+def _relative_discrepancy(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> float:
     assert set(found) == set(expected), f"parameters {sorted(found)}, expected {sorted(expected)}"
     size = max(float(value.norm()) for value in expected.values()) or 1.0
     return max(float((found[n] - expected[n]).norm()) for n in expected) / size

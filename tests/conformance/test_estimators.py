@@ -28,8 +28,8 @@ def added():
     registry.forget("estimators", "wrong")
 
 
-def with_a_bias(log_probs, entropies, mask, learnt=None):
-    right = get_estimator("rao_blackwell").weights(log_probs, entropies, mask, learnt)
+def with_a_bias(log_probs, entropies, mask, control_variate=None):
+    right = get_estimator("rao_blackwell").weights(log_probs, entropies, mask, control_variate)
     return Weights(right.log_prob * 1.001, right.entropy)
 
 

@@ -20,7 +20,7 @@ from pytest_entropy.policy import teacher_forcing
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe import batches as draws
-from pytest_entropy.probe import control_variate as action_values
+from pytest_entropy.probe import control_variate as control_variates
 from pytest_entropy.probe import probe as probe_module
 from pytest_entropy.probe import setup as setup_module
 from pytest_entropy.probe.derivatives import gradient
@@ -313,11 +313,11 @@ def pieces_as_means(patch: pytest.MonkeyPatch) -> None:
             def __init__(self, part):
                 self.part = part
 
-            def select(self, slots):
-                return AsMean(self.part.select(slots))
+            def select(self, indices):
+                return AsMean(self.part.select(indices))
 
-            def value(self, scores, part):
-                return self.part.value(scores, part) * len(rollouts) / (len(part) * pieces)
+            def value(self, forced, part):
+                return self.part.value(forced, part) * len(rollouts) / (len(part) * pieces)
 
         return real(policy, rollouts, AsMean(objective_), chunk_tokens=chunk_tokens)
 
@@ -500,8 +500,8 @@ def prompt_twice(patch: pytest.MonkeyPatch) -> None:
     real = draws.draw_prompts
 
     def draw_prompts(*arguments, **named):
-        slots = real(*arguments, **named)
-        return [slots[0], slots[0], *slots[2:]]
+        indices = real(*arguments, **named)
+        return [indices[0], indices[0], *indices[2:]]
 
     patch.setattr(setup_module, "draw_prompts", draw_prompts)
 
@@ -522,8 +522,8 @@ def learnt_from_itself(patch: pytest.MonkeyPatch) -> None:
 
     def batch(self: TwoBatch, *arguments: object):
         prompts, rollouts = real(self, *arguments)
-        learnt = action_values.learn(rollouts, self.setup.config.max_new_tokens)
-        return prompts, replace(rollouts, action_values=learnt)
+        control_variate = control_variates.learn(rollouts, self.setup.config.max_new_tokens)
+        return prompts, replace(rollouts, control_variate=control_variate)
 
     patch.setattr(TwoBatch, "entropy_batch", batch)
 
@@ -534,7 +534,9 @@ def responses_that_copy(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         draws,
         "uniforms",
-        lambda seed, slot, responses, positions: np.repeat(real(seed, slot, 1, positions), responses, axis=0),
+        lambda seed, prompt_index, responses, positions: np.repeat(
+            real(seed, prompt_index, 1, positions), responses, axis=0
+        ),
     )
 
 

@@ -17,7 +17,7 @@ from pytest_entropy.checks import bookkeeping
 from pytest_entropy.checks.base import Check
 from pytest_entropy.errors import RunError
 from pytest_entropy.policy.alternatives import ALTERNATIVES
-from pytest_entropy.probe.diagnostics.evidence import total_sampler_evidence
+from pytest_entropy.probe.diagnostics.discrepancies import total_sampler_log_ratios
 from pytest_entropy.records.seeds import derive
 from pytest_entropy.settings.model import ExperimentConfig
 from pytest_entropy.settings.yaml_file import read_yaml
@@ -129,5 +129,5 @@ def one_run(probe, run):
     """(evidence table, tokens) of the responses of one run, without its derivatives."""
     batch = [probe.setup.prompts[i] for i in np.random.default_rng([7, run]).integers(0, len(probe.setup.prompts), B_E)]
     rollouts = probe.setup.sample(batch, derive(0, "E", B_E, run))
-    table = total_sampler_evidence(probe.policy, rollouts, chunk_tokens=probe.config.chunk_tokens)
+    table = total_sampler_log_ratios(probe.policy, rollouts, chunk_tokens=probe.config.chunk_tokens)
     return table, int(rollouts.lengths.sum())

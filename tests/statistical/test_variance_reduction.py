@@ -38,8 +38,8 @@ def derivatives(policy, drawn, *names):
 
 def taught(policy, count, seed, *, by=32, group=G):
     """Rollouts of ``count`` prompts x ``group`` responses that have learnt from one batch of ``by`` others x G."""
-    learnt = learn(rollouts(policy, by, seed + 50_000), enumerable.LIMIT, group=group)
-    return replace(rollouts(policy, count, seed, group), action_values=learnt)
+    control_variate = learn(rollouts(policy, by, seed + 50_000), enumerable.LIMIT, group=group)
+    return replace(rollouts(policy, count, seed, group), control_variate=control_variate)
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ KIND = "bookkeeping"
 SUMMING_TOLERANCE = 1e-4
 NOISE_FLOOR = 1e-9
 # What is compared, and by how much the two sides differ, relative or as a count.
-Gap = tuple[str, float]
+Discrepancy = tuple[str, float]
 ORDER = ("pass", "fail", "inconclusive")
 
 
@@ -26,40 +26,46 @@ def identity(
     claim: str,
     cause: str,
     needs: tuple[str, ...],
-    gaps: Callable[[Runs, Given], Iterator[Gap]],
+    discrepancies: Callable[[Runs, Given], Iterator[Discrepancy]],
     applies: Callable[[Runs, Given], str] | None = None,
 ) -> Check:
-    """The exact check that no gap is above the noise floor; its message names the gaps that are, and ``cause``."""
+    """The exact check that no discrepancy is above the noise floor; its message names those that are, and ``cause``."""
 
     def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
-        found = list(gaps(runs, given))
-        outcome = exact(check, [gap for _, gap in found], noise_floor=NOISE_FLOOR, unit="relative, or counts")
+        found = list(discrepancies(runs, given))
+        outcome = exact(
+            check, [discrepancy for _, discrepancy in found], noise_floor=NOISE_FLOOR, unit="relative, or counts"
+        )
         if outcome.verdict != "fail":
             return outcome
         worst: dict[str, float] = {}
-        for what, gap in found:
-            if not abs(gap) <= NOISE_FLOOR:
-                worst[what] = max(worst.get(what, abs(gap)), abs(gap))
-        named = ", ".join(f"{what} ({gap:.3g})" for what, gap in sorted(worst.items(), key=lambda item: -item[1]))
+        for what, discrepancy in found:
+            if not abs(discrepancy) <= NOISE_FLOOR:
+                worst[what] = max(worst.get(what, abs(discrepancy)), abs(discrepancy))
+        named = ", ".join(
+            f"{what} ({discrepancy:.3g})" for what, discrepancy in sorted(worst.items(), key=lambda item: -item[1])
+        )
         return replace(outcome, reason=f"these do not follow: {named}")
 
     return Check(name=name, claim=claim, likely_causes=cause, needs=needs, judge=judge, applies=applies)
 
 
-def recorded(*fields: str, of: Callable[[Runs], Sequence[Measured]] = list) -> Callable[[Runs, Given], Iterator[Gap]]:
-    """The gaps of an identity that the run itself has measured: each of ``fields`` is 0 in the runs it concerns.
+def recorded(
+    *fields: str, of: Callable[[Runs], Sequence[Measured]] = list
+) -> Callable[[Runs, Given], Iterator[Discrepancy]]:
+    """Discrepancies that the run itself has measured: each of ``fields`` is 0 in the runs the identity concerns.
 
     Args:
         fields: measured fields, such as ``agreement.copies``; messages name them by their last part.
         of: the runs that the identity concerns; all of them if left out.
     """
 
-    def gaps(runs: Runs, given: Given) -> Iterator[Gap]:
+    def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
         for run in of(runs):
             for name in fields:
                 yield name.rpartition(".")[2], run.number(name)
 
-    return gaps
+    return discrepancies
 
 
 def identities() -> list[Check]:
@@ -77,9 +83,9 @@ def judged(runs: Sequence[RunRecord], *, with_replacement: bool) -> list[CheckOu
     return sorted(outcomes, key=lambda outcome: ORDER.index(outcome.verdict))
 
 
-def beyond(gap: float, tolerance: float) -> float:
-    """The gap where it is more than rounding, else 0."""
-    return 0.0 if gap <= tolerance else gap
+def beyond(discrepancy: float, tolerance: float) -> float:
+    """The discrepancy where it is more than rounding, else 0."""
+    return 0.0 if discrepancy <= tolerance else discrepancy
 
 
 def scaled(run: Measured) -> np.ndarray:
@@ -88,7 +94,7 @@ def scaled(run: Measured) -> np.ndarray:
 
 
 def size_of(values: np.ndarray) -> float:
-    """The mean size of ``values``, which gaps are relative to; 1 where all are 0."""
+    """The mean size of ``values``, which discrepancies are relative to; 1 where all are 0."""
     return float(np.abs(values).mean()) or 1.0
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_entropy.checks.base import Given, Runs
-from pytest_entropy.checks.bookkeeping.base import Gap, identity, scaled, size_of
+from pytest_entropy.checks.bookkeeping.base import Discrepancy, identity, scaled, size_of
 
 
-def gaps(runs: Runs, given: Given) -> Iterator[Gap]:
-    """Yield the relative gap of each run's delta_h1."""
+def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
+    """Yield the relative discrepancy of each run's delta_h1."""
     for run in runs:
         s = scaled(run)
         yield "delta_h1", abs(run.number("delta_h1") - s.mean()) / size_of(s)
@@ -20,5 +20,5 @@ CHECK = identity(
     "delta_h1 is eta times the mean of s_n",
     "a division by B_E too many or too few in delta_h1",
     ("per_prompt", "eta", "delta_h1"),
-    gaps,
+    discrepancies,
 )

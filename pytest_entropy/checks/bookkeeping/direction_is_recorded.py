@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_entropy.checks.base import Given, Runs
-from pytest_entropy.checks.bookkeeping.base import Gap, identity, two_batches
+from pytest_entropy.checks.bookkeeping.base import Discrepancy, identity, two_batches
 
 
-def gaps(runs: Runs, given: Given) -> Iterator[Gap]:
-    """Yield the relative gap of each run's direction, and of its learnt tables, from their recorded fingerprints."""
+def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
+    """Yield the relative discrepancies of each run's direction and learnt tables from their recorded fingerprints."""
     for run in runs:
         if not run.is_single_batch:
             # A direction without a fingerprint was held against its norm alone.
@@ -22,6 +22,6 @@ CHECK = identity(
     "the direction and the action values used are those recorded with the update",
     "a stale update: a direction, or action values, learnt from another batch (E itself, say) than the recorded one",
     ("update.fingerprint", "agreement.direction_gap"),
-    gaps,
+    discrepancies,
     two_batches,
 )

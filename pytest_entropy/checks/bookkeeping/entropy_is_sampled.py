@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_entropy.checks.base import ROUNDING, SCALAR_ROUNDINGS, Given, Runs, rounding
-from pytest_entropy.checks.bookkeeping.base import SUMMING_TOLERANCE, Gap, beyond, identity
+from pytest_entropy.checks.bookkeeping.base import SUMMING_TOLERANCE, Discrepancy, beyond, identity
 
 # Nats per token; below that, as in a policy that has collapsed, rounding is a share of the tokens, not of the entropy.
 LITTLE = 0.01
@@ -17,16 +17,16 @@ def entropies_per_response(runs: Runs, given: Given) -> str:
     return "the entropy is per token" if all(run.is_per_token for run in runs) else ""
 
 
-def gaps(runs: Runs, given: Given) -> Iterator[Gap]:
-    """Yield the relative gaps of each run's entropy and of its error, beyond the rounding of two passes."""
+def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
+    """Yield the relative discrepancies of each run's entropy and of its error, beyond the rounding of two passes."""
     for run in runs:
         if run.is_per_token:
             continue
         nats = max(run.number("entropy_mean"), LITTLE * run.number("length_mean"))
         floor = max(SUMMING_TOLERANCE, SCALAR_ROUNDINGS * rounding([run]))
         for reported, sampled in COMPARED:
-            gap = abs(run.number(reported) - run.number(f"agreement.{sampled}")) / (nats or 1.0)
-            yield reported, beyond(gap, floor)
+            discrepancy = abs(run.number(reported) - run.number(f"agreement.{sampled}")) / (nats or 1.0)
+            yield reported, beyond(discrepancy, floor)
 
 
 CHECK = identity(
@@ -41,6 +41,6 @@ CHECK = identity(
         "agreement.entropy_se_sampled",
         ROUNDING,
     ),
-    gaps,
+    discrepancies,
     entropies_per_response,
 )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_entropy.checks.base import Given, Runs
-from pytest_entropy.checks.bookkeeping.base import Gap, identity, without_replacement
+from pytest_entropy.checks.bookkeeping.base import Discrepancy, identity, without_replacement
 
 
-def gaps(runs: Runs, given: Given) -> Iterator[Gap]:
+def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
     """Yield how many prompts of each run's batches come twice."""
     for run in runs:
         own = run.rows("update.prompts")
@@ -22,6 +22,6 @@ CHECK = identity(
     "no prompt comes twice in E or in U",
     "prompts drawn twice",
     ("update.prompts", "agreement.repeated"),
-    gaps,
+    discrepancies,
     without_replacement,
 )

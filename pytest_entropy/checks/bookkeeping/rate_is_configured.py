@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_entropy.checks.base import Given, Runs
-from pytest_entropy.checks.bookkeeping.base import Gap, identity
+from pytest_entropy.checks.bookkeeping.base import Discrepancy, identity
 
 
-def gaps(runs: Runs, given: Given) -> Iterator[Gap]:
-    """Yield the relative gaps of the update's rate from the configured one, and of each run's from the update's."""
+def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
+    """Yield the relative discrepancies of the update's rate from the configured one, and of each run's from it."""
     for run in runs:
         eta = run.number("eta")
         yield "eta_gap", run.number("update.eta_gap")
@@ -21,5 +21,5 @@ CHECK = identity(
     "eta is the learning rate that is configured, or else stored, in the update and in its runs",
     "a learning rate that is neither configured nor stored",
     ("eta", "update.eta", "update.eta_gap"),
-    gaps,
+    discrepancies,
 )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_entropy.checks.base import ROUNDING, SCALAR_ROUNDINGS, Given, Runs, rounding
-from pytest_entropy.checks.bookkeeping.base import SUMMING_TOLERANCE, Gap, beyond, identity
+from pytest_entropy.checks.bookkeeping.base import SUMMING_TOLERANCE, Discrepancy, beyond, identity
 
 
-def gaps(runs: Runs, given: Given) -> Iterator[Gap]:
-    """Yield the gaps of each run's mean length (relative) and ended share, beyond the rounding of two passes."""
+def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
+    """Yield the discrepancies of each run's mean length (relative) and ended share, beyond two passes' rounding."""
     for run in runs:
         floor = max(SUMMING_TOLERANCE, SCALAR_ROUNDINGS * rounding([run]))
         sampled = run.number("agreement.length_sampled")
@@ -24,5 +24,5 @@ CHECK = identity(
     "the mean length and the share of responses that ended are those of the sampled responses",
     "a reported mean that its own record does not give",
     ("length_mean", "ended_share", "agreement.length_sampled", "agreement.ended_sampled", ROUNDING),
-    gaps,
+    discrepancies,
 )

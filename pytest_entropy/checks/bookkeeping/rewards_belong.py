@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_entropy.checks.base import Given, Runs
-from pytest_entropy.checks.bookkeeping.base import Gap, identity, looked_at, was_looked_at
+from pytest_entropy.checks.bookkeeping.base import Discrepancy, identity, looked_at, was_looked_at
 from pytest_entropy.records.measured import Measured
 
 
@@ -14,7 +14,7 @@ def asked_twice(runs: Runs, given: Given) -> str:
     return was_looked_at(runs, given) or ("" if _rechecked(runs) else "the reward function is not asked twice")
 
 
-def gaps(runs: Runs, given: Given) -> Iterator[Gap]:
+def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
     """Yield the largest difference of a reward from its completion's own."""
     for run in _rechecked(runs):
         yield "reward_gap", run.number("update.reward_gap")
@@ -29,6 +29,6 @@ CHECK = identity(
     "a reward is that of its own completion",
     "rewards of another prompt or response",
     ("asked", "update.reward_gap"),
-    gaps,
+    discrepancies,
     asked_twice,
 )

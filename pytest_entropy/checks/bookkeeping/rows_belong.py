@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_entropy.checks.base import Given, Runs
-from pytest_entropy.checks.bookkeeping.base import Gap, identity, looked_at, was_looked_at
+from pytest_entropy.checks.bookkeeping.base import Discrepancy, identity, looked_at, was_looked_at
 
 
-def gaps(runs: Runs, given: Given) -> Iterator[Gap]:
+def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
     """Yield how many rows of each run and of its update hold another prompt's tokens."""
     for run in looked_at(runs):
         yield "other_prompts", run.number("agreement.other_prompts")
@@ -20,6 +20,6 @@ CHECK = identity(
     "responses belong to their prompts",
     "responses of another prompt: rows in another order",
     ("asked", "agreement.other_prompts", "update.other_prompts"),
-    gaps,
+    discrepancies,
     was_looked_at,
 )

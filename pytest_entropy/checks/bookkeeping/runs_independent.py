@@ -6,14 +6,14 @@ import math
 from collections.abc import Iterator
 
 from pytest_entropy.checks.base import Given, Runs
-from pytest_entropy.checks.bookkeeping.base import Gap, identity, without_replacement
+from pytest_entropy.checks.bookkeeping.base import Discrepancy, identity, without_replacement
 from pytest_entropy.records.measured import Measured
 
 # So many of a batch's first prompts are compared between runs, where more orders of them than this are possible.
 FIRST, MANY = 16, 1e12
 
 
-def gaps(runs: Runs, given: Given) -> Iterator[Gap]:
+def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
     """Yield how many runs have another one's seed, or begin with the same prompts in the same order, where a run has
     so many prompts that chance does not do that."""
     first = [run.number("agreement.first_prompts") for run in runs if not run.is_single_batch and _many_orders(run)]
@@ -31,6 +31,6 @@ CHECK = identity(
     "every run has its own seed and draws its own prompts",
     "runs drawn alike: prompts or seeds shared by two runs",
     ("agreement.first_prompts", "agreement.repeated"),
-    gaps,
+    discrepancies,
     without_replacement,
 )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_entropy.checks.base import ROUNDING, SCALAR_ROUNDINGS, SCALAR_TOLERANCE, Given, Runs, rounding
-from pytest_entropy.checks.bookkeeping.base import Gap, beyond, identity, single_batches
+from pytest_entropy.checks.bookkeeping.base import Discrepancy, beyond, identity, single_batches
 
 GAP = "u_statistic.diagonal_gap"
 
 
-def gaps(runs: Runs, given: Given) -> Iterator[Gap]:
-    """Yield the relative gap of each single batch's prompt from its definition."""
+def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
+    """Yield the relative discrepancy of each single batch's prompt from its definition."""
     for run in runs:
         if run.is_single_batch:
             tolerance = max(SCALAR_TOLERANCE, SCALAR_ROUNDINGS * rounding([run]))
@@ -23,6 +23,6 @@ CHECK = identity(
     "a prompt's product with its own block is what the estimator's definition gives",
     "an estimator other than its definition",
     (GAP, ROUNDING),
-    gaps,
+    discrepancies,
     single_batches,
 )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pytest_entropy.checks.base import Given, Runs
 from pytest_entropy.checks.bookkeeping.base import (
     SUMMING_TOLERANCE,
-    Gap,
+    Discrepancy,
     beyond,
     identity,
     scaled,
@@ -18,16 +18,16 @@ from pytest_entropy.checks.bookkeeping.base import (
 PARTS = ("u_statistic.blocks", "u_statistic.plug_in", "u_statistic.diagonal")
 
 
-def gaps(runs: Runs, given: Given) -> Iterator[Gap]:
-    """Yield the relative gap of each single batch's delta_h1 from the value without the diagonal."""
+def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
+    """Yield the relative discrepancy of each single batch's delta_h1 from the value without the diagonal."""
     for run in runs:
         if not run.is_single_batch:
             continue
         blocks, plug_in, diagonal = (run.number(name) for name in PARTS)
         value = (blocks * plug_in - diagonal) / (blocks - 1)
-        gap = abs(run.number("delta_h1") - run.number("eta") * value) / size_of(scaled(run))
+        discrepancy = abs(run.number("delta_h1") - run.number("eta") * value) / size_of(scaled(run))
         # The two sides sum float32 products in different orders; a diagonal that was kept is of order one.
-        yield "U-statistic", beyond(gap, SUMMING_TOLERANCE)
+        yield "U-statistic", beyond(discrepancy, SUMMING_TOLERANCE)
 
 
 CHECK = identity(
@@ -35,6 +35,6 @@ CHECK = identity(
     "delta_h1 of a single batch is its U-statistic, without the products of a prompt with itself",
     "the products of a prompt with itself kept, which is a bias of order 1/B",
     (*PARTS, "delta_h1", "eta", "per_prompt"),
-    gaps,
+    discrepancies,
     single_batches,
 )

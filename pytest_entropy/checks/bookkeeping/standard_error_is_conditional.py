@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_entropy.checks.base import ORACLE_TOLERANCE, Given, Runs
-from pytest_entropy.checks.bookkeeping.base import Gap, beyond, identity, scaled, size_of
+from pytest_entropy.checks.bookkeeping.base import Discrepancy, beyond, identity, scaled, size_of
 
 
-def gaps(runs: Runs, given: Given) -> Iterator[Gap]:
-    """Yield the relative gaps of each run's standard error and variance, the latter also from a single batch's rows."""
+def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
+    """Yield the relative discrepancies of each run's SE and variance, the latter also from a single batch's rows."""
     for run in runs:
         s = scaled(run)
         se, size = s.std(ddof=1) / len(s) ** 0.5, size_of(s)
@@ -26,5 +26,5 @@ CHECK = identity(
     "se_conditional^2 = variance_conditional = eta^2 var(s_n, ddof=1) / B_E",
     "ddof other than 1, or a division by B_E too many or too few in the error",
     ("per_prompt", "eta", "se_conditional", "variance_conditional", "u_statistic.zeta_1"),
-    gaps,
+    discrepancies,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_entropy.checks.base import Given, Runs
-from pytest_entropy.checks.bookkeeping.base import SUMMING_TOLERANCE, Gap, beyond, identity
+from pytest_entropy.checks.bookkeeping.base import SUMMING_TOLERANCE, Discrepancy, beyond, identity
 from pytest_entropy.records.measured import Measured
 
 
@@ -14,8 +14,8 @@ def per_token(runs: Runs, given: Given) -> str:
     return "" if _per_token(runs) else "the entropy is per response, or of a single batch"
 
 
-def gaps(runs: Runs, given: Given) -> Iterator[Gap]:
-    """Yield the relative gap of each run's values per token from their definition."""
+def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
+    """Yield the relative discrepancy of each run's values per token from their definition."""
     for run in _per_token(runs):
         yield "unit_gap", beyond(run.number("agreement.unit_gap"), SUMMING_TOLERANCE)
 
@@ -29,6 +29,6 @@ CHECK = identity(
     "values per token are the jackknife of the ratio of entropy and length",
     "entropy per token that is not the ratio's jackknife",
     ("agreement.unit_gap",),
-    gaps,
+    discrepancies,
     per_token,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_entropy.checks.base import Given, Runs
-from pytest_entropy.checks.bookkeeping.base import Gap, identity
+from pytest_entropy.checks.bookkeeping.base import Discrepancy, identity
 from pytest_entropy.records.measured import Measured
 
 PARTS = ("variance_parts.entropy_batch", "variance_parts.update_batch", "variance_parts.interaction")
@@ -16,8 +16,8 @@ def has_a_total(runs: Runs, given: Given) -> str:
     return "" if _with_total(runs) else "total_variance was not asked for, or U is a single prompt"
 
 
-def gaps(runs: Runs, given: Given) -> Iterator[Gap]:
-    """Yield the gaps of each run's total variance, relative to the conditional one."""
+def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
+    """Yield the discrepancies of each run's total variance, relative to the conditional one."""
     for run in _with_total(runs):
         conditional = run.number("variance_conditional")
         batch, update, shared = (run.number(name) for name in PARTS)
@@ -34,6 +34,6 @@ CHECK = identity(
     "the variance over both batches is V_X + V_Y - T, and V_X is the conditional variance",
     "a variance over update batches that is not the sum of its parts",
     ("asked", "update.prompts", "variance_conditional", "variance_total", *PARTS),
-    gaps,
+    discrepancies,
     has_a_total,
 )

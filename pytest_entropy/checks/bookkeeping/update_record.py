@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from pytest_entropy.checks.base import Given, Runs
-from pytest_entropy.checks.bookkeeping.base import Gap, identity
+from pytest_entropy.checks.bookkeeping.base import Discrepancy, identity
 
 
-def gaps(runs: Runs, given: Given) -> Iterator[Gap]:
-    """Yield the gaps of the mean reward and its spread, relative to the largest, and of the share of equal groups."""
+def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
+    """Yield the discrepancies of the mean reward and its spread (relative), and of the share of equal groups."""
     for run in runs:
         rewards = np.asarray(run.rows("update.rewards"), dtype=float)
         size = float(np.abs(rewards).max()) or 1.0
@@ -28,5 +28,5 @@ CHECK = identity(
     "mean, spread and equal groups of the update's rewards are those of its rewards",
     "a mean of the rewards that the rewards do not give",
     ("update.rewards", "update.reward_mean", "update.reward_std", "update.degenerate_groups"),
-    gaps,
+    discrepancies,
 )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pytest_entropy.policy.policy import Policy, Scores
+from pytest_entropy.policy.policy import Policy, TeacherForced
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.attached import attached
 from pytest_entropy.probe.derivatives.tangent import Tangent
@@ -21,7 +21,7 @@ class PieceDerivatives:
     expected number of responses that leave the likeliest path ``[p]``."""
 
     per_prompt: dict[str, np.ndarray]
-    scores: Scores
+    forced: TeacherForced
     first_surprises: np.ndarray
 
 
@@ -49,29 +49,29 @@ class DerivativePiece:
         with attached(policy, self.direction, slope=bool(self.estimators)) as tangent:
             epsilon = torch.zeros(len(self.part), dtype=torch.float64, device=policy.device, requires_grad=True)
             with torch.enable_grad(), tangent.at(epsilon):
-                scores = policy.teacher_force(self.part, self.ranks)
+                forced = policy.teacher_force(self.part, self.ranks)
             plain = _left_over(tangent, policy)
             # Where no hook carries anything, as with adapters of experts' parameters alone, there is no epsilon to ask.
             hooked = len(plain) < len(tangent.direction)
             per_prompt = {}
             for position, name in enumerate(names):
-                weights = self._surrogate(name, scores, policy)
+                weights = self._surrogate(name, forced, policy)
                 last = position + 1 == len(names)
                 per_prompt[name] = np.zeros(len(self.part))
                 if hooked:
-                    per_prompt[name] += _derivative(weights, scores, epsilon, keep=not last or bool(plain))
+                    per_prompt[name] += _derivative(weights, forced, epsilon, keep=not last or bool(plain))
                 if plain:
                     per_prompt[name] += _by_plain_backward(policy, self.part, weights, plain)
-            return PieceDerivatives(per_prompt, _detached(scores), expected_first_surprises(scores, self.part))
+            return PieceDerivatives(per_prompt, _detached(forced), expected_first_surprises(forced, self.part))
 
-    def _surrogate(self, name: str, scores: Scores, policy: Policy) -> Weights:
+    def _surrogate(self, name: str, forced: TeacherForced, policy: Policy) -> Weights:
         if self.sequence_weights is not None and name in self.sequence_weights:
             mask = self.part.mask.to(policy.device)
             return Weights(self.sequence_weights[name].to(mask.device).unsqueeze(-1) * mask)
-        return weights_for(name, scores, self.part)
+        return weights_for(name, forced, self.part)
 
 
-def expected_first_surprises(scores: Scores, part: Rollouts) -> np.ndarray:
+def expected_first_surprises(forced: TeacherForced, part: Rollouts) -> np.ndarray:
     """``[P]`` float64: how many of a prompt's G responses are expected to leave the likeliest path, token by token.
 
     The sum of 1 - max_u pi(u) over a response's tokens up to its first one that is not the likeliest: the compensator
@@ -79,17 +79,17 @@ def expected_first_surprises(scores: Scores, part: Rollouts) -> np.ndarray:
     surprise is not counted, because responses and not tokens are independent.  NaN where the scores do not say how
     likely the likeliest token is.
     """
-    if scores.likeliest is None:
+    if forced.likeliest is None:
         return np.full(len(part), np.nan)
-    mask = part.mask.to(scores.likeliest.device)
-    surprised = (scores.log_probs.detach() < scores.likeliest) & mask
+    mask = part.mask.to(forced.likeliest.device)
+    surprised = (forced.log_probs.detach() < forced.likeliest) & mask
     before = surprised.cumsum(-1) - surprised.long()
-    chance = -torch.expm1(scores.likeliest.double())
+    chance = -torch.expm1(forced.likeliest.double())
     return (chance * (mask & (before == 0))).sum((1, 2)).cpu().numpy()
 
 
-def _derivative(weights: Weights, scores: Scores, epsilon: torch.Tensor, *, keep: bool) -> np.ndarray:
-    surrogate = weights.surrogate(scores.log_probs, scores.entropies, scores.expected_values)
+def _derivative(weights: Weights, forced: TeacherForced, epsilon: torch.Tensor, *, keep: bool) -> np.ndarray:
+    surrogate = weights.surrogate(forced.log_probs, forced.entropies, forced.expected_values)
     (grad,) = torch.autograd.grad(surrogate, epsilon, retain_graph=keep)
     return grad.cpu().numpy()
 
@@ -112,8 +112,8 @@ def _by_plain_backward(
             parameter.requires_grad_(True)
         try:
             with torch.enable_grad():
-                scores = policy.teacher_force(one)
-                surrogate = own.surrogate(scores.log_probs, scores.entropies, scores.expected_values)
+                forced = policy.teacher_force(one)
+                surrogate = own.surrogate(forced.log_probs, forced.entropies, forced.expected_values)
                 grads = torch.autograd.grad(surrogate, list(parameters.values()), allow_unused=True)
         finally:
             for parameter in parameters.values():
@@ -126,10 +126,10 @@ def _by_plain_backward(
     return out
 
 
-def _detached(scores: Scores) -> Scores:
+def _detached(forced: TeacherForced) -> TeacherForced:
     def cpu(x: torch.Tensor | None) -> torch.Tensor | None:
         return None if x is None else x.detach().cpu()
 
-    return Scores(
-        scores.log_probs.detach().cpu(), scores.entropies.detach().cpu(), cpu(scores.ranks), cpu(scores.surprisal_sd)
+    return TeacherForced(
+        forced.log_probs.detach().cpu(), forced.entropies.detach().cpu(), cpu(forced.ranks), cpu(forced.surprisal_sd)
     )

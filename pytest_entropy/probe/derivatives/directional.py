@@ -67,10 +67,10 @@ def directional_derivatives(
         raise ValueError("estimators are taken along the slope, sequence weights by backward: not in one pass")
     names = [*estimators, *(sequence_weights or {})]
 
-    def piece(slots: list[int]) -> DerivativePiece:
-        part = rollouts.select(slots)
-        own = None if sequence_weights is None else {name: w[slots] for name, w in sequence_weights.items()}
-        cut = None if ranks is None else ranks[slots, :, : part.tokens.shape[2]]
+    def piece(indices: list[int]) -> DerivativePiece:
+        part = rollouts.select(indices)
+        own = None if sequence_weights is None else {name: w[indices] for name, w in sequence_weights.items()}
+        cut = None if ranks is None else ranks[indices, :, : part.tokens.shape[2]]
         return DerivativePiece(part, direction, tuple(estimators), own, cut)
 
     # Held over all pieces, each of which would attach the direction for itself.
@@ -89,13 +89,13 @@ def _assemble(
     per_prompt = {name: np.zeros(shape[0]) for name in estimators}
     tables: dict[str, torch.Tensor] = {}
     first_surprises = np.zeros(shape[0])
-    for slots, found in parts:
-        first_surprises[slots] = found.first_surprises
+    for indices, found in parts:
+        first_surprises[indices] = found.first_surprises
         for name in estimators:
-            per_prompt[name][slots] = found.per_prompt[name]
+            per_prompt[name][indices] = found.per_prompt[name]
         for name in ("log_probs", "entropies", "ranks", "surprisal_sd"):
-            column: torch.Tensor | None = getattr(found.scores, name)
+            column: torch.Tensor | None = getattr(found.forced, name)
             if column is not None:
                 table = tables.setdefault(name, torch.zeros(shape, dtype=column.dtype))
-                table[slots, :, : column.shape[2]] = column
+                table[indices, :, : column.shape[2]] = column
     return Derivatives(per_prompt=per_prompt, first_surprises=first_surprises, **tables)

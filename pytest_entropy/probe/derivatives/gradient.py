@@ -10,7 +10,7 @@ import torch
 
 from pytest_entropy.errors import RunError
 from pytest_entropy.policy.dora import slope_gradient
-from pytest_entropy.policy.policy import Policy, Scores
+from pytest_entropy.policy.policy import Policy, TeacherForced
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.estimators import weights_for
 from pytest_entropy.probe.pieces import scoring_chunks, worked
@@ -69,10 +69,10 @@ def combined_gradient(
 class Objective(Protocol):
     """A sum over prompts; of some prompts, their part of it."""
 
-    def select(self, slots: list[int]) -> Objective:
+    def select(self, indices: list[int]) -> Objective:
         """Its part of some prompts."""
 
-    def value(self, scores: Scores, part: Rollouts) -> torch.Tensor:
+    def value(self, forced: TeacherForced, part: Rollouts) -> torch.Tensor:
         """The part's value, differentiable, from its scoring pass."""
 
 
@@ -82,14 +82,14 @@ class Loss:
 
     weights: torch.Tensor
 
-    def select(self, slots: list[int]) -> Loss:
+    def select(self, indices: list[int]) -> Loss:
         """Its part of some prompts."""
-        return Loss(self.weights[slots])
+        return Loss(self.weights[indices])
 
-    def value(self, scores: Scores, part: Rollouts) -> torch.Tensor:
+    def value(self, forced: TeacherForced, part: Rollouts) -> torch.Tensor:
         """The part's value, differentiable, from its scoring pass."""
-        own = self.weights.to(scores.log_probs.device)
-        return -(own * scores.log_probs.double().sum(-1)).sum()
+        own = self.weights.to(forced.log_probs.device)
+        return -(own * forced.log_probs.double().sum(-1)).sum()
 
 
 @dataclass(frozen=True)
@@ -98,17 +98,17 @@ class Surrogate:
 
     coefficients: Mapping[str, torch.Tensor]
 
-    def select(self, slots: list[int]) -> Surrogate:
+    def select(self, indices: list[int]) -> Surrogate:
         """Its part of some prompts."""
-        return Surrogate({name: c[slots] for name, c in self.coefficients.items()})
+        return Surrogate({name: c[indices] for name, c in self.coefficients.items()})
 
-    def value(self, scores: Scores, part: Rollouts) -> torch.Tensor:
+    def value(self, forced: TeacherForced, part: Rollouts) -> torch.Tensor:
         """The part's value, differentiable, from its scoring pass."""
-        device = scores.log_probs.device
+        device = forced.log_probs.device
         total = torch.zeros((), dtype=torch.float64, device=device)
         for name, c in self.coefficients.items():
-            weights = weights_for(name, scores, part).scaled(c.to(device))
-            total = total + weights.surrogate(scores.log_probs, scores.entropies, scores.expected_values)
+            weights = weights_for(name, forced, part).scaled(c.to(device))
+            total = total + weights.surrogate(forced.log_probs, forced.entropies, forced.expected_values)
         return total
 
 
@@ -123,10 +123,10 @@ class GradientPiece:
         """One scoring pass, and one backward for each objective: by live parameter name, as backward gives them."""
         parameters, last = list(policy.trainable.values()), len(self.objectives) - 1
         with torch.enable_grad():
-            scores = policy.teacher_force(self.part)
+            forced = policy.teacher_force(self.part)
             found = [
                 torch.autograd.grad(
-                    objective.value(scores, self.part), parameters, allow_unused=True, retain_graph=i < last
+                    objective.value(forced, self.part), parameters, allow_unused=True, retain_graph=i < last
                 )
                 for i, objective in enumerate(self.objectives)
             ]
@@ -158,8 +158,8 @@ def summed_gradients(
     zero = {name: parameter.shape for name, parameter in policy.trainable.items()}
     totals = [{name: torch.zeros(shape, dtype=torch.float64) for name, shape in zero.items()} for _ in objectives]
 
-    def piece(slots: list[int]) -> GradientPiece:
-        return GradientPiece(rollouts.select(slots), tuple(objective.select(slots) for objective in objectives))
+    def piece(indices: list[int]) -> GradientPiece:
+        return GradientPiece(rollouts.select(indices), tuple(objective.select(indices) for objective in objectives))
 
     # Whole pieces are added as they come: one that runs out of memory is halved, and has added nothing.
     for _, found in worked(policy, scoring_chunks(rollouts, chunk_tokens), piece):

@@ -85,21 +85,21 @@ class TotalsPiece:
     def compute(self, policy: Policy) -> Totals:
         """Score them."""
         with torch.no_grad():
-            scores = policy.teacher_force(self.part)
-        return Totals(scores.log_probs.double().sum(-1).cpu().numpy(), scores.entropies.double().sum(-1).cpu().numpy())
+            forced = policy.teacher_force(self.part)
+        return Totals(forced.log_probs.double().sum(-1).cpu().numpy(), forced.entropies.double().sum(-1).cpu().numpy())
 
 
 def sequence_totals(policy: Policy, rollouts: Rollouts, *, chunk_tokens: int, threads: int = 1) -> Totals:
     """S and sum_k H_k of every response at the policy's present parameters."""
-    rollouts = replace(rollouts, action_values=None)  # what a derivative needs of them, no total does
+    rollouts = replace(rollouts, control_variate=None)  # what a derivative needs of them, no total does
 
     shape = (len(rollouts), rollouts.group_size)
     totals = Totals(np.zeros(shape), np.zeros(shape))
     chunks = scoring_chunks(rollouts, chunk_tokens)
-    for slots, (s, h) in work_through(
-        policy, chunks, lambda slots: TotalsPiece(rollouts.select(slots)), threads=threads
+    for indices, (s, h) in work_through(
+        policy, chunks, lambda indices: TotalsPiece(rollouts.select(indices)), threads=threads
     ):
-        totals.sequence[slots], totals.nats[slots] = s, h
+        totals.sequence[indices], totals.nats[indices] = s, h
     return totals
 
 
@@ -150,7 +150,7 @@ def entropy_slope(
 ) -> np.ndarray | None:
     """(Delta_n(h) - Delta_n(-h)) / 2h ``[P]``: what s_n estimates, without any derivative.
 
-    ``score`` ``[P]`` are the directional scores <grad S, u> averaged over each group; they set the step, which is cut
+    ``score`` ``[P]`` are the directional forced <grad S, u> averaged over each group; they set the step, which is cut
     where the entropy changes by much that is even in it.  None where no step of up to :func:`longest_step` moves the
     responses enough to tell a change from rounding, or none is short enough for first order.
     """

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pytest_entropy import registry
-from pytest_entropy.policy.policy import Scores
+from pytest_entropy.policy.policy import TeacherForced
 from pytest_entropy.policy.rollouts import Rollouts
-from pytest_entropy.probe.control_variate import Learnt
+from pytest_entropy.probe.control_variate import ControlVariate
 from pytest_entropy.probe.estimators.base import Estimator, Weights
 
 __all__ = ["Estimator", "Weights", "estimator_names", "get_estimator", "weights_for"]
@@ -26,15 +26,15 @@ def estimator_names() -> tuple[str, ...]:
     return (*registry.names("estimators"), *registry.names("scalars"))
 
 
-def weights_for(name: str, scores: Scores, part: Rollouts) -> Weights:
+def weights_for(name: str, forced: TeacherForced, part: Rollouts) -> Weights:
     """The named estimator's weights for the prompts of ``part``, scored.
 
     Raises:
         NotRegistered: no such estimator.
         ValueError: an estimator that cannot work with this G.
     """
-    log_probs, entropies = scores.log_probs, scores.entropies
+    log_probs, entropies = forced.log_probs, forced.entropies
     mask = part.mask.to(log_probs.device)
     estimator = get_estimator(name)
-    taught = estimator.learns and part.action_values is not None
-    return estimator.weights(log_probs, entropies, mask, Learnt.of(part, log_probs.device) if taught else None)
+    taught = estimator.learns and part.control_variate is not None
+    return estimator.weights(log_probs, entropies, mask, ControlVariate.of(part, log_probs.device) if taught else None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pytest_entropy.probe.control_variate import Learnt
+from pytest_entropy.probe.control_variate import ControlVariate
 from pytest_entropy.probe.estimators import base
 from pytest_entropy.probe.estimators.base import Estimator, Weights
 from pytest_entropy.probe.oracles import loops
@@ -12,22 +12,22 @@ from pytest_entropy.probe.oracles.loops import LoopWeights, OnePrompt
 
 
 def weights(
-    log_probs: torch.Tensor, entropies: torch.Tensor, mask: torch.Tensor, learnt: Learnt | None = None
+    log_probs: torch.Tensor, entropies: torch.Tensor, mask: torch.Tensor, control_variate: ControlVariate | None = None
 ) -> Weights:
     """X_n = (1/G) sum_g sum_k [grad H_k + (Gamma_k - m_k - q(t_k) - c_k) grad log pi(t_k) + sum_u q(u) grad pi(u)].
 
     m_k and q come from the update batch, c_k = share times the mean of Gamma_k - m_k - q(t_k) over the other
     responses of the group alive at k.  The last sum is the expectation of what q(t_k) takes away, whatever q is
     (an action-dependent baseline: Gu et al. 2017, Q-Prop; Liu et al. 2018, Stein control variates), so the mean
-    stays and the noise of the choice of t_k goes.  With nothing learnt (``learnt`` None) it is rao_blackwell.
+    stays and the noise of the choice of t_k goes.  With nothing learnt (``control_variate`` None) it is rao_blackwell.
     """
     nats = entropies.detach().double()
     gamma = base.entropy_to_go(nats)
     alive = mask.to(nats.dtype) / mask.shape[1]
-    if learnt is None:
+    if control_variate is None:
         return Weights(log_prob=(gamma - base.positional_baseline(gamma, mask)) * alive, entropy=alive)
-    rest = gamma - learnt.position - learnt.own
-    centred = rest - learnt.share * base.positional_baseline(rest, mask)
+    rest = gamma - control_variate.position - control_variate.own
+    centred = rest - control_variate.share * base.positional_baseline(rest, mask)
     return Weights(log_prob=centred * alive, entropy=alive, expected_value=alive)
 
 

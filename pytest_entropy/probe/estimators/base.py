@@ -3,8 +3,8 @@
 For prompt n the surrogate is  sum_{g,k} wH[g,k] H_k + wS[g,k] log pi(t_k)  with the weights held fixed; its
 gradient is X_n.  The probe needs only s_n = <X_n, u>, so an estimator is nothing but its weights
 (docs/mathematics.md §3).  All tensors are ``[P, G, L]``, zero where no token counts.  An estimator may use what
-was learnt from another batch (``rollouts.ActionValues``), and then weigh Q_k as well, the expected value of the
-token to come; such weights are in :mod:`~.probe.control_variate`.
+was learnt from another batch (:class:`~.policy.rollouts.ControlVariateTables`), and then weigh Q_k as well, the
+expected value of the token to come (:mod:`~.probe.control_variate`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pytest_entropy.probe.control_variate import Learnt
+from pytest_entropy.probe.control_variate import ControlVariate
 from pytest_entropy.probe.oracles.loops import LoopWeights, OnePrompt
 
 
@@ -61,7 +61,7 @@ class Estimator:
 
     Attributes:
         weights: of the surrogate, from ``log_probs``, ``entropies`` (nats) and ``mask``, all ``[P, G, L]``, and
-            ``learnt``, which is None unless ``learns`` and the rollouts carry what another batch taught.
+            ``control_variate``, which is None unless ``learns`` and the rollouts carry what another batch taught.
         definition: the same weights of one prompt in plain loops; it shares no code with ``weights``, and every sanity
             check holds the one against the other.
         learns: whether it uses what the update batch taught.
@@ -73,7 +73,7 @@ class Estimator:
         TypeError: no definition, or weights that cannot be called.
     """
 
-    weights: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Learnt | None], Weights]
+    weights: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, ControlVariate | None], Weights]
     definition: Callable[[OnePrompt], LoopWeights]
     learns: bool = False
     separable: bool = True
@@ -81,7 +81,7 @@ class Estimator:
 
     def __post_init__(self) -> None:
         if not callable(self.weights):
-            raise TypeError("an estimator's weights are a function of log_probs, entropies, mask and learnt")
+            raise TypeError("an estimator's weights are a function of log_probs, entropies, mask and control_variate")
         if not callable(self.definition):
             raise TypeError(
                 "an estimator needs a definition in plain loops, which every sanity check holds its weights against"

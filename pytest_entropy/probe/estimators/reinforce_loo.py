@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from pytest_entropy.probe.control_variate import Learnt
+from pytest_entropy.probe.control_variate import ControlVariate
 from pytest_entropy.probe.estimators.base import Estimator, Weights
 from pytest_entropy.probe.oracles import loops
 from pytest_entropy.probe.oracles.loops import LoopWeights, OnePrompt
 
 
 def weights(
-    log_probs: torch.Tensor, entropies: torch.Tensor, mask: torch.Tensor, learnt: Learnt | None = None
+    log_probs: torch.Tensor, entropies: torch.Tensor, mask: torch.Tensor, control_variate: ControlVariate | None = None
 ) -> Weights:
     """X_n = -(1/G) sum_g (S_g - mean_{h != g} S_h) grad S_g, S the sequence log-probability.
 

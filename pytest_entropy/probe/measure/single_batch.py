@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_entropy.probe.diagnostics.evidence import sampler_agreement
+from pytest_entropy.probe.diagnostics.discrepancies import sampler_discrepancies
 from pytest_entropy.probe.measure.run_record import Measured
 from pytest_entropy.probe.measure.u_statistic import u_statistic
 from pytest_entropy.probe.profiler import Meter
@@ -48,7 +48,7 @@ class SingleBatch:
                 chunk_tokens=config.chunk_tokens,
                 threads=setup.threads,
             )
-        agreement = sampler_agreement(rollouts, derivatives, setup.policy, config.max_new_tokens)
+        agreement = sampler_discrepancies(rollouts, derivatives, setup.policy, config.max_new_tokens)
         return Measured(
             statistic.pseudo_values, update, rollouts, derivatives, agreement, meter,
             spread=statistic.spread(setup.eta), single_batch=statistic.record(),

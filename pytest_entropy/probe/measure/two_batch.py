@@ -9,15 +9,15 @@ import numpy as np
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.batches import draw_ranks
 from pytest_entropy.probe.derivatives.directional import Derivatives, directional_derivatives
-from pytest_entropy.probe.diagnostics.evidence import (
-    definition_agreement,
-    sampler_agreement,
+from pytest_entropy.probe.diagnostics.discrepancies import (
+    definition_discrepancies_of_run,
+    sampler_discrepancies,
     token_arrays,
-    total_sampler_evidence,
-    unit_agreement,
-    update_agreement,
+    total_sampler_log_ratios,
+    unit_discrepancy,
+    update_discrepancies,
 )
-from pytest_entropy.probe.diagnostics.ground_truth import GROUND_TRUTH, ground_truth
+from pytest_entropy.probe.diagnostics.finite_steps import FINITE_STEPS, finite_steps
 from pytest_entropy.probe.estimators import estimator_names, get_estimator
 from pytest_entropy.probe.measure.run_record import Measured
 from pytest_entropy.probe.profiler import Meter
@@ -78,11 +78,11 @@ class TwoBatch:
         s = setup.unit.values(derivatives.per_prompt, rollouts)
         done = _Pass(prompts, rollouts, derivatives, s, update, seed)
         agreement = self._agreement(done, meter)
-        arrays = token_arrays(rollouts, derivatives) | self._ground_truth(done, meter)
+        arrays = token_arrays(rollouts, derivatives) | self._finite_steps(done, meter)
         spread = self._spread(done, meter)
         if "ranks" in asked:
             with meter.phase("evidence"):
-                arrays["sampler_evidence"] = total_sampler_evidence(
+                arrays["sampler_evidence"] = total_sampler_log_ratios(
                     setup.policy, rollouts, chunk_tokens=setup.config.chunk_tokens, threads=setup.threads
                 )
         return Measured(s, update, rollouts, derivatives, agreement, meter, arrays, spread)
@@ -94,8 +94,8 @@ class TwoBatch:
         if not get_estimator(self.setup.config.estimator).learns:
             return prompts, rollouts
         # An update that was taken for another estimator has learnt nothing; its batch is drawn again from its seed.
-        learnt = update.learnt or self.updates.batch(update).learnt(self.setup.config)
-        return prompts, replace(rollouts, action_values=learnt)
+        control_variate = update.control_variate or self.updates.batch(update).control_variate(self.setup.config)
+        return prompts, replace(rollouts, control_variate=control_variate)
 
     def _estimators(self) -> list[str]:
         extra = [name for name in self.setup.config.diagnostics if name in estimator_names()]
@@ -103,23 +103,25 @@ class TwoBatch:
 
     def _agreement(self, done: _Pass, meter: Meter) -> dict[str, float]:
         setup = self.setup
-        found = sampler_agreement(done.rollouts, done.derivatives, setup.policy, setup.config.max_new_tokens)
-        found |= update_agreement((prompt.key for prompt in done.prompts), done.update, done.rollouts.action_values)
-        found |= unit_agreement(setup.unit, done.s, done.derivatives, done.rollouts)
+        found = sampler_discrepancies(done.rollouts, done.derivatives, setup.policy, setup.config.max_new_tokens)
+        found |= update_discrepancies(
+            (prompt.key for prompt in done.prompts), done.update, done.rollouts.control_variate
+        )
+        found |= unit_discrepancy(setup.unit, done.s, done.derivatives, done.rollouts)
         if "definition" in setup.config.diagnostics:
             with meter.phase("definition"):
-                found |= definition_agreement(
+                found |= definition_discrepancies_of_run(
                     setup.policy, done.prompts, done.rollouts, done.derivatives, done.update, setup.config,
                     self._estimators(), seed=done.seed,
                 )  # fmt: skip
         return found
 
-    def _ground_truth(self, done: _Pass, meter: Meter) -> dict[str, np.ndarray]:
+    def _finite_steps(self, done: _Pass, meter: Meter) -> dict[str, np.ndarray]:
         setup = self.setup
-        if not GROUND_TRUTH & set(setup.config.diagnostics):
+        if not FINITE_STEPS & set(setup.config.diagnostics):
             return {}
         with meter.phase("ground_truth"):
-            return ground_truth(
+            return finite_steps(
                 setup.policy, done.rollouts, done.update.direction, done.derivatives, setup.config, eta=setup.eta,
                 sample=lambda: setup.sample(done.prompts, done.seed), threads=setup.threads,
             )  # fmt: skip

@@ -126,12 +126,17 @@ def u_statistic(
     by_x = along.per_prompt[estimator]
     by_y = update_parts(policy, rollouts, weights, covector, chunk_tokens=chunk_tokens)
     own_x, own_y = np.zeros(B), np.zeros(B)
-    for slots in np.arange(B).reshape(M, -1).tolist():
-        own_x[slots], own_y[slots] = own_block(
-            policy, rollouts.select(slots), B * weights[slots], line, estimator, chunk_tokens=chunk_tokens
+    for indices in np.arange(B).reshape(M, -1).tolist():
+        own_x[indices], own_y[indices] = own_block(
+            policy,
+            rollouts.select(indices),
+            B * weights[indices],
+            line,
+            estimator,
+            chunk_tokens=chunk_tokens,
         )
     rows = without_diagonal_rows(by_x, own_x, M) + without_diagonal_rows(by_y, own_y, M)
-    gap = _diagonal_gap(policy, rollouts, weights, line, own_x, M, estimator, chunk_tokens=chunk_tokens)
+    gap = _diagonal_discrepancy(policy, rollouts, weights, line, own_x, M, estimator, chunk_tokens=chunk_tokens)
     return UStatistic(M, rows / 2, inner(mean_x, direction), float(own_x.mean()), gap), along
 
 
@@ -164,7 +169,7 @@ def own_block(
     return along.per_prompt[estimator], by_y
 
 
-def _diagonal_gap(
+def _diagonal_discrepancy(
     policy: Policy,
     rollouts: Rollouts,
     weights: torch.Tensor,
@@ -178,10 +183,10 @@ def _diagonal_gap(
     """Relative gap between <x_n, y_b> as used and by definition, for the shortest prompt and its own block."""
     n = int(rollouts.lengths.sum(1).argmin())
     size = len(rollouts) // blocks
-    slots = list(range(n - n % size, n - n % size + size))
-    gradient = policy_gradient(policy, rollouts.select(slots), blocks * weights[slots], chunk_tokens=chunk_tokens)
-    reference = by_definition(policy, rollouts, n, line.pushforward(gradient), estimator)
-    assert reference.s is not None
-    assert reference.size is not None
-    gap = abs(reference.s - float(own_x[n]))
-    return gap / reference.size if reference.size else gap
+    indices = list(range(n - n % size, n - n % size + size))
+    gradient = policy_gradient(policy, rollouts.select(indices), blocks * weights[indices], chunk_tokens=chunk_tokens)
+    oracle = by_definition(policy, rollouts, n, line.pushforward(gradient), estimator)
+    assert oracle.s is not None
+    assert oracle.size is not None
+    gap = abs(oracle.s - float(own_x[n]))
+    return gap / oracle.size if oracle.size else gap

@@ -63,9 +63,9 @@ def plain_backward(
     direction = along_slope(policy.model, direction)
     parameters = {name: policy.trainable[name] for name in direction}
     with torch.enable_grad():
-        scores = plain.teacher_force(one)
-        weights = weights_for(estimator, scores, one)
-        surrogate = weights.surrogate(scores.log_probs, scores.entropies, scores.expected_values)
+        forced = plain.teacher_force(one)
+        weights = weights_for(estimator, forced, one)
+        surrogate = weights.surrogate(forced.log_probs, forced.entropies, forced.expected_values)
         grads = torch.autograd.grad(surrogate, list(parameters.values()), allow_unused=True)
     parts = [
         float((g.double().cpu() * direction[name].double().cpu()).sum())

@@ -13,7 +13,7 @@ from pytest_entropy.optimizers.update_rules import update_rule
 MOST_ELEMENTS = 5_000_000
 
 
-def oracle_gap(
+def optimizer_discrepancy(
     rule: str,
     gradient: Mapping[str, torch.Tensor],
     state: AdamWState,

@@ -24,7 +24,7 @@ from pytest_entropy.probe.oracles.loops import LoopWeights, OnePrompt, Table, Ta
 
 
 @dataclass(frozen=True)
-class Reference:
+class OracleResult:
     """One prompt by definition: per response the token log-probs and entropies (nats), s_n, and its size.
 
     ``size`` is sum_i |dX_i u_i| over parameter tensors: what a relative gap of s_n is relative to.
@@ -37,20 +37,20 @@ class Reference:
 
 
 def by_definition(
-    policy: Policy, rollouts: Rollouts, slot: int, direction: Mapping[str, torch.Tensor] | None, estimator: str
-) -> Reference:
+    policy: Policy, rollouts: Rollouts, prompt_index: int, direction: Mapping[str, torch.Tensor] | None, estimator: str
+) -> OracleResult:
     """Log-probs, entropies and s_n = <X_n, u> of one prompt; without ``direction`` no s_n."""
     direction = None if direction is None else along_slope(policy.model, direction)
     parameters = [policy.trainable[name] for name in direction or ()]
     rows = []
     with torch.set_grad_enabled(direction is not None):
-        for response in rollouts.responses(slot):
-            rows.append(_one_response(policy, list(rollouts.prompt_ids[slot]), response))
+        for response in rollouts.responses(prompt_index):
+            rows.append(_one_response(policy, list(rollouts.prompt_ids[prompt_index]), response))
         log_probs = [own.tolist() for own, _, _ in rows]
         entropies = [nats.tolist() for _, nats, _ in rows]
         if direction is None:
-            return Reference(log_probs, entropies, None, None)
-        weights = _defined_weights(estimator, rollouts, slot, log_probs, entropies)
+            return OracleResult(log_probs, entropies, None, None)
+        weights = _defined_weights(estimator, rollouts, prompt_index, log_probs, entropies)
         surrogate = torch.zeros((), dtype=torch.float64, device=policy.device)
         for g, (own, nats, p) in enumerate(rows):
             surrogate = surrogate + (own * own.new_tensor(weights.log_prob[g])).sum()
@@ -63,16 +63,18 @@ def by_definition(
         for grad, u in zip(grads, direction.values(), strict=True)
         if grad is not None
     ]
-    return Reference(log_probs, entropies, sum(parts), sum(map(abs, parts)))
+    return OracleResult(log_probs, entropies, sum(parts), sum(map(abs, parts)))
 
 
-def _defined_weights(estimator: str, rollouts: Rollouts, slot: int, log_probs: Table, entropies: Table) -> LoopWeights:
+def _defined_weights(
+    estimator: str, rollouts: Rollouts, prompt_index: int, log_probs: Table, entropies: Table
+) -> LoopWeights:
     """The estimator's weights for one prompt, by its definition."""
-    part, values = get_estimator(estimator), rollouts.action_values
+    part, values = get_estimator(estimator), rollouts.control_variate
     taught = None
     if part.learns and values is not None:
         taught = Taught(values.position.tolist(), values.token.tolist(), float(values.share))
-    return part.definition(OnePrompt(log_probs, entropies, rollouts.responses(slot), taught))
+    return part.definition(OnePrompt(log_probs, entropies, rollouts.responses(prompt_index), taught))
 
 
 def _one_response(policy: Policy, prompt: list[int], response: list[int]) -> tuple[torch.Tensor, ...]:
@@ -85,7 +87,7 @@ def _one_response(policy: Policy, prompt: list[int], response: list[int]) -> tup
     return own, -(p * log_p).sum(-1), p
 
 
-def definition_gaps(
+def definition_discrepancies(
     policy: Policy,
     rollouts: Rollouts,
     derivatives: Derivatives,
@@ -95,7 +97,7 @@ def definition_gaps(
     """The batch against three of its prompts by definition: the shortest, the longest, the one with most entropy.
 
     Largest absolute differences of log pi and of H in nats (``alone_log_probs``, ``alone_entropies``), and the
-    largest difference of s_n relative to :attr:`Reference.size` (``definition``): by the first estimator for the
+    largest difference of s_n relative to :attr:`OracleResult.size` (``definition``): by the first estimator for the
     shortest prompt, which is padded most, by all of them for the one with most entropy, where the weights of
     responses differ most.
 
@@ -108,24 +110,36 @@ def definition_gaps(
     shortest, longest = lengths.index(min(lengths)), lengths.index(max(lengths))
     varied = int(derivatives.entropies.double().sum((1, 2)).argmax())
     wanted = [*((varied, name) for name in estimators), (shortest, estimators[0])]
-    references = [(slot, name, by_definition(policy, rollouts, slot, direction, name)) for slot, name in wanted]
-    references += [(slot, "", by_definition(policy, rollouts, slot, None, "")) for slot in (shortest, longest)]
+    oracles = [
+        (prompt_index, name, by_definition(policy, rollouts, prompt_index, direction, name))
+        for prompt_index, name in wanted
+    ]
+    oracles += [
+        (prompt_index, "", by_definition(policy, rollouts, prompt_index, None, ""))
+        for prompt_index in (shortest, longest)
+    ]
     worst = {"alone_log_probs": 0.0, "alone_entropies": 0.0, "definition": 0.0}
-    for slot, name, reference in references:
-        for g, (own, nats) in enumerate(zip(reference.log_probs, reference.entropies, strict=True)):
+    for prompt_index, name, oracle in oracles:
+        for g, (own, nats) in enumerate(zip(oracle.log_probs, oracle.entropies, strict=True)):
             for key, alone, batch in (
                 ("alone_log_probs", own, derivatives.log_probs),
                 ("alone_entropies", nats, derivatives.entropies),
             ):
-                gap = (batch[slot, g, : len(alone)].double() - torch.tensor(alone, dtype=torch.float64)).abs().max()
+                gap = (
+                    (batch[prompt_index, g, : len(alone)].double() - torch.tensor(alone, dtype=torch.float64))
+                    .abs()
+                    .max()
+                )
                 worst[key] = max(worst[key], float(gap))
-        if reference.s is not None and reference.size is not None:
-            gap_s = abs(float(derivatives.per_prompt[name][slot]) - reference.s)
-            worst["definition"] = max(worst["definition"], gap_s / reference.size if reference.size else gap_s)
+        if oracle.s is not None and oracle.size is not None:
+            gap_s = abs(float(derivatives.per_prompt[name][prompt_index]) - oracle.s)
+            worst["definition"] = max(worst["definition"], gap_s / oracle.size if oracle.size else gap_s)
     return worst
 
 
-def token_unit_gap(values: np.ndarray, entropy_term: np.ndarray, length_score: np.ndarray, rollouts: Rollouts) -> float:
+def token_unit_discrepancy(
+    values: np.ndarray, entropy_term: np.ndarray, length_score: np.ndarray, rollouts: Rollouts
+) -> float:
     """Largest gap of the entropy per token's pseudo-values ``[P]`` from their definition, relative to their mean size.
 
     B d - (B - 1) d_{-n} with d = (mean a - mean l * mean h / mean L) / mean L over all prompts, or all but n.

@@ -81,7 +81,7 @@ OBJECTIVES_BY_DEFINITION = {
 }
 
 
-def loss_slope_gap(
+def loss_slope_discrepancy(
     policy: Policy,
     rollouts: Rollouts,
     weights: Table,

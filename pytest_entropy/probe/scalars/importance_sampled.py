@@ -6,14 +6,14 @@ import statistics
 
 import torch
 
-from pytest_entropy.probe.control_variate import Learnt
+from pytest_entropy.probe.control_variate import ControlVariate
 from pytest_entropy.probe.estimators.base import Estimator, Weights
 from pytest_entropy.probe.oracles import loops
 from pytest_entropy.probe.oracles.loops import LoopWeights, OnePrompt
 
 
 def weights(
-    log_probs: torch.Tensor, entropies: torch.Tensor, mask: torch.Tensor, learnt: Learnt | None = None
+    log_probs: torch.Tensor, entropies: torch.Tensor, mask: torch.Tensor, control_variate: ControlVariate | None = None
 ) -> Weights:
     """X_n = (1/G) sum_g [grad H_g + (H_g - mean_{h != g} H_h) grad S_g], H_g = sum_k H_k of response g.
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from pytest_entropy.probe.control_variate import Learnt
+from pytest_entropy.probe.control_variate import ControlVariate
 from pytest_entropy.probe.estimators.base import Estimator, Weights
 from pytest_entropy.probe.oracles import loops
 from pytest_entropy.probe.oracles.loops import LoopWeights, OnePrompt
 
 
 def weights(
-    log_probs: torch.Tensor, entropies: torch.Tensor, mask: torch.Tensor, learnt: Learnt | None = None
+    log_probs: torch.Tensor, entropies: torch.Tensor, mask: torch.Tensor, control_variate: ControlVariate | None = None
 ) -> Weights:
     """(1/G) sum_g (L_g - mean_{h != g} L_h) grad S_g: the gradient of the mean response length."""
     group = mask.shape[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pytest_entropy.probe.control_variate import Learnt
+from pytest_entropy.probe.control_variate import ControlVariate
 from pytest_entropy.probe.estimators import base
 from pytest_entropy.probe.estimators.base import Estimator, Weights
 from pytest_entropy.probe.oracles import loops
@@ -12,7 +12,7 @@ from pytest_entropy.probe.oracles.loops import LoopWeights, OnePrompt
 
 
 def weights(
-    log_probs: torch.Tensor, entropies: torch.Tensor, mask: torch.Tensor, learnt: Learnt | None = None
+    log_probs: torch.Tensor, entropies: torch.Tensor, mask: torch.Tensor, control_variate: ControlVariate | None = None
 ) -> Weights:
     """The same with b_k = 0: what the baseline is worth is measured against this."""
     nats = entropies.detach().double()

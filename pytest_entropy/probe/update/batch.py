@@ -12,12 +12,12 @@ import torch
 from pytest_entropy.optimizers.state import AdamWState
 from pytest_entropy.optimizers.update_rules import update_direction
 from pytest_entropy.policy.policy import Policy
-from pytest_entropy.policy.rollouts import ActionValues, Rollouts
+from pytest_entropy.policy.rollouts import ControlVariateTables, Rollouts
 from pytest_entropy.probe.control_variate import learn
 from pytest_entropy.probe.derivatives.gradient import norm, policy_gradient
 from pytest_entropy.probe.estimators import get_estimator
-from pytest_entropy.probe.oracles.optimizer import oracle_gap
-from pytest_entropy.probe.oracles.update import loss_slope_gap, token_weights_by_definition
+from pytest_entropy.probe.oracles.optimizer import optimizer_discrepancy
+from pytest_entropy.probe.oracles.update import loss_slope_discrepancy, token_weights_by_definition
 from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.probe.update.direction import Update, fingerprint
 from pytest_entropy.probe.update.objective import token_weights
@@ -55,7 +55,7 @@ class UpdateBatch:
         """Gradient of the loss by live parameter name, float64, on the CPU."""
         return policy_gradient(policy, self.rollouts, self.token_weights(config), chunk_tokens=config.chunk_tokens)
 
-    def learnt(self, config: ProbeConfig) -> ActionValues | None:
+    def control_variate(self, config: ProbeConfig) -> ControlVariateTables | None:
         """What the responses teach of the entropy to go, for an estimator that learns."""
         if not get_estimator(config.estimator).learns:
             return None
@@ -86,11 +86,11 @@ def take_update(
         gradient = batch.gradient(policy, config)
         direction = update_direction(rule, gradient, optimizer, parameters, max_grad_norm=clip)
     with meter.phase("oracle"):
-        gap = oracle_gap(rule, gradient, optimizer, parameters, direction, max_grad_norm=clip)
-        slope_gap = _loss_slope_gap(batch, policy, config, gradient, direction, eta)
+        gap = optimizer_discrepancy(rule, gradient, optimizer, parameters, direction, max_grad_norm=clip)
+        slope_gap = _loss_slope_discrepancy(batch, policy, config, gradient, direction, eta)
     for name, g in gradient.items():
         log.debug("update gradient |g| %.3e  direction |u| %.3e  %s", g.norm(), direction[name].norm(), name)
-    learnt = batch.learnt(config)
+    control_variate = batch.control_variate(config)
     update = Update(
         direction=direction,
         gradient=gradient,
@@ -102,10 +102,10 @@ def take_update(
         direction_norm=norm(direction),
         oracle_gap=gap,
         loss_slope_gap=slope_gap,
-        eta_gap=_eta_gap(eta, config, optimizer),
+        eta_gap=_eta_discrepancy(eta, config, optimizer),
         fingerprint=fingerprint(direction),
-        learnt=learnt,
-        learnt_fingerprint=None if learnt is None else fingerprint(vars(learnt)),
+        control_variate=control_variate,
+        learnt_fingerprint=None if control_variate is None else fingerprint(vars(control_variate)),
         seconds=meter.seconds,
         memory_mb=meter.memory_mb,
         **_of_the_batch(batch),
@@ -141,14 +141,14 @@ def _report(update: Update, batch: UpdateBatch, config: ProbeConfig) -> None:
         log.warning("the update batch has no gradient: %s; a sample: %s", equal, batch.sample)
 
 
-def _eta_gap(eta: float, config: ProbeConfig, optimizer: AdamWState) -> float:
+def _eta_discrepancy(eta: float, config: ProbeConfig, optimizer: AdamWState) -> float:
     """eta against the configured rate, or else the largest the optimizer stores; 0 where neither is there."""
     stored = max((entry.lr for entry in optimizer.values()), default=0.0)
     expected = stored if config.learning_rate is None else config.learning_rate
     return abs(eta / expected - 1) if expected else 0.0
 
 
-def _loss_slope_gap(
+def _loss_slope_discrepancy(
     batch: UpdateBatch,
     policy: Policy,
     config: ProbeConfig,
@@ -167,6 +167,6 @@ def _loss_slope_gap(
         scaling=config.scale_rewards,
         epsilon=config.advantage_epsilon,
     )
-    return loss_slope_gap(
+    return loss_slope_discrepancy(
         policy, batch.rollouts, weights, gradient, direction, step=eta, chunk_tokens=config.chunk_tokens
     )

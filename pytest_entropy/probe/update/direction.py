@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from pytest_entropy.policy.rollouts import ActionValues
+from pytest_entropy.policy.rollouts import ControlVariateTables
 from pytest_entropy.records.update import UpdateRecord
 
 
@@ -27,12 +27,12 @@ class Update(UpdateRecord):
     Attributes:
         direction, gradient: by live parameter name, in the parameters' shapes and at least float32; ``gradient`` is
             empty where the update was read from disk.
-        learnt: what the batch's responses taught, for an estimator that learns.
+        control_variate: what the batch's responses taught, for an estimator that learns.
     """
 
     direction: dict[str, torch.Tensor]
     gradient: dict[str, torch.Tensor]
-    learnt: ActionValues | None = None
+    control_variate: ControlVariateTables | None = None
     eta: float
     seed: int
     gradient_norm: float

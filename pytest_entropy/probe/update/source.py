@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from pytest_entropy.policy.rollouts import Rollouts
-from pytest_entropy.probe.diagnostics.evidence import reward_agreement
+from pytest_entropy.probe.diagnostics.discrepancies import reward_discrepancies
 from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.probe.setup import Setup
 from pytest_entropy.probe.update.batch import UpdateBatch, take_update
@@ -54,7 +54,7 @@ class UpdateSource:
         )
         if "definition" not in setup.config.diagnostics:
             return update
-        found = reward_agreement(setup.policy, prompts, rollouts, setup.reward, rewards, seed=derive(seed, "U"))
+        found = reward_discrepancies(setup.policy, prompts, rollouts, setup.reward, rewards, seed=derive(seed, "U"))
         return replace(
             update,
             other_prompts=found.other_prompts,

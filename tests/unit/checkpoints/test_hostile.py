@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pytest_entropy.checkpoints import find_checkpoint, load_checkpoint
-from pytest_entropy.checkpoints.metadata import read_facts
+from pytest_entropy.checkpoints.metadata import read_metadata
 from pytest_entropy.errors import UsageError
 from tests.unit.checkpoints.strangers import Payload, canary, copy, full, refused
 
@@ -237,7 +237,7 @@ def test_settings_that_are_not_adamws(copy, changes, message):
     record["param_groups"][0].update(changes)
     torch.save(record, copy / "optimizer.pt")
     # What the header says of it is left open.
-    read_facts(find_checkpoint(copy))
+    read_metadata(find_checkpoint(copy))
     refused(copy, message, early=False)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from pytest_entropy.checks.bookkeeping import identities, judged
 from pytest_entropy.policy.rollouts import Rollouts
-from pytest_entropy.probe.diagnostics.evidence import copies
+from pytest_entropy.probe.diagnostics.discrepancies import copies
 from pytest_entropy.probe.oracles.optimizer import real_clipping
 from pytest_entropy.records.diagnostics import VarianceParts
 from pytest_entropy.records.update import UpdateRecord

@@ -32,7 +32,7 @@ def slice_():
 
 def measured(slice_, temperature=0.8):
     logits, tokens, seen = slice_
-    table = alternatives.evidence(
+    table = alternatives.log_ratios(
         logits, tokens, lambda first, last: seen[first:last], temperature=temperature, end_ids=(7,)
     )
     return dict(zip(alternatives.ALTERNATIVES, table.tolist(), strict=True))
@@ -84,7 +84,7 @@ def test_the_policy_knows_what_was_seen():
     policy = tiny.policy(tiny.qwen2(), dtype=torch.float64)
     prompts = tiny.prompts(3)
     rollouts = tiny.sample(policy, prompts, G=2, limit=6)
-    table = dict(zip(alternatives.ALTERNATIVES, policy.sampler_evidence(rollouts).tolist(), strict=True))
+    table = dict(zip(alternatives.ALTERNATIVES, policy.sampler_log_ratios(rollouts).tolist(), strict=True))
     total = 0.0
     for n, prompt in enumerate(prompts):
         for response in rollouts.responses(n):
@@ -104,7 +104,7 @@ def test_the_ratio_has_mean_one_for_the_policys_own_draws():
     p = torch.softmax(logits, -1)[0]
     mean = torch.zeros(len(alternatives.ALTERNATIVES), dtype=torch.float64)
     for token in range(30):
-        table = alternatives.evidence(
+        table = alternatives.log_ratios(
             logits, torch.tensor([token]), lambda first, last: seen[first:last], temperature=1.0, end_ids=(3,)
         )
         mean += p[token] * table[:, 0].exp()

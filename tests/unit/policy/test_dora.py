@@ -13,7 +13,7 @@ from pytest_entropy.probe.diagnostics.importance_sampling import moved
 from pytest_entropy.probe.estimators import weights_for
 from pytest_entropy.probe.oracles.hooks import plain_backward
 from pytest_entropy.probe.oracles.run import by_definition
-from pytest_entropy.probe.oracles.update import loss_slope_gap
+from pytest_entropy.probe.oracles.update import loss_slope_discrepancy
 from pytest_entropy.probe.update.linearisation import inner
 from tests import tiny
 from tests.double import without_float32
@@ -85,8 +85,8 @@ def test_the_updates_gradient_stays_the_trainers_and_its_slope_is_checked_all_th
     for own, expected in zip(found.values(), backward, strict=True):
         assert torch.allclose(own, expected, rtol=1e-8, atol=1e-12)
     u = {name: -g for name, g in found.items()}
-    assert loss_slope_gap(policy, rollouts, w.tolist(), found, u, step=1e-4, chunk_tokens=99) < 1e-6
-    assert loss_slope_gap(policy, rollouts, w.tolist(), u, u, step=1e-4, chunk_tokens=99) > 0.1
+    assert loss_slope_discrepancy(policy, rollouts, w.tolist(), found, u, step=1e-4, chunk_tokens=99) < 1e-6
+    assert loss_slope_discrepancy(policy, rollouts, w.tolist(), u, u, step=1e-4, chunk_tokens=99) > 0.1
 
 
 @pytest.mark.parametrize("kind", list(ADAPTERS))

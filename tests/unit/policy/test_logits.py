@@ -45,7 +45,7 @@ def make(kind: str):
 def test_derivatives_in_pieces_are_those_of_the_whole_table(small_tables, kind, threads):
     policy = make(kind)
     drawn, u = tiny.sample(policy, tiny.prompts(6), limit=14), tiny.direction(policy)
-    rollouts = replace(drawn, action_values=learn(tiny.sample(policy, tiny.prompts(4), limit=14, seed=1), 14))
+    rollouts = replace(drawn, control_variate=learn(tiny.sample(policy, tiny.prompts(4), limit=14, seed=1), 14))
     uniform = torch.rand(rollouts.tokens.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     results = []
     for on in (False, True):
@@ -75,12 +75,12 @@ def test_gradients_in_pieces_are_those_of_the_whole_table(small_tables):
 def test_sampling_and_evidence_in_pieces(small_tables):
     policy = make("adapter")
     whole = tiny.sample(policy, tiny.prompts(6), limit=14)
-    evidence = policy.sampler_evidence(whole)
+    evidence = policy.sampler_log_ratios(whole)
     small_tables()
     pieces = tiny.sample(policy, tiny.prompts(6), limit=14)
     assert torch.equal(pieces.tokens, whole.tokens)
     assert torch.equal(pieces.entropies, whole.entropies)
-    torch.testing.assert_close(policy.sampler_evidence(whole), evidence, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(policy.sampler_log_ratios(whole), evidence, rtol=1e-10, atol=1e-10)
 
 
 def test_a_model_that_changes_its_logits_afterwards_is_asked_for_all_of_them(small_tables, monkeypatch):

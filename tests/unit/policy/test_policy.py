@@ -136,9 +136,9 @@ def test_every_token_is_the_one_its_random_number_picks(temperature):
     prompts = tiny.prompts(5)
     table = torch.from_numpy(np.stack([uniforms(3, n, 4, 10) for n in range(5)]))
     rollouts = policy.sample(prompts, table)
-    assert float(policy.draw_gaps(rollouts, table).max()) < 1e-12
+    assert float(policy.draw_discrepancies(rollouts, table).max()) < 1e-12
     other = rollouts.tokens.clone()
     other[2, 1, 0] = (other[2, 1, 0] + 1) % policy.model.config.vocab_size
-    gaps = policy.draw_gaps(replace(rollouts, tokens=other), table)
+    gaps = policy.draw_discrepancies(replace(rollouts, tokens=other), table)
     assert gaps[2, 1, 0] > 0
-    assert float(policy.draw_gaps(rollouts, 1 - table).max()) > 0.1
+    assert float(policy.draw_discrepancies(rollouts, 1 - table).max()) > 0.1

@@ -18,7 +18,7 @@ from pytest_entropy.probe.control_variate import learn
 from pytest_entropy.probe.derivatives.derivative_piece import DerivativePiece
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.derivatives.gradient import GradientPiece, Loss, Surrogate
-from pytest_entropy.probe.diagnostics.evidence import EvidencePiece
+from pytest_entropy.probe.diagnostics.discrepancies import LogRatiosPiece
 from pytest_entropy.probe.diagnostics.importance_sampling import TotalsPiece
 from pytest_entropy.probe.pieces import is_out_of_memory, threads_on, work_through, worked
 from tests import tiny
@@ -60,8 +60,8 @@ def test_sampling_that_runs_out_of_memory_goes_on_in_halves(policy, monkeypatch)
     failing = Failing(policy.sample, 3)
     monkeypatch.setattr(policy, "sample", failing)
 
-    def piece(slots):
-        return SamplePiece(tuple(slots), tuple(tuple(ids[n]) for n in slots), 3, 4, 10)
+    def piece(indices):
+        return SamplePiece(tuple(indices), tuple(tuple(ids[n]) for n in indices), 3, 4, 10)
 
     halved = gathered(worked(policy, [[8, 1, 2, 3, 4], [0, 5, 6, 7]], piece), 9)
     assert failing.failures
@@ -75,22 +75,22 @@ NO_POLICY = None
 
 @dataclass(frozen=True)
 class Call:
-    """A piece that calls a function of its slots."""
+    """A piece that calls a function of its indices."""
 
     function: Callable
-    slots: list[int]
+    indices: list[int]
 
     @classmethod
     def of(cls, function):
-        return lambda slots: cls(function, slots)
+        return lambda indices: cls(function, indices)
 
     def compute(self, policy):
-        return self.function(self.slots)
+        return self.function(self.indices)
 
 
 def pieces_of(policy):
     """One piece of each kind, from real rollouts."""
-    rollouts = replace(tiny.sample(policy, tiny.prompts(5), seed=1), action_values=None)
+    rollouts = replace(tiny.sample(policy, tiny.prompts(5), seed=1), control_variate=None)
     u, part = tiny.direction(policy), rollouts.select([1, 3])
     weights = torch.linspace(-1, 1, 2 * rollouts.group_size, dtype=torch.float64).reshape(2, -1)
     ids = tuple(tuple(row) for row in tiny.prompts(2))
@@ -99,7 +99,7 @@ def pieces_of(policy):
         "derivatives": DerivativePiece(part, u, ("rao_blackwell", "score")),
         "loss": GradientPiece(part, (Loss(weights), Surrogate({"score": torch.ones(2, dtype=torch.float64)}))),
         "totals": TotalsPiece(part),
-        "evidence": EvidencePiece(part),
+        "evidence": LogRatiosPiece(part),
     }
 
 
@@ -134,10 +134,10 @@ OUT_OF_MEMORY = [
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: f"{type(error).__name__} {str(error)[:40]}")
 def test_whoever_says_it_memory_that_runs_out_halves_a_piece(error):
-    def work(slots):
-        if len(slots) > 1:
+    def work(indices):
+        if len(indices) > 1:
             raise error
-        return slots
+        return indices
 
     assert is_out_of_memory(error)
     assert work_through(NO_POLICY, [[0, 1, 2]], Call.of(work)) == [([0], [0]), ([1], [1]), ([2], [2])]
@@ -161,13 +161,13 @@ def test_a_gpu_computes_one_piece_at_a_time():
 
 
 def test_an_error_of_another_kind_and_a_single_prompt_are_not_retried():
-    def work(slots):
+    def work(indices):
         raise RuntimeError("something else")
 
     with pytest.raises(RuntimeError, match="something else"):
         work_through(NO_POLICY, [[0, 1]], Call.of(work))
 
-    def never(slots):
+    def never(indices):
         raise MemoryError
 
     with pytest.raises(MemoryError):
@@ -177,7 +177,7 @@ def test_an_error_of_another_kind_and_a_single_prompt_are_not_retried():
 def test_what_the_caller_drops_is_free_before_the_next_piece():
     alive: list[weakref.ref] = []
 
-    def work(slots):
+    def work(indices):
         gc.collect()
         assert sum(ref() is not None for ref in alive) <= 1
         result = torch.zeros(4)
@@ -192,7 +192,7 @@ def test_what_the_caller_drops_is_free_before_the_next_piece():
 def test_action_values_do_not_depend_on_how_many_prompts_are_looked_at_together(policy, monkeypatch):
     rollouts = tiny.sample(policy, tiny.prompts(11), limit=20)
     whole = learn(rollouts, 20)
-    monkeypatch.setattr("pytest_entropy.probe.control_variate.AT_ONCE", 2)
+    monkeypatch.setattr("pytest_entropy.probe.control_variate.PROMPTS_PER_PIECE", 2)
     pieces = learn(rollouts, 20)
     for name in ("position", "token", "share"):
         torch.testing.assert_close(getattr(pieces, name), getattr(whole, name), rtol=1e-12, atol=1e-12)

@@ -20,7 +20,7 @@ from pytest_entropy.rewards import (
     named_rewards,
     require_answers,
     require_columns,
-    reward_gap,
+    reward_discrepancy,
 )
 from pytest_entropy.rewards.gold import FIELDS, NoGold, accepted_answers
 
@@ -76,7 +76,7 @@ def test_every_notation_of_seven(reward, case):
     rewards = evaluate(reward, prompts, texts)
     # math-verify looks for the answer in plain text, too.
     assert rewards == [[1.0, 0.0, float(reward is math_verify)]]
-    assert reward_gap(reward, prompts, texts, rewards) == 0.0
+    assert reward_discrepancy(reward, prompts, texts, rewards) == 0.0
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_entropy.checkpoints import find_checkpoint
-from pytest_entropy.checkpoints.metadata import read_facts
+from pytest_entropy.checkpoints.metadata import read_metadata
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.records.seeds import derive
 from pytest_entropy.rewards import RewardTerm, WeightedRewards
@@ -39,7 +39,7 @@ def machine():
 def begin(checkpoint, machine, tmp_path):
     """An experiment of a session in ``tmp_path``, as planning hands it over."""
     files = find_checkpoint(checkpoint)
-    facts = read_facts(files)
+    metadata = read_metadata(files)
 
     def begin(name: str, *, reward=length, **more: object) -> Execution:
         kind = kind_of(name)
@@ -47,8 +47,9 @@ def begin(checkpoint, machine, tmp_path):
         template = {key: value for key, value in kind.defaults.items() if key != "batch_config"}
         own = {"checkpoint": str(checkpoint), "batch_config": batch, "sampling": {"max_new_tokens": 6}}
         plan = Plan(
-            kind, resolve_config([Layer("kind", template), Layer("test", own)]), files, facts, files.digest(), "c" * 16,
-            PROMPTS, WeightedRewards((RewardTerm(reward, "length"),)), tmp_path / name, "2026-01-01_00-00-00", False,
+            kind, resolve_config([Layer("kind", template), Layer("test", own)]), files, metadata, files.digest(),
+            "c" * 16, PROMPTS, WeightedRewards((RewardTerm(reward, "length"),)), tmp_path / name,
+            "2026-01-01_00-00-00", False,
         )  # fmt: skip
         return Execution(plan, machine, Local(), 20)
 

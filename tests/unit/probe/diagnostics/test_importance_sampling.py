@@ -29,7 +29,7 @@ from tests import double, tiny
 MULTIPLES = (-2, -1, 1, 2)
 
 
-def subject(dtype=torch.float64, *, prompts=6, G=4):
+def inputs(dtype=torch.float64, *, prompts=6, G=4):
     model = tiny.lora(tiny.qwen2())
     policy = tiny.policy(double.without_float32(model) if dtype == torch.float64 else model, dtype=dtype)
     return policy, tiny.sample(policy, tiny.prompts(prompts), G=G), tiny.direction(policy)
@@ -44,7 +44,7 @@ def totals(policy, rollouts, u, step):
     [(entropy_change, "importance_sampled"), (self_normalised_change, "self_normalised")],
 )
 def test_each_change_tends_to_its_linearisation_prompt_by_prompt(change, estimator):
-    policy, rollouts, u = subject()
+    policy, rollouts, u = inputs()
     exact = directional_derivatives(policy, rollouts, u, [estimator], chunk_tokens=1000).per_prompt[estimator]
     before = totals(policy, rollouts, u, 0.0)
     h = 1e-6
@@ -55,7 +55,7 @@ def test_each_change_tends_to_its_linearisation_prompt_by_prompt(change, estimat
 
 
 def test_self_normalised_weights_do_not_see_a_common_factor_and_the_unbiased_ones_do():
-    policy, rollouts, u = subject()
+    policy, rollouts, u = inputs()
     before, after = totals(policy, rollouts, u, 0.0), totals(policy, rollouts, u, 1e-3)
     doubled = after._replace(sequence=after.sequence + np.log(2))
     np.testing.assert_allclose(self_normalised_change(before, doubled), self_normalised_change(before, after))
@@ -63,7 +63,7 @@ def test_self_normalised_weights_do_not_see_a_common_factor_and_the_unbiased_one
 
 
 def test_log_space_survives_weights_no_float_can_hold():
-    policy, rollouts, u = subject()
+    policy, rollouts, u = inputs()
     before = totals(policy, rollouts, u, 0.0)
     far = before._replace(sequence=before.sequence + np.linspace(0, 4000, before.sequence.size).reshape(6, 4))
     best = far.nats[:, -1] - before.nats.mean(1)
@@ -73,13 +73,13 @@ def test_log_space_survives_weights_no_float_can_hold():
 
 
 def test_group_of_one_has_no_baseline():
-    policy, rollouts, u = subject(G=1)
+    policy, rollouts, u = inputs(G=1)
     with pytest.raises(ValueError, match="needs G >= 2"):
         entropy_change(*[totals(policy, rollouts, u, 0.0)] * 2)
 
 
 def test_moved_comes_back_bit_by_bit_even_after_an_error():
-    policy, _, u = subject(torch.float32)
+    policy, _, u = inputs(torch.float32)
     before = {name: p.detach().clone() for name, p in policy.trainable.items()}
 
     def fails_on_the_way():
@@ -94,13 +94,13 @@ def test_moved_comes_back_bit_by_bit_even_after_an_error():
 
 @pytest.mark.parametrize(("dtype", "low", "high"), [(torch.float64, 0, 1e-9), (torch.bfloat16, 0.05, 2)])
 def test_step_rounding_is_what_the_weights_lose(dtype, low, high):
-    policy, _, u = subject(dtype)
+    policy, _, u = inputs(dtype)
     assert low <= step_rounding(policy, u, 1e-4) <= high
     assert step_rounding(policy, u, 0.0) == 0
 
 
 def test_sweep_has_the_training_step_and_leaves_for_a_usable_range():
-    policy, rollouts, u = subject()
+    policy, rollouts, u = inputs()
     sweeps = {
         eta: eta_sweep(policy, rollouts, u, eta=eta, multiples=MULTIPLES, chunk_tokens=1000)
         for eta in (1e-9, 1e-3, 3.0)
@@ -124,7 +124,7 @@ def test_sweep_has_the_training_step_and_leaves_for_a_usable_range():
 def test_noise_floor_is_rounding_and_nothing_else():
     floors = {}
     for dtype in (torch.float32, torch.float64):
-        policy, rollouts, u = subject(dtype)
+        policy, rollouts, u = inputs(dtype)
         sweep = eta_sweep(policy, rollouts, u, eta=1e-3, multiples=MULTIPLES, chunk_tokens=1000)
         floors[dtype] = np.sqrt(np.square(sweep.floor).mean())
         at_eta = np.abs(sweep.change[sweep.steps == 1e-3]).mean()
@@ -134,7 +134,7 @@ def test_noise_floor_is_rounding_and_nothing_else():
 
 
 def test_fresh_responses_are_the_same_at_no_step():
-    policy, rollouts, u = subject()
+    policy, rollouts, u = inputs()
     drawn = []
 
     def sample():
@@ -154,7 +154,7 @@ def test_fresh_responses_are_the_same_at_no_step():
 
 
 def test_arrays_hold_the_whole_sweep():
-    policy, rollouts, u = subject()
+    policy, rollouts, u = inputs()
     sweep = eta_sweep(policy, rollouts, u, eta=1e-3, multiples=MULTIPLES, chunk_tokens=1000)
     again = EtaSweep.from_arrays(sweep.arrays())
     for name in EtaSweep.__dataclass_fields__:
@@ -163,13 +163,13 @@ def test_arrays_hold_the_whole_sweep():
 
 
 def test_a_step_out_of_range_is_named():
-    policy, rollouts, u = subject(torch.float32)
+    policy, rollouts, u = inputs(torch.float32)
     with pytest.raises(RunError, match=r"log-probabilities at theta \+ 1e\+38 u are not finite"):
         eta_sweep(policy, rollouts, u, eta=1e38, multiples=MULTIPLES, chunk_tokens=1000)
 
 
 def test_no_direction_moves_nothing():
-    policy, rollouts, u = subject()
+    policy, rollouts, u = inputs()
     still = {name: torch.zeros_like(value) for name, value in u.items()}
     sweep = eta_sweep(policy, rollouts, still, eta=1e-3, multiples=MULTIPLES, chunk_tokens=1000)
     assert not sweep.change.any()
@@ -211,7 +211,7 @@ def test_clipping_bounds_the_weights_from_above():
 
 
 def test_threads_and_pieces_leave_totals_alone():
-    policy, rollouts, _ = subject()
+    policy, rollouts, _ = inputs()
     whole = sequence_totals(policy, rollouts, chunk_tokens=10_000)
     pieces = sequence_totals(policy, rollouts, chunk_tokens=40, threads=3)
     for one, other in zip(whole, pieces, strict=True):
@@ -249,7 +249,7 @@ def test_configured_smoothing_without_arviz_is_refused_before_any_work(monkeypat
 
 def test_a_policy_that_no_step_moves_has_no_slope_to_measure():
     """At a temperature near 0 the step that moves log-weights is beyond the parameters' own size: None, and no NaN."""
-    policy, rollouts, u = subject(torch.float32)
+    policy, rollouts, u = inputs(torch.float32)
     measured = entropy_slope(policy, rollouts, u, score_of(policy, rollouts, u), chunk_tokens=1000)
     assert np.isfinite(measured).all()
     frozen = tiny.policy(policy.model, temperature=1e-4)
@@ -262,7 +262,7 @@ def test_a_policy_that_no_step_moves_has_no_slope_to_measure():
 
 
 def test_the_sweep_of_a_collapsed_policy_stays_within_the_parameters_size():
-    policy, _, u = subject(torch.float32)
+    policy, _, u = inputs(torch.float32)
     frozen = tiny.policy(policy.model, temperature=1e-4)
     still = tiny.sample(frozen, tiny.prompts(6), G=4)
     sweep = eta_sweep(frozen, still, u, eta=1e-4, multiples=MULTIPLES, chunk_tokens=1000)
@@ -275,7 +275,7 @@ def score_of(policy, rollouts, u):
 
 
 def test_the_longest_step_is_half_the_parameters_own_norm():
-    policy, _, u = subject()
+    policy, _, u = inputs()
     step = longest_step(policy, u)
     moved_by = sum(float((step * x).square().sum()) for x in u.values()) ** 0.5
     size = sum(float(policy.trainable[name].detach().square().sum()) for name in u) ** 0.5
@@ -285,7 +285,7 @@ def test_the_longest_step_is_half_the_parameters_own_norm():
 
 def test_a_step_that_the_scores_make_too_long_is_cut_to_first_order():
     """A batch without a surprise has scores that say too little of how far its tokens' distributions move."""
-    policy, rollouts, u = subject()
+    policy, rollouts, u = inputs()
     score = score_of(policy, rollouts, u)
     right = entropy_slope(policy, rollouts, u, score, chunk_tokens=1000)
     for understated in (30, 300):

@@ -10,7 +10,7 @@ import torch
 
 from pytest_entropy.policy.distribution import token_statistics_and_values
 from pytest_entropy.probe import ProbeConfig
-from pytest_entropy.probe.control_variate import PRIOR, Learnt, learn, share_of_others
+from pytest_entropy.probe.control_variate import PRIOR, ControlVariate, learn, share_of_others
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.derivatives.gradient import entropy_gradient
 from pytest_entropy.probe.estimators import get_estimator, weights_for
@@ -33,7 +33,7 @@ def batch(policy):
 
 @pytest.fixture(scope="module")
 def rollouts(policy, batch):
-    return replace(tiny.sample(policy, tiny.prompts(9), G=G, limit=LIMIT), action_values=learn(batch, LIMIT))
+    return replace(tiny.sample(policy, tiny.prompts(9), G=G, limit=LIMIT), control_variate=learn(batch, LIMIT))
 
 
 def to_go(rollouts, n, g):
@@ -60,7 +60,7 @@ def test_tables_are_the_means_they_say(batch):
 
 
 def test_action_value_weights_by_loops(policy, rollouts):
-    n, values = 2, rollouts.action_values
+    n, values = 2, rollouts.control_variate
     one = rollouts.select([n])
     weights = weights_for("action_value", policy.teacher_force(one), one)
     unseen = [t for g in range(G) for t in rollouts.responses(n)[g] if t >= len(values.token)]
@@ -128,10 +128,10 @@ def test_with_nothing_learnt_it_is_rao_blackwell(policy):
 def test_tokens_that_were_never_seen_add_nothing(policy, batch):
     few = learn(batch, LIMIT)
     few = replace(few, token=few.token[:2])
-    others = replace(tiny.sample(policy, tiny.prompts(4), G=G, limit=LIMIT), action_values=few)
-    learnt = Learnt.of(others, torch.device("cpu"))
-    assert not learnt.own[others.tokens >= 2].any()
-    assert torch.equal(learnt.own[others.tokens == 1], few.token[1].expand(int((others.tokens == 1).sum())))
+    others = replace(tiny.sample(policy, tiny.prompts(4), G=G, limit=LIMIT), control_variate=few)
+    control_variate = ControlVariate.of(others, torch.device("cpu"))
+    assert not control_variate.own[others.tokens >= 2].any()
+    assert torch.equal(control_variate.own[others.tokens == 1], few.token[1].expand(int((others.tokens == 1).sum())))
 
 
 def test_a_scalar_does_not_depend_on_the_prompts_beside_it(policy, rollouts):

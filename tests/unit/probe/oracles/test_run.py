@@ -16,10 +16,10 @@ from pytest_entropy.policy.policy import Policy
 from pytest_entropy.probe.control_variate import learn
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.estimators import estimator_names, get_estimator
-from pytest_entropy.probe.oracles.run import by_definition, definition_gaps
+from pytest_entropy.probe.oracles.run import by_definition, definition_discrepancies
 from pytest_entropy.probe.oracles.update import (
     OBJECTIVES_BY_DEFINITION,
-    loss_slope_gap,
+    loss_slope_discrepancy,
     token_weights_by_definition,
 )
 from pytest_entropy.probe.update.objective import OBJECTIVES, SCALINGS, token_weights
@@ -57,8 +57,11 @@ def test_scalars_of_64_prompts_equal_a_plain_backward_per_prompt(kind, dtype, to
 @pytest.mark.parametrize("name", estimator_names())
 def test_every_definition_is_the_fast_estimator(name):
     policy = tiny.policy(tiny.lora(tiny.qwen2()), dtype=torch.float64)
-    learnt = learn(tiny.sample(policy, tiny.prompts(4), G=5, seed=1), 10)
-    rollouts, u = replace(tiny.sample(policy, tiny.prompts(7), G=5), action_values=learnt), tiny.direction(policy)
+    control_variate = learn(tiny.sample(policy, tiny.prompts(4), G=5, seed=1), 10)
+    rollouts, u = (
+        replace(tiny.sample(policy, tiny.prompts(7), G=5), control_variate=control_variate),
+        tiny.direction(policy),
+    )
     fast = directional_derivatives(policy, rollouts, u, [name], chunk_tokens=99).per_prompt[name]
     slow = [by_definition(policy, rollouts, n, u, name) for n in range(7)]
     # This architecture's norms compute in float32 whatever the weights are in.
@@ -89,7 +92,7 @@ def test_the_loss_slope_sees_sign_scale_and_weights():
     u = {name: -g for name, g in right.items()}
 
     def gap(gradient, table=weights):
-        return loss_slope_gap(checkpoint.policy, rollouts, table, gradient, u, step=1e-3, chunk_tokens=9999)
+        return loss_slope_discrepancy(checkpoint.policy, rollouts, table, gradient, u, step=1e-3, chunk_tokens=9999)
 
     assert gap(right) < 1e-3
     assert gap({name: -g for name, g in right.items()}) > 0.1
@@ -112,8 +115,8 @@ def test_an_estimator_without_a_definition_fails_loudly():
     policy = tiny.policy(tiny.lora(tiny.qwen2()))
     rollouts, u = tiny.sample(policy, tiny.prompts(4)), tiny.direction(policy)
     found = directional_derivatives(policy, rollouts, u, ["score"], chunk_tokens=99)
-    assert definition_gaps(policy, rollouts, found, u, ["score"])["definition"] < 1e-3
+    assert definition_discrepancies(policy, rollouts, found, u, ["score"])["definition"] < 1e-3
     with pytest.raises(TypeError, match="needs a definition in plain loops"):
         replace(get_estimator("score"), definition=None)
     with pytest.raises(RunError, match="no estimator is named"):
-        definition_gaps(policy, rollouts, found, u, [])
+        definition_discrepancies(policy, rollouts, found, u, [])

@@ -1,4 +1,4 @@
-"""The ground-truth diagnostics of a run: the entropy's slope without a derivative, and the eta sweep."""
+"""Diagnostics that take a finite step: the entropy's slope without a derivative, and the eta sweep."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pytest_entropy.probe.diagnostics.eta_sweep import eta_sweep
 from pytest_entropy.probe.diagnostics.importance_sampling import entropy_slope
 from pytest_entropy.settings.probe import ProbeConfig
 
-GROUND_TRUTH = frozenset({"entropy_slope", "eta_sweep"})
+FINITE_STEPS = frozenset({"entropy_slope", "eta_sweep"})
 
 
-def ground_truth(
+def finite_steps(
     policy: Policy,
     rollouts: Rollouts,
     direction: Mapping[str, torch.Tensor],
@@ -28,7 +28,7 @@ def ground_truth(
     sample: Callable[[], Rollouts],
     threads: int,
 ) -> dict[str, np.ndarray]:
-    """Those of :data:`GROUND_TRUTH` that ``config.diagnostics`` names.
+    """Those of :data:`FINITE_STEPS` that ``config.diagnostics`` names.
 
     ``"entropy_slope"`` joins the per-prompt scalars of ``derivatives``, unless the update moves the responses too
     little for one; the arrays of the sweep are returned.

@@ -10,7 +10,7 @@ from pytest_entropy.rewards.named import named
 from pytest_entropy.rewards.requirements import NOT_COLUMNS
 
 
-def reward_gap(
+def reward_discrepancy(
     reward: RewardFunction,
     prompts: Sequence[Prompt],
     completions: Sequence[Sequence[str]],

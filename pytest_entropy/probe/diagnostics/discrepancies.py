@@ -10,16 +10,16 @@ import numpy as np
 import torch
 
 from pytest_entropy.policy.policy import Policy
-from pytest_entropy.policy.rollouts import ActionValues, Rollouts
+from pytest_entropy.policy.rollouts import ControlVariateTables, Rollouts
 from pytest_entropy.probe.derivatives.directional import Derivatives
 from pytest_entropy.probe.derivatives.gradient import norm
 from pytest_entropy.probe.measure.entropy_unit import LENGTH, EntropyUnit
-from pytest_entropy.probe.oracles.run import definition_gaps, token_unit_gap
+from pytest_entropy.probe.oracles.run import definition_discrepancies, token_unit_discrepancy
 from pytest_entropy.probe.pieces import scoring_chunks, work_through
 from pytest_entropy.probe.update.direction import Update, fingerprint
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.records.seeds import derive, generator
-from pytest_entropy.rewards import RewardFunction, reward_gap
+from pytest_entropy.rewards import RewardFunction, reward_discrepancy
 from pytest_entropy.settings.probe import ProbeConfig
 
 # Evidence that no correct sampler gives but once in as many batches.
@@ -30,7 +30,7 @@ FIRST = 16
 LOOKED_AT = 8
 
 
-def sampler_agreement(
+def sampler_discrepancies(
     rollouts: Rollouts, derivatives: Derivatives, policy: Policy, max_new_tokens: int
 ) -> dict[str, float]:
     """Largest differences between what sampler and scorer say of the same tokens, in nats, how many responses stop
@@ -42,8 +42,8 @@ def sampler_agreement(
     beyond = ends.sum(-1) > at_end.long()
     nats = rollouts.entropies.double().sum(-1).mean(1)
     return {
-        "log_probs": largest_gap(rollouts.log_probs, derivatives.log_probs),
-        "entropies": largest_gap(rollouts.entropies, derivatives.entropies),
+        "log_probs": largest_discrepancy(rollouts.log_probs, derivatives.log_probs),
+        "entropies": largest_discrepancy(rollouts.entropies, derivatives.entropies),
         "unterminated": float(short.sum()),
         "past_the_end": float(beyond.sum()),
         "entropy_sampled": float(nats.mean()),
@@ -70,9 +70,11 @@ def copies(rollouts: Rollouts) -> float:
     return float(same.sum()) if evidence > math.log(IMPROBABLE) else 0.0
 
 
-def update_agreement(prompts: Iterable[str], update: Update, learnt: ActionValues | None = None) -> dict[str, float]:
+def update_discrepancies(
+    prompts: Iterable[str], update: Update, control_variate: ControlVariateTables | None = None
+) -> dict[str, float]:
     """How many of E's prompts, by content, are U's as well or come ``repeated``, and whether the direction, its norm
-    and what E's responses were told (``learnt``) are what was recorded.
+    and what E's responses were told (``control_variate``) are what was recorded.
 
     ``first_prompts`` is a number that tells one choice of E's first prompts from another, left out where two choices
     may be the same by chance.
@@ -81,8 +83,8 @@ def update_agreement(prompts: Iterable[str], update: Update, learnt: ActionValue
     gaps = [abs(norm(update.direction) / update.direction_norm - 1) if update.direction_norm else 0.0]
     if update.fingerprint is not None:
         gaps.append(_gap(fingerprint(update.direction), update.fingerprint))
-    if learnt is not None and update.learnt_fingerprint is not None:
-        gaps.append(_gap(fingerprint(vars(learnt)), update.learnt_fingerprint))
+    if control_variate is not None and update.learnt_fingerprint is not None:
+        gaps.append(_gap(fingerprint(vars(control_variate)), update.learnt_fingerprint))
     # As many orders as E's own prompts have are there at least, whatever the collection they are drawn from.
     many = math.perm(len(set(own)), min(FIRST, len(set(own)))) > IMPROBABLE
     return {
@@ -97,7 +99,7 @@ def _gap(used: float, recorded: float) -> float:
     return abs(used - recorded) / (abs(used) + abs(recorded) or 1.0)
 
 
-def definition_agreement(
+def definition_discrepancies_of_run(
     policy: Policy,
     prompts: Sequence[Prompt],
     rollouts: Rollouts,
@@ -109,40 +111,40 @@ def definition_agreement(
     seed: int,
 ) -> dict[str, float]:
     """How far the policy's temperature and the batches' sizes are from the configured ones, how many rows have another
-    prompt's tokens, how far tokens are from what the random numbers of ``seed`` pick (:func:`draws_agreement`), and
-    :func:`~.oracles.run.definition_gaps`."""
+    prompt's tokens, how far tokens are from what the random numbers of ``seed`` pick
+    (:func:`largest_draw_discrepancy`), and :func:`~.oracles.run.definition_discrepancies`."""
     sizes = ((rollouts.group_size, config.entropy_group), (len(update.prompts), config.B_U))
     return {
         "temperature_gap": abs(policy.temperature - config.temperature),
         "size_gap": float(sum(abs(used - asked) for used, asked in sizes)),
         "other_prompts": _other_prompts(policy, prompts, rollouts),
-        "draws": draws_agreement(policy, rollouts, seed),
-        **definition_gaps(policy, rollouts, derivatives, update.direction, estimators),
+        "draws": largest_draw_discrepancy(policy, rollouts, seed),
+        **definition_discrepancies(policy, rollouts, derivatives, update.direction, estimators),
     }
 
 
-def draws_agreement(policy: Policy, rollouts: Rollouts, seed: int) -> float:
+def largest_draw_discrepancy(policy: Policy, rollouts: Rollouts, seed: int) -> float:
     """The probability by which a token misses its random number, at most, in the groups with the most entropy.
 
-    The token at position k of response g to the prompt in slot n is the first, in the order of token ids, with a
+    The token at position k of response g to prompt n is the first, in the order of token ids, with a
     cumulative probability above the k-th number of (``seed``, n, g).
     """
-    slots = rollouts.entropies.double().sum((1, 2)).argsort(descending=True)[:LOOKED_AT].tolist()
+    indices = rollouts.entropies.double().sum((1, 2)).argsort(descending=True)[:LOOKED_AT].tolist()
     shape = rollouts.tokens.shape
     # Not through seeds.uniforms: what it gives the sampler is to be checked, too.
-    rows = [generator(seed, n, g).random(shape[2]) for n in slots for g in range(shape[1])]
-    table = torch.from_numpy(np.stack(rows)).reshape(len(slots), shape[1], shape[2])
-    return float(policy.draw_gaps(rollouts.select(slots), table).max())
+    rows = [generator(seed, n, g).random(shape[2]) for n in indices for g in range(shape[1])]
+    table = torch.from_numpy(np.stack(rows)).reshape(len(indices), shape[1], shape[2])
+    return float(policy.draw_discrepancies(rollouts.select(indices), table).max())
 
 
-def unit_agreement(
+def unit_discrepancy(
     unit: EntropyUnit, values: np.ndarray, derivatives: Derivatives, rollouts: Rollouts
 ) -> dict[str, float]:
     """How far the values of the entropy per token are from their definition; nothing where it is per response."""
     if unit.name != "token":
         return {}
     own = derivatives.per_prompt
-    return {"unit_gap": token_unit_gap(values, own[unit.estimator], own[LENGTH], rollouts)}
+    return {"unit_gap": token_unit_discrepancy(values, own[unit.estimator], own[LENGTH], rollouts)}
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ class RewardDiscrepancies:
     draw_gap: float
 
 
-def reward_agreement(
+def reward_discrepancies(
     policy: Policy,
     prompts: Sequence[Prompt],
     rollouts: Rollouts,
@@ -167,9 +169,9 @@ def reward_agreement(
     """U's rows with another prompt's tokens, the largest difference of a reward from its own response's, and how far
     tokens are from what the random numbers of ``seed`` pick."""
     texts = [[policy.decode(ids) for ids in rollouts.responses(n)] for n in range(len(prompts))]
-    gap = reward_gap(reward, prompts, texts, rewards)
+    gap = reward_discrepancy(reward, prompts, texts, rewards)
     others = _other_prompts(policy, prompts, rollouts)
-    return RewardDiscrepancies(others, gap, draws_agreement(policy, rollouts, seed))
+    return RewardDiscrepancies(others, gap, largest_draw_discrepancy(policy, rollouts, seed))
 
 
 def _other_prompts(policy: Policy, prompts: Sequence[Prompt], rollouts: Rollouts) -> float:
@@ -177,7 +179,7 @@ def _other_prompts(policy: Policy, prompts: Sequence[Prompt], rollouts: Rollouts
     return float(sum(tuple(prompt.encoded(policy.encode)) != tuple(ids) for prompt, ids in pairs))
 
 
-def largest_gap(recorded: torch.Tensor, scored: torch.Tensor, *, prompts: int = 256) -> float:
+def largest_discrepancy(recorded: torch.Tensor, scored: torch.Tensor, *, prompts: int = 256) -> float:
     """Largest absolute difference of two tables ``[P, G, L]``, a few prompts at a time; nan if there is one."""
     pairs = zip(recorded.split(prompts), scored.split(prompts), strict=True)
     return float(torch.stack([(a.cpu().double() - b.double()).abs().max() for a, b in pairs]).max())
@@ -197,19 +199,19 @@ def token_arrays(rollouts: Rollouts, derivatives: Derivatives) -> dict[str, np.n
 
 
 @dataclass(frozen=True)
-class EvidencePiece:
+class LogRatiosPiece:
     """Evidence to be had from some prompts' responses against every wrong sampler."""
 
     part: Rollouts
 
     def compute(self, policy: Policy) -> np.ndarray:
         """Score them: ``[J, 2]``."""
-        return policy.sampler_evidence(self.part).cpu().numpy()
+        return policy.sampler_log_ratios(self.part).cpu().numpy()
 
 
-def total_sampler_evidence(policy: Policy, rollouts: Rollouts, *, chunk_tokens: int, threads: int = 1) -> np.ndarray:
+def total_sampler_log_ratios(policy: Policy, rollouts: Rollouts, *, chunk_tokens: int, threads: int = 1) -> np.ndarray:
     """``[J, 2]`` by :data:`~pytest_entropy.policy.alternatives.ALTERNATIVES`: log likelihood ratio of all tokens
     together against each wrong sampler, and what it would be on average if that one had been used, in nats."""
     chunks = scoring_chunks(rollouts, chunk_tokens)
-    parts = work_through(policy, chunks, lambda slots: EvidencePiece(rollouts.select(slots)), threads=threads)
+    parts = work_through(policy, chunks, lambda indices: LogRatiosPiece(rollouts.select(indices)), threads=threads)
     return np.sum([part for _, part in parts], axis=0)

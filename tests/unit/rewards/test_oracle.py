@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_entropy.prompts import Prompt
-from pytest_entropy.rewards import RewardTerm, WeightedRewards, boxed, evaluate, exact_answer, reward_gap
+from pytest_entropy.rewards import RewardTerm, WeightedRewards, boxed, evaluate, exact_answer, reward_discrepancy
 
 PROMPTS = [Prompt("2 + 2", {"answer": "4"}), Prompt([{"role": "user", "content": "1 + 2"}], {"answer": "3"})]
 TEXTS = [["<answer>4</answer>", r"\boxed{4}"], ["<answer>4</answer>", "<answer>3</answer>"]]
@@ -14,14 +14,14 @@ BOTH = WeightedRewards((RewardTerm(exact_answer, "exact", 2.0), RewardTerm(boxed
 
 @pytest.mark.parametrize("reward", [exact_answer, BOTH], ids=["one", "weighted"])
 def test_what_evaluate_gives_has_no_gap(reward):
-    assert reward_gap(reward, PROMPTS, TEXTS, evaluate(reward, PROMPTS, TEXTS)) == 0.0
+    assert reward_discrepancy(reward, PROMPTS, TEXTS, evaluate(reward, PROMPTS, TEXTS)) == 0.0
 
 
 def test_an_exchanged_reward_is_a_gap():
     given = evaluate(BOTH, PROMPTS, TEXTS)
     assert given == [[2.0, 0.5], [0.0, 2.0]]
-    assert reward_gap(BOTH, PROMPTS, TEXTS, given[::-1]) == 2.0
-    assert reward_gap(BOTH, PROMPTS, TEXTS, [[2.0, 0.5], [0.0, 1.0]]) == 1.0
+    assert reward_discrepancy(BOTH, PROMPTS, TEXTS, given[::-1]) == 2.0
+    assert reward_discrepancy(BOTH, PROMPTS, TEXTS, [[2.0, 0.5], [0.0, 1.0]]) == 1.0
 
 
 def test_a_function_of_someone_elses_is_not_asked_twice():
@@ -33,5 +33,5 @@ def test_a_function_of_someone_elses_is_not_asked_twice():
 
     rewards = WeightedRewards((RewardTerm(exact_answer, "exact"), RewardTerm(paid, "paid")))
     given = evaluate(rewards, PROMPTS, TEXTS)
-    assert reward_gap(rewards, PROMPTS, TEXTS, given) is None
+    assert reward_discrepancy(rewards, PROMPTS, TEXTS, given) is None
     assert len(calls) == 1

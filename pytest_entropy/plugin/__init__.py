@@ -9,16 +9,10 @@ import pytest
 
 from pytest_entropy import registry
 from pytest_entropy.errors import UsageError
-from pytest_entropy.plugin import options
-from pytest_entropy.plugin.lookahead import EXPERIMENT_MARKER, RUN_FIXTURE
-from pytest_entropy.plugin.session import (
-    CHECK_MARKER,
-    KEY,
-    TOLERANCE_MARKER,
-    USAGE_ERROR,
-    EntropySession,
-    session_of,
-)
+from pytest_entropy.plugin import markers, options
+from pytest_entropy.plugin.lookahead import RUN_FIXTURE
+from pytest_entropy.plugin.planning import USAGE_ERROR
+from pytest_entropy.plugin.session import KEY, EntropySession, session_of
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,26 +26,14 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers",
-        f"{EXPERIMENT_MARKER}(name, **configuration): the entropy experiment the tests belong to; keyword "
-        "arguments override its built-in configuration, section by section",
-    )
-    config.addinivalue_line(
-        "markers", f"{CHECK_MARKER}(weight=1): the test takes a share of the session's false-alarm budget"
-    )
-    config.addinivalue_line(
-        "markers",
-        f"{TOLERANCE_MARKER}(*expressions): what --entropy-compare calls a regression of the experiment, such as "
-        "'delta_h1:5%'; as the module's pytestmark",
-    )
+    markers.register(config)
     with _usage_errors():
         options.refuse_repeats(tuple(map(str, config.invocation_params.args)))
         config.add_cleanup(registry.restorer())
         config.hook.pytest_entropy_register(registry=registry)
     config.stash[KEY] = EntropySession(config)
     with _usage_errors():
-        config.stash[KEY].choose_device()
+        config.stash[KEY].computing.choose_device()
     # Fixtures live in their own module; the reporter exists where reports arrive.
     config.pluginmanager.register(_lazily("pytest_entropy.plugin.fixtures"), "entropy-fixtures")
     if not config.stash[KEY].is_worker:
@@ -62,21 +44,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     if KEY in config.stash:
-        session_of(config).close()
+        session_of(config).planning.close()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
     state = session_of(session.config)
-    if state.is_controller:
+    if state.process.is_controller:
         with _usage_errors():
-            state.look_ahead()
+            state.planning.look_ahead()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if RUN_FIXTURE in metafunc.fixturenames:
-        values, ids = session_of(metafunc.config).parametrization(metafunc.definition)
+        values, ids = session_of(metafunc.config).planning.parametrization(metafunc.definition)
         metafunc.parametrize(RUN_FIXTURE, values, ids=ids, indirect=True)
 
 
@@ -88,11 +70,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     state = session_of(session.config)
-    if state.is_worker:
-        state.settle_on_worker(session.items)
-    elif not state.is_controller:
+    if state.process.is_worker:
+        state.planning.settle_on_worker(session.items)
+    elif not state.process.is_controller:
         with _usage_errors():
-            state.settle()
+            state.planning.settle()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -110,7 +92,7 @@ class _XdistHooks:
 
     @pytest.hookimpl
     def pytest_configure_node(self, node: Any) -> None:
-        node.workerinput["entropy_stamp"] = session_of(node.config).planner.stamp
+        node.workerinput["entropy_stamp"] = session_of(node.config).planning.planner.stamp
 
     @pytest.hookimpl
     def pytest_testnodedown(self, node: Any, error: object) -> None:

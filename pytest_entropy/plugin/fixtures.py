@@ -156,11 +156,11 @@ def experiment(request: pytest.FixtureRequest) -> Experiment:
     from pytest_entropy.records.item import ItemReport
 
     session = session_of(request.config)
-    plan = session.plan_of(request.node)
     node = request.node
-    directory = str(session.planner.current(plan).directory)
-    node.user_properties += ItemReport(experiment=plan.kind.name, directory=directory).to_properties()
-    return Experiment(session, session.execution(plan), node)
+    execution = session.execution_of(node)
+    name, directory = execution.plan.kind.name, str(execution.plan.directory)
+    node.user_properties += ItemReport(experiment=name, directory=directory).to_properties()
+    return Experiment(session, execution, node)
 
 
 @pytest.fixture

@@ -17,8 +17,6 @@ from pytest_entropy.runs.plan import Plan
 if TYPE_CHECKING:
     import pytest
 
-MARKER = "entropy_tolerance"
-
 
 class Gate:
     """The session's regression gate.

@@ -12,7 +12,8 @@ from pytest_entropy.baselines.baseline import snapshot
 from pytest_entropy.baselines.compare import Compared, compare, paired_runs
 from pytest_entropy.baselines.rules import Rule
 from pytest_entropy.baselines.stored import in_words, to_rows
-from pytest_entropy.plugin.gate import MARKER, Gate
+from pytest_entropy.plugin import markers
+from pytest_entropy.plugin.gate import Gate
 from pytest_entropy.records.comparison import Comparison
 from pytest_entropy.records.files import write_json
 from pytest_entropy.records.item import ItemReport
@@ -43,15 +44,14 @@ class GateItem(pytest.Item):
 
     def runtest(self) -> None:
         """Fail, skip or pass by the rules; ``comparison.json`` says why."""
-        plan = self.state.planner.current(self.state.plan_of(self))
+        execution = self.state.execution_of(self)
+        plan = execution.plan
         directory = str(plan.directory)
         self._say(ItemReport(experiment=plan.kind.name, directory=directory))
         before = self.gate.baseline(plan.kind.name)
         if before is None:
             return self._without_baseline(plan)
-        failed = [
-            f"B_E {b} run {r}" for b, r, out in self.state.execution(plan).each_run() if isinstance(out, FailedRun)
-        ]
+        failed = [f"B_E {b} run {r}" for b, r, out in execution.each_run() if isinstance(out, FailedRun)]
         if failed:
             raise Regression(f"nothing to compare: {', '.join(failed)} failed")
         after = snapshot(plan.directory)
@@ -98,20 +98,21 @@ class GateItem(pytest.Item):
         return self.path, None, self.name
 
 
-def gate_items(state: EntropySession, gate: Gate, items: Sequence[pytest.Item]) -> list[GateItem]:
+def gate_items(state: EntropySession, items: Sequence[pytest.Item]) -> list[GateItem]:
     """One gate item for each experiment that has runs among the collected tests.
 
     Raises:
-        UsageError: a marker's expression is no rule.
+        UsageError: a tolerance that cannot be read, or nothing to compare with.
     """
     out: dict[str, GateItem] = {}
+    gate = state.planning.gate
     for item in items:
         module = item.getparent(pytest.Module)
         if module is None or "experiment" not in getattr(item, "fixturenames", ()):
             continue
-        name = state.plan_of(item).kind.name
+        name = state.planning.plan_of(item).kind.name
         if name not in out:
-            marks = [mark for mark in module.iter_markers(MARKER)]
+            marks = [mark for mark in module.iter_markers(markers.TOLERANCE)]
             marked = [str(text) for mark in marks[:1] for text in mark.args]
             new = GateItem.from_parent(module, name=NAME, state=state, gate=gate, rules=gate.rules(marked))
             new.add_marker(pytest.mark.entropy_check)

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_entropy.plugin import markers
+
 if TYPE_CHECKING:
     import pytest
 
-EXPERIMENT_MARKER = "entropy_experiment"
-RUN_FIXTURE, RUNS_FIXTURE = "probe_run", "probe_runs"
+RUN_FIXTURE, RUNS_FIXTURE, EXPERIMENT_FIXTURE = "probe_run", "probe_runs", "experiment"
 # They make a test part of its module's experiment where no marker names one.
 _OF_RUNS = frozenset({RUN_FIXTURE, RUNS_FIXTURE})
 
@@ -48,12 +49,12 @@ def _modules(path: Path, patterns: list[str], skipped: set[str]) -> Iterator[Pat
 def _declared(module: Path) -> list[tuple[str, dict[str, Any]]]:
     try:
         text = module.read_text(encoding="utf-8")
-        if EXPERIMENT_MARKER not in text and not any(name in text for name in _OF_RUNS):
+        if markers.EXPERIMENT not in text and not any(name in text for name in _OF_RUNS):
             return []
         tree = ast.parse(text)
     except (OSError, SyntaxError, ValueError):
         return []  # pytest itself reports what is wrong with a module it cannot import
-    if EXPERIMENT_MARKER in text:
+    if markers.EXPERIMENT in text:
         return [found for call in ast.walk(tree) if (found := _marker(call)) is not None]
     name = module.stem.removeprefix("test_")
     return [(name, {})] if name.isidentifier() and any(map(_uses_runs, ast.walk(tree))) else []
@@ -61,7 +62,7 @@ def _declared(module: Path) -> list[tuple[str, dict[str, Any]]]:
 
 def _marker(call: ast.AST) -> tuple[str, dict[str, Any]] | None:
     """Name and keywords of ``mark.entropy_experiment("name", key=value)``, if all of it is written out."""
-    if not isinstance(call, ast.Call) or getattr(call.func, "attr", None) != EXPERIMENT_MARKER:
+    if not isinstance(call, ast.Call) or getattr(call.func, "attr", None) != markers.EXPERIMENT:
         return None
     try:
         (name,) = map(ast.literal_eval, call.args)

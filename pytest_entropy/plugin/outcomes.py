@@ -10,7 +10,8 @@ import pytest
 
 from pytest_entropy.plugin import options
 from pytest_entropy.plugin.fixtures import FAILURE
-from pytest_entropy.plugin.session import EXPERIMENT_FIXTURE, session_of
+from pytest_entropy.plugin.lookahead import EXPERIMENT_FIXTURE
+from pytest_entropy.plugin.session import session_of
 
 
 def raise_failed_run(item: pytest.Item) -> None:
@@ -43,5 +44,5 @@ def inconclusive_as_configured(item: pytest.Item) -> Iterator[None]:
 
 def _mode(item: pytest.Item) -> str:
     if EXPERIMENT_FIXTURE in getattr(item, "fixturenames", ()):
-        return session_of(item.config).plan_of(item).resolved.config.checks.inconclusive
+        return session_of(item.config).planning.plan_of(item).resolved.config.checks.inconclusive
     return options.given(item.config, "--entropy-inconclusive") or "skip"

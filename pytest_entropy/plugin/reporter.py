@@ -89,7 +89,7 @@ class Reporter:
 
     def pytest_report_header(self, config: pytest.Config) -> list[str]:
         state = session_of(config)
-        return _plan_lines(config) if state.is_controller else []
+        return _plan_lines(config) if state.process.is_controller else []
 
     def pytest_report_collectionfinish(self, config: pytest.Config) -> list[str]:
         return _plan_lines(config)
@@ -112,11 +112,11 @@ class Reporter:
     def _write_files(self, session: pytest.Session, *, green: bool) -> None:
         from pytest_entropy.plugin.session_end import prune_as_asked, write_session_files
 
-        state = session_of(self.config)
-        root = state.planner.results_root
+        planning = session_of(self.config).planning
+        root = planning.planner.results_root
         items = [item for reports in self.items.values() for item in reports]
-        self.views, trouble = write_session_files(self.config, root, state.planner.stamp, items)
-        saved, not_saved = state.gate.save([view.directory for view in self.views], green=green)
+        self.views, trouble = write_session_files(self.config, root, planning.planner.stamp, items)
+        saved, not_saved = planning.gate.save([view.directory for view in self.views], green=green)
         removed, not_removed = prune_as_asked(self.config, root)
         self.notes += saved + removed
         self.trouble += trouble + not_saved + not_removed
@@ -143,9 +143,9 @@ def _item_of(report: pytest.CollectReport | pytest.TestReport) -> ItemReport | N
 
 
 def _plan_lines(config: pytest.Config) -> list[str]:
-    state = session_of(config)
-    if "planner" not in state.__dict__:
+    plans = session_of(config).planning.plans
+    if not plans:
         return []
     from pytest_entropy.reports.terminal import plan_line, step_lines
 
-    return [line for plan in state.planner.plans for line in (plan_line(plan), *step_lines(plan))]
+    return [line for plan in plans for line in (plan_line(plan), *step_lines(plan))]

@@ -1,0 +1,69 @@
+"""Who computes this process's runs: the executor, the loaded machine, and an execution per plan."""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_entropy.plugin import options
+from pytest_entropy.plugin.process import Process
+
+if TYPE_CHECKING:
+    from pytest_entropy.runs.execution import Execution
+    from pytest_entropy.runs.executors.base import Executor
+    from pytest_entropy.runs.machine import Machine
+    from pytest_entropy.runs.plan import Plan
+
+
+class Computing:
+    """The executor of this process and the executions of its plans, made when they are first asked for."""
+
+    def __init__(self, config: pytest.Config, process: Process) -> None:
+        self._config, self._process = config, process
+        self._executions: dict[str, Execution] = {}
+
+    @cached_property
+    def executor(self) -> Executor:
+        """Who computes this process's runs.
+
+        Raises:
+            UsageError: ``--entropy-executor`` names none.
+        """
+        from pytest_entropy.runs.executors.base import make_executor
+
+        worker = self._process.is_worker
+        name = options.given(self._config, "--entropy-executor") or ("xdist" if worker else "local")
+        workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) if worker else 1
+        return make_executor(name, self._process.worker_id, workers)
+
+    def choose_device(self) -> None:
+        """Choose the worker's GPU if the command line asks for one; nothing has started CUDA yet."""
+        device = options.given(self._config, "--device")
+        if self._process.is_worker and device:
+            self.executor.choose_device(device)
+
+    def execution(self, plan: Plan) -> Execution:
+        """The execution of a plan in this process; asked twice, the same one."""
+        from pytest_entropy.runs.execution import Execution
+
+        if plan.kind.name not in self._executions:
+            self._executions[plan.kind.name] = Execution(plan, self._machine, self.executor, self._log_level(plan))
+        return self._executions[plan.kind.name]
+
+    @cached_property
+    def _machine(self) -> Machine:
+        from pytest_entropy.runs.machine import Machine
+
+        return Machine(self.executor.threads(options.given(self._config, "--entropy-threads")))
+
+    def _log_level(self, plan: Plan) -> int:
+        verbosity = self._config.get_verbosity()
+        if options.given(self._config, "--minimal"):
+            return logging.INFO
+        if verbosity < 0:
+            return logging.WARNING
+        return logging.DEBUG if verbosity > 0 or plan.kind.name == "debug" else logging.INFO

@@ -1,0 +1,157 @@
+"""Which runs this session is going to make: plans from markers and options, refused or settled before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_entropy.errors import UsageError
+from pytest_entropy.plugin import markers, options
+from pytest_entropy.plugin.computing import Computing
+from pytest_entropy.plugin.lookahead import declared_experiments
+from pytest_entropy.plugin.process import Process
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+    from pytest_entropy.plugin.gate import Gate
+    from pytest_entropy.runs.plan import Plan
+    from pytest_entropy.runs.planner import Asked, Planner
+
+# What a worker tells its controller of bad input that only collecting has shown.
+USAGE_ERROR = "entropy_usage_error"
+
+
+class Planning:
+    """The plans of one pytest process, and the first thing that is wrong with them."""
+
+    def __init__(self, config: pytest.Config, process: Process, computing: Computing) -> None:
+        self._config, self._process, self._computing = config, process, computing
+        self.first_error: UsageError | None = None
+        self._lock: FileLock | None = None
+
+    @cached_property
+    def planner(self) -> Planner:
+        """Makes plans; the time stamp is the controller's."""
+        from pytest_entropy.records.directories import session_stamp
+        from pytest_entropy.runs.planner import Planner
+
+        return Planner(self._asked(), self._process.stamp or session_stamp())
+
+    @property
+    def plans(self) -> list[Plan]:
+        """The plans made so far."""
+        return self.planner.plans if "planner" in self.__dict__ else []
+
+    def _asked(self) -> Asked:
+        """The command line as a planner takes it; rewards and prompts may come from hooks."""
+        from pytest_entropy.runs.planner import Asked
+
+        config = self._config
+        named = options.given(config, "--entropy-results")
+        return Asked(
+            root=config.rootpath,
+            results=Path(named).expanduser() if named else None,
+            resume=bool(options.given(config, "--resume")),
+            config_file=options.given(config, "--config"),
+            layers=lambda kind: options.option_layers(config, kind),
+            find_reward=lambda name: config.hook.pytest_entropy_reward(name=name),
+            find_prompts=lambda source: config.hook.pytest_entropy_prompts(source=source),
+            choose_device=self._computing.executor.choose_device,
+        )
+
+    @cached_property
+    def gate(self) -> Gate:
+        """What the session is compared with.
+
+        Raises:
+            UsageError: a tolerance that cannot be read, or nothing to compare with.
+        """
+        from pytest_entropy.plugin.gate import Gate
+
+        return Gate(self._config, self.planner.results_root)
+
+    def plan_of(self, node: Any) -> Plan:
+        """The plan of a test item or function definition: by its marker, else by its module's name.
+
+        Raises:
+            UsageError: the name is no identifier, or the experiment cannot be planned.
+        """
+        marker = node.get_closest_marker(markers.EXPERIMENT)
+        module = Path(str(node.path))
+        name = marker.args[0] if marker and marker.args else module.stem.removeprefix("test_")
+        if not isinstance(name, str) or not name.isidentifier():
+            raise UsageError(f"{module}: experiment name {name!r} must be an identifier such as my_experiment")
+        return self.planner.plan(name, module, marker.kwargs if marker else None)
+
+    def parametrization(self, definition: Any) -> tuple[list[tuple[int, int]], list[str]]:
+        """(B_E, run) pairs and ids for ``probe_run``; none where the experiment cannot be planned."""
+        with self.keeping_errors():
+            plan = self.plan_of(definition)
+            return plan.runs, plan.ids
+        return [], []
+
+    @contextmanager
+    def keeping_errors(self) -> Iterator[None]:
+        """Keep the first usage error until collection has finished, where pytest can say it with exit code 4."""
+        try:
+            yield
+        except UsageError as error:
+            self.first_error = self.first_error or error
+
+    def look_ahead(self) -> None:
+        """On the controller, which collects nothing: plan what the test modules declare, refuse bad input.
+
+        Raises:
+            UsageError: whatever is wrong with options, configuration, checkpoint or prompts.
+        """
+        for name, module, keywords in declared_experiments(self._config):
+            self.planner.plan(name, module, keywords)
+        self.settle()
+
+    def settle_on_worker(self, items: list[pytest.Item]) -> None:
+        """:meth:`settle` on an xdist worker: an error is for the controller to say, and nothing is run."""
+        try:
+            self.settle()
+        except UsageError as error:
+            self._config.workeroutput[USAGE_ERROR] = str(error)  # type: ignore[attr-defined]
+            items.clear()
+
+    def settle(self) -> None:
+        """All plans are made: last checks, then claim the time stamp (the first thing written to disk).
+
+        Raises:
+            UsageError: an option that applies to nothing, or results that cannot be written.
+        """
+        if self.first_error is not None:
+            raise self.first_error
+        if not self.plans:
+            return
+        options.refuse_idle_sizes(self._config, [plan.kind for plan in self.plans])
+        if options.given(self._config, "--entropy-tensorboard"):
+            from pytest_entropy.plugin.tensorboard import require_tensorboard
+
+            require_tensorboard()
+        for plan in self.plans:
+            self.gate.refuse_another(plan)
+        if not (self._process.is_worker or self._process.collects_only):
+            self.planner.claim()
+            self._occupy()
+
+    def _occupy(self) -> None:
+        """Keep the session's directories from being pruned as long as it lives."""
+        from pytest_entropy.runs.session_lock import occupy
+
+        planner = self.planner
+        self._lock = occupy(planner.results_root, planner.stamp, [plan.directory for plan in self.plans])
+
+    def close(self) -> None:
+        """The session is over: others may prune what it used."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None

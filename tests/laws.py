@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -254,3 +255,42 @@ def twins(package: Package) -> list[str]:
             if first[0] != returns:
                 broken.append(f"{node.name}: {first[0]} in {first[1]}, {returns} in {module}")
     return broken
+
+
+def arguments_untold(package: Package, rooms: Sequence[str]) -> list[str]:
+    """Public functions of two or more arguments whose docstring has no ``Args:`` section that names each of them."""
+    broken = []
+    for where, function, doc, _ in _public_functions(package, rooms):
+        wanted = function.args.posonlyargs + function.args.args + function.args.kwonlyargs
+        names = [argument.arg for argument in wanted if argument.arg not in ("self", "cls")]
+        section = doc.partition("Args:")[2]
+        missing = [name for name in names if not re.search(rf"\b{name}\b", section)]
+        if len(names) > 1 and missing:
+            broken.append(f"{where} {function.name} does not say what {', '.join(missing)} is")
+    return broken
+
+
+def errors_untold(package: Package) -> list[str]:
+    """Public functions that raise an error, and say so neither in a ``Raises:`` section nor in their class's."""
+    broken = []
+    for where, function, doc, of_class in _public_functions(package, None):
+        raises = any(isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) for node in ast.walk(function))
+        if raises and "Raises:" not in doc + of_class:
+            broken.append(f"{where} {function.name} does not say what it raises")
+    return broken
+
+
+def _public_functions(package: Package, rooms: Sequence[str] | None) -> Iterator[tuple[str, ast.FunctionDef, str, str]]:
+    """(file:line, function, its docstring, its class's docstring) of the rooms' public functions and methods."""
+    for module, path in package.modules().items():
+        if rooms is not None and package.room(module) not in rooms:
+            continue
+        holders: list[ast.Module | ast.ClassDef] = [ast.parse(path.read_text(encoding="utf-8"))]
+        for holder in holders:
+            for node in holder.body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    holders.append(node)
+                elif isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                    where = f"{path.relative_to(package.root)}:{node.lineno}"
+                    of_class = ast.get_docstring(holder) if isinstance(holder, ast.ClassDef) else None
+                    yield where, node, ast.get_docstring(node) or "", of_class or ""

@@ -51,6 +51,8 @@ LAWS = {
         p, ("checks", "probe", "baselines", "stats", "records", "reports", "runs")
     ),
     "one name, one meaning": laws.twins,
+    "the mathematics says what its arguments are": lambda p: laws.arguments_untold(p, MATHEMATICS),
+    "functions say what they raise": laws.errors_untold,
 }
 
 
@@ -125,6 +127,18 @@ FAULTS = {
         "one name, one meaning",
         {"stats/x.py": "def f() -> int: ...\n", "runs/y.py": "def f() -> dict: ...\n"},
         "f: ",
+    ),
+    "an argument that is not told": (
+        "the mathematics says what its arguments are",
+        {
+            "stats/x.py": "class A:\n    def f(self, a, *, b):\n        '''Of b.\n\n        Args:\n            a: nats.\n        '''\n"
+        },
+        "stats/x.py:2 f does not say what b is",
+    ),
+    "an error that is not told": (
+        "functions say what they raise",
+        {"runs/x.py": "def f():\n    '''Fail.'''\n    raise ValueError('no')\n"},
+        "runs/x.py:1 f does not say what it raises",
     ),
 }
 

@@ -131,7 +131,8 @@ FAULTS = {
     "an argument that is not told": (
         "the mathematics says what its arguments are",
         {
-            "stats/x.py": "class A:\n    def f(self, a, *, b):\n        '''Of b.\n\n        Args:\n            a: nats.\n        '''\n"
+            "stats/x.py": "class A:\n    def f(self, a, *, b):\n        '''Of b.\n\n"
+            "        Args:\n            a: nats.\n        '''\n"
         },
         "stats/x.py:2 f does not say what b is",
     ),

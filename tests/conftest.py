@@ -76,6 +76,12 @@ class Workspace:
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir=.", "-c", "pytest.ini", *arguments]
 
+    def refused(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The session in this process, ten times as fast: for what is refused before any work."""
+        from tests.in_process import run_here
+
+        return run_here(["--rootdir=.", "-c", "pytest.ini", *arguments], self.path)
+
     def environment(self) -> dict[str, str]:
         keep = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "GITHUB"))}
         return {**keep, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}

@@ -103,7 +103,7 @@ def test_a_fresh_repository_is_not_green_silently(workspace):
 )
 def test_bad_gates_are_refused_before_any_work(workspace, options, message):
     (workspace.path / "broken.json").write_text("{")
-    done = workspace.run(*workspace.single, *options)
+    done = workspace.refused(*workspace.single, *options)
     assert done.returncode == 4, done.stdout
     assert message in done.stdout + done.stderr
     assert not workspace.results.exists()

@@ -101,7 +101,7 @@ CASES = {
 def test_is_refused_with_exit_code_4_and_nothing_written(workspace, copy, canary, spoil):
     spoil(copy, canary)
     before = {path for path in workspace.path.rglob("*") if not path.is_relative_to(copy.parent)}
-    done = Workspace(workspace.path, copy).run(*Workspace(workspace.path, copy).single, "-p", "no:xdist")
+    done = Workspace(workspace.path, copy).refused(*Workspace(workspace.path, copy).single, "-p", "no:xdist")
     assert done.returncode == 4, done.stdout + done.stderr
     assert CASES[spoil] in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr

@@ -9,6 +9,8 @@ import shutil
 import pytest
 import yaml
 
+from tests.conftest import Workspace
+
 REWARDS = '''
 import asyncio, time
 
@@ -47,10 +49,10 @@ def session(workspace):
     return workspace
 
 
-def single(workspace, *changed):
+def single(workspace, *changed, run=Workspace.run):
     """The single run with some options replaced."""
     names = {option.partition("=")[0] for option in changed} - {"--entropy-set"}
-    return workspace.run(*(o for o in workspace.single if o.partition("=")[0] not in names), *changed)
+    return run(workspace, *(o for o in workspace.single if o.partition("=")[0] not in names), *changed)
 
 
 def delta(workspace):
@@ -181,7 +183,7 @@ def test_chat_prompts(session, tmp_path_factory):
     rows = [{"prompt": [{"role": "user", "content": f"<b>{n}</b> &amp;?"}], "answer": n} for n in range(30)]
     (session.path / "chat.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     options = ["--prompts=chat.jsonl", "--reward=rewards.py:chatty"]
-    done = single(session, *options)
+    done = single(session, *options, run=Workspace.refused)
     assert done.returncode == 4
     assert "has no chat template (a base model?)" in done.stdout + done.stderr
     assert not session.results.exists()

@@ -25,7 +25,8 @@ __all__ = ["trl_run"]
 KINDS = [pytest.param(kind, marks=[] if kind == "lora" else pytest.mark.slow) for kind in ADAPTERS]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ADAPTERS)
 @pytest.mark.parametrize("step", range(2, STEPS + 1))
 def test_the_mapping_is_proved(trl_run, kind, step):
     run = trl_run(kind)

@@ -67,7 +67,8 @@ def refuse(workspace, arguments, message, *, workers="0"):
     replaced = {"--entropy-set"} if "type.yaml" in str(arguments) else set()
     replaced |= {argument.split("=")[0] for argument in arguments if not argument.startswith("--entropy-set")}
     kept = [argument for argument in workspace.scaling if argument.split("=")[0] not in replaced]
-    done = workspace.run(*kept, *arguments, "-n", workers)
+    run = workspace.refused if workers == "0" else workspace.run
+    done = run(*kept, *arguments, "-n", workers)
     assert done.returncode == 4, done.stdout + done.stderr
     assert message in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
@@ -101,7 +102,8 @@ DECLARED = {
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_an_experiment_of_ones_own_refuses_bad_input_in_one_message(files, mark, workers):
     (files.path / "test_own.py").write_text(OWN.format(mark=mark))
-    done = files.run("test_own.py", *files.small, "--entropy-set=a=1", "-n", workers)
+    run = files.refused if workers == "0" else files.run
+    done = run("test_own.py", *files.small, "--entropy-set=a=1", "-n", workers)
     text = done.stdout + done.stderr
     assert done.returncode == 4, text
     assert text.count("unknown key a") == 1, text

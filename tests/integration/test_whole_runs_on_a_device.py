@@ -37,6 +37,7 @@ def records(*arguments: str) -> dict[str, dict]:
     return {record["name"]: record for record in map(json.loads, done.stdout.splitlines())}
 
 
+@pytest.mark.slow
 def test_no_part_of_a_run_mixes_devices_and_the_numbers_are_the_cpus():
     found = records()
     rules = found.pop("rules")

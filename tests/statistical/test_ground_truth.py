@@ -226,7 +226,8 @@ def demo():
 
 
 @pytest.mark.parametrize(
-    ("kind", "estimator"), [("self_normalised", "self_normalised"), ("change", "importance_sampled")]
+    ("kind", "estimator"),
+    [("self_normalised", "self_normalised"), pytest.param("change", "importance_sampled", marks=pytest.mark.slow)],
 )
 def test_slope_tends_to_its_exact_linearisation_on_every_prompt(demo, kind, estimator):
     sweep = EtaSweep.from_arrays(demo.arrays)

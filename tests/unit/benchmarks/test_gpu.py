@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from pytest_entropy.policy import distribution, teacher_forcing
 
 
+@pytest.mark.slow
 def test_the_script_runs_and_writes_what_it_promises(tmp_path, monkeypatch):
     from benchmarks import gpu
 

@@ -278,7 +278,7 @@ def test_bad_input_is_refused_before_any_work(session, case):
         (session.path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
     (session.path / "broken.py").write_text("def f(): ...\nimport not_there_at_all\n")
     os.mkfifo(session.path / "pipe.jsonl")
-    done = single(session, *options)
+    done = single(session, *options, run=Workspace.refused)
     assert done.returncode == 4, done.stdout + done.stderr
     assert message in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr

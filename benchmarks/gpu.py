@@ -30,8 +30,9 @@ from pytest_entropy.policy.rollouts import Rollouts, gathered
 from pytest_entropy.probe import ProbeConfig
 from pytest_entropy.probe.batches import SamplePiece
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
+from pytest_entropy.probe.peak_memory import peak_memory_mb
 from pytest_entropy.probe.pieces import sampling_chunks, worked
-from pytest_entropy.probe.profiler import Meter, peak_memory_mb
+from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.probe.update.batch import UpdateBatch, take_update
 from pytest_entropy.probe.update.direction import Update
 

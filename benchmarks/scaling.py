@@ -25,7 +25,7 @@ from benchmarks.workload import (
 )
 from pytest_entropy import ProbeConfig
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
-from pytest_entropy.probe.profiler import peak_memory_mb
+from pytest_entropy.probe.peak_memory import peak_memory_mb
 
 ROOT = Path(__file__).parents[1]
 ESTIMATOR = ProbeConfig().estimator

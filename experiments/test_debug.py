@@ -8,7 +8,7 @@ import math
 import pytest
 
 from pytest_entropy.checks.summaries import debug
-from pytest_entropy.records.wire import plain
+from pytest_entropy.records.serialization import plain
 
 pytestmark = pytest.mark.entropy_experiment("debug")
 

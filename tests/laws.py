@@ -243,14 +243,17 @@ def _is_zero(node: ast.expr) -> bool:
 
 
 def twins(package: Package) -> list[str]:
-    """Public functions of one name with different annotated returns, wherever they stand."""
+    """Public functions of one name with different annotated returns, and public classes of one name."""
     seen: dict[str, tuple[str, str]] = {}
     broken = []
     for module, path in package.modules().items():
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if not isinstance(node, ast.FunctionDef) or node.name.startswith("_") or node.returns is None:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                returns = f"a class of {module}"
+            elif isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and node.returns is not None:
+                returns = ast.unparse(node.returns)
+            else:
                 continue
-            returns = ast.unparse(node.returns)
             first = seen.setdefault(node.name, (returns, module))
             if first[0] != returns:
                 broken.append(f"{node.name}: {first[0]} in {first[1]}, {returns} in {module}")

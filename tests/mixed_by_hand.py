@@ -27,7 +27,7 @@ class Place:
 PLACES = [
     Place("uniform numbers of the sampler", "policy.sampling:sample", "uniforms.to(policy.device)", "uniforms"),
     Place("the sampler's tables",
-          "policy.sampling_tables:Recorder.__init__", "dtype=dtype, device=device", "dtype=dtype"),
+          "policy.sampling_record:Recorder.__init__", "dtype=dtype, device=device", "dtype=dtype"),
     Place("weights of the loss", "probe.derivatives.gradient:Loss.value", ".to(forced.log_probs.device)", ""),
     Place("gradient of the loss", "probe.derivatives.gradient:summed_gradients", "g.double().cpu()", "g.double()"),
     Place("lengths of the update batch", "probe.update.batch:UpdateBatch.token_weights", "lengths.cpu()", "lengths",

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from pytest_entropy.checkpoints.preflight.separate_rows import require_separate_rows
+from pytest_entropy.checkpoints.preflight.row_independence import require_separate_rows
 from pytest_entropy.optimizers.state import AdamWState, ParameterState
 from pytest_entropy.policy import distribution, teacher_forcing
 from pytest_entropy.policy.policy import Policy

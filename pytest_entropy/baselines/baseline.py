@@ -11,7 +11,7 @@ from pytest_entropy.records.baseline import Baseline, BaselineRun, SharedUpdate,
 from pytest_entropy.records.directories import all_experiments, read_manifest
 from pytest_entropy.records.files import read_json, write_json
 from pytest_entropy.records.paths import BASELINES
-from pytest_entropy.records.wire import RecordError
+from pytest_entropy.records.serialization import RecordError
 from pytest_entropy.reports.view import view_experiment
 from pytest_entropy.settings.former_names import with_former_names
 

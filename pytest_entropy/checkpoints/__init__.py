@@ -14,7 +14,7 @@ from pytest_entropy.checkpoints.find import find_checkpoint
 
 if TYPE_CHECKING:
     from pytest_entropy.checkpoints.load import Checkpoint
-    from pytest_entropy.checkpoints.states.proof import MappingProof
+    from pytest_entropy.checkpoints.states.mapping_proof import MappingProof
 
 __all__ = [
     "Checkpoint",
@@ -76,7 +76,7 @@ def __getattr__(name: str) -> Any:
 
         return Checkpoint
     if name == "MappingProof":
-        from pytest_entropy.checkpoints.states.proof import MappingProof
+        from pytest_entropy.checkpoints.states.mapping_proof import MappingProof
 
         return MappingProof
     raise AttributeError(name)

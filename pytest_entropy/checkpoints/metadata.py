@@ -15,7 +15,7 @@ from typing import Any
 
 from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.formats.dcp_metadata import read_description
-from pytest_entropy.checkpoints.formats.safe_unpickler import Record, unpickle
+from pytest_entropy.checkpoints.formats.safe_unpickler import UnpickledObject, unpickle
 
 SAMPLING = ("do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty")
 _ANY = 100_000
@@ -65,7 +65,7 @@ def _archived(file: Path | io.BytesIO) -> Any:
 def _known(module: str, name: str) -> Any:
     if (module, name) == ("collections", "OrderedDict"):
         return dict
-    return Record if module.partition(".")[0] == "torch" else None
+    return UnpickledObject if module.partition(".")[0] == "torch" else None
 
 
 def _sharded(directory: Path) -> Any:

@@ -10,7 +10,7 @@ import pytest
 from pytest_entropy import registry
 from pytest_entropy.errors import UsageError
 from pytest_entropy.plugin import markers, options
-from pytest_entropy.plugin.lookahead import RUN_FIXTURE
+from pytest_entropy.plugin.declared_experiments import RUN_FIXTURE
 from pytest_entropy.plugin.planning import USAGE_ERROR
 from pytest_entropy.plugin.session import KEY, EntropySession, session_of
 

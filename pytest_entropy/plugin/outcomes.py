@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import pytest
 
 from pytest_entropy.plugin import options
+from pytest_entropy.plugin.declared_experiments import EXPERIMENT_FIXTURE
 from pytest_entropy.plugin.fixtures import FAILURE
-from pytest_entropy.plugin.lookahead import EXPERIMENT_FIXTURE
 from pytest_entropy.plugin.session import session_of
 
 

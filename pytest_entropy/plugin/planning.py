@@ -13,13 +13,13 @@ import pytest
 from pytest_entropy.errors import UsageError
 from pytest_entropy.plugin import markers, options
 from pytest_entropy.plugin.computing import Computing
-from pytest_entropy.plugin.lookahead import declared_experiments
+from pytest_entropy.plugin.declared_experiments import declared_experiments
 from pytest_entropy.plugin.process import Process
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
-    from pytest_entropy.plugin.gate import Gate
+    from pytest_entropy.plugin.regression_gate import Gate
     from pytest_entropy.runs.plan import Plan
     from pytest_entropy.runs.planner import Asked, Planner
 
@@ -72,7 +72,7 @@ class Planning:
         Raises:
             UsageError: a tolerance that cannot be read, or nothing to compare with.
         """
-        from pytest_entropy.plugin.gate import Gate
+        from pytest_entropy.plugin.regression_gate import Gate
 
         return Gate(self._config, self.planner.results_root)
 

@@ -8,8 +8,8 @@ import pytest
 
 from pytest_entropy.plugin import options
 from pytest_entropy.plugin.computing import Computing
+from pytest_entropy.plugin.declared_experiments import RUNS_FIXTURE
 from pytest_entropy.plugin.error_budget import shares_of
-from pytest_entropy.plugin.lookahead import RUNS_FIXTURE
 from pytest_entropy.plugin.planning import Planning
 from pytest_entropy.plugin.process import Process
 
@@ -46,7 +46,7 @@ class EntropySession:
         planning = self.planning
         with planning.keeping_errors():
             if options.given(self._config, "--entropy-compare") and planning.first_error is None:
-                from pytest_entropy.plugin.gate_item import gate_items
+                from pytest_entropy.plugin.regression_item import gate_items
 
                 items += gate_items(self, items)
         items.sort(key=lambda item: RUNS_FIXTURE in getattr(item, "fixturenames", ()))

@@ -14,7 +14,7 @@ import torch
 from pytest_entropy.policy.distribution import draw_tokens
 from pytest_entropy.policy.prefill import prefill
 from pytest_entropy.policy.rollouts import Rollouts
-from pytest_entropy.policy.sampling_tables import Recorder
+from pytest_entropy.policy.sampling_record import Recorder
 
 if TYPE_CHECKING:
     from pytest_entropy.policy.policy import Policy

@@ -9,10 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from pytest_entropy.records import process_memory
-
-# MiB by place; what the system's own count forgets when it is started anew.
-_highest: dict[str, float] = {}
+from pytest_entropy.probe.peak_memory import counted_mb, is_gpu, start_counting
 
 
 @dataclass
@@ -34,46 +31,17 @@ class Meter:
     def phase(self, name: str) -> Iterator[None]:
         """Add the block's time to the phase and note its memory.  Phases do not nest."""
         self._wait()
-        _count_anew(self.device)
+        start_counting(self.device)
         started = time.perf_counter()
         try:
             yield
             # Not after an error, which a GPU in disorder would put another one in place of.
             self._wait()
         finally:
-            took, held = time.perf_counter() - started, _counted(self.device)
+            took, held = time.perf_counter() - started, counted_mb(self.device)
             self.seconds[name] = self.seconds[name] + took if name in self.seconds else took
             self.memory_mb[name] = max(held, self.memory_mb[name]) if name in self.memory_mb else held
 
     def _wait(self) -> None:
-        if _is_gpu(self.device):
+        if is_gpu(self.device):
             torch.cuda.synchronize(self.device)
-
-
-def peak_memory_mb(device: torch.device | None = None) -> float:
-    """Most memory this process has held so far, in MiB: on ``device`` where that is a GPU, else resident."""
-    held = _counted(device)
-    return max(held, _highest.get(_place(device), held))
-
-
-def _counted(device: torch.device | None) -> float:
-    if _is_gpu(device):
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return process_memory.highest_mb()
-
-
-def _count_anew(device: torch.device | None) -> None:
-    _highest[_place(device)] = peak_memory_mb(device)
-    if _is_gpu(device):
-        torch.cuda.reset_peak_memory_stats(device)
-        return
-    process_memory.count_anew()
-
-
-def _place(device: torch.device | None) -> str:
-    """Whose memory is counted."""
-    return str(device) if _is_gpu(device) else "process"
-
-
-def _is_gpu(device: torch.device | None) -> bool:
-    return device is not None and device.type == "cuda"

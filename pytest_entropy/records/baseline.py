@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
 from pytest_entropy.records.run import RunRecord
+from pytest_entropy.records.serialization import STRICT, Stored, plain
 from pytest_entropy.records.update import UpdateRecord
-from pytest_entropy.records.wire import STRICT, Stored, plain
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pytest_entropy.records.wire import STRICT, Stored
+from pytest_entropy.records.serialization import STRICT, Stored
 from pytest_entropy.stats.outcome import CheckOutcome
 
 

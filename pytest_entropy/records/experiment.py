@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from pytest_entropy.records.wire import STRICT, RecordError, Stored, read
+from pytest_entropy.records.serialization import STRICT, RecordError, Stored, read
 
 SCHEMA_VERSION = 1
 # What makes an experiment.json ours: other tools have files of that name, and what is not ours is never touched.

@@ -10,8 +10,8 @@ from typing import ClassVar
 import numpy as np
 
 from pytest_entropy.records.diagnostics import Diagnostics, SingleBatchParts, VarianceParts
+from pytest_entropy.records.serialization import STRICT, Stored, read, read_text
 from pytest_entropy.records.update import UpdateRecord
-from pytest_entropy.records.wire import STRICT, Stored, read, read_text
 
 
 @dataclass(frozen=True)

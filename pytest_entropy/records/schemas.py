@@ -12,8 +12,8 @@ from typing import Any
 from pytest_entropy.records.comparison import Comparison
 from pytest_entropy.records.files import write_json
 from pytest_entropy.records.run import RunRecord
+from pytest_entropy.records.serialization import json_schema
 from pytest_entropy.records.summary import RunRow, SummaryRecord
-from pytest_entropy.records.wire import json_schema
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 FOLDER = Path(__file__).parent / "schema"

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pytest_entropy.records.wire import STRICT, Stored
+from pytest_entropy.records.serialization import STRICT, Stored
 
 
 @dataclass(frozen=True)

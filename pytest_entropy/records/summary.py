@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from pytest_entropy.records.comparison import Comparison
 from pytest_entropy.records.run import RunRecord
-from pytest_entropy.records.wire import STRICT, Stored
+from pytest_entropy.records.serialization import STRICT, Stored
 from pytest_entropy.stats.measurement import Measurement
 from pytest_entropy.stats.outcome import CheckOutcome
 from pytest_entropy.stats.signal import format_measure, signal_to_noise

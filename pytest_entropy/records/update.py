@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from pytest_entropy.records.wire import MEASURED, Stored
+from pytest_entropy.records.serialization import MEASURED, Stored
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, fields
 from statistics import fmean
 
 from pytest_entropy.records.run import RunRecord
+from pytest_entropy.records.serialization import plain
 from pytest_entropy.records.summary import RunRow, SummaryRecord
-from pytest_entropy.records.wire import plain
 from pytest_entropy.reports.view import ExperimentView
 from pytest_entropy.stats import Measurement, format_measure, pool, signal_to_noise
 from pytest_entropy.stats.measurement import NOT_DETERMINED, OVER_UPDATES

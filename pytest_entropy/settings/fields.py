@@ -22,7 +22,7 @@ Size = Annotated[int, Field(ge=1, le=LARGEST)]
 PositiveFloat = Annotated[float, BeforeValidator(as_number), Field(gt=0, allow_inf_nan=False)]
 
 
-class Section(BaseModel):
+class SettingsSection(BaseModel):
     """A section: its keys and no others, of their own types; the text below a key is its line in the documentation."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 
 from pytest_entropy.settings.devices import unusable
 from pytest_entropy.settings.diagnostics import CHECKED
-from pytest_entropy.settings.fields import LARGEST, PositiveFloat, Section, Size, as_number
+from pytest_entropy.settings.fields import LARGEST, PositiveFloat, SettingsSection, Size, as_number
 from pytest_entropy.settings.probe import (
     SMALLEST_SINGLE_BATCH,
     BatchSizes,
@@ -40,7 +40,7 @@ class BatchConfig(BatchSizes):
         return values
 
 
-class UStatisticSection(Section):
+class UStatisticSection(SettingsSection):
     """Single-batch mode: every prompt its own block (``exact``), or ``blocks`` blocks of prompts."""
 
     method: Literal["exact", "blocks"] = "exact"
@@ -82,7 +82,7 @@ class SamplingSection(SampledPolicy):
         return self
 
 
-class PromptSection(Section):
+class PromptSection(SettingsSection):
     """Where prompts come from; ``demo`` is the bundled generator of word problems.
 
     ``template`` is the name of a built-in template or a text with ``{question}``; ``chat_template_kwargs`` are told to
@@ -105,7 +105,7 @@ class PromptSection(Section):
     """Draw with replacement; E and U may share prompts."""
 
 
-class ModelSection(Section):
+class ModelSection(SettingsSection):
     """How the checkpoint is loaded."""
 
     base_model: str | None = None
@@ -123,7 +123,7 @@ class ModelSection(Section):
         return device
 
 
-class CheckSection(Section):
+class CheckSection(SettingsSection):
     """Error rates of the assertions.
 
     ``alpha`` is the session's false-alarm budget, ``confidence`` that of reported intervals, ``tolerance`` the
@@ -163,7 +163,7 @@ class EtaSweepSection(SweepWeights):
         return self
 
 
-class ExperimentConfig(Section):
+class ExperimentConfig(SettingsSection):
     """Everything an experiment's results depend on, and how it is judged."""
 
     checkpoint: Annotated[str, Field(min_length=1)] = "demo"

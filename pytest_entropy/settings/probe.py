@@ -22,7 +22,7 @@ from pydantic import (
 
 from pytest_entropy import registry
 from pytest_entropy.settings.diagnostics import known_diagnostics
-from pytest_entropy.settings.fields import PositiveFloat, Section, Size, as_number, builtin
+from pytest_entropy.settings.fields import PositiveFloat, SettingsSection, Size, as_number, builtin
 from pytest_entropy.settings.former_names import RENAMED, todays_name
 from pytest_entropy.settings.objectives import OBJECTIVES, SCALINGS, known_objective, normalised_over_batch
 
@@ -52,7 +52,7 @@ def _scaling(value: Any) -> Any:
     return value
 
 
-class BatchSizes(Section):
+class BatchSizes(SettingsSection):
     """Prompts of the update batch, and responses per prompt (``G_E``: of the entropy batch, where they are not ``G``).
 
     Where prompts differ more than responses to one prompt do, fewer responses to more prompts give the smaller error
@@ -68,7 +68,7 @@ class BatchSizes(Section):
     standard error in half to two thirds of the time ([variance reduction](variance-reduction.md))."""
 
 
-class UpdateSettings(Section):
+class UpdateSettings(SettingsSection):
     """How delta_h1 is estimated and which update is assumed."""
 
     mode: Literal["two_batch", "u_statistic"] = "two_batch"
@@ -159,7 +159,7 @@ def require_two_responses(sizes: BatchSizes, update: UpdateSettings, section: st
         raise ValueError(f"{section}G_E is {sizes.G_E}: leave-one-out baselines need two responses; take G_E >= 2")
 
 
-class SampledPolicy(Section):
+class SampledPolicy(SettingsSection):
     """The one distribution sampled from and scored, softmax(logits / temperature), and the longest response."""
 
     temperature: PositiveFloat = 1.0
@@ -168,7 +168,7 @@ class SampledPolicy(Section):
     """Longest response."""
 
 
-class MemorySection(Section):
+class MemorySection(SettingsSection):
     """Bounds on what is computed at once, and how the sampler keeps its cache; no effect beyond rounding."""
 
     sample_rows: Size = 512
@@ -186,7 +186,7 @@ def _above_one(value: float | None) -> float | None:
     return value
 
 
-class SweepWeights(Section):
+class SweepWeights(SettingsSection):
     """How the eta sweep's self-normalised importance weights are tamed, and whether responses are drawn anew."""
 
     pareto_smoothed: bool = False

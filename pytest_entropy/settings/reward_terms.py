@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from pytest_entropy.settings.fields import Section, as_number
+from pytest_entropy.settings.fields import SettingsSection, as_number
 
 
-class RewardSection(Section):
+class RewardSection(SettingsSection):
     """One reward of a weighted sum."""
 
     name: Annotated[str, Field(min_length=1)]

@@ -38,7 +38,7 @@ from pytest_entropy.stats.mean import (
 )
 from pytest_entropy.stats.measurement import Measurement, format_error, pool
 from pytest_entropy.stats.outcome import CheckOutcome, Inconclusive, StatisticalFailure, require
-from pytest_entropy.stats.pit import (
+from pytest_entropy.stats.probability_integral_transform import (
     assert_uniform_pit,
     check_uniform_pit,
     min_discrepancy_uniform_pit,

@@ -20,7 +20,7 @@ NOT_DETERMINED = "not determined"
 FRACTION_NOT_KNOWN = 0.0
 
 
-class Measured(Protocol):
+class MeasuredRun(Protocol):
     """What a measurement is made from: a run's record, or what its item reported of it.
 
     Attributes:
@@ -77,7 +77,7 @@ class Measurement:
     sampling_fraction: float = 0.0
 
     @classmethod
-    def of(cls, run: Measured) -> Measurement:
+    def of(cls, run: MeasuredRun) -> Measurement:
         """The measurement of one run.
 
         Raises:

@@ -128,6 +128,11 @@ FAULTS = {
         {"stats/x.py": "def f() -> int: ...\n", "runs/y.py": "def f() -> dict: ...\n"},
         "f: ",
     ),
+    "two classes": (
+        "one name, one meaning",
+        {"stats/x.py": "class A: ...\n", "runs/y.py": "class A: ...\n"},
+        "A: ",
+    ),
     "an argument that is not told": (
         "the mathematics says what its arguments are",
         {

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_entropy.checkpoints.formats.safe_unpickler import Record, unpickle
+from pytest_entropy.checkpoints.formats.safe_unpickler import UnpickledObject, unpickle
 from pytest_entropy.checkpoints.layouts.dcp import METADATA
 from pytest_entropy.errors import UsageError
 
@@ -53,7 +53,7 @@ def _known(module: str, name: str) -> Any:
         return _size
     if module == "torch" and _DTYPE.fullmatch(name):
         return name
-    return Record if name in _KNOWN.get(module, ()) else None
+    return UnpickledObject if name in _KNOWN.get(module, ()) else None
 
 
 @dataclass(frozen=True)

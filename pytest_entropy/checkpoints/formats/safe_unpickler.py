@@ -20,7 +20,7 @@ _OPCODES = (
 )
 
 
-class Record:
+class UnpickledObject:
     """Stands for an object: its constructor's arguments, and its attributes."""
 
     def __init__(self, *arguments: Any) -> None:
@@ -36,7 +36,7 @@ def unpickle(data: bytes, known: Callable[[str, str], Any]) -> Any:
 
     Args:
         data: the pickle.
-        known: from module and name to what stands for it (:class:`Record`, mostly), None for what is not accepted.
+        known: from module and name to the class that stands for it, or None to refuse the name.
 
     Raises:
         Exception: of any kind, for damaged data; a ``pickle.UnpicklingError`` for what is not accepted.

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pytest_entropy.checkpoints.formats.safe_unpickler import Record, unpickle
+from pytest_entropy.checkpoints.formats.safe_unpickler import UnpickledObject, unpickle
 from pytest_entropy.errors import UsageError
 
 # What torch writes per tensor into data.pkl is some hundred bytes; the rest is room for names and settings.
@@ -72,7 +72,7 @@ def read_outline(path: Path) -> Any:
 def _stand_in(module: str, name: str) -> Any:
     if (module, name) == ("collections", "OrderedDict"):
         return dict
-    return Record if module.partition(".")[0] in _HARMLESS else None
+    return UnpickledObject if module.partition(".")[0] in _HARMLESS else None
 
 
 def asks_for(where: Path | str, name: str) -> str:

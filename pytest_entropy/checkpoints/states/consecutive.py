@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_entropy.checkpoints.files import CheckpointFiles, has_adapter, has_weights
+from pytest_entropy.checkpoints.states.mapping_proof import Contradiction, MappingProof, not_proved, prove
 from pytest_entropy.checkpoints.states.optimizer_file import steps_taken
-from pytest_entropy.checkpoints.states.proof import Contradiction, MappingProof, not_proved, prove
 from pytest_entropy.errors import UsageError
 from pytest_entropy.optimizers.state import AdamWState
 

@@ -12,7 +12,8 @@ import torch
 from pytest_entropy.errors import RunError
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.directional import Derivatives
-from pytest_entropy.probe.profiler import Meter, peak_memory_mb
+from pytest_entropy.probe.peak_memory import peak_memory_mb
+from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.probe.setup import Setup
 from pytest_entropy.probe.update.direction import Update
 from pytest_entropy.probe.variance.spread import Spread
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredBatch:
     """What a measurement leaves behind.
 
     Attributes:
@@ -48,7 +49,7 @@ class Measured:
     single_batch: SingleBatchParts = SingleBatchParts()
 
 
-def run_record(setup: Setup, measured: Measured, *, run: int, seed: int, sampling_fraction: float) -> RunRecord:
+def run_record(setup: Setup, measured: MeasuredBatch, *, run: int, seed: int, sampling_fraction: float) -> RunRecord:
     """delta_h1 = eta mean(s) with its conditional error, and what else the record of a run holds.
 
     Args:
@@ -97,7 +98,7 @@ class _Means:
     expected_surprises: float | None
 
 
-def _means(setup: Setup, measured: Measured) -> _Means:
+def _means(setup: Setup, measured: MeasuredBatch) -> _Means:
     rollouts, derivatives = measured.rollouts, measured.derivatives
     nats, lengths = derivatives.entropies.sum(-1, dtype=torch.float64), rollouts.lengths.double().cpu()
     entropy, entropy_se = setup.unit.entropy(nats.mean(1).numpy(), lengths.mean(1).numpy())

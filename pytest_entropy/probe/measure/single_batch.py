@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_entropy.probe.diagnostics.discrepancies import sampler_discrepancies
-from pytest_entropy.probe.measure.run_record import Measured
+from pytest_entropy.probe.measure.run_record import MeasuredBatch
 from pytest_entropy.probe.measure.u_statistic import u_statistic
 from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.probe.setup import Setup
@@ -17,7 +17,7 @@ class SingleBatch:
     def __init__(self, setup: Setup, updates: UpdateSource) -> None:
         self.setup, self.updates = setup, updates
 
-    def measure(self, B_E: int, seed: int) -> Measured:
+    def measure(self, B_E: int, seed: int) -> MeasuredBatch:
         """One independent measurement, as a U-statistic over pairs of different prompts.
 
         Args:
@@ -49,7 +49,7 @@ class SingleBatch:
                 threads=setup.threads,
             )
         agreement = sampler_discrepancies(rollouts, derivatives, setup.policy, config.max_new_tokens)
-        return Measured(
+        return MeasuredBatch(
             statistic.pseudo_values, update, rollouts, derivatives, agreement, meter,
             spread=statistic.spread(setup.eta), single_batch=statistic.record(),
         )  # fmt: skip

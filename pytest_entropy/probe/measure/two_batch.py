@@ -19,7 +19,7 @@ from pytest_entropy.probe.diagnostics.discrepancies import (
 )
 from pytest_entropy.probe.diagnostics.finite_steps import FINITE_STEPS, finite_steps
 from pytest_entropy.probe.estimators import estimator_names, get_estimator
-from pytest_entropy.probe.measure.run_record import Measured
+from pytest_entropy.probe.measure.run_record import MeasuredBatch
 from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.probe.setup import Setup
 from pytest_entropy.probe.update.direction import Update
@@ -48,7 +48,7 @@ class TwoBatch:
     def __init__(self, setup: Setup, updates: UpdateSource) -> None:
         self.setup, self.updates = setup, updates
 
-    def measure(self, B_E: int, seed: int, update: Update) -> Measured:
+    def measure(self, B_E: int, seed: int, update: Update) -> MeasuredBatch:
         """One independent measurement: fresh prompts and responses, s_n along the update's direction.
 
         Args:
@@ -85,7 +85,7 @@ class TwoBatch:
                 arrays["sampler_evidence"] = total_sampler_log_ratios(
                     setup.policy, rollouts, chunk_tokens=setup.config.chunk_tokens, threads=setup.threads
                 )
-        return Measured(s, update, rollouts, derivatives, agreement, meter, arrays, spread)
+        return MeasuredBatch(s, update, rollouts, derivatives, agreement, meter, arrays, spread)
 
     def entropy_batch(self, B_E: int, seed: int, update: Update) -> tuple[list[Prompt], Rollouts]:
         """Fresh prompts, none of them the update's, and responses that carry what the update's have taught."""

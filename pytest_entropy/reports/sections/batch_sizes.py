@@ -10,7 +10,7 @@ from pytest_entropy.reports.tables import size_table
 from pytest_entropy.reports.view import ExperimentView
 
 
-class BatchSizes(Section):
+class BatchSizesSection(Section):
     """The terminal's table."""
 
     title, order = "δH₁ by batch size", 300
@@ -20,4 +20,4 @@ class BatchSizes(Section):
         return fragment("batch_sizes", table=size_table(view)) if view.runs else None
 
 
-SECTION = BatchSizes()
+SECTION = BatchSizesSection()

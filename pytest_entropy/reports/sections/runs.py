@@ -14,7 +14,7 @@ from pytest_entropy.reports.view import ExperimentView
 MOST_ROWS = 500
 
 
-class Runs(Section):
+class RunsSection(Section):
     """What each run measured and cost."""
 
     title, order = "Runs", 900
@@ -37,4 +37,4 @@ class Runs(Section):
         )
 
 
-SECTION = Runs()
+SECTION = RunsSection()

@@ -15,7 +15,7 @@ FIELDS = (
 )  # fmt: skip
 
 
-class UpdateBatch(Section):
+class UpdateBatchSection(Section):
     """The step, the rewards, and how the optimizer's states were read."""
 
     title, order = "Update batch", 1100
@@ -27,4 +27,4 @@ class UpdateBatch(Section):
         return fragment("update_batch", rows={name: getattr(view.update, name) for name in FIELDS})
 
 
-SECTION = UpdateBatch()
+SECTION = UpdateBatchSection()

@@ -13,7 +13,7 @@ from pytest_entropy.policy.alternatives import ALTERNATIVES
 from pytest_entropy.probe.diagnostics.eta_sweep import EtaSweep
 from pytest_entropy.records.measured import Missing, Undeclared
 from pytest_entropy.records.run import RunRecord
-from pytest_entropy.records.wire import RecordError
+from pytest_entropy.records.serialization import RecordError
 from tests.unit.checks.registered import CHECKS, PARTS, judged, without
 
 # Of a record, what describes the run to a reader and is no measurement.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pytest_entropy.probe import profiler as meter
+from pytest_entropy.probe import peak_memory
 from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.records import process_memory
 
@@ -37,7 +37,8 @@ def test_memory_is_of_its_own_phase_and_the_process_keeps_the_peak():
     """In an own process, where nothing else allocates."""
     code = """
 import numpy as np
-from pytest_entropy.probe.profiler import Meter, peak_memory_mb
+from pytest_entropy.probe.peak_memory import peak_memory_mb
+from pytest_entropy.probe.profiler import Meter
 m = Meter()
 with m.phase("large"):
     np.ones(200 * 2**17).sum()
@@ -68,7 +69,7 @@ def test_a_gpu_is_waited_for_at_both_ends_of_a_phase_and_its_own_memory_counted(
     names = [name for name, _ in calls if name != "max_memory_allocated"]
     assert names == ["synchronize", "reset_peak_memory_stats", "work", "synchronize"]
     assert costs.memory_mb == {"sampling": 3.0}
-    assert meter.peak_memory_mb(costs.device) == 3.0
+    assert peak_memory.peak_memory_mb(costs.device) == 3.0
     # An error is told as it is: a GPU in disorder answers waiting with another.
     calls.clear()
     with pytest.raises(ZeroDivisionError), costs.phase("reward"):

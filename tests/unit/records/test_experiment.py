@@ -9,8 +9,8 @@ import pytest
 from pytest_entropy.records.conclusion import Conclusion
 from pytest_entropy.records.directories import read_manifest
 from pytest_entropy.records.experiment import ExperimentRecord
+from pytest_entropy.records.serialization import RecordError
 from pytest_entropy.records.session import SessionRecord
-from pytest_entropy.records.wire import RecordError
 
 MANIFEST = ExperimentRecord(
     experiment="debug", stamp="2026", checkpoint="demo", checkpoint_digest="d", config_digest="c", layout="step",

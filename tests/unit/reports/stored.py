@@ -9,7 +9,7 @@ import numpy as np
 
 from pytest_entropy.records.files import write_json, write_text
 from pytest_entropy.records.run import RunRecord
-from pytest_entropy.records.wire import plain
+from pytest_entropy.records.serialization import plain
 from pytest_entropy.settings.experiments import kind_of
 from pytest_entropy.settings.layers import Layer, resolve_config
 

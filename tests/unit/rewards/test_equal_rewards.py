@@ -7,8 +7,8 @@ import json
 import pytest
 
 from pytest_entropy.prompts import Prompt
+from pytest_entropy.records.serialization import plain
 from pytest_entropy.records.update import equal_rewards
-from pytest_entropy.records.wire import plain
 from pytest_entropy.rewards import sample_of_equal
 
 

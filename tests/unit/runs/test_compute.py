@@ -11,8 +11,8 @@ import pytest
 from pytest_entropy.checkpoints import find_checkpoint
 from pytest_entropy.errors import RunError
 from pytest_entropy.prompts import open_prompts
+from pytest_entropy.records.serialization import RecordError
 from pytest_entropy.records.spec import RunSpec
-from pytest_entropy.records.wire import RecordError
 from pytest_entropy.rewards import RewardTerm, WeightedRewards, resolve_reward
 from pytest_entropy.runs.compute import Place, compute, config_of
 from pytest_entropy.runs.machine import Machine

@@ -12,7 +12,7 @@ from pytest_entropy.checks.eta_sweep_intercept import CHECK
 from pytest_entropy.checks.summaries import sweep_fit
 from pytest_entropy.checks.summaries.eta_sweep import sweep_record
 from pytest_entropy.probe.diagnostics.eta_sweep import EtaSweep
-from pytest_entropy.records.wire import plain
+from pytest_entropy.records.serialization import plain
 
 ETA = 1e-3
 

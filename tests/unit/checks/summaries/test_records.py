@@ -14,7 +14,7 @@ from pytest_entropy.checks.summaries.convergence import convergence
 from pytest_entropy.checks.summaries.debug import debug_report, saved_gradients
 from pytest_entropy.checks.summaries.sanity_check import conclusion, validation_summary
 from pytest_entropy.checks.summaries.single_run import single_run_analysis
-from pytest_entropy.records.wire import plain
+from pytest_entropy.records.serialization import plain
 from tests.unit.reports.stored import ETA, result, scalars
 
 SETTINGS = {"confidence": 0.95, "tolerance": 0.1}

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pytest_entropy.checkpoints import demo, load_checkpoint, verify_optimizer_mapping
-from pytest_entropy.checkpoints.states.proof import prove
+from pytest_entropy.checkpoints.states.mapping_proof import prove
 from pytest_entropy.errors import UsageError
 from tests import tiny
 from tests.unit.checkpoints.consecutive import save_two

@@ -15,13 +15,13 @@ STRICT: Mapping[str, object] = {"strict": True, "allow_inf_nan": False, "arbitra
 MEASURED: Mapping[str, object] = {**STRICT, "allow_inf_nan": True}
 
 
-class Record(Protocol):
+class Dataclass(Protocol):
     """A dataclass."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
-R = TypeVar("R", bound=Record)
+R = TypeVar("R", bound=Dataclass)
 
 
 class RecordError(ValueError):

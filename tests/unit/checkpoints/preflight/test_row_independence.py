@@ -6,7 +6,7 @@ import pytest
 import torch
 import transformers
 
-from pytest_entropy.checkpoints.preflight.separate_rows import require_separate_rows
+from pytest_entropy.checkpoints.preflight.row_independence import require_separate_rows
 from pytest_entropy.errors import UsageError
 from tests import tiny
 

@@ -13,7 +13,7 @@ from pytest_entropy.baselines.compare import Compared, compare, paired_runs
 from pytest_entropy.baselines.rules import Rule
 from pytest_entropy.baselines.stored import in_words, to_rows
 from pytest_entropy.plugin import markers
-from pytest_entropy.plugin.gate import Gate
+from pytest_entropy.plugin.regression_gate import Gate
 from pytest_entropy.records.comparison import Comparison
 from pytest_entropy.records.files import write_json
 from pytest_entropy.records.item import ItemReport

@@ -48,10 +48,8 @@ def with_update_warning(runs: Sequence[RunRecord], reason: str) -> str:
     if not without_gradient:
         return reason
     share = "" if len(without_gradient) == len(runs) else f" in {len(without_gradient)} of {len(runs)} runs"
-    movement, cause = (
-        _movement(without_gradient[0].direction_norm, without_gradient[0].rule),
-        _cause(without_gradient[0].rewards),
-    )
+    first = without_gradient[0]
+    movement, cause = _movement(first.direction_norm, first.rule), _cause(first.rewards)
     return f"{movement}{share} ({cause}; a sample is in the report); {reason}"
 
 

@@ -1,1 +1,1 @@
-"""The regression gate: an experiment against a stored baseline of itself, by intervals on differences."""
+"""The regression gate: compare an experiment with a stored baseline of it, by intervals on differences."""

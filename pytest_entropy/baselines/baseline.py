@@ -1,4 +1,4 @@
-"""Baselines on disk: what a comparison needs of stored experiments, and what may not be compared."""
+"""Baseline files: take snapshots of stored experiments, write and read them, and reject what is not comparable."""
 
 from __future__ import annotations
 
@@ -16,22 +16,25 @@ from pytest_entropy.reports.view import view_experiment
 from pytest_entropy.settings.former_names import with_former_names
 
 SCHEMA_VERSION = 1
-# Without these keys nothing can be compared.
-_NEEDED = {"checkpoint_digest", "objective", "update", "runs"}
-# Another value of one of these is another quantity, or other random numbers.
+# Keys of a snapshot that every comparison reads.
+_REQUIRED = {"checkpoint_digest", "objective", "update", "runs"}
+# Settings that decide which quantity is measured, or with which random numbers.
 _OBJECTIVE = ("seed", "reward", "probe", "sampling", "batch_config.B_U", "batch_config.G", "batch_config.G_E")
 
 
 def snapshot(directory: Path) -> Snapshot:
-    """What a baseline keeps of an experiment directory.
+    """The snapshot of an experiment directory, with all that a comparison reads of it.
 
     Raises:
-        UsageError: it is none, or a planned run has no result; a baseline of what is left would be another one.
+        UsageError: the directory holds no experiment, or a planned run has no result (a baseline of the other runs
+            would describe another experiment).
     """
     view = view_experiment(directory)
     if view.failures or view.missing or not view.runs:
-        lacking = [*sorted(view.failures), *view.missing]
-        raise UsageError(f"{directory}: no baseline, runs without a result: {', '.join(lacking) or 'all'}")
+        without_result = [*sorted(view.failures), *view.missing]
+        raise UsageError(
+            f"{directory} cannot be a baseline, runs without a result: {', '.join(without_result) or 'all'}"
+        )
     return Snapshot(
         checkpoint=view.manifest.checkpoint,
         checkpoint_digest=view.manifest.checkpoint_digest,
@@ -44,16 +47,16 @@ def snapshot(directory: Path) -> Snapshot:
 
 
 def objective(config: Mapping[str, Any]) -> dict[str, object]:
-    """The part of a configuration that says which quantity is measured with which random numbers, by dotted key."""
+    """The settings that decide which quantity is measured, and with which random numbers, by dotted key."""
     out: dict[str, Any] = {}
     config = with_former_names(config)
     for key in _OBJECTIVE:
         value: Any = config
         for part in key.split("."):
-            # A setting that older versions did not have was at its default then: none.
+            # Older versions did not have every setting; theirs was the default, None.
             value = value.get(part) if isinstance(value, Mapping) else None
         out |= {f"{key}.{name}": item for name, item in value.items()} if isinstance(value, Mapping) else {key: value}
-    # A reward file of two checkouts has two paths.
+    # The same reward file has another path in another checkout.
     rewards = out["reward"] if isinstance(out["reward"], list) else [out["reward"]]
     out["reward"] = [
         {**reward, "name": Path(reward["name"]).name} if isinstance(reward, Mapping) else Path(str(reward)).name
@@ -63,34 +66,51 @@ def objective(config: Mapping[str, Any]) -> dict[str, object]:
 
 
 def save(path: Path, name: str, directories: Iterable[Path]) -> Path:
-    """Write the baseline of some experiment directories, whole or not at all.
+    """Write a baseline file with the snapshots of the experiment directories, atomically.
+
+    Args:
+        path: the file to write.
+        name: the baseline's name, as recorded in the file.
+        directories: experiment directories; one per experiment name.
+
+    Returns:
+        ``path``.
 
     Raises:
-        UsageError: one of them is incomplete.
+        UsageError: a directory's experiment is incomplete.
     """
     experiments = {}
     for directory in directories:
-        kept = snapshot(directory)
+        experiment = snapshot(directory)
         manifest = read_manifest(directory)
         if manifest is not None:
-            experiments[manifest.experiment] = kept
+            experiments[manifest.experiment] = experiment
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, Baseline(schema_version=SCHEMA_VERSION, name=name, experiments=experiments).to_dict())
     return path
 
 
 def locate(root: Path, name: str) -> Path:
-    """The file of a baseline: a path is taken as it is, a name lies in ``baselines/`` of the results directory."""
+    """The path of a baseline file: a path is taken as it is, a name is a file in ``baselines/`` of the results.
+
+    Args:
+        root: the results directory.
+        name: a path (with a slash, or ending in ``.json``), or a baseline's name.
+    """
     if name.endswith(".json") or "/" in name or "\\" in name:
         return Path(name).expanduser()
     return root / BASELINES / f"{name}.json"
 
 
 def load_baseline(path: Path, *, anyway: bool = False) -> Baseline:
-    """A baseline's record.
+    """Read a baseline file.
+
+    Args:
+        path: the file, as written by :func:`save`.
+        anyway: accept another schema version.
 
     Raises:
-        UsageError: not a baseline, or of another schema version (unless ``anyway``).
+        UsageError: the file is no baseline, or has another schema version and ``anyway`` is false.
     """
     try:
         record = read_json(path)
@@ -102,42 +122,50 @@ def load_baseline(path: Path, *, anyway: bool = False) -> Baseline:
             f"{path} has schema version {version}, this version compares {SCHEMA_VERSION}: save it again, or give "
             "--entropy-compare-anyway"
         )
-    read = {name: _read_snapshot(path, name, experiment) for name, experiment in experiments.items()}
-    return Baseline(schema_version=version, name=str(record.get("name", "")), experiments=read)
+    snapshots = {name: _read_snapshot(path, name, experiment) for name, experiment in experiments.items()}
+    return Baseline(schema_version=version, name=str(record.get("name", "")), experiments=snapshots)
 
 
 def _read_snapshot(path: Path, name: str, experiment: Mapping[str, object]) -> Snapshot:
-    lacking = _NEEDED - set(experiment)
-    if lacking or not experiment["runs"]:
-        raise UsageError(f"{path}: experiments.{name} lacks {', '.join(sorted(lacking)) or 'runs'}")
+    missing = _REQUIRED - set(experiment)
+    if missing or not experiment["runs"]:
+        raise UsageError(f"{path}: experiments.{name} lacks {', '.join(sorted(missing)) or 'runs'}")
     try:
         return Snapshot.from_dict(experiment)
     except RecordError as error:
-        raise UsageError(f"{path}: experiments.{name} is not of a baseline: {error}") from error
+        raise UsageError(f"{path}: experiments.{name} is not a baseline's snapshot: {error}") from error
 
 
 def gather(place: Path) -> dict[str, Snapshot]:
-    """Experiments by name of a baseline file, an experiment directory, or the newest of each kind in results.
+    """Snapshots by experiment name, from a baseline file, an experiment directory, or a results directory.
+
+    Of a results directory, the newest experiment of each name is taken.
 
     Raises:
-        UsageError: it is nothing of these.
+        UsageError: the path is none of the three, or one of its experiments is incomplete.
     """
     if place.is_file():
         return load_baseline(place).experiments
     manifest = read_manifest(place)
     if manifest is not None:
         return {manifest.experiment: snapshot(place)}
-    newest = {found.experiment: directory for directory, found in all_experiments(place)}
+    newest = {manifest.experiment: directory for directory, manifest in all_experiments(place)}
     if not newest:
         raise UsageError(f"{place} is neither a baseline, an experiment directory, nor a results directory")
     return {name: snapshot(directory) for name, directory in newest.items()}
 
 
 def refuse_another(before: Snapshot, digest: str, now: Mapping[str, object], where: str) -> None:
-    """Refuse to compare two checkpoints, or two quantities.
+    """Reject a comparison of two checkpoints, or of two different quantities.
+
+    Args:
+        before: the baseline's snapshot.
+        digest: the digest of the checkpoint measured now.
+        now: the :func:`objective` of the configuration measured now.
+        where: the baseline and experiment, for the message.
 
     Raises:
-        UsageError: names what differs.
+        UsageError: the checkpoint or a setting differs; the message names it, with both values.
     """
     remedy = "save a new one with --entropy-save, or give --entropy-compare-anyway"
     if before.checkpoint_digest != digest:
@@ -146,7 +174,7 @@ def refuse_another(before: Snapshot, digest: str, now: Mapping[str, object], whe
             f"{digest}): {remedy}"
         )
     keys = sorted(set(before.objective) | set(now))
-    other = [key for key in keys if before.objective.get(key) != now.get(key)]
-    if other:
-        listed = ", ".join(f"{key} {before.objective.get(key)!r}, now {now.get(key)!r}" for key in other)
+    changed = [key for key in keys if before.objective.get(key) != now.get(key)]
+    if changed:
+        listed = ", ".join(f"{key} {before.objective.get(key)!r}, now {now.get(key)!r}" for key in changed)
         raise UsageError(f"{where} measured something else ({listed}): {remedy}")

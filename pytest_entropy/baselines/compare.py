@@ -1,8 +1,8 @@
-"""The comparison: an interval on the difference of each quantity, paired by seed, with an error rate.
+"""Compare each quantity with the baseline: an interval on its difference, paired by seed, with an error rate.
 
-- ``delta_h1``: paired differences eta s_n (now) - eta s_n (baseline) over all prompts of all runs both have.
+- ``delta_h1``: paired differences eta s_n (now) - eta s_n (baseline) over all prompts of the runs that both have.
 - ``signal_to_noise``: log of (spread over mean) of s_n now against then, through jackknife pseudo-values paired
-  by prompt; where these reject, swapping then and now at random within pairs has to reject, too (``noise.py``).
+  by prompt; where these reject, swapping now and then at random within pairs has to reject, too (``noise.py``).
 - ``entropy``: means over runs weighted by B_E, by Student's t on the runs' own standard errors as if independent,
   which is conservative where seeds coincide (a response's entropy is bounded, so its mean has no heavy tail).
 
@@ -25,7 +25,7 @@ from pytest_entropy.records.baseline import BaselineRun, Snapshot
 from pytest_entropy.stats import CheckOutcome, check_equivalent
 from pytest_entropy.stats.measurement import FOR_THIS_UPDATE, OVER_BATCHES
 
-# A run of the baseline, and its counterpart now.
+# (a run of the baseline, the same run measured now)
 Pair = tuple[BaselineRun, BaselineRun]
 POINTS_TO = {
     "delta_h1": "the update direction or the estimator: a factor, a sign, an advantage, optimizer state",
@@ -36,14 +36,14 @@ POINTS_TO = {
 
 @dataclass(frozen=True)
 class Compared:
-    """One quantity's comparison.
+    """The comparison of one quantity.
 
     Attributes:
-        rule: what it was judged by.
-        before, after: its value in the baseline and now.
-        margin: what a difference may be, in the outcome's unit.
+        rule: the rule that judged it.
+        before, after: its value in the baseline and now, in its unit.
+        margin: the largest difference that is tolerated, in the outcome's unit.
         outcome: the interval on the difference, and the verdict.
-        scope: what the interval is over; empty for entropy, which is of no update.
+        scope: which batches the interval is over; empty for entropy, which depends on no update.
     """
 
     rule: Rule
@@ -55,7 +55,11 @@ class Compared:
 
 
 def paired_runs(before: Snapshot, after: Snapshot) -> list[Pair]:
-    """Runs of the same seed, B_E and number, in order."""
+    """Pairs of runs (baseline, now) with the same seed, B_E, run number and number of scalars, in order.
+
+    Args:
+        before, after: the snapshots of the baseline and of now.
+    """
     old = {run.key: run for run in before.runs}
     return [
         (old[run.key], run)
@@ -65,13 +69,19 @@ def paired_runs(before: Snapshot, after: Snapshot) -> list[Pair]:
 
 
 def compare(before: Snapshot, after: Snapshot, rules: Sequence[Rule], *, alpha: float) -> list[Compared]:
-    """Each rule's comparison of two snapshots; ``alpha`` is the chance that any is red on equal experiments."""
+    """The comparison of two snapshots, one entry per rule.
+
+    Args:
+        before, after: the snapshots of the baseline and of now.
+        rules: what counts as a regression, one rule per quantity.
+        alpha: the chance, in (0, 1), that any rule fails on equal experiments; shared among the rules.
+    """
     pairs = paired_runs(before, after)
     share = alpha / max(1, len(rules))
     same_update = before.update == after.update
-    found = [_compare_one(rule, pairs, share, same_update, after.unit) for rule in rules]
+    comparisons = [_compare_one(rule, pairs, share, same_update, after.unit) for rule in rules]
     scope = OVER_BATCHES if after.objective.get("probe.mode") == "u_statistic" else FOR_THIS_UPDATE
-    return [one if one.rule.quantity == "entropy" else replace(one, scope=scope) for one in found]
+    return [one if one.rule.quantity == "entropy" else replace(one, scope=scope) for one in comparisons]
 
 
 def _compare_one(rule: Rule, pairs: Sequence[Pair], alpha: float, same_update: bool, unit: str) -> Compared:
@@ -111,14 +121,16 @@ def _signal_to_noise(rule: Rule, pairs: Sequence[Pair], alpha: float, unit: str)
     old, new = _scaled(pairs, 0), _scaled(pairs, 1)
     earlier, later = (float(x.std(ddof=1) / abs(x.mean())) if x.mean() and x.std() > 0 else None for x in (old, new))
     if earlier is None or later is None or len(old) < 3:
-        return _undecided(rule, alpha, "no spread, or a mean of exactly zero: more prompts, or another update batch")
+        reason = "s_n has no spread, or a mean of exactly zero: take more prompts, or another update batch"
+        return _undecided(rule, alpha, reason)
     before, after = log_noise_pseudo_values(old), log_noise_pseudo_values(new)
-    found = _judge(rule, earlier, later, after, before, alpha, "log of the ratio")
-    if found.outcome.verdict != "fail":
-        return found
+    comparison = _judge(rule, earlier, later, after, before, alpha, "log of the ratio")
+    if comparison.outcome.verdict != "fail":
+        return comparison
     p = swap_p_value(old, new, alpha=alpha)
-    p = p if found.outcome.p_value is None else max(p, found.outcome.p_value)
-    return replace(found, outcome=replace(found.outcome, p_value=p, verdict="fail" if p < alpha else "pass"))
+    p = p if comparison.outcome.p_value is None else max(p, comparison.outcome.p_value)
+    outcome = replace(comparison.outcome, p_value=p, verdict="fail" if p < alpha else "pass")
+    return replace(comparison, outcome=outcome)
 
 
 def _judge(
@@ -144,7 +156,7 @@ def _entropy(rule: Rule, pairs: Sequence[Pair], alpha: float, unit: str) -> Comp
     difference, margin = after - before, rule.margin(before)
     spread = [[se for pair in pairs if (se := pair[side].entropy_se) is not None] for side in (0, 1)]
     if margin <= 0 or any(len(side) < len(pairs) for side in spread):
-        return _undecided(rule, alpha, "a run without a standard error, or an entropy of zero")
+        return _undecided(rule, alpha, "a run has no standard error of the entropy, or the entropy is zero")
     se = math.sqrt(float(np.sum(weights**2 * (np.square(spread[0]) + np.square(spread[1])))))
     n = int(sizes.sum())
     outside = max(0.0, abs(difference) - margin)
@@ -163,10 +175,10 @@ def _entropy(rule: Rule, pairs: Sequence[Pair], alpha: float, unit: str) -> Comp
 
 
 def _by_rule(rule: Rule, outcome: CheckOutcome) -> CheckOutcome:
-    """A difference in a direction that does not count, or one that is only not excluded, is no regression."""
+    """The outcome under a ``difference`` rule: pass unless a difference in a direction that counts is shown."""
     if rule.kind == "equivalence":
         return outcome
-    elsewhere = outcome.effect is not None and outcome.effect * rule.direction < 0
-    if outcome.verdict == "inconclusive" or (outcome.verdict == "fail" and elsewhere):
+    other_direction = outcome.effect is not None and outcome.effect * rule.direction < 0
+    if outcome.verdict == "inconclusive" or (outcome.verdict == "fail" and other_direction):
         return replace(outcome, verdict="pass")
     return outcome

@@ -1,4 +1,4 @@
-"""What counts as a regression: expressions such as ``delta_h1:5%``, ``entropy:-0.01`` or ``delta_h1~5%``."""
+"""Rules for the regression gate: parse expressions such as ``delta_h1:5%``, ``entropy:-0.01`` or ``delta_h1~5%``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FORM = re.compile(
 
 @dataclass(frozen=True)
 class Rule:
-    """One quantity's rule.
+    """The largest tolerated change of one quantity.
 
     Attributes:
         quantity: ``delta_h1``, ``entropy``, or ``signal_to_noise`` (the per-prompt spread over the mean).
@@ -38,47 +38,47 @@ class Rule:
     text: str
 
     def margin(self, before: float) -> float:
-        """The margin in the unit the difference is measured in, for a baseline value of ``before``."""
+        """The margin in the unit of the difference (signal_to_noise: log ratio), for a baseline value ``before``."""
         if self.quantity == "signal_to_noise":
             return math.log1p(self.size)
         return self.size * abs(before) if self.relative else self.size
 
 
 def parse_rules(expressions: Sequence[str]) -> list[Rule]:
-    """The rules of some expressions, each of which may hold several, separated by commas.
+    """Parse expressions, each of which may hold several rules separated by commas.
 
     Raises:
-        UsageError: an expression that is none, an unknown quantity, or one that is there twice.
+        UsageError: an expression is not a rule, its quantity is unknown, or a quantity has two rules.
     """
     rules: dict[str, Rule] = {}
     for text in (part.strip() for expression in expressions for part in expression.split(",")):
         rule = _parse(text)
         if rule.quantity in rules:
-            raise UsageError(f"{text!r}: there is a rule for {rule.quantity} already ({rules[rule.quantity].text})")
+            raise UsageError(f"{text!r}: {rule.quantity} already has a rule ({rules[rule.quantity].text})")
         rules[rule.quantity] = rule
     return list(rules.values())
 
 
 def _parse(text: str) -> Rule:
-    found = _FORM.fullmatch(text)
-    if found is None:
+    match = _FORM.fullmatch(text)
+    if match is None:
         raise UsageError(
             f"{text!r} is not a rule such as delta_h1:5% (differs by more than 5 %), entropy:-0.01 (falls by more than "
             "0.01), or delta_h1~5% (is not shown to be within 5 %)"
         )
-    quantity, share = found["quantity"], found["share"] == "%"
+    quantity, share = match["quantity"], match["share"] == "%"
     if quantity not in QUANTITIES:
         raise UsageError(f"{text!r}: unknown quantity {quantity!r}; known: {', '.join(QUANTITIES)}")
     try:
-        size = float(found["size"]) / (100 if share else 1)
+        size = float(match["size"]) / (100 if share else 1)
     except ValueError:
-        raise UsageError(f"{text!r}: {found['size']!r} is not a number") from None
+        raise UsageError(f"{text!r}: {match['size']!r} is not a number") from None
     if not 0 < size < math.inf:
         raise UsageError(f"{text!r}: the margin must be positive; rounding alone makes any two machines differ")
     if quantity == "signal_to_noise" and not share:
         raise UsageError(f"{text!r}: give the margin of signal_to_noise in per cent")
-    kind: Literal["difference", "equivalence"] = "difference" if found["kind"] == ":" else "equivalence"
-    if kind == "equivalence" and found["direction"]:
+    kind: Literal["difference", "equivalence"] = "difference" if match["kind"] == ":" else "equivalence"
+    if kind == "equivalence" and match["direction"]:
         raise UsageError(f"{text!r}: equivalence has no direction")
-    direction: Literal[-1, 0, 1] = 1 if found["direction"] == "+" else -1 if found["direction"] == "-" else 0
+    direction: Literal[-1, 0, 1] = 1 if match["direction"] == "+" else -1 if match["direction"] == "-" else 0
     return Rule(quantity, kind, direction, size, share, text)

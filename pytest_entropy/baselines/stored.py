@@ -1,4 +1,4 @@
-"""Two sets of stored experiments against each other: base and head of a change, or two machines."""
+"""Compare two sets of stored experiments: base and head of a code change, or two machines."""
 
 from __future__ import annotations
 
@@ -20,16 +20,23 @@ WORDS = {"pass": "no change seen", "fail": "CHANGED", "inconclusive": "INCONCLUS
 def compare_places(
     before: Path, after: Path, expressions: Sequence[str], *, alpha: float, anyway: bool = False
 ) -> dict[str, list[Compared]]:
-    """Comparisons by experiment; ``alpha`` is shared among the experiments.
+    """Compare the stored experiments of two places, by experiment name.
+
+    Args:
+        before, after: baseline files, experiment directories or results directories (:func:`.baseline.gather`).
+        expressions: rules (:mod:`.rules`); the default ones if empty.
+        alpha: the chance, in (0, 1), that any comparison fails on equal experiments; shared among the experiments.
+        anyway: compare different checkpoints and quantities, too.
 
     Raises:
-        UsageError: a place holds no experiments, an experiment has no counterpart, or they measured different things.
+        UsageError: a place holds no experiments, an experiment has no counterpart, or the two measured different
+            quantities.
     """
     rules = parse_rules(expressions or [DEFAULT])
     old, new = gather(before), gather(after)
-    alone = sorted(set(new) - set(old))
-    if alone:
-        raise UsageError(f"{before} has no {', '.join(alone)} to compare {after} with")
+    unmatched = sorted(set(new) - set(old))
+    if unmatched:
+        raise UsageError(f"{before} has no {', '.join(unmatched)} to compare {after} with")
     if not anyway:
         for name, experiment in new.items():
             where = f"{before} ({name})"
@@ -38,26 +45,29 @@ def compare_places(
 
 
 def word(comparison: Compared) -> str:
-    """The verdict in a word: ``unchanged`` only where the interval lies within the margin."""
+    """The verdict in a word or two: ``unchanged`` only where the interval lies within the margin."""
     ci, margin = comparison.outcome.ci, comparison.margin
     within = ci is not None and margin is not None and -margin <= ci[0] and ci[1] <= margin
     return "unchanged" if within and comparison.outcome.verdict == "pass" else WORDS[comparison.outcome.verdict]
 
 
 def in_words(comparison: Compared) -> str:
-    """``delta_h1: unchanged, by 0.0001 ± 0.0004 nats per response for this update batch (rule delta_h1:5%)``."""
+    """The comparison in a line.
+
+    For example ``delta_h1: unchanged, by 0.0001 ± 0.0004 nats per response for this update batch (rule delta_h1:5%)``.
+    """
     outcome, rule = comparison.outcome, comparison.rule
     verdict = f"{rule.quantity}: {word(comparison)}"
     if outcome.effect is None or outcome.ci is None:
         return f"{verdict}: {outcome.likely_causes}"
-    # A 95 % interval's half-width, as a standard error.
+    # The standard error of a 95 % interval is its width over 3.92.
     measure = format_measure(outcome.effect, (outcome.ci[1] - outcome.ci[0]) / 3.92)
     over = f" {comparison.scope}" if comparison.scope else ""
     return f"{verdict}, by {measure} {outcome.unit}{over} (rule {rule.text})"
 
 
 def to_rows(comparisons: Sequence[Compared]) -> list[QuantityRow]:
-    """The rows of ``comparison.json`` and of the pages."""
+    """The comparisons as rows of ``comparison.json`` and of the HTML pages."""
     return [
         QuantityRow(
             quantity=one.rule.quantity,
@@ -73,17 +83,22 @@ def to_rows(comparisons: Sequence[Compared]) -> list[QuantityRow]:
     ]
 
 
-def to_page(found: Mapping[str, Sequence[Compared]], before: str, after: str) -> str:
-    """The comparison as a self-contained page."""
-    experiments = {name: to_rows(comparisons) for name, comparisons in found.items()}
+def to_page(comparisons: Mapping[str, Sequence[Compared]], before: str, after: str) -> str:
+    """The comparisons as a self-contained HTML page.
+
+    Args:
+        comparisons: by experiment name.
+        before, after: the two places, as the page names them.
+    """
+    experiments = {name: to_rows(compared) for name, compared in comparisons.items()}
     plots = {name: comparison_plot(rows) for name, rows in experiments.items()}
-    verdicts = {c.outcome.verdict for comparisons in found.values() for c in comparisons}
+    verdicts = {one.outcome.verdict for compared in comparisons.values() for one in compared}
     tone = next(verdict for verdict in ("fail", "inconclusive", "pass") if verdict in verdicts)
     of_tone = {
         name: [row.quantity for row in rows if row.outcome.verdict == tone] for name, rows in experiments.items()
     }
-    said = [f"{name}: {', '.join(quantities)} {WORDS[tone]}" for name, quantities in of_tone.items() if quantities]
+    headlines = [f"{name}: {', '.join(quantities)} {WORDS[tone]}" for name, quantities in of_tone.items() if quantities]
     return page(
         "comparison.html", before=before, after=after, experiments=experiments, plots=plots, tone=tone,
-        headline="; ".join(said),
+        headline="; ".join(headlines),
     )  # fmt: skip

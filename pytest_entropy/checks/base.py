@@ -1,4 +1,4 @@
-"""What all checks share: the type, where a missing measurement becomes INCONCLUSIVE, noise floors and named faults."""
+"""The base of all checks: their type, INCONCLUSIVE for a missing measurement, noise floors and the fault to detect."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Runs = Sequence[Measured]
 
 # Relative to the sum of absolute contributions; float32 passes of different shape agree to 1e-5 of it.
 SCALAR_TOLERANCE, SCALAR_ROUNDINGS = 1e-3, 16
-# Of a step taken in float64.
+# Relative, of an optimizer's step taken in float64.
 ORACLE_TOLERANCE = 1e-6
-# The noise floor is measured: so many times the largest gap between a batch and its prompts computed alone, at
-# least so many roundings of the weights' type, and at most the cap, so that a fault cannot raise its own floor.
+# The noise floor is measured: FLOOR_FACTOR times the largest discrepancy between a batch and its prompts computed
+# alone, at least FLOOR_ROUNDINGS of the weights' type, and at most the cap, so that a fault cannot raise its own floor.
 FLOOR_FACTOR, FLOOR_ROUNDINGS, FLOOR_CAP, CAP_ROUNDINGS = 30, 64, 5e-4, 32
 ALONE = ("agreement.alone_log_probs", "agreement.alone_entropies")
 ROUNDING = "agreement.rounding"
@@ -28,15 +28,15 @@ ROUNDING = "agreement.rounding"
 FLOOR_NEEDS = ("asked", *ALONE, ROUNDING)
 SURPRISES = "expected_surprises"
 PER_ETA = "nats per unit of eta"
-# The sampler that every check of the sampler has to see: this share of the temperature.
+# The wrong sampler that every check of the sampler must detect has this share of the temperature.
 TEMPERATURE = 0.7
-# By how much the logits are then too large.
+# The relative excess of its logits.
 TILT = 1 / TEMPERATURE - 1
 
 
 @dataclass(frozen=True)
 class Given:
-    """What a check is given besides the runs.
+    """The inputs of a check besides the runs.
 
     Attributes:
         alpha: its share of the session's false-alarm budget; None for exact checks.
@@ -53,10 +53,10 @@ class Given:
 
     @property
     def share(self) -> float:
-        """``alpha``, of a statistical check.
+        """``alpha`` of a statistical check.
 
         Raises:
-            ValueError: it was not given.
+            ValueError: no alpha was given.
         """
         if self.alpha is None:
             raise ValueError("a statistical check needs its share alpha of the error budget")
@@ -64,10 +64,10 @@ class Given:
 
     @property
     def generator(self) -> np.random.Generator:
-        """``rng``, of a check that shuffles.
+        """``rng`` of a check that shuffles.
 
         Raises:
-            ValueError: it was not given.
+            ValueError: no rng was given.
         """
         if self.rng is None:
             raise ValueError("a check that shuffles needs a random generator rng")
@@ -81,15 +81,15 @@ class Check:
     Attributes:
         name: the name of its file, or of its entry point.
         claim: the null hypothesis in words.
-        likely_causes: of a failure.
+        likely_causes: of a failure, in words.
         needs: the measured fields that it reads (:class:`~pytest_entropy.records.measured.Measured`); reading another
-            one is an error, and it is inconclusive where one is missing.
-        judge: the outcome of (check, runs, given).
+            one is an error, and the check is inconclusive where one is missing.
+        judge: maps (check, runs, given) to the outcome.
         statistical: whether it has an error rate; else it is exact.
-        effect: of a statistical check, by how much its statistic's mean is off under a definite fault, in the unit of
-            the check, from the runs themselves; a sample that could not see it is inconclusive.  None (the function, or
-            its value) where there is no such effect, as where the derivative is exactly 0.
-        applies: why it does not apply to the runs, in words; "" where it does.
+        effect: of a statistical check, the distance of its statistic's mean from the null hypothesis under a definite
+            fault, in the unit of the check, computed from the runs; a sample that could not detect it is inconclusive.
+            None (the function, or its value) where there is no such effect, as where the derivative is exactly 0.
+        applies: maps (runs, given) to the reason, in words, why the check does not apply; "" where it does.
     """
 
     name: str
@@ -111,9 +111,11 @@ class Check:
         confidence: float = 0.95,
         tolerance: float = 0.1,
     ) -> CheckOutcome:
-        """The outcome on ``runs``; the keywords are those of :class:`Given`.
+        """The outcome on ``runs``; inconclusive where a needed field was not measured or the check does not apply.
 
-        Inconclusive where a field that it needs was not measured, or where it does not apply.
+        Args:
+            runs: records of one experiment's runs.
+            alpha, rng, with_replacement, confidence, tolerance: as in :class:`Given`.
 
         Raises:
             ValueError: a statistical check without ``alpha``, or without ``rng`` if it shuffles.
@@ -128,7 +130,12 @@ class Check:
         return self.or_inconclusive(runs, judged, lambda outcome: outcome)
 
     def inapplicable(self, runs: Sequence[RunRecord], *, with_replacement: bool = False) -> str:
-        """Why the check does not apply to ``runs``, in words; "" where it does, or where that was not recorded."""
+        """Why the check does not apply to ``runs``, in words; "" where it does, or where that is not recorded.
+
+        Args:
+            runs: records of one experiment's runs.
+            with_replacement: as in :class:`Given`.
+        """
         given = Given(with_replacement=with_replacement)
         if self.applies is None:
             return ""
@@ -136,19 +143,24 @@ class Check:
         return self.or_inconclusive(runs, lambda measured: applies(measured, given), lambda outcome: "")
 
     def effect_of_interest(self, runs: Sequence[RunRecord]) -> float | None:
-        """The effect that the check has to be able to see in ``runs``; None where there is none.
+        """The effect, in the unit of the check, that it must be able to detect in ``runs``; None where there is none.
 
         Raises:
-            Missing: a field that it needs was not measured.
+            Missing: a needed field was not measured.
         """
         return None if self.effect is None else self.effect(self._measured(runs))
 
     def or_inconclusive(
         self, runs: Sequence[RunRecord], compute: Callable[[Runs], T], otherwise: Callable[[CheckOutcome], T]
     ) -> T:
-        """The result of ``compute`` on the runs; of ``otherwise`` on the inconclusive outcome where a field is missing.
+        """Compute a result from the measured runs, or from the inconclusive outcome where a needed field is missing.
 
         The one place where a missing measurement becomes INCONCLUSIVE.
+
+        Args:
+            runs: records of one experiment's runs.
+            compute: maps the measured runs to the result.
+            otherwise: maps the inconclusive outcome to the result.
         """
         try:
             return compute(self._measured(runs))
@@ -161,7 +173,13 @@ class Check:
 
 
 def undecided(check: Check, runs: int, reason: str) -> CheckOutcome:
-    """The inconclusive outcome of a check that ``runs`` runs cannot decide, with the ``reason`` in words."""
+    """The inconclusive outcome of a check on runs that cannot decide it.
+
+    Args:
+        check: the check.
+        runs: the number of runs.
+        reason: in words.
+    """
     return CheckOutcome(
         check.name, check.claim, None, None, 0.0, None, None, "runs", runs, "inconclusive", None, None, None, "",
         reason=reason,
@@ -169,7 +187,14 @@ def undecided(check: Check, runs: int, reason: str) -> CheckOutcome:
 
 
 def exact(check: Check, gaps: Iterable[float], *, noise_floor: float, unit: str) -> CheckOutcome:
-    """The outcome of an exact check: no gap, in ``unit``, is larger than the noise floor."""
+    """The outcome of an exact check: no discrepancy exceeds the noise floor.
+
+    Args:
+        check: the check.
+        gaps: the discrepancies, in ``unit``.
+        noise_floor: the largest discrepancy that rounding explains, in ``unit``.
+        unit: in words.
+    """
     return check_within_noise(
         list(gaps),
         noise_floor=noise_floor,
@@ -183,17 +208,18 @@ def exact(check: Check, gaps: Iterable[float], *, noise_floor: float, unit: str)
 def mean_zero(
     check: Check, runs: Runs, given: Given, values: np.ndarray, *, null: str = "", unit: str = PER_ETA
 ) -> CheckOutcome:
-    """The outcome of a check that values per prompt, in ``unit``, have mean 0.
+    """The outcome of a statistical check that values per prompt have mean 0, by the guarded t.
 
     Args:
-        check: whose ``effect`` the sample has to be able to see.
-        runs: what ``values`` are from; they say how many surprises carry the mean.
+        check: the check; its ``effect`` is the one that the sample must be able to detect.
+        runs: the runs that ``values`` are from; they record how many surprises carry the mean.
         given: the check's share of the error budget.
-        values: one for each prompt of all runs, ``[N]``.
+        values: one for each prompt of all runs, ``[N]``, in ``unit``.
         null: the null hypothesis, where it says more than the check's claim.
+        unit: in words.
 
     Raises:
-        Missing: what the effect or the surprises are read from was not measured.
+        Missing: a field that the effect or the surprises are read from was not measured.
     """
     return check_mean_zero(
         values,
@@ -217,16 +243,20 @@ def numbers(runs: Runs, *names: str) -> list[float]:
 
 
 def joined(runs: Runs, name: str) -> np.ndarray:
-    """The per-prompt scalars ``name`` of all runs, one run after the other.
+    """The per-prompt scalars of all runs ``[N]``, one run after the other.
+
+    Args:
+        runs: the measured runs.
+        name: the measured field.
 
     Raises:
-        Missing: a run lacks them.
+        Missing: a run lacks the field.
     """
     return np.concatenate([run.scalars(name) for run in runs])
 
 
 def rounding(runs: Runs) -> float:
-    """Unit roundoff of the coarsest weights.
+    """Largest unit roundoff of the runs' weights, relative.
 
     Raises:
         Missing: a run did not record it.
@@ -235,26 +265,25 @@ def rounding(runs: Runs) -> float:
 
 
 def noise_floor(runs: Runs) -> float:
-    """Nats by which two correct computations of one log-probability may differ here."""
-    looked = [run for run in runs if run.was_asked("definition")]
-    # Runs that were not to measure it are judged by the cap alone.
-    if not looked:
+    """The largest difference, in nats, between two correct computations of one log-probability in these runs."""
+    with_floor = [run for run in runs if run.was_asked("definition")]
+    # Where no run was asked to measure the floor, the cap alone is used.
+    if not with_floor:
         return noise_cap(runs)
-    measured = max(FLOOR_FACTOR * max(numbers(looked, *ALONE)), FLOOR_ROUNDINGS * rounding(runs))
+    measured = max(FLOOR_FACTOR * max(numbers(with_floor, *ALONE)), FLOOR_ROUNDINGS * rounding(runs))
     return min(measured, noise_cap(runs))
 
 
 def noise_cap(runs: Runs) -> float:
-    """The largest noise floor that is believed, in nats."""
+    """The upper bound of the noise floor, in nats, so that a fault cannot raise its own floor."""
     return max(FLOOR_CAP, CAP_ROUNDINGS * rounding(runs))
 
 
 def expected_surprises(runs: Runs) -> float:
-    """How many responses of all runs together are expected to leave the likeliest path."""
+    """The expected number of responses of all runs that hold a token other than the likeliest one."""
     return sum(numbers(runs, SURPRISES))
 
 
 def mean_derivative(runs: Runs) -> float:
-    """|mean of <X_n, u>| over all prompts: by how much an estimate is off where a factor of it is doubled or missing,
-    in nats per unit of eta."""
+    """|mean of <X_n, u>| over all prompts, in nats per unit of eta: the error of a doubled or missing estimate."""
     return abs(float(joined(runs, "entropy_term").mean()))

@@ -1,4 +1,4 @@
-"""Padding, prompt sharing and the size of pieces change nothing beyond rounding."""
+"""Padding, prompt sharing and the size of the pieces change no log-probability and no entropy beyond rounding."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pytest_entropy.stats import CheckOutcome
 
 
 def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
-    """Judge the gaps between batches and their prompts computed alone."""
+    """Judge the discrepancies between batches and their prompts computed alone."""
     return exact(check, numbers(runs, *ALONE), noise_floor=noise_cap(runs), unit="nats")
 
 

@@ -1,4 +1,4 @@
-"""delta_h1(B_E) = a + b/B_E: the finite-batch bias b must not be there (docs/mathematics.md §6)."""
+"""delta_h1(B_E) = a + b/B_E has no finite-batch bias b (docs/mathematics.md §6)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ from pytest_entropy.stats.verdict import LIKELY_CAUSES, NULL
 
 
 def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
-    """Judge the fit to all runs."""
+    """Judge the scaling fit to all runs."""
     data = [RunScalars(run.B_E, run.run, run.scalars("per_prompt"), run.number("eta")) for run in runs]
     return scaling_of(data, runs, given)[1].outcome
 
 
 def scaling_of(data: Sequence[RunScalars], runs: Runs, given: Given) -> tuple[ScalingFit, ScalingVerdict]:
-    """The fit to the runs' scalars, with what runs share in its errors, and the verdict on it.
+    """The scaling fit to the runs, with the error that shared prompts add, and the verdict on it.
 
-    Each run is an independent end-to-end measurement; ``given.alpha`` is the chance of a red verdict on a probe that
-    is right.
+    Each run is an independent end-to-end measurement.
+
+    Args:
+        data: per-prompt scalars and eta of each run.
+        runs: the same runs, with their errors and shares of the prompts.
+        given: confidence, tolerance, rng, and alpha, the chance of a red verdict on a correct probe.
     """
     fit = fit_scaling(data, confidence=given.confidence, rng=given.generator, alpha=given.share)
     fit = with_shared_prompts(fit, runs)
@@ -29,10 +33,14 @@ def scaling_of(data: Sequence[RunScalars], runs: Runs, given: Given) -> tuple[Sc
 
 
 def with_shared_prompts(fit: ScalingFit, runs: Runs) -> ScalingFit:
-    """The fit with what runs share in the error of a, where each draws a part of one set of N prompts.
+    """The fit with the error of a enlarged, where each run draws a share of one set of N prompts.
 
     a is a mean of runs with weights that add up to 1, so that what is common to them enters it whole: at most sigma^2 /
     N, with sigma^2 / B_E the squared standard error of a run and N = B_E / ``sampling_fraction``.  In b it cancels.
+
+    Args:
+        fit: the scaling fit, with an error for independent prompts.
+        runs: the runs it was fitted to.
 
     Raises:
         Missing: a run lacks its standard error or its share of the prompts.

@@ -1,4 +1,4 @@
-"""s_n of one prompt per run, by every estimator, is what its definition gives in plain loops."""
+"""s_n of one prompt per run, by every estimator, equals the estimator's definition computed in plain loops."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from pytest_entropy.checks.base import (
 )
 from pytest_entropy.stats import CheckOutcome
 
-# Of s_n, what rounding takes at most where probabilities are close to 1 (measured: a tenth of it), and from where on it
-# hides a fault of order one.
+# LOST bounds the relative rounding error of s_n in units of tokens x roundoff / nats (measured: a tenth of it); from
+# BLIND on that error hides a fault of order one.
 LOST, BLIND = 1.0, 0.25
 
 
@@ -40,7 +40,7 @@ def lost_digits(runs: Runs) -> float:
 
 
 def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
-    """Judge the gaps from the definition by the digits that rounding leaves."""
+    """Judge the discrepancies from the definition, against the digits that rounding leaves."""
     moves = any(run.scalars("per_prompt").any() for run in runs)
     lost = lost_digits(runs)
     outcome = exact(
@@ -51,7 +51,7 @@ def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
     )
     if lost < BLIND or not moves:
         return outcome
-    # A fault of order one would drown in it, and what is seen may be nothing else.
+    # Rounding this large hides a fault of order one, and may be the whole discrepancy.
     reason = (
         "probabilities this close to 1 (a policy that has all but collapsed) leave s_n no more digits in this "
         "precision than a fault would change; compute in --dtype float64"

@@ -1,4 +1,4 @@
-"""The responses to some prompts of every batch are what its random numbers pick from the policy."""
+"""Sampled tokens of some prompts of every batch are those that the recorded random numbers pick from the policy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ DRAWS = ("agreement.draws", "update.draw_gap")
 
 
 def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
-    """Judge how far tokens are from what their random numbers pick."""
+    """Judge the distance, in probability, of sampled tokens from those that their random numbers pick."""
     return exact(check, numbers(runs, *DRAWS), noise_floor=noise_floor(runs), unit="probability")
 
 

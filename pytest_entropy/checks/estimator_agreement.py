@@ -1,4 +1,4 @@
-"""The runs' estimator and reinforce_loo estimate one gradient: their paired difference has mean 0."""
+"""The configured estimator and reinforce_loo estimate one gradient: their paired difference has mean 0."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ OTHER = "diagnostics.reinforce_loo"
 
 
 def wrong_sign(runs: Runs) -> float | None:
-    """By how much one of two estimates of the derivative is off if its sign is wrong, in nats per unit of eta."""
+    """The error of an estimate of the derivative whose sign is wrong, in nats per unit of eta."""
     return 2 * mean_derivative(runs) or None
 
 

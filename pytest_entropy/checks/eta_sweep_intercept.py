@@ -15,22 +15,22 @@ NO_SWEEP = "no eta sweep: eta_sweep.multiples is empty, or probe.mode is u_stati
 
 
 def wrong_derivative(runs: Runs) -> float | None:
-    """By how much delta_h1 / eta is off if it is doubled, or missing, in nats per response per unit of eta."""
+    """The error of delta_h1 / eta where it is doubled or missing, in nats per response per unit of eta."""
     return mean_derivative(runs) or None
 
 
 def has_a_sweep(runs: Runs, given: Given) -> str:
-    """Why the check does not apply to runs without a sweep, of which none was asked for one."""
-    some = any(run.has(name) for run in runs for name in ARRAYS)
-    return "" if some or any(_was_to_sweep(run) for run in runs) else NO_SWEEP
+    """The reason why the check does not apply: no run was asked for an eta sweep; "" where one was."""
+    recorded = any(run.has(name) for run in runs for name in ARRAYS)
+    return "" if recorded or any(_was_asked_to_sweep(run) for run in runs) else NO_SWEEP
 
 
-def _was_to_sweep(run: Measured) -> bool:
+def _was_asked_to_sweep(run: Measured) -> bool:
     return run.was_asked("eta_sweep") and not run.is_single_batch
 
 
 def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
-    """Judge the mean of the intercepts minus s_n over all prompts."""
+    """Judge the mean of the sweep's intercepts minus s_n over all prompts."""
     differences = []
     for run in runs:
         sweep = sweep_from({name.removeprefix("arrays."): run.array(name) for name in ARRAYS})
@@ -39,7 +39,7 @@ def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
             why = "the update direction is zero, so that nothing moves along it"
             if fitted is None:
                 reasons = "; ".join(f"at {h:.3g}: {r}" for h, r in zip(sweep.steps, distrust(sweep), strict=True) if r)
-                why = f"no two steps to be trusted ({reasons}): give other eta_sweep.multiples"
+                why = f"fewer than two steps are trusted ({reasons}): give other eta_sweep.multiples"
             return CheckOutcome(
                 check.name, check.claim, None, None, given.share, None, None, UNIT, run.B_E, "inconclusive", None, None,
                 None, why,

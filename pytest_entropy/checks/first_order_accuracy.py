@@ -20,7 +20,7 @@ SLOPE = "diagnostics.entropy_slope"
 
 
 def wrong_factor(runs: Runs) -> float | None:
-    """By how much the derivative is off if it is doubled, or missing, in nats per unit of eta."""
+    """The error of the derivative where it is doubled or missing, in nats per unit of eta."""
     return mean_derivative(runs) or None
 
 
@@ -28,7 +28,7 @@ def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
     """Judge the mean difference of s_n and the importance-sampled slope, prompt by prompt."""
     surprises = expected_surprises(runs)
     if too_few_events(surprises, sum(run.B_E for run in runs)) and any(not run.has(SLOPE) for run in runs):
-        # No step moves such a policy far enough for a slope; that it was not measured is a consequence.
+        # No step moves a collapsed policy far enough to measure a slope, which is why there is none.
         return undecided(check, len(runs), few_events(surprises))
     return mean_zero(check, runs, given, joined(runs, "entropy_term") - joined(runs, SLOPE))
 

@@ -1,4 +1,4 @@
-"""The likelihood of the sampled tokens under the policy against that under named wrong samplers."""
+"""No named wrong sampler explains the sampled tokens better than the policy (likelihood ratios)."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pytest_entropy.checks.base import TEMPERATURE, Check, Given, Runs
 from pytest_entropy.stats import CheckOutcome, check_likelihood_ratio
 
 EVIDENCE, RANKS = "arrays.sampler_evidence", "arrays.ranks"
-# The wrong sampler that has to be visible.
+# The wrong sampler that the check must be able to detect.
 DECLARED = f"temperature x {TEMPERATURE:g}"
 
 
 def expected_evidence(runs: Runs) -> float | None:
-    """The evidence in nats that draws of the declared wrong sampler would leave in these runs."""
+    """The expected evidence against the policy, in nats, if the declared wrong sampler had drawn the tokens."""
     return _tables(runs)[1][DECLARED]
 
 
 def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
-    """Judge the evidence of all runs together, for all wrong samplers at once."""
+    """Judge the likelihood ratios of all runs together, for all wrong samplers at once."""
     log_ratios, expected = _tables(runs)
     return check_likelihood_ratio(
         log_ratios,
@@ -37,8 +37,8 @@ def _tables(runs: Runs) -> tuple[dict[str, float], dict[str, float]]:
     from pytest_entropy.policy.alternatives import ALTERNATIVES  # needs torch, which collection must not load
 
     tables = np.sum([run.array(EVIDENCE) for run in runs], axis=0)
-    seen, expected = (dict(zip(ALTERNATIVES, tables[:, column].tolist(), strict=True)) for column in (0, 1))
-    return seen, expected
+    observed, expected = (dict(zip(ALTERNATIVES, tables[:, column].tolist(), strict=True)) for column in (0, 1))
+    return observed, expected
 
 
 CHECK = Check(

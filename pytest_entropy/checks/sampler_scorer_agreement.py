@@ -1,4 +1,4 @@
-"""log pi(t_k) and H_k recorded while sampling equal the scoring pass's, token by token, up to rounding."""
+"""Sampler and scorer agree on log pi(t_k) and H_k of every token, up to rounding."""
 
 from __future__ import annotations
 

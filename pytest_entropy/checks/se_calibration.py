@@ -1,21 +1,21 @@
-"""The spread of delta_h1 over runs with the same U is what the reported standard errors say."""
+"""The spread of delta_h1 over runs with the same U equals the reported standard errors."""
 
 from __future__ import annotations
 
 from pytest_entropy.checks.base import Check, Given, Runs, numbers
 from pytest_entropy.stats import CheckOutcome, check_se_calibration
 
-# Spread of delta_h1 over its reported error: what a root of 10 prompts forgotten in the error amounts to.
+# Spread of delta_h1 over its reported error, about the root of 10: an error that counts ten times too many prompts.
 RATIO = 3.0
 
 
 def forgotten_prompts(runs: Runs) -> float | None:
-    """The ratio spread / SE where the error is that of ten times as many prompts."""
+    """The ratio spread / SE of an error that counts ten times too many prompts."""
     return RATIO
 
 
 def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
-    """Judge the spread of the runs' values by their own standard errors."""
+    """Judge the spread of delta_h1 over runs against the runs' own standard errors."""
     return check_se_calibration(
         [run.scalars("per_prompt") for run in runs],
         numbers(runs, "delta_h1"),

@@ -12,12 +12,12 @@ OWN_UPDATES = (
 
 
 def another_division(runs: Runs) -> float | None:
-    """By how much the slope is off with one division by B_E too many or too few."""
+    """The error of the slope with one division by B_E too many or too few."""
     return 1.0
 
 
 def two_batches(runs: Runs, given: Given) -> str:
-    """Why single batches have no such slope.
+    """The reason why the check does not apply to single batches: their error has no such slope; "" for two batches.
 
     Pseudo-values of different runs belong to different updates, which no shuffle may mix, and at small B their error
     is no multiple of B^(-1/2): 4 zeta_1 / B is too small by ((B - 2)/(B - 1))^2.
@@ -26,7 +26,7 @@ def two_batches(runs: Runs, given: Given) -> str:
 
 
 def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
-    """Judge the slope of the reported standard errors."""
+    """Judge the slope of the reported standard errors on B_E."""
     data = [
         RunScalars(r.B_E, r.run, r.scalars("per_prompt"), r.number("eta"), r.number("se_conditional")) for r in runs
     ]

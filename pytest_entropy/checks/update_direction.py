@@ -1,4 +1,4 @@
-"""u is what a real torch optimizer does from the same state and gradient."""
+"""The update direction u equals the step of a real torch optimizer from the same state and gradient."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ GAP = "update.oracle_gap"
 
 
 def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
-    """Judge the gaps between the direction and the optimizer's step."""
+    """Judge the discrepancies between the direction and the optimizer's step."""
     return exact(check, numbers(runs, GAP), noise_floor=ORACLE_TOLERANCE, unit="relative")
 
 

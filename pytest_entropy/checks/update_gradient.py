@@ -1,4 +1,4 @@
-"""<g, u> is the slope of the loss itself on U, by finite differences with token weights from plain loops."""
+"""<g, u> equals the slope of the loss on U along u, by finite differences with token weights from plain loops."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HALF_PRECISION, SLOPE_TOLERANCE_HALF = 1e-4, 0.5
 
 
 def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
-    """Judge the gaps between <g, u> and the loss's own slope."""
+    """Judge the discrepancies between <g, u> and the loss's own slope."""
     floor = SLOPE_TOLERANCE if rounding(runs) < HALF_PRECISION else SLOPE_TOLERANCE_HALF
     return exact(
         check, numbers(runs, GAP), noise_floor=floor, unit="relative to the sum of absolute contributions"

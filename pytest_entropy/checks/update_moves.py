@@ -1,4 +1,4 @@
-"""Whether the update moves anything: equal rewards give no advantage, and then delta_h1 = 0 says nothing."""
+"""The update batch has a gradient: equal rewards give no advantage, and then delta_h1 = 0 says nothing."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Rewards = Sequence[Sequence[float]]
 
 
 def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
-    """Judge whether any run's update batch has a gradient; with none, delta_h1 = 0 says nothing."""
+    """Judge whether any run's update batch has a gradient; inconclusive where none has."""
     gradients, steps = numbers(runs, GRADIENT), numbers(runs, STEP)
     prompts = len(runs[0].rows(PROMPTS))
-    still = [run for run, step in zip(runs, steps, strict=True) if _still(run.rows(REWARDS), step)]
+    without_gradient = [run for run, step in zip(runs, steps, strict=True) if _lacks_gradient(run.rows(REWARDS), step)]
     return CheckOutcome(
         name=check.name,
         null=check.claim,
@@ -29,50 +29,56 @@ def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
         ci=None,
         unit="Euclidean norm of the update direction",
         n=prompts,
-        verdict="inconclusive" if len(still) == len(runs) else "pass",
+        verdict="inconclusive" if len(without_gradient) == len(runs) else "pass",
         minimum_detectable_effect=None,
         effect_of_interest=None,
         samples_needed=None,
-        likely_causes=_likely_causes(still[0]) if still else "",
+        likely_causes=_likely_causes(without_gradient[0]) if without_gradient else "",
     )
 
 
-def said_first(runs: Sequence[RunRecord], reason: str) -> str:
-    """A conclusion's reason, with what it is worth before it where runs had an update that moves nothing."""
-    still = [run.update for run in runs if _still(run.update.rewards, run.update.direction_norm)]
-    if not still:
+def with_update_warning(runs: Sequence[RunRecord], reason: str) -> str:
+    """Put a warning before a conclusion's reason, where the update batch of a run has no gradient.
+
+    Args:
+        runs: records of one experiment's runs.
+        reason: the conclusion's reason, returned as it is where every update batch has a gradient.
+    """
+    without_gradient = [run.update for run in runs if _lacks_gradient(run.update.rewards, run.update.direction_norm)]
+    if not without_gradient:
         return reason
-    which = "" if len(still) == len(runs) else f" in {len(still)} of {len(runs)} runs"
-    what, why = _what(still[0].direction_norm, still[0].rule), _why(still[0].rewards)
-    return f"{what}{which} ({why}; a sample is in the report); {reason}"
+    share = "" if len(without_gradient) == len(runs) else f" in {len(without_gradient)} of {len(runs)} runs"
+    first = without_gradient[0]
+    movement, cause = _movement(first.direction_norm, first.rule), _cause(first.rewards)
+    return f"{movement}{share} ({cause}; a sample is in the report); {reason}"
 
 
-def _still(rewards: Rewards, step: float | None) -> bool:
+def _lacks_gradient(rewards: Rewards, step: float | None) -> bool:
     return step == 0 or (bool(rewards) and equal_rewards(rewards) is not None)
 
 
-def _what(step: float | None, rule: str) -> str:
+def _movement(step: float | None, rule: str) -> str:
     if step and rule == "adamw":
         return "only the optimizer's momentum and weight decay move anything"
     return "the update moves nothing"
 
 
-def _why(rewards: Rewards) -> str:
+def _cause(rewards: Rewards) -> str:
     return equal_rewards(rewards) or "its gradient is zero, though rewards differ"
 
 
 def _likely_causes(run: Measured) -> str:
-    rewards, why = run.rows(REWARDS), _why(run.rows(REWARDS))
+    rewards, cause = run.rows(REWARDS), _cause(run.rows(REWARDS))
     if equal_rewards(rewards) is None:
-        return f"{why}: weights of the objective that are all zero, or a gradient below what numbers can hold"
-    same = min(map(min, rewards)) == max(map(max, rewards))
+        return f"{cause}: weights of the objective that are all zero, or a gradient that underflows"
+    all_equal = min(map(min, rewards)) == max(map(max, rewards))
     remedy = (
         "does the reward read what responses and answers hold (see the sample)? If so, give prompts of mixed "
         "difficulty, a reward that fits them (--reward), or a larger --bu"
-        if same
+        if all_equal
         else "give prompts of mixed difficulty, more responses to each (batch_config.G), or a larger --bu"
     )
-    lines = [f"{why}, so all advantages are zero and {_what(run.number(STEP), run.update_rule)}: {remedy}"]
+    lines = [f"{cause}, so all advantages are zero and {_movement(run.number(STEP), run.update_rule)}: {remedy}"]
     for number, part in enumerate(run.sample, start=1):
         lines += [
             f"sample {number}, prompt: {part.prompt}",

@@ -1,7 +1,7 @@
-"""The mathematics on numbers: scaling fit, checks with error rates, error budget.  numpy and scipy only.
+"""Statistics on plain numbers: scaling fit, checks with error rates, error budget.  numpy and scipy only.
 
-Every check that samples is a triple: ``check_`` and ``assert_``, ``min_discrepancy_`` (the smallest effect n samples
-see) and ``min_num_samples_`` (the n an effect needs).  See docs/statistics.md.
+Every check that samples is a triple: ``check_`` and ``assert_``, ``min_discrepancy_`` (the smallest effect that n
+samples can detect) and ``min_num_samples_`` (the n at which an effect is detected).  See docs/statistics.md.
 """
 
 from pytest_entropy.stats.agreement import assert_within_noise, check_within_noise

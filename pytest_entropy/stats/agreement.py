@@ -1,7 +1,7 @@
-"""Equality up to a measured rounding error: the one check without chance.
+"""Equality of two computations up to a measured rounding error: the only check in which nothing is random.
 
-It has no design partners: nothing is sampled, so the smallest discrepancy it sees is the noise floor itself and
-one difference suffices.
+It has no design partners: nothing is sampled, so the smallest discrepancy that it detects is the noise floor itself
+and one difference suffices.
 """
 
 from __future__ import annotations
@@ -15,10 +15,18 @@ from pytest_entropy.stats.outcome import CheckOutcome, require
 def check_within_noise(
     difference: ArrayLike, *, noise_floor: float, name: str, null: str, unit: str, likely_causes: str
 ) -> CheckOutcome:
-    """Largest absolute difference against a noise floor; deterministic, so no error rate.
+    """Check that no absolute difference exceeds the noise floor; deterministic, so there is no error rate.
+
+    Args:
+        difference: differences of the two computations, any shape, in ``unit``.
+        noise_floor: the largest absolute difference that rounding explains, in ``unit``.
+        name, null, unit, likely_causes: as in :class:`CheckOutcome`.
+
+    Returns:
+        The outcome, without a p-value; its effect is the largest absolute difference, in ``unit``.
 
     Raises:
-        ValueError: no differences, one that is not finite, or a negative noise floor.
+        ValueError: there are no differences, one is not finite, or the noise floor is negative.
     """
     gaps = np.abs(np.asarray(difference, dtype=float).ravel())
     if not gaps.size or np.isnan(gaps).any():
@@ -49,7 +57,13 @@ def check_within_noise(
 def assert_within_noise(
     difference: ArrayLike, *, noise_floor: float, name: str, null: str, unit: str, likely_causes: str
 ) -> CheckOutcome:
-    """:func:`check_within_noise`, raising as :func:`pytest_entropy.stats.require` does."""
+    """Run :func:`check_within_noise` and raise unless the outcome is a pass.
+
+    Args: those of :func:`check_within_noise`.
+
+    Raises:
+        StatisticalFailure: a difference exceeds the noise floor.
+    """
     __tracebackhide__ = True
     return require(
         check_within_noise(

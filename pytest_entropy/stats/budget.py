@@ -1,4 +1,4 @@
-"""One false-alarm budget for a session, split before anything is judged (Bonferroni)."""
+"""Split a session's false-alarm budget over its checks before any of them is judged (Bonferroni)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,21 @@ from collections.abc import Mapping, Sequence
 
 
 def split_budget(alpha: float, weights: Mapping[str, float] | Sequence[str]) -> dict[str, float]:
-    """Each check's share of ``alpha``, in proportion to its weight (equal ones for a plain sequence).
+    """Each check's share of ``alpha``, in proportion to its weight, by check name.
 
-    The checks are judged one by one on different workers, so nothing can be adjusted afterwards; by the union
-    bound the chance that any of them rejects a true null is at most ``alpha``.
+    The checks are judged one by one on different workers, so nothing can be adjusted afterwards; by the union bound
+    (Bonferroni) the chance that any of them rejects a true null hypothesis is at most ``alpha``.
+
+    >>> {name: round(share, 6) for name, share in split_budget(1e-3, {"convergence": 3, "score_identity": 1}).items()}
+    {'convergence': 0.00075, 'score_identity': 0.00025}
+
+    Args:
+        alpha: the session's false-alarm rate, in (0, 1).
+        weights: the weight of each check by name, or a sequence of names for equal weights.
 
     Raises:
-        ValueError: alpha outside (0, 1), no checks, a repeated name, one text for names, a weight that is not positive.
+        ValueError: alpha lies outside (0, 1), ``weights`` is empty, repeats a name or is a single text, or a weight is
+            not positive and finite.
     """
     if not 0 < alpha < 1:
         raise ValueError(f"alpha is {alpha}, it must lie between 0 and 1")

@@ -1,14 +1,14 @@
 """Is the reported standard error the spread of repeated measurements?  A permutation test over prompts.
 
-Null: prompts are exchangeable over runs, delta = scale mean(s), SE^2 = scale^2 var(s, ddof=1) / B_E.  The statistic
-is log(var_r(delta) / mean_r(SE^2)); its null distribution comes from shuffling the pooled scalars over the runs, so the
-level holds whatever their tails.
+Null hypothesis: prompts are exchangeable over runs, delta = scale mean(s), SE^2 = scale^2 var(s, ddof=1) / B_E.  The
+statistic is log(var_r(delta) / mean_r(SE^2)); its null distribution comes from shuffling the pooled scalars over the
+runs, so the level holds whatever their tails.
 
-Where every run draws the share f of one finite set of prompts, without replacement, runs share prompts, and their
-spread is that of the standard error (for prompts like these) less the shared part: its square lies between 1 - f and 1
-times SE^2, wherever the variance is.  So a spread that is too small is one below all of that, and the smallest ratio
-that is seen for certain grows by 1 / sqrt(1 - f).  Where a run leaves out fewer than ``FEWEST_LEFT_OUT`` prompts only a
-spread that is too large is red.
+Small sets of prompts: where every run draws the share f of one finite set of prompts without replacement, runs share
+prompts, and the square of their spread lies between 1 - f and 1 times SE^2 (the error for prompts like these), wherever
+the variance is.  So only a ratio below that whole range counts as too small, and the smallest ratio that is detected
+for certain grows by 1 / sqrt(1 - f).  Where a run leaves out fewer than ``FEWEST_LEFT_OUT`` prompts, only a spread that
+is too large fails (docs/statistics.md, "Small sets of prompts").
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NULL = "the spread of delta_h1 over runs is what the reported standard errors sa
 LIKELY_CAUSES = "a wrong ddof or a second division by B_E, prompts that are not independent, or microbatch scaling"
 UNIT = "spread / SE"
 SMALLEST_RUNS = 3
-# Prompts that a run leaves out of a set, below which what differs between runs is as heavy-tailed as a single prompt.
+# With fewer prompts left out, the differences between runs are as heavy-tailed as a single prompt.
 FEWEST_LEFT_OUT = 8
 
 
@@ -46,27 +46,28 @@ def check_se_calibration(
     shuffles: int | None = None,
     sampling_fraction: float = 0.0,
 ) -> CheckOutcome:
-    """The spread of delta_h1 over R runs against the standard errors that the probe reported.
+    """Check the spread of delta_h1 over R runs against the standard errors that the probe reported.
 
-    Sees a wrong ddof or scale in what was reported (at B_E = 2 and above in proportion), and prompts that are not
+    Detects a wrong ddof or scale in the reported errors (at B_E = 2 and above in proportion), and prompts that are not
     independent within a run.  Inconclusive with fewer than 3 runs, with scalars that are all equal, with too few
-    distinct arrangements or ``shuffles`` to reject at ``alpha``, or where R runs cannot see ``effect_of_interest``.
+    distinct arrangements or ``shuffles`` to reject at ``alpha``, or where R runs cannot detect ``effect_of_interest``.
 
     Args:
         per_prompt: R arrays ``[B_E]`` of s_n, nats per unit of eta.
         delta, se: R values of delta_h1 and its standard error, nats.
         scale: eta.
+        alpha, power: false-alarm rate, and chance of detecting ``effect_of_interest``, both in (0, 1).
         effect_of_interest: a ratio spread / SE above 1.
-        sampling_fraction: f in [0, 1], see above; 0 with replacement.
+        shuffles: the most shuffles; by ``alpha`` if left out.
+        sampling_fraction: the share f of one set of prompts that a run draws, in [0, 1]; 0 with replacement.
 
     Returns:
         The outcome; its effect is the ratio spread / SE, 1 under the null hypothesis, and its interval holds the
         ratios that would not be rejected at 5 %.
 
     Raises:
-        ValueError: lengths that do not match, runs of fewer than 2 prompts, a negative SE, a zero scale, numbers
-            that are not finite, alpha or power outside (0, 1), an effect of interest of 1 or less, a sampling fraction
-            outside [0, 1].
+        ValueError: lengths do not match, a run has fewer than 2 prompts, an SE is negative, the scale is 0, a number
+            is not finite, alpha or power lies outside (0, 1), or f outside [0, 1], the effect of interest is <= 1.
     """
     require_rates(alpha=alpha, power=power)
     _require_fraction(name, sampling_fraction)
@@ -75,9 +76,9 @@ def check_se_calibration(
         raise ValueError(f"{name}: effect_of_interest is {effect_of_interest}, a ratio spread / SE above 1 is meant")
     if len(sizes) < SMALLEST_RUNS or np.ptp(pooled) == 0:
         return _nothing_to_compare(name, len(sizes), alpha, effect_of_interest)
-    seen, result = _against_shuffles(pooled, sizes, delta, se, scale, sampling_fraction, rng, alpha, shuffles)
-    reach = _Reach.of(len(sizes), sampling_fraction, effect_of_interest, alpha=alpha, power=power)
-    return _outcome(name, seen, result, reach, alpha)
+    log_ratio, result = _against_shuffles(pooled, sizes, delta, se, scale, sampling_fraction, rng, alpha, shuffles)
+    detectable = _Power.of(len(sizes), sampling_fraction, effect_of_interest, alpha=alpha, power=power)
+    return _outcome(name, log_ratio, result, detectable, alpha)
 
 
 def _against_shuffles(
@@ -91,7 +92,7 @@ def _against_shuffles(
     alpha: float,
     shuffles: int | None,
 ) -> tuple[float, PermutationResult]:
-    """The log ratio seen, and how it compares with the shuffles."""
+    """The observed log(spread^2 / SE^2), and its permutation test."""
 
     def statistic(table: np.ndarray) -> np.ndarray:
         means, variances = run_moments(table, sizes)
@@ -100,44 +101,50 @@ def _against_shuffles(
     centred, spread = unit_spread(pooled)
     unit = spread * abs(scale)
     reported = np.asarray(delta, dtype=float) / unit, np.square(np.asarray(se, dtype=float) / unit)
-    seen = float(_log_ratio(reported[0][None], reported[1][None])[0])
-    # Where runs leave out a handful of prompts, or none, hardly any spread may be right: a collapsed policy answers
-    # alike, and what differs between runs is what the few left out are like.
+    observed = float(_log_ratio(reported[0][None], reported[1][None])[0])
+    # Where runs leave out a handful of prompts, or none, a correct probe may have hardly any spread: a collapsed policy
+    # answers alike, and runs differ only by the few prompts that they leave out.
     left_out = float(sizes.max()) * (1 / sampling_fraction - 1) if sampling_fraction else math.inf
-    lower = seen + _shared(sampling_fraction) if left_out >= FEWEST_LEFT_OUT else math.inf
+    lower = observed + _loss_by_sharing(sampling_fraction) if left_out >= FEWEST_LEFT_OUT else math.inf
     result = permutation_test(
-        seen, centred, statistic, sizes=sizes, rng=rng, alpha=alpha, shuffles=shuffles, lower_seen=lower
+        observed, centred, statistic, sizes=sizes, rng=rng, alpha=alpha, shuffles=shuffles, lower_observed=lower
     )
-    return seen, result
+    return observed, result
 
 
-def _shared(sampling_fraction: float) -> float:
-    """What sharing prompts may have taken from log(spread^2 / SE^2), at most."""
+def _loss_by_sharing(sampling_fraction: float) -> float:
+    """The largest reduction of log(spread^2 / SE^2) that sharing prompts can cause."""
     return -math.log1p(-sampling_fraction) if sampling_fraction < 1 else math.inf
 
 
 @dataclass(frozen=True)
-class _Reach:
-    """What ratio R runs see, ``alone`` and where they share prompts, against the ratio they have to see."""
+class _Power:
+    """The smallest ratio spread / SE that R runs detect, against the ratio of interest.
+
+    Attributes:
+        without_sharing: the smallest ratio where no two runs share a prompt.
+        smallest: the smallest ratio with the prompts that the runs do share.
+        needed: how many runs detect ``interest``; None where these do, or no number does.
+    """
 
     runs: int
     sampling_fraction: float
-    alone: float
+    without_sharing: float
     smallest: float
     interest: float | None
     needed: int | None
 
     @classmethod
-    def of(cls, runs: int, sampling_fraction: float, interest: float | None, *, alpha: float, power: float) -> _Reach:
-        shared = _shared(sampling_fraction)
-        alone = min_discrepancy_se_calibration(runs, alpha=alpha, power=power)
-        smallest = alone * math.exp(shared / 2)
+    def of(cls, runs: int, sampling_fraction: float, interest: float | None, *, alpha: float, power: float) -> _Power:
+        loss = _loss_by_sharing(sampling_fraction)
+        without_sharing = min_discrepancy_se_calibration(runs, alpha=alpha, power=power)
+        smallest = without_sharing * math.exp(loss / 2)
         needed = None
         if interest is not None and smallest > interest:
-            lessened = interest * math.exp(-shared / 2)
-            if lessened > 1:
-                needed = min_num_samples_se_calibration(lessened, alpha=alpha, power=power)
-        return cls(runs, sampling_fraction, alone, smallest, interest, needed)
+            remaining = interest * math.exp(-loss / 2)
+            if remaining > 1:
+                needed = min_num_samples_se_calibration(remaining, alpha=alpha, power=power)
+        return cls(runs, sampling_fraction, without_sharing, smallest, interest, needed)
 
     @property
     def is_blind(self) -> bool:
@@ -145,40 +152,40 @@ class _Reach:
 
     @property
     def reason(self) -> str:
-        """Why the runs are blind, where it is not their number alone."""
-        by_sharing = self.is_blind and not self.alone > (self.interest or math.inf)
+        """Why the runs are blind, where sharing prompts is the cause; "" where their number is."""
+        by_sharing = self.is_blind and not self.without_sharing > (self.interest or math.inf)
         return _sharing(self.sampling_fraction) if by_sharing else ""
 
 
-def _outcome(name: str, seen: float, result: PermutationResult, reach: _Reach, alpha: float) -> CheckOutcome:
+def _outcome(name: str, log_ratio: float, result: PermutationResult, detectable: _Power, alpha: float) -> CheckOutcome:
     effect = ci = None
-    if math.isfinite(seen):
-        effect = math.exp(seen / 2)
-        low, high = result.interval(seen)
-        high += _shared(reach.sampling_fraction)
+    if math.isfinite(log_ratio):
+        effect = math.exp(log_ratio / 2)
+        low, high = result.interval(log_ratio)
+        high += _loss_by_sharing(detectable.sampling_fraction)
         ci = (math.exp(low / 2), math.exp(high / 2)) if math.isfinite(low) and math.isfinite(high) else None
     return CheckOutcome(
         name=name,
         null=NULL,
-        statistic=seen if math.isfinite(seen) else None,
+        statistic=log_ratio if math.isfinite(log_ratio) else None,
         p_value=result.p_value,
         alpha=alpha,
         effect=effect,
         ci=ci,
         unit=UNIT,
-        n=reach.runs,
-        verdict=verdict_of(result.p_value, alpha, blind=result.resolution > alpha or reach.is_blind),
-        minimum_detectable_effect=reach.smallest if math.isfinite(reach.smallest) else None,
-        effect_of_interest=reach.interest,
-        samples_needed=reach.needed,
+        n=detectable.runs,
+        verdict=verdict_of(result.p_value, alpha, blind=result.resolution > alpha or detectable.is_blind),
+        minimum_detectable_effect=detectable.smallest if math.isfinite(detectable.smallest) else None,
+        effect_of_interest=detectable.interest,
+        samples_needed=detectable.needed,
         likely_causes=LIKELY_CAUSES,
         p_resolution=result.resolution,
-        reason=reach.reason,
+        reason=detectable.reason,
     )
 
 
 def _nothing_to_compare(name: str, runs: int, alpha: float, interest: float | None) -> CheckOutcome:
-    """The outcome of fewer than 3 runs, or of scalars that are all equal."""
+    """The inconclusive outcome of fewer than 3 runs, or of scalars that are all equal."""
     return CheckOutcome(
         name, NULL, None, None, alpha, None, None, UNIT, runs, "inconclusive", None, interest,
         SMALLEST_RUNS if runs < SMALLEST_RUNS else None, LIKELY_CAUSES,
@@ -191,7 +198,7 @@ def _require_fraction(name: str, fraction: float) -> None:
 
 
 def _sharing(fraction: float) -> str:
-    """Why runs on a small set of prompts say little of the error for prompts like these."""
+    """Why runs on a small set of prompts say little about the error for prompts like these."""
     return (
         f"every run draws {fraction:.0%} of the prompts there are, so runs share prompts and spread less than the "
         "standard error for prompts like these, by an unknown part of what differs between prompts: give more prompts, "
@@ -212,7 +219,14 @@ def assert_se_calibration(
     power: float = 0.95,
     sampling_fraction: float = 0.0,
 ) -> CheckOutcome:
-    """:func:`check_se_calibration`, raising as :func:`pytest_entropy.stats.require` does."""
+    """Run :func:`check_se_calibration` and raise unless the outcome is a pass.
+
+    Args: those of :func:`check_se_calibration`.
+
+    Raises:
+        StatisticalFailure: the spread differs from the reported errors.
+        Inconclusive: the runs cannot decide.
+    """
     __tracebackhide__ = True
     return require(
         check_se_calibration(
@@ -225,7 +239,7 @@ def assert_se_calibration(
 def _validated(
     name: str, per_prompt: Sequence[np.ndarray], delta: Sequence[float], se: Sequence[float], scale: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pooled scalars and the sizes of the runs."""
+    """Pooled scalars ``[sum of B_E]`` and the number of prompts of each run ``[R]``."""
     runs = len(per_prompt)
     if not runs == len(delta) == len(se):
         raise ValueError(f"{name}: {runs} runs of scalars, {len(delta)} values, {len(se)} standard errors")
@@ -249,9 +263,13 @@ def _log_ratio(delta: np.ndarray, variances: np.ndarray) -> np.ndarray:
 
 
 def min_discrepancy_se_calibration(runs: int, *, alpha: float, power: float = 0.95) -> float:
-    """The smallest ratio spread / SE above 1 that R runs see.
+    """The smallest ratio spread / SE above 1 that R runs detect.
 
     Chi-square approximation: delta_h1 of a run is taken as normal and the reported SE as exact.
+
+    Args:
+        runs: R.
+        alpha, power: false-alarm rate, and chance of detection, both in (0, 1).
 
     Raises:
         ValueError: fewer than 2 runs, alpha or power outside (0, 1).
@@ -263,7 +281,20 @@ def min_discrepancy_se_calibration(runs: int, *, alpha: float, power: float = 0.
 
 
 def min_num_samples_se_calibration(ratio: float, *, alpha: float, power: float = 0.95) -> int:
-    """The number of runs that see a ratio spread / SE of ``ratio`` > 1; inverts the function above."""
+    """The smallest number of runs that detect a ratio spread / SE of ``ratio``.
+
+    Inverts :func:`min_discrepancy_se_calibration`.
+
+    >>> min_num_samples_se_calibration(3.0, alpha=0.01)
+    9
+
+    Args:
+        ratio: spread / SE, above 1.
+        alpha, power: false-alarm rate, and chance of detection, both in (0, 1).
+
+    Raises:
+        ValueError: the ratio is 1 or less.
+    """
     if not ratio > 1:
         raise ValueError(f"ratio is {ratio}, it must exceed 1")
     return smallest_n(lambda r: min_discrepancy_se_calibration(r, alpha=alpha, power=power), ratio, at_least=2)

@@ -1,7 +1,7 @@
-"""Do two measurements of the same prompts differ, and are they equivalent?  For regression gates.
+"""Do paired measurements of the same prompts differ, and are they equivalent within a margin?  For regression gates.
 
-Both work on paired differences, x and y computed from the same seeds, with the heavy-tail-proof test of
-``guarded_t.py``.  A drift is judged by an interval on the difference, never by its absolute size.
+Both tests work on paired differences x - y, computed from the same seeds, with the guarded t of ``guarded_t.py``, which
+keeps its level on heavy tails.  An interval on the difference decides, never the difference's absolute size.
 """
 
 from __future__ import annotations
@@ -26,10 +26,17 @@ from pytest_entropy.stats.outcome import CheckOutcome, Verdict, require, require
 
 
 def paired_difference(name: str, x: ArrayLike, y: ArrayLike) -> np.ndarray:
-    """x - y ``[n]``.
+    """The differences x - y ``[n]``, in the unit of the data.
+
+    >>> paired_difference("drift", [1.0, 2.0], [0.5, 2.0]).tolist()
+    [0.5, 0.0]
+
+    Args:
+        name: the check's, for error messages.
+        x, y: observations ``[n]``, paired by seed.
 
     Raises:
-        ValueError: different lengths, or an observation that is not finite.
+        ValueError: the lengths differ, or an observation is not finite.
     """
     first, second = np.asarray(x, dtype=float).ravel(), np.asarray(y, dtype=float).ravel()
     if first.shape != second.shape:
@@ -52,12 +59,18 @@ def check_mean_difference(
     effect_of_interest: float | None = None,
     power: float = 0.95,
 ) -> CheckOutcome:
-    """Two-sided test that paired observations x and y ``[n]`` have the same mean; x - y is the effect.
+    """Two-sided test that paired observations x and y have the same mean; the effect is the mean of x - y.
 
-    As :func:`check_mean_zero` on the differences, except that two identical samples pass: they are equal.
+    It is :func:`check_mean_zero` on the differences, except that two identical samples pass: they are equal.
+
+    Args:
+        x, y: observations ``[n]`` in ``unit``, paired by seed.
+        alpha, power: false-alarm rate, and chance of detecting ``effect_of_interest``, both in (0, 1).
+        name, null, unit, likely_causes: as in :class:`CheckOutcome`.
+        effect_of_interest: a mean difference, in ``unit``; None never makes the outcome inconclusive.
 
     Raises:
-        ValueError: different lengths, an observation that is not finite, alpha or power outside (0, 1).
+        ValueError: the lengths differ, an observation is not finite, alpha or power lies outside (0, 1).
     """
     difference = paired_difference(name, x, y)
     outcome = check_mean_zero(
@@ -83,7 +96,14 @@ def assert_mean_difference(
     effect_of_interest: float | None = None,
     power: float = 0.95,
 ) -> CheckOutcome:
-    """:func:`check_mean_difference`, raising as :func:`pytest_entropy.stats.require` does."""
+    """Run :func:`check_mean_difference` and raise unless the outcome is a pass.
+
+    Args: those of :func:`check_mean_difference`.
+
+    Raises:
+        StatisticalFailure: the means differ.
+        Inconclusive: the pairs cannot decide.
+    """
     __tracebackhide__ = True
     return require(
         check_mean_difference(
@@ -94,12 +114,26 @@ def assert_mean_difference(
 
 
 def min_discrepancy_mean_difference(x_or_sd: ArrayLike, n: int, *, alpha: float, power: float = 0.95) -> float:
-    """The smallest mean difference n pairs see; ``x_or_sd`` describes the differences, not x."""
+    """The smallest mean difference, in the unit of the data, that n pairs detect.
+
+    Args:
+        x_or_sd: the standard deviation of the differences, or a sample ``[m]`` of the differences (not of x).
+        n: the number of pairs.
+        alpha, power: false-alarm rate, and chance of detection, both in (0, 1).
+    """
     return min_discrepancy_mean_zero(x_or_sd, n, alpha=alpha, power=power)
 
 
 def min_num_samples_mean_difference(x_or_sd: ArrayLike, effect: float, *, alpha: float, power: float = 0.95) -> int:
-    """The pairs a mean difference of ``effect`` needs; inverts the function above."""
+    """The smallest number of pairs that detect a mean difference of ``effect``.
+
+    Inverts :func:`min_discrepancy_mean_difference`.
+
+    Args:
+        x_or_sd: the standard deviation of the differences, or a sample ``[m]`` of the differences (not of x).
+        effect: a mean difference, in the unit of the data.
+        alpha, power: false-alarm rate, and chance of detection, both in (0, 1).
+    """
     return min_num_samples_mean_zero(x_or_sd, effect, alpha=alpha, power=power)
 
 
@@ -115,21 +149,27 @@ def check_equivalent(
     unit: str,
     likely_causes: str,
 ) -> CheckOutcome:
-    """Is the mean paired difference of x and y ``[n]`` within ``margin``?
+    """Is the mean paired difference of x and y within ``margin``?  By two one-sided tests (Schuirmann 1987).
 
     - fail: the interval at 1 - ``alpha`` lies wholly outside +-margin.  If the true difference is within the
       margin, that happens with probability at most ``alpha``.
-    - pass: the interval at 1 - ``beta`` lies wholly inside +-margin (two one-sided tests; the two-sided interval
-      is used, since on skewed data one side may use up the whole error).  If the true difference is at or beyond
-      the margin, that happens with probability at most ``beta``.
+    - pass: the interval at 1 - ``beta`` lies wholly inside +-margin (the two-sided interval is used, since on skewed
+      data one side may use up the whole error).  If the true difference is at or beyond the margin, that happens with
+      probability at most ``beta``.
     - inconclusive: neither; ``samples_needed`` says at which n a true difference of 0 would pass.
 
-    The p-value is that of the nearest mean within the margin.  Constant differences, identical samples among
-    them, are judged as they are.
+    The p-value is that of the nearest mean within the margin.  Differences that are all equal are compared with the
+    margin as they are, without a test.
+
+    Args:
+        x, y: observations ``[n]`` in ``unit``, paired by seed.
+        margin: the largest difference that is tolerated, in ``unit``.
+        alpha, beta: the chances of a wrong fail and of a wrong pass, both in (0, 1).
+        name, null, unit, likely_causes: as in :class:`CheckOutcome`.
 
     Raises:
-        ValueError: different lengths, fewer than 2 pairs, an observation that is not finite, a margin that is not
-            positive, alpha or beta outside (0, 1).
+        ValueError: the lengths differ, there are fewer than 2 pairs, an observation is not finite, the margin is not
+            positive, alpha or beta lies outside (0, 1).
     """
     require_rates(alpha=alpha, beta=beta)
     _require_margin(margin)
@@ -137,16 +177,16 @@ def check_equivalent(
     n = len(difference)
     if n < SMALLEST_N:
         raise ValueError(f"{name}: {n} pairs, an interval needs at least {SMALLEST_N}")
-    found = _constant(difference, margin) if np.ptp(difference) == 0 else _spread(difference, margin, alpha, beta)
+    judged = _constant(difference, margin) if np.ptp(difference) == 0 else _spread(difference, margin, alpha, beta)
     return CheckOutcome(
-        name, f"{null}, to {margin:g} {unit}", found.statistic, found.p_value, alpha, found.mean, found.ci, unit, n,
-        found.verdict, found.smallest, margin, found.needed, likely_causes,
+        name, f"{null}, to {margin:g} {unit}", judged.statistic, judged.p_value, alpha, judged.mean, judged.ci, unit, n,
+        judged.verdict, judged.smallest, margin, judged.needed, likely_causes,
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class _Equivalence:
-    """How a mean difference lies to the margin."""
+    """A mean difference judged against the margin."""
 
     mean: float
     statistic: float | None
@@ -191,7 +231,14 @@ def assert_equivalent(
     unit: str,
     likely_causes: str,
 ) -> CheckOutcome:
-    """:func:`check_equivalent`, raising as :func:`pytest_entropy.stats.require` does."""
+    """Run :func:`check_equivalent` and raise unless the outcome is a pass.
+
+    Args: those of :func:`check_equivalent`.
+
+    Raises:
+        StatisticalFailure: the difference lies outside the margin.
+        Inconclusive: the pairs cannot decide.
+    """
     __tracebackhide__ = True
     return require(
         check_equivalent(
@@ -201,17 +248,30 @@ def assert_equivalent(
 
 
 def min_discrepancy_equivalent(x_or_sd: ArrayLike, n: int, *, beta: float = 0.05, power: float = 0.95) -> float:
-    """The smallest margin within which n pairs of equal mean are found equivalent with the given power.
+    """The smallest margin within which n pairs of equal mean are found equivalent, in the unit of the data.
 
-    ``x_or_sd`` is the standard deviation of the differences, or a sample of them.
+    Args:
+        x_or_sd: the standard deviation of the differences, or a sample ``[m]`` of the differences.
+        n: the number of pairs.
+        beta: the chance of a wrong pass, in (0, 1).
+        power: the chance that pairs of equal mean pass, in (0, 1).
     """
     require_rates(beta=beta, power=power)
-    # The mean must clear the margin on both sides, each missed with half of 1 - power.
+    # The interval must lie inside the margin on both sides; each side may fail with half of 1 - power.
     return needed_mean(Shape.of(x_or_sd), n, beta, (1 + power) / 2)
 
 
 def min_num_samples_equivalent(x_or_sd: ArrayLike, margin: float, *, beta: float = 0.05, power: float = 0.95) -> int:
-    """The smallest number of pairs of equal mean that are found equivalent within ``margin``."""
+    """The smallest number of pairs of equal mean that are found equivalent within ``margin``.
+
+    Inverts :func:`min_discrepancy_equivalent`.
+
+    Args:
+        x_or_sd: the standard deviation of the differences, or a sample ``[m]`` of the differences.
+        margin: the largest difference that is tolerated, in the unit of the data.
+        beta: the chance of a wrong pass, in (0, 1).
+        power: the chance that pairs of equal mean pass, in (0, 1).
+    """
     _require_margin(margin)
     require_rates(beta=beta, power=power)
     shape = Shape.of(x_or_sd)

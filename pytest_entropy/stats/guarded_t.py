@@ -1,19 +1,19 @@
 """Student's t with a guard against heavy tails: the statistic behind every test of a mean here.
 
-The p-value takes the larger of two, and shortens |t|, against two ways in which t rejects too often on per-prompt
-scalars (kurtosis up to 150):
+The p-value is the larger of two, computed from a shortened |t|, against two ways in which t rejects too often on
+per-prompt scalars (kurtosis up to 150):
 
-1. *Skewness that is seen.*  Hall's monotone cubic (1992, J. R. Statist. Soc. B 54, 221) removes it to order
+1. *Skewness that the sample shows.*  Hall's monotone cubic (1992, J. R. Statist. Soc. B 54, 221) removes it to order
    1/n.  A sample that missed its long tail understates its skewness in just the samples that reject, so
    1.25 times the estimate is used.
-2. *A tail that was not seen.*  Spikes too rare for n observations shift t by up to the order of
+2. *A tail that the sample missed.*  Spikes too rare for n observations shift t by up to the order of
    (kurtosis / n)^(1/4); |t| is shortened by (60 / n)^(1/3) in the rejection region and hardly below it.
 
 Both constants are empirical, chosen on lognormal, t, product and spike laws and confirmed on the demo's recorded
 scalars.  Measured levels, and where the guard ends, are in docs/statistics.md: at n = 60 and a nominal 1e-3 plain t
 rejects up to 2e-2 and Hall's test alone up to 8e-3.  This one keeps to 1e-3 and to 1.25e-4, a check's share of a
-session, from n = 120 up.  No test holds its level where nearly all variance sits in spikes met a few times or never
-in n observations.
+session, from n = 120 up.  No test holds its level where nearly all variance sits in spikes that n observations meet a
+few times or never.
 """
 
 from __future__ import annotations
@@ -36,9 +36,12 @@ FULL_GUARD_AT = 4.0
 
 
 def effective_t(t: ArrayLike, skew: ArrayLike, n: int) -> np.ndarray:
-    """|t| after both guards; 2 * (tail of Student's t beyond it) is the p-value.
+    """|t| after both guards (module docstring), of the shape of ``t``; the p-value is twice Student's t tail beyond it.
 
-    ``skew`` is the sample skewness (third central moment over variance^(3/2), divisors n).
+    Args:
+        t: Student's t of the samples.
+        skew: the samples' skewness (third central moment over variance^(3/2), divisors n), of the shape of ``t``.
+        n: observations per sample.
     """
     t, g = np.asarray(t, dtype=float), SKEW_INFLATION * np.asarray(skew, dtype=float)
     u = t / math.sqrt(n)
@@ -51,12 +54,18 @@ def effective_t(t: ArrayLike, skew: ArrayLike, n: int) -> np.ndarray:
 
 
 def unseen_tail(n: int) -> float:
-    """By how much |t| is shortened; capped so that the result still grows with |t| at any n."""
+    """By how much |t| is shortened against a tail that n observations missed.
+
+    Capped, so that the result still grows with |t| at any n.
+
+    >>> round(unseen_tail(480), 3)
+    0.5
+    """
     return min(1.2, (60 / n) ** (1 / 3))
 
 
 def p_values_mean_zero(table: ArrayLike) -> np.ndarray:
-    """The p-value of mean zero for each row of ``[sessions, n]``, n >= 2; NaN where a row is constant."""
+    """The two-sided p-value of mean zero for each row of ``[sessions, n]``, n >= 2; NaN where a row is constant."""
     x = np.atleast_2d(np.asarray(table, dtype=float))
     _, _, t, skew = moments(x)
     p = np.minimum(1.0, 2 * scipy.stats.t.sf(effective_t(t, skew, x.shape[1]), x.shape[1] - 1))
@@ -64,7 +73,7 @@ def p_values_mean_zero(table: ArrayLike) -> np.ndarray:
 
 
 def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(mean, standard error, t, skewness) of each row ``[S, n]``, at any scale floats can hold."""
+    """(mean, standard error, t, skewness), each ``[S]``, of the rows of ``[S, n]``; no square overflows or vanishes."""
     n = x.shape[1]
     largest = np.abs(x).max(axis=1, keepdims=True)
     scaled = x / np.where(largest > 0, largest, 1.0)
@@ -79,8 +88,13 @@ def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarr
 
 @dataclass(frozen=True)
 class Shape:
-    """Standard deviation, skewness and kurtosis of what is averaged; ``skew_spread`` / sqrt(n) is the standard
-    error of the skewness of n observations (sqrt(6) for normal ones)."""
+    """The shape of a distribution whose mean is tested.
+
+    Attributes:
+        sd: standard deviation, in the unit of the data.
+        skew, kurtosis: skewness, and fourth central moment over variance^2 (3 for normal data).
+        skew_spread: sqrt(n) times the standard error of the skewness of n observations (sqrt(6) for normal data).
+    """
 
     sd: float
     skew: float = 0.0
@@ -89,10 +103,10 @@ class Shape:
 
     @classmethod
     def of(cls, x_or_sd: ArrayLike) -> Shape:
-        """Of a sample ``[n]``, or normal with a given standard deviation.
+        """The shape of a sample ``[n]``, or of normal data with a given standard deviation.
 
         Raises:
-            ValueError: not one row of at least 2 finite numbers, or no spread.
+            ValueError: the sample is not one row of at least 2 finite numbers, or has no spread.
         """
         values = np.asarray(x_or_sd, dtype=float)
         if values.ndim == 0:
@@ -118,7 +132,14 @@ class Shape:
 
 
 def rejecting_t(alpha: float, n: int, skew: float, sign: int) -> float:
-    """The |t| that rejects at ``alpha`` when t has this sign: effective_t solved for |t|."""
+    """The smallest |t| that rejects at ``alpha``: :func:`effective_t` solved for |t|.
+
+    Args:
+        alpha: two-sided false-alarm rate, in (0, 1).
+        n: the number of observations.
+        skew: the sample's skewness.
+        sign: of t, 1 or -1.
+    """
     low, unseen = abs(float(scipy.special.stdtrit(n - 1, alpha / 2))), unseen_tail(n)
     size = low + unseen
     if size < FULL_GUARD_AT:
@@ -133,18 +154,30 @@ def rejecting_t(alpha: float, n: int, skew: float, sign: int) -> float:
 
 
 def interval(mean: float, se: float, skew: float, n: int, *, confidence: float) -> tuple[float, float]:
-    """The means that the same test does not reject at 1 - confidence."""
+    """Confidence interval (low, high): the means that the guarded test does not reject at 1 - ``confidence``.
+
+    Args:
+        mean, se: the mean and its standard error, in the unit of the data.
+        skew: the sample's skewness.
+        n: the number of observations.
+        confidence: in (0, 1).
+    """
     below, above = (rejecting_t(1 - confidence, n, skew, sign) for sign in (1, -1))
     return mean - below * se, mean + above * se
 
 
 def needed_mean(shape: Shape, n: int, alpha: float, power: float) -> float:
-    """The mean at which n observations reject at ``alpha`` with probability ``power``, for the harder sign.
+    """The mean, in the unit of the data, that n observations reject with probability ``power``, for the harder sign.
 
     sqrt(n) mean > c s, with c the critical |t|, has the variance 1 - c skew/sqrt(n) + c^2 (kurtosis - 1)/4n of
     the linearised difference; c is taken at a skewness off by one standard error, as the sample's will be (but by
     no more than sqrt(n)/5, about the most it strays).  Simulation asks for a last factor,
     1 + sqrt(excess kurtosis / n)/2: without it the power on lognormal scalars is 0.78 instead of 0.95.
+
+    Args:
+        shape: of the observations' distribution.
+        n: the number of observations.
+        alpha, power: two-sided false-alarm rate, and chance of rejection, both in (0, 1).
 
     Raises:
         ValueError: n < 2.
@@ -164,7 +197,16 @@ def needed_mean(shape: Shape, n: int, alpha: float, power: float) -> float:
 
 
 def smallest_n(discrepancy: Callable[[int], float], effect: float, *, at_least: int) -> int:
-    """The smallest n with ``discrepancy(n) <= effect``, for a falling function; 1e15 where it would be more."""
+    """The smallest n with ``discrepancy(n) <= effect``, by bisection; 1e15 where it would be more.
+
+    >>> smallest_n(lambda n: 1 / n, 0.1, at_least=2)
+    10
+
+    Args:
+        discrepancy: the smallest effect that n samples detect, a falling function of n.
+        effect: in the unit of ``discrepancy``.
+        at_least: the smallest n to consider.
+    """
     reach = effect * (1 + 1e-9)
     low, high = at_least, at_least
     while discrepancy(high) > reach:

@@ -1,9 +1,9 @@
-"""Were the draws made from the null distribution, or from one of several named others?  Exact at any sample size.
+"""Were tokens sampled from the policy, or from one of several named other samplers?  Exact at any number of draws.
 
-Under the null a likelihood ratio has mean 1, and so has the average of several; by Markov's inequality it
-exceeds 1/alpha with probability at most alpha (an e-value: Vovk & Wang 2021, Ann. Stat. 49, 1736).  No
-independence, normality or sample size is assumed: the draws may depend on each other in any way, as long as
-each ratio is the conditional one given what was drawn before.
+Under the null hypothesis a likelihood ratio has mean 1, and so has the average of several; by Markov's inequality it
+exceeds 1/alpha with probability at most alpha (an e-value: Vovk & Wang 2021, Ann. Stat. 49, 1736).  No independence,
+normality or sample size is assumed: draws may depend on each other in any way, as long as each ratio is the
+conditional one given the earlier draws.
 """
 
 from __future__ import annotations
@@ -32,16 +32,18 @@ def check_likelihood_ratio(
 
     Args:
         log_ratios: by alternative q, sum log q/p over all draws, in nats; -inf where q rules a draw out.
-        expected: by alternative, what that sum would be on average if q were true: sum KL(q || p), in nats.
-        n: how many draws.
-        declared: the alternative that has to be visible; inconclusive where the draws could not show it.
+        expected: by alternative, the mean of that sum if q were true: sum KL(q || p), in nats.
+        alpha, power: false-alarm rate, and chance of detecting ``declared``, both in (0, 1).
+        name, null, likely_causes: as in :class:`CheckOutcome`.
+        n: the number of draws.
+        declared: the alternative that must be detectable; inconclusive where the draws could not show it.
 
     Returns:
         The outcome; its effect is the largest log ratio, and its minimum detectable effect the expected evidence that
-        is enough.
+        is enough, both in nats.
 
     Raises:
-        ValueError: different alternatives in the two tables, none at all, a NaN, or an unknown ``declared``.
+        ValueError: the two tables differ in their alternatives, are empty or hold a NaN, or ``declared`` is unknown.
     """
     _require_tables(name, log_ratios, expected, declared)
     log_mean = float(scipy.special.logsumexp(list(log_ratios.values()))) - math.log(len(log_ratios))
@@ -60,7 +62,7 @@ def check_likelihood_ratio(
 
 
 def _unseen(expected: Mapping[str, float], enough: float) -> str:
-    """Which alternatives so few draws could not have shown."""
+    """Names the alternatives that these draws are too few to show, for the report."""
     invisible = [q for q, nats in expected.items() if nats < enough]
     return f"; too few draws to see: {', '.join(invisible)}" if invisible else ""
 
@@ -77,12 +79,16 @@ def _require_tables(
 
 
 def min_discrepancy_likelihood_ratio(alternatives: int, *, alpha: float, power: float = 0.95) -> float:
-    """Expected evidence in nats, sum KL(q || p), from which a true alternative among these many is seen.
+    """The expected evidence in nats, sum KL(q || p), at which a true alternative q is detected.
 
     The log ratio under q is taken as normal with mean K and variance 2K (exact for small distortions).
 
+    Args:
+        alternatives: how many are tested at once.
+        alpha, power: false-alarm rate, and chance of detection, both in (0, 1).
+
     Raises:
-        ValueError: no alternative, or alpha or power outside (0, 1).
+        ValueError: there is no alternative, or alpha or power lies outside (0, 1).
     """
     if alternatives < 1 or not 0 < alpha < 1 or not 0 < power < 1:
         raise ValueError(f"alternatives {alternatives}, alpha {alpha}, power {power}: need >= 1 and two in (0, 1)")
@@ -94,7 +100,14 @@ def min_discrepancy_likelihood_ratio(alternatives: int, *, alpha: float, power: 
 def min_num_samples_likelihood_ratio(
     nats_per_draw: float, alternatives: int, *, alpha: float, power: float = 0.95
 ) -> int:
-    """The number of draws that show an alternative worth ``nats_per_draw`` of evidence each, KL(q || p).
+    """The number of draws that detect an alternative worth ``nats_per_draw`` of evidence each.
+
+    Inverts :func:`min_discrepancy_likelihood_ratio`.
+
+    Args:
+        nats_per_draw: KL(q || p) of one draw, in nats.
+        alternatives: how many are tested at once.
+        alpha, power: false-alarm rate, and chance of detection, both in (0, 1).
 
     Raises:
         ValueError: ``nats_per_draw`` is not positive.
@@ -116,7 +129,14 @@ def assert_likelihood_ratio(
     declared: str | None = None,
     power: float = 0.95,
 ) -> CheckOutcome:
-    """:func:`check_likelihood_ratio`, raising as :func:`pytest_entropy.stats.require` does."""
+    """Run :func:`check_likelihood_ratio` and raise unless the outcome is a pass.
+
+    Args: those of :func:`check_likelihood_ratio`.
+
+    Raises:
+        StatisticalFailure: an alternative explains the draws better.
+        Inconclusive: the draws could not show ``declared``.
+    """
     __tracebackhide__ = True
     return require(
         check_likelihood_ratio(

@@ -20,16 +20,19 @@ from pytest_entropy.stats.guarded_t import (
 )
 from pytest_entropy.stats.outcome import CheckOutcome, is_blind, require, require_rates, verdict_of
 
-# Independent events that have to be expected for their mean to be judged, or one for so many observations, whichever is
-# less: measured in docs/statistics.md.
+# A mean that rare events carry is judged from so many expected events, or from one per so many observations, whichever
+# is less: measured in docs/statistics.md.
 FEWEST_EVENTS, OBSERVATIONS_PER_EVENT = 100, 2
 
 
 def min_discrepancy_mean_zero(x_or_sd: ArrayLike, n: int, *, alpha: float, power: float = 0.95) -> float:
-    """The smallest mean, in the unit of the data, that n observations reject with the given power.
+    """The smallest mean, in the unit of the data, that n observations detect.
 
-    ``x_or_sd`` is a standard deviation, for normal data, or a sample whose shape is used; then the answer is for
-    the sign that is harder to see.
+    Args:
+        x_or_sd: a standard deviation, for normal data, or a sample ``[m]`` whose shape is used; then the answer is for
+            the sign that is harder to detect.
+        n: the number of observations.
+        alpha, power: false-alarm rate, and chance of detection, both in (0, 1).
 
     Raises:
         ValueError: n < 2, a standard deviation that is not positive, alpha or power outside (0, 1).
@@ -39,12 +42,18 @@ def min_discrepancy_mean_zero(x_or_sd: ArrayLike, n: int, *, alpha: float, power
 
 
 def min_num_samples_mean_zero(x_or_sd: ArrayLike, effect: float, *, alpha: float, power: float = 0.95) -> int:
-    """The smallest n at which a mean of ``effect`` is rejected with the given power (at most 1e15).
+    """The smallest number of observations that detect a mean of ``effect`` (at most 1e15).
 
     Inverts :func:`min_discrepancy_mean_zero`.
 
+    Args:
+        x_or_sd: a standard deviation, for normal data, or a sample ``[m]`` whose shape is used.
+        effect: a mean, in the unit of the data.
+        alpha, power: false-alarm rate, and chance of detection, both in (0, 1).
+
     Raises:
-        ValueError: an effect of zero, and as there.
+        ValueError: the effect is 0 or not finite, the standard deviation is not positive, or alpha or power lies
+            outside (0, 1).
     """
     require_rates(alpha=alpha, power=power)
     if not (abs(effect) > 0 and math.isfinite(effect)):
@@ -65,29 +74,30 @@ def check_mean_zero(
     power: float = 0.95,
     expected_events: float | None = None,
 ) -> CheckOutcome:
-    """Two-sided test of mean zero on independent observations; guarded_t.py says how.
+    """Two-sided test of mean zero on independent observations, by the guarded t (``guarded_t.py``).
 
     The 95 % interval inverts the same test, and holds the mean at least that often on skewed data.
     Inconclusive where n < 2 or all are zero (nothing moved, so nothing was tested), or where
-    ``effect_of_interest`` is smaller than what n can see; constants other than zero fail with p = 0.
+    ``effect_of_interest`` is smaller than n can detect; equal observations other than zero fail with p = 0.
 
     Args:
         x: the observations ``[n]``, in ``unit``.
-        effect_of_interest: a mean, in ``unit``; None leaves the test with its p.
-        expected_events: where the mean is zero only because of events (a sampled token that is not the likeliest one),
-            how many independent ones are to be expected in these observations.  It is inconclusive below
-            ``FEWEST_EVENTS`` of them and below one for ``OBSERVATIONS_PER_EVENT`` observations: a sample without the
-            event that balances the others has a mean far from zero and hardly any spread, so that no test of the mean
-            keeps its level.
+        alpha, power: false-alarm rate, and chance of detecting ``effect_of_interest``, both in (0, 1).
+        name, null, unit, likely_causes: as in :class:`CheckOutcome`.
+        effect_of_interest: a mean, in ``unit``; None never makes the outcome inconclusive.
+        expected_events: how many independent events these observations are expected to hold, where the mean is zero
+            only because of such events (a sampled token that is not the likeliest one).  Inconclusive below
+            ``FEWEST_EVENTS`` of them and below one per ``OBSERVATIONS_PER_EVENT`` observations: a sample that lacks the
+            event that balances the others has a mean far from zero and hardly any spread, so no test keeps its level.
 
     Raises:
-        ValueError: an observation is not finite, or alpha or power lie outside (0, 1).
+        ValueError: an observation is not finite, or alpha or power lies outside (0, 1).
     """
     values = np.asarray(x, dtype=float).ravel()
     if not np.isfinite(values).all():
         raise ValueError(f"{name}: {int((~np.isfinite(values)).sum())} of {values.size} observations are not finite")
     require_rates(alpha=alpha, power=power)
-    outcome = _judged(CheckOutcome(
+    outcome = _tested(CheckOutcome(
         name, null, None, None, alpha, None, None, unit, len(values), "inconclusive", None, effect_of_interest, None,
         likely_causes,
     ), values, power)  # fmt: skip
@@ -96,8 +106,8 @@ def check_mean_zero(
     return _undecided_by_events(outcome, expected_events)
 
 
-def _judged(empty: CheckOutcome, values: np.ndarray, power: float) -> CheckOutcome:
-    """The outcome, ``empty`` so far, of the test on ``values``."""
+def _tested(empty: CheckOutcome, values: np.ndarray, power: float) -> CheckOutcome:
+    """Judge ``values`` by the guarded t: ``empty`` with the numbers and verdict of the test."""
     n, alpha, interest = len(values), empty.alpha, empty.effect_of_interest
     if n >= SMALLEST_N and np.ptp(values) > 0:
         mean, se, t, skew = (float(m[0]) for m in moments(values[None]))
@@ -120,21 +130,26 @@ def _judged(empty: CheckOutcome, values: np.ndarray, power: float) -> CheckOutco
 
 
 def _undecided_by_events(outcome: CheckOutcome, expected: float) -> CheckOutcome:
-    """The outcome where rare events carry the mean, with the n at which there are enough of them."""
+    """The outcome made inconclusive because too few rare events carry the mean, with the n at which they are enough."""
     enough = outcome.n * FEWEST_EVENTS / expected if expected > 0 else math.inf
-    # Both have to be met: the events, and the observations that see the effect of interest.
-    asked = [enough] if outcome.samples_needed is None else [enough, outcome.samples_needed]
-    needed = math.ceil(max(asked)) if enough < MOST_N else None
+    # Both have to be met: the events, and the observations that detect the effect of interest.
+    conditions = [enough] if outcome.samples_needed is None else [enough, outcome.samples_needed]
+    needed = math.ceil(max(conditions)) if enough < MOST_N else None
     return replace(outcome, verdict="inconclusive", reason=few_events(expected), samples_needed=needed)
 
 
 def too_few_events(expected: float, n: int) -> bool:
-    """Whether so few events are to be expected among n observations that their mean is not to be judged."""
+    """Whether n observations are expected to hold too few rare events for their mean to be judged.
+
+    Args:
+        expected: the number of events that the observations are expected to hold.
+        n: the number of observations.
+    """
     return expected < min(FEWEST_EVENTS, n / OBSERVATIONS_PER_EVENT)
 
 
 def few_events(expected: float) -> str:
-    """Why a mean that rare events carry is not judged."""
+    """The reason, in words, why a mean that rare events carry is not judged."""
     return (
         f"only {expected:.2g} responses are expected to hold a token other than the likeliest one (the policy has all "
         f"but collapsed); with fewer than {FEWEST_EVENTS} the mean over sampled tokens says nothing"
@@ -153,7 +168,14 @@ def assert_mean_zero(
     power: float = 0.95,
     expected_events: float | None = None,
 ) -> CheckOutcome:
-    """:func:`check_mean_zero`, raising as :func:`pytest_entropy.stats.require` does."""
+    """Run :func:`check_mean_zero` and raise unless the outcome is a pass.
+
+    Args: those of :func:`check_mean_zero`.
+
+    Raises:
+        StatisticalFailure: the mean is not zero.
+        Inconclusive: the observations cannot decide.
+    """
     __tracebackhide__ = True
     return require(
         check_mean_zero(

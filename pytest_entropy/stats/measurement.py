@@ -13,23 +13,23 @@ from pytest_entropy.stats.signal import format_measure
 
 FOR_THIS_UPDATE = "for this update batch"
 OVER_UPDATES = "over update batches"
-# Of a single batch, which draws its own update each time: there is nothing that its error leaves out.
+# A single batch draws its own update each time, so that its error leaves out no source of randomness.
 OVER_BATCHES = "over batches"
 NOT_DETERMINED = "not determined"
-# Runs that were stored without it are taken to have drawn from a set so large that they hardly share a prompt.
+# Runs that did not record the fraction are taken to have drawn from a set so large that they hardly share a prompt.
 FRACTION_NOT_KNOWN = 0.0
 
 
 class MeasuredRun(Protocol):
-    """What a measurement is made from: a run's record, or what its item reported of it.
+    """The fields that a :class:`Measurement` is made from: those of a run's record, or of its test item's report.
 
     Attributes:
         B_E: prompts of the entropy batch.
         delta_h1, se_conditional: the value and its error given the update batch, in one unit.
         variance_total: the variance over update batches in that unit squared; None where it was not computed.
-        sampling_fraction: share of the prompts to draw from that were drawn; None where it was not recorded.
+        sampling_fraction: share of the set of prompts that the entropy batch drew; None where it was not recorded.
         mode: ``two_batch`` or ``u_statistic``.
-        notes: what a reader has to know about the numbers.
+        notes: remarks that a reader of the numbers needs.
     """
 
     @property
@@ -56,14 +56,14 @@ class Measurement:
         value: delta_h1.
         se: standard error given the update batch (of a ``single_batch``: over batches); None where it is unknown.
         prompts: independent prompts of the entropy batches.
-        update_part: V_Y - T, what the randomness of the update batch adds to the variance; None where it was not
-            computed.  The estimate is unbiased and may be negative.
+        update_part: V_Y - T, the part that the randomness of the update batch adds to the variance; None where it was
+            not computed.  The estimate is unbiased and may be negative.
         single_batch: each run draws one batch for its update and its entropy gradient.
         note: why there is no error over update batches although it was asked for, else empty.
         skew: skewness of the per-prompt scalars, 0 where it is not known.
         update_prompts: B_U, None where it is not known.
-        sampling_fraction: share of one set of prompts that the entropy batch drew; 0 where it is not known, and where
-            prompts come back.
+        sampling_fraction: share of one set of prompts that the entropy batch drew; 0 where it is not known, and with
+            replacement.
     """
 
     value: float
@@ -84,7 +84,7 @@ class Measurement:
             ValueError: the run has no delta_h1.
         """
         if run.delta_h1 is None or run.B_E is None:
-            raise ValueError("a run without delta_h1 or B_E")
+            raise ValueError("a measurement needs delta_h1 and B_E, and the run has not recorded both")
         se, total, fraction = run.se_conditional, run.variance_total, run.sampling_fraction
         single_batch = run.mode == "u_statistic"
         return cls(
@@ -106,18 +106,18 @@ class Measurement:
 
     @property
     def se_total(self) -> float | None:
-        """Its root; None where it was not computed or came out negative, never 0 for that."""
+        """The standard error over update batches; None where its variance was not computed or came out negative."""
         variance = self.variance_total
         return math.sqrt(variance) if variance is not None and variance >= 0 else None
 
     @property
     def scope(self) -> str:
-        """What ``se`` is an error over, in words."""
+        """Which batches ``se`` is an error over, in words."""
         return OVER_BATCHES if self.single_batch else FOR_THIS_UPDATE
 
     @property
     def second_error(self) -> str:
-        """The error over update batches, beside ``se``: ``± 0.0046``, ``not determined``, or empty where not asked."""
+        """The error over update batches in words: ``± 0.0046``, ``not determined``, or empty where not asked for."""
         if self.single_batch:
             return ""
         if self.se_total is not None:
@@ -125,7 +125,7 @@ class Measurement:
         return NOT_DETERMINED if self.note else ""
 
     def in_words(self, *, note: bool = True) -> str:
-        """Value and both errors; ``note`` says why the second one is missing, where it was asked for.
+        """Value and both errors; with ``note``, also why the second error is missing although it was asked for.
 
         >>> Measurement(-0.02527, 0.00097, 64, update_part=2.0e-5).in_words()
         '-0.02527 ± 0.00097 for this update batch, ± 0.0046 over update batches'
@@ -140,13 +140,16 @@ class Measurement:
         return words
 
     def ci(self, confidence: float) -> tuple[float, float] | None:
-        """Interval at ``confidence`` from ``se``, by the guarded t; None without a standard error."""
+        """Interval at ``confidence`` given the update batch, by the guarded t; None without a standard error."""
         if self.se is None or self.prompts < SMALLEST_N:
             return None
         return interval(self.value, self.se, self.skew, self.prompts, confidence=confidence)
 
     def ci_total(self, confidence: float) -> tuple[float, float] | None:
-        """The same over update batches, with the degrees of freedom of the smaller batch; None where not known."""
+        """Interval at ``confidence`` over update batches; None where that error is not known.
+
+        It is a guarded t with the degrees of freedom of the smaller batch (docs/mathematics.md §4).
+        """
         n = min(self.prompts, self.update_prompts or self.prompts)
         if self.se_total is None or n < SMALLEST_N:
             return None
@@ -161,14 +164,18 @@ def pool(runs: Sequence[Measurement]) -> Measurement:
     V_Y - T over the runs that have it estimates B, both without bias.  Runs of a single batch draw their own update
     each, so that their whole variance shrinks.
 
-    Runs that each draw the share f of one set of prompts share prompts, and what those are like does not average out:
-    the variance for prompts like these is at most ((1 - f)/R + f) times that of a run, which is what ``se`` is then.
+    Runs that each draw the share f of one set of prompts share prompts, and the differences between those prompts do
+    not average out: ``se`` is then an upper bound, the root of (1 - f)/R + f times a run's variance.
+
+    >>> mean = pool([Measurement(1.0, 0.2, 32), Measurement(2.0, 0.2, 32)])
+    >>> mean.value, round(mean.se, 4), mean.prompts
+    (1.5, 0.1414, 64)
 
     Raises:
-        ValueError: no runs, or runs of both kinds.
+        ValueError: there are no runs, or runs of both modes.
     """
     if len({run.single_batch for run in runs}) != 1:
-        raise ValueError("a mean needs runs, all of two batches or all of a single one")
+        raise ValueError("a mean over runs needs at least one run, and all of them in one probe.mode")
     if len(runs) == 1:
         return runs[0]
     parts = [run.update_part for run in runs if run.update_part is not None]
@@ -187,12 +194,13 @@ def pool(runs: Sequence[Measurement]) -> Measurement:
 
 
 def _se_of_mean(errors: Sequence[float], fraction: float) -> float:
-    """Of the mean of runs with these standard errors, each of which drew ``fraction`` of one set of prompts."""
-    own = math.fsum(error**2 for error in errors) / len(errors)
-    return math.sqrt(own * ((1 - fraction) / len(errors) + fraction))
+    """Standard error of the mean of runs with these ``errors``, each a ``fraction`` of one set of prompts."""
+    variance = math.fsum(error**2 for error in errors) / len(errors)
+    return math.sqrt(variance * ((1 - fraction) / len(errors) + fraction))
 
 
 def _note(variance: float | None, runs: Sequence[Measurement]) -> str:
+    """Why there is no usable error over update batches; empty where there is one, or where none was asked for."""
     if variance is None:
         return next((run.note for run in runs if run.note), "")
     if variance >= 0:
@@ -204,7 +212,7 @@ def _note(variance: float | None, runs: Sequence[Measurement]) -> str:
 
 
 def format_error(se: float) -> str:
-    """A standard error by itself, to its second digit, as :func:`.signal.format_measure` has it.
+    """A standard error alone, to its second significant digit, as in :func:`.signal.format_measure`.
 
     >>> format_error(0.001), format_error(12.3), format_error(3.14e-7), format_error(0)
     ('0.0010', '12', '3.1e-07', '0')

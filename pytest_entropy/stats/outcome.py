@@ -1,4 +1,4 @@
-"""The outcome of a check: a small report, and the exceptions a test turns it into."""
+"""A check's outcome, the report it prints, and the exceptions that make a test fail or be skipped."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ class OutcomeRecord(TypedDict):
 
 @dataclass(frozen=True)
 class CheckOutcome:
-    """What a check found.
+    """The verdict of one check on one sample, with the numbers behind it.
 
     Attributes:
         name: the check's.
         null: the null hypothesis in words.
-        statistic: what was compared with its distribution under the null hypothesis.
+        statistic: the number whose distribution under the null hypothesis gives the p-value.
         p_value: None of an exact check, which has no error rate.
         alpha: the false-alarm rate that the check was given; 0 of an exact check.
         effect: the estimate, in ``unit``, with confidence interval ``ci``.
         n: the number of independent observations.
-        minimum_detectable_effect: the smallest effect that n observations see with the planned power.
-        effect_of_interest: the effect that the check has to be able to see.
+        minimum_detectable_effect: the smallest effect, in ``unit``, that n observations detect with the planned power.
+        effect_of_interest: the effect, in ``unit``, that the check must be able to detect.
         samples_needed: the n at which it can.
         likely_causes: of a failure, in words.
         p_resolution: the smallest p-value that a permutation test could have given.
@@ -87,7 +87,7 @@ class CheckOutcome:
             object.__setattr__(self, "ci", (float(self.ci[0]), float(self.ci[1])))
 
     def message(self) -> str:
-        """Expected, seen, how big the gap, how many, what to do next."""
+        """The report in a few lines: the claim, the effect and its interval, the p-value, and the next step."""
         lines = [f"{self.name}: {self.verdict}", f"  expected: {self.null}"]
         if self.effect is not None:
             interval = "" if self.ci is None else f", CI [{self.ci[0]:.4g}, {self.ci[1]:.4g}]"
@@ -129,11 +129,11 @@ class CheckOutcome:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> CheckOutcome:
-        """The inverse of :meth:`to_dict`.
+        """Read an outcome back from its JSON form; the inverse of :meth:`to_dict`.
 
         Raises:
-            KeyError: a key without which there is no outcome is missing.
-            TypeError: a key that no outcome has.
+            KeyError: the interval ``ci`` is missing.
+            TypeError: another required key is missing, or a key is unknown.
         """
         named = {_ATTRIBUTES.get(key, key): value for key, value in record.items()}
         ci = record["ci"]
@@ -155,7 +155,7 @@ class StatisticalFailure(AssertionError):
 
 
 class Inconclusive(Exception):
-    """The sample could not have decided; never a pass."""
+    """The sample could not have detected the effect of interest; never a pass."""
 
     def __init__(self, outcome: CheckOutcome) -> None:
         super().__init__(outcome.message())
@@ -163,10 +163,10 @@ class Inconclusive(Exception):
 
 
 def require_rates(**rates: float) -> None:
-    """Refuse error rates, powers and confidences outside (0, 1).
+    """Reject error rates, powers and confidences outside (0, 1).
 
     Raises:
-        ValueError: naming the one that is.
+        ValueError: a rate lies outside (0, 1); the message names it.
     """
     for name, value in rates.items():
         if not 0 < value < 1:
@@ -174,21 +174,35 @@ def require_rates(**rates: float) -> None:
 
 
 def verdict_of(p_value: float, alpha: float, *, blind: bool) -> Verdict:
-    """The verdict of a test: fail below ``alpha``, else inconclusive where the sample was ``blind``, else pass."""
+    """The verdict of a test: fail below ``alpha``, else inconclusive where the sample was ``blind``, else pass.
+
+    >>> verdict_of(0.2, 0.05, blind=False), verdict_of(0.2, 0.05, blind=True), verdict_of(0.01, 0.05, blind=True)
+    ('pass', 'inconclusive', 'fail')
+
+    Args:
+        p_value: of the null hypothesis.
+        alpha: false-alarm rate.
+        blind: whether the sample could not have detected the effect of interest.
+    """
     return "fail" if p_value < alpha else "inconclusive" if blind else "pass"
 
 
 def is_blind(minimum_detectable_effect: float, effect_of_interest: float | None) -> bool:
-    """Whether a sample cannot see the effect of interest; False where none is declared."""
+    """Whether a sample cannot detect the effect of interest; False where no such effect is declared.
+
+    Args:
+        minimum_detectable_effect: the smallest effect that the sample detects.
+        effect_of_interest: in the same unit, of either sign; None where none is declared.
+    """
     return effect_of_interest is not None and minimum_detectable_effect > abs(effect_of_interest)
 
 
 def require(outcome: CheckOutcome) -> CheckOutcome:
-    """The outcome if it passed.
+    """Return the outcome if it is a pass; raise otherwise.
 
     Raises:
-        StatisticalFailure: it failed.
-        Inconclusive: it could not decide.
+        StatisticalFailure: the verdict is fail.
+        Inconclusive: the verdict is inconclusive.
     """
     __tracebackhide__ = True
     if outcome.verdict == "fail":

@@ -1,8 +1,8 @@
 """Permutation tests over prompts: exact levels under any tails, because prompts are exchangeable over runs.
 
-The p-value is two-sided, 2 (1 + smaller count) / (1 + N), so it is never below 2 / (1 + N), nor below what the
-number of distinct arrangements allows: that resolution is reported with it.  P(p <= x) <= x holds at every x,
-whatever N and wherever shuffling stopped; ties count as extreme.
+The p-value is two-sided, 2 (1 + smaller count) / (1 + N) (Phipson & Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9, 39).
+So it is never below 2 / (1 + N), nor below 2 over the number of distinct arrangements; the larger of these is reported
+as its resolution.  P(p <= x) <= x holds at every x, whatever N and wherever shuffling stopped; ties count as extreme.
 """
 
 from __future__ import annotations
@@ -21,26 +21,35 @@ BATCH_ENTRIES = 2_000_000
 
 @dataclass(frozen=True)
 class PermutationResult:
-    """Two-sided ``p_value``, its ``resolution`` (the smallest p there could have been), the shuffled statistics."""
+    """Two-sided ``p_value``, its ``resolution`` (the smallest p possible), and the shuffles' statistics ``[N]``."""
 
     p_value: float
     resolution: float
     shuffled: np.ndarray
 
-    def interval(self, seen: float, confidence: float = 0.95) -> tuple[float, float]:
-        """Shifts of the statistic that the same shuffles would not reject at 1 - confidence."""
+    def interval(self, observed: float, confidence: float = 0.95) -> tuple[float, float]:
+        """Interval (low, high) of the statistic's shifts that the same shuffles would not reject.
+
+        Args:
+            observed: the statistic of the sample.
+            confidence: one minus the level of that test, in (0, 1).
+        """
         # No interpolation: a shuffle may be infinite.
         low, high = np.quantile(self.shuffled, [(1 - confidence) / 2, (1 + confidence) / 2], method="inverted_cdf")
-        return seen - float(high), seen - float(low)
+        return observed - float(high), observed - float(low)
 
 
 def most_shuffles(alpha: float) -> int:
-    """The shuffles a rejection at ``alpha`` deserves: 10 / alpha, at least 2e3 and at most 2e5 (alpha 0: the most)."""
+    """The shuffles to spend on a rejection at ``alpha``: 10 / alpha, within [2e3, 2e5]; the most for alpha 0.
+
+    >>> most_shuffles(0.05), most_shuffles(1e-4), most_shuffles(0.0)
+    (2000, 100000, 200000)
+    """
     return MOST_SHUFFLES if alpha <= 0 else int(min(MOST_SHUFFLES, max(FIRST_SHUFFLES, math.ceil(10 / alpha))))
 
 
 def permutation_test(
-    seen: float,
+    observed: float,
     pooled: np.ndarray,
     statistic: Callable[[np.ndarray], np.ndarray],
     *,
@@ -48,34 +57,41 @@ def permutation_test(
     rng: np.random.Generator,
     alpha: float = 0.0,
     shuffles: int | None = None,
-    lower_seen: float | None = None,
+    lower_observed: float | None = None,
 ) -> PermutationResult:
-    """Compare ``seen`` with the statistic on shuffles of ``pooled`` ``[n]``, runs of ``sizes`` scalars in a row.
+    """Two-sided permutation test of the ``observed`` statistic, under prompts that are exchangeable over runs.
 
-    ``statistic`` maps shuffled rows ``[batch, n]`` to ``[batch]``.  Shuffling goes on tenfold, up to ``shuffles``
-    (:func:`most_shuffles` if left out), while the p-value is small enough to matter: p = 0.05 from 2000 shuffles
-    is settled, p = 0.001 is not.  What continues can only lose significance, so stopping early is valid.
+    Shuffling goes on tenfold, up to ``shuffles``, while the p-value is small enough to matter: p = 0.05 from 2000
+    shuffles is settled, p = 0.001 is not.  Further shuffles can only lose significance, so stopping early is valid.
 
-    ``lower_seen`` is what the shuffles below are compared with, where a correct statistic may lie below theirs by so
-    much; with infinity only the upper side rejects.
+    Args:
+        observed: the statistic of the sample.
+        pooled: the scalars ``[n]`` of all runs, one run after the other.
+        statistic: maps shuffled rows ``[batch, n]`` to ``[batch]``.
+        sizes: the number of scalars of each run.
+        rng: source of the shuffles.
+        alpha: the false-alarm rate that the number of shuffles has to resolve.
+        shuffles: at most so many; :func:`most_shuffles` of ``alpha`` if left out.
+        lower_observed: the value that smaller statistics are compared with, where a correct statistic may lie below
+            its shuffles by the difference from ``observed``; with infinity only the upper side rejects.
 
     Raises:
-        ValueError: fewer than 1 shuffle, or ``lower_seen`` below ``seen``.
+        ValueError: fewer than 1 shuffle, or ``lower_observed`` below ``observed``.
     """
     most = most_shuffles(alpha) if shuffles is None else shuffles
     if most < 1:
         raise ValueError(f"shuffles is {shuffles}, it must be at least 1")
-    lower = seen if lower_seen is None else lower_seen
-    if lower < seen:
-        raise ValueError(f"lower_seen is {lower_seen}, it must not be below what was seen, {seen}")
+    lower = observed if lower_observed is None else lower_observed
+    if lower < observed:
+        raise ValueError(f"lower_observed is {lower_observed}, it must not be below the observed statistic {observed}")
     resolution = max(2 / (1 + most), min(1.0, 2 / arrangements(sizes)))
     shuffled = np.empty(0)
     target = min(FIRST_SHUFFLES, most)
     while True:
         shuffled = np.concatenate([shuffled, _shuffled(pooled, statistic, target - len(shuffled), rng)])
         # Equal arrangements summed in another order differ by rounding; they are ties.
-        slack = 1e-12 * max(1.0, abs(seen)) if math.isfinite(seen) else 0.0
-        count = min(int((shuffled >= seen - slack).sum()), int((shuffled <= lower + slack).sum()))
+        slack = 1e-12 * max(1.0, abs(observed)) if math.isfinite(observed) else 0.0
+        count = min(int((shuffled >= observed - slack).sum()), int((shuffled <= lower + slack).sum()))
         p = min(1.0, 2 * (1 + count) / (1 + len(shuffled)))
         if len(shuffled) >= most or p > max(100 / len(shuffled), 2 * alpha):
             return PermutationResult(p, resolution, shuffled)
@@ -83,7 +99,11 @@ def permutation_test(
 
 
 def arrangements(sizes: Sequence[int] | np.ndarray) -> float:
-    """Distinct ways to deal the scalars to runs of these sizes, runs of one size being alike (inf from 1e300)."""
+    """The number of distinct ways to deal the scalars to runs of these sizes, runs of one size alike (inf from 1e300).
+
+    >>> round(arrangements([2, 2])), round(arrangements([1, 2]))
+    (3, 3)
+    """
     counts = [int(size) for size in sizes]
     log = math.lgamma(sum(counts) + 1) - math.fsum(math.lgamma(size + 1) for size in counts)
     log -= math.fsum(math.lgamma(alike + 1) for alike in Counter(counts).values())
@@ -103,7 +123,16 @@ def _shuffled(
 
 
 def run_moments(table: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(means, squared standard errors with ddof = 1), ``[batch, R]``, of R consecutive runs of ``sizes`` scalars."""
+    """Means and squared standard errors (ddof = 1) of R consecutive runs, each ``[batch, R]``.
+
+    >>> means, squares = run_moments(np.array([[1.0, 3.0, 2.0, 4.0]]), np.array([2, 2]))
+    >>> means.tolist(), squares.tolist()
+    ([[2.0, 3.0]], [[1.0, 1.0]])
+
+    Args:
+        table: scalars ``[batch, n]``, one run after the other in each row.
+        sizes: the number of scalars of each run ``[R]``.
+    """
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     means = np.add.reduceat(table, starts, axis=1) / sizes
     squares = np.add.reduceat(np.square(table), starts, axis=1)
@@ -112,7 +141,7 @@ def run_moments(table: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def unit_spread(values: np.ndarray) -> tuple[np.ndarray, float]:
-    """(centred values over their spread, the spread); squares of what comes back neither overflow nor vanish."""
+    """(values centred and divided by their spread ``[n]``, the spread); no square overflows or vanishes."""
     largest = float(np.abs(values).max())
     scaled = values / largest
     centred = scaled - scaled.mean()

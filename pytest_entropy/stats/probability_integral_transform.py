@@ -1,9 +1,9 @@
 """The surprisal identity as a test of ranks: randomised ranks of sampled tokens are iid uniform under the null.
 
 Two independent tests on normal scores z = Phi^-1(u), with p = 1 - (1 - min)^2.  Location: c = sum w z / sqrt(sum w^2)
-is standard normal (Stouffer); spread: sum z^2 - c^2, what is left of z's length across the weights, is chi-square with
-n - 1 degrees of freedom and independent of c; it sees truncated tails and other temperatures.  So p is uniform under
-the null.
+is standard normal (Stouffer).  Spread: sum z^2 - c^2, the squared length of z across the weights, is chi-square with
+n - 1 degrees of freedom and independent of c; it detects truncated tails and other temperatures.  So p is uniform under
+the null hypothesis (docs/mathematics.md §8).
 
 Exact where n and the weights are fixed beforehand.  Where they depend on earlier tokens of the same response (later
 weights, the length at which it ends) both sums are martingales over responses and the level is asymptotic in the number
@@ -33,20 +33,26 @@ def check_uniform_pit(
     effect_of_interest: float | None = None,
     power: float = 0.95,
 ) -> CheckOutcome:
-    """Are the ranks of sampled tokens uniform?  Two independent tests, the smaller p of which counts.
+    """Test that the ranks of sampled tokens are uniform; two independent tests, of which the smaller p counts.
 
     Tokens of weight 0 are left out; with fewer than 2 others the result is inconclusive.
 
     Args:
         u: ranks ``[n]`` in [0, 1].
-        weights: ``[n]``, not negative, fixed by what came before the token (the spread of its surprisal, say).
+        weights: ``[n]``, not negative, fixed before the token is drawn (the spread of its surprisal, say).
+        alpha, power: false-alarm rate, and chance of detecting ``effect_of_interest``, both in (0, 1).
+        name, null, unit, likely_causes: as in :class:`CheckOutcome`.
+        effect_of_interest: a weighted mean shift of the normal scores.
+
+    Returns:
+        The outcome; its effect is the weighted mean of the normal scores, 0 under the null hypothesis.
 
     Raises:
-        ValueError: different lengths, a rank outside [0, 1], a weight that is negative or not finite, alpha or
-            power outside (0, 1).
+        ValueError: the lengths differ, a rank lies outside [0, 1], a weight is negative or not finite, alpha or power
+            lies outside (0, 1).
     """
     require_rates(alpha=alpha, power=power)
-    ranks, w = _used(name, u, weights)
+    ranks, w = _weighted_tokens(name, u, weights)
     n = len(w)
     if n < 2:
         return CheckOutcome(
@@ -65,8 +71,8 @@ def check_uniform_pit(
     )  # fmt: skip
 
 
-def _used(name: str, u: ArrayLike, weights: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Ranks and weights of the tokens that have a weight; the largest weight is 1, so that no square overflows."""
+def _weighted_tokens(name: str, u: ArrayLike, weights: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks and weights of the tokens with a positive weight; the largest weight is 1, so that no square overflows."""
     ranks, w = np.asarray(u, dtype=float).ravel(), np.asarray(weights, dtype=float).ravel()
     if ranks.shape != w.shape:
         raise ValueError(f"{name}: {ranks.size} ranks but {w.size} weights")
@@ -74,9 +80,9 @@ def _used(name: str, u: ArrayLike, weights: ArrayLike) -> tuple[np.ndarray, np.n
         raise ValueError(f"{name}: ranks must lie in [0, 1]")
     if not ((w >= 0) & np.isfinite(w)).all():
         raise ValueError(f"{name}: weights must be finite and not negative")
-    used = w > 0
+    weighted = w > 0
     # Only ratios of weights matter.
-    return ranks[used], w[used] / w.max() if used.any() else w[used]
+    return ranks[weighted], w[weighted] / w.max() if weighted.any() else w[weighted]
 
 
 def _two_tests(ranks: np.ndarray, w: np.ndarray) -> tuple[float, float, float, float]:
@@ -103,7 +109,14 @@ def assert_uniform_pit(
     effect_of_interest: float | None = None,
     power: float = 0.95,
 ) -> CheckOutcome:
-    """:func:`check_uniform_pit`, raising as :func:`pytest_entropy.stats.require` does."""
+    """Run :func:`check_uniform_pit` and raise unless the outcome is a pass.
+
+    Args: those of :func:`check_uniform_pit`.
+
+    Raises:
+        StatisticalFailure: the ranks are not uniform.
+        Inconclusive: the tokens cannot decide.
+    """
     __tracebackhide__ = True
     return require(
         check_uniform_pit(
@@ -113,7 +126,8 @@ def assert_uniform_pit(
     )  # fmt: skip
 
 
-def _reach(alpha: float, power: float) -> float:
+def _detectable_score(alpha: float, power: float) -> float:
+    """The shift of a standard normal score that either test detects with ``power``."""
     require_rates(alpha=alpha, power=power)
     # Half of alpha goes to each of the two tests, half of that to each side.
     return float(scipy.stats.norm.isf(alpha / 4) + scipy.stats.norm.ppf(power))
@@ -127,19 +141,37 @@ def _positive(weights: ArrayLike) -> np.ndarray:
 
 
 def min_discrepancy_uniform_pit(weights: ArrayLike, *, alpha: float, power: float = 0.95) -> float:
-    """The smallest weighted mean shift of z these weights can see.
+    """The smallest weighted mean shift of the normal scores that tokens with these weights detect.
+
+    Args:
+        weights: ``[n]``, not negative.
+        alpha, power: false-alarm rate, and chance of detection, both in (0, 1).
 
     Raises:
-        ValueError: weights that are negative, not finite or all zero, alpha or power outside (0, 1).
+        ValueError: a weight is negative or not finite, all are 0, alpha or power lies outside (0, 1).
     """
     w = _positive(weights)
-    return _reach(alpha, power) * math.sqrt(float(np.square(w).sum())) / float(w.sum())
+    return _detectable_score(alpha, power) * math.sqrt(float(np.square(w).sum())) / float(w.sum())
 
 
 def min_num_samples_uniform_pit(weights: ArrayLike, effect: float, *, alpha: float, power: float = 0.95) -> int:
-    """The number of tokens, of weights distributed like these, that see a shift of ``effect``."""
+    """The number of tokens, of weights distributed like these, that detect a shift of ``effect``.
+
+    Inverts :func:`min_discrepancy_uniform_pit`.
+
+    >>> min_num_samples_uniform_pit([1.0], 0.1, alpha=0.05)
+    1511
+
+    Args:
+        weights: ``[n]``, not negative.
+        effect: a weighted mean shift of the normal scores.
+        alpha, power: false-alarm rate, and chance of detection, both in (0, 1).
+
+    Raises:
+        ValueError: the effect is 0 or not finite.
+    """
     if not (abs(effect) > 0 and math.isfinite(effect)):
         raise ValueError(f"effect is {effect}, it must be finite and not zero")
     w = _positive(weights)
     dispersion = float(np.square(w).mean() / w.mean() ** 2)
-    return max(1, math.ceil(dispersion * (_reach(alpha, power) / abs(effect)) ** 2 - 1e-9))
+    return max(1, math.ceil(dispersion * (_detectable_score(alpha, power) / abs(effect)) ** 2 - 1e-9))

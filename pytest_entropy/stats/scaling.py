@@ -1,4 +1,4 @@
-"""delta_h1 against B_E: a weighted least-squares fit of a + b/B_E, and a verdict with error rates (§6)."""
+"""delta_h1 against B_E: a weighted least-squares fit of a + b/B_E, and its intervals (docs/mathematics.md §6)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from pytest_entropy.stats.signal import signal_to_noise
 class RunScalars:
     """One run: delta_h1 = scale * mean(s), with s ``[B_E]`` the per-prompt scalars and scale = eta.
 
-    ``se`` is the standard error the run reported; without it checks take that of the mean of s.
+    ``se`` is the standard error that the run reported; without it checks take that of the mean of s.
+
+    Raises:
+        ValueError: B_E is below 2, or not the number of scalars.
     """
 
     B_E: int
@@ -33,19 +36,23 @@ class RunScalars:
 
     @property
     def delta(self) -> float:
-        """delta_h1."""
+        """delta_h1 in nats."""
         return float(self.scale * self.s.mean())
 
 
 @dataclass(frozen=True)
 class ScalingFit:
-    """delta_h1(B_E) = a + b/B_E.
+    """delta_h1(B_E) = a + b/B_E; the parameters are None where there are fewer than two B_E.
 
-    ``a`` the converged value, ``b`` the finite-batch bias times B_E, with standard errors, t intervals at
-    ``confidence`` and percentile intervals from a bootstrap over prompts; ``sigma`` the pooled spread of
-    eta s_n; ``p_a`` and ``p_b`` two-sided p-values of zero, a's by Student's t, b's by shuffling prompts over
-    the runs (exact under any tails), with the smallest it could have been.  None where there are fewer than two
-    B_E.
+    Attributes:
+        sigma: the spread of eta s_n, pooled within runs, in nats.
+        confidence: of all intervals.
+        a, b: the converged value, and the finite-batch bias times B_E, in nats.
+        se_a, se_b, ci_a, ci_b: their standard errors, and t intervals.
+        bootstrap_ci_a, bootstrap_ci_b: percentile intervals of a bootstrap over prompts.
+        p_a, p_b: two-sided p-values of zero, a's by Student's t, b's by shuffling prompts over the runs (exact under
+            any tails).
+        p_b_resolution: the smallest p-value that the shuffles could have given.
     """
 
     batch_sizes: list[int]
@@ -67,7 +74,7 @@ class ScalingFit:
 
 
 def least_squares_rows(sizes: np.ndarray) -> np.ndarray:
-    """Rows (a, b) of the linear map from the runs' delta_h1 to the fit, weights proportional to B_E."""
+    """Rows (a, b) ``[2, R]`` of the linear map from R runs' delta_h1 to the fit, with weights proportional to B_E."""
     design = np.stack([np.ones_like(sizes), 1 / sizes], axis=1)
     weighted = design * sizes[:, None]
     return np.linalg.solve(design.T @ weighted, weighted.T)
@@ -82,19 +89,20 @@ def fit_scaling(
     alpha: float = 0.0,
     shuffles: int | None = None,
 ) -> ScalingFit:
-    """Weighted least squares with weights proportional to B_E, sigma^2 pooled within runs.
+    """Fit delta_h1 = a + b/B_E by weighted least squares, weights proportional to B_E (docs/mathematics.md §6).
 
     The variance of a run is sigma^2 / B_E by design; weighting by each run's own SE would correlate weight
     with value on skewed scalars and bias the fit.
 
     Args:
-        runs: their scalars ``[B_E]``, and scales.
-        confidence: of the intervals.
-        bootstrap: how many resamples.
-        alpha, shuffles: how small a p-value of b has to be told, and from how many shuffles at most.
+        runs: scalars ``[B_E]`` and scale of each.
+        confidence: of the intervals, in (0, 1).
+        bootstrap: the number of resamples.
+        rng: source of the resamples and shuffles.
+        alpha, shuffles: the false-alarm rate that b's p-value has to resolve, and the most shuffles for it.
 
     Raises:
-        ValueError: no runs, scalars that are not finite, confidence outside (0, 1).
+        ValueError: there are no runs, a scalar is not finite, confidence lies outside (0, 1).
     """
     require_rates(confidence=confidence)
     if not runs:
@@ -160,8 +168,8 @@ def _permutation_p(
     def statistic(table: np.ndarray) -> np.ndarray:
         return np.add.reduceat(table, starts, axis=1) @ (weights / sizes)
 
-    seen = float(statistic(centred[None])[0])
-    result = permutation_test(seen, centred, statistic, sizes=sizes, rng=rng, alpha=alpha, shuffles=shuffles)
+    observed = float(statistic(centred[None])[0])
+    result = permutation_test(observed, centred, statistic, sizes=sizes, rng=rng, alpha=alpha, shuffles=shuffles)
     return result.p_value, result.resolution
 
 
@@ -186,12 +194,13 @@ class BatchStatistics:
 
 @dataclass(frozen=True)
 class SeedFields:
-    """The predecessor's fields of ``convergence_analysis.json``, beside the verdict that counts.
+    """The predecessor's fields of ``convergence_analysis.json``, reported beside the verdict.
 
     Attributes:
         batch_statistics: by B_E.
-        observed_ratio: of the mean delta_h1 at the smallest B_E to that at the largest.
-        expected_if_1_over_B_E: what it would be then.
+        observed_ratio: |mean delta_h1 at the smallest B_E| over that at the largest.
+        expected_if_1_over_B_E: that ratio under pure 1/B_E scaling.
+        suggests_convergence, suggests_1_over_B_E_scaling: the verdict, in the predecessor's words.
     """
 
     batch_statistics: dict[str, BatchStatistics]
@@ -202,7 +211,12 @@ class SeedFields:
 
 
 def seed_fields(runs: Sequence[RunScalars], verdict: str) -> SeedFields:
-    """Statistics per B_E and the ratios that the predecessor judged by, of ``runs`` with the ``verdict`` on them."""
+    """The predecessor's statistics per B_E and ratios.
+
+    Args:
+        runs: scalars ``[B_E]`` and scale of each.
+        verdict: on the scaling fit to them.
+    """
     sizes = sorted({r.B_E for r in runs})
     per_size = {size: [r for r in runs if size == r.B_E] for size in sizes}
     means = {size: float(np.mean([r.delta for r in rs])) for size, rs in per_size.items()}

@@ -1,4 +1,4 @@
-"""Does the standard error shrink as the root of B_E?  The slope of log SE on log B_E, by permutation (§6)."""
+"""Does the standard error shrink as B_E^(-1/2)?  The slope of log SE on log B_E (docs/mathematics.md §6)."""
 
 from __future__ import annotations
 
@@ -28,20 +28,26 @@ def check_se_slope(
     power: float = 0.95,
     shuffles: int | None = None,
 ) -> CheckOutcome:
-    """log SE on log B_E has slope -1/2; the null distribution comes from shuffling scalars over the runs.
+    """Test that log SE on log B_E has slope -1/2; the null distribution comes from shuffling scalars over the runs.
 
-    Exact under exchangeable prompts, whatever their tails.  The effect is the slope's distance from its median under
-    the null, 0 if all is well.  Inconclusive with one B_E, with a run of equal scalars, with too few arrangements or
-    ``shuffles`` to reject at ``alpha``, or where these runs cannot see ``effect_of_interest``.
+    Exact under exchangeable prompts, whatever their tails.  Inconclusive with one B_E, with a run of equal scalars,
+    with too few arrangements or ``shuffles`` to reject at ``alpha``, or where the runs cannot detect
+    ``effect_of_interest``.
 
     Args:
         runs: scalars ``[B_E]`` of each, and the standard error it reported, or else that of the mean of s.
+        alpha, power: false-alarm rate, and chance of detecting ``effect_of_interest``, both in (0, 1).
+        rng: source of the shuffles.
         effect_of_interest: a distance of the slope: one division by B_E too many or too few moves it by 1, one by its
             root by 1/2.
+        shuffles: the most shuffles; by ``alpha`` if left out.
+
+    Returns:
+        The outcome; its effect is the slope's distance from its median under the null hypothesis.
 
     Raises:
-        ValueError: no runs, scalars or standard errors not finite, a standard error that is not positive though the
-            scalars differ, alpha or power outside (0, 1).
+        ValueError: no runs, a scalar or standard error is not finite, an SE is not positive though the scalars
+            differ, alpha or power lies outside (0, 1).
     """
     require_rates(alpha=alpha, power=power)
     values, reported = _validated(runs)
@@ -51,7 +57,7 @@ def check_se_slope(
             "se_slope", NULL, None, None, alpha, None, None, UNIT, len(runs), "inconclusive", None, effect_of_interest,
             None, LIKELY_CAUSES,
         )  # fmt: skip
-    seen, result = _against_shuffles(values, reported, sizes, rng, alpha, shuffles)
+    slope, result = _against_shuffles(values, reported, sizes, rng, alpha, shuffles)
     middle = float(np.median(result.shuffled))
     smallest = float(scipy.stats.norm.isf(alpha / 2) + scipy.stats.norm.ppf(power)) * float(result.shuffled.std())
     blind = is_blind(smallest, effect_of_interest)
@@ -60,8 +66,8 @@ def check_se_slope(
         needed = math.ceil(len(runs) * (smallest / effect_of_interest) ** 2)
     verdict = verdict_of(result.p_value, alpha, blind=result.resolution > alpha or blind)
     return CheckOutcome(
-        "se_slope", NULL, seen, result.p_value, alpha, seen - middle, result.interval(seen), UNIT, len(runs), verdict,
-        smallest, effect_of_interest, needed, LIKELY_CAUSES, result.resolution,
+        "se_slope", NULL, slope, result.p_value, alpha, slope - middle, result.interval(slope), UNIT, len(runs),
+        verdict, smallest, effect_of_interest, needed, LIKELY_CAUSES, result.resolution,
     )  # fmt: skip
 
 
@@ -73,7 +79,7 @@ def _against_shuffles(
     alpha: float,
     shuffles: int | None,
 ) -> tuple[float, PermutationResult]:
-    """The slope of the reported standard errors, and how it compares with that of the shuffles."""
+    """The slope of the reported standard errors, and its permutation test."""
     x = np.log(sizes) - np.log(sizes).mean()
 
     def statistic(table: np.ndarray) -> np.ndarray:
@@ -81,17 +87,17 @@ def _against_shuffles(
         return 0.5 * np.log(np.maximum(run_moments(table, sizes)[1], 1e-300)) @ x / (x @ x)
 
     centred, _ = unit_spread(np.concatenate(values))
-    seen = float(np.log(reported) @ x / (x @ x))
-    return seen, permutation_test(seen, centred, statistic, sizes=sizes, rng=rng, alpha=alpha, shuffles=shuffles)
+    slope = float(np.log(reported) @ x / (x @ x))
+    return slope, permutation_test(slope, centred, statistic, sizes=sizes, rng=rng, alpha=alpha, shuffles=shuffles)
 
 
 def _validated(runs: Sequence[RunScalars]) -> tuple[list[np.ndarray], np.ndarray]:
-    """Scaled scalars and standard error of each run."""
+    """Scaled scalars ``[B_E]`` of each run, and the standard errors ``[R]``."""
     if not runs:
         raise ValueError("se_slope: no runs")
     values = [r.scale * np.asarray(r.s, dtype=float) for r in runs]
-    own = [v.std(ddof=1) / math.sqrt(len(v)) for v in values]
-    reported = np.array([e if r.se is None else r.se for r, e in zip(runs, own, strict=True)])
+    computed = [v.std(ddof=1) / math.sqrt(len(v)) for v in values]
+    reported = np.array([e if r.se is None else r.se for r, e in zip(runs, computed, strict=True)])
     if not (all(np.isfinite(v).all() for v in values) and np.isfinite(reported).all()):
         raise ValueError("se_slope: a scalar or a standard error is not finite")
     if any(e <= 0 < np.ptp(v) for e, v in zip(reported, values, strict=True)):
@@ -107,7 +113,14 @@ def assert_se_slope(
     effect_of_interest: float | None = 1.0,
     power: float = 0.95,
 ) -> CheckOutcome:
-    """:func:`check_se_slope`, raising as :func:`pytest_entropy.stats.require` does."""
+    """Run :func:`check_se_slope` and raise unless the outcome is a pass.
+
+    Args: those of :func:`check_se_slope`.
+
+    Raises:
+        StatisticalFailure: the slope is not -1/2.
+        Inconclusive: the runs cannot decide.
+    """
     __tracebackhide__ = True
     return require(check_se_slope(runs, alpha=alpha, rng=rng, effect_of_interest=effect_of_interest, power=power))
 
@@ -115,13 +128,16 @@ def assert_se_slope(
 def min_discrepancy_se_slope(
     batch_sizes: Sequence[int], *, alpha: float, power: float = 0.95, scalars: ArrayLike | None = None
 ) -> float:
-    """The smallest distance of the slope from -1/2 that runs of these ``batch_sizes`` (one entry per run) see.
+    """The smallest distance of the slope from -1/2 that runs of these sizes detect.
 
-    ``scalars`` is a sample of s_n, from which the spread of log SE at each B_E is found by resampling (always the
-    same resamples); normal scalars are assumed without it.
+    Args:
+        batch_sizes: B_E of each run, one entry per run.
+        alpha, power: false-alarm rate, and chance of detection, both in (0, 1).
+        scalars: a sample of s_n, whose resamples (always the same) give the spread of log SE at each B_E; normal
+            scalars are assumed without it.
 
     Raises:
-        ValueError: fewer than two distinct B_E, one below 2, scalars that are all equal or not finite, alpha or
+        ValueError: fewer than two distinct B_E, a B_E below 2, scalars that are all equal or not finite, alpha or
             power outside (0, 1).
     """
     require_rates(alpha=alpha, power=power)
@@ -155,7 +171,19 @@ def min_num_samples_se_slope(
     power: float = 0.95,
     scalars: ArrayLike | None = None,
 ) -> int:
-    """The number of runs at each of these (distinct) ``batch_sizes`` that see a slope off by ``effect``."""
+    """The number of runs at each B_E that detect a slope off by ``effect``.
+
+    Inverts :func:`min_discrepancy_se_slope`.
+
+    Args:
+        batch_sizes: the distinct B_E.
+        effect: a distance of the slope from -1/2.
+        alpha, power: false-alarm rate, and chance of detection, both in (0, 1).
+        scalars: a sample of s_n; normal scalars are assumed without it.
+
+    Raises:
+        ValueError: the effect is 0 or not finite.
+    """
     if not (abs(effect) > 0 and math.isfinite(effect)):
         raise ValueError(f"effect is {effect}, it must be finite and not zero")
     one_each = min_discrepancy_se_slope(batch_sizes, alpha=alpha, power=power, scalars=scalars)

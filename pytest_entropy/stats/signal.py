@@ -1,4 +1,4 @@
-"""A measurement in words: signal/noise labels, and numbers with as many digits as they deserve."""
+"""A measurement in words: signal-to-noise labels, and numbers rounded to their standard error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,18 @@ Label = Literal["good", "ok", "poor"]
 
 
 def signal_to_noise(delta: float, se: float | None) -> tuple[float | None, Label]:
-    """|SE / delta| and its label: below 0.1 good, below 0.2 ok, else poor (None where it is undefined)."""
+    """|SE / delta| and its label: below 0.1 good, below 0.2 ok, else poor (docs/mathematics.md §4).
+
+    >>> signal_to_noise(-0.5, 0.0625), signal_to_noise(0.0, 0.1)
+    ((0.125, 'ok'), (None, 'poor'))
+
+    Args:
+        delta: the measured value.
+        se: its standard error, in the same unit; None where it is unknown.
+
+    Returns:
+        The ratio, or None where it is undefined, and the label.
+    """
     if se is None or delta == 0 or not math.isfinite(delta) or not math.isfinite(se):
         return None, "poor"
     ratio = abs(se / delta)
@@ -17,12 +28,16 @@ def signal_to_noise(delta: float, se: float | None) -> tuple[float | None, Label
 
 
 def format_measure(value: float, se: float | None) -> str:
-    """``value ± se``, both to the second digit of the standard error.
+    """``value ± se`` as text, both to the second digit of the standard error.
 
     >>> format_measure(-0.0000123456, 0.0000041)
     '(-1.23 ± 0.41)e-05'
     >>> format_measure(12.3456, 0.123)
     '12.35 ± 0.12'
+
+    Args:
+        value: the measured value.
+        se: its standard error, in the same unit; None where it is unknown.
     """
     if se is None or not math.isfinite(se) or se == 0:
         return f"{value:.3g}" if se is None else f"{value:.3g} ± {se:g}"

@@ -36,28 +36,34 @@ def check_uniform_p_values(
     effect_of_interest: float | None = None,
     power: float = 0.95,
 ) -> CheckOutcome:
-    """Kolmogorov-Smirnov test on independent p-values ``[n]``, exact at every n.
+    """Kolmogorov-Smirnov test on independent p-values, exact at every n.
 
-    The effect is D+ (or the larger of D+ and D-), the largest gap between the shares below x and x itself.
-    Inconclusive with no p-values, or where n cannot see ``effect_of_interest``.
+    Inconclusive with no p-values, or where n cannot detect ``effect_of_interest``.
 
     Args:
         p_values: ``[n]`` in [0, 1].
-        side: ``too_small`` tests P(p <= x) <= x, ``both`` also rejects p-values that are too large (see above).
+        alpha, power: false-alarm rate, and chance of detecting ``effect_of_interest``, both in (0, 1).
+        name, null, likely_causes: as in :class:`CheckOutcome`.
+        side: ``too_small`` tests P(p <= x) <= x, ``both`` also rejects p-values that are too large (module docstring).
         resolution: the step of the grid that permutation p-values lie on.
+        effect_of_interest: a gap between the two distribution functions, in (0, 1).
+
+    Returns:
+        The outcome; its effect is D+ (or the larger of D+ and D-), the largest gap between the share of p-values below
+        x and x itself.
 
     Raises:
         ValueError: a p-value outside [0, 1], a negative resolution, alpha or power outside (0, 1).
     """
     require_rates(alpha=alpha, power=power)
-    p = _ordered(name, p_values, resolution)
-    n = len(p)
+    sorted_p = _sorted_p_values(name, p_values, resolution)
+    n = len(sorted_p)
     if n == 0:
         return CheckOutcome(
             name, null, None, None, alpha, None, None, UNIT, 0, "inconclusive", None, effect_of_interest, 1,
             likely_causes,
         )  # fmt: skip
-    gap, seen = _largest_gap(p, side, resolution)
+    gap, p = _largest_gap(sorted_p, side, resolution)
     smallest = min_discrepancy_uniform_p_values(n, alpha=alpha, power=power, side=side)
     blind = is_blind(smallest, effect_of_interest)
     needed = None
@@ -65,12 +71,12 @@ def check_uniform_p_values(
         needed = min_num_samples_uniform_p_values(effect_of_interest, alpha=alpha, power=power, side=side)
     band = _critical(0.05, n, side)
     return CheckOutcome(
-        name, null, gap, seen, alpha, gap, (max(0.0, gap - band), min(1.0, gap + band)), UNIT, n,
-        verdict_of(seen, alpha, blind=blind), smallest, effect_of_interest, needed, likely_causes, resolution or None,
+        name, null, gap, p, alpha, gap, (max(0.0, gap - band), min(1.0, gap + band)), UNIT, n,
+        verdict_of(p, alpha, blind=blind), smallest, effect_of_interest, needed, likely_causes, resolution or None,
     )  # fmt: skip
 
 
-def _ordered(name: str, p_values: ArrayLike, resolution: float) -> np.ndarray:
+def _sorted_p_values(name: str, p_values: ArrayLike, resolution: float) -> np.ndarray:
     p = np.sort(np.asarray(p_values, dtype=float).ravel())
     if not ((p >= 0) & (p <= 1)).all():
         raise ValueError(f"{name}: p-values must lie in [0, 1]")
@@ -80,7 +86,7 @@ def _ordered(name: str, p_values: ArrayLike, resolution: float) -> np.ndarray:
 
 
 def _largest_gap(p: np.ndarray, side: Side, resolution: float) -> tuple[float, float]:
-    """(D+, or the larger of D+ and D-, of sorted p-values; its own p-value)."""
+    """(D+, or the larger of D+ and D-, of sorted p-values; the p-value of that gap)."""
     n = len(p)
     steps = np.arange(n + 1) / n
     above, below = float((steps[1:] - p).max()), float((p - steps[:-1]).max())
@@ -100,7 +106,14 @@ def assert_uniform_p_values(
     effect_of_interest: float | None = None,
     power: float = 0.95,
 ) -> CheckOutcome:
-    """:func:`check_uniform_p_values`, raising as :func:`pytest_entropy.stats.require` does."""
+    """Run :func:`check_uniform_p_values` and raise unless the outcome is a pass.
+
+    Args: those of :func:`check_uniform_p_values`.
+
+    Raises:
+        StatisticalFailure: the p-values are not uniform.
+        Inconclusive: the p-values cannot decide.
+    """
     __tracebackhide__ = True
     return require(
         check_uniform_p_values(
@@ -112,15 +125,20 @@ def assert_uniform_p_values(
 
 @lru_cache(maxsize=256)
 def _critical(alpha: float, n: int, side: Side) -> float:
-    """The gap that rejects at ``alpha``."""
+    """The smallest gap between the distribution functions that rejects at ``alpha``."""
     law = scipy.stats.ksone if side == "too_small" else scipy.stats.kstwo
     return float(scipy.optimize.brentq(lambda d: law.sf(d, n) - alpha, 0.0, 1.0, xtol=1e-12))
 
 
 def min_discrepancy_uniform_p_values(n: int, *, alpha: float, power: float = 0.95, side: Side = "too_small") -> float:
-    """The smallest true gap sup(P(p <= x) - x) that n p-values see; up to 1 + the critical gap where none is.
+    """The smallest true gap sup(P(p <= x) - x) that n p-values detect; a value above 1 means that they detect none.
 
     Worst case over where the gap is: the empirical share at that x has a spread of at most 1 / (2 sqrt(n)).
+
+    Args:
+        n: the number of p-values.
+        alpha, power: false-alarm rate, and chance of detection, both in (0, 1).
+        side: as in :func:`check_uniform_p_values`.
 
     Raises:
         ValueError: n < 1, alpha or power outside (0, 1).
@@ -134,7 +152,18 @@ def min_discrepancy_uniform_p_values(n: int, *, alpha: float, power: float = 0.9
 def min_num_samples_uniform_p_values(
     effect: float, *, alpha: float, power: float = 0.95, side: Side = "too_small"
 ) -> int:
-    """The smallest number of p-values that see a gap of ``effect``; inverts the function above."""
+    """The smallest number of p-values that detect a gap of ``effect``.
+
+    Inverts :func:`min_discrepancy_uniform_p_values`.
+
+    Args:
+        effect: a gap between the two distribution functions, in (0, 1).
+        alpha, power: false-alarm rate, and chance of detection, both in (0, 1).
+        side: as in :func:`check_uniform_p_values`.
+
+    Raises:
+        ValueError: the effect lies outside (0, 1).
+    """
     if not 0 < effect < 1:
         raise ValueError(f"effect is {effect}, a gap between two distribution functions lies between 0 and 1")
     return smallest_n(

@@ -1,4 +1,4 @@
-"""Converges, or scales as 1/B_E?  The verdict on a scaling fit, with error rates instead of thresholds (§6)."""
+"""Does delta_h1 converge, or scale as 1/B_E?  The verdict on a scaling fit, by error rates (docs/mathematics.md §6)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,14 @@ ScalingWord = Literal["converges", "scales_as_1/B_E", "finite_batch_bias", "inco
 
 @dataclass(frozen=True)
 class ScalingVerdict:
-    """The verdict, as a check's outcome, in words, and how many more runs per B_E would decide."""
+    """The verdict on a scaling fit.
+
+    Attributes:
+        verdict: in a word.
+        outcome: as a check's outcome.
+        reason: in a line.
+        runs_needed: how many more runs per B_E would decide; None where it is decided or no number is known.
+    """
 
     verdict: ScalingWord
     outcome: CheckOutcome
@@ -32,15 +39,20 @@ class ScalingVerdict:
 def scaling_verdict(
     fit: ScalingFit, *, alpha: float, confidence: float = 0.95, tolerance: float = 0.1
 ) -> ScalingVerdict:
-    """Converges, scales as 1/B_E, has another finite-batch bias, or cannot be told.
+    """The verdict: delta_h1 converges, scales as 1/B_E, has another finite-batch bias, or it is inconclusive.
 
-    A red verdict needs b != 0 at ``alpha``, the share of the session's false-alarm budget.  ``converges``
-    needs a != 0 at ``confidence`` (so that pure 1/B_E scaling passes with probability at most about
-    1 - confidence) and a b whose interval covers 0, or with |b|/B_max < tolerance |a|.  Where ``alpha`` is
-    below what the shuffles can tell, a red verdict was out of reach and the result is inconclusive.
+    A red verdict needs b != 0 at ``alpha``.  ``converges`` needs a != 0 at ``confidence`` (so that pure 1/B_E scaling
+    passes with probability at most about 1 - confidence) and a b whose interval covers 0, or with |b|/B_max <
+    tolerance |a|.  Where the shuffles cannot give a p-value below ``alpha``, the result is inconclusive.
+
+    Args:
+        fit: of delta_h1 = a + b/B_E.
+        alpha: the check's share of the session's false-alarm budget, in (0, 1).
+        confidence: that of the fit's intervals, in (0, 1).
+        tolerance: the share of a that the finite-batch bias at the largest B_E may reach.
 
     Raises:
-        ValueError: alpha or confidence outside (0, 1), a negative tolerance.
+        ValueError: alpha or confidence lies outside (0, 1), or the tolerance is negative.
     """
     require_rates(alpha=alpha, confidence=confidence)
     if not tolerance >= 0:
@@ -49,45 +61,47 @@ def scaling_verdict(
         reason = "one B_E alone cannot tell convergence from 1/B_E scaling; give several --be-values"
         return ScalingVerdict("inconclusive", _outcome(fit, "inconclusive", alpha, reason), reason, None)
     size = max(fit.batch_sizes)
-    a_is_there = not fit.ci_a[0] <= 0 <= fit.ci_a[1]
+    a_is_nonzero = not fit.ci_a[0] <= 0 <= fit.ci_a[1]
     b_may_be_zero = fit.ci_b[0] <= 0 <= fit.ci_b[1]
     b_is_small = abs(fit.b) / size < tolerance * abs(fit.a)
     word: ScalingWord
-    if fit.p_b < alpha and not (a_is_there and b_is_small):
-        word = "finite_batch_bias" if a_is_there else "scales_as_1/B_E"
+    if fit.p_b < alpha and not (a_is_nonzero and b_is_small):
+        word = "finite_batch_bias" if a_is_nonzero else "scales_as_1/B_E"
     elif fit.p_b_resolution is not None and fit.p_b_resolution > alpha:
         reason = (
-            f"a false-alarm rate of {alpha:.2g} is below what {fit.n_prompts} prompts and the shuffles of them can tell"
+            f"a false-alarm rate of {alpha:.2g} is below the smallest p-value that shuffles of {fit.n_prompts} prompts "
+            "can give"
         )
         return ScalingVerdict("inconclusive", _outcome(fit, "inconclusive", alpha, reason), reason, None)
-    elif a_is_there and (b_may_be_zero or b_is_small):
+    elif a_is_nonzero and (b_may_be_zero or b_is_small):
         word = "converges"
     else:
         word = "inconclusive"
-    needed = _more_runs(fit, alpha, confidence, a_is_there) if word == "inconclusive" else None
+    needed = _more_runs(fit, alpha, confidence, a_is_nonzero) if word == "inconclusive" else None
     reason = _words(fit, word, needed)
     verdict: Verdict = {"converges": "pass", "inconclusive": "inconclusive"}.get(word, "fail")  # type: ignore[assignment]
     return ScalingVerdict(word, _outcome(fit, verdict, alpha, reason), reason, needed)
 
 
-def _more_runs(fit: ScalingFit, alpha: float, confidence: float, a_is_there: bool, power: float = 0.9) -> int | None:
-    """Runs per B_E, beyond those there are, at which the part that is in doubt, of its present size, is told from 0."""
-    value, se, rate = (fit.b, fit.se_b, alpha) if a_is_there else (fit.a, fit.se_a, 1 - confidence)
+def _more_runs(fit: ScalingFit, alpha: float, confidence: float, a_is_nonzero: bool, power: float = 0.9) -> int | None:
+    """Further runs per B_E that would tell the parameter in doubt (b, or else a), at its present size, from 0."""
+    value, se, rate = (fit.b, fit.se_b, alpha) if a_is_nonzero else (fit.a, fit.se_a, 1 - confidence)
     if not value or not se:
         return None
     per_size = fit.n_runs / len(fit.batch_sizes)
-    reach = scipy.stats.norm.isf(rate / 2) + scipy.stats.norm.ppf(power)
-    return max(1, math.ceil(per_size * (reach * se / abs(value)) ** 2 - per_size))
+    z = scipy.stats.norm.isf(rate / 2) + scipy.stats.norm.ppf(power)
+    return max(1, math.ceil(per_size * (z * se / abs(value)) ** 2 - per_size))
 
 
 def _words(fit: ScalingFit, word: ScalingWord, needed: int | None) -> str:
+    """The verdict in a line, with both parameters and their intervals."""
     assert fit.a is not None
     assert fit.b is not None
     percent = f"{fit.confidence:.0%}"
     a = f"a = {format_measure(fit.a, fit.se_a)}, {percent} CI [{fit.ci_a[0]:.3g}, {fit.ci_a[1]:.3g}]"  # type: ignore[index]
     b = f"b = {format_measure(fit.b, fit.se_b)}, CI [{fit.ci_b[0]:.3g}, {fit.ci_b[1]:.3g}]"  # type: ignore[index]
     if word == "converges":
-        return f"δH₁ converges to {a}; the 1/B_E part is not there ({b})"
+        return f"δH₁ converges to {a}; no 1/B_E part that matters ({b})"
     if word == "scales_as_1/B_E":
         return f"δH₁ scales as 1/B_E: {b}, p = {fit.p_b:.2g}; nothing remains at large B_E ({a})"
     if word == "finite_batch_bias":
@@ -97,7 +111,9 @@ def _words(fit: ScalingFit, word: ScalingWord, needed: int | None) -> str:
 
 
 def _outcome(fit: ScalingFit, verdict: Verdict, alpha: float, reason: str) -> CheckOutcome:
-    reach = None if fit.se_b is None else fit.se_b * float(scipy.stats.norm.isf(alpha / 2) + scipy.stats.norm.ppf(0.95))
+    detectable = None
+    if fit.se_b is not None:
+        detectable = fit.se_b * float(scipy.stats.norm.isf(alpha / 2) + scipy.stats.norm.ppf(0.95))
     return CheckOutcome(
         name="convergence",
         null=NULL,
@@ -109,7 +125,7 @@ def _outcome(fit: ScalingFit, verdict: Verdict, alpha: float, reason: str) -> Ch
         unit="nats/response x B_E",
         n=fit.n_prompts,
         verdict=verdict,
-        minimum_detectable_effect=reach,
+        minimum_detectable_effect=detectable,
         effect_of_interest=None,
         samples_needed=None,
         p_resolution=fit.p_b_resolution,
@@ -125,7 +141,13 @@ def check_convergence(
     confidence: float = 0.95,
     tolerance: float = 0.1,
 ) -> CheckOutcome:
-    """:func:`fit_scaling` and :func:`scaling_verdict` as one check: delta_h1 does not depend on B_E."""
+    """Check that delta_h1 does not depend on B_E: :func:`fit_scaling`, then :func:`scaling_verdict`.
+
+    Args:
+        runs: scalars ``[B_E]`` and scale of each.
+        rng: source of the shuffles and resamples.
+        alpha, confidence, tolerance: as in :func:`scaling_verdict`.
+    """
     require_rates(alpha=alpha, confidence=confidence)
     fit = fit_scaling(runs, confidence=confidence, alpha=alpha, rng=rng)
     return scaling_verdict(fit, alpha=alpha, confidence=confidence, tolerance=tolerance).outcome
@@ -139,7 +161,14 @@ def assert_convergence(
     confidence: float = 0.95,
     tolerance: float = 0.1,
 ) -> CheckOutcome:
-    """:func:`check_convergence`, raising as :func:`pytest_entropy.stats.require` does."""
+    """Run :func:`check_convergence` and raise unless the outcome is a pass.
+
+    Args: those of :func:`check_convergence`.
+
+    Raises:
+        StatisticalFailure: delta_h1 depends on B_E.
+        Inconclusive: the runs cannot decide.
+    """
     __tracebackhide__ = True
     return require(check_convergence(runs, alpha=alpha, rng=rng, confidence=confidence, tolerance=tolerance))
 
@@ -147,12 +176,17 @@ def assert_convergence(
 def min_discrepancy_convergence(
     batch_sizes: Sequence[int], sigma: float, *, alpha: float, power: float = 0.95
 ) -> float:
-    """The smallest |b| of a + b/B_E that runs of these ``batch_sizes`` (one entry per run) see.
+    """The smallest |b| of a + b/B_E, in the unit of ``sigma`` times prompts, that runs of these sizes detect.
 
-    ``sigma`` is the spread of eta s_n over prompts; b has its unit times prompts.  Normal approximation.
+    Normal approximation.
+
+    Args:
+        batch_sizes: B_E of each run, one entry per run.
+        sigma: the spread of eta s_n over prompts, in nats.
+        alpha, power: false-alarm rate, and chance of detection, both in (0, 1).
 
     Raises:
-        ValueError: fewer than two distinct B_E, a sigma that is not positive, alpha or power outside (0, 1).
+        ValueError: fewer than two distinct B_E, a B_E or sigma that is not positive, alpha or power outside (0, 1).
     """
     require_rates(alpha=alpha, power=power)
     sizes = np.array(batch_sizes, dtype=float)
@@ -167,7 +201,22 @@ def min_discrepancy_convergence(
 def min_num_samples_convergence(
     batch_sizes: Sequence[int], sigma: float, effect: float, *, alpha: float, power: float = 0.95
 ) -> int:
-    """The number of runs at each of these (distinct) ``batch_sizes`` that see b = ``effect``."""
+    """The number of runs at each B_E that detect b = ``effect``.
+
+    Inverts :func:`min_discrepancy_convergence`.
+
+    >>> min_num_samples_convergence([8, 32, 128], 1.0, 8.0, alpha=0.01)
+    3
+
+    Args:
+        batch_sizes: the distinct B_E.
+        sigma: the spread of eta s_n over prompts, in nats.
+        effect: b, in the unit of ``sigma`` times prompts.
+        alpha, power: false-alarm rate, and chance of detection, both in (0, 1).
+
+    Raises:
+        ValueError: the effect is 0 or not finite.
+    """
     if not (abs(effect) > 0 and math.isfinite(effect)):
         raise ValueError(f"effect is {effect}, it must be finite and not zero")
     one_each = min_discrepancy_convergence(batch_sizes, sigma, alpha=alpha, power=power)

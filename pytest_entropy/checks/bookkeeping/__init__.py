@@ -1,4 +1,4 @@
-"""What was reported follows from what was recorded: one identity a file, each naming one cause."""
+"""Identities between recorded numbers: one identity per file, each of which names one cause of its violation."""
 
 from pytest_entropy.checks.bookkeeping.base import identities, judged
 

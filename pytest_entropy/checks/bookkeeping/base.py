@@ -1,4 +1,4 @@
-"""What identities share: how they are judged, which runs they concern, and all of them at once."""
+"""What identities share: how they are judged, which runs they apply to, and all of them at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pytest_entropy.stats import CheckOutcome
 KIND = "bookkeeping"
 SUMMING_TOLERANCE = 1e-4
 NOISE_FLOOR = 1e-9
-# What is compared, and by how much the two sides differ, relative or as a count.
+# (name of the compared number, difference of the two sides, relative or as a count)
 Discrepancy = tuple[str, float]
 ORDER = ("pass", "fail", "inconclusive")
 
@@ -29,23 +29,32 @@ def identity(
     discrepancies: Callable[[Runs, Given], Iterator[Discrepancy]],
     applies: Callable[[Runs, Given], str] | None = None,
 ) -> Check:
-    """The exact check that no discrepancy is above the noise floor; its message names those that are, and ``cause``."""
+    """An exact check that discrepancies are rounding; its message lists those above the noise floor, and ``cause``.
+
+    Args:
+        name: the name of its file, or of its entry point.
+        claim: the identity in words.
+        cause: the likely cause of a violation.
+        needs: the measured fields that it reads.
+        discrepancies: maps (runs, given) to the discrepancies, each with a name for the message.
+        applies: maps (runs, given) to the reason why the identity does not apply; "" where it does.
+    """
 
     def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
-        found = list(discrepancies(runs, given))
+        named = list(discrepancies(runs, given))
         outcome = exact(
-            check, [discrepancy for _, discrepancy in found], noise_floor=NOISE_FLOOR, unit="relative, or counts"
+            check, [discrepancy for _, discrepancy in named], noise_floor=NOISE_FLOOR, unit="relative, or counts"
         )
         if outcome.verdict != "fail":
             return outcome
         worst: dict[str, float] = {}
-        for what, discrepancy in found:
+        for number, discrepancy in named:
             if not abs(discrepancy) <= NOISE_FLOOR:
-                worst[what] = max(worst.get(what, abs(discrepancy)), abs(discrepancy))
-        named = ", ".join(
-            f"{what} ({discrepancy:.3g})" for what, discrepancy in sorted(worst.items(), key=lambda item: -item[1])
+                worst[number] = max(worst.get(number, abs(discrepancy)), abs(discrepancy))
+        listed = ", ".join(
+            f"{number} ({discrepancy:.3g})" for number, discrepancy in sorted(worst.items(), key=lambda item: -item[1])
         )
-        return replace(outcome, reason=f"these do not follow: {named}")
+        return replace(outcome, reason=f"these do not follow from the record: {listed}")
 
     return Check(name=name, claim=claim, likely_causes=cause, needs=needs, judge=judge, applies=applies)
 
@@ -57,7 +66,7 @@ def recorded(
 
     Args:
         fields: measured fields, such as ``agreement.copies``; messages name them by their last part.
-        of: the runs that the identity concerns; all of them if left out.
+        of: selects the runs that the identity concerns; all of them if left out.
     """
 
     def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
@@ -74,7 +83,12 @@ def identities() -> list[Check]:
 
 
 def judged(runs: Sequence[RunRecord], *, with_replacement: bool) -> list[CheckOutcome]:
-    """The outcomes of all identities that apply to ``runs``: first those that passed, then those that failed."""
+    """The outcomes of all identities that apply to ``runs``: first those that passed, then those that failed.
+
+    Args:
+        runs: records of one experiment's runs.
+        with_replacement: whether prompts were drawn with replacement.
+    """
     outcomes = [
         check.check(runs, with_replacement=with_replacement)
         for check in identities()
@@ -84,37 +98,41 @@ def judged(runs: Sequence[RunRecord], *, with_replacement: bool) -> list[CheckOu
 
 
 def beyond(discrepancy: float, tolerance: float) -> float:
-    """The discrepancy where it is more than rounding, else 0."""
+    """The discrepancy where it exceeds the tolerance, else 0.
+
+    Args:
+        discrepancy, tolerance: in one unit.
+    """
     return 0.0 if discrepancy <= tolerance else discrepancy
 
 
 def scaled(run: Measured) -> np.ndarray:
-    """eta s_n ``[B_E]``, of which delta_h1 is the mean."""
+    """eta s_n ``[B_E]`` in nats, the values whose mean is delta_h1."""
     return np.asarray(run.number("eta") * run.scalars("per_prompt"))
 
 
 def size_of(values: np.ndarray) -> float:
-    """The mean size of ``values``, which discrepancies are relative to; 1 where all are 0."""
+    """Mean absolute value, the scale of relative discrepancies; 1 where all values are 0."""
     return float(np.abs(values).mean()) or 1.0
 
 
-def looked_at(runs: Runs) -> list[Measured]:
-    """The runs that were asked for the diagnostic ``definition``, which looks for rows of other prompts and sizes."""
+def with_definition(runs: Runs) -> list[Measured]:
+    """The runs that were asked for the diagnostic ``definition``, which also compares rows, sizes and rewards."""
     return [run for run in runs if run.was_asked("definition")]
 
 
-def was_looked_at(runs: Runs, given: Given) -> str:
-    """Why an identity does not apply where no run was to look."""
-    return "" if looked_at(runs) else "no run was asked for the diagnostic definition"
+def definition_not_asked(runs: Runs, given: Given) -> str:
+    """The reason why an identity does not apply: no run was asked for ``definition``; "" where one was."""
+    return "" if with_definition(runs) else "no run was asked for the diagnostic definition"
 
 
 def two_batches(runs: Runs, given: Given) -> str:
-    """Why an identity of E and U does not apply to single batches."""
+    """The reason why an identity of E and U does not apply: all runs are single batches; "" where one is not."""
     return "a single batch is its own update batch" if all(run.is_single_batch for run in runs) else ""
 
 
 def single_batches(runs: Runs, given: Given) -> str:
-    """Why an identity of single batches does not apply to E and U."""
+    """The reason why an identity of single batches does not apply: no run is one; "" where one is."""
     return "" if any(run.is_single_batch for run in runs) else "probe.mode is two_batch"
 
 
@@ -124,5 +142,5 @@ def of_two_batches(runs: Runs) -> list[Measured]:
 
 
 def without_replacement(runs: Runs, given: Given) -> str:
-    """Why prompts drawn with replacement may be the same."""
+    """The reason why prompts may repeat: they were drawn with replacement; "" where they were not."""
     return "prompts were drawn with replacement" if given.with_replacement else ""

@@ -1,4 +1,4 @@
-"""The scalars are taken along the update direction that is on record, with the tables learnt from its batch."""
+"""The scalars are taken along the recorded update direction, with the action values learnt from its batch."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pytest_entropy.checks.bookkeeping.base import Discrepancy, identity, two_ba
 
 
 def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
-    """Yield the relative discrepancies of each run's direction and learnt tables from their recorded fingerprints."""
+    """Yield the relative discrepancies of each run's direction and action values from their recorded fingerprints."""
     for run in runs:
         if not run.is_single_batch:
-            # A direction without a fingerprint was held against its norm alone.
+            # Without a fingerprint only the direction's norm was compared; reading it makes the check inconclusive.
             run.number("update.fingerprint")
             yield "direction_gap", run.number("agreement.direction_gap")
 

@@ -1,4 +1,4 @@
-"""The reported entropy is the sum of its tokens', averaged over responses, by the sampler's own record."""
+"""The reported entropy is the sum over tokens, averaged over responses, of the entropies that the sampler recorded."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from pytest_entropy.checks.base import ROUNDING, SCALAR_ROUNDINGS, Given, Runs, rounding
 from pytest_entropy.checks.bookkeeping.base import SUMMING_TOLERANCE, Discrepancy, beyond, identity
 
-# Nats per token; below that, as in a policy that has collapsed, rounding is a share of the tokens, not of the entropy.
+# Nats per token; below it (a collapsed policy) rounding is a share of the number of tokens, not of the entropy.
 LITTLE = 0.01
 COMPARED = (("entropy_mean", "entropy_sampled"), ("entropy_se", "entropy_se_sampled"))
 
 
 def entropies_per_response(runs: Runs, given: Given) -> str:
-    """Why entropies per token are not compared here."""
+    """The reason why the identity does not apply: all entropies are per token; "" where one is per response."""
     return "the entropy is per token" if all(run.is_per_token for run in runs) else ""
 
 
 def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
-    """Yield the relative discrepancies of each run's entropy and of its error, beyond the rounding of two passes."""
+    """Yield the relative discrepancies of each run's entropy and its error, beyond the rounding of two passes."""
     for run in runs:
         if run.is_per_token:
             continue

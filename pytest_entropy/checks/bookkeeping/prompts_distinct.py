@@ -9,10 +9,10 @@ from pytest_entropy.checks.bookkeeping.base import Discrepancy, identity, withou
 
 
 def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
-    """Yield how many prompts of each run's batches come twice."""
+    """Yield the number of repeated prompts in each run's batches."""
     for run in runs:
-        own = run.rows("update.prompts")
-        yield "prompts repeated in the update", float(len(own) - len(set(own)))
+        update_prompts = run.rows("update.prompts")
+        yield "prompts repeated in the update", float(len(update_prompts) - len(set(update_prompts)))
         if not run.is_single_batch:
             yield "repeated", run.number("agreement.repeated")
 

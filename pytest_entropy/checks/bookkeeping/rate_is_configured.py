@@ -1,4 +1,4 @@
-"""The learning rate is the configured one, or else the one the optimizer stores, in the update and in its runs."""
+"""The learning rate of the update and of its runs is the configured one, or else the one that the optimizer stores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pytest_entropy.checks.bookkeeping.base import Discrepancy, identity
 
 
 def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
-    """Yield the relative discrepancies of the update's rate from the configured one, and of each run's from it."""
+    """Yield the relative discrepancies between the configured rate, the update's and each run's."""
     for run in runs:
         eta = run.number("eta")
         yield "eta_gap", run.number("update.eta_gap")

@@ -1,4 +1,4 @@
-"""The reported length and share of ended responses are those of the sampler's own record."""
+"""The reported mean length and share of ended responses equal those of the sampler's record."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pytest_entropy.checks.bookkeeping.base import SUMMING_TOLERANCE, Discrepanc
 
 
 def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
-    """Yield the discrepancies of each run's mean length (relative) and ended share, beyond two passes' rounding."""
+    """Yield the discrepancies of each run's mean length (relative) and ended share, beyond rounding."""
     for run in runs:
         floor = max(SUMMING_TOLERANCE, SCALAR_ROUNDINGS * rounding([run]))
         sampled = run.number("agreement.length_sampled")

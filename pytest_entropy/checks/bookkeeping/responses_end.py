@@ -1,4 +1,4 @@
-"""A response ends with its first end token, which counts."""
+"""A response ends with its first end token, which is counted."""
 
 from __future__ import annotations
 

@@ -1,27 +1,27 @@
-"""Rewards belong to their completions."""
+"""Each recorded reward is that of its own completion."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from pytest_entropy.checks.base import Given, Runs
-from pytest_entropy.checks.bookkeeping.base import Discrepancy, identity, looked_at, was_looked_at
+from pytest_entropy.checks.bookkeeping.base import Discrepancy, definition_not_asked, identity, with_definition
 from pytest_entropy.records.measured import Measured
 
 
 def asked_twice(runs: Runs, given: Given) -> str:
-    """Why rewards that are not asked for twice have nothing to be compared with."""
-    return was_looked_at(runs, given) or ("" if _rechecked(runs) else "the reward function is not asked twice")
+    """The reason why the identity does not apply: no reward was computed a second time; "" where one was."""
+    return definition_not_asked(runs, given) or ("" if _rechecked(runs) else "no reward was computed a second time")
 
 
 def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
-    """Yield the largest difference of a reward from its completion's own."""
+    """Yield the largest difference between a recorded reward and the same completion's reward computed again."""
     for run in _rechecked(runs):
         yield "reward_gap", run.number("update.reward_gap")
 
 
 def _rechecked(runs: Runs) -> list[Measured]:
-    return [run for run in looked_at(runs) if run.rewards_rechecked is not False]
+    return [run for run in with_definition(runs) if run.rewards_rechecked is not False]
 
 
 CHECK = identity(

@@ -1,4 +1,4 @@
-"""Every run draws prompts and responses of its own."""
+"""Every run draws its own prompts and responses."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from pytest_entropy.checks.base import Given, Runs
 from pytest_entropy.checks.bookkeeping.base import Discrepancy, identity, without_replacement
 from pytest_entropy.records.measured import Measured
 
-# So many of a batch's first prompts are compared between runs, where more orders of them than this are possible.
+# The first FIRST prompts of two runs are compared where more than MANY orders of them are possible.
 FIRST, MANY = 16, 1e12
 
 
 def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
-    """Yield how many runs have another one's seed, or begin with the same prompts in the same order, where a run has
-    so many prompts that chance does not do that."""
+    """Yield how many runs repeat another run's seed, or another run's first prompts in the same order.
+
+    First prompts are compared only of runs with so many prompts that chance does not repeat their order.
+    """
     first = [run.number("agreement.first_prompts") for run in runs if not run.is_single_batch and _many_orders(run)]
     seeds = {run.seed for run in runs}
     yield "runs drawn alike", float(len(runs) - len(seeds) + len(first) - len(set(first)))

@@ -1,4 +1,4 @@
-"""One prompt's product in a single batch is what the estimator's definition gives."""
+"""One prompt's product in a single batch equals the estimator's definition (docs/mathematics.md §5)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ GAP = "u_statistic.diagonal_gap"
 
 
 def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
-    """Yield the relative discrepancy of each single batch's prompt from its definition."""
+    """Yield the relative discrepancy of one prompt's product from its definition, for each single batch."""
     for run in runs:
         if run.is_single_batch:
             tolerance = max(SCALAR_TOLERANCE, SCALAR_ROUNDINGS * rounding([run]))

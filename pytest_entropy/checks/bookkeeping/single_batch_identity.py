@@ -1,4 +1,4 @@
-"""A single batch's delta_h1 is the U-statistic of its recorded parts."""
+"""A single batch's delta_h1 is the U-statistic of its recorded parts (docs/mathematics.md §5)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PARTS = ("u_statistic.blocks", "u_statistic.plug_in", "u_statistic.diagonal")
 
 
 def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
-    """Yield the relative discrepancy of each single batch's delta_h1 from the value without the diagonal."""
+    """Yield the relative discrepancy of each single batch's delta_h1 from the U-statistic of its recorded parts."""
     for run in runs:
         if not run.is_single_batch:
             continue

@@ -1,4 +1,4 @@
-"""The step of a single batch is a real optimizer's."""
+"""The update direction of a single batch equals a real optimizer's step."""
 
 from __future__ import annotations
 

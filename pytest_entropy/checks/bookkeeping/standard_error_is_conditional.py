@@ -1,4 +1,4 @@
-"""The reported error is eta times the standard error of the mean of s_n, with ddof = 1."""
+"""The reported error is eta times the standard error of the mean of s_n, with ddof = 1 (docs/mathematics.md §4)."""
 
 from __future__ import annotations
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pytest_entropy.checks.bookkeeping.base import identity, looked_at, recorded, was_looked_at
+from pytest_entropy.checks.bookkeeping.base import definition_not_asked, identity, recorded, with_definition
 
 CHECK = identity(
     "temperature_is_configured",
     "sampler and scorer have the configured temperature",
     "a temperature other than the configured one",
     ("asked", "agreement.temperature_gap"),
-    recorded("agreement.temperature_gap", of=looked_at),
-    was_looked_at,
+    recorded("agreement.temperature_gap", of=with_definition),
+    definition_not_asked,
 )

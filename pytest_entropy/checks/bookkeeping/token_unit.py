@@ -1,4 +1,4 @@
-"""Entropy per token is the ratio's jackknife, with the score of the length."""
+"""Entropy per token is the jackknife of a ratio of means, with the length's score (docs/mathematics.md §3)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pytest_entropy.records.measured import Measured
 
 
 def per_token(runs: Runs, given: Given) -> str:
-    """Why entropies per response have no ratio."""
+    """The reason why the identity does not apply: no run has an entropy per token; "" where one has."""
     return "" if _per_token(runs) else "the entropy is per response, or of a single batch"
 
 

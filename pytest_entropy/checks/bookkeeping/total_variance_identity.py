@@ -1,4 +1,4 @@
-"""The variance over both batches is the sum of its parts, the first of which is the conditional one."""
+"""The variance over both batches is V_X + V_Y - T, and V_X the conditional variance (docs/mathematics.md §4)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PARTS = ("variance_parts.entropy_batch", "variance_parts.update_batch", "varianc
 
 
 def has_a_total(runs: Runs, given: Given) -> str:
-    """Why there is no total variance."""
+    """The reason why the identity does not apply: no run has a total variance; "" where one has."""
     return "" if _with_total(runs) else "total_variance was not asked for, or U is a single prompt"
 
 
@@ -20,9 +20,10 @@ def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
     """Yield the discrepancies of each run's total variance, relative to the conditional one."""
     for run in _with_total(runs):
         conditional = run.number("variance_conditional")
-        batch, update, shared = (run.number(name) for name in PARTS)
-        yield "variance_total", abs(run.number("variance_total") - (batch + update - shared)) / (conditional or 1.0)
-        yield "entropy_batch", abs(batch - conditional) / (conditional or 1.0)
+        entropy_batch, update_batch, interaction = (run.number(name) for name in PARTS)
+        total = entropy_batch + update_batch - interaction
+        yield "variance_total", abs(run.number("variance_total") - total) / (conditional or 1.0)
+        yield "entropy_batch", abs(entropy_batch - conditional) / (conditional or 1.0)
 
 
 def _with_total(runs: Runs) -> list[Measured]:

@@ -1,4 +1,4 @@
-"""What is said of the update's rewards follows from the rewards."""
+"""The recorded statistics of the update's rewards follow from the recorded rewards."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What each experiment concludes: the records that its analysis writes."""
+"""The conclusion of each experiment: the record that its analysis writes, and the verdict in words."""

@@ -10,7 +10,7 @@ import numpy as np
 from pytest_entropy.checks.base import Given
 from pytest_entropy.checks.convergence import CHECK, scaling_of
 from pytest_entropy.checks.summaries.headline import errors_of_the_fit, measurement
-from pytest_entropy.checks.update_moves import said_first
+from pytest_entropy.checks.update_moves import with_update_warning
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.stats import CheckOutcome, RunScalars, ScalingFit, ScalingVerdict, seed_fields
 from pytest_entropy.stats.outcome import OutcomeRecord
@@ -24,7 +24,7 @@ class ConvergenceAnalysis:
     Attributes:
         verdict, reason: the verdict in a word and in a line.
         runs_needed: how many more runs per B_E would decide.
-        fit: delta_h1(B_E) = a + b/B_E; None where a run lacks what it needs.
+        fit: delta_h1(B_E) = a + b/B_E; None where a run lacks a field that the fit reads.
         check: the check's outcome.
         batch_statistics: by B_E.
         observed_ratio, expected_if_1_over_B_E, suggests_convergence, suggests_1_over_B_E_scaling: the predecessor's
@@ -47,7 +47,7 @@ class ConvergenceAnalysis:
 
 
 def run_scalars(runs: Sequence[RunRecord]) -> list[RunScalars]:
-    """What the fit needs of each run: its per-prompt scalars and eta."""
+    """Per-prompt scalars, eta and reported error of each run, for the scaling fit."""
     return [RunScalars(r.B_E, r.run, np.asarray(r.per_prompt, dtype=float), r.eta, r.se_conditional) for r in runs]
 
 
@@ -56,8 +56,13 @@ def convergence(
 ) -> tuple[ScalingVerdict, ConvergenceAnalysis]:
     """The verdict on delta_h1(B_E) = a + b/B_E, and the record of it.
 
-    Each run is an independent end-to-end measurement; ``alpha`` is the chance of a red verdict on a probe that
-    is right.
+    Each run is an independent end-to-end measurement.
+
+    Args:
+        runs: records of one experiment's runs.
+        alpha: the chance of a red verdict on a correct probe, in (0, 1).
+        confidence, tolerance: as in :func:`~pytest_entropy.stats.scaling_verdict`.
+        rng: source of the shuffles and resamples.
     """
     given = Given(alpha=alpha, rng=rng, confidence=confidence, tolerance=tolerance)
     data = run_scalars(runs)
@@ -65,7 +70,7 @@ def convergence(
     words, errors = errors_of_the_fit(runs, fit)
     scope = f"the errors are {measurement(runs[0]).scope}" if fit is not None and fit.a is not None else ""
     reason = "; ".join(filter(None, (verdict.reason, scope, words)))
-    verdict = replace(verdict, reason=said_first(runs, reason))
+    verdict = replace(verdict, reason=with_update_warning(runs, reason))
     seed = seed_fields(data, verdict.verdict)
     return verdict, ConvergenceAnalysis(
         verdict=verdict.verdict,

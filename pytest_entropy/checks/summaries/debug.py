@@ -1,4 +1,4 @@
-"""Debugging: all estimators side by side, and what was saved to disk checked against delta_h1."""
+"""Debugging: all estimators side by side, and delta_h1 recomputed from the gradients saved to disk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from pytest_entropy.checks.summaries.eta_sweep import SweepRecord, sweep_record
 from pytest_entropy.checks.summaries.headline import change, measurement
 from pytest_entropy.checks.summaries.sweep_fit import sweep_of
-from pytest_entropy.checks.update_moves import said_first
+from pytest_entropy.checks.update_moves import with_update_warning
 from pytest_entropy.records.diagnostics import Diagnostics, VarianceParts
 from pytest_entropy.records.paths import DIRECTION, ENTROPY_GRADIENT, UPDATE
 from pytest_entropy.records.run import RunRecord
@@ -28,7 +28,7 @@ class MeanAndError:
 
 @dataclass(frozen=True)
 class Distribution:
-    """How s_n is distributed over prompts; no shape where all are equal."""
+    """Moments and quantiles of s_n over prompts; no skewness or kurtosis where all are equal."""
 
     sd: float
     smallest: float
@@ -40,7 +40,7 @@ class Distribution:
 
 @dataclass(frozen=True)
 class DebugRun:
-    """One run: every estimator with its standard error (nats), sizes, times, and the eta sweep where there was one."""
+    """One run: every estimator with its standard error (nats), sizes, times, and the eta sweep if there was one."""
 
     B_E: int
     run: int
@@ -63,7 +63,7 @@ class DebugRun:
 
 @dataclass(frozen=True)
 class SavedGradient:
-    """delta_h1 of a run (its directory's name), and the same from the files that ``--save-gradients`` wrote."""
+    """delta_h1 of a run (its directory's name), and delta_h1 from the files that ``--save-gradients`` wrote."""
 
     run: str
     delta_h1: float
@@ -82,7 +82,13 @@ class DebugReport:
 def debug_report(
     runs: Sequence[RunRecord], saved: Sequence[SavedGradient] = (), *, confidence: float, tolerance: float
 ) -> DebugReport:
-    """The report on the runs; the keywords are those of :func:`.eta_sweep.sweep_record`."""
+    """The report on the runs.
+
+    Args:
+        runs: records of one experiment's runs.
+        saved: delta_h1 from saved gradients, of the runs that have them.
+        confidence, tolerance: as in :func:`.eta_sweep.sweep_record`.
+    """
     return DebugReport(runs[0].update, [_one(run, confidence, tolerance) for run in runs], list(saved))
 
 
@@ -129,17 +135,26 @@ def _distribution(s: np.ndarray) -> Distribution:
 
 
 def conclusion(runs: Sequence[RunRecord], *, confidence: float = 0.95) -> tuple[str, str]:
-    """Verdict and reason in words: what the entropy does by each run, with its errors."""
+    """(verdict, reason) in words: what the entropy does in each run, with its errors.
+
+    Args:
+        runs: records of one experiment's runs.
+        confidence: of the interval that decides the sign, in (0, 1).
+    """
     parts = []
     for run in runs:
         said = change(measurement(run), run.unit.replace(" per ", "/"), confidence=confidence)
         parts.append(f"B_E {run.B_E}: {', '.join(filter(None, said))}")
-    return "logged", said_first(runs, "; ".join(parts))
+    return "logged", with_update_warning(runs, "; ".join(parts))
 
 
 def saved_gradients(runs: Sequence[RunRecord], directory: Path) -> list[SavedGradient]:
-    """For each run under ``directory`` the saved entropy gradient dotted with the saved direction, times eta, against
-    delta_h1."""
+    """delta_h1 of each run, recomputed as eta times <saved entropy gradient, saved direction>.
+
+    Args:
+        runs: records of runs that saved their gradients.
+        directory: the experiment's directory.
+    """
     from safetensors.torch import load_file
 
     direction = load_file(directory / UPDATE / DIRECTION)

@@ -1,4 +1,4 @@
-"""How far first order holds: the entropy's own slope at step 0 against delta_h1, its curvature, and the step eta*.
+"""Does first order hold at the training step?  The entropy's slope at step 0, its curvature, and the step eta*.
 
 Delta(h)/h = H' + (H''/2) h + ... along the update direction (docs/mathematics.md §7).  All sides are in nats per
 response, of one policy along one direction, on the same responses.
@@ -19,7 +19,7 @@ from pytest_entropy.records.run import RunRecord
 if TYPE_CHECKING:
     from pytest_entropy.probe.diagnostics.eta_sweep import EtaSweep
 
-# So many fresh responses must be others than before, for their spread to be that of the mean.
+# With fewer changed responses, their spread over prompts is no standard error of the mean.
 FEWEST_CHANGED = 50
 
 
@@ -31,9 +31,9 @@ class SweepPoint:
         eta: the step.
         slope, se: Delta(eta)/eta without bias, nats per response per unit of eta, and its standard error over prompts.
         ess, group_ess: effective sample size as a share, of all weights together and averaged over groups.
-        khat: shape of the weights' tail.
+        khat: Pareto shape k-hat of the weights' tail.
         slope_self_normalised, se_self_normalised: by self-normalised weights.
-        trusted, note: whether the slope counts, and why not.
+        trusted, note: whether the slope is trusted, and why not.
     """
 
     eta: float
@@ -50,7 +50,14 @@ class SweepPoint:
 
 @dataclass(frozen=True)
 class FreshSample:
-    """One step at which responses were drawn anew; ``changed_responses`` of them are others than before."""
+    """One step at which responses were drawn anew.
+
+    Attributes:
+        eta: the step.
+        slope, se: Delta(eta)/eta, nats per response per unit of eta, and its standard error over prompts.
+        changed_responses: how many responses differ from those at step 0.
+        trusted, note: whether the slope is trusted, and why not.
+    """
 
     eta: float
     slope: float | None
@@ -62,7 +69,7 @@ class FreshSample:
 
 @dataclass(frozen=True)
 class SweepRecord:
-    """What the sweep says; numbers in nats per response and units of eta.
+    """The result of an eta sweep; numbers in nats per response and units of eta.
 
     Attributes:
         training_eta: the training step.
@@ -72,8 +79,8 @@ class SweepRecord:
         delta_h2: the second derivative of the entropy along the direction.
         second_order_share: (low, estimate, high) of the second-order term of a step as a share of the first.
         eta_star: the step whose second-order term is as large as the first, with a Fieller interval (None: no bound).
-        fitted_steps: the trusted steps that the fit is through.
-        verdict, reading: where the training step lies, in a word and in a line.
+        fitted_steps: the trusted steps that the polynomial goes through.
+        verdict, reading: whether first order holds at the training step, in a word and in a line.
     """
 
     unit: str
@@ -97,11 +104,16 @@ class SweepRecord:
 
 
 def sweep_record(run: RunRecord, *, confidence: float, tolerance: float) -> SweepRecord:
-    """What the run's sweep says; ``confidence`` is that of its intervals, ``tolerance`` the share that does not matter.
+    """The result of the run's eta sweep.
+
+    Args:
+        run: the record of a run with a sweep.
+        confidence: of the intervals, in (0, 1).
+        tolerance: the largest share of the second-order term at which first order holds.
 
     Raises:
         ValueError: the run has no sweep.
-        Missing: it has no <X_n, u>.
+        Missing: the run has no <X_n, u>.
     """
     sweep = sweep_of(run)
     if sweep is None:
@@ -141,10 +153,10 @@ def _with_fit(out: SweepRecord, fitted: SweepFit, s: np.ndarray, confidence: flo
 
 
 def _read(out: SweepRecord, tolerance: float) -> tuple[str, str]:
-    """Where the training step lies, in a word and in a line."""
+    """Whether first order holds at the training step, in a word and in a line."""
     eta = out.training_eta
     if not out.points or out.second_order_share is None:
-        return "untrusted", "eta sweep: no two steps to be trusted, see the points"
+        return "untrusted", "eta sweep: fewer than two steps are trusted, see the points"
     low, share, high = out.second_order_share
     if share is None:
         return "undecided", "eta sweep: the entropy does not move along the update"
@@ -152,8 +164,8 @@ def _read(out: SweepRecord, tolerance: float) -> tuple[str, str]:
     span = f"{_percent(low)} to {_percent(high)}" if high is not None else f"{_percent(low)} or more"
     term = f"the second-order term is {_percent(share)} of the first ({span})"
     star = f"η* = {out.eta_star:.2g}" if out.eta_star else "no curvature seen"
-    doubt = "" if at_eta.trusted else f"; at η itself not to be trusted: {at_eta.note}"
-    # Trusted steps beyond the training step speak for it as well.
+    doubt = "" if at_eta.trusted else f"; the slope at η itself is not trusted: {at_eta.note}"
+    # The polynomial interpolates the training step where a trusted step lies beyond it.
     covered = at_eta.trusted or eta <= max(map(abs, out.fitted_steps or ()))
     if low > tolerance:
         verdict, words = "curvature", "curvature matters"

@@ -1,4 +1,4 @@
-"""Whether entropy falls, rises, or no change is seen, in words, with both errors of delta_h1."""
+"""The headline: entropy falls, rises, or no change is seen, with both errors of delta_h1."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STILL = "no change: the update moves nothing"
 
 
 def measurement(run: RunRecord) -> Measurement:
-    """A run's delta_h1 with both errors, and what their intervals need to know."""
+    """A run's delta_h1 with both errors, and the skewness and B_U that their intervals depend on."""
     s = np.asarray(run.per_prompt, dtype=float)
     spread = s.std()
     skew = float((((s - s.mean()) / spread) ** 3).mean()) if spread > 0 else 0.0
@@ -26,13 +26,18 @@ def change(measured: Measurement, unit: str, *, confidence: float) -> tuple[str,
     """(what the entropy does, how well that is known), in words.
 
     The sign is claimed where the interval at ``confidence``, given the update batch, does not hold 0; where the
-    one over update batches is known and holds it, that is said, too.
+    interval over update batches is known and holds 0, the second part says so.
 
     >>> what, known = change(Measurement(-0.0253, 0.001, 64), "nats/response", confidence=0.95)
     >>> what
     'entropy falls by 0.0253 nats/response'
     >>> known
     'δH₁ = -0.0253 ± 0.0010 for this update batch'
+
+    Args:
+        measured: delta_h1 with its errors.
+        unit: its unit in words.
+        confidence: of both intervals, in (0, 1).
     """
     if measured.value == 0 and not measured.se:
         return STILL, ""
@@ -70,6 +75,10 @@ def errors_of_the_fit(runs: Sequence[RunRecord], fit: ScalingFit | None) -> tupl
 
     a is a mean of the runs, with weights that add up to 1, so that the update batch's part of the variance enters
     it whole; in b, whose weights add up to 0, it cancels.
+
+    Args:
+        runs: records of one experiment's runs.
+        fit: the fit to them; None where there is none.
     """
     measured = [Measurement.of(run) for run in runs]
     whole = pool(measured)

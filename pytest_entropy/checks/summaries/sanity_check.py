@@ -1,4 +1,4 @@
-"""The sanity check's record: success rate, and every variance estimate side by side."""
+"""The sanity check's record: the share of runs that succeeded, and every variance estimate side by side."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pytest_entropy.checks.update_moves import said_first
+from pytest_entropy.checks.update_moves import with_update_warning
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.stats import Measurement, pool, signal_to_noise
 
 
 @dataclass(frozen=True)
 class FailedRunEntry:
-    """A run without a result, and why."""
+    """A run without a result, and its error message."""
 
     B_E: int
     run: int
@@ -39,9 +39,10 @@ class ValidationSummary:
     """``validation_summary.json``.
 
     Attributes:
-        delta_h1_mean, delta_h1_mean_se, delta_h1_mean_se_total: over runs, with the error for this update batch and
-            the one over update batches.
-        spread_over_runs, se_conditional_pooled, spread_over_se: the spread of delta_h1, and what the runs report.
+        delta_h1_mean, delta_h1_mean_se, delta_h1_mean_se_total: the mean over runs, with the error for this update
+            batch and the one over update batches.
+        spread_over_runs, se_conditional_pooled, spread_over_se: the spread of delta_h1 over runs, the root mean square
+            of the runs' standard errors, and their ratio.
         signal_to_noise, signal_to_noise_label: of the mean.
     """
 
@@ -61,7 +62,12 @@ class ValidationSummary:
 
 
 def validation_summary(runs: Sequence[RunRecord], failures: Mapping[tuple[int, int], Exception]) -> ValidationSummary:
-    """The summary of the ``runs`` that gave a result, and of the ``failures`` by (B_E, run)."""
+    """The summary of an experiment's runs.
+
+    Args:
+        runs: records of the runs with a result.
+        failures: the errors of the other runs, by (B_E, run).
+    """
     delta = np.array([run.delta_h1 for run in runs])
     conditional = np.array([np.nan if run.se_conditional is None else run.se_conditional for run in runs])
     spread = float(delta.std(ddof=1)) if len(delta) > 1 else None
@@ -102,6 +108,11 @@ def _one(run: RunRecord) -> ValidatedRun:
 
 
 def conclusion(runs: Sequence[RunRecord], planned: int) -> tuple[str, str]:
-    """Verdict and reason in words, of ``planned`` runs of which ``runs`` gave a result."""
+    """(verdict, reason) in words: how many of the planned runs have a result.
+
+    Args:
+        runs: records of the runs with a result.
+        planned: the number of runs planned.
+    """
     verdict = "runs succeeded" if len(runs) == planned else "runs failed"
-    return verdict, said_first(runs, f"{len(runs)} of {planned} runs gave a result")
+    return verdict, with_update_warning(runs, f"{len(runs)} of {planned} runs gave a result")

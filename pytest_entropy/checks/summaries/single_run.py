@@ -1,4 +1,4 @@
-"""A single measurement: its record, and whether it means anything."""
+"""A single measurement: its record, and its conclusion in words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import ClassVar
 from pytest_entropy.checks.summaries.eta_sweep import SweepRecord, sweep_record
 from pytest_entropy.checks.summaries.headline import change, measurement
 from pytest_entropy.checks.summaries.sweep_fit import sweep_of
-from pytest_entropy.checks.update_moves import said_first
+from pytest_entropy.checks.update_moves import with_update_warning
 from pytest_entropy.records.diagnostics import VarianceParts
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.stats import signal_to_noise
@@ -17,7 +17,7 @@ from pytest_entropy.stats import signal_to_noise
 
 @dataclass(frozen=True)
 class SingleResult:
-    """One run, in its ``unit``: the fields of :class:`~pytest_entropy.records.run.RunRecord` that a reader asks for."""
+    """The fields of a :class:`~pytest_entropy.records.run.RunRecord` that a summary shows, in the run's ``unit``."""
 
     B_E: int
     B_U: int
@@ -42,7 +42,7 @@ class SingleResult:
 
 @dataclass(frozen=True)
 class SingleRunAnalysis:
-    """``single_test_results.json``; ``eta_sweep`` of the first run, where there was one."""
+    """``single_test_results.json``; ``eta_sweep`` is that of the first run, if it has one."""
 
     results: list[SingleResult]
     eta_sweep: SweepRecord | None = None
@@ -51,7 +51,12 @@ class SingleRunAnalysis:
 
 
 def single_run_analysis(runs: Sequence[RunRecord], *, confidence: float, tolerance: float) -> SingleRunAnalysis:
-    """The record of the runs; the keywords are those of :func:`.eta_sweep.sweep_record`."""
+    """The record of the runs.
+
+    Args:
+        runs: records of one experiment's runs.
+        confidence, tolerance: as in :func:`.eta_sweep.sweep_record`.
+    """
     swept = sweep_of(runs[0]) is not None
     sweep = sweep_record(runs[0], confidence=confidence, tolerance=tolerance) if swept else None
     return SingleRunAnalysis([_one(run) for run in runs], sweep)
@@ -85,7 +90,13 @@ def _one(run: RunRecord) -> SingleResult:
 def conclusion(
     runs: Sequence[RunRecord], sweep: SweepRecord | None = None, *, confidence: float = 0.95
 ) -> tuple[str, str]:
-    """Verdict and reason in words, from the runs and the ``sweep`` of the first; ``confidence`` is that of the sign."""
+    """(verdict, reason) in words: what the entropy does at the next step, with its errors.
+
+    Args:
+        runs: records of one experiment's runs; the first is described.
+        sweep: the eta sweep of the first run; None without one.
+        confidence: of the interval that decides the sign, in (0, 1).
+    """
     run = runs[0]
     ratio, label = signal_to_noise(run.delta_h1, run.se_conditional)
     unit = run.unit.replace(" per ", "/")
@@ -93,6 +104,6 @@ def conclusion(
     noise = "" if ratio is None else f"; |SE/δH₁| = {ratio:.2f} ({label})"
     range_ = "" if sweep is None else f"; {sweep.reading}"
     known = f": {known}" if known else ""
-    return "measured", said_first(
+    return "measured", with_update_warning(
         runs, f"{what} at the next step, from {run.entropy_mean:.2f} {unit}{known}{noise}{range_}"
     )

@@ -1,4 +1,4 @@
-"""Which steps of an eta sweep are to be trusted, and what they say of the entropy at step 0, prompt by prompt.
+"""Which steps of an eta sweep are trusted, and the entropy's slope and curvature at step 0 from them, by prompt.
 
 Delta(h)/h = H' + (H''/2) h + ... along the update direction (docs/mathematics.md §7), in nats per response.
 """
@@ -18,7 +18,7 @@ from pytest_entropy.records.run import RunRecord
 if TYPE_CHECKING:
     from pytest_entropy.probe.diagnostics.eta_sweep import EtaSweep
 
-# The arrays of a run that its sweep consists of.
+# The arrays of a run in which its sweep is stored.
 SWEEP_ARRAYS = tuple(
     f"sweep_{name}"
     for name in (
@@ -26,47 +26,47 @@ SWEEP_ARRAYS = tuple(
         "fresh_steps", "fresh", "fresh_changed",
     )
 )  # fmt: skip
-# A point is trusted where importance weights, numerical noise and the step itself leave its slope alone.
+# Bounds on the importance weights, on numerical noise and on the step's rounding, within which a slope is trusted.
 SMALLEST_ESS, LARGEST_KHAT, LARGEST_NOISE, LARGEST_ROUNDING = 0.5, 0.7, 0.1, 0.05
-# Two of each sign: odd terms leave the curvature, even ones the slope, up to the fourth order in the step.
+# Two of each sign: odd terms cancel in the curvature, even ones in the slope, up to the fourth order in the step.
 MOST_POINTS = 4
 
 
 def sweep_of(run: RunRecord) -> EtaSweep | None:
-    """The run's sweep; None where it was not asked for."""
+    """The run's eta sweep; None where it has none."""
     return sweep_from(run.arrays) if all(name in run.arrays for name in SWEEP_ARRAYS) else None
 
 
 def sweep_from(arrays: Mapping[str, np.ndarray]) -> EtaSweep:
-    """The sweep that the arrays ``SWEEP_ARRAYS`` hold.
+    """The eta sweep that the arrays ``SWEEP_ARRAYS`` hold.
 
     Raises:
-        ValueError: one of them is not there.
+        ValueError: an array is missing.
     """
     from pytest_entropy.probe.diagnostics.eta_sweep import EtaSweep  # needs torch, which collection must not load
 
     sweep = EtaSweep.from_arrays(arrays)
     if sweep is None:
-        raise ValueError(f"an eta sweep consists of {', '.join(SWEEP_ARRAYS)}; there is {', '.join(arrays) or 'none'}")
+        raise ValueError(f"an eta sweep consists of {', '.join(SWEEP_ARRAYS)}; given: {', '.join(arrays) or 'none'}")
     return sweep
 
 
 def rms(values: np.ndarray) -> float:
-    """The root mean square of ``values``."""
+    """Root mean square."""
     return float(np.sqrt(np.square(values).mean()))
 
 
 def distrust(sweep: EtaSweep) -> list[str]:
-    """For each step why its slope is not to be trusted, in words; empty where it is."""
+    """Why each step's slope is not trusted, in words; empty for a step that is (docs/mathematics.md §7)."""
     noise = rms(sweep.floor) / np.abs(sweep.steps)
     reasons = []
     for j, h in enumerate(sweep.steps):
         slope = sweep.change[j] / h
-        lacking = min(float(sweep.ess[j]), float(sweep.group_ess[j]))
+        ess = min(float(sweep.ess[j]), float(sweep.group_ess[j]))
         if not np.isfinite(slope).all():
             reason = "importance weights overflow"
-        elif lacking < SMALLEST_ESS:
-            reason = f"effective sample size {lacking:.0%} of the responses"
+        elif ess < SMALLEST_ESS:
+            reason = f"effective sample size {ess:.0%} of the responses"
         elif sweep.khat[j] > LARGEST_KHAT:
             reason = f"tail of the importance weights k-hat = {sweep.khat[j]:.2f}"
         elif sweep.rounding[j] > LARGEST_ROUNDING:
@@ -80,9 +80,13 @@ def distrust(sweep: EtaSweep) -> list[str]:
 
 
 def polynomial(steps: np.ndarray, change: np.ndarray) -> np.ndarray:
-    """c_k ``[J, P]`` of Delta_n(h)/h = sum_k c_kn h^k through all J steps, for each prompt.
+    """Coefficients c_k ``[J, P]`` of Delta_n(h)/h = sum_k c_kn h^k through all J steps, for each prompt.
 
-    c_0 is the slope at step 0 and 2 c_1 the second derivative.
+    c_0 is the slope at step 0 and 2 c_1 the second derivative, both in nats per response and units of eta.
+
+    Args:
+        steps: h ``[J]``, distinct and not 0, in units of eta.
+        change: Delta_n(h) ``[J, P]``, nats per response.
     """
     scale = np.abs(steps).max()
     powers = (steps / scale)[:, None] ** np.arange(len(steps))
@@ -91,7 +95,7 @@ def polynomial(steps: np.ndarray, change: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SweepFit:
-    """Slope at step 0 and half the second derivative of each prompt ``[P]``, and the steps they come from."""
+    """Slope at step 0 and half the second derivative of each prompt ``[P]``, and the steps of the polynomial."""
 
     intercepts: np.ndarray
     slopes: np.ndarray
@@ -99,7 +103,7 @@ class SweepFit:
 
 
 def fit(sweep: EtaSweep) -> SweepFit | None:
-    """Through the trusted points nearest to 0, at most four; None with fewer than two."""
+    """The polynomial through the (up to four) trusted points nearest to 0; None with fewer than two."""
     trusted = [j for j, reason in enumerate(distrust(sweep)) if not reason]
     used = sorted(trusted, key=lambda j: (abs(sweep.steps[j]), sweep.steps[j]))[:MOST_POINTS]
     if len(used) < 2:
@@ -111,7 +115,12 @@ def fit(sweep: EtaSweep) -> SweepFit | None:
 def second_order_share(fitted: SweepFit, eta: float, *, confidence: float) -> tuple[float, float | None, float | None]:
     """(low, estimate, high) of |H'' eta / 2 H'|: the second-order term of a step as a share of the first.
 
-    Fieller's interval for a ratio of two means of the same prompts; ``high`` is None where H' may be 0.
+    Fieller's interval (1954) for a ratio of two means of the same prompts; ``high`` is None where H' may be 0.
+
+    Args:
+        fitted: slope and half the second derivative of each prompt.
+        eta: the step.
+        confidence: of the interval, in (0, 1).
     """
     a, b = fitted.intercepts, fitted.slopes * eta
     n = len(a)

@@ -67,7 +67,7 @@ def test_expressions(text, fields):
         ("delta_h1:1.2.3", "is not a number"),
         ("signal_to_noise:0.1", "in per cent"),
         ("delta_h1~+5%", "equivalence has no direction"),
-        ("delta_h1:5%,delta_h1:6%", "there is a rule for delta_h1 already"),
+        ("delta_h1:5%,delta_h1:6%", "delta_h1 already has a rule"),
         ("", "is not a rule"),
     ],
 )

@@ -115,7 +115,7 @@ def test_what_a_run_found_out_of_order_is_red_and_named(name, identity):
         if o.verdict == "fail"
     ]
     assert outcome.name == identity
-    assert f"these do not follow: {name} (1)" in outcome.message()
+    assert f"these do not follow from the record: {name} (1)" in outcome.message()
 
 
 SINGLE = {"blocks": 8, "plug_in": -100.0, "diagonal": 50.0, "diagonal_gap": 0.0, "zeta_1": 4.0}

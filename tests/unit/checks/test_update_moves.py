@@ -11,7 +11,7 @@ from pytest_entropy.checkpoints import load_checkpoint
 from pytest_entropy.checks.summaries import debug, sanity_check, single_run
 from pytest_entropy.checks.summaries.convergence import convergence
 from pytest_entropy.checks.update_moves import CHECK as update_moves
-from pytest_entropy.checks.update_moves import said_first
+from pytest_entropy.checks.update_moves import with_update_warning
 from pytest_entropy.probe import EntropyProbe, ProbeConfig
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.records.run import RunRecord
@@ -101,14 +101,14 @@ def test_an_update_that_moves_has_no_sample_and_changes_no_sentence(loaded):
     found = runs(loaded, length, sizes=(4,))
     assert found[0].update.sample == []
     assert update_moves.check(found).verdict == "pass"
-    assert said_first(found, "as measured") == "as measured"
+    assert with_update_warning(found, "as measured") == "as measured"
 
 
 def test_momentum_moves_on_without_a_gradient(loaded):
     found = runs(loaded, zero, sizes=(4,), update_rule="adamw")
     assert found[0].update.direction_norm > 0
     assert update_moves.check(found).verdict == "inconclusive"
-    assert said_first(found, "x").startswith(
+    assert with_update_warning(found, "x").startswith(
         "only the optimizer's momentum and weight decay move anything (every group"
     )
 
@@ -119,4 +119,6 @@ def test_single_batches_are_judged_one_by_one(loaded):
     assert update_moves.check(still).verdict == "inconclusive"
     assert len(still[0].update.sample) == 2
     assert update_moves.check([*still, *moving]).verdict == "pass"
-    assert said_first([*still, *moving], "x").startswith("the update moves nothing in 2 of 4 runs (every group")
+    assert with_update_warning([*still, *moving], "x").startswith(
+        "the update moves nothing in 2 of 4 runs (every group"
+    )

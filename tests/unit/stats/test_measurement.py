@@ -103,7 +103,7 @@ def test_what_was_not_asked_for_is_not_claimed():
 
 
 def test_a_run_without_a_value_is_no_measurement():
-    with pytest.raises(ValueError, match="without delta_h1"):
+    with pytest.raises(ValueError, match="needs delta_h1 and B_E"):
         Measurement.of(ItemReport(B_E=B_E, run=1))
 
 
@@ -119,7 +119,7 @@ def test_intervals_hold_both_errors_and_the_wider_one_knows_the_smaller_batch():
 
 @pytest.mark.parametrize("runs", [[], [run(), run(single_batch=True)]])
 def test_a_mean_of_nothing_or_of_two_kinds_is_refused(runs):
-    with pytest.raises(ValueError, match="all of two batches or all of a single one"):
+    with pytest.raises(ValueError, match="at least one run, and all of them in one probe.mode"):
         pool(runs)
 
 

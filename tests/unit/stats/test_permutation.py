@@ -182,7 +182,7 @@ def test_a_verdict_below_the_resolution_is_inconclusive():
     fit = stats.fit_scaling(scaling(-1.0), rng=rng(), shuffles=999)
     verdict = stats.scaling_verdict(fit, alpha=1e-4)
     assert verdict.verdict == "inconclusive"
-    assert "below what 672 prompts and the shuffles of them can tell" in verdict.reason
+    assert "below the smallest p-value that shuffles of 672 prompts can give" in verdict.reason
     assert stats.scaling_verdict(fit, alpha=0.01).verdict == "converges"
 
 

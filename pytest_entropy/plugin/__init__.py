@@ -36,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[KEY].computing.choose_device()
     # Fixtures live in their own module; the reporter exists where reports arrive.
     config.pluginmanager.register(_lazily("pytest_entropy.plugin.fixtures"), "entropy-fixtures")
-    if not config.stash[KEY].is_worker:
+    if not config.stash[KEY].process.is_worker:
         config.pluginmanager.register(_lazily("pytest_entropy.plugin.reporter").Reporter(config), "entropy-reporter")
     if config.pluginmanager.hasplugin("xdist"):
         config.pluginmanager.register(_XdistHooks(), "entropy-xdist")

@@ -76,10 +76,10 @@ class UpdateSettings(Section):
     unused ([§5](mathematics.md))."""
     entropy_unit: Literal["sequence", "token"] = "sequence"
     """`sequence`: nats per response, or `token`: nats per token."""
-    estimator: Annotated[str, AfterValidator(registry.known("estimators"))] = "action_value"
+    estimator: Annotated[str, AfterValidator(registry.name_validator("estimators"))] = "action_value"
     """`action_value`, `rao_blackwell` (twice the variance; the default in mode `u_statistic`), `reinforce_loo`, or
     an installed one; see [variance reduction](variance-reduction.md)."""
-    update_rule: Annotated[str, AfterValidator(registry.known("update_rules"))] = "preconditioned"
+    update_rule: Annotated[str, AfterValidator(registry.name_validator("update_rules"))] = "preconditioned"
     """`preconditioned`, `adamw`, `sgd`, or an installed one."""
     loss_type: Annotated[str, AfterValidator(known_objective)] = "dr_grpo"
     """Objective (formerly `probe.advantage`, still accepted): `dr_grpo`, `grpo`, `gspo`, `dapo`, `cispo`, `bnpo`,

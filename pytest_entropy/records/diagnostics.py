@@ -10,7 +10,7 @@ from pytest_entropy.records.wire import MEASURED
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnostics:
-    """Discrepancies that must be 0, exactly or up to rounding, and the numbers to judge them by (``agreement`` on disk).
+    """Discrepancies that must be 0, exactly or up to rounding, and scales to judge them by (``agreement`` on disk).
 
     Attributes:
         log_probs, entropies: sampler against scorer, largest absolute difference in nats.

@@ -93,7 +93,7 @@ def min_p(share: float) -> Alternative:
 
 
 def repetition_penalty(penalty: float) -> Alternative:
-    """Penalised logits of the tokens in the prompt and the response so far, as in transformers.
+    """A sampler that penalises the logits of tokens in the prompt and the response so far, as transformers does.
 
     Source: Keskar et al. 2019, arXiv 1909.05858, section 4.1.
     """

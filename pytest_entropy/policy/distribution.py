@@ -36,8 +36,8 @@ def entropy(log_probs: torch.Tensor) -> torch.Tensor:
 class TokenStatistics(torch.autograd.Function):
     """(log pi(t), H, Q, max log pi), each ``[P, G, L]`` in nats, of ``[P, G, L, V]`` logits already divided by T.
 
-    Q = sum_u p(u) q(u) is the expected action value of the next token, for fixed action values q.  The derivatives by
-    the logits are d log pi(t) = e_t - p, dH = -p (log p + H) and dQ = p (q - Q); max log pi has none.  Only one tensor
+    Q = sum_u p(u) q(u) is the expected action value of the next token, for fixed action values q.  The derivatives
+    with respect to the logits are d log pi(t) = e_t - p, dH = -p (log p + H) and dQ = p (q - Q); max log pi has none.  Only one tensor
     of the logits' size is saved for backward, where plain autograd would save four.
     """
 
@@ -67,7 +67,7 @@ class TokenStatistics(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        """The gradient by ``scaled``, ``[P, G, L, V]``, from those by the four results."""
+        """The gradient with respect to ``scaled``, ``[P, G, L, V]``, given those with respect to the four results."""
         grad_log_prob, grad_entropy, grad_expected, _ = grads
         log_p, nats, tokens, expected, values = ctx.saved_tensors
         p = log_p.exp()

@@ -69,7 +69,7 @@ class Predictions(Protocol):
 
 
 @dataclass(frozen=True)
-class Whole:
+class WholeLogits:
     """Predictions whose logits ``[P, G, L, V]`` are held as a whole."""
 
     logits: torch.Tensor
@@ -84,7 +84,7 @@ class Whole:
 
 
 @dataclass(frozen=True)
-class Piecewise:
+class PiecewiseLogits:
     """Predictions whose logits are computed from hidden states, for a few positions at a time.
 
     Attributes:

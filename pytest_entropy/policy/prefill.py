@@ -31,7 +31,7 @@ def left_padded(policy: Policy, prompt_ids: Sequence[Sequence[int]]) -> tuple[to
 def prefill(
     policy: Policy, prompt_ids: Sequence[Sequence[int]], model: torch.nn.Module | None = None, *, capacity: int = 0
 ) -> tuple[torch.Tensor, DynamicCache, torch.Tensor]:
-    """Run the model over the prompts.
+    """Run the model over the prompts, and keep its key/value cache for the responses.
 
     Args:
         policy: whose model is run.

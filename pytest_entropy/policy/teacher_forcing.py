@@ -17,7 +17,7 @@ from pytest_entropy.policy.distribution import (
     token_statistics,
     token_statistics_and_values,
 )
-from pytest_entropy.policy.logits import TABLE_ENTRIES, Piecewise, Predictions, TeacherForced, Whole
+from pytest_entropy.policy.logits import TABLE_ENTRIES, PiecewiseLogits, Predictions, TeacherForced, WholeLogits
 from pytest_entropy.policy.prefill import left_padded, prefill
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.policy.row_map import row_groups
@@ -135,11 +135,11 @@ def predictions(policy: Policy, rollouts: Rollouts, tokens: torch.Tensor) -> Pre
     rows, length = tokens.shape[0] * tokens.shape[1], tokens.shape[2]
     positions = max(1, TABLE_ENTRIES // (rows * int(policy.model.config.vocab_size)))
     if not policy.share_prompt:
-        return Whole(_logits(policy, rollouts, tokens))
+        return WholeLogits(_logits(policy, rollouts, tokens))
     if positions >= length or not policy.plain_head:
-        return Whole(logits_shared(policy, rollouts, tokens))
+        return WholeLogits(logits_shared(policy, rollouts, tokens))
     hidden = _shared(policy, rollouts, tokens, policy.model.base_model)
-    return Piecewise(hidden, policy.model.get_output_embeddings(), tokens.shape[1], positions)
+    return PiecewiseLogits(hidden, policy.model.get_output_embeddings(), tokens.shape[1], positions)
 
 
 def logits_shared(policy: Policy, rollouts: Rollouts, tokens: torch.Tensor) -> torch.Tensor:

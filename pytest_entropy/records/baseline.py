@@ -89,7 +89,7 @@ class Snapshot(Stored):
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """A baseline: a snapshot of each experiment by the experiment's name."""
+    """The content of a baseline file: a snapshot of each experiment, by the experiment's name."""
 
     schema_version: int = 1
     name: str = ""

@@ -9,7 +9,7 @@ from typing import Any
 RENAMED: dict[str, dict[str, str]] = {"probe": {"advantage": "loss_type"}}
 
 
-def todays_name(section: tuple[str, ...], name: str) -> str:
+def current_name(section: tuple[str, ...], name: str) -> str:
     """The current name of a key.
 
     Args:
@@ -24,6 +24,6 @@ def with_former_names(record: Mapping[str, Any]) -> dict[str, Any]:
     renamed = dict(record)
     for section, names in RENAMED.items():
         if isinstance(renamed.get(section), Mapping):
-            former = {today: name for name, today in names.items()}
+            former = {current: name for name, current in names.items()}
             renamed[section] = {former.get(name, name): value for name, value in renamed[section].items()}
     return renamed

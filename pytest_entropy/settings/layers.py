@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pytest_entropy.errors import UsageError
-from pytest_entropy.settings.former_names import todays_name, with_former_names
+from pytest_entropy.settings.former_names import current_name, with_former_names
 from pytest_entropy.settings.model import ExperimentConfig
 from pytest_entropy.settings.yaml_file import Lines
 
@@ -107,12 +107,12 @@ def _check_keys(values: dict[str, Any], model: type[BaseModel], prefix: tuple[st
             continue
         if name in _OLD_NAMES and name not in known:
             raise UsageError(f"{where}: {'.'.join(key)}: {_OLD_NAMES[name]}")
-        today = todays_name(prefix, str(name))
-        if today != name and today in values:
-            raise UsageError(f"{where}: {'.'.join(key)} is the former name of {today}; give one of them")
-        if today not in known:
+        current = current_name(prefix, str(name))
+        if current != name and current in values:
+            raise UsageError(f"{where}: {'.'.join(key)} is the former name of {current}; give one of them")
+        if current not in known:
             raise UsageError(f"{where}: unknown key {'.'.join(key)}; {_nearest(str(name), prefix, known)}")
-        inner = known[today].annotation
+        inner = known[current].annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             if not isinstance(value, dict):
                 raise UsageError(f"{where}: {'.'.join(key)} must be a section of keys, not {value!r}")
@@ -142,7 +142,7 @@ def _merge(
         if not prefix and name in (PROVENANCE, NEXT_STEP):
             continue
         # One layer may set the key by its former name, another by its current one.
-        written, name = (*prefix, name), todays_name(prefix, name)
+        written, name = (*prefix, name), current_name(prefix, name)
         key = (*prefix, name)
         if isinstance(value, dict):
             # A mapping replaces a scalar of a lower layer; validation rejects it if the type is wrong.

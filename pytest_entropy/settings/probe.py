@@ -23,7 +23,7 @@ from pydantic import (
 from pytest_entropy import registry
 from pytest_entropy.settings.diagnostics import known_diagnostics
 from pytest_entropy.settings.fields import PositiveFloat, Section, Size, as_number, builtin
-from pytest_entropy.settings.former_names import RENAMED, todays_name
+from pytest_entropy.settings.former_names import RENAMED, current_name
 from pytest_entropy.settings.objectives import OBJECTIVES, SCALINGS, known_objective, normalised_over_batch
 
 # With two prompts both row means are equal, and the error estimated from their spread would be 0.
@@ -106,7 +106,7 @@ class UpdateSettings(Section):
         """Translate former names, and default to the estimator that reaches a given error fastest in this mode."""
         if not isinstance(values, Mapping):
             return values
-        given = {todays_name(("probe",), name): value for name, value in values.items()}
+        given = {current_name(("probe",), name): value for name, value in values.items()}
         if len(given) < len(values):
             raise ValueError("advantage is the former name of loss_type; give one of them")
         if not given.get("estimator", ""):

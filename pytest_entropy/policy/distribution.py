@@ -37,8 +37,8 @@ class TokenStatistics(torch.autograd.Function):
     """(log pi(t), H, Q, max log pi), each ``[P, G, L]`` in nats, of ``[P, G, L, V]`` logits already divided by T.
 
     Q = sum_u p(u) q(u) is the expected action value of the next token, for fixed action values q.  The derivatives
-    with respect to the logits are d log pi(t) = e_t - p, dH = -p (log p + H) and dQ = p (q - Q); max log pi has none.  Only one tensor
-    of the logits' size is saved for backward, where plain autograd would save four.
+    with respect to the logits are d log pi(t) = e_t - p, dH = -p (log p + H) and dQ = p (q - Q); max log pi has none.
+    Only one tensor of the logits' size is saved for backward, where plain autograd would save four.
     """
 
     @staticmethod

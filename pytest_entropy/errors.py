@@ -1,10 +1,10 @@
-"""The two ways a session goes wrong for reasons the user can mend."""
+"""The two kinds of error that a user can fix: wrong input, and a run that yields no result."""
 
 from __future__ import annotations
 
 
 class UsageError(ValueError):
-    """Bad input known before any work is done: option, configuration or checkpoint directory.
+    """Invalid input that is detected before any computation: an option, the configuration or a checkpoint directory.
 
     The plugin turns it into pytest's usage error, exit code 4.  The message names what is wrong, where, and
     the remedy.
@@ -12,7 +12,7 @@ class UsageError(ValueError):
 
 
 class RunError(RuntimeError):
-    """A run that cannot give a result (reward function failed, not-a-number in a gradient, ...).
+    """A run that cannot yield a result, because a reward function failed, a gradient holds NaN, or the like.
 
-    It fails its own test item; the text goes to the run's ``error.txt``.
+    It fails the run's own test item; the message is written to the run's ``error.txt``.
     """

@@ -1,4 +1,4 @@
-"""Names of what can be added, and where each is: built-in modules by file name, others by entry point or hook.
+"""The registry of parts by kind and name: built-in modules, entry points of other packages, parts added by a hook.
 
 A *kind* is a folder of this package whose modules each hold one part under a fixed name: ``probe/estimators/`` holds
 estimators, ``ESTIMATOR`` in each.  Another package adds a part by one line in its ``pyproject.toml``::
@@ -6,8 +6,8 @@ estimators, ``ESTIMATOR`` in each.  Another package adds a part by one line in i
     [project.entry-points."pytest_entropy.estimators"]
     my_estimator = "my_package.my_estimator"
 
-and a ``conftest.py`` by the hook ``pytest_entropy_register``.  Listing names imports none of these modules; only
-:func:`get` does.
+and a ``conftest.py`` adds one by the hook ``pytest_entropy_register``.  Only :func:`get` imports the modules of parts;
+listing their names does not.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ PACKAGE = "pytest_entropy"
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of part: where the built-in ones are, and under which name a module holds its part.
+    """One kind of part: the folder of the built-in parts, and the name under which a module holds its part.
 
     Attributes:
-        folder: of this package, dotted.
-        attribute: the name in the module.
-        noun: what messages call one.
+        folder: the dotted path of the folder, below this package.
+        attribute: the name of the module's attribute that is the part.
+        noun: what messages call a part of this kind.
     """
 
     folder: str
@@ -55,49 +55,50 @@ KINDS: dict[str, Kind] = {
     "prompt_sources": Kind("prompts.sources", "SOURCE", "prompt source"),
     "executors": Kind("runs.executors", "EXECUTOR", "executor"),
 }
-# Modules of such a folder that hold no part: what all parts of the kind share.
+# The one module of such a folder that holds no part, but what all parts of the kind share.
 SHARED = "base"
-# Parts that a hook has added to this process: kind and name to the part itself.
+# Parts that a hook has added to this process, by kind and name.
 _added: dict[tuple[str, str], object] = {}
 
 
 class NotRegistered(UsageError):
-    """A name that no part of its kind has."""
+    """No part of this kind is registered under this name."""
 
 
 def names(kind: str) -> tuple[str, ...]:
-    """The names of all parts of a kind, built-in ones first; nothing is imported.
+    """The names of all parts of a kind, built-in parts first, without importing any part.
 
     >>> "rao_blackwell" in names("estimators")
     True
 
     Raises:
-        KeyError: no such kind.
+        KeyError: ``kind`` is not a key of ``KINDS``.
     """
     others = sorted({*_installed(kind), *(name for of, name in _added if of == kind)})
     return (*_built_in(kind), *(name for name in others if name not in _built_in(kind)))
 
 
 def added(kind: str) -> tuple[str, ...]:
-    """The names of the parts of a kind that are not built in; nothing is imported.
+    """The names of the parts of a kind that are not built in, without importing any part.
 
     Raises:
-        KeyError: no such kind.
+        KeyError: ``kind`` is not a key of ``KINDS``.
     """
     return tuple(name for name in names(kind) if name not in _built_in(kind))
 
 
 def get(kind: str, name: str, wanted: type[T]) -> T:
-    """The part of that name, imported.
+    """Import and return the part of this kind and name.
 
     Args:
         kind: a key of ``KINDS``.
         name: one of :func:`names`.
-        wanted: what the part has to be an instance of.
+        wanted: the type that the part must be an instance of.
 
     Raises:
-        NotRegistered: no part has this name; the nearest one is named.
-        UsageError: the part's module cannot be imported, or what it holds is not ``wanted``.
+        NotRegistered: no part has this name; the message names the nearest registered name.
+        UsageError: the part's module cannot be imported, or the part is not an instance of ``wanted``.
+        KeyError: ``kind`` is not a key of ``KINDS``.
     """
     part = _part(kind, name)
     if not isinstance(part, wanted):
@@ -108,10 +109,15 @@ def get(kind: str, name: str, wanted: type[T]) -> T:
 
 
 def add(kind: str, name: str, part: object) -> None:
-    """Add a part to this process, as the hook ``pytest_entropy_register`` does.
+    """Register a part in this process, as the hook ``pytest_entropy_register`` does.
+
+    Args:
+        kind: a key of ``KINDS``.
+        name: an identifier that no other part of the kind has.
+        part: the part itself.
 
     Raises:
-        UsageError: a name that is taken, is not an identifier, or a kind that there is not.
+        UsageError: the kind is unknown, or the name is taken or not an identifier.
     """
     if kind not in KINDS:
         raise UsageError(f"{kind!r} is not a kind of part; known are {', '.join(KINDS)}")
@@ -124,12 +130,20 @@ def add(kind: str, name: str, part: object) -> None:
 
 
 def forget(kind: str, name: str) -> None:
-    """Take back what :func:`add` has added."""
+    """Remove a part that :func:`add` has registered, if it is registered.
+
+    Args:
+        kind: the part's kind.
+        name: the part's name.
+    """
     _added.pop((kind, name), None)
 
 
 def restorer() -> Callable[[], None]:
-    """A function that takes back whatever :func:`add` adds from now on: at the end of a session in a longer process."""
+    """A function that removes every part that :func:`add` registers from now on.
+
+    The plugin calls it at the end of a session, because the process may outlive the session.
+    """
     before = dict(_added)
 
     def restore() -> None:
@@ -140,21 +154,30 @@ def restorer() -> Callable[[], None]:
 
 
 def require_name(kind: str, name: str) -> str:
-    """``name`` itself, if a part has it.
+    """Return ``name`` if a part of this kind is registered under it.
+
+    Args:
+        kind: a key of ``KINDS``.
+        name: the name to look up.
 
     Raises:
-        NotRegistered: none has; the nearest name is named, or all are.
+        NotRegistered: no part has this name; the message names the nearest registered name, or else all of them.
+        KeyError: ``kind`` is not a key of ``KINDS``.
     """
-    known = names(kind)
-    if name in known:
+    registered = names(kind)
+    if name in registered:
         return name
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+    near = difflib.get_close_matches(name, registered, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(registered)}"
     raise NotRegistered(f"{KINDS[kind].noun} {name!r} is not registered; {hint}")
 
 
-def known(kind: str) -> Callable[[str], str]:
-    """A validator for a settings model: :func:`require_name` with a :class:`ValueError`, as pydantic wants it."""
+def name_validator(kind: str) -> Callable[[str], str]:
+    """A pydantic validator that accepts the registered names of a kind.
+
+    Raises:
+        ValueError: (the validator) no part has the name; the message is that of :func:`require_name`.
+    """
 
     def validate(name: str) -> str:
         try:
@@ -166,26 +189,26 @@ def known(kind: str) -> Callable[[str], str]:
 
 
 def _part(kind: str, name: str) -> Any:
-    of = KINDS[kind]
+    described = KINDS[kind]
     if name in _built_in(kind):
-        return getattr(import_module(f"{PACKAGE}.{of.folder}.{name}"), of.attribute)
+        return getattr(import_module(f"{PACKAGE}.{described.folder}.{name}"), described.attribute)
     if (kind, name) in _added:
         return _added[kind, name]
     require_name(kind, name)
-    point = _installed(kind)[name]
+    entry_point = _installed(kind)[name]
     try:
-        loaded = point.load()
+        loaded = entry_point.load()
     except Exception as error:
         raise UsageError(
-            f"{of.noun} {name!r} cannot be imported from {point.value!r} ({_package(point)}): "
+            f"{described.noun} {name!r} cannot be imported from {entry_point.value!r} ({_package(entry_point)}): "
             f"{type(error).__name__}: {error}"
         ) from error
-    # An entry point names the module, as a built-in part's file does, or the part in it.
-    return getattr(loaded, of.attribute, loaded)
+    # An entry point may name the module that holds the part, or the part itself.
+    return getattr(loaded, described.attribute, loaded)
 
 
-def _package(point: EntryPoint) -> str:
-    return f"package {point.dist.name}" if point.dist is not None else "an unknown package"
+def _package(entry_point: EntryPoint) -> str:
+    return f"package {entry_point.dist.name}" if entry_point.dist is not None else "an unknown package"
 
 
 @cache
@@ -197,8 +220,8 @@ def _built_in(kind: str) -> tuple[str, ...]:
 
 @cache
 def _installed(kind: str) -> dict[str, EntryPoint]:
-    found: dict[str, EntryPoint] = {}
-    for point in sorted(entry_points(group=f"{PACKAGE}.{kind}"), key=lambda point: (point.name, point.value)):
-        if point.name not in _built_in(kind):
-            found.setdefault(point.name, point)
-    return found
+    installed: dict[str, EntryPoint] = {}
+    for entry_point in sorted(entry_points(group=f"{PACKAGE}.{kind}"), key=lambda point: (point.name, point.value)):
+        if entry_point.name not in _built_in(kind):
+            installed.setdefault(entry_point.name, entry_point)
+    return installed

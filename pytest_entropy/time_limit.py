@@ -1,9 +1,10 @@
-"""A bound on how long a function may take, wherever Python code can be interrupted.
+"""A time limit on a function call, wherever Python code can be interrupted.
 
-On the main thread the function runs there, as reward functions expect, and a signal ends it.  Not SIGALRM, which
-pytest-timeout and math-verify use: SIGVTALRM, sent by a timer of the process's own CPU time (which needs no
-interpreter, so that it reaches a regular expression that backtracks for ever) and by a watching thread (which
-reaches a sleep or a socket).  Elsewhere the function runs in a thread that is left behind.
+Called on the main thread, the function runs on the main thread, as reward functions expect, and a signal interrupts
+it.  The signal is SIGVTALRM, because pytest-timeout and math-verify use SIGALRM.  Two sources send it: a timer of the
+process's CPU time, which needs no interpreter and so interrupts a regular expression that backtracks for ever, and a
+watchdog thread, which interrupts a sleep or a socket.  Called on any other thread, the function runs in a daemon
+thread, which is abandoned when the time is up.
 """
 
 from __future__ import annotations
@@ -16,19 +17,27 @@ from time import monotonic
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-_AGAIN = 0.5  # s between signals once time is up: code may have caught the first
+_AGAIN = 0.5  # s between signals once the time is up: the function may have caught the first
 
 
 class TimeLimitExceeded(BaseException):
-    """Time is up.  No Exception, so that ``except Exception`` in the function does not catch it."""
+    """The time limit has passed.
+
+    A BaseException, so that ``except Exception`` in the function does not catch it.
+    """
 
 
 def call_within(seconds: float, function: Callable[[], T]) -> T:
-    """What ``function()`` returns, if it does within ``seconds``.
+    """Return ``function()``, or raise once it has run for ``seconds``.
+
+    Args:
+        seconds: the time limit, in seconds of wall time.
+        function: called without arguments.
 
     Raises:
-        TimeLimitExceeded: it did not; with the traceback of where it was (on the main thread).
-        BaseException: whatever the function raised.
+        TimeLimitExceeded: the function has not returned in time; on the main thread the traceback shows the line that
+            was interrupted.
+        BaseException: whatever the function raises.
     """
     on_main = threading.current_thread() is threading.main_thread()
     if on_main and hasattr(signal, "setitimer"):
@@ -38,47 +47,47 @@ def call_within(seconds: float, function: Callable[[], T]) -> T:
 
 
 class _Alarm:
-    """Raises TimeLimitExceeded in the main thread when time is up, until left.  May be nested."""
+    """A context that raises TimeLimitExceeded in the main thread once the time is up; contexts may be nested."""
 
     def __init__(self, seconds: float) -> None:
         self._deadline = monotonic() + seconds
         self._seconds = seconds
-        self._left = threading.Event()
+        self._exited = threading.Event()
         self._sending = threading.Lock()
 
     def __enter__(self) -> None:
         self._unraisable = sys.unraisablehook
-        sys.unraisablehook = self._swallowed
-        self._before = signal.signal(signal.SIGVTALRM, self._ring)
-        self._timer = signal.setitimer(signal.ITIMER_VIRTUAL, self._seconds, _AGAIN)
+        sys.unraisablehook = self._ignore_time_limit
+        self._previous_handler = signal.signal(signal.SIGVTALRM, self._handle)
+        self._previous_timer = signal.setitimer(signal.ITIMER_VIRTUAL, self._seconds, _AGAIN)
         threading.Thread(target=self._watch, name="time limit", daemon=True).start()
 
     def __exit__(self, *_: object) -> None:
-        self._left.set()
-        with self._sending:  # no signal is on its way when the handler goes
-            signal.setitimer(signal.ITIMER_VIRTUAL, *self._timer)
-        signal.signal(signal.SIGVTALRM, self._before)
+        self._exited.set()
+        with self._sending:  # no signal is on its way when the handler is removed
+            signal.setitimer(signal.ITIMER_VIRTUAL, *self._previous_timer)
+        signal.signal(signal.SIGVTALRM, self._previous_handler)
         sys.unraisablehook = self._unraisable
 
-    def _swallowed(self, lost: Any) -> None:
-        """A destructor or a weak reference's callback cannot raise; the next signal finds other code."""
-        if not (isinstance(lost.exc_type, type) and issubclass(lost.exc_type, TimeLimitExceeded)):
-            self._unraisable(lost)
+    def _ignore_time_limit(self, unraisable: Any) -> None:
+        """Ignore a TimeLimitExceeded raised in a destructor, which cannot propagate: the next signal is sent anyway."""
+        if not (isinstance(unraisable.exc_type, type) and issubclass(unraisable.exc_type, TimeLimitExceeded)):
+            self._unraisable(unraisable)
 
-    def _ring(self, number: int, frame: Any) -> None:
-        if self._left.is_set():
+    def _handle(self, number: int, frame: Any) -> None:
+        if self._exited.is_set():
             return
         if monotonic() >= self._deadline:
             raise TimeLimitExceeded
-        if callable(self._before):
-            self._before(number, frame)
+        if callable(self._previous_handler):
+            self._previous_handler(number, frame)
 
     def _watch(self) -> None:
-        while not self._left.wait(max(self._deadline - monotonic(), 0) + _AGAIN / 10):
+        while not self._exited.wait(max(self._deadline - monotonic(), 0) + _AGAIN / 10):
             with self._sending:
-                if not self._left.is_set():
+                if not self._exited.is_set():
                     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGVTALRM)
-            if self._left.wait(_AGAIN):
+            if self._exited.wait(_AGAIN):
                 return
 
 
@@ -92,7 +101,7 @@ def _in_thread(seconds: float, function: Callable[[], T]) -> T:
         except BaseException as error:
             failure.append(error)
 
-    thread = threading.Thread(target=work, name="bounded in time", daemon=True)
+    thread = threading.Thread(target=work, name="time-limited call", daemon=True)
     thread.start()
     thread.join(seconds)
     if thread.is_alive():

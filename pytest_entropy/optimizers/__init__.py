@@ -1,1 +1,1 @@
-"""Optimizers: the state a checkpoint gives, and the step taken from it."""
+"""Optimizers: the state that a checkpoint stores, and the parameter update computed from it."""

@@ -1,4 +1,4 @@
-"""Adam's arithmetic on one parameter's state: bias correction, one more gradient, the step, clipping, group rates."""
+"""Adam's arithmetic on one parameter's state: bias correction, moment update, step, gradient clipping, group rates."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from pytest_entropy.optimizers.state import AdamWState, ParameterState
 
 
 def second_moment(state: ParameterState) -> torch.Tensor:
-    """v-hat: the bias-corrected second moment as stored, in the parameter's shape, float64.
+    """v-hat, the bias-corrected stored second moment, in the parameter's shape, float64.
+
+    Source: Kingma and Ba, arXiv 1412.6980, algorithm 1.
 
     Raises:
-        ValueError: a state before its first step.
+        ValueError: the optimizer has not taken a step yet.
     """
     if state.step < 1:
         raise ValueError("the optimizer has not taken a step: there is no second moment to precondition with")
@@ -22,7 +24,14 @@ def second_moment(state: ParameterState) -> torch.Tensor:
 
 
 def advance(state: ParameterState, gradient: torch.Tensor) -> ParameterState:
-    """The state after one more gradient."""
+    """The state after the optimizer has seen one more gradient: both moments updated, the step counted, float64.
+
+    Args:
+        state: of the parameter, before.
+        gradient: of the loss, already clipped, in the parameter's shape.
+
+    Source: Kingma and Ba, arXiv 1412.6980, algorithm 1.
+    """
     beta1, beta2 = state.betas
     g = gradient.double()
     return replace(
@@ -34,19 +43,31 @@ def advance(state: ParameterState, gradient: torch.Tensor) -> ParameterState:
 
 
 def adamw_step(state: ParameterState, parameter: torch.Tensor) -> torch.Tensor:
-    """-(m-hat / (sqrt(v-hat) + eps) + lambda theta) for a state that has just been advanced, float64."""
+    """AdamW's step at learning rate 1, -(m-hat / (sqrt(v-hat) + eps) + lambda theta), float64.
+
+    Args:
+        state: of the parameter, to which :func:`advance` has just added the gradient.
+        parameter: theta before the step.
+
+    Source: Loshchilov and Hutter, arXiv 1711.05101, algorithm 2.
+    """
     m = state.exp_avg.double() / (1 - state.betas[0] ** state.step)
     return -(m / (_root(second_moment(state)) + state.eps) + state.weight_decay * parameter.detach().double())
 
 
 def _root(v: torch.Tensor) -> torch.Tensor:
-    """sqrt(v), differentiable where v is exactly 0 as well (an embedding row never seen), where g is 0 too."""
-    moved = v > 0
-    return torch.where(moved, torch.where(moved, v, 1.0).sqrt(), 0.0)
+    """sqrt(v) with derivative 0 where v is 0, as for an embedding row that no token has used."""
+    positive = v > 0
+    return torch.where(positive, torch.where(positive, v, 1.0).sqrt(), 0.0)
 
 
 def clip_factor(gradient: Mapping[str, torch.Tensor], max_norm: float | None) -> torch.Tensor:
-    """The factor ``torch.nn.utils.clip_grad_norm_`` would multiply the gradient by (1 without a limit), float64."""
+    """The factor by which ``torch.nn.utils.clip_grad_norm_`` would multiply the gradient, a float64 scalar.
+
+    Args:
+        gradient: of the loss, by parameter name.
+        max_norm: the largest Euclidean norm over all parameters; None for no clipping, factor 1.
+    """
     if max_norm is None:
         return torch.ones((), dtype=torch.float64)
     parts = torch.stack([torch.linalg.vector_norm(g.double()) for g in gradient.values()])
@@ -54,6 +75,6 @@ def clip_factor(gradient: Mapping[str, torch.Tensor], max_norm: float | None) ->
 
 
 def relative_rates(state: AdamWState) -> dict[str, float]:
-    """Each parameter group's stored rate as a share of the largest; 1.0 where no rate is stored."""
+    """Each parameter's learning rate divided by the largest, by parameter name; 1.0 if no rate is stored."""
     largest = max((entry.lr for entry in state.values()), default=0.0)
     return {name: entry.lr / largest if largest > 0 else 1.0 for name, entry in state.items()}

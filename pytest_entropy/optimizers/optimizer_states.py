@@ -1,4 +1,4 @@
-"""Optimizer states by what they hold: which registered kind an entry is of, and its moments."""
+"""Reading stored optimizer states: recognise the registered kind of an entry, and read AdamW's moments from it."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from typing import Any
 from pytest_entropy import registry
 from pytest_entropy.optimizers.states.base import Moments, OptimizerKind
 
-# What no kind recognises is judged as torch's own, whose message says which keys it lacks.
+# An entry that no kind recognises is read as torch's AdamW, whose error message lists the missing keys.
 _PLAIN = "torch_adamw"
 
 
 def known_kinds() -> dict[str, OptimizerKind]:
-    """All kinds of optimizer state that are read, by name, installed ones included.
+    """All registered kinds of optimizer state by name, those of other packages included.
 
     Raises:
-        UsageError: an installed one that cannot be imported, or is none.
+        UsageError: another package's kind cannot be imported, or is not an :class:`OptimizerKind`.
     """
     return {name: registry.get("optimizers", name, OptimizerKind) for name in registry.names("optimizers")}
 
 
 def flat(entry: Mapping[str, Any]) -> dict[str, object]:
-    """An entry of ``state`` with what any kind nests in it beside its other keys."""
-    found = dict(entry)
+    """An entry of an optimizer state_dict's ``state`` with its nested keys lifted to the top level."""
+    flattened = dict(entry)
     for kind in known_kinds().values():
-        found = kind.flat(found)
-    return found
+        flattened = kind.flat(flattened)
+    return flattened
 
 
 def moments_of(entry: Mapping[str, Any], shape: tuple[int, ...], group: Mapping[str, Any] | None = None) -> Moments:
-    """The moments of a parameter of this shape.
+    """AdamW's moments of one parameter, in the parameter's shape, and its step count.
 
     Args:
         entry: one value of an optimizer state_dict's ``state``.
-        shape: the parameter's.
+        shape: the parameter's shape.
         group: the settings of its parameter group.
 
     Raises:
-        NotAdamW: keys are missing, a shape or type is wrong, or a number is not finite.
+        NotAdamW: keys are missing, a shape or dtype is wrong, or a number is not finite.
     """
     kinds = known_kinds()
-    whole = flat(entry)
-    kind = next((one for one in kinds.values() if one.recognise(whole, group or {})), kinds[_PLAIN])
-    return kind.read(whole, shape)
+    flattened = flat(entry)
+    kind = next((one for one in kinds.values() if one.recognise(flattened, group or {})), kinds[_PLAIN])
+    return kind.read(flattened, shape)

@@ -1,4 +1,4 @@
-"""AdamW's state by parameter name: what checkpoints give and update rules take."""
+"""AdamW's state by parameter name, as checkpoints are read and update rules take it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ import torch
 
 @dataclass(frozen=True)
 class ParameterState:
-    """What AdamW keeps of one parameter, with its group's settings.
+    """AdamW's state of one parameter, with the settings of its parameter group.
 
-    ``exp_avg`` and ``exp_avg_sq`` have the parameter's shape; ``step`` counts the steps taken so far; ``lr`` is
-    the group's learning rate (the next step's, or the initial one where the schedule has ended), ``group`` the
-    group's number.  ``quantised`` says that the moments were kept in 8 bits and carry that rounding.
+    Attributes:
+        step: the number of steps taken so far.
+        exp_avg, exp_avg_sq: first and second moment, in the parameter's shape, without bias correction.
+        lr: the group's learning rate: the next step's, or the initial one if the schedule has ended.
+        betas, eps, weight_decay: the group's settings.
+        group: the index of the parameter group.
+        quantised: whether the moments were stored in 8 bits, and so carry that rounding error.
     """
 
     step: int
@@ -28,9 +32,9 @@ class ParameterState:
     quantised: bool = False
 
     def last_step(self, before: torch.Tensor) -> torch.Tensor:
-        """The step just taken, at learning rate 1: -(m-hat / (sqrt(v-hat) + eps) + weight_decay * before), float64.
+        """The last step taken, at learning rate 1: -(m-hat / (sqrt(v-hat) + eps) + weight_decay * before), float64.
 
-        Loshchilov and Hutter, arXiv 1711.05101, algorithm 2; ``before`` is the parameter before that step.
+        ``before`` is the parameter before that step.  Source: Loshchilov and Hutter, arXiv 1711.05101, algorithm 2.
         """
         m = self.exp_avg.double() / (1 - self.betas[0] ** self.step)
         v = self.exp_avg_sq.double() / (1 - self.betas[1] ** self.step)

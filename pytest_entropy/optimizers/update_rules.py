@@ -1,4 +1,4 @@
-"""Update rules by name: the step an optimizer takes for a gradient (docs/mathematics.md §2)."""
+"""The update direction of a named update rule: the step an optimizer takes for a gradient (docs/mathematics.md §2)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from pytest_entropy.optimizers.state import AdamWState
 
 
 def update_rule(name: str) -> UpdateRule:
-    """The update rule of that name.
+    """Import and return the registered update rule of this name.
 
     Raises:
-        ValueError: no rule has this name; those that are known are listed.
+        ValueError: no rule has this name; the message lists the registered names.
+        UsageError: the rule cannot be imported.
     """
-    known = registry.names("update_rules")
-    if name not in known:
-        raise ValueError(f"unknown update rule {name!r}; known: {', '.join(known)}")
+    registered = registry.names("update_rules")
+    if name not in registered:
+        raise ValueError(f"unknown update rule {name!r}; known: {', '.join(registered)}")
     return registry.get("update_rules", name, UpdateRule)
 
 
@@ -33,20 +34,21 @@ def update_direction(
 ) -> dict[str, torch.Tensor]:
     """u = (theta_after - theta_before) / eta by parameter name, float64 (docs/mathematics.md §2).
 
-    A group whose stored rate differs from the others moves in proportion; eta is the rate of the largest group.
+    eta is the largest learning rate of all parameter groups; a group with a smaller rate moves proportionally less.
 
     Args:
-        rule: its name.
-        gradient: of the loss by parameter name, in the parameters' shapes.
-        state: of the same names, unless the rule needs none.
-        parameters: their current values.
-        max_grad_norm: clipping, for rules that clip.
+        rule: the update rule's name.
+        gradient: of the loss, by parameter name, in the parameters' shapes.
+        state: the optimizer state of the same parameters; may be empty for a rule that needs no state.
+        parameters: the current parameter values, by name.
+        max_grad_norm: the largest gradient norm, for rules that clip; None for no clipping.
 
     Raises:
-        ValueError: unknown rule; gradients and state of different parameters; state without a step.
+        ValueError: the rule is unknown, gradient and state name different parameters, or the optimizer has not taken
+            a step yet.
     """
     chosen = update_rule(rule)
     if chosen.needs_state and set(gradient) != set(state):
-        lost = sorted(set(gradient) ^ set(state))
-        raise ValueError(f"gradient and optimizer state name different parameters, for instance {lost[0]}")
+        unmatched = sorted(set(gradient) ^ set(state))
+        raise ValueError(f"gradient and optimizer state name different parameters, for instance {unmatched[0]}")
     return chosen.direction(gradient, state, parameters, max_grad_norm=max_grad_norm)

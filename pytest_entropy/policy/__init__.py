@@ -1,1 +1,1 @@
-"""The policy: the only room that calls the model's forward; sampling, scoring and the next-token distribution."""
+"""The policy: sampling, scoring and the next-token distribution; no other room calls the model's forward pass."""

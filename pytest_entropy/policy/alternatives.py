@@ -1,8 +1,8 @@
-"""Named wrong samplers q, each a known distortion of the policy p, and the evidence for them in drawn tokens.
+"""Wrong samplers q by name, each a known distortion of the policy p, and the likelihood ratio of drawn tokens.
 
-If tokens are drawn from p, prod_k q(t_k) / p(t_k) has mean exactly 1 whatever the model, the prompts and the
-lengths, so its logarithm is evidence with a guaranteed error rate (an e-value: Vovk & Wang 2021, Ann. Stat.
-49, 1736), and no test against q itself has more power (Neyman & Pearson).
+If tokens are drawn from p, the likelihood ratio prod_k q(t_k) / p(t_k) has mean exactly 1, whatever the model, the
+prompts and the lengths.  So it is an e-value with a guaranteed error rate (Vovk & Wang 2021, Ann. Stat. 49, 1736), and
+no test of p against q has more power (Neyman & Pearson).
 """
 
 from __future__ import annotations
@@ -14,16 +14,21 @@ from functools import cached_property
 
 import torch
 
-# Entries of [tokens, vocabulary] looked at at once: bounds memory whatever the vocabulary.
+# Entries of [tokens, vocabulary] processed at once: bounds memory whatever the vocabulary.
 SLICE_ENTRIES = 4_000_000
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """A slice of drawn tokens: raw ``logits``, policy ``log_p``, bool ``seen``, all ``[n, V]``; ``drawn`` ``[n]``.
+    """A slice of n drawn tokens with their next-token distributions.
 
-    ``mass`` ``[n, V]`` is the cumulative probability of the likeliest tokens, ``rank`` ``[n]`` how many tokens are
-    likelier than the drawn one.
+    Attributes:
+        logits: ``[n, V]``, the model's, not divided by the temperature.
+        log_p: ``[n, V]`` nats, the policy's log-probabilities.
+        seen: ``[n, V]`` bool, the tokens that occur in the prompt or earlier in the response.
+        drawn: ``[n]`` int64, ids of the drawn tokens.
+        temperature: the policy's.
+        end_ids: the policy's end tokens.
     """
 
     logits: torch.Tensor
@@ -34,30 +39,33 @@ class Tokens:
     end_ids: tuple[int, ...]
 
     @cached_property
-    def own(self) -> torch.Tensor:
+    def drawn_log_p(self) -> torch.Tensor:
+        """``[n, 1]`` nats: log p of the drawn tokens."""
         return self.log_p.gather(-1, self.drawn.unsqueeze(-1))
 
     @cached_property
     def mass(self) -> torch.Tensor:
+        """``[n, V]`` float64: entry k is the probability of the k + 1 likeliest tokens together."""
         return self.log_p.sort(dim=-1, descending=True).values.double().exp().cumsum(-1)
 
     @cached_property
     def rank(self) -> torch.Tensor:
-        return (self.log_p > self.own).sum(-1)
+        """``[n]`` int64: the number of tokens likelier than the drawn one."""
+        return (self.log_p > self.drawn_log_p).sum(-1)
 
 
-# For each drawn token: log q(t)/p(t) and KL(q || p), both [n] float64.
+# Drawn tokens -> log q(t)/p(t) of each and KL(q || p) at its prefix, both [n] float64, in nats.
 Alternative = Callable[[Tokens], tuple[torch.Tensor, torch.Tensor]]
 
 
 def _truncated(t: Tokens, size: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The ``size`` ``[n]`` likeliest tokens alone: log q/p is -log of their mass for each of them."""
+    """q is p restricted to the ``size`` ``[n]`` likeliest tokens, so that log q/p is -log of their mass for each."""
     gain = -t.mass.gather(-1, (size - 1).unsqueeze(-1)).squeeze(-1).clamp(max=1.0).log()
     return torch.where(t.rank < size, gain, -torch.inf), gain
 
 
 def _reweighted(t: Tokens, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """q = softmax(scores), for scores that leave no token impossible."""
+    """q = softmax(scores), for finite ``scores`` ``[n, V]``."""
     log_q = torch.log_softmax(scores, dim=-1)
     ratio = log_q - t.log_p
     kl = (log_q.exp() * ratio).sum(-1, dtype=torch.float64)
@@ -65,27 +73,30 @@ def _reweighted(t: Tokens, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Te
 
 
 def tempered(factor: float) -> Alternative:
-    """Temperature ``factor`` times the policy's."""
+    """A sampler at ``factor`` times the policy's temperature."""
     return lambda t: _reweighted(t, t.log_p / factor)
 
 
 def top_k(k: int) -> Alternative:
-    """The k likeliest tokens alone."""
+    """Top-k sampling: only the k likeliest tokens."""
     return lambda t: _truncated(t, torch.full_like(t.drawn, min(k, t.log_p.shape[-1])))
 
 
 def top_p(mass: float) -> Alternative:
-    """The fewest likeliest tokens that hold ``mass``."""
+    """Nucleus sampling: only the fewest likeliest tokens whose probability is at least ``mass``."""
     return lambda t: _truncated(t, (t.mass < mass).sum(-1).clamp(max=t.mass.shape[-1] - 1) + 1)
 
 
 def min_p(share: float) -> Alternative:
-    """Tokens at least ``share`` times as likely as the likeliest."""
+    """Min-p sampling: only tokens at least ``share`` times as likely as the likeliest."""
     return lambda t: _truncated(t, (t.log_p >= t.log_p.amax(-1, keepdim=True) + math.log(share)).sum(-1))
 
 
 def repetition_penalty(penalty: float) -> Alternative:
-    """transformers' penalty on the logits of tokens in the prompt or the response so far (Keskar et al. 2019)."""
+    """A sampler that penalises the logits of tokens in the prompt and the response so far, as transformers does.
+
+    Source: Keskar et al. 2019, arXiv 1909.05858, section 4.1.
+    """
 
     def penalised(t: Tokens) -> tuple[torch.Tensor, torch.Tensor]:
         lowered = torch.where(t.logits < 0, t.logits * penalty, t.logits / penalty)
@@ -95,7 +106,7 @@ def repetition_penalty(penalty: float) -> Alternative:
 
 
 def end_token_odds(factor: float) -> Alternative:
-    """The end tokens ``factor`` times as likely, before normalising."""
+    """A sampler whose end tokens have ``factor`` times the policy's probability, before normalisation."""
 
     def weighted(t: Tokens) -> tuple[torch.Tensor, torch.Tensor]:
         scores = t.log_p.clone()
@@ -131,14 +142,16 @@ def log_ratios(
     temperature: float,
     end_ids: tuple[int, ...],
 ) -> torch.Tensor:
-    """``[J, 2]`` float64 by alternative: sum_k log q(t_k)/p(t_k), and sum_k KL(q || p) at the same prefixes.
+    """Log likelihood ratios of drawn tokens under all J alternatives, ``[J, 2]`` float64, in nats.
 
-    The second is what the first would be on average if q were the sampler: what these tokens could have shown.
+    Column 0 is sum_k log q(t_k)/p(t_k), column 1 sum_k KL(q || p) at the same prefixes: the mean of column 0 if q were
+    the sampler, and so the evidence that these tokens could have given.
 
     Args:
-        logits: ``[n, V]``, of the tokens that count.
-        tokens: ``[n]``.
-        seen: for rows ``first .. last``, ``[last - first, V]`` bool of tokens in the prompt or response so far.
+        logits: ``[n, V]``, the model's at the n response tokens.
+        tokens: ``[n]`` int64, the tokens drawn there.
+        seen: maps (first, last) to ``[last - first, V]`` bool, the tokens in the prompt or earlier in the response for
+            rows ``first .. last - 1``.
         temperature: the policy's.
         end_ids: the policy's end tokens.
     """
@@ -166,21 +179,28 @@ def of_responses(
     temperature: float,
     end_ids: tuple[int, ...],
 ) -> torch.Tensor:
-    """:func:`log_ratios` in the response tokens from ``position`` on that ``logits`` ``[P, G, l, V]`` predict.
+    """:func:`log_ratios` of the response tokens at positions ``position .. position + l - 1``, ``[J, 2]`` float64.
 
-    ``tokens`` and ``mask`` are ``[P, G, L]``, of the whole responses.
+    Args:
+        logits: ``[P, G, l, V]``, the model's at these positions.
+        tokens: ``[P, G, L]`` int64, the whole responses.
+        mask: ``[P, G, L]`` bool, True up to the end of each response.
+        prompt_ids: the token ids of the P prompts.
+        position: the position of the first of the l tokens.
+        temperature: the policy's.
+        end_ids: the policy's end tokens.
     """
     span = slice(position, position + logits.shape[2])
-    where = mask[:, :, span].nonzero()
+    rows = mask[:, :, span].nonzero()
     in_prompt = torch.zeros(len(tokens), logits.shape[-1], dtype=torch.bool, device=logits.device)
     for n, ids in enumerate(prompt_ids):
         in_prompt[n, list(ids)] = True
     first_of_prompt = torch.tensor([ids[0] for ids in prompt_ids], device=logits.device)
 
     def seen(first: int, last: int) -> torch.Tensor:
-        prompt, response, k = where[first:last].unbind(1)
+        prompt, response, k = rows[first:last].unbind(1)
         earlier = torch.arange(tokens.shape[2], device=logits.device) < (k + position).unsqueeze(1)
-        # Later tokens are replaced by one that is marked anyway.
+        # Tokens at or after the position are replaced by a prompt token, which is marked anyway.
         marked = torch.where(earlier, tokens[prompt, response], first_of_prompt[prompt].unsqueeze(1))
         return in_prompt[prompt].scatter_(1, marked, True)
 

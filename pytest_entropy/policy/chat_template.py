@@ -1,4 +1,4 @@
-"""Chat messages to token ids by the checkpoint's chat template: a stranger's program, so bounded in time."""
+"""Chat messages to token ids by the checkpoint's chat template, under a time limit: it is an untrusted program."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from pytest_entropy.errors import RunError
 from pytest_entropy.time_limit import TimeLimitExceeded, call_within
 
-# s for one prompt; real templates take milliseconds.
+# Time limit for one prompt, in s; ordinary templates take milliseconds.
 SECONDS = 30.0
 
 
@@ -20,12 +20,18 @@ def encode_chat(
     *,
     seconds: float = SECONDS,
 ) -> list[int]:
-    """Token ids of messages up to where the assistant begins to answer; ``arguments`` are told to the template, too.
+    """The token ids of a conversation, the header of the assistant's turn included.
 
-    transformers renders in jinja2's sandbox, which runs no code of its own but does not stop a loop in a loop.
+    transformers renders in jinja2's sandbox, which prevents arbitrary code but not nested loops.
+
+    Args:
+        tokenizer: the checkpoint's, a transformers tokenizer.
+        messages: the conversation, each message with ``role`` and ``content``.
+        arguments: further variables of the template by name, such as ``enable_thinking``.
+        seconds: the time limit.
 
     Raises:
-        RunError: no chat template; one that fails or has no end.
+        RunError: the tokenizer has no chat template, or the template fails or exceeds the time limit.
     """
     if not tokenizer.chat_template:
         raise RunError(

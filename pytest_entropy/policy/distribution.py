@@ -13,52 +13,65 @@ DRAW_ENTRIES = 2**25
 
 
 def log_distribution(logits: torch.Tensor, temperature: float) -> torch.Tensor:
-    """log softmax(logits / T) over the last dimension, in float32 or better."""
+    """log softmax(logits / T) over the last dimension, in nats, float32 or float64.
+
+    Args:
+        logits: ``[..., V]``.
+        temperature: T.
+    """
     return torch.log_softmax(_scaled(logits, temperature), dim=-1)
 
 
 def _scaled(logits: torch.Tensor, temperature: float) -> torch.Tensor:
-    """logits / T in float32 or better, without a copy where T = 1."""
+    """logits / T in float32 or float64, without a copy if T = 1."""
     logits = logits if logits.dtype == torch.float64 else logits.float()
     return logits if temperature == 1.0 else logits / temperature
 
 
 def entropy(log_probs: torch.Tensor) -> torch.Tensor:
-    """-sum p log p over the last dimension, in nats; an impossible token (log p = -inf) adds 0."""
+    """Shannon entropy -sum p log p over the last dimension, in nats; a token with log p = -inf contributes 0."""
     return -(log_probs.exp() * log_probs.clamp(min=torch.finfo(log_probs.dtype).min)).sum(-1)
 
 
 class TokenStatistics(torch.autograd.Function):
-    """(log pi(t), H, Q, max log pi) of ``[P, G, L, V]`` logits already divided by T, keeping one such tensor for
-    backward.
+    """(log pi(t), H, Q, max log pi), each ``[P, G, L]`` in nats, of ``[P, G, L, V]`` logits already divided by T.
 
-    Q = sum_u p(u) q(u), the expected value of the token to come, for fixed ``values`` q ``[P, V]`` or None (then
-    Q is zero).  Plain autograd would keep four.  d log pi(t) = e_t - p, dH = -p (log p + H), dQ = p (q - Q); the
-    likeliest token's log pi has no derivative here.
+    Q = sum_u p(u) q(u) is the expected action value of the next token, for fixed action values q.  The derivatives
+    with respect to the logits are d log pi(t) = e_t - p, dH = -p (log p + H) and dQ = p (q - Q); max log pi has none.
+    Only one tensor of the logits' size is saved for backward, where plain autograd would save four.
     """
 
     @staticmethod
     def forward(
         ctx: Any, scaled: torch.Tensor, tokens: torch.Tensor, values: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Compute the four tables.
+
+        Args:
+            ctx: autograd's context.
+            scaled: ``[P, G, L, V]``, logits / T.
+            tokens: ``[P, G, L]`` int64, the tokens t.
+            values: ``[P, V]`` nats, the action values q; None for Q = 0.
+        """
         log_p = torch.log_softmax(scaled, dim=-1)
-        own = log_p.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+        drawn = log_p.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
         likeliest = log_p.amax(-1)
-        # An impossible token adds 0 to every sum: 0 times a finite number.
+        # A token of probability 0 must contribute 0 to every sum, so its log p is made finite.
         log_p.clamp_(min=torch.finfo(log_p.dtype).min)
         p = log_p.exp()
         nats = -(p * log_p).sum(-1)
         expected = torch.zeros_like(nats) if values is None else _per_prompt(p, values)
         ctx.save_for_backward(log_p, nats, tokens, expected, values)
         ctx.mark_non_differentiable(likeliest)
-        return own, nats, expected, likeliest
+        return drawn, nats, expected, likeliest
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        """The gradient with respect to ``scaled``, ``[P, G, L, V]``, given those with respect to the four results."""
         grad_log_prob, grad_entropy, grad_expected, _ = grads
         log_p, nats, tokens, expected, values = ctx.saved_tensors
         p = log_p.exp()
-        # Everything is p times a factor: a multiple of log p, of q, and of one.
+        # Apart from e_t, the gradient is p times a combination of log p, q and a constant.
         constant = grad_log_prob + grad_entropy * nats + grad_expected * expected
         out = (p * log_p).mul_(-grad_entropy.unsqueeze(-1))
         if values is not None:
@@ -76,9 +89,15 @@ def _per_prompt(p: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 def token_statistics(
     logits: torch.Tensor, tokens: torch.Tensor, temperature: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """log pi(t_k) and H_k, differentiable in ``logits``, and max_u log pi(u), all in nats, shaped like ``tokens``."""
-    own, nats, _, likeliest = TokenStatistics.apply(_scaled(logits, temperature), tokens, None)
-    return own, nats, likeliest
+    """log pi(t_k) and H_k, differentiable in ``logits``, and max_u log pi(u), each ``[P, G, L]`` in nats.
+
+    Args:
+        logits: ``[P, G, L, V]``.
+        tokens: ``[P, G, L]`` int64.
+        temperature: T.
+    """
+    drawn, nats, _, likeliest = TokenStatistics.apply(_scaled(logits, temperature), tokens, None)
+    return drawn, nats, likeliest
 
 
 def token_statistics_and_values(
@@ -86,8 +105,13 @@ def token_statistics_and_values(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """log pi(t_k), H_k, Q_k = sum_u pi(u | t_<k) q_n(u), differentiable in ``logits``, and max_u log pi(u).
 
-    All results are ``[P, G, L]``.
-    ``logits`` is ``[P, G, L, V]``; ``values`` q is ``[P, T]`` with T <= V, zero from T on.
+    Each is ``[P, G, L]``, in nats.  Q_k is the baseline of docs/variance-reduction.md.
+
+    Args:
+        logits: ``[P, G, L, V]``.
+        tokens: ``[P, G, L]`` int64.
+        temperature: T.
+        values: ``[P, T]`` nats with T <= V, the action values q_n of the first T token ids; the others have 0.
     """
     values = torch.nn.functional.pad(values, (0, logits.shape[-1] - values.shape[-1]))
     scaled = _scaled(logits, temperature)
@@ -95,10 +119,14 @@ def token_statistics_and_values(
 
 
 def draw(log_probs: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
-    """One token per row by inverting the cumulative distribution in float64.
+    """Draw one token per row, ``[rows]`` int64, by inverting the cumulative distribution in float64.
 
-    ``log_probs`` is ``[rows, V]``, ``uniform`` ``[rows]`` in [0, 1).  A token of probability zero is never
-    drawn: the first index whose cumulative mass exceeds u has mass itself.
+    A token of probability zero is never drawn: the first index whose cumulative probability exceeds u has positive
+    probability.
+
+    Args:
+        log_probs: ``[rows, V]`` nats.
+        uniform: ``[rows]`` random numbers in [0, 1).
     """
     cumulative = log_probs.double().exp().cumsum(-1)
     target = (uniform.double() * cumulative[:, -1]).unsqueeze(-1)
@@ -107,9 +135,14 @@ def draw(log_probs: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
 
 
 def draw_discrepancy(log_probs: torch.Tensor, tokens: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
-    """By how much probability a token misses its random number: 0 where :func:`draw` would pick it, float64.
+    """How far each random number lies outside its token's interval of cumulative probability, ``[...]`` float64.
 
-    ``log_probs`` is ``[..., V]``; the others and the result ``[...]``.
+    0 where :func:`draw` would pick the token.
+
+    Args:
+        log_probs: ``[..., V]`` nats.
+        tokens: ``[...]`` int64, the tokens that were drawn.
+        uniform: ``[...]``, the random numbers they were drawn with.
     """
     cumulative = log_probs.double().exp().cumsum(-1)
     target = uniform.double() * cumulative[..., -1]
@@ -119,25 +152,30 @@ def draw_discrepancy(log_probs: torch.Tensor, tokens: torch.Tensor, uniform: tor
 
 
 class Drawn(NamedTuple):
-    """One token per row, its log-probability and the entropy it was drawn with, all ``[rows]``, in nats."""
+    """One drawn token per row, its log-probability and the entropy of its distribution, all ``[rows]``, in nats."""
 
     tokens: torch.Tensor
     log_probs: torch.Tensor
     entropies: torch.Tensor
 
     def select(self, rows: torch.Tensor) -> Drawn:
-        """Those of some rows."""
+        """The draws of some rows, given by index or bool mask."""
         return Drawn(*(column[rows] for column in self))
 
 
 def draw_tokens(logits: torch.Tensor, temperature: float, uniform: torch.Tensor) -> Drawn:
-    """:func:`draw` from softmax(logits / T) of ``[rows, V]``, a few rows at a time where V is large.
+    """Draw one token per row from softmax(logits / T), a few rows at a time if V is large.
+
+    Args:
+        logits: ``[rows, V]``.
+        temperature: T.
+        uniform: ``[rows]`` random numbers in [0, 1).
 
     Raises:
         RunError: the logits are not finite.
     """
     rows = max(1, DRAW_ENTRIES // logits.shape[-1])
-    parts = [_draw_rows(*own, temperature) for own in zip(logits.split(rows), uniform.split(rows), strict=True)]
+    parts = [_draw_rows(*some, temperature) for some in zip(logits.split(rows), uniform.split(rows), strict=True)]
     return parts[0] if len(parts) == 1 else Drawn(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
@@ -152,16 +190,21 @@ def _draw_rows(logits: torch.Tensor, uniform: torch.Tensor, temperature: float) 
 def surprisal_rank(
     log_p: torch.Tensor, tokens: torch.Tensor, uniform: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Randomised probability-integral transform of the surprisal, and the surprisal's standard deviation.
+    """Randomised probability-integral transform of the surprisal, and the surprisal's standard deviation in nats.
 
-    u_k = (mass of strictly likelier tokens) + V * (mass of tokens as likely), V uniform and independent.  If
-    t_k is drawn from exactly this distribution u_k is uniform on (0, 1) given the prefix (Rosenblatt 1952,
-    randomised for a discrete variable).  Shapes: ``log_p`` [..., V]; the others and both results [...].
+    u_k = (probability of strictly likelier tokens) + v_k * (probability of equally likely tokens), v_k uniform and
+    independent.  If t_k is drawn from exactly this distribution, u_k is uniform on (0, 1) given the prefix (Rosenblatt
+    1952, randomised for a discrete variable; docs/mathematics.md §8).  Both results are ``[...]``.
+
+    Args:
+        log_p: ``[..., V]`` nats.
+        tokens: ``[...]`` int64, the drawn tokens t_k.
+        uniform: ``[...]``, independent random numbers v_k in [0, 1).
     """
     p = log_p.double().exp()
-    own = log_p.gather(-1, tokens.unsqueeze(-1))
-    above = (p * (log_p > own)).sum(-1)
-    tied = (p * (log_p == own)).sum(-1)
+    drawn = log_p.gather(-1, tokens.unsqueeze(-1))
+    above = (p * (log_p > drawn)).sum(-1)
+    tied = (p * (log_p == drawn)).sum(-1)
     surprisal = -log_p.double().clamp(min=-745.0)
     mean = (p * surprisal).sum(-1)
     spread = ((p * surprisal.square()).sum(-1) - mean.square()).clamp(min=0).sqrt()

@@ -1,14 +1,14 @@
-"""The derivative of DoRA's norm, which backward leaves out, put back where a slope is wanted.
+"""Correction for the derivative of DoRA's norm, which backward omits and a directional derivative needs.
 
-DoRA's layer is y = (m / |V|) V x with V = W + s B A and |V| the norms of V's rows.  Its authors take |V| for a
-constant in backward (arXiv 2402.09353, section 4.3), and so does peft: what a trainer calls the gradient, and takes its
-step from, is not the slope of anything.  The entropy changes along that step by the slope all the same.
+DoRA's layer is y = (m / |V|) V x with V = W + s B A and |V| the norms of V's rows.  Its authors treat |V| as a
+constant in backward (arXiv 2402.09353, section 4.3), and so does peft: the gradient a trainer computes, and takes its
+step from, is not the true gradient of the loss.  The entropy still changes along that step by its true slope.
 
-Moving |V| by d|V| does to y what moving m by -m d|V| / |V| does.  So with C the linear map that adds this to m,
+Moving |V| by d|V| changes y as moving m by -m d|V| / |V| does.  So with C the linear map that adds this to m,
 
-    slope along u = <backward's gradient, C u>,      the slope's gradient = C^T (backward's gradient).
+    slope along u = <backward's gradient, C u>,      true gradient = C^T (backward's gradient).
 
-Without DoRA C is the identity, and nothing is copied.
+Without DoRA, C is the identity.
 """
 
 from __future__ import annotations
@@ -25,7 +25,15 @@ Tensors = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class _Layer:
-    """One adapted layer: the names of its trained tensors, and the norms as a function of A and B."""
+    """One DoRA layer.
+
+    Attributes:
+        magnitude: the parameter name of m.
+        maps: the parameter names of A and B.
+        scale: m / |V|, float64.
+        values: A and B, float64.
+        norms: |V| as a function of A and B.
+    """
 
     magnitude: str
     maps: tuple[str, ...]
@@ -35,32 +43,43 @@ class _Layer:
 
 
 def along_slope(model: nn.Module, direction: Tensors) -> dict[str, torch.Tensor]:
-    """C u: the direction whose product with backward's gradient is the slope along ``direction``.
+    """C u, by parameter name: its inner product with backward's gradient is the slope along ``direction``.
 
-    Tensors by live parameter name; a magnitude is moved by what the norm does, in float64.
+    The magnitudes of DoRA layers are float64, the other tensors those of ``direction``.
+
+    Args:
+        model: the policy's, with or without DoRA layers.
+        direction: u by the model's parameter names.
     """
-    moved = dict(direction)
+    corrected = dict(direction)
     for layer in _layers(model):
         steps = tuple(_step(direction, name, value) for name, value in zip(layer.maps, layer.values, strict=True))
         change = torch.func.jvp(layer.norms, layer.values, steps)[1]
-        own = direction.get(layer.magnitude)
-        by_norm = -layer.scale * change
-        moved[layer.magnitude] = by_norm if own is None else own.double().cpu() + by_norm.view(own.shape)
-    return moved
+        magnitude = direction.get(layer.magnitude)
+        correction = -layer.scale * change
+        corrected[layer.magnitude] = (
+            correction if magnitude is None else magnitude.double().cpu() + correction.view(magnitude.shape)
+        )
+    return corrected
 
 
 def slope_gradient(model: nn.Module, gradient: Tensors) -> dict[str, torch.Tensor]:
-    """C^T g: the slope's gradient from backward's, by live parameter name, float64 where the norm adds to it."""
-    whole = dict(gradient)
+    """C^T g, the true gradient, by parameter name; float64 for the A and B of DoRA layers.
+
+    Args:
+        model: the policy's, with or without DoRA layers.
+        gradient: backward's gradient g, by the model's parameter names.
+    """
+    corrected = dict(gradient)
     for layer in _layers(model):
         if layer.magnitude not in gradient:
             continue
         pull = torch.func.vjp(layer.norms, *layer.values)[1]
-        own = gradient[layer.magnitude].double().cpu()
-        for name, part in zip(layer.maps, pull(-layer.scale * own.view(layer.scale.shape)), strict=True):
-            if name in whole:
-                whole[name] = whole[name].double().cpu() + part
-    return whole
+        magnitude = gradient[layer.magnitude].double().cpu()
+        for name, part in zip(layer.maps, pull(-layer.scale * magnitude.view(layer.scale.shape)), strict=True):
+            if name in corrected:
+                corrected[name] = corrected[name].double().cpu() + part
+    return corrected
 
 
 def _step(direction: Tensors, name: str, value: torch.Tensor) -> torch.Tensor:

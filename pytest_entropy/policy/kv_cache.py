@@ -1,8 +1,8 @@
-"""A key/value cache with capacity for the tokens to come, for decoding: what is there already is not copied again.
+"""A key/value cache for decoding with preallocated capacity, so that earlier keys and values are not copied per token.
 
-transformers' ``DynamicCache`` concatenates all keys and values anew for every token.  Its ``StaticCache`` cannot lose
-rows when responses end.  This one is written in place, grows by blocks, and drops rows.  Responses are the same to
-the last bit.  On the demo's CPU it saves nothing, so it is off by default: ``memory.static_cache``.
+transformers' ``DynamicCache`` concatenates all keys and values again for every token, and its ``StaticCache`` cannot
+drop the rows of responses that have ended.  This cache is written in place, grows by blocks, and drops rows.  Responses
+are the same to the last bit.  It is off by default (``memory.static_cache``): on the demo's CPU it saves nothing.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ import torch
 from transformers import DynamicCache, PretrainedConfig
 from transformers.cache_utils import DynamicLayer
 
-# Positions a full layer grows by at a time.
+# Positions by which a full layer grows at a time.
 BLOCK = 64
 
 
-class RoomyLayer(DynamicLayer):
-    """A layer whose ``keys`` and ``values`` are the used front of larger tables; at most ``limit`` positions more.
+class PreallocatedLayer(DynamicLayer):
+    """A cache layer whose ``keys`` and ``values`` are the used part of larger tables.
 
-    Only for decoding: it writes in place, which no gradient survives.
+    The tables hold at most ``limit`` positions beyond those in use.  The layer is for decoding only, because autograd
+    does not support its in-place writes.
     """
 
     def __init__(self, limit: int) -> None:
@@ -31,20 +32,25 @@ class RoomyLayer(DynamicLayer):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Add the states of new positions; gives all of them."""
+        """Append the keys and values of new positions, and return those of all positions.
+
+        Args:
+            key_states, value_states: ``[rows, heads, new positions, head size]``.
+            args, kwargs: as transformers passes them.
+        """
         before = self.get_seq_length()
         if before == 0:
-            # The prompts, whose rows are yet to be multiplied.
+            # The prompts' states, whose rows are still to be repeated for the responses of each group.
             return super().update(key_states, value_states, *args, **kwargs)
         after = before + key_states.shape[-2]
-        tables = self._with_room(before, after)
+        tables = self._with_capacity(before, after)
         for table, states in zip(tables, (key_states, value_states), strict=True):
             table[..., before:after, :] = states
         self.keys, self.values = (table[..., :after, :] for table in tables)
         return self.keys, self.values
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keep some rows, and the capacity they have."""
+        """Keep only the rows ``indices``, with their capacity."""
         after = self.get_seq_length()
         if self._tables is None:
             super().batch_select_indices(indices)
@@ -53,11 +59,11 @@ class RoomyLayer(DynamicLayer):
         self.keys, self.values = (table[..., :after, :] for table in self._tables)
 
     def batch_repeat_interleave(self, repeats: int) -> None:
-        """Every row ``repeats`` times; the tables are made anew with the next token."""
+        """Repeat every row ``repeats`` times; the tables are allocated again at the next token."""
         super().batch_repeat_interleave(repeats)
         self._tables = None
 
-    def _with_room(self, before: int, after: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _with_capacity(self, before: int, after: int) -> tuple[torch.Tensor, torch.Tensor]:
         tables = self._tables
         if tables is None or tables[0].shape[-2] < after:
             capacity = max(after, before + min(BLOCK, self.limit))
@@ -75,7 +81,12 @@ class RoomyLayer(DynamicLayer):
 
 
 def decoding_cache(config: PretrainedConfig, limit: int) -> DynamicCache:
-    """An empty cache for prompts and at most ``limit`` tokens after them; layers of other kinds stay as they are."""
+    """An empty cache for prompts and at most ``limit`` response tokens.
+
+    Args:
+        config: the model's; layers that are not plain dynamic ones, such as sliding windows, keep their own type.
+        limit: the largest number of response tokens.
+    """
     cache = DynamicCache(config=config)
-    cache.layers = [RoomyLayer(limit) if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    cache.layers = [PreallocatedLayer(limit) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache

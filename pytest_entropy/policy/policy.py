@@ -1,4 +1,4 @@
-"""The policy: a causal language model with its temperature, and the one place that calls its forward pass."""
+"""The policy: a causal language model with its tokenizer and temperature; it alone calls the model's forward pass."""
 
 from __future__ import annotations
 
@@ -23,9 +23,15 @@ __all__ = ["Policy", "TeacherForced"]
 class Policy:
     """A causal language model with its tokenizer and its sampling temperature.
 
-    ``trainable`` maps the live parameter names (as ``named_parameters`` gives them) to the parameters the
-    optimizer updates.  ``model`` may be a plain transformers model or one with PEFT adapters inside.
-    ``static_cache`` lets the sampler write its cache in place.
+    Attributes:
+        model: a transformers model, with or without PEFT adapters.
+        tokenizer: the model's.
+        trainable: the parameters that the optimizer updates, by their names in ``model.named_parameters()``.
+        eos_ids: the tokens that end a response.
+        temperature: T of the sampled and scored distribution softmax(logits / T).
+        share_prompt: whether scoring computes a prompt once for all its responses; needs a cache whose rows can be
+            repeated.
+        static_cache: whether the sampler uses a preallocated cache that is written in place.
     """
 
     model: PreTrainedModel
@@ -38,17 +44,17 @@ class Policy:
 
     @property
     def device(self) -> torch.device:
-        """Where the inputs go."""
+        """The device of the model's inputs."""
         return next(self.model.get_input_embeddings().parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """The precision of the numbers the policy reports: float64 for a float64 model, else float32."""
+        """The dtype of log-probabilities and entropies: float64 for a float64 model, else float32."""
         return torch.float64 if self.model.dtype == torch.float64 else torch.float32
 
     @property
     def positions(self) -> int | None:
-        """The model's context in tokens, prompt and response together; None if it sets no bound."""
+        """The model's context length in tokens, prompt and response together; None if it is not bounded."""
         bound = getattr(self.model.config, "max_position_embeddings", None)
         return None if bound is None else int(bound)
 
@@ -57,15 +63,25 @@ class Policy:
         """Unit roundoff of the model's coarsest floating-point weights."""
         return max(torch.finfo(p.dtype).eps for p in self.model.parameters() if p.is_floating_point())
 
-    def encode(self, text: str | Sequence[dict[str, str]], told: Mapping[str, object] | None = None) -> tuple[int, ...]:
-        """Token ids of a prompt: a string as the tokenizer takes it, chat messages by the template, which is ``told``.
+    def encode(
+        self, prompt: str | Sequence[dict[str, str]], template_arguments: Mapping[str, object] | None = None
+    ) -> tuple[int, ...]:
+        """The token ids of a prompt.
+
+        Args:
+            prompt: a text, or chat messages, to which the tokenizer's chat template is applied.
+            template_arguments: further variables of the chat template by name.
 
         Raises:
-            RunError: no token comes of it, or there is no chat template, or it fails or has no end.
+            RunError: the prompt has no tokens, or the tokenizer has no chat template, or the template fails or exceeds
+                its time limit.
         """
-        ids = self.tokenizer(text)["input_ids"] if isinstance(text, str) else encode_chat(self.tokenizer, text, told)
+        if isinstance(prompt, str):
+            ids = self.tokenizer(prompt)["input_ids"]
+        else:
+            ids = encode_chat(self.tokenizer, prompt, template_arguments)
         if not ids:
-            raise RunError(f"the tokenizer makes no token of the prompt {text!r}; remove it from the prompts")
+            raise RunError(f"the tokenizer returns no tokens for the prompt {prompt!r}; remove it from the prompts")
         return tuple(ids)
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -74,41 +90,55 @@ class Policy:
 
     @torch.no_grad()
     def sample(self, prompt_ids: Sequence[Sequence[int]], uniforms: torch.Tensor) -> Rollouts:
-        """Draw G responses to each of P prompts.
+        """Sample G responses to each of P prompts.
 
         Args:
-            prompt_ids: P sequences of token ids.
-            uniforms: ``[P, G, max_new_tokens]`` in [0, 1): the randomness, one number per possible token.
+            prompt_ids: the token ids of the P prompts.
+            uniforms: ``[P, G, max_new_tokens]`` random numbers in [0, 1), one per possible token.
 
         Raises:
-            RunError: the prompt and response do not fit the model's context, or the logits are not finite.
+            RunError: the model is in training mode, a prompt with its response exceeds the context, or the logits are
+                not finite.
         """
         return sampling.sample(self, prompt_ids, uniforms)
 
     def teacher_force(self, rollouts: Rollouts, ranks: torch.Tensor | None = None) -> TeacherForced:
-        """Token log-probabilities and exact entropies of given responses, at the policy's temperature.
+        """Token log-probabilities and exact next-token entropies of given responses, at the policy's temperature.
 
-        ``ranks`` is an optional ``[P, G, L]`` tensor of uniform numbers; with it the result carries the
-        randomised surprisal ranks (no gradient).  Differentiable in activations, and in the parameters that
-        require a gradient.
+        They are differentiable in the parameters that require a gradient.
+
+        Args:
+            rollouts: the responses, ``[P, G, L]``.
+            ranks: ``[P, G, L]`` uniform random numbers in [0, 1) for the randomised surprisal ranks; None for no ranks.
+
+        Raises:
+            RunError: the model is in training mode.
         """
         return teacher_forcing.teacher_force(self, rollouts, ranks)
 
     @torch.no_grad()
     def sampler_log_ratios(self, rollouts: Rollouts) -> torch.Tensor:
-        """``[J, 2]`` evidence that the tokens came from another sampler: see :func:`alternatives.log_ratios`."""
+        """The responses' log likelihood ratios under J wrong samplers, ``[J, 2]``: :func:`alternatives.log_ratios`."""
         return teacher_forcing.sampler_log_ratios(self, rollouts)
 
     @torch.no_grad()
     def draw_discrepancies(self, rollouts: Rollouts, uniforms: torch.Tensor) -> torch.Tensor:
-        """``[P, G, L]``: by how much probability each token misses its number of ``uniforms``."""
+        """How far each random number lies outside its token's interval of cumulative probability, ``[P, G, L]``.
+
+        Args:
+            rollouts: the responses, ``[P, G, L]``.
+            uniforms: ``[P, G, L]`` or longer, the random numbers that they were sampled with.
+
+        Raises:
+            RunError: the model is in training mode.
+        """
         return teacher_forcing.draw_discrepancies(self, rollouts, uniforms)
 
     @cached_property
     def plain_head(self) -> bool:
-        """Whether the model's logits are what its output layer makes of the last hidden states, and nothing else.
+        """Whether the logits are the output layer applied to the last hidden states, without scaling or bounding.
 
-        Some models scale or bound their logits afterwards; those are asked for the whole table.
+        Only then can they be computed for a few positions at a time.
         """
         head, body = self.model.get_output_embeddings(), self.model.base_model
         if head is None or body is self.model:
@@ -121,19 +151,28 @@ class Policy:
     def forward(
         self,
         ids: torch.Tensor,
-        kept: torch.Tensor,
+        attention_mask: torch.Tensor,
         positions: torch.Tensor,
         cache: DynamicCache | None,
         keep: int = 0,
         model: torch.nn.Module | None = None,
     ) -> torch.Tensor:
-        """Logits of the last ``keep`` positions (0: all), or all last hidden states if ``model`` is the body."""
+        """Run the model, and return logits ``[rows, positions, V]`` or hidden states ``[rows, positions, H]``.
+
+        Args:
+            ids: ``[rows, positions]`` int64, the input tokens.
+            attention_mask: ``[rows, cached + positions]``, 0 for padding, 1 else.
+            positions: ``[rows, positions]`` int64, each token's position in its row, padding not counted.
+            cache: the keys and values of earlier positions, to which these are added; None to cache nothing.
+            keep: return only the logits of the last ``keep`` positions; 0 for all.
+            model: the model's body, to get its last hidden states at all positions; None for logits.
+        """
         model = self.model if model is None else model
         more = {"logits_to_keep": keep} if model is self.model else {}
         out = model(
             input_ids=ids,
-            # Without padding no mask is needed, and attention takes its fast path.
-            attention_mask=None if bool(kept.all()) else kept,
+            # Without padding attention needs no mask, and can use its fast kernel.
+            attention_mask=None if bool(attention_mask.all()) else attention_mask,
             position_ids=positions,
             use_cache=cache is not None,
             **{self.cache_argument: cache},
@@ -143,27 +182,27 @@ class Policy:
 
     @cached_property
     def cache_argument(self) -> str:
-        """What the model's forward calls its key/value cache: transformers 5.24 renamed it."""
+        """The name of the key/value cache among the arguments of the model's forward; transformers 5.24 renamed it."""
         return "cache" if "cache" in inspect.signature(self.model.forward).parameters else "past_key_values"
 
     def require_eval(self) -> None:
-        """Reject a model any part of which is in training mode.
+        """Reject a model with a module in training mode.
 
         Raises:
-            RunError: names the first such module.
+            RunError: a module is in training mode; the message names the first one.
         """
-        live = [name for name, module in self.model.named_modules() if module.training]
-        if live:
+        training = [name for name, module in self.model.named_modules() if module.training]
+        if training:
             raise RunError(
-                f"{len(live)} modules are in training mode (first: {live[0] or 'the model itself'}): dropout "
-                "would be live while sampling or scoring; call policy.model.eval()"
+                f"{len(training)} modules are in training mode (first: {training[0] or 'the model itself'}): dropout "
+                "would be active while sampling or scoring; call policy.model.eval()"
             )
 
     def require_room(self, tokens: int) -> None:
-        """Reject prompt and response that need more ``tokens`` than the model has positions.
+        """Reject a prompt with its response that is longer than the model's context.
 
         Raises:
-            RunError: says by how much, and the remedy.
+            RunError: ``tokens`` exceeds the model's context length; the message states both.
         """
         if self.positions is not None and tokens > self.positions:
             raise RunError(

@@ -1,4 +1,4 @@
-"""The record that travels from sampling to scoring: what was drawn, and what the sampler thought of it."""
+"""Rollouts: sampled responses, with the log-probabilities and entropies that the sampler recorded."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from itertools import accumulate
 
 import torch
 
-# Tables of a rollout record with a row per prompt.
+# The fields of Rollouts that are tensors with a row per prompt.
 COLUMNS = ("tokens", "lengths", "ended", "log_probs", "entropies")
 
 
 @dataclass(frozen=True)
 class ControlVariateTables:
-    """What the entropy-to-go after a token has been among the responses of *another* batch.
+    """Regression tables of the entropy-to-go after a token, fitted to the responses of *another* batch.
+
+    Source: docs/variance-reduction.md.
 
     Attributes:
-        position: ``[max_new_tokens]`` float64 nats, mean by position; 0 where no response has been.
-        token: ``[T]`` float64 nats, what token u adds to it; zero from T on.
-        share: ``[]`` float64 in [0, 1], how much of the rest a response has in common with its group.
+        position: ``[max_new_tokens]`` float64 nats, its mean by position; 0 at positions that no response reached.
+        token: ``[T]`` float64 nats, the mean effect of token u on it; 0 for tokens from T on.
+        share: scalar float64 in [0, 1], the share of the remainder that a response has in common with its group.
     """
 
     position: torch.Tensor
@@ -33,13 +35,13 @@ class Rollouts:
 
     Attributes:
         prompt_ids: P tuples of token ids, without padding.
-        tokens: ``[P, G, L]`` int64, response tokens; a response ends with its first EOS, which counts.
-            What follows has no meaning.
-        lengths: ``[P, G]`` int64, number of response tokens that count, at least 1.
+        tokens: ``[P, G, L]`` int64, response tokens; a response includes its first EOS, and the entries after it are
+            meaningless.
+        lengths: ``[P, G]`` int64, number of response tokens, EOS included, at least 1.
         ended: ``[P, G]`` bool, whether EOS was drawn (False: cut at ``max_new_tokens``).
         log_probs: ``[P, G, L]``, log pi(t_k | t_<k, p) in nats as recorded by the sampler; 0 after the end.
-        entropies: ``[P, G, L]``, exact next-token entropy H_k in nats, as recorded; 0 after the end.
-        control_variate: learnt from another batch for estimators that ask for them, else None.
+        entropies: ``[P, G, L]``, exact next-token entropy H_k in nats as recorded by the sampler; 0 after the end.
+        control_variate: tables fitted to another batch, for estimators that use a control variate, else None.
     """
 
     prompt_ids: tuple[tuple[int, ...], ...]
@@ -60,16 +62,16 @@ class Rollouts:
 
     @property
     def mask(self) -> torch.Tensor:
-        """``[P, G, L]`` bool: the tokens that count.  From lengths, never from ``ids != pad``."""
+        """``[P, G, L]`` bool, True up to the end of each response; from the lengths, because EOS may be the padding."""
         return self.mask_of(slice(None))
 
     def mask_of(self, index: torch.Tensor | slice) -> torch.Tensor:
-        """The mask of some prompts ``[p, G, L]``."""
+        """The mask of the prompts in ``index``, ``[p, G, L]`` bool."""
         positions = torch.arange(self.tokens.shape[2], device=self.lengths.device)
         return positions < self.lengths[index].unsqueeze(-1)
 
     def select(self, indices: Sequence[int]) -> Rollouts:
-        """The rollouts of some prompts, in the order given, cut to their own longest response."""
+        """The rollouts of the prompts ``indices``, in this order, truncated to their longest response."""
         index = torch.as_tensor(indices, dtype=torch.int64, device=self.tokens.device)
         longest = int(self.lengths[index].max())
         return Rollouts(
@@ -89,16 +91,22 @@ class Rollouts:
 
 
 def gathered(parts: Iterable[tuple[Sequence[int], Rollouts]], prompts: int) -> Rollouts:
-    """The rollouts of ``prompts`` prompts from (indices, rollouts) parts, in the order of their indices.
+    """Assemble the rollouts of a batch from parts.
 
-    Every part is written to its place as it comes, so that no second copy of the batch is ever held.  Tables are
-    as wide as the longest response so far.
+    Each part is written to its rows as it arrives, so that no second copy of the batch is held.
+
+    Args:
+        parts: pairs of prompt indices and the rollouts of these prompts; together they cover the batch.
+        prompts: P, the number of prompts of the batch.
+
+    Returns:
+        The rollouts in the order of prompt indices, as wide as the longest response.
     """
     ids: list[tuple[int, ...]] = [()] * prompts
     columns: dict[str, torch.Tensor] = {}
     for indices, part in parts:
-        for prompt_index, own in zip(indices, part.prompt_ids, strict=True):
-            ids[prompt_index] = own
+        for prompt_index, prompt in zip(indices, part.prompt_ids, strict=True):
+            ids[prompt_index] = prompt
         for name in COLUMNS:
             _write(columns, name, indices, getattr(part, name), prompts)
     return Rollouts(
@@ -123,7 +131,7 @@ def _write(
 
 
 def concatenate(parts: Sequence[Rollouts]) -> Rollouts:
-    """Join rollouts of different prompts, padding to the longest response."""
+    """Concatenate rollouts of different prompts along P, padded to the longest response."""
     ends = list(accumulate(map(len, parts)))
     places = [range(end - len(part), end) for end, part in zip(ends, parts, strict=True)]
     return gathered(zip(places, parts, strict=True), ends[-1])

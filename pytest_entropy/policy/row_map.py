@@ -1,4 +1,4 @@
-"""How many rows of the batch belong to each prompt, in the forward pass under way on this thread."""
+"""The number of batch rows per prompt in this thread's current forward pass, and how a recomputed part restores it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _rows = _Rows()
 
 @contextmanager
 def row_groups(per_prompt: int) -> Iterator[None]:
-    """Within the block, rows ``n * per_prompt … (n + 1) * per_prompt - 1`` belong to prompt n."""
+    """A block in which rows ``n * per_prompt … (n + 1) * per_prompt - 1`` belong to prompt n."""
     previous, _rows.per_prompt = _rows.per_prompt, per_prompt
     try:
         yield
@@ -26,13 +26,13 @@ def row_groups(per_prompt: int) -> Iterator[None]:
 
 
 def rows_per_prompt() -> int:
-    """Rows per prompt of the forward pass under way."""
+    """The number of rows per prompt in the current forward pass."""
     return _rows.per_prompt
 
 
 @contextmanager
 def part_of_pass(enter: Callable[[], AbstractContextManager]) -> Iterator[None]:
-    """Within the block, a part of the pass that is computed again later is computed inside ``enter()``."""
+    """A block in which parts of the forward pass that backward recomputes are recomputed inside ``enter()``."""
     previous, _rows.entered = _rows.entered, (*_rows.entered, enter)
     try:
         yield
@@ -41,7 +41,10 @@ def part_of_pass(enter: Callable[[], AbstractContextManager]) -> Iterator[None]:
 
 
 class SamePass(AbstractContextManager):
-    """Made in one place, entered later or on another thread, any number of times: the pass is that of its making."""
+    """A context that restores the row groups and contexts of the forward pass in which it was created.
+
+    It may be entered later, on another thread, and any number of times.
+    """
 
     def __init__(self) -> None:
         self._per_prompt, self._entered = _rows.per_prompt, _rows.entered

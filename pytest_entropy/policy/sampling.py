@@ -1,6 +1,6 @@
-"""Sampling: our own loop and not ``generate``, so that no generation default can enter.
+"""Sampling from softmax(logits / T) by a loop of our own, because ``generate`` would apply generation defaults.
 
-The one distribution is softmax(logits / T).  Each response's randomness is keyed by what it is
+Each response has its own random numbers, derived from the seed, the prompt's index and the response's index
 (:mod:`pytest_entropy.records.seeds`).
 """
 
@@ -19,31 +19,33 @@ from pytest_entropy.policy.sampling_record import Recorder
 if TYPE_CHECKING:
     from pytest_entropy.policy.policy import Policy
 
-# A row is dropped from the decoding batch only when enough have ended: copying the cache costs as well.
+# Ended rows leave the decoding batch only once more than a quarter have ended, because copying the cache is costly.
 COMPACT_BELOW = 0.75
 
 
 @torch.no_grad()
 def sample(policy: Policy, prompt_ids: Sequence[Sequence[int]], uniforms: torch.Tensor) -> Rollouts:
-    """Draw G responses to each of P prompts.
+    """Sample G responses to each of P prompts.
 
     Args:
-        prompt_ids: P sequences of token ids.
-        uniforms: ``[P, G, max_new_tokens]`` in [0, 1): the randomness, one number per possible token.
+        policy: the policy that is sampled.
+        prompt_ids: the token ids of the P prompts.
+        uniforms: ``[P, G, max_new_tokens]`` random numbers in [0, 1), one per possible token.
 
     Raises:
-        RunError: the prompt and response do not fit the model's context, or the logits are not finite.
+        RunError: the model is in training mode, a prompt with its response exceeds the context, or the logits are not
+            finite.
     """
     policy.require_eval()
     prompts, group, limit = len(prompt_ids), uniforms.shape[1], uniforms.shape[2]
     policy.require_room(max(map(len, prompt_ids)) + limit)
     uniforms = uniforms.to(policy.device)
-    last_logits, cache, kept = prefill(policy, prompt_ids, capacity=limit if policy.static_cache else 0)
+    last_logits, cache, attention_mask = prefill(policy, prompt_ids, capacity=limit if policy.static_cache else 0)
     cache.batch_repeat_interleave(group)
     rows = prompts * group
     logits = last_logits.repeat_interleave(group, dim=0)
-    kept = kept.repeat_interleave(group, dim=0)
-    start = kept.sum(-1, keepdim=True)
+    attention_mask = attention_mask.repeat_interleave(group, dim=0)
+    start = attention_mask.sum(-1, keepdim=True)
     uniforms = uniforms.reshape(rows, limit)
     record = Recorder(rows, limit, policy.device, policy.dtype)
     alive = torch.arange(rows, device=policy.device)
@@ -61,8 +63,8 @@ def sample(policy: Policy, prompt_ids: Sequence[Sequence[int]], uniforms: torch.
         if remaining < COMPACT_BELOW * len(alive):
             index = running.nonzero().squeeze(-1)
             cache.batch_select_indices(index)
-            alive, tokens, kept, start = alive[index], tokens[index], kept[index], start[index]
+            alive, tokens, attention_mask, start = alive[index], tokens[index], attention_mask[index], start[index]
             running = running[index]
-        kept = torch.cat([kept, kept.new_ones(len(alive), 1)], dim=1)
-        logits = policy.forward(tokens.unsqueeze(1), kept, start + k, cache)[:, -1]
+        attention_mask = torch.cat([attention_mask, attention_mask.new_ones(len(alive), 1)], dim=1)
+        logits = policy.forward(tokens.unsqueeze(1), attention_mask, start + k, cache)[:, -1]
     return record.rollouts(prompt_ids, group, eos)

@@ -1,4 +1,4 @@
-"""The growing tables of one sampling call."""
+"""The tables that one sampling call fills token by token."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from pytest_entropy.policy.rollouts import Rollouts
 
 
 class Recorder:
-    """One row per response: tokens, what the sampler thought of them, and where they end."""
+    """Tokens, log-probabilities, entropies and lengths of the responses being sampled, a row per response.
+
+    Args:
+        rows: the number of responses.
+        limit: ``max_new_tokens``.
+        device: of the tables.
+        dtype: of log-probabilities and entropies.
+    """
 
     def __init__(self, rows: int, limit: int, device: torch.device, dtype: torch.dtype) -> None:
         self.tokens = torch.zeros(rows, limit, dtype=torch.int64, device=device)
@@ -20,17 +27,34 @@ class Recorder:
         self.lengths = torch.full((rows,), limit, dtype=torch.int64, device=device)
 
     def write(self, rows: torch.Tensor, k: int, drawn: Drawn) -> None:
-        """Token k of some rows."""
+        """Record the draws at position k.
+
+        Args:
+            rows: indices of the responses that are still running.
+            k: the position.
+            drawn: the draws of these rows.
+        """
         self.tokens[rows, k] = drawn.tokens
         self.log_probs[rows, k] = drawn.log_probs
         self.entropies[rows, k] = drawn.entropies
 
     def end(self, rows: torch.Tensor, k: int) -> None:
-        """Token k was the last one of these rows, unless an earlier one was."""
+        """Mark token k as the last one of these rows, unless they have already ended.
+
+        Args:
+            rows: indices of the responses.
+            k: the position.
+        """
         self.lengths[rows] = self.lengths[rows].clamp(max=k + 1)
 
     def rollouts(self, prompt_ids: Sequence[Sequence[int]], group: int, eos: torch.Tensor) -> Rollouts:
-        """All of it, cut to the longest response."""
+        """The responses sampled so far, truncated to the longest.
+
+        Args:
+            prompt_ids: the token ids of the P prompts.
+            group: G, the number of responses per prompt.
+            eos: the ids of the end tokens.
+        """
         longest = int(self.lengths.max())
         last = self.tokens.gather(1, (self.lengths - 1).unsqueeze(1)).squeeze(1)
         shape = (len(prompt_ids), group, longest)

@@ -1,4 +1,4 @@
-"""Teacher forcing: what the policy says of given responses, token by token, without a table that is too large.
+"""Teacher forcing: the policy's log-probabilities and entropies of given responses, token by token.
 
 A prompt is computed once for the G responses of its group; gradients flow through the shared key/value cache.
 """
@@ -17,7 +17,7 @@ from pytest_entropy.policy.distribution import (
     token_statistics,
     token_statistics_and_values,
 )
-from pytest_entropy.policy.logits import TABLE_ENTRIES, Piecewise, Predictions, TeacherForced, Whole
+from pytest_entropy.policy.logits import TABLE_ENTRIES, PiecewiseLogits, Predictions, TeacherForced, WholeLogits
 from pytest_entropy.policy.prefill import left_padded, prefill
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.policy.row_map import row_groups
@@ -27,11 +27,17 @@ if TYPE_CHECKING:
 
 
 def teacher_force(policy: Policy, rollouts: Rollouts, ranks: torch.Tensor | None = None) -> TeacherForced:
-    """Token log-probabilities and exact entropies of given responses, at the policy's temperature.
+    """Token log-probabilities and exact next-token entropies of given responses, at the policy's temperature.
 
-    ``ranks`` is an optional ``[P, G, L]`` tensor of uniform numbers; with it the result carries the
-    randomised surprisal ranks (no gradient).  Differentiable in activations, and in the parameters that
-    require a gradient.
+    They are differentiable in the parameters that require a gradient.
+
+    Args:
+        policy: the policy that scores.
+        rollouts: the responses, ``[P, G, L]``.
+        ranks: ``[P, G, L]`` uniform random numbers in [0, 1) for the randomised surprisal ranks; None for no ranks.
+
+    Raises:
+        RunError: the model is in training mode.
     """
     policy.require_eval()
     tokens = padded_tokens(policy, rollouts)
@@ -41,12 +47,12 @@ def teacher_force(policy: Policy, rollouts: Rollouts, ranks: torch.Tensor | None
     extra: dict[str, torch.Tensor] = {}
     if control_variate is None:
         log_probs, nats, likeliest = made.statistics(
-            lambda logits, own: token_statistics(logits, own, policy.temperature), tokens
+            lambda logits, drawn: token_statistics(logits, drawn, policy.temperature), tokens
         )
     else:
         values = control_variate.token.to(policy.device).expand(len(rollouts), -1)
         log_probs, nats, expected, likeliest = made.statistics(
-            lambda logits, own: token_statistics_and_values(logits, own, policy.temperature, values), tokens
+            lambda logits, drawn: token_statistics_and_values(logits, drawn, policy.temperature, values), tokens
         )
         extra["expected_values"] = torch.where(mask, expected, 0.0)
     if ranks is not None:
@@ -63,7 +69,15 @@ def _ranks(policy: Policy, logits: torch.Tensor, *tables: torch.Tensor) -> tuple
 
 @torch.no_grad()
 def sampler_log_ratios(policy: Policy, rollouts: Rollouts) -> torch.Tensor:
-    """``[J, 2]`` evidence that the tokens came from another sampler: see :func:`alternatives.log_ratios`."""
+    """Log likelihood ratios of the responses under J wrong samplers: :func:`alternatives.log_ratios`, ``[J, 2]``.
+
+    Args:
+        policy: the policy p of the null hypothesis.
+        rollouts: the responses, ``[P, G, L]``.
+
+    Raises:
+        RunError: the model is in training mode.
+    """
     policy.require_eval()
     tokens = padded_tokens(policy, rollouts)
     mask = rollouts.mask.to(policy.device)
@@ -78,7 +92,16 @@ def sampler_log_ratios(policy: Policy, rollouts: Rollouts) -> torch.Tensor:
 
 @torch.no_grad()
 def draw_discrepancies(policy: Policy, rollouts: Rollouts, uniforms: torch.Tensor) -> torch.Tensor:
-    """``[P, G, L]``: by how much probability each token misses its number of ``uniforms``."""
+    """How far each random number lies outside its token's interval of cumulative probability, ``[P, G, L]`` float64.
+
+    Args:
+        policy: the policy that sampled.
+        rollouts: the responses, ``[P, G, L]``.
+        uniforms: ``[P, G, L]`` or longer, the random numbers that they were sampled with.
+
+    Raises:
+        RunError: the model is in training mode.
+    """
     policy.require_eval()
     tokens, uniforms = padded_tokens(policy, rollouts), uniforms.to(policy.device)
     parts = []
@@ -91,55 +114,72 @@ def draw_discrepancies(policy: Policy, rollouts: Rollouts, uniforms: torch.Tenso
 
 
 def padded_tokens(policy: Policy, rollouts: Rollouts) -> torch.Tensor:
-    """``[P, G, L]`` on the device, with a real token id wherever nothing counts."""
+    """The response tokens ``[P, G, L]`` on the policy's device, with a valid token id after the end of each response.
+
+    Args:
+        policy: gives the device and the token id.
+        rollouts: the responses.
+    """
     tokens, mask = rollouts.tokens.to(policy.device), rollouts.mask.to(policy.device)
     return torch.where(mask, tokens, tokens.new_full((), policy.eos_ids[0] if policy.eos_ids else 0))
 
 
 def predictions(policy: Policy, rollouts: Rollouts, tokens: torch.Tensor) -> Predictions:
-    """What the model says of each response token, whole or, where that table would be large, in pieces."""
+    """The logits of each response token, whole or, if that table would be large, in pieces.
+
+    Args:
+        policy: the policy that scores.
+        rollouts: the responses.
+        tokens: ``[P, G, L]``, their tokens by :func:`padded_tokens`.
+    """
     rows, length = tokens.shape[0] * tokens.shape[1], tokens.shape[2]
     positions = max(1, TABLE_ENTRIES // (rows * int(policy.model.config.vocab_size)))
     if not policy.share_prompt:
-        return Whole(_logits(policy, rollouts, tokens))
+        return WholeLogits(_logits(policy, rollouts, tokens))
     if positions >= length or not policy.plain_head:
-        return Whole(logits_shared(policy, rollouts, tokens))
+        return WholeLogits(logits_shared(policy, rollouts, tokens))
     hidden = _shared(policy, rollouts, tokens, policy.model.base_model)
-    return Piecewise(hidden, policy.model.get_output_embeddings(), tokens.shape[1], positions)
+    return PiecewiseLogits(hidden, policy.model.get_output_embeddings(), tokens.shape[1], positions)
 
 
 def logits_shared(policy: Policy, rollouts: Rollouts, tokens: torch.Tensor) -> torch.Tensor:
-    """``[P, G, L, V]`` logits that predict each response token; the prompt is computed once per group."""
+    """The logits that predict each response token, ``[P, G, L, V]``, with each prompt computed once per group.
+
+    Args:
+        policy: the policy that scores.
+        rollouts: the responses.
+        tokens: ``[P, G, L]``, their tokens by :func:`padded_tokens`.
+    """
     return _shared(policy, rollouts, tokens, policy.model).reshape(*tokens.shape, -1)
 
 
 def _shared(policy: Policy, rollouts: Rollouts, tokens: torch.Tensor, model: torch.nn.Module) -> torch.Tensor:
-    """``[P * G, L, V or H]``: the model's logits, or its body's last hidden states."""
+    """Logits ``[P * G, L, V]`` if ``model`` is the model, last hidden states ``[P * G, L, H]`` if it is the body."""
     group, length = tokens.shape[1:]
     with row_groups(1):
-        last, cache, kept = prefill(policy, rollouts.prompt_ids, model)
+        last, cache, attention_mask = prefill(policy, rollouts.prompt_ids, model)
     first = last.repeat_interleave(group, dim=0).unsqueeze(1)
     if length > 1:
         cache.batch_repeat_interleave(group)
-        kept = kept.repeat_interleave(group, dim=0)
-        start = kept.sum(-1, keepdim=True)
+        attention_mask = attention_mask.repeat_interleave(group, dim=0)
+        start = attention_mask.sum(-1, keepdim=True)
         steps = torch.arange(length - 1, device=policy.device)
-        kept = torch.cat([kept, kept.new_ones(len(kept), length - 1)], dim=1)
+        attention_mask = torch.cat([attention_mask, attention_mask.new_ones(len(attention_mask), length - 1)], dim=1)
         inputs = tokens.reshape(-1, length)[:, :-1]
         with row_groups(group):
-            rest = policy.forward(inputs, kept, start + steps, cache, model=model)
+            rest = policy.forward(inputs, attention_mask, start + steps, cache, model=model)
         first = torch.cat([first, rest], dim=1)
     return first
 
 
 def _logits(policy: Policy, rollouts: Rollouts, tokens: torch.Tensor) -> torch.Tensor:
-    """The same by one plain forward over prompt + response, for models whose cache cannot be shared."""
+    """The logits ``[P, G, L, V]`` by one pass over prompt and response, for models whose cache cannot be shared."""
     prompts, group, length = tokens.shape
-    ids, kept = left_padded(policy, rollouts.prompt_ids)
+    ids, attention_mask = left_padded(policy, rollouts.prompt_ids)
     ids = torch.cat([ids.repeat_interleave(group, dim=0), tokens.reshape(-1, length)], dim=1)
-    kept = kept.repeat_interleave(group, dim=0)
-    kept = torch.cat([kept, kept.new_ones(len(kept), length)], dim=1)
-    positions = (kept.cumsum(-1) - 1).clamp(min=0)
+    attention_mask = attention_mask.repeat_interleave(group, dim=0)
+    attention_mask = torch.cat([attention_mask, attention_mask.new_ones(len(attention_mask), length)], dim=1)
+    positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
     with row_groups(group):
-        logits = policy.forward(ids, kept, positions, None, keep=length + 1)
+        logits = policy.forward(ids, attention_mask, positions, None, keep=length + 1)
     return logits[:, :-1].reshape(prompts, group, length, -1)

@@ -1,1 +1,1 @@
-"""Everything written, read back or sent: typed records, their wire form, and where each file stands on disk."""
+"""The records written to disk or sent between processes: their types, their JSON form, and the names of their files."""

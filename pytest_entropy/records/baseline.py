@@ -1,4 +1,4 @@
-"""A baseline file: what a comparison needs of stored experiments, under the keys that their own records have."""
+"""A baseline file: the numbers of stored experiments that a later session is compared with, under the records' keys."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pytest_entropy.records.update import UpdateRecord
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineRun:
-    """The part of a :class:`RunRecord` that is compared, by the same names; ``se_total`` where it was computed."""
+    """The fields of a :class:`RunRecord` that a comparison uses; ``se_total`` is None if it was not computed."""
 
     B_E: int
     run: int
@@ -30,19 +30,19 @@ class BaselineRun:
 
     @classmethod
     def of(cls, run: RunRecord) -> BaselineRun:
-        """What is kept of a run."""
-        kept = {one.name: getattr(run, one.name) for one in fields(cls)}
-        return cls(**{**kept, "per_prompt": list(run.per_prompt)})
+        """The baseline entry of a run."""
+        copied = {one.name: getattr(run, one.name) for one in fields(cls)}
+        return cls(**{**copied, "per_prompt": list(run.per_prompt)})
 
     @property
     def key(self) -> tuple[int, int, int]:
-        """What a counterpart has in common with this run: B_E, number and seed."""
+        """B_E, run number and seed: what this run must have in common with a run it is compared with in pairs."""
         return self.B_E, self.run, self.seed
 
 
 @dataclass(frozen=True, kw_only=True)
 class SharedUpdate:
-    """The update batch of all runs, by its prompts and rewards ``[B_U][G]``; None where runs draw their own."""
+    """The prompts and rewards ``[B_U][G]`` of the update batch that all runs share; None if each run draws its own."""
 
     prompts: list[str] | None = None
     rewards: list[list[float]] | None = None
@@ -51,19 +51,21 @@ class SharedUpdate:
 
     @classmethod
     def of(cls, update: UpdateRecord | None) -> SharedUpdate:
-        """What is kept of an update."""
+        """The baseline entry of an update; None for runs that draw their own."""
         return cls() if update is None else cls(prompts=update.prompts, rewards=update.rewards)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot(Stored):
-    """What a baseline keeps of one experiment.
+    """A baseline's entry of one experiment.
 
     Attributes:
-        checkpoint, checkpoint_digest: what was measured.
-        objective: the settings that say which quantity, with which random numbers, by dotted key.
-        environment: versions it was measured with, by package.
-        unit: of delta_h1.
+        checkpoint, checkpoint_digest: the measured checkpoint's path, and the digest of its content.
+        objective: the settings that define the measured quantity and its random numbers, by dotted key.
+        environment: package versions of the measurement.
+        unit: the unit of delta_h1.
+        update: the update batch that the runs share.
+        runs: the runs' entries.
     """
 
     checkpoint: str = ""
@@ -77,7 +79,7 @@ class Snapshot(Stored):
     __pydantic_config__: ClassVar = STRICT
 
     def to_dict(self) -> dict[str, object]:
-        """Plain builtins for JSON."""
+        """The record's JSON form, as plain builtins."""
         record = dict(plain(self))
         for run in record["runs"]:
             if run["se_total"] is None:
@@ -87,13 +89,13 @@ class Snapshot(Stored):
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """Snapshots of experiments by their names, under one ``name``."""
+    """The content of a baseline file: a snapshot of each experiment, by the experiment's name."""
 
     schema_version: int = 1
     name: str = ""
     experiments: dict[str, Snapshot]
 
     def to_dict(self) -> dict[str, object]:
-        """Plain builtins for JSON."""
+        """The record's JSON form, as plain builtins."""
         snapshots = {name: snapshot.to_dict() for name, snapshot in self.experiments.items()}
         return {"schema_version": self.schema_version, "name": self.name, "experiments": snapshots}

@@ -1,4 +1,4 @@
-"""``comparison.json``: an experiment against its baseline, a row per quantity."""
+"""``comparison.json``: the comparison of an experiment with a baseline, a row per quantity."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pytest_entropy.stats.outcome import CheckOutcome
 
 @dataclass(frozen=True, kw_only=True)
 class QuantityRow:
-    """One quantity's comparison.
+    """The comparison of one quantity.
 
     Attributes:
         quantity: ``delta_h1``, ``entropy``, or ``signal_to_noise``.
-        rule: the expression it was judged by.
-        before, after: its value in the baseline and now; None where nothing could be compared.
-        margin: what a difference may be, in the outcome's unit.
-        outcome: the interval on the difference, and the verdict.
-        scope: what the interval is over; empty for entropy, which is of no update.
-        word: the verdict in a word.
+        rule: the expression of the tolerance, as the user gave it.
+        before, after: its value in the baseline and now; None if it could not be compared.
+        margin: the largest tolerated difference, in the outcome's unit.
+        outcome: the confidence interval of the difference, and the verdict.
+        scope: the batches over which the interval holds; empty for entropy, which involves no update.
+        word: the verdict in one word.
     """
 
     quantity: str
@@ -37,11 +37,13 @@ class QuantityRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison(Stored):
-    """The comparison of an experiment with the ``baseline`` of that name.
+    """The comparison of an experiment with a baseline.
 
     Attributes:
+        baseline: the baseline's name.
         pairing: how many runs have a counterpart of the same seed and B_E, in words.
-        missing: why nothing was compared; None where something was.
+        missing: why nothing was compared; None if something was.
+        quantities: a row per compared quantity.
     """
 
     schema_version: int = 1
@@ -54,5 +56,5 @@ class Comparison(Stored):
     __pydantic_config__: ClassVar = STRICT
 
     def with_verdict(self, verdict: str) -> list[str]:
-        """The quantities of this verdict: ``pass``, ``fail`` or ``inconclusive``."""
+        """The names of the quantities whose verdict is ``verdict``: ``pass``, ``fail`` or ``inconclusive``."""
         return [row.quantity for row in self.quantities if row.outcome.verdict == verdict]

@@ -1,4 +1,4 @@
-"""``conclusion.json``: what an experiment's analysis concluded, in words."""
+"""``conclusion.json``: the conclusion of an experiment's analysis, in words."""
 
 from __future__ import annotations
 

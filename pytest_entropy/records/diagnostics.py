@@ -1,4 +1,4 @@
-"""What a run measures beside delta_h1, typed: None is a number that was not measured, and no check passes on it."""
+"""A run's measurements beside delta_h1; None means not measured, and no check passes on it."""
 
 from __future__ import annotations
 
@@ -10,25 +10,30 @@ from pytest_entropy.records.serialization import MEASURED
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnostics:
-    """Discrepancies that have to be 0, exactly or to rounding, and what they are judged by (``agreement`` on disk).
+    """Discrepancies that must be 0, exactly or up to rounding, and scales to judge them by (``agreement`` on disk).
 
     Attributes:
         log_probs, entropies: sampler against scorer, largest absolute difference in nats.
-        alone_log_probs, alone_entropies: the batch against prompts computed alone and unpadded, in nats.
+        alone_log_probs, alone_entropies: the batch against each prompt computed alone and unpadded, largest absolute
+            difference in nats.
         definition: s_n against the estimator's definition, relative to the sum of absolute contributions.
         rounding: unit roundoff of the weights.
-        unterminated, past_the_end: responses that stop short without an end token, and that go on after one.
-        copies: prompts whose responses are one and the same, where that is no chance.
-        draws: how far tokens are from the ones their random numbers pick, in probability.
-        shared_with_update, repeated: prompts of E that are U's as well, and that come twice.
-        first_prompts: a number that tells one choice of E's first prompts from another; None where chance may repeat
-            it.
-        direction_gap: the direction as used against its recorded fingerprint, relative.
-        temperature_gap, size_gap: the policy's temperature and the batches' sizes against the configured ones.
-        other_prompts: rows that hold another prompt's tokens.
+        unterminated: number of responses shorter than ``max_new_tokens`` without an end token.
+        past_the_end: number of responses that continue after an end token.
+        copies: number of prompts whose responses are all identical, if that is not plausible by chance, else 0.
+        draws: largest distance, in probability, of a token's random number from the token's interval.
+        shared_with_update: number of prompts of E that are in U as well.
+        repeated: number of prompts of E beyond the distinct ones.
+        first_prompts: a number that identifies the choice of E's first prompts, so that runs with the same choice are
+            noticed; None if chance may repeat the choice.
+        direction_gap: the direction that was used against its recorded fingerprint, relative.
+        temperature_gap, size_gap: the policy's temperature and the batch sizes against the configured ones.
+        other_prompts: number of rows that hold another prompt's tokens.
         unit_gap: per-token values against their definition, relative.
-        entropy_sampled, entropy_se_sampled, length_sampled, ended_sampled: the reported means by the sampler's own
-            record, in nats and tokens per response, and as a share.
+        entropy_sampled, entropy_se_sampled: the reported entropy and its standard error, recomputed from the sampler's
+            own record, in nats per response.
+        length_sampled, ended_sampled: the reported mean length in tokens and share of ended responses, recomputed from
+            the sampler's own record.
     """
 
     log_probs: float | None = None
@@ -60,7 +65,13 @@ class Diagnostics:
 
 @dataclass(frozen=True, kw_only=True)
 class VarianceParts:
-    """V_X, V_Y and T in squared units of delta_h1: V_X + V_Y - T is the variance over both batches (§4)."""
+    """The parts of the total variance of delta_h1, in its squared unit (docs/mathematics.md §4).
+
+    Attributes:
+        entropy_batch: V_X, the variance over entropy batches given U.
+        update_batch: V_Y, the variance over update batches given E.
+        interaction: T; V_X + V_Y - T is the variance over both batches.
+    """
 
     entropy_batch: float | None = None
     update_batch: float | None = None
@@ -72,12 +83,12 @@ class VarianceParts:
 
 @dataclass(frozen=True, kw_only=True)
 class SingleBatchParts:
-    """What a U-statistic is recomputed from (``u_statistic`` on disk; docs/mathematics.md §5).
+    """The numbers from which a U-statistic can be recomputed (``u_statistic`` on disk; docs/mathematics.md §5).
 
     Attributes:
         blocks: M, the number of blocks.
         plug_in: <mean x, mean y>, the V-statistic.
-        diagonal: mean over blocks of <x_b, y_b>.
+        diagonal: mean over blocks b of <x_b, y_b>.
         diagonal_gap: one prompt's product with its own block against its definition, relative.
         zeta_1, zeta_1_jackknife: the variance of the row means, plug-in and by the jackknife (None for B = 2).
     """

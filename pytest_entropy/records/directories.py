@@ -1,4 +1,4 @@
-"""Directories of results: how an experiment is found again, and named without clashing."""
+"""Results directories: stamp a session uniquely, and find and list the experiments of earlier sessions."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ from pytest_entropy.records.paths import MANIFEST, STAMPS
 
 
 def session_stamp() -> str:
-    """The time a session began, as directory names have it."""
+    """The current time as a session stamp, such as ``2026-01-31_12-00-00``."""
     return datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
 
 
 def claim_stamp(results: Path, stamp: str, *, named: bool = False) -> str:
-    """Make ``stamp`` this session's own: of two sessions begun in one second the later gets a suffix.
+    """Reserve a session stamp, and return it, with a suffix if another session has reserved it already.
 
-    ``named`` says the user named the directory, so that a link is meant.
+    Args:
+        results: the results directory, which is created if it does not exist.
+        stamp: by :func:`session_stamp`.
+        named: whether the user named the directory, in which case it may be a symbolic link.
 
     Raises:
-        UsageError: the results directory cannot be written, or leads elsewhere through a link.
+        UsageError: the results directory cannot be written, or is a symbolic link that the user did not name.
     """
     if not named:
         require_plain(results)
@@ -43,15 +46,15 @@ def claim_stamp(results: Path, stamp: str, *, named: bool = False) -> str:
 
 
 def require_plain(results: Path) -> None:
-    """Refuse a results directory that is a symbolic link: results would be written somewhere else.
+    """Reject a results directory that is a symbolic link or has one as an entry: results would be written elsewhere.
 
     Raises:
-        UsageError: says where it leads.
+        UsageError: names the link and its target.
     """
-    for place in (results, *(results / name for name in _names(results))):
-        if place.is_symlink():
+    for path in (results, *(results / name for name in _names(results))):
+        if path.is_symlink():
             raise UsageError(
-                f"{place} is a symbolic link to {os.readlink(place)}: results would be written there; "
+                f"{path} is a symbolic link to {os.readlink(path)}: results would be written there; "
                 "remove the link or give --entropy-results"
             )
 
@@ -61,7 +64,7 @@ def _names(directory: Path) -> list[str]:
 
 
 def read_manifest(directory: Path) -> ExperimentRecord | None:
-    """An experiment directory's manifest, None if it has none that can be read and is ours."""
+    """Read an experiment directory's manifest; None if it is missing, unreadable or another tool's."""
     try:
         return ExperimentRecord.from_dict(read_json(directory / MANIFEST))
     except (OSError, ValueError):
@@ -69,25 +72,31 @@ def read_manifest(directory: Path) -> ExperimentRecord | None:
 
 
 def experiments_in(category: Path) -> Iterator[tuple[Path, ExperimentRecord]]:
-    """Experiment directories with their manifests, oldest first."""
-    found = []
+    """Yield the experiment directories of a category with their manifests, oldest first."""
+    experiments = []
     for name in _names(category):
         manifest = read_manifest(category / name)
         if manifest is not None:
-            found.append((manifest.stamp, category / name, manifest))
-    for _, directory, manifest in sorted(found, key=lambda entry: entry[:2]):
+            experiments.append((manifest.stamp, category / name, manifest))
+    for _, directory, manifest in sorted(experiments, key=lambda entry: entry[:2]):
         yield directory, manifest
 
 
 def all_experiments(root: Path) -> Iterator[tuple[Path, ExperimentRecord]]:
-    """Every experiment directory under a results directory with its manifest, category by category, oldest first."""
+    """Yield every experiment directory of a results directory with its manifest, by category, oldest first."""
     for name in _names(root):
         if not name.startswith(".") and (root / name).is_dir():
             yield from experiments_in(root / name)
 
 
 def find_resumable(category: Path, checkpoint_digest: str, config_digest: str) -> Path | None:
-    """The newest experiment directory of the same checkpoint and configuration."""
+    """The newest experiment directory with these digests; None if there is none.
+
+    Args:
+        category: the directory of all experiments of one name.
+        checkpoint_digest: digest of the checkpoint's content.
+        config_digest: digest of the configuration.
+    """
     wanted = (checkpoint_digest, config_digest)
     matching = [
         directory

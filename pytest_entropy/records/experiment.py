@@ -1,4 +1,4 @@
-"""``experiment.json``: what identifies an experiment directory, and which runs it is to hold."""
+"""``experiment.json``: the manifest that identifies an experiment directory and lists its planned runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import ClassVar
 from pytest_entropy.records.serialization import STRICT, RecordError, Stored, read
 
 SCHEMA_VERSION = 1
-# What makes an experiment.json ours: other tools have files of that name, and what is not ours is never touched.
+# Keys that every manifest has: an experiment.json without them is another tool's, and its directory is never touched.
 _OURS = {"schema_version": int, "experiment": str, "stamp": str, "checkpoint_digest": str}
 
 
@@ -18,13 +18,13 @@ class ExperimentRecord(Stored):
     """The manifest of one experiment directory.
 
     Attributes:
-        experiment: the experiment's name, which is its category's, too.
-        stamp: the time its first session began.
-        checkpoint: path or name as configured.
-        checkpoint_digest, config_digest: 16 hexadecimal digits; experiments with both in common may be continued.
-        layout: how the checkpoint's files are laid out.
-        planned_runs: names of the runs' directories.
-        environment: versions a result may depend on, by package.
+        experiment: the experiment's name, which is its category's name as well.
+        stamp: the stamp of its first session.
+        checkpoint: the checkpoint's path or name as configured.
+        checkpoint_digest, config_digest: 16 hexadecimal digits each; a session with the same two may resume it.
+        layout: the name of the checkpoint's layout.
+        planned_runs: names of the directories of all planned runs.
+        environment: versions of the packages on which a result may depend.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -41,15 +41,15 @@ class ExperimentRecord(Stored):
 
     @classmethod
     def from_dict(cls, record: object) -> ExperimentRecord:
-        """The inverse of :meth:`to_dict`; of another schema version only what makes the record ours is read.
+        """Read a manifest from its JSON form; of another schema version only the keys common to all versions are read.
 
         Raises:
-            RecordError: it is another tool's, or a value is of another type.
+            RecordError: the record is another tool's, or a value has the wrong type.
         """
         if not isinstance(record, Mapping):
-            raise RecordError(f"{type(record).__name__}, expected keys and values")
-        lacking = [key for key, kind in _OURS.items() if not isinstance(record.get(key), kind)]
-        if lacking:
-            raise RecordError(f"not an experiment's: {', '.join(lacking)}")
+            raise RecordError(f"the manifest is {type(record).__name__}, expected keys and values")
+        missing = [key for key, kind in _OURS.items() if not isinstance(record.get(key), kind)]
+        if missing:
+            raise RecordError(f"not the manifest of an experiment: {', '.join(missing)} missing or of the wrong type")
         known = record["schema_version"] == SCHEMA_VERSION
         return read(cls, dict(record) if known else {key: record[key] for key in _OURS})

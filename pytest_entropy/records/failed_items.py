@@ -1,6 +1,6 @@
-"""``failed_items.json``: the tests of an experiment that failed, kept as they fail, so that reports can say so.
+"""``failed_items.json``: the failed test items of an experiment, recorded as they fail, for its report.
 
-An assertion in somebody's own experiment leaves no check behind; without this its report would look green.
+A plain assertion in a user's experiment records no check outcome; without this file its report would look green.
 """
 
 from __future__ import annotations
@@ -12,7 +12,13 @@ from pytest_entropy.records.paths import FAILED_ITEMS, MANIFEST
 
 
 def note_item(directory: Path, name: str, reason: str | None) -> None:
-    """An item has failed for a ``reason``, or passed (None), which in a resumed experiment strikes out its failure."""
+    """Record that an item has failed, or, if it has passed, delete the failure that an earlier session recorded.
+
+    Args:
+        directory: the experiment's; nothing is written if it has no manifest.
+        name: the item's.
+        reason: the first line of the failure's message; None if the item has passed.
+    """
     if not (directory / MANIFEST).is_file():
         return
     items = failed_items(directory)
@@ -25,16 +31,16 @@ def note_item(directory: Path, name: str, reason: str | None) -> None:
 
 
 def failed_items(directory: Path) -> dict[str, str]:
-    """The first line of why each failed item failed, by its name."""
+    """The first line of each failed item's message, by the item's name; empty if the file is missing or unreadable."""
     try:
-        found = read_json(directory / FAILED_ITEMS)["items"]
-        return {str(name): str(reason) for name, reason in found.items()}
+        items = read_json(directory / FAILED_ITEMS)["items"]
+        return {str(name): str(reason) for name, reason in items.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
 def reason_of(longrepr: object) -> str:
-    """The first line of a failure's message, without the name of ``AssertionError``."""
+    """The first line of the message in pytest's ``longrepr``, without the prefix ``AssertionError:``."""
     crash = getattr(longrepr, "reprcrash", None)
     lines = str(crash.message if crash is not None else longrepr).strip().splitlines()
     return lines[0].removeprefix("AssertionError: ") if lines else "no message"

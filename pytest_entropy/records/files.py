@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their place, flushed, and renamed."""
+"""Atomic file writes: to a temporary file in the same directory, flushed, then renamed; and reading JSON back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from typing import Any
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file at once: whoever looks sees the old content or the new, never a part."""
+    """Write a text file atomically: a reader sees the old content or the new, never a part.
+
+    Args:
+        path: the file.
+        text: its new content, written as UTF-8.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with partial.open("w", encoding="utf-8") as stream:
         stream.write(text)
@@ -19,20 +24,25 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, record: Any) -> None:
-    """JSON of plain builtins, readable and without NaN.
+    """Write plain builtins as indented JSON, atomically.
+
+    Args:
+        path: the file.
+        record: mappings, lists, numbers, strings, None.
 
     Raises:
-        ValueError: a number that is not finite.
-        TypeError: something JSON has no word for; nothing is turned into a string silently.
+        ValueError: a number is not finite.
+        TypeError: a value has no JSON type; nothing is converted to a string silently.
     """
     write_text(path, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file.
+    """Read a JSON file.
 
     Raises:
-        ValueError: it is not JSON, or nested so deeply that nobody meant it.
+        ValueError: the content is not JSON, or is nested deeper than Python's recursion limit.
+        OSError: the file cannot be read.
     """
     try:
         return json.loads(path.read_bytes())

@@ -1,4 +1,4 @@
-"""What a test item tells its controller, JUnit and the terminal: plain values that ride on pytest's report."""
+"""The report of one test item to the xdist controller, JUnit and the terminal, as pytest's ``user_properties``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pytest_entropy.records.run import RunRecord
 from pytest_entropy.stats.signal import signal_to_noise
 
 Property = tuple[str, object]
-# Names of the properties where they are not the field's.
+# Property names that differ from the field's name.
 _NAMES = {
     "experiment": "entropy_experiment",
     "directory": "entropy_directory",
@@ -19,24 +19,25 @@ _NAMES = {
     "inconclusive": "entropy_inconclusive",
 }
 _P_VALUE = "entropy_p_"
-# Of a run these are said even where they are None.
+# Properties that every run reports, even if the value is None.
 _OF_A_RUN = ("se_conditional", "mode", "sampling_fraction", "signal_to_noise", "unit")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ItemReport:
-    """What one item reports; an item says it in parts, each of them a report that holds a few fields.
+    """The report of one item, or a part of it with only some fields set: an item may report in several parts.
 
     Attributes:
-        experiment, directory: the experiment the item belongs to; empty for an item of none.
-        B_E, run: the run it asked for, whether that has a result or failed.
-        delta_h1: the result's, as the fields after it, by the names of :class:`RunRecord`; None without a result.
-        seconds: of the run, all phases.
-        stored: whether the run was there before.
-        verdict, reason: what the item concluded.
+        experiment, directory: name and directory of the item's experiment; empty if it belongs to none.
+        B_E, run: the run that the item requested, whether or not the run has a result.
+        delta_h1: the run's result, as are the fields after it, named as in :class:`RunRecord`; None without a result.
+        signal_to_noise, signal_to_noise_label: |SE / delta_h1|, and the same in a word.
+        seconds: the run's wall time over all phases.
+        stored: whether the result was stored by an earlier session.
+        verdict, reason: the item's conclusion, and the reason for it.
         inconclusive: the message of the check that could not decide.
-        p_values: by name of the check; None of a deterministic one.
-        nodeid, outcome: pytest's name of the item, and what became of it; no properties.
+        p_values: by name of the check; None for a deterministic check.
+        nodeid, outcome: pytest's id and outcome of the item; they are not properties.
     """
 
     experiment: str = ""
@@ -66,7 +67,12 @@ class ItemReport:
 
     @classmethod
     def of_run(cls, result: RunRecord, *, stored: bool) -> ItemReport:
-        """The part that says what a run measured."""
+        """The part of a report that holds a run's measurements.
+
+        Args:
+            result: the run.
+            stored: whether an earlier session stored it.
+        """
         ratio, label = signal_to_noise(result.delta_h1, result.se_conditional)
         return cls(
             B_E=result.B_E,
@@ -89,31 +95,37 @@ class ItemReport:
 
     @property
     def name(self) -> str:
-        """The item's name without its module's."""
+        """The item's name, without the module's."""
         return self.nodeid.rpartition("::")[2]
 
     def to_properties(self) -> list[Property]:
-        """``user_properties`` of the item: names and plain builtins; what this part does not say is left out."""
-        found: list[Property] = []
+        """The set fields as pytest's ``user_properties``: pairs of name and plain builtin."""
+        properties: list[Property] = []
         for one in fields(self):
             value = getattr(self, one.name)
             if one.name in ("nodeid", "outcome", "p_values"):
                 continue
-            told = value is not None and value not in ("", [])
-            if self.delta_h1 is not None if one.name in _OF_A_RUN else told:
-                found.append((_NAMES.get(one.name, one.name), "; ".join(value) if one.name == "notes" else value))
-        return found + [(_P_VALUE + check, p_value) for check, p_value in self.p_values.items()]
+            is_set = value is not None and value not in ("", [])
+            if self.delta_h1 is not None if one.name in _OF_A_RUN else is_set:
+                properties.append((_NAMES.get(one.name, one.name), "; ".join(value) if one.name == "notes" else value))
+        return properties + [(_P_VALUE + check, p_value) for check, p_value in self.p_values.items()]
 
     @classmethod
     def from_properties(
         cls, properties: Iterable[tuple[object, Any]], *, nodeid: str = "", outcome: str = ""
     ) -> ItemReport:
-        """The parts of an item put together; later ones win, and other plugins' properties are left aside."""
-        told = {str(name): value for name, value in properties}
-        known = {one.name: _NAMES.get(one.name, one.name) for one in fields(cls) if one.name != "p_values"}
-        found = {name: told[key] for name, key in known.items() if key in told}
-        if "notes" in found:
-            # They were joined to one text.
-            found["notes"] = [str(found["notes"])]
-        p_values = {name.removeprefix(_P_VALUE): p for name, p in told.items() if name.startswith(_P_VALUE)}
-        return cls(**{**found, "p_values": p_values, "nodeid": nodeid, "outcome": outcome})
+        """Merge the parts of an item's report; the last value of a property counts, other plugins' properties do not.
+
+        Args:
+            properties: the item's ``user_properties``.
+            nodeid: pytest's id of the item.
+            outcome: pytest's outcome of the item.
+        """
+        by_name = {str(name): value for name, value in properties}
+        keys = {one.name: _NAMES.get(one.name, one.name) for one in fields(cls) if one.name != "p_values"}
+        values = {name: by_name[key] for name, key in keys.items() if key in by_name}
+        if "notes" in values:
+            # The property holds all notes joined to one text.
+            values["notes"] = [str(values["notes"])]
+        p_values = {name.removeprefix(_P_VALUE): p for name, p in by_name.items() if name.startswith(_P_VALUE)}
+        return cls(**{**values, "p_values": p_values, "nodeid": nodeid, "outcome": outcome})

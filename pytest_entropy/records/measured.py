@@ -1,4 +1,4 @@
-"""A run's measured fields by name, for checks: a field that was not measured raises, and never counts as a number."""
+"""A run's measured fields by name, as checks read them: reading a field that was not measured raises an error."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from pytest_entropy.records.update import Sample
 
 
 class Missing(Exception):
-    """A measured field that a check needs is not in a run's record."""
+    """A run's record lacks a field that a check reads."""
 
 
 class Undeclared(LookupError):
-    """A check reads a field that its ``needs`` do not name."""
+    """A check reads a field that its ``needs`` do not declare."""
 
 
 class Measured:
-    """One run as a check reads it.
+    """One run as a check reads it: the declared fields only, and only those that were measured.
 
-    Fields are named as the record has them, with dots: ``delta_h1``, ``agreement.definition``, ``update.oracle_gap``,
+    Fields are named by their dotted path in the record: ``delta_h1``, ``agreement.definition``, ``update.oracle_gap``,
     ``diagnostics.score``, ``arrays.ranks``; ``entropy_term`` is <X_n, u> itself, ``asked`` the configured diagnostics.
 
     Args:
-        run: the record.
-        needs: the fields that may be read.
+        run: the run's record.
+        needs: the names of the fields that may be read.
     """
 
     def __init__(self, run: RunRecord, needs: Collection[str]) -> None:
         self._run, self._needs = run, needs
 
     def number(self, name: str) -> float:
-        """The measured number ``name``.
+        """The number in field ``name``.
 
         Raises:
-            Missing: it is None, NaN, or no number.
-            Undeclared: ``needs`` do not name it.
-            AttributeError: a name that no run could have.
+            Missing: the value is None, NaN, or not a number.
+            Undeclared: ``needs`` do not declare the field.
+            AttributeError: records have no such field.
         """
         value = self._value(name)
         if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
@@ -47,11 +47,11 @@ class Measured:
         return float(value)
 
     def scalars(self, name: str) -> np.ndarray:
-        """The numbers ``name`` ``[B_E]``, one for each prompt: ``per_prompt``, ``entropy_term``, a diagnostic.
+        """The per-prompt numbers in field ``name``, ``[B_E]``: ``per_prompt``, ``entropy_term``, or a diagnostic.
 
         Raises:
-            Missing: they are absent, or not one for each prompt.
-            Undeclared: ``needs`` do not name them.
+            Missing: the field is absent, or does not hold one number per prompt.
+            Undeclared: ``needs`` do not declare the field.
         """
         values = self._value(name)
         if values is None or len(values) != self._run.B_E:
@@ -59,11 +59,11 @@ class Measured:
         return np.asarray(values, dtype=float)
 
     def rows(self, name: str) -> list[Any]:
-        """The list ``name``, such as ``update.prompts``.
+        """The list in field ``name``, such as ``update.prompts``.
 
         Raises:
-            Missing: it is absent or empty.
-            Undeclared: ``needs`` do not name it.
+            Missing: the list is absent or empty.
+            Undeclared: ``needs`` do not declare the field.
         """
         value = self._value(name)
         if not value:
@@ -71,11 +71,11 @@ class Measured:
         return list(value)
 
     def array(self, name: str) -> np.ndarray:
-        """The array ``name`` (``arrays.ranks``) kept beside the record.
+        """The array in field ``name``, such as ``arrays.ranks``, which is stored beside the record.
 
         Raises:
-            Missing: it is absent.
-            Undeclared: ``needs`` do not name it.
+            Missing: the array is absent.
+            Undeclared: ``needs`` do not declare the field.
         """
         value = self._value(name)
         if value is None:
@@ -86,19 +86,19 @@ class Measured:
         """Whether ``diagnostic`` was configured for the run.
 
         Raises:
-            Missing: the record does not say what was.
-            Undeclared: ``needs`` do not name ``asked``.
+            Missing: the record does not list the configured diagnostics.
+            Undeclared: ``needs`` do not declare ``asked``.
         """
         asked = self._value("asked")
         if asked is None:
-            raise Missing(f"{self._place} does not say which diagnostics were asked for")
+            raise Missing(f"{self._label} does not say which diagnostics were asked for")
         return diagnostic in asked
 
     def has(self, name: str) -> bool:
-        """Whether the field ``name`` is there at all.
+        """Whether field ``name`` has a value other than None.
 
         Raises:
-            Undeclared: ``needs`` do not name it.
+            Undeclared: ``needs`` do not declare the field.
         """
         return self._value(name) is not None
 
@@ -112,13 +112,13 @@ class Measured:
         return value.get(key) if isinstance(value, dict) else getattr(value, key)
 
     def _missing(self, what: str) -> Missing:
-        return Missing(f"{self._place} has no {what}")
+        return Missing(f"{self._label} has no {what}")
 
     @property
-    def _place(self) -> str:
+    def _label(self) -> str:
         return f"B_E {self._run.B_E} run {self._run.run}"
 
-    # What a run is, rather than what it has measured, needs no declaration.
+    # Properties that describe a run, as opposed to measured ones, need no declaration.
 
     @property
     def B_E(self) -> int:
@@ -127,7 +127,7 @@ class Measured:
 
     @property
     def run(self) -> int:
-        """Which of the runs at this B_E it is."""
+        """The number of the run among the runs at this B_E."""
         return self._run.run
 
     @property
@@ -142,7 +142,7 @@ class Measured:
 
     @property
     def is_single_batch(self) -> bool:
-        """Whether update and entropy gradient share the batch."""
+        """Whether update and entropy gradient come from one batch (mode ``u_statistic``)."""
         return self._run.mode == "u_statistic"
 
     @property
@@ -152,15 +152,15 @@ class Measured:
 
     @property
     def rewards_rechecked(self) -> bool | None:
-        """Whether the reward function was asked twice; None of a record that does not say."""
+        """Whether rewards were computed a second time for comparison; None if the record does not state it."""
         return self._run.update.rewards_rechecked
 
     @property
     def update_rule(self) -> str:
-        """The rule of the update, as recorded with it."""
+        """The name of the update rule, as recorded with the update."""
         return self._run.update.rule
 
     @property
     def sample(self) -> Sequence[Sample]:
-        """Rewarded responses of an update that moves nothing, for people to read."""
+        """Up to two rewarded responses for people to read, if rewards are equal within every group; else none."""
         return self._run.update.sample

@@ -1,4 +1,4 @@
-"""Most memory this process has held, by the system's own count, which may be started anew."""
+"""The peak resident memory of this process as the operating system counts it, and a reset of that count."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def highest_mb() -> float:
-    """Most resident memory since the count began, in MiB."""
+    """Peak resident memory since the last reset, in MiB."""
     if _STATUS.is_file():
-        # ru_maxrss starts from the peak of the process this one was forked from.
+        # VmHWM and not ru_maxrss, which a forked process inherits from its parent.
         peak = re.search(r"^VmHWM:\s+(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
         if peak:
             return int(peak[1]) / 2**10
@@ -23,7 +23,7 @@ def highest_mb() -> float:
 
 
 def count_anew() -> None:
-    """Start the count at what is held now."""
-    # "5" sets the peak to what is held now (proc(5)); a sandbox may not allow it.
+    """Reset the peak to the memory that is resident now; does nothing where the system does not support it."""
+    # "5" resets the peak (proc(5)); a sandbox may forbid it.
     with suppress(OSError):
         _RESET.write_text("5")

@@ -1,4 +1,4 @@
-"""One run: from the probe to ``results.json``, JUnit, terminal, report and regression gate."""
+"""The record of one run, ``results.json``, which the terminal, JUnit, reports and the regression gate read."""
 
 from __future__ import annotations
 
@@ -16,42 +16,44 @@ from pytest_entropy.records.update import UpdateRecord
 
 @dataclass(frozen=True)
 class RunRecord(Stored):
-    """One run: the first-order entropy change and its conditional error, with the evidence.
+    """One run: the first-order entropy change delta_h1 with its standard error, and the evidence for both.
 
     Attributes:
-        B_E: prompts of the entropy batch; ``G`` responses each.
-        run, seed: which of the runs at this B_E, and its seed.
-        delta_h1: eta * mean_n s_n, in ``unit``.
+        B_E, G: prompts of the entropy batch, and responses to each.
+        run, seed: the run's number among those at this B_E, and its seed.
+        delta_h1: eta * mean_n s_n, in ``unit`` (docs/mathematics.md §3).
         unit: "nats per response" or "nats per token".
-        mode: ``two_batch`` or ``u_statistic``; in the latter update and entropy gradient share the batch, and
-            ``variance_conditional`` is conditional on nothing: it is the total.
+        mode: ``two_batch``, or ``u_statistic``, in which update and entropy gradient come from one batch, and
+            ``variance_conditional`` is the total variance.
         variance_conditional: V_E(delta_h1 | U) = eta^2 var(s, ddof=1) / B_E.
-        se_conditional: its root; None where B_E < 2, never 0.
-        per_prompt: s_n, B_E numbers, ``unit`` per unit of eta: <X_n, u>; per token and for a U-statistic
-            pseudo-values instead, with the same mean and spread as the estimate they stand for.
-        variance_total, se_total: with U random as well (docs/mathematics.md §4); None where it was not asked for,
-            or for the SE where the unbiased estimate is negative (``notes`` says so).
+        se_conditional: its square root; None if B_E < 2, never 0.
+        per_prompt: s_n = <X_n, u>, ``[B_E]``, ``unit`` per unit of eta; with ``unit`` "nats per token" or mode
+            ``u_statistic`` pseudo-values, whose mean is the estimate and whose spread gives its standard error.
+        variance_total, se_total: variance and standard error with U random as well (docs/mathematics.md §4); None if
+            not configured, and ``se_total`` also if the unbiased variance estimate is negative (see ``notes``).
         variance_parts: ``entropy_batch`` + ``update_batch`` - ``interaction`` is ``variance_total``.
-        u_statistic: what its value is recomputed from, see :class:`SingleBatchParts`.
-        notes: what a reader has to know about the numbers.
-        eta: the learning rate that scales s_n to delta_h1.
-        diagnostics: further per-prompt scalars from the same rollouts, by estimator.
-        asked: the configured diagnostics: what of the records below has to be there (None: not recorded).
-        sampling_fraction: share of the distinct prompts E could have drawn that it did draw, B_E / N: runs on one
-            small set share prompts; 0 with replacement.
-        expected_surprises: how many of the batch's responses are expected to leave the likeliest path, the sum of
-            :func:`~.directional.expected_first_surprises`: what carries every mean over sampled tokens.
-        entropy_mean, entropy_se: of the policy on the E batch, in ``unit``.
-        length_mean: tokens per response.
-        ended_share: responses that ended by themselves.
-        agreement: discrepancies that have to be 0, and what they are judged by.
-        seconds, memory_mb: wall time, and most memory held (MiB), by phase.
-        peak_memory_mb: of the process so far.
+        u_statistic: the numbers from which a U-statistic can be recomputed.
+        notes: caveats about the numbers.
+        eta, eta_source: the learning rate that scales s_n to delta_h1, and where it comes from.
+        estimator, update_rule: their names.
+        diagnostics: further per-prompt scalars of the same rollouts, ``[B_E]``, by estimator.
+        asked: the configured diagnostics, whose results this record must therefore hold; None if not recorded.
+        sampling_fraction: B_E / N, the share of the N distinct prompts available to E that E drew: runs on a small set
+            share prompts; 0 with replacement.
+        expected_surprises: expected number of the batch's responses that leave the likeliest path, the sum of
+            :func:`~.derivative_piece.expected_first_surprises`; every mean over sampled tokens rests on them.
+        entropy_mean, entropy_se: the policy's entropy on the E batch and its standard error, in ``unit``.
+        length_mean: mean length of a response in tokens.
+        ended_share: share of the responses that ended with an end token.
+        agreement: discrepancies that must be 0, and the numbers they are judged by.
+        seconds, memory_mb: wall time, and peak memory in MiB, by phase.
+        peak_memory_mb: the process's peak memory until the end of the run, in MiB.
+        update: the update batch and its direction.
         arrays: token-level evidence and the eta sweep, by name; they are stored beside the record.
-        directory: name of the run's directory, empty where it is of none.
+        directory: name of the run's directory; empty if it has none.
 
     Raises:
-        RecordError: (:meth:`from_dict`) what was read is not a run.
+        RecordError: (:meth:`from_dict`) the record is not a run's.
     """
 
     B_E: int
@@ -94,28 +96,33 @@ class RunRecord(Stored):
 
     @property
     def entropy_term(self) -> Sequence[float] | None:
-        """<X_n, u> in nats per response, whatever ``unit`` and ``mode``; None where the record lacks it."""
+        """<X_n, u>, ``[B_E]``, in nats per response for every ``unit`` and ``mode``; None if the record lacks it."""
         if self.mode == "two_batch" and self.unit == "nats per response":
             return self.per_prompt
         return self.diagnostics.get(self.estimator)
 
     def slim(self) -> RunRecord:
-        """The run as reports show it: without what only checks need, so that ten thousand fit into memory.
+        """A copy with only the fields that reports show, so that ten thousand runs fit into memory.
 
-        Of an update that moves nothing the rewards and the sample stay.
+        It retains rewards and sample of an update whose rewards are equal within every group.
         """
         update = self.update
-        kept = UpdateRecord(sample=update.sample, rewards=update.rewards) if update.sample else UpdateRecord()
-        return replace(self, per_prompt=array("d", self.per_prompt), update=kept, diagnostics={}, arrays={})
+        shown = UpdateRecord(sample=update.sample, rewards=update.rewards) if update.sample else UpdateRecord()
+        return replace(self, per_prompt=array("d", self.per_prompt), update=shown, diagnostics={}, arrays={})
 
     @classmethod
     def from_dict(
         cls, record: object, arrays: Mapping[str, np.ndarray] | None = None, *, directory: str = ""
     ) -> RunRecord:
-        """The inverse of :meth:`to_dict`; keys it does not know are left aside.
+        """Read a run from its JSON form, the inverse of :meth:`to_dict`; unknown keys are ignored.
+
+        Args:
+            record: the parsed ``results.json``.
+            arrays: the arrays stored beside it, by name.
+            directory: name of the run's directory.
 
         Raises:
-            RecordError: a key without which there is no run is missing, or a value is of another type.
+            RecordError: a required key is missing, or a value has the wrong type.
         """
         return replace(read(cls, record), arrays=dict(arrays or {}), directory=directory)
 
@@ -123,9 +130,14 @@ class RunRecord(Stored):
     def from_json(
         cls, text: bytes, arrays: Mapping[str, np.ndarray] | None = None, *, directory: str = ""
     ) -> RunRecord:
-        """:meth:`from_dict` of what ``results.json`` holds; reports read ten thousand of them.
+        """Read a run from the content of ``results.json``; faster than :meth:`from_dict`, for reports of many runs.
+
+        Args:
+            text: the content of ``results.json``.
+            arrays: the arrays stored beside it, by name.
+            directory: name of the run's directory.
 
         Raises:
-            RecordError: as :meth:`from_dict`; or it is not JSON.
+            RecordError: the text is not JSON, a required key is missing, or a value has the wrong type.
         """
         return replace(read_text(cls, text), arrays=dict(arrays or {}), directory=directory)

@@ -1,4 +1,4 @@
-"""Randomness by name: every random number is a function of what it is for, never of when it was drawn."""
+"""Named random numbers: each is a function of a seed and its purpose, not of the order in which it is drawn."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 
 
 def derive(*parts: str | int) -> int:
-    """A 64-bit seed from the names of what it is for, such as ``derive(experiment_seed, "E", 16, 1)``.
+    """Derive a 64-bit seed from a parent seed and names, such as ``derive(experiment_seed, "E", 16, 1)``.
 
-    SHA-256 over canonical JSON: equal on every machine, worker and Python version, and different for
+    It is SHA-256 of canonical JSON: the same on every machine, worker and Python version, and different for
     ``("a", "b")`` and ``("ab",)``.
     """
     text = json.dumps(parts, separators=(",", ":"), ensure_ascii=True)
@@ -19,15 +19,21 @@ def derive(*parts: str | int) -> int:
 
 
 def generator(*parts: str | int) -> np.random.Generator:
-    """A numpy generator seeded by :func:`derive` (Philox, a counter-based generator)."""
+    """A numpy generator (Philox, counter-based) seeded by :func:`derive` from these parts."""
     return np.random.Generator(np.random.Philox(key=derive(*parts)))
 
 
 def uniforms(seed: int, prompt_index: int, responses: int, positions: int) -> np.ndarray:
-    """Uniform numbers for the responses to one prompt, shape ``[responses, positions]``, float64 in [0, 1).
+    """Uniform random numbers for the responses to one prompt, ``[responses, positions]`` float64 in [0, 1).
 
-    Row g depends on (seed, prompt_index, g) alone and column k on the position alone, so a response is the same
-    whatever the batch it is drawn in, however many responses there are and however long they may get.
+    Entry (g, k) depends only on (seed, prompt_index, g, k), so that a response does not change with the batch it is
+    sampled in, the number of responses or their largest length.
+
+    Args:
+        seed: the batch's.
+        prompt_index: the prompt's index in the batch.
+        responses: G, the number of responses.
+        positions: the largest number of response tokens.
     """
     rows = [generator(seed, prompt_index, g).random(positions) for g in range(responses)]
     return np.stack(rows) if rows else np.empty((0, positions))

@@ -1,4 +1,4 @@
-"""Records to plain builtins and back: written by their fields, read strictly by their annotations."""
+"""Conversion of records to plain builtins and back: written by field, validated strictly by type annotation."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import Field, fields, is_dataclass
 from functools import cache
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
-# How pydantic reads the records of this folder: no number from a text, no boolean from a number.
+# How pydantic validates records: no conversion of text to numbers or of numbers to booleans.
 STRICT: Mapping[str, object] = {"strict": True, "allow_inf_nan": False, "arbitrary_types_allowed": True}
-# Records of measurements: NaN arrives, and counts as not measured (:class:`pytest_entropy.records.measured.Measured`).
+# Records of measurements accept NaN, which counts as not measured (:class:`pytest_entropy.records.measured.Measured`).
 MEASURED: Mapping[str, object] = {**STRICT, "allow_inf_nan": True}
 
 
 class Dataclass(Protocol):
-    """A dataclass."""
+    """Any dataclass."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
@@ -25,14 +25,14 @@ R = TypeVar("R", bound=Dataclass)
 
 
 class RecordError(ValueError):
-    """What was read is not the record it should be; the message names the keys."""
+    """A record that was read lacks keys or has values of the wrong type; the message names them."""
 
 
 def plain(value: object) -> Any:
-    """A record, or what it is made of, as JSON has it: mappings, lists, numbers, texts, None.
+    """Convert a record, or a value in one, to the types of JSON: mappings, lists, numbers, strings, None.
 
-    A record with ``OMITS_NONE`` leaves out what was not measured; ``KEYS`` has the keys of fields that are called
-    otherwise there.  Fields of ``NOT_WRITTEN`` stay where they are.
+    Three class variables of a record change its JSON form: with ``OMITS_NONE`` fields that are None are omitted,
+    ``KEYS`` maps field names to the keys written for them, and the fields in ``NOT_WRITTEN`` are not written.
     """
     if is_dataclass(value) and not isinstance(value, type):
         skipped = getattr(value, "NOT_WRITTEN", ())
@@ -50,23 +50,31 @@ def plain(value: object) -> Any:
 
 
 def read(cls: type[R], record: object) -> R:
-    """The record that :func:`plain` wrote; keys it does not know are left aside, absent ones are as not measured.
+    """Read a record from its JSON form, the inverse of :func:`plain`; unknown keys are ignored.
+
+    Args:
+        cls: the record's type.
+        record: plain builtins, such as :func:`json.loads` returns.
 
     Raises:
-        RecordError: a key without which there is no such record is missing, or a value is of another type.
+        RecordError: a required key is missing, or a value has the wrong type.
     """
     try:
-        # As JSON, where lists are lists and records are mappings: a strict reading of objects wants instances.
+        # Through JSON, because pydantic's strict mode accepts only instances of the records when it validates objects.
         return read_text(cls, json.dumps(record))
     except TypeError as error:
         raise RecordError(f"{cls.__name__}: {error}") from None
 
 
 def read_text(cls: type[R], text: str | bytes) -> R:
-    """:func:`read` of the record's JSON itself, which is parsed once.
+    """Read a record from JSON text, which is parsed only once; unknown keys are ignored.
+
+    Args:
+        cls: the record's type.
+        text: the JSON.
 
     Raises:
-        RecordError: as :func:`read`; or it is not JSON.
+        RecordError: the text is not JSON, a required key is missing, or a value has the wrong type.
     """
     from pydantic import ValidationError
 
@@ -80,34 +88,34 @@ def read_text(cls: type[R], text: str | bytes) -> R:
 
 
 def json_schema(cls: type[R]) -> dict[str, object]:
-    """The JSON schema of a record, which allows further keys."""
+    """The JSON schema of a record type; it allows further keys."""
     from pydantic.json_schema import GenerateJsonSchema
 
     class Schema(GenerateJsonSchema):
         def is_instance_schema(self, schema: Any) -> Any:
             return {}
 
-    found = _adapter(cls).json_schema(schema_generator=Schema)
+    schema = _adapter(cls).json_schema(schema_generator=Schema)
     for name in getattr(cls, "NOT_WRITTEN", ()):
-        found["properties"].pop(name, None)
-    return found
+        schema["properties"].pop(name, None)
+    return schema
 
 
 class Stored:
-    """A record that is a file, or a part of one that is read by itself: it owns both directions of its wire form."""
+    """A record that is read by itself, as a file or a part of one: it converts itself to its JSON form and back."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     def to_dict(self) -> dict[str, object]:
-        """Plain builtins for JSON."""
+        """The record's JSON form, as plain builtins."""
         return dict(plain(self))
 
     @classmethod
     def from_dict(cls, record: object) -> Self:
-        """The inverse of :meth:`to_dict`; keys that it does not know are left aside.
+        """Read a record from its JSON form, the inverse of :meth:`to_dict`; unknown keys are ignored.
 
         Raises:
-            RecordError: a key without which there is no such record is missing, or a value is of another type.
+            RecordError: a required key is missing, or a value has the wrong type.
         """
         return read(cls, record)
 

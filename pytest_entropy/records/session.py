@@ -1,4 +1,4 @@
-"""``session.json``: which experiments a session was about; resumed ones carry an older session's stamp."""
+"""``session.json``: the experiments of a session, of which resumed ones have an older session's stamp."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pytest_entropy.records.serialization import STRICT, Stored
 
 @dataclass(frozen=True, kw_only=True)
 class SessionRecord(Stored):
-    """A session by its stamp, and its experiments' directories relative to the results directory."""
+    """A session's stamp, and the directories of its experiments relative to the results directory."""
 
     schema_version: int = 1
     stamp: str

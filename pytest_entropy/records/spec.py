@@ -1,4 +1,4 @@
-"""A run as data: everything it is a function of, so that any process with the checkpoint can compute it."""
+"""The specification of a run: everything its result depends on, so that any process can compute it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pytest_entropy.records.serialization import STRICT, Stored
 
 @dataclass(frozen=True)
 class RunSpec(Stored):
-    """What one run is a pure function of.
+    """The inputs of one run; its result is a pure function of them.
 
     Attributes:
         experiment: name of the experiment.
         checkpoint: the checkpoint's directory, or ``demo``.
-        checkpoint_digest: of the checkpoint's content: a process that finds another one under that name must not
-            compute the run.
+        checkpoint_digest: digest of the checkpoint's content; a process that finds other content in the directory must
+            not compute the run.
         settings: the resolved configuration, as :class:`~pytest_entropy.settings.model.ExperimentConfig` dumps it.
         B_E: prompts of the entropy batch.
         run: number of the run at this B_E.
-        seed: the experiment's; the run's own is derived from (seed, B_E, run).
-        update_seed: of the update batch, which all runs of an experiment share.
+        seed: the experiment's seed, from which the run's is derived with B_E and run.
+        update_seed: the seed of the update batch, which all runs of an experiment share.
     """
 
     experiment: str
@@ -38,5 +38,5 @@ class RunSpec(Stored):
     __pydantic_config__: ClassVar[object] = STRICT
 
     def digest(self) -> str:
-        """16 hex digits over all of it."""
+        """16 hexadecimal digits that identify the specification."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]

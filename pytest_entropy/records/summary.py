@@ -1,4 +1,4 @@
-"""``summary.json`` and ``results.csv``: an experiment in one record, and its runs in a row each."""
+"""``summary.json``, the summary of an experiment, and the rows of ``results.csv``, one per finished run."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pytest_entropy.stats.signal import format_measure, signal_to_noise
 
 @dataclass(frozen=True, kw_only=True)
 class RunRow:
-    """One finished run as a row of a table; its fields are the columns, in order.
+    """One finished run as a row of a table; the fields are the columns, in order.
 
     Attributes:
-        signal_to_noise: |SE / delta_h1|, None where it is undefined.
-        seconds: of the run, all phases.
-        notes: what a reader has to know about the numbers, empty if nothing.
-        second_error: the error over update batches in words, or why there is none; empty where it was not asked for.
-            No column: ``se_total`` and ``notes`` say it.
+        signal_to_noise: |SE / delta_h1|; None if undefined.
+        seconds: the run's wall time over all phases.
+        notes: caveats about the numbers; empty if there are none.
+        second_error: the standard error over update batches in words, or why it is missing; empty if not configured.
+            It is not a column, because ``se_total`` and ``notes`` contain it.
     """
 
     experiment: str
@@ -51,17 +51,22 @@ class RunRow:
 
     @property
     def measure(self) -> str:
-        """delta_h1 and its standard error in words."""
+        """delta_h1 and its standard error as text."""
         return format_measure(self.delta_h1, self.se_conditional)
 
     @property
     def entropy(self) -> str:
-        """The policy's entropy and its standard error in words."""
+        """The policy's entropy and its standard error as text."""
         return format_measure(self.entropy_mean, self.entropy_se)
 
     @classmethod
     def of(cls, run: RunRecord, experiment: str) -> RunRow:
-        """The row of a run."""
+        """Make the row of a run.
+
+        Args:
+            run: the run's record.
+            experiment: the experiment's name.
+        """
         measured = Measurement.of(run)
         why = f": {measured.note}" if measured.second_error and measured.se_total is None else ""
         ratio, _ = signal_to_noise(run.delta_h1, run.se_conditional)
@@ -72,8 +77,8 @@ class RunRow:
             "notes": "; ".join(run.notes),
             "second_error": measured.second_error + why,
         }
-        own = {one.name: getattr(run, one.name) for one in fields(cls) if one.name not in computed}
-        return cls(**(own | computed))
+        copied = {one.name: getattr(run, one.name) for one in fields(cls) if one.name not in computed}
+        return cls(**(copied | computed))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +88,9 @@ class SummaryRecord(Stored):
     Attributes:
         tone: the verdict in one word.
         headline: the verdict in words.
-        verdict: what the experiment's analysis concluded.
-        plugin_analyses: other plugins' answers by their names.
+        verdict: the conclusion of the experiment's analysis.
+        failed_runs, missing_runs: names of the directories of runs without a result.
+        plugin_analyses: results of other plugins' analyses, by plugin name.
     """
 
     schema_version: Literal[1] = 1

@@ -1,4 +1,4 @@
-"""The update batch and the step taken on it, as ``results.json`` and ``update.json`` hold them."""
+"""The record of the update batch and its update direction, part of ``results.json`` and content of ``update.json``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pytest_entropy.records.serialization import MEASURED, Stored
 
 @dataclass(frozen=True)
 class Sample:
-    """One rewarded response as people read it: texts shortened, control characters as escapes."""
+    """One rewarded response for people to read: its texts are shortened, their control characters escaped."""
 
     prompt: str
     completion: str
@@ -21,27 +21,28 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateRecord(Stored):
-    """What is known of an update direction u without its tensors; None: not measured.
+    """An update batch U and its direction u, without tensors; None means not measured.
 
     Attributes:
-        rule, objective: the update rule, and the policy-gradient loss.
-        eta, eta_source: the learning rate, and where it is from.
-        seed: of the batch U.
+        rule, objective: names of the update rule and of the policy-gradient objective.
+        eta, eta_source: the learning rate, and where it comes from.
+        seed: the seed of U.
         prompts: U's prompts by content.
         rewards: ``[B_U][G]``.
-        gradient_norm, direction_norm: Euclidean, over all trainable parameters.
-        reward_mean, reward_std, degenerate_groups: of the rewards; the share of groups whose rewards are equal.
-        entropy_mean, length_mean: of the responses, in nats and in tokens.
-        oracle_gap: the direction against a real torch optimizer's step, largest relative difference.
-        loss_slope_gap: <g, u> against the loss's own slope along u, relative.
-        eta_gap: eta against the configured rate, or else the largest the optimizer stores, relative.
-        fingerprint, learnt_fingerprint: tell one direction, and one set of learnt tables, from another.
-        reward_gap: largest difference of a reward from its completion's own; None of a function that is not asked
-            twice (``rewards_rechecked`` is False then).
-        draw_gap: how far a token is from the one its random number picks, in probability.
-        other_prompts: rows that hold another prompt's tokens.
-        sample: up to two responses, where rewards are equal within every group.
-        seconds, memory_mb: wall time and most memory held (MiB), by phase.
+        gradient_norm, direction_norm: Euclidean norms of g and u over all trainable parameters.
+        reward_mean, reward_std: mean and standard deviation of the rewards.
+        degenerate_groups: share of the groups whose rewards are all equal.
+        entropy_mean, length_mean: mean entropy in nats and mean length in tokens per response.
+        oracle_gap: u against a torch optimizer's step, largest relative difference.
+        loss_slope_gap: <g, u> against the slope of the loss along u by finite differences, relative.
+        eta_gap: eta against the configured rate or, without one, the optimizer's largest stored rate, relative.
+        fingerprint, learnt_fingerprint: numbers that identify the direction, and the control variate's tables.
+        reward_gap: largest difference between a reward and the reward of the same completion computed again; None if
+            the reward function was not called again (``rewards_rechecked`` is False then).
+        draw_gap: largest distance, in probability, of a token's random number from the token's interval.
+        other_prompts: number of rows that hold another prompt's tokens.
+        sample: up to two responses, if rewards are equal within every group.
+        seconds, memory_mb: wall time, and peak memory in MiB, by phase.
     """
 
     rule: str = ""
@@ -76,12 +77,12 @@ class UpdateRecord(Stored):
 
 @dataclass(frozen=True, kw_only=True)
 class StoredUpdate(UpdateRecord):
-    """``update.json``: the update with what the checkpoint and its loading say of the step.
+    """``update.json``: the update, and what the checkpoint and its loading contribute to the step.
 
     Attributes:
-        mapping: how optimizer states were given to parameters.
-        end_tokens: ids that end a response.
-        sampling: the distribution sampled from: ``temperature``.
+        mapping: how optimizer states were assigned to parameters, in words.
+        end_tokens: ids of the tokens that end a response.
+        sampling: the sampling settings: ``temperature``.
         ignored_generation_config: sampling defaults of the checkpoint that were not used.
         parameters: numbers of parameters, ``trainable`` and ``all``.
     """
@@ -94,7 +95,7 @@ class StoredUpdate(UpdateRecord):
 
 
 def equal_rewards(rewards: Sequence[Sequence[float]]) -> str | None:
-    """What is equal in rewards ``[P][G]``, if those of every prompt are; None if any prompt's differ.
+    """Describe rewards ``[P][G]`` that are equal within every group; None if they differ within any group.
 
     >>> equal_rewards([[0.0, 0.0], [0.0, 0.0]])
     'every group of the update batch has equal rewards: all 4 are 0'

@@ -1,1 +1,1 @@
-"""What can be configured, once for YAML files, the command line and Python; importing this package imports nothing."""
+"""The configuration, defined once for YAML files, command line and Python; importing this package imports nothing."""

@@ -1,4 +1,4 @@
-"""Which devices there may be, by name; nothing here imports torch or starts CUDA."""
+"""The names of supported devices, checked without importing torch or initialising CUDA."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 
 def unusable(device: str) -> str | None:
-    """Why nothing can be computed on a device of this name, wherever it is; None for cpu, cuda and cuda:N."""
+    """Why a device of this name is not supported, as text; None for cpu, cuda and cuda:N."""
     if re.fullmatch(r"cpu|cuda(:\d+)?", device):
         return None
     names = "a device is cpu, cuda or cuda:N"

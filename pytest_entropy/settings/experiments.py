@@ -1,4 +1,4 @@
-"""The experiments known by name: what their directories and files are called, and which options size them."""
+"""The built-in kinds of experiment: the names of their directories and files, their options and their defaults."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# A run's directory, whatever sizes and repetitions there are.
+# The name of a run's directory by size and repetition.
 EVERY_RUN = "BE{B_E:03d}_run{run:03d}"
 
 
@@ -15,13 +15,13 @@ class ExperimentKind:
     """One kind of experiment.
 
     Attributes:
-        name: category directory under ``results/`` and name of the template in ``configs/``.
-        directory: prefix of an experiment's directory; the session's time stamp follows.
-        run_directory: a run's directory, a format string of B_E, B_U and run, for the sizes its options can ask for.
-        analysis: file name of the experiment's analysis.
-        sizes: the command line option that gives B_E: ``--be-values`` or ``--be``.
-        repeats: whether ``--runs`` applies.
-        defaults: built-in values that differ from the model's.
+        name: the category directory under ``results/``, and the name of the template in ``configs/``.
+        directory: the prefix of an experiment's directory, before the session's stamp.
+        run_directory: the name of a run's directory, a format string of B_E, B_U and run.
+        analysis: the file name of the experiment's analysis.
+        sizes: the command line option that sets B_E: ``--be-values`` or ``--be``.
+        repeats: whether the option ``--runs`` applies.
+        defaults: the values that differ from the defaults of :class:`~pytest_entropy.settings.model.ExperimentConfig`.
     """
 
     name: str
@@ -68,5 +68,5 @@ KNOWN: dict[str, ExperimentKind] = {kind.name: kind for kind in _KNOWN}
 
 
 def kind_of(name: str) -> ExperimentKind:
-    """The kind of that name; a user's own experiment gets directories named after it."""
+    """The built-in kind of this name, or, for a user's own experiment, a kind whose directories have its name."""
     return KNOWN.get(name) or ExperimentKind(name, name)

@@ -1,4 +1,4 @@
-"""What sections of a configuration are made of: their base, and numbers as YAML files write them."""
+"""The base class of configuration sections, and field types for sizes and for numbers as YAML files write them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-# Beyond this a size was not meant; it would fill memory or never end.
+# A larger size is taken for a mistake: it would fill memory or never end.
 LARGEST = 1_000_000
 
 
 def as_number(value: Any) -> Any:
-    """YAML 1.1 reads ``1e-6`` (no point, no sign) as text; a number was meant."""
+    """Convert text such as ``1e-6``, which YAML 1.1 does not recognise as a number, to a float; return other values."""
     if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
         return float(value)
     return value
@@ -23,11 +23,11 @@ PositiveFloat = Annotated[float, BeforeValidator(as_number), Field(gt=0, allow_i
 
 
 class SettingsSection(BaseModel):
-    """A section: its keys and no others, of their own types; the text below a key is its line in the documentation."""
+    """A configuration section with strict types and no unknown keys; the text below a key is its documentation."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
 def builtin(value: Any) -> Any:
-    """A scalar of numpy or torch as Python's own, which strict fields want."""
+    """Convert a numpy or torch scalar to the Python number that strict fields require; return other values."""
     return value.item() if hasattr(value, "item") and getattr(value, "shape", None) == () else value

@@ -1,4 +1,4 @@
-"""Layers of configuration, lowest first, and where every value came from."""
+"""Merging layers of configuration, lowest first, with the source of every value."""
 
 from __future__ import annotations
 
@@ -13,24 +13,30 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pytest_entropy.errors import UsageError
-from pytest_entropy.settings.former_names import todays_name, with_former_names
+from pytest_entropy.settings.former_names import current_name, with_former_names
 from pytest_entropy.settings.model import ExperimentConfig
 from pytest_entropy.settings.yaml_file import Lines
 
 PROVENANCE = "provenance"
-# What the checkpoint adds to the configuration; for the reader, and ignored where the file is given as --config.
+# The next step that checkpoint and configuration imply; written for the reader, ignored when read as --config.
 NEXT_STEP = "next_step"
 _OLD_NAMES = {
     "B": "the old B is gone: use batch_config.B_E_values (a list) and batch_config.B_U",
     "B_E": "use batch_config.B_E_values, a list such as [16, 32, 64]",
 }
-# How a result is judged; what a run leaves behind does not depend on it.  The checkpoint has a digest of its own.
+# A run's files do not depend on how its result is judged, and the checkpoint has its own digest.
 _NOT_IN_DIGEST = ("checks", "checkpoint")
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Values of one origin: nested as in YAML; ``lines`` where they stand in a file."""
+    """The values of one source.
+
+    Attributes:
+        source: the file, the command line option or the like, as messages name it.
+        values: nested as in YAML.
+        lines: the line of each key, if the source is a file.
+    """
 
     source: str
     values: dict[str, Any]
@@ -45,19 +51,19 @@ class ResolvedConfig:
     sources: dict[str, str]
 
     def digest(self) -> str:
-        """16 hex digits over everything a run's files depend on, the checkpoint's content apart."""
+        """16 hexadecimal digits that identify all settings on which a run's files depend."""
         record = with_former_names(self.config.model_dump())
         for key in _NOT_IN_DIGEST:
             del record[key]
-        # A key that came later and is not in use leaves the directories that were begun without it resumable.
+        # The key was added later: unset, it must not change the digest of directories that are to be resumed.
         if not record["prompts"]["chat_template_kwargs"]:
             del record["prompts"]["chat_template_kwargs"]
         return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_yaml(self, next_step: Mapping[str, Any] | None = None) -> str:
-        """A file ``--config`` accepts again: the values, and beside them where each came from.
+        """The configuration as YAML that ``--config`` accepts, with the source of each value.
 
-        ``next_step`` is what checkpoint and configuration together say of the step that is probed.
+        ``next_step`` holds further entries for the reader: the optimizer step that is probed.
         """
         record = {**self.config.model_dump(), PROVENANCE: self.sources}
         if next_step is not None:
@@ -66,11 +72,11 @@ class ResolvedConfig:
 
 
 def resolve_config(layers: Sequence[Layer]) -> ResolvedConfig:
-    """Merge layers key by key, later over earlier, and validate.
+    """Merge layers key by key, later layers over earlier ones, and validate the result.
 
     Raises:
-        UsageError: an unknown key (the nearest known one is named), an old one, or a value of wrong type or
-            out of range; each with the file and line, or the option, it came from.
+        UsageError: a key is unknown (the message names the nearest known one) or no longer supported, or a value has
+            the wrong type or is out of range; the message names the file and line, or the option.
     """
     merged: dict[str, Any] = {}
     origin: dict[tuple[str, ...], Layer] = {}
@@ -83,8 +89,8 @@ def resolve_config(layers: Sequence[Layer]) -> ResolvedConfig:
         raise UsageError(_explain(error, origin)) from error
     sources = {}
     for key in _leaves(config.model_dump()):
-        found = origin.get(key)
-        sources[".".join(key)] = _place(found, key) if found else "built-in default"
+        layer_of_key = origin.get(key)
+        sources[".".join(key)] = _place(layer_of_key, key) if layer_of_key else "built-in default"
     return ResolvedConfig(config, sources)
 
 
@@ -101,12 +107,12 @@ def _check_keys(values: dict[str, Any], model: type[BaseModel], prefix: tuple[st
             continue
         if name in _OLD_NAMES and name not in known:
             raise UsageError(f"{where}: {'.'.join(key)}: {_OLD_NAMES[name]}")
-        today = todays_name(prefix, str(name))
-        if today != name and today in values:
-            raise UsageError(f"{where}: {'.'.join(key)} is the former name of {today}; give one of them")
-        if today not in known:
+        current = current_name(prefix, str(name))
+        if current != name and current in values:
+            raise UsageError(f"{where}: {'.'.join(key)} is the former name of {current}; give one of them")
+        if current not in known:
             raise UsageError(f"{where}: unknown key {'.'.join(key)}; {_nearest(str(name), prefix, known)}")
-        inner = known[today].annotation
+        inner = known[current].annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             if not isinstance(value, dict):
                 raise UsageError(f"{where}: {'.'.join(key)} must be a section of keys, not {value!r}")
@@ -114,14 +120,14 @@ def _check_keys(values: dict[str, Any], model: type[BaseModel], prefix: tuple[st
 
 
 def _nearest(name: str, prefix: tuple[str, ...], known: Any) -> str:
-    """The likeliest key meant: among its siblings first, then anywhere."""
-    here = difflib.get_close_matches(name, list(known), n=1)
-    if here:
-        return f"did you mean {'.'.join((*prefix, here[0]))}?"
+    """A hint at the most similar key, of the same section if there is one, else of any section."""
+    siblings = difflib.get_close_matches(name, list(known), n=1)
+    if siblings:
+        return f"did you mean {'.'.join((*prefix, siblings[0]))}?"
     everywhere = {key[-1]: ".".join(key) for key in _leaves(ExperimentConfig().model_dump())}
-    there = difflib.get_close_matches(name, list(everywhere), n=1)
-    if there:
-        return f"did you mean {everywhere[there[0]]}?"
+    elsewhere = difflib.get_close_matches(name, list(everywhere), n=1)
+    if elsewhere:
+        return f"did you mean {everywhere[elsewhere[0]]}?"
     return f"known here: {', '.join(known)}"
 
 
@@ -135,11 +141,11 @@ def _merge(
     for name, value in values.items():
         if not prefix and name in (PROVENANCE, NEXT_STEP):
             continue
-        # A layer by the former name and one by today's are of one setting.
-        written, name = (*prefix, name), todays_name(prefix, name)
+        # One layer may set the key by its former name, another by its current one.
+        written, name = (*prefix, name), current_name(prefix, name)
         key = (*prefix, name)
         if isinstance(value, dict):
-            # A mapping over a scalar of a lower layer replaces it; validation says whether it may.
+            # A mapping replaces a scalar of a lower layer; validation rejects it if the type is wrong.
             if not isinstance(into.get(name), dict):
                 into[name] = {}
             _merge(into[name], value, key, layer, origin)

@@ -1,4 +1,4 @@
-"""What can be configured: names, types, defaults and ranges.  Imports neither torch nor pytest."""
+"""The configuration of an experiment: names, types, defaults and ranges.  Imports neither torch nor pytest."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ from pytest_entropy.settings.template_arguments import template_arguments
 
 
 class BatchConfig(BatchSizes):
-    """Sizes: prompts per entropy batch (several values), prompts of the update batch, runs, responses (``G_E``: of the
-    entropy batch, where they are not ``G``)."""
+    """The sizes of batches, and the number of runs at each entropy batch size."""
 
     B_E_values: list[Annotated[int, Field(ge=2, le=LARGEST)]] = Field(default=[16, 32, 64], min_length=1)
     """Prompts per entropy batch, each at least 2."""
@@ -41,36 +40,36 @@ class BatchConfig(BatchSizes):
 
 
 class UStatisticSection(SettingsSection):
-    """Single-batch mode: every prompt its own block (``exact``), or ``blocks`` blocks of prompts."""
+    """The blocks of the U-statistic: single prompts (``exact``), or ``blocks`` equal blocks of prompts."""
 
     method: Literal["exact", "blocks"] = "exact"
     """Pairs of prompts (`exact`), or of equal blocks of prompts (`blocks`)."""
     blocks: Annotated[int, Field(ge=2)] = 8
-    """How many blocks; must divide every B_E."""
+    """Number of blocks; must divide every B_E."""
 
 
 class ProbeSection(UpdateSettings):
-    """How delta_h1 is estimated and which update is assumed."""
+    """How delta_h1 is estimated, and which update is assumed."""
 
     u_statistic: UStatisticSection = UStatisticSection()
     total_variance: bool = False
-    """The standard error over update batches, too: with U random as well (true in the templates of single run and
-    debug)."""
+    """Also estimate the standard error over update batches, with U random as well (true in the templates of single
+    run and debug)."""
 
     def settings(self) -> dict[str, object]:
-        """The part of :class:`pytest_entropy.probe.ProbeConfig` that stands here."""
+        """The keyword arguments of :class:`pytest_entropy.probe.ProbeConfig` that this section sets."""
         record = self.model_dump(include=set(UpdateSettings.model_fields))
         blocks = self.u_statistic.blocks if self.u_statistic.method == "blocks" else None
         return {**record, "u_statistic_blocks": blocks}
 
 
 class SamplingSection(SampledPolicy):
-    """The one distribution sampled from and scored: softmax(logits / temperature), nothing else."""
+    """The distribution that is sampled and scored: softmax(logits / temperature), without truncation."""
 
     top_p: float = 1.0
-    """Anything but 1 is refused: truncation breaks every identity."""
+    """Must stay 1: truncated sampling breaks every identity that the probe rests on."""
     top_k: int = 0
-    """Anything but 0 is refused."""
+    """Must stay 0, for the same reason."""
 
     @model_validator(mode="after")
     def _neutral(self) -> SamplingSection:
@@ -83,11 +82,7 @@ class SamplingSection(SampledPolicy):
 
 
 class PromptSection(SettingsSection):
-    """Where prompts come from; ``demo`` is the bundled generator of word problems.
-
-    ``template`` is the name of a built-in template or a text with ``{question}``; ``chat_template_kwargs`` are told to
-    the checkpoint's chat template.
-    """
+    """The source of prompts, and how rows become prompts."""
 
     source: Annotated[str, Field(min_length=1)] = "demo"
     """A `.jsonl` or `.parquet` file, `datasets:NAME`, or `demo`, the bundled word problems; see [prompts and
@@ -95,23 +90,23 @@ class PromptSection(SettingsSection):
     prompt_column: Annotated[str, Field(min_length=1)] = "prompt"
     """Column with the prompt."""
     answer_column: Annotated[str, Field(min_length=1)] = "answer"
-    """Column with the expected answer; other columns reach the reward function, too."""
+    """Column with the expected answer; the reward function receives all other columns as well."""
     template: Annotated[str, Field(min_length=1)] | None = None
-    """`r1`, or a text with `{question}`."""
+    """`r1`, the name of a built-in template, or a text with `{question}`."""
     chat_template_kwargs: Annotated[dict[str, object], AfterValidator(template_arguments)] = {}
-    """Told to the checkpoint's chat template, such as `{enable_thinking: false}`; a row's column of that name goes
-    over it."""
+    """Variables for the checkpoint's chat template, such as `{enable_thinking: false}`; those in a row's column of
+    this name take precedence."""
     with_replacement: bool = False
     """Draw with replacement; E and U may share prompts."""
 
 
 class ModelSection(SettingsSection):
-    """How the checkpoint is loaded."""
+    """How the checkpoint is loaded: base model, device, dtype."""
 
     base_model: str | None = None
-    """Base model directory; left out, the one the adapter names."""
+    """Base model directory; left out, the one that the adapter's configuration names."""
     device: str = "cpu"
-    """`cpu`, `cuda` or `cuda:N` (mps has no float64, and is refused)."""
+    """`cpu`, `cuda` or `cuda:N` (mps is rejected, because it has no float64)."""
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
     """`float32`, `float64`, or `bfloat16` for the frozen base of an adapter; never narrower than asked for."""
 
@@ -124,32 +119,27 @@ class ModelSection(SettingsSection):
 
 
 class CheckSection(SettingsSection):
-    """Error rates of the assertions.
-
-    ``alpha`` is the session's false-alarm budget, ``confidence`` that of reported intervals, ``tolerance`` the
-    finite-batch bias, as a share of the converged value, that does not matter.
-    """
+    """The error rates of checks, and the confidence level of reported intervals."""
 
     alpha: Annotated[float, Field(gt=0, lt=1)] = 1e-3
-    """Chance that a correct probe fails the session."""
+    """Probability that a correct probe fails the session."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    """Of reported intervals."""
+    """Confidence level of reported intervals."""
     tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Finite-batch bias, as a share of the converged value, that does not matter."""
+    """Largest finite-batch bias that is tolerated, as a share of the converged value."""
     inconclusive: Literal["skip", "fail"] = "skip"
-    """What a verdict the sample could not decide becomes: `skip` or `fail`."""
+    """Outcome of a check that its sample could not decide: `skip` or `fail`."""
 
 
 class EtaSweepSection(SweepWeights):
-    """The entropy itself at several steps along the update: how far first order holds.
+    """The eta sweep: the entropy itself at several steps along the update, to see how far first order holds.
 
-    ``multiples`` of the learning rate, none for no sweep; each costs a scoring pass.  ``pareto_smoothed`` (needs
-    arviz-stats) and ``clip_weights`` tame the weights of the self-normalised variant; ``fresh_samples`` draws
-    responses anew at the training step and the largest.
+    ``pareto_smoothed`` needs arviz-stats.
     """
 
     multiples: list[Annotated[float, BeforeValidator(as_number), Field(allow_inf_nan=False)]] = []
-    """Steps, in multiples of η, at which the entropy itself is measured (one scoring pass each)."""
+    """Steps, in multiples of η, at which the entropy itself is measured, by one scoring pass each; empty for no
+    sweep."""
 
     @model_validator(mode="after")
     def _usable(self) -> EtaSweepSection:
@@ -164,30 +154,30 @@ class EtaSweepSection(SweepWeights):
 
 
 class ExperimentConfig(SettingsSection):
-    """Everything an experiment's results depend on, and how it is judged."""
+    """All settings on which an experiment's results and verdicts depend."""
 
     checkpoint: Annotated[str, Field(min_length=1)] = "demo"
     """Checkpoint directory, or `demo`."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """The session's seed: U's is derived from it alone, so that all experiments take one U, and every run's from it
-    and the experiment's name."""
+    """The session's seed: U's seed is derived from it alone, so that all experiments share U; a run's seed is derived
+    from it and the experiment's name."""
     batch_config: BatchConfig = BatchConfig(B_E_values=[16, 32, 64])
     probe: ProbeSection = ProbeSection()
     sampling: SamplingSection = SamplingSection()
     prompts: PromptSection = PromptSection()
     reward: Rewards = [RewardSection(name="exact_answer")]
-    """A name (`exact_answer`, `gsm8k`, `boxed`, `math_verify`, an installed one, `module:function`,
+    """The name of a reward (`exact_answer`, `gsm8k`, `boxed`, `math_verify`, an installed one, `module:function`,
     `file.py:function`), several as `a,b*0.5`, or a list of `{name, weight}`."""
     reward_timeout: PositiveFloat = 600.0
-    """Seconds one call of a reward function may take."""
+    """Time limit for one call of a reward function, in seconds."""
     model: ModelSection = ModelSection()
     memory: MemorySection = MemorySection()
     checks: CheckSection = CheckSection()
     eta_sweep: EtaSweepSection = EtaSweepSection()
     diagnostics: bool = False
-    """reinforce_loo, directional scores and surprisal ranks from the same rollouts."""
+    """Also compute reinforce_loo, directional scores and surprisal ranks, from the same rollouts."""
     save_gradients: bool = False
-    """Write gradients and directions, as `--save-gradients` does."""
+    """Save gradients and directions, as `--save-gradients` does."""
 
     @model_validator(mode="after")
     def _groups(self) -> ExperimentConfig:
@@ -200,18 +190,18 @@ class ExperimentConfig(SettingsSection):
             return self
         if self.diagnostics or self.save_gradients:
             raise ValueError(
-                "diagnostics and save_gradients rest on an update that is independent of the entropy batch; with "
+                "diagnostics and save_gradients need an update that is independent of the entropy batch; with "
                 "probe.mode u_statistic it is not: run the sanity check and the debug experiment with two_batch"
             )
         if self.batch_config.G_E is not None:
             raise ValueError(
-                "batch_config.G_E is the entropy batch's own number of responses, and with probe.mode u_statistic "
-                "there is one batch for both: give batch_config.G"
+                "batch_config.G_E is the number of responses in the entropy batch, and with probe.mode u_statistic "
+                "one batch serves for both: give batch_config.G"
             )
         if min(self.batch_config.B_E_values) < SMALLEST_SINGLE_BATCH:
             raise ValueError(
-                "batch_config.B_E_values holds 2, and with probe.mode u_statistic the two prompts of a pair have one "
-                f"product, which says nothing of its error: give B_E >= {SMALLEST_SINGLE_BATCH}"
+                "batch_config.B_E_values holds 2, and with probe.mode u_statistic two prompts form one pair, from "
+                f"which no error can be estimated: give B_E >= {SMALLEST_SINGLE_BATCH}"
             )
         settings = self.probe.u_statistic
         uneven = [size for size in self.batch_config.B_E_values if size % settings.blocks]
@@ -223,7 +213,7 @@ class ExperimentConfig(SettingsSection):
         return self
 
     def probe_settings(self) -> dict[str, object]:
-        """Keyword arguments of :class:`pytest_entropy.probe.ProbeConfig`."""
+        """The keyword arguments of :class:`pytest_entropy.probe.ProbeConfig` for this configuration."""
         batch, sampling = self.batch_config, self.sampling
         return {
             **batch.model_dump(include=set(BatchSizes.model_fields)),
@@ -237,8 +227,8 @@ class ExperimentConfig(SettingsSection):
 
     def _diagnostics(self) -> tuple[str, ...]:
         extra: tuple[str, ...] = ()
-        # A single batch's update is not independent of its responses, so that there is nothing to sweep, and its
-        # error is the total one already.
+        # A single batch's update is not independent of its responses, so that no sweep is possible, and its standard
+        # error is already the total one.
         if self.probe.mode == "two_batch":
             extra += ("total_variance",) if self.probe.total_variance else ()
             extra += ("eta_sweep",) if self.eta_sweep.multiples else ()

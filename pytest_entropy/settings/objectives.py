@@ -1,6 +1,6 @@
 """The policy-gradient objectives by name, as TRL (``loss_type``) and verl (``loss_agg_mode``) spell them.
 
-They differ in how advantages are scaled and in what a token's weight is divided by; the weights themselves are in
+They differ in the scaling of advantages and in the divisor of a token's weight; the weights themselves are computed in
 ``probe/update/objective.py``.  Dr. GRPO arXiv 2503.20783, GRPO 2402.03300, RLOO 2402.14740, DAPO 2503.14476.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 
-# name -> (baseline and scaling of the advantage, what a token's weight is divided by)
+# name -> (baseline and scaling of the advantage, divisor of a token's weight)
 OBJECTIVES: dict[str, tuple[str, str]] = {
     "dr_grpo": ("none", "max_length"),
     "grpo": ("group", "own_length"),
@@ -30,10 +30,10 @@ SCALINGS = ("none", "group", "batch", "leave_one_out")
 
 
 def known_objective(name: str) -> str:
-    """``name`` itself, if an objective has it.
+    """Return ``name`` if it is the name of an objective.
 
     Raises:
-        ValueError: none has; the nearest name is given, or all are.
+        ValueError: no objective has this name; the message names the nearest known one, or else all of them.
     """
     if name in OBJECTIVES:
         return name
@@ -43,6 +43,11 @@ def known_objective(name: str) -> str:
 
 
 def normalised_over_batch(objective: str, scale_rewards: str | None) -> bool:
-    """Whether prompts meet in the update through a normaliser of the whole batch."""
+    """Whether the update divides by a number computed over the whole batch, so that prompts are not independent.
+
+    Args:
+        objective: the objective's name.
+        scale_rewards: the configured scaling of rewards; None for the objective's own.
+    """
     own_scaling, divisor = OBJECTIVES[objective]
     return divisor == "all_tokens" or (scale_rewards or own_scaling) == "batch"

@@ -1,7 +1,7 @@
-"""What a probe needs to know, whoever asks for it: the one definition behind YAML's sections and ``ProbeConfig``.
+"""The settings of a probe, defined once for the sections of YAML files and for ``ProbeConfig``.
 
-Each class holds the settings of one YAML section that the probe itself uses; the section in ``settings/model.py`` adds
-what only experiments have, and :class:`ProbeConfig` is all of them together.
+Each class holds the settings of one YAML section that the probe itself uses; its subclass in ``settings/model.py`` adds
+the settings that only experiments have, and :class:`ProbeConfig` combines all of them.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from pydantic import (
 from pytest_entropy import registry
 from pytest_entropy.settings.diagnostics import known_diagnostics
 from pytest_entropy.settings.fields import PositiveFloat, SettingsSection, Size, as_number, builtin
-from pytest_entropy.settings.former_names import RENAMED, todays_name
+from pytest_entropy.settings.former_names import RENAMED, current_name
 from pytest_entropy.settings.objectives import OBJECTIVES, SCALINGS, known_objective, normalised_over_batch
 
-# Of two prompts alone both row means are one number, and the error made of their spread is 0.
+# With two prompts both row means are equal, and the error estimated from their spread would be 0.
 SMALLEST_SINGLE_BATCH = 3
 
 
 @runtime_checkable
 class _Separable(Protocol):
-    """What settings ask of an estimator."""
+    """The attribute of an estimator that settings depend on."""
 
     separable: bool
 
 
 @runtime_checkable
 class _Linear(Protocol):
-    """What settings ask of an update rule."""
+    """The attribute of an update rule that settings depend on."""
 
     linear: bool
 
 
 def _scaling(value: Any) -> Any:
-    """TRL takes true and false as well."""
+    """Validate a scaling of rewards, given by name or, as TRL accepts too, as true or false."""
     value = {True: "group", False: "none"}[value] if isinstance(value, bool) else value
     if value is not None and value not in SCALINGS:
         raise ValueError(f"scale_rewards {value!r} is not one of {', '.join(SCALINGS)}")
@@ -53,10 +53,10 @@ def _scaling(value: Any) -> Any:
 
 
 class BatchSizes(SettingsSection):
-    """Prompts of the update batch, and responses per prompt (``G_E``: of the entropy batch, where they are not ``G``).
+    """Prompts of the update batch, and responses per prompt of both batches.
 
-    Where prompts differ more than responses to one prompt do, fewer responses to more prompts give the smaller error
-    for the same time (docs/variance-reduction.md).
+    If prompts differ more than responses to one prompt do, fewer responses to more prompts give a smaller error in the
+    same time (docs/variance-reduction.md).
     """
 
     B_U: Size = 32
@@ -64,22 +64,22 @@ class BatchSizes(SettingsSection):
     G: Size = 8
     """Responses per prompt, at least 2."""
     G_E: Size | None = None
-    """Those of the entropy batch, where it shall have a number of its own: 2, with a larger B_E, gives the same
-    standard error in half to two thirds of the time ([variance reduction](variance-reduction.md))."""
+    """Responses per prompt of the entropy batch; left out, G.  2, with a larger B_E, gives the same standard error in
+    half to two thirds of the time ([variance reduction](variance-reduction.md))."""
 
 
 class UpdateSettings(SettingsSection):
-    """How delta_h1 is estimated and which update is assumed."""
+    """How delta_h1 is estimated, and which update is assumed."""
 
     mode: Literal["two_batch", "u_statistic"] = "two_batch"
     """`two_batch`, or `u_statistic`: update and entropy gradient from one batch of B_E prompts, `batch_config.B_U`
     unused ([§5](mathematics.md))."""
     entropy_unit: Literal["sequence", "token"] = "sequence"
     """`sequence`: nats per response, or `token`: nats per token."""
-    estimator: Annotated[str, AfterValidator(registry.known("estimators"))] = "action_value"
+    estimator: Annotated[str, AfterValidator(registry.name_validator("estimators"))] = "action_value"
     """`action_value`, `rao_blackwell` (twice the variance; the default in mode `u_statistic`), `reinforce_loo`, or
     an installed one; see [variance reduction](variance-reduction.md)."""
-    update_rule: Annotated[str, AfterValidator(registry.known("update_rules"))] = "preconditioned"
+    update_rule: Annotated[str, AfterValidator(registry.name_validator("update_rules"))] = "preconditioned"
     """`preconditioned`, `adamw`, `sgd`, or an installed one."""
     loss_type: Annotated[str, AfterValidator(known_objective)] = "dr_grpo"
     """Objective (formerly `probe.advantage`, still accepted): `dr_grpo`, `grpo`, `gspo`, `dapo`, `cispo`, `bnpo`,
@@ -89,24 +89,24 @@ class UpdateSettings(SettingsSection):
     """`none`, `group`, `batch`, `leave_one_out`; TRL's true and false mean `group` and `none`; left out, the
     objective's."""
     advantage_epsilon: Annotated[float, Field(ge=0)] = 1e-4
-    """Added to a standard deviation (TRL 1e-4, verl 1e-6)."""
+    """Added to the standard deviation that advantages are divided by (TRL 1e-4, verl 1e-6)."""
     max_grad_norm: PositiveFloat | None = None
-    """Clipping of the `adamw` rule."""
+    """Gradient norm to which the `adamw` rule clips; left out, no clipping."""
     learning_rate: PositiveFloat | None = None
-    """η of the next step; left out, the checkpoint's."""
+    """Learning rate η of the next step; left out, the checkpoint's."""
 
     @property
     def advantage(self) -> str:
-        """The objective, by the setting's former name."""
+        """The objective, under the former name of ``loss_type``."""
         return self.loss_type
 
     @model_validator(mode="before")
     @classmethod
     def _names_and_best_estimator(cls, values: Any) -> Any:
-        """Former names, and where no estimator is named the one with the least time to a given error in this mode."""
+        """Translate former names, and default to the estimator that reaches a given error fastest in this mode."""
         if not isinstance(values, Mapping):
             return values
-        given = {todays_name(("probe",), name): value for name, value in values.items()}
+        given = {current_name(("probe",), name): value for name, value in values.items()}
         if len(given) < len(values):
             raise ValueError("advantage is the former name of loss_type; give one of them")
         if not given.get("estimator", ""):
@@ -115,7 +115,7 @@ class UpdateSettings(SettingsSection):
 
     @model_validator(mode="after")
     def _parts_per_prompt(self) -> UpdateSettings:
-        """The U-statistic needs an update that is a mean of independent parts, one per prompt."""
+        """Reject settings whose update is not a mean of independent parts, one per prompt, in mode u_statistic."""
         if self.mode == "two_batch":
             return self
         if not registry.get("update_rules", self.update_rule, _Linear).linear:  # type: ignore[type-abstract]
@@ -141,14 +141,15 @@ class UpdateSettings(SettingsSection):
 
 
 def require_two_responses(sizes: BatchSizes, update: UpdateSettings, section: str = "") -> None:
-    """Refuse groups of one response.
+    """Reject groups of one response, which leave no other response for a baseline.
 
     Args:
-        sizes, update: the settings that meet in this.
-        section: what stands before the sizes' names in messages, such as ``batch_config.``.
+        sizes: the settings with G and G_E.
+        update: the settings with the estimator and the objective.
+        section: a prefix of the sizes' names in messages, such as ``batch_config.``.
 
     Raises:
-        ValueError: G or G_E is 1.
+        ValueError: G or G_E is less than 2.
     """
     if sizes.G < 2:
         raise ValueError(
@@ -160,66 +161,66 @@ def require_two_responses(sizes: BatchSizes, update: UpdateSettings, section: st
 
 
 class SampledPolicy(SettingsSection):
-    """The one distribution sampled from and scored, softmax(logits / temperature), and the longest response."""
+    """The distribution that is sampled and scored, softmax(logits / temperature), and the largest response length."""
 
     temperature: PositiveFloat = 1.0
-    """T of the policy that is meant; sampling and scoring use the same."""
+    """Temperature T of the policy, the same in sampling and scoring."""
     max_new_tokens: Size = 256
-    """Longest response."""
+    """Largest number of tokens per response."""
 
 
 class MemorySection(SettingsSection):
-    """Bounds on what is computed at once, and how the sampler keeps its cache; no effect beyond rounding."""
+    """Bounds on memory, and the kind of the sampler's cache; they change results by rounding only."""
 
     sample_rows: Size = 512
-    """Responses decoded together at most; results change by rounding only."""
+    """Largest number of responses decoded together; changes results by rounding only."""
     chunk_tokens: Size = 16384
-    """Tokens scored together at most (by each thread, on a CPU); results change by rounding only."""
+    """Largest number of tokens scored together (by each thread, on a CPU); changes results by rounding only."""
     static_cache: bool = False
-    """Sample with a key/value cache that is written in place; the same responses (slower on a CPU, not measured on a
-    GPU)."""
+    """Sample with a preallocated key/value cache that is written in place; responses do not change (slower on a CPU,
+    not measured on a GPU)."""
 
 
 def _above_one(value: float | None) -> float | None:
     if value is not None and not value > 1:
-        raise ValueError(f"clip_weights is {value}, it must be above 1, the weight of no step")
+        raise ValueError(f"clip_weights is {value}, it must be above 1, which is the weight at a step of 0")
     return value
 
 
 class SweepWeights(SettingsSection):
-    """How the eta sweep's self-normalised importance weights are tamed, and whether responses are drawn anew."""
+    """Smoothing and clipping of the eta sweep's self-normalised importance weights, and fresh samples beside them."""
 
     pareto_smoothed: bool = False
-    """Pareto-smoothed weights for the self-normalised variant (`pip install pytest-entropy[psis]`)."""
+    """Smooth the weights of the self-normalised variant by Pareto smoothing (`pip install pytest-entropy[psis]`)."""
     clip_weights: Annotated[
         Annotated[float, Field(allow_inf_nan=False)] | None, BeforeValidator(as_number), AfterValidator(_above_one)
     ] = None
     """Largest weight of the self-normalised variant, above 1; left out, not clipped."""
     fresh_samples: bool = False
-    """New responses at η and at the largest step as well."""
+    """Also sample new responses at η and at the largest step."""
 
 
 Several = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
 
 
 class ProbeConfig(UpdateSettings, BatchSizes, SampledPolicy, MemorySection, SweepWeights):
-    """Settings of a probe; the numbers a result depends on, and some that only bound memory.
+    """All settings of a probe.
 
-    The attributes are those of YAML's sections (docs/configuration.md), under the same names, and:
+    The attributes have the names and meanings of the keys in YAML's sections (docs/configuration.md); in addition:
 
     Attributes:
-        u_statistic_blocks: M blocks of prompts in place of prompts; None for every prompt its own.
-        with_replacement: draw prompts with replacement, and allow E and U to share them.
-        diagnostics: further per-prompt scalars to take from the same rollouts (names of estimators and scalars), and
-            ``"ranks"`` for the surprisal ranks of the sampled tokens, ``"definition"`` for the batch and
-            the update against their definitions, ``"entropy_slope"`` (with ``"score"``) for the ground truth of s_n,
-            ``"total_variance"`` for the error with U random as well, ``"eta_sweep"`` for the entropy itself along u.
-        eta_multiples: steps of that sweep, in multiples of eta (or of a power of two of it, where eta is too small
-            or too large for the purpose).
+        u_statistic_blocks: M, the number of equal blocks of prompts; None for single prompts.
+        with_replacement: draw prompts with replacement, and allow E and U to share prompts.
+        diagnostics: names of further per-prompt scalars of the same rollouts (estimators and scalars), and of
+            measurements: ``"ranks"``, the surprisal ranks of the sampled tokens; ``"definition"``, batch and update
+            against their definitions; ``"entropy_slope"`` (with ``"score"``), the ground truth of s_n;
+            ``"total_variance"``, the standard error with U random as well; ``"eta_sweep"``, the entropy itself along u.
+        eta_multiples: the steps of the sweep in multiples of eta, or of a power of two times eta if eta is too small or
+            too large for a sweep.
 
     Raises:
-        ValueError: a setting outside its range, or a name that nothing has; every such setting is named.
-        TypeError: a keyword that is no setting.
+        ValueError: a setting is out of its range, or a name is unknown; the message names every such setting.
+        TypeError: a keyword is not the name of a setting.
     """
 
     model_config = ConfigDict(title="ProbeConfig")
@@ -259,13 +260,13 @@ class ProbeConfig(UpdateSettings, BatchSizes, SampledPolicy, MemorySection, Swee
             raise ValueError("mode u_statistic has one batch: its responses per prompt are G, leave G_E out")
         if self.diagnostics:
             raise ValueError(
-                "the diagnostics rest on an update that is independent of the entropy batch: take mode two_batch"
+                "the diagnostics need an update that is independent of the entropy batch: take mode two_batch"
             )
         return self
 
 
 def _sentence(item: Any) -> str:
-    """One of pydantic's errors in words."""
+    """One of pydantic's errors as a sentence."""
     if item["type"] == "value_error":
         return str(item["msg"]).removeprefix("Value error, ")
     return f"{'.'.join(map(str, item['loc']))} {item['input']!r}: {item['msg']}"

@@ -1,4 +1,4 @@
-"""One reward or several with weights, as text (``"a,b.py:f*0.2"``) or as a list."""
+"""The setting ``reward``: one reward or a weighted sum of several, as text (``"a,b.py:f*0.2"``) or as a list."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pytest_entropy.settings.fields import SettingsSection, as_number
 
 
 class RewardSection(SettingsSection):
-    """One reward of a weighted sum."""
+    """One term of a weighted sum of rewards."""
 
     name: Annotated[str, Field(min_length=1)]
     weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
 
 
 def _rewards(value: Any) -> Any:
-    """``"a, b.py:f*0.2"`` or a list of such names or of ``{name, weight}``, as a list of the latter."""
+    """Normalise ``"a, b.py:f*0.2"``, or a list of such texts or of ``{name, weight}``, to a list of the latter."""
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",")]
     if not isinstance(value, list) or not value:
@@ -46,7 +46,7 @@ def _reward(item: Any) -> dict[str, object]:
         raise ValueError(f"a reward is a name or {{name: …, weight: …}}, not {item!r}")
     name, weight = item["name"], as_number(item.get("weight", 1.0))
     if not isinstance(name, str) or not name.strip():
-        raise ValueError("a reward without a name")
+        raise ValueError("a reward must have a name that is not empty")
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight) or weight == 0:
         raise ValueError(f"the weight of reward {name!r} must be a finite number other than 0, not {weight!r}")
     return {"name": name, "weight": float(weight)}

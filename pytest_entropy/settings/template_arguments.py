@@ -1,4 +1,4 @@
-"""Which arguments a chat template may be given (``enable_thinking: false``), by the configuration or by a column."""
+"""Validation of the variables passed to a chat template (``enable_thinking: false``) by configuration or column."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-# The name of the key below ``prompts`` and of the column, as TRL has them.
+# The name of the key below ``prompts`` and of the column, the same as in TRL.
 COLUMN = "chat_template_kwargs"
-# What the probe itself decides when it applies a template, and the template's own names for it.
+# Arguments of ``apply_chat_template`` that the probe itself sets, and names that templates use for them.
 RESERVED = frozenset(
     {
         "self", "conversation", "conversations", "messages", "tools", "chat_template", "add_generation_prompt",
@@ -19,25 +19,25 @@ RESERVED = frozenset(
 
 
 def template_arguments(value: Any) -> dict[str, object]:
-    """The arguments in a mapping by name; those that are null are not given (tables hold nulls for other rows' names).
+    """Validate variables for a chat template, and return those that are not null, by name.
+
+    Nulls are dropped, because a table's rows hold null for the variables that only other rows set.
 
     Raises:
-        ValueError: not a mapping, a name that is none or that the probe itself decides on, or a value that is not
-            plain (text, number, true, false, lists and mappings of these).
+        ValueError: ``value`` is not a mapping; a name is not an identifier, or is reserved for the probe; or a value
+            is not plain (text, number, true, false, or lists and mappings of these).
     """
     if not isinstance(value, Mapping):
         raise ValueError(f"{COLUMN} is a mapping such as {{enable_thinking: false}}, not {_shown(value)}")
     for name, argument in value.items():
         if not isinstance(name, str) or not name.isidentifier():
-            raise ValueError(f"{COLUMN}: {_shown(name)} is no name that a template could use")
+            raise ValueError(f"{COLUMN}: {_shown(name)} is not a name that a template can use")
         if name in RESERVED:
-            raise ValueError(
-                f"{COLUMN}: {name} is not the template's to be told: it is given by the prompt and the probe; remove it"
-            )
+            raise ValueError(f"{COLUMN}: {name} is reserved, because the prompt or the probe determines it; remove it")
         try:
             json.dumps(argument)
         except (TypeError, ValueError, RecursionError):
-            raise ValueError(f"{COLUMN}: {name} is {_shown(argument)}, which is no plain value") from None
+            raise ValueError(f"{COLUMN}: {name} is {_shown(argument)}, which is not a plain value") from None
     return {name: argument for name, argument in value.items() if argument is not None}
 
 

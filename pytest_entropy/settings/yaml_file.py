@@ -1,4 +1,4 @@
-"""YAML in: safe, small, without aliases or repeated keys, and with the line of every key."""
+"""Reading YAML files safely: of limited size, without aliases or repeated keys, and with the line of every key."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Lines = dict[tuple[str, ...], int]
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
-    """The mapping in a YAML file, and the line number of each key by its path.
+    """Read the mapping in a YAML file, and the line number of each key by its path.
 
     Raises:
-        UsageError: missing, too large, not UTF-8, broken (with file and line), aliases, repeated keys, or not
-            a mapping.
+        UsageError: the file is missing, larger than 1 MiB, not UTF-8 or not valid YAML, or it has aliases or repeated
+            keys or is not a mapping; the message names the file, and the line if there is one.
     """
     try:
         if path.stat().st_size > _LARGEST:

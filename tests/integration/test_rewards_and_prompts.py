@@ -250,7 +250,7 @@ REFUSED = {
     ),
     "arguments that are not the template's": (
         ["--entropy-set=prompts.chat_template_kwargs.add_generation_prompt=false"],
-        "chat_template_kwargs: add_generation_prompt is not the template's to be told",
+        "chat_template_kwargs: add_generation_prompt is reserved, because the prompt or the probe determines it",
     ),
     "copies": (["--prompts=copies.jsonl"], "5 different prompts (of 60) are 5 too few for B_E 6 + B_U 4"),
     "weight": (["--reward=length*x"], "--reward: reward: the weight in 'length*x' is not a number; write NAME*0.5"),

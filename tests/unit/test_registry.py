@@ -59,7 +59,7 @@ def test_a_name_that_nothing_has_is_refused_with_the_nearest(kind, name, says):
     with pytest.raises(registry.NotRegistered, match=says):
         registry.require_name(kind, name)
     with pytest.raises(ValueError, match=says):
-        registry.known(kind)(name)
+        registry.name_validator(kind)(name)
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""Update rules, one file each; a new file here is a new rule (CONTRIBUTING.md)."""
+"""Update rules, one per file; a new file here registers a new rule (CONTRIBUTING.md)."""

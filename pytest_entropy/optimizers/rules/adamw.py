@@ -1,4 +1,4 @@
-"""The step AdamW would really take: momentum, weight decay and clipping included (arXiv 1711.05101, algorithm 2)."""
+"""AdamW's next step, with momentum, weight decay and gradient clipping (arXiv 1711.05101, algorithm 2)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,19 @@ from pytest_entropy.optimizers.state import AdamWState, ParameterState
 def direction(
     gradient: Tensors, state: AdamWState, parameters: Tensors, *, max_grad_norm: float | None = None
 ) -> dict[str, torch.Tensor]:
-    """u = -(m-hat / (sqrt(v-hat) + eps) + lambda theta) after one more, clipped gradient, times the relative rate."""
+    """u = -(m-hat / (sqrt(v-hat) + eps) + lambda theta) times the relative rate, by parameter name, float64.
+
+    m-hat and v-hat are the moments after the clipped gradient has been added (docs/mathematics.md §2).
+
+    Args:
+        gradient: of the loss, by parameter name, in the parameters' shapes.
+        state: the optimizer state of the same parameters.
+        parameters: theta by parameter name.
+        max_grad_norm: the largest gradient norm; None for no clipping.
+
+    Raises:
+        ValueError: the optimizer has not taken a step yet.
+    """
     rate = adam.relative_rates(state)
     clip = adam.clip_factor(gradient, max_grad_norm)
     return {
@@ -22,10 +34,15 @@ def direction(
 
 
 def torch_step(g: torch.Tensor, state: ParameterState | None, theta: torch.Tensor) -> torch.Tensor:
-    """``torch.optim.AdamW`` from the stored state, at a rate of 1; ``g`` is clipped already.
+    """One parameter's step by ``torch.optim.AdamW`` from the stored state, at learning rate 1.
+
+    Args:
+        g: the parameter's gradient, already clipped.
+        state: the parameter's optimizer state.
+        theta: the parameter before the step.
 
     Raises:
-        ValueError: a parameter without state.
+        ValueError: the parameter has no state.
     """
     if state is None:
         raise ValueError("AdamW's step needs the optimizer's moments")

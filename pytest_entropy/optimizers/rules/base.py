@@ -1,4 +1,4 @@
-"""What an update rule is: a direction as mathematics on tensors, and a real torch optimizer's step beside it."""
+"""The update rule: its direction as mathematics on tensors, and a torch optimizer's step as the direction's oracle."""
 
 from __future__ import annotations
 
@@ -11,17 +11,23 @@ import torch
 from pytest_entropy.optimizers.state import AdamWState, ParameterState
 
 Tensors = Mapping[str, torch.Tensor]
-# What a linear rule's derivative makes of a vector by parameter name, given the optimizer state.
+# (vector by parameter name, optimizer state) -> the derivative of a linear rule, or its transpose, times the vector.
 LinearMap = Callable[[Tensors, AdamWState], dict[str, torch.Tensor]]
-# (theta_after - theta_before) / lr of one parameter: its gradient, its state (None where there is none), the parameter.
+# (gradient, state or None, parameter) of one parameter -> (theta_after - theta_before) / lr.
 TorchStep = Callable[[torch.Tensor, ParameterState | None, torch.Tensor], torch.Tensor]
 
 
 class Direction(Protocol):
-    """u by parameter name, float64, from gradient, optimizer state and parameters of the same names.
+    """The update direction u by parameter name, float64.
 
-    ``max_grad_norm`` clips the gradient first, in rules that clip.  Written in differentiable operations, so that
-    :class:`~pytest_entropy.probe.update.linearisation.Linearisation` has its derivative by the gradient.
+    It is written in differentiable operations, so that
+    :class:`~pytest_entropy.probe.update.linearisation.Linearisation` can differentiate it with respect to the gradient.
+
+    Args:
+        gradient: of the loss, by parameter name, in the parameters' shapes.
+        state: the optimizer state of the same parameters.
+        parameters: the current parameter values, by name.
+        max_grad_norm: the largest gradient norm, for rules that clip; None for no clipping.
     """
 
     def __call__(
@@ -34,15 +40,16 @@ class UpdateRule:
     """The step an optimizer takes for a gradient.
 
     Attributes:
-        direction: u = (theta_after - theta_before) / eta, eta the rate of the largest group.
-        torch_step: one parameter's step by a real torch optimizer, its oracle; shares no code with ``direction``.
-        linear: whether u is linear in the gradient, as mode ``u_statistic`` needs it.
-        needs_state: whether it uses the optimizer state (and with it the groups' relative rates).
-        clips: whether ``max_grad_norm`` clips the gradient first.
-        pushforward, pullback: J y and J^T x, J = du/dg, of a linear rule; None takes automatic differentiation.
+        direction: computes u = (theta_after - theta_before) / eta, with eta the largest rate of all parameter groups.
+        torch_step: the oracle: one parameter's step by a torch optimizer; shares no code with ``direction``.
+        linear: whether u is linear in the gradient, which mode ``u_statistic`` requires.
+        needs_state: whether the rule uses the optimizer state, and with it the groups' relative rates.
+        clips: whether the rule clips the gradient to ``max_grad_norm`` first.
+        pushforward, pullback: J y and J^T x, with J = du/dg, of a linear rule; None for automatic differentiation.
 
     Raises:
-        TypeError: no direction or no oracle; a pushforward or pullback of a rule that is not linear.
+        TypeError: ``direction`` or ``torch_step`` is not callable, or a rule that is not linear has a pushforward or
+            a pullback.
     """
 
     direction: Direction
@@ -55,8 +62,8 @@ class UpdateRule:
 
     def __post_init__(self) -> None:
         if not callable(self.direction):
-            raise TypeError("an update rule's direction is a function of gradient, state and parameters")
+            raise TypeError("an update rule's direction must be a function of gradient, state and parameters")
         if not callable(self.torch_step):
-            raise TypeError("an update rule needs a torch_step, which every run holds its direction against")
+            raise TypeError("an update rule needs a torch_step, with which every run compares its direction")
         if not self.linear and (self.pushforward or self.pullback):
-            raise TypeError("only a linear rule has a derivative that is the same at every gradient")
+            raise TypeError("only a linear rule may have a pushforward or pullback: the same J at every gradient")

@@ -1,4 +1,4 @@
-"""The gradient over the root of the stored second moment: AdamW's next step without momentum, decay and clipping."""
+"""The gradient divided by the root of the stored second moment: AdamW without momentum, weight decay and clipping."""
 
 from __future__ import annotations
 
@@ -12,18 +12,47 @@ from pytest_entropy.optimizers.state import AdamWState, ParameterState
 def direction(
     gradient: Tensors, state: AdamWState, parameters: Tensors, *, max_grad_norm: float | None = None
 ) -> dict[str, torch.Tensor]:
-    """u = -g / (sqrt(v-hat) + eps) with v-hat as stored, times the group's relative rate; linear in g."""
+    """u = -g / (sqrt(v-hat) + eps) times the group's relative rate, by parameter name, float64.
+
+    v-hat is the stored second moment, without this gradient, so that u is linear in g (docs/mathematics.md §2).
+
+    Args:
+        gradient: of the loss, by parameter name, in the parameters' shapes.
+        state: the optimizer state of the same parameters.
+        parameters, max_grad_norm: not used.
+
+    Raises:
+        ValueError: the optimizer has not taken a step yet.
+    """
     return pushforward(gradient, state)
 
 
 def pushforward(vector: Tensors, state: AdamWState) -> dict[str, torch.Tensor]:
-    """J y = -y / (sqrt(v-hat) + eps)."""
+    """J y = -y / (sqrt(v-hat) + eps) times the group's relative rate, by parameter name, float64.
+
+    Args:
+        vector: y by parameter name.
+        state: the optimizer state of the same parameters.
+
+    Raises:
+        ValueError: the optimizer has not taken a step yet.
+    """
     rate = adam.relative_rates(state)
     return {name: -rate[name] * y.double() / _scale(state[name]) for name, y in vector.items()}
 
 
 def pullback(covector: Tensors, state: AdamWState) -> dict[str, torch.Tensor]:
-    """J^T x: J is diagonal, in the order of operations that automatic differentiation has."""
+    """J^T x by parameter name, float64: J is diagonal, and so is its transpose.
+
+    The operations are in the order of automatic differentiation, so that both give the same bits.
+
+    Args:
+        covector: x by parameter name.
+        state: the optimizer state of the same parameters.
+
+    Raises:
+        ValueError: the optimizer has not taken a step yet.
+    """
     rate = adam.relative_rates(state)
     return {name: x.double() / _scale(state[name]) * -rate[name] for name, x in covector.items()}
 
@@ -33,14 +62,21 @@ def _scale(state: ParameterState) -> torch.Tensor:
 
 
 def torch_step(g: torch.Tensor, state: ParameterState | None, theta: torch.Tensor) -> torch.Tensor:
-    """AdamW with beta1 = 0 and no decay, its stored second moment set back so that this step arrives at the stored one.
+    """One parameter's step by ``torch.optim.AdamW`` with beta1 = 0 and no weight decay, at learning rate 1.
+
+    The second moment it starts from is chosen such that adding this gradient yields the stored one.
+
+    Args:
+        g: the parameter's gradient.
+        state: the parameter's optimizer state.
+        theta: the parameter, of which only the shape is used.
 
     Raises:
-        ValueError: a parameter without state.
+        ValueError: the parameter has no state.
     """
     if state is None:
         raise ValueError("the preconditioned step needs the optimizer's second moment")
-    # At 0 with a rate of 1 the parameter becomes the direction itself, without losing digits to its size.
+    # Started from 0 at rate 1, the parameter becomes the direction itself, without cancellation against theta.
     parameter = torch.nn.Parameter(torch.zeros_like(theta))
     parameter.grad = g
     beta2 = state.betas[1]

@@ -1,4 +1,4 @@
-"""Plain gradient descent: the negative gradient, whatever state there is."""
+"""Plain gradient descent: the negative gradient; the optimizer state is ignored."""
 
 from __future__ import annotations
 
@@ -11,17 +11,33 @@ from pytest_entropy.optimizers.state import AdamWState, ParameterState
 def direction(
     gradient: Tensors, state: AdamWState, parameters: Tensors, *, max_grad_norm: float | None = None
 ) -> dict[str, torch.Tensor]:
-    """u = -g."""
+    """u = -g by parameter name, float64 (docs/mathematics.md §2).
+
+    Args:
+        gradient: of the loss, by parameter name.
+        state, parameters, max_grad_norm: not used.
+    """
     return negative(gradient, state)
 
 
 def negative(vector: Tensors, state: AdamWState) -> dict[str, torch.Tensor]:
-    """J y and J^T y alike, J = -1."""
+    """J y, which is J^T y as well, by parameter name, float64: the derivative J of the direction is -1.
+
+    Args:
+        vector: y by parameter name.
+        state: not used.
+    """
     return {name: -y.double() for name, y in vector.items()}
 
 
 def torch_step(g: torch.Tensor, state: ParameterState | None, theta: torch.Tensor) -> torch.Tensor:
-    """``torch.optim.SGD`` at a rate of 1, from 0."""
+    """One parameter's step by ``torch.optim.SGD`` at learning rate 1, taken from a parameter of zeros.
+
+    Args:
+        g: the parameter's gradient.
+        state: not used.
+        theta: the parameter, of which only the shape is used.
+    """
     parameter = torch.nn.Parameter(torch.zeros_like(theta))
     parameter.grad = g
     torch.optim.SGD([parameter], lr=1.0).step()

@@ -1,1 +1,1 @@
-"""Optimizers whose state is read, one file each; a new file here is one more (CONTRIBUTING.md)."""
+"""Kinds of stored optimizer state, one per file; a new file here registers a new kind (CONTRIBUTING.md)."""

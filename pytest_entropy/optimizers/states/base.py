@@ -1,6 +1,6 @@
-"""What an optimizer's stored state is to us: the keys it is known by, and AdamW's moments read from it.
+"""The kind of a stored optimizer state: the keys it is recognised by, and how AdamW's moments are read from it.
 
-torch is imported when tensors are read, not before: a file is judged by its keys first.
+torch is imported only when tensors are read, because a file is first judged by its keys.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-# Settings of every optimizer in torch; RAdam has no others.
+# Group settings that every torch optimizer has; RAdam has no others.
 SWITCHES = ("maximize", "foreach", "capturable", "differentiable", "decoupled_weight_decay")
-# What any optimizer's group may hold beside its own settings: what schedulers keep there, and labels.
+# Keys that any optimizer's group may hold beside its own settings: those of schedulers, and labels.
 GROUP_KEYS = frozenset(
     {"params", "param_names", "lr", "initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum", "swa_lr"}
     | {"lr_scale", "name", "group_name"}
@@ -22,12 +22,18 @@ GROUP_KEYS = frozenset(
 
 
 class NotAdamW(ValueError):
-    """The entry is not AdamW's, or contradicts itself."""
+    """An optimizer state entry is not AdamW's, or is damaged."""
 
 
 @dataclass(frozen=True)
 class Moments:
-    """First and second moment in the parameter's shape, floating point; whether they were kept in 8 bits."""
+    """AdamW's moments of one parameter.
+
+    Attributes:
+        step: the number of steps taken.
+        exp_avg, exp_avg_sq: first and second moment in the parameter's shape, floating point.
+        quantised: whether the moments were stored in 8 bits.
+    """
 
     step: int
     exp_avg: torch.Tensor
@@ -37,15 +43,15 @@ class Moments:
 
 @dataclass(frozen=True)
 class OptimizerKind:
-    """One way in which an optimizer stores the state that AdamW's next step needs.
+    """One format in which an optimizer stores the state that AdamW's next step needs.
 
     Attributes:
-        recognise: whether an entry of the state_dict's ``state``, with its group's settings, is of this kind; looks at
-            keys only, for tensors may not have been read yet.
-        read: the moments of a parameter of that shape.
-        state_keys, group_keys: the keys that its entries and groups may hold (groups: beside :data:`GROUP_KEYS`).
-            Any other key is another optimizer's, or a setting that changes the step.
-        nested: the key of an entry under which further keys of it lie, if there is one.
+        recognise: whether an entry of the state_dict's ``state``, with its group's settings, is of this kind; it looks
+            at keys only, because tensors may not have been read yet.
+        read: reads the moments from an entry, given the parameter's shape.
+        state_keys, group_keys: the keys that entries and groups of this kind may hold, groups in addition to
+            :data:`GROUP_KEYS`.  Any other key belongs to another optimizer, or is a setting that changes the step.
+        nested: the key of an entry whose value is a mapping with further keys of the entry; None if there is none.
     """
 
     recognise: Callable[[Mapping[str, Any], Mapping[str, Any]], bool]
@@ -55,7 +61,7 @@ class OptimizerKind:
     nested: str | None = None
 
     def flat(self, entry: Mapping[str, Any]) -> dict[str, object]:
-        """The entry with what is nested in it beside its other keys."""
+        """The entry with its nested keys lifted to the top level."""
         inner = entry.get(self.nested) if self.nested is not None else None
         return {**entry, **inner} if isinstance(inner, Mapping) else dict(entry)
 
@@ -63,16 +69,18 @@ class OptimizerKind:
 def read_moments(
     entry: Mapping[str, Any], shape: tuple[int, ...], keys: tuple[str, str], decode: Decode | None = None
 ) -> Moments:
-    """The two moments under these keys, and the number of steps, each checked.
+    """Read and check the two moments and the step count of one parameter.
 
     Args:
-        entry: one value of an optimizer state_dict's ``state``, flat.
-        shape: the parameter's.
-        keys: of the first and the second moment.
-        decode: what makes numbers of 8-bit codes, given them and "1" or "2"; None where there are none.
+        entry: one value of an optimizer state_dict's ``state``, with nested keys lifted.
+        shape: the parameter's shape.
+        keys: the keys of the first and of the second moment.
+        decode: dequantises 8-bit codes, given the codes and "1" for the first or "2" for the second moment; None for a
+            kind without 8-bit states.
 
     Raises:
-        NotAdamW: keys are missing, a shape or type is wrong, or a number is not finite.
+        NotAdamW: keys are missing, a shape or dtype is wrong, the second moment is negative somewhere, a number is not
+            finite, or no step has been taken.
     """
     missing = [key for key in ("step", *keys) if key not in entry]
     if missing:
@@ -89,7 +97,7 @@ if TYPE_CHECKING:
 
 
 def plain_tensor(value: Any) -> torch.Tensor | None:
-    """The value if it is an ordinary dense tensor in memory, else None."""
+    """Return the value if it is an ordinary dense tensor in main memory, else None."""
     import torch
 
     ordinary = type(value) is torch.Tensor and value.layout == torch.strided and value.device.type == "cpu"
@@ -102,7 +110,7 @@ def _moment(
     value = plain_tensor(entry[key])
     if value is None:
         raise NotAdamW(f"has a {type(entry[key]).__name__} as {key}, not a plain tensor")
-    # Before anything is computed: a view of one number may claim any size.
+    # Checked before any computation, because a strided view of one number may claim any size.
     if tuple(value.shape) != shape:
         raise NotAdamW(
             f"has {key} of shape {tuple(value.shape)}, the parameter {shape}: the numbering does not fit this model"
@@ -115,7 +123,7 @@ def _moment(
         raise NotAdamW(f"has {key} of type {dtype}, expected floating point")
     if not bool(value.isfinite().all()):
         raise NotAdamW(f"has a {key} that is not finite: the run had diverged when this was saved")
-    # A copy in memory: the file may be rewritten while we run.
+    # Copied into memory, because the file may be rewritten while the probe runs.
     return (value if quantised else value.clone()), quantised
 
 

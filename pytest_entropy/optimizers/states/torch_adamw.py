@@ -9,15 +9,24 @@ from pytest_entropy.optimizers.states.base import SWITCHES, Moments, OptimizerKi
 
 
 def recognise(entry: Mapping[str, Any], group: Mapping[str, Any]) -> bool:
-    """By the name of the first moment."""
+    """Whether the entry is of this kind, by the key of its first moment.
+
+    Args:
+        entry: one value of an optimizer state_dict's ``state``.
+        group: the settings of its parameter group, not used.
+    """
     return "exp_avg" in entry
 
 
 def stored_moments(entry: Mapping[str, Any], shape: tuple[int, ...]) -> Moments:
-    """The moments as they are stored.
+    """The moments as stored, in the parameter's shape.
+
+    Args:
+        entry: one value of an optimizer state_dict's ``state``.
+        shape: the parameter's shape.
 
     Raises:
-        NotAdamW: keys are missing, a shape or type is wrong, or a number is not finite.
+        NotAdamW: keys are missing, a shape or dtype is wrong, or a number is not finite.
     """
     return read_moments(entry, shape, ("exp_avg", "exp_avg_sq"))
 

@@ -17,7 +17,7 @@ from tests import tiny
 def test_rows_multiplied_and_dropped_on_the_way(monkeypatch, block):
     monkeypatch.setattr(decoding_cache, "BLOCK", block)
     generator = torch.Generator().manual_seed(0)
-    ours, theirs = decoding_cache.RoomyLayer(9), DynamicLayer()
+    ours, theirs = decoding_cache.PreallocatedLayer(9), DynamicLayer()
 
     def step(rows, positions):
         states = [torch.randn(rows, 2, positions, 4, generator=generator) for _ in range(2)]
@@ -37,7 +37,7 @@ def test_rows_multiplied_and_dropped_on_the_way(monkeypatch, block):
 
 
 def test_nothing_is_copied_while_there_is_room():
-    layer = decoding_cache.RoomyLayer(32)
+    layer = decoding_cache.PreallocatedLayer(32)
     layer.update(torch.zeros(2, 1, 3, 4), torch.zeros(2, 1, 3, 4))
     places = set()
     for _ in range(32):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pytest_entropy.policy import distribution, teacher_forcing
-from pytest_entropy.policy.logits import Piecewise, Whole
+from pytest_entropy.policy.logits import PiecewiseLogits, WholeLogits
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.teacher_forcing import padded_tokens, predictions
 from pytest_entropy.probe.control_variate import learn
@@ -51,7 +51,7 @@ def test_derivatives_in_pieces_are_those_of_the_whole_table(small_tables, kind, 
     for on in (False, True):
         small_tables(on)
         tokens = padded_tokens(policy, rollouts)
-        assert type(predictions(policy, rollouts, tokens)) is (Piecewise if on else Whole)
+        assert type(predictions(policy, rollouts, tokens)) is (PiecewiseLogits if on else WholeLogits)
         results.append(
             directional_derivatives(policy, rollouts, u, ESTIMATORS, chunk_tokens=10**6, ranks=uniform, threads=threads)
         )
@@ -98,7 +98,7 @@ def test_a_model_that_changes_its_logits_afterwards_is_asked_for_all_of_them(sma
     capped.__signature__ = __import__("inspect").signature(forward)
     monkeypatch.setattr(policy.model, "forward", capped)
     other = Policy(policy.model, None, policy.trainable, policy.eos_ids, policy.temperature)
-    assert isinstance(predictions(other, rollouts, padded_tokens(other, rollouts)), Whole)
+    assert isinstance(predictions(other, rollouts, padded_tokens(other, rollouts)), WholeLogits)
     assert not torch.allclose(other.teacher_force(rollouts).log_probs, before)
 
 
@@ -144,7 +144,7 @@ def test_the_head_is_given_rows_that_lie_together(grad):
     head, hidden, own = torch.nn.Linear(16, 60, bias=False), torch.randn(6, 7, 16), torch.randint(60, (2, 3, 7))
     given = []
     head.register_forward_pre_hook(lambda module, args: given.append(args[0]))
-    pieces = Piecewise(hidden.requires_grad_(grad), head, group=3, positions=2)
+    pieces = PiecewiseLogits(hidden.requires_grad_(grad), head, group=3, positions=2)
 
     def statistics(logits, tokens):
         return distribution.token_statistics(logits, tokens, 1.0)

@@ -111,14 +111,17 @@ def test_sets_of_plugins_have_theirs_in_the_column():
     [
         ("enable_thinking", "a mapping such as {enable_thinking: false}, not str 'enable_thinking'"),
         ([1], r"not list \[1\]"),
-        ({"tokenize": False}, "tokenize is not the template's to be told"),
-        ({"add_generation_prompt": False}, "add_generation_prompt is not the template's to be told"),
-        ({"tools": []}, "tools is not the template's to be told"),
-        ({"messages": []}, "messages is not the template's to be told"),
-        ({"a b": 1}, "str 'a b' is no name"),
-        ({3: 1}, "int 3 is no name"),
-        ({"date": datetime.date(2026, 1, 1)}, "date is date datetime.date.* no plain value"),
-        ({"x": b"x" * 500}, "x is bytes b'x+…, which is no plain value"),
+        ({"tokenize": False}, "tokenize is reserved, because the prompt or the probe determines it"),
+        (
+            {"add_generation_prompt": False},
+            "add_generation_prompt is reserved, because the prompt or the probe determines it",
+        ),
+        ({"tools": []}, "tools is reserved, because the prompt or the probe determines it"),
+        ({"messages": []}, "messages is reserved, because the prompt or the probe determines it"),
+        ({"a b": 1}, "str 'a b' is not a name"),
+        ({3: 1}, "int 3 is not a name"),
+        ({"date": datetime.date(2026, 1, 1)}, "date is date datetime.date.* not a plain value"),
+        ({"x": b"x" * 500}, "x is bytes b'x+…, which is not a plain value"),
     ],
 )
 def test_what_is_refused(tmp_path, value, message):

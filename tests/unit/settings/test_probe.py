@@ -28,7 +28,7 @@ def test_every_diagnostic_that_there_is_is_taken():
 
 
 def test_the_entropy_slope_needs_the_scores_that_set_its_step():
-    with pytest.raises(ValueError, match="'entropy_slope' takes its step from 'score'"):
+    with pytest.raises(ValueError, match="'entropy_slope' uses the step of 'score'"):
         ProbeConfig(diagnostics=("entropy_slope",))
 
 

@@ -44,7 +44,7 @@ def test_the_entropy_batch_may_have_its_own_number_of_responses():
         resolve_config([Layer("a file", {"batch_config": {"G_E": 1}})])
     with pytest.raises(ValueError, match="G_E is 1"):
         ProbeConfig(G_E=1)
-    with pytest.raises(UsageError, match="there is one batch for both: give batch_config.G"):
+    with pytest.raises(UsageError, match="one batch serves for both: give batch_config.G"):
         resolve_config([Layer("a file", {"batch_config": {"G_E": 2}, "probe": {"mode": "u_statistic"}})])
     with pytest.raises(ValueError, match="leave G_E out"):
         ProbeConfig(mode="u_statistic", G_E=2)

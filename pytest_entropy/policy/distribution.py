@@ -77,7 +77,7 @@ def token_statistics(
     logits: torch.Tensor, tokens: torch.Tensor, temperature: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """log pi(t_k) and H_k, differentiable in ``logits``, and max_u log pi(u), all in nats, shaped like ``tokens``."""
-    own, nats, _, likeliest = TokenStatistics.apply(_scaled(logits, temperature), tokens, None)
+    own, nats, _, likeliest = _statistics(_scaled(logits, temperature), tokens, None)
     return own, nats, likeliest
 
 
@@ -91,7 +91,15 @@ def token_statistics_and_values(
     """
     values = torch.nn.functional.pad(values, (0, logits.shape[-1] - values.shape[-1]))
     scaled = _scaled(logits, temperature)
-    return TokenStatistics.apply(scaled, tokens, values.to(scaled))
+    return _statistics(scaled, tokens, values.to(scaled))
+
+
+def _statistics(
+    scaled: torch.Tensor, tokens: torch.Tensor, values: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    found: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+    found = TokenStatistics.apply(scaled, tokens, values)  # type: ignore[no-untyped-call]
+    return found
 
 
 def draw(log_probs: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:

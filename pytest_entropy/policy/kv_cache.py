@@ -24,7 +24,7 @@ class RoomyLayer(DynamicLayer):
     """
 
     def __init__(self, limit: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.limit = limit
         self._tables: tuple[torch.Tensor, torch.Tensor] | None = None
 

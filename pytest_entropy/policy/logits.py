@@ -109,5 +109,5 @@ class Piecewise:
         with row_groups(self.group):
             # A slice of positions is not contiguous, and a product with one is made row by row, each with the whole
             # vocabulary's weights again.
-            logits = self.head(hidden.contiguous())
+            logits: torch.Tensor = self.head(hidden.contiguous())
         return logits.reshape(-1, self.group, *logits.shape[1:])

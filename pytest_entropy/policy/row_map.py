@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 class _Rows(threading.local):
     per_prompt: int = 1
-    entered: tuple[Callable[[], AbstractContextManager], ...] = ()
+    entered: tuple[Callable[[], AbstractContextManager[object]], ...] = ()
 
 
 _rows = _Rows()
@@ -31,7 +31,7 @@ def rows_per_prompt() -> int:
 
 
 @contextmanager
-def part_of_pass(enter: Callable[[], AbstractContextManager]) -> Iterator[None]:
+def part_of_pass(enter: Callable[[], AbstractContextManager[object]]) -> Iterator[None]:
     """Within the block, a part of the pass that is computed again later is computed inside ``enter()``."""
     previous, _rows.entered = _rows.entered, (*_rows.entered, enter)
     try:
@@ -40,7 +40,7 @@ def part_of_pass(enter: Callable[[], AbstractContextManager]) -> Iterator[None]:
         _rows.entered = previous
 
 
-class SamePass(AbstractContextManager):
+class SamePass(AbstractContextManager[None]):
     """Made in one place, entered later or on another thread, any number of times: the pass is that of its making."""
 
     def __init__(self) -> None:

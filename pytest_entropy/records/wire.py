@@ -71,7 +71,8 @@ def read_text(cls: type[R], text: str | bytes) -> R:
     from pydantic import ValidationError
 
     try:
-        return _adapter(cls).validate_json(text)
+        record: R = _adapter(cls).validate_json(text)
+        return record
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         key = ".".join(map(str, first["loc"])) or cls.__name__
@@ -87,7 +88,7 @@ def json_schema(cls: type[R]) -> dict[str, object]:
         def is_instance_schema(self, schema: Any) -> Any:
             return {}
 
-    found = _adapter(cls).json_schema(schema_generator=Schema)
+    found: dict[str, Any] = _adapter(cls).json_schema(schema_generator=Schema)
     for name in getattr(cls, "NOT_WRITTEN", ()):
         found["properties"].pop(name, None)
     return found

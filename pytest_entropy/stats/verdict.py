@@ -76,7 +76,7 @@ def _more_runs(fit: ScalingFit, alpha: float, confidence: float, a_is_there: boo
     if not value or not se:
         return None
     per_size = fit.n_runs / len(fit.batch_sizes)
-    reach = scipy.stats.norm.isf(rate / 2) + scipy.stats.norm.ppf(power)
+    reach = float(scipy.stats.norm.isf(rate / 2) + scipy.stats.norm.ppf(power))
     return max(1, math.ceil(per_size * (reach * se / abs(value)) ** 2 - per_size))
 
 

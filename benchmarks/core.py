@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from benchmarks import floor, methods, predecessor
 from benchmarks.measure import interleaved, interleaved_clocks, ratios, summary, variance_ratio, variance_with_interval
-from benchmarks.workload import CHECKPOINT, CHUNK_TOKENS, LIMIT, G, Workload
+from benchmarks.workload import CHUNK_TOKENS, LIMIT, G, Workload
 from pytest_entropy import ProbeConfig
+from pytest_entropy.checkpoints.demo import CHECKPOINT
 from pytest_entropy.policy.policy import Policy
+from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
+
+
+class Method(Protocol):
+    """Another way to the probe's s_n."""
+
+    def __call__(
+        self, policy: Policy, rollouts: Rollouts, direction: Mapping[str, torch.Tensor], estimator: str, /
+    ) -> np.ndarray: ...
+
 
 B_E = 64
 # The claim is about the configuration a user gets; the other estimators stand beside it.
@@ -23,7 +36,7 @@ FEW, MORE = 2, 4
 FEWER = f"whole run, G_E = {FEW}"
 OFFERED = ("rao_blackwell", "action_value")
 POOLED = ("reinforce_loo", "rao_blackwell", "action_value")
-DERIVATIVES: dict[str, Callable] = {
+DERIVATIVES: dict[str, Method] = {
     "per-prompt backward": methods.per_prompt_backward,
     "torch.func vmap of grad": methods.vmap_of_grad,
     "forward-mode jvp": methods.forward_mode,
@@ -98,7 +111,7 @@ def timings(workload: Workload, few: Workload, repeats: int) -> tuple[Timings, T
         drawn = workload.taught(rollouts[r], estimator)
         directional_derivatives(through, drawn, u, [estimator], chunk_tokens=CHUNK_TOKENS)
 
-    def by(method: Callable) -> Callable[[int], object]:
+    def by(method: Method) -> Callable[[int], object]:
         return lambda r: method(policy, rollouts[r], u, "rao_blackwell")
 
     tasks = {
@@ -177,7 +190,9 @@ def standard_errors(pool: dict[str, np.ndarray], eta: float) -> dict[str, dict[s
     return out
 
 
-def constancy(workload: Workload, pool: dict[str, np.ndarray], repeats: int, sizes=(32, 128)) -> dict[str, dict]:
+def constancy(
+    workload: Workload, pool: dict[str, np.ndarray], repeats: int, sizes: Sequence[int] = (32, 128)
+) -> dict[str, dict[str, Any]]:
     """seconds x SE^2 in nats^2 s at two sizes of B_E: constant if time is linear and prompts are independent.
 
     SE^2 is the spread of the means of disjoint batches of B_E pooled prompts, not var / B_E.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -14,7 +14,7 @@ from pytest_entropy.policy.rollouts import Rollouts
 def generate(policy: Policy, prompt_ids: Sequence[Sequence[int]], group: int, limit: int) -> torch.Tensor:
     """transformers' ``generate`` on the whole batch, sampling from softmax(logits / T) and nothing else."""
     ids, kept = left_padded(policy, prompt_ids)
-    return policy.model.generate(
+    drawn: torch.Tensor = policy.model.generate(  # type: ignore[operator]
         input_ids=ids,
         attention_mask=kept,
         do_sample=True,
@@ -25,6 +25,7 @@ def generate(policy: Policy, prompt_ids: Sequence[Sequence[int]], group: int, li
         max_new_tokens=limit,
         pad_token_id=policy.eos_ids[0],
     )
+    return drawn
 
 
 def forward(policy: Policy, rollouts: Rollouts, *, rows: int = 64) -> None:
@@ -49,7 +50,7 @@ def _log_prob(policy: Policy, ids: torch.Tensor, kept: torch.Tensor) -> torch.Te
     return (losses * kept[:, 1:].flatten()).sum()
 
 
-def _batches(policy: Policy, rollouts: Rollouts, rows: int):
+def _batches(policy: Policy, rollouts: Rollouts, rows: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Left-padded (ids, mask) of sequences of similar length, ``rows`` at a time."""
     sequences = [
         list(rollouts.prompt_ids[n]) + response for n in range(len(rollouts)) for response in rollouts.responses(n)

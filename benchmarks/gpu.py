@@ -64,7 +64,7 @@ class Sizes:
 SMALL = Sizes(B_E=6, B_U=4, G=4, tokens=12, prompt=9, rank=4, sample_rows=8, chunk_tokens=200)
 
 
-def random_policy(shape: dict[str, int], rank: int, *, device: str, dtype: str, static_cache: bool) -> Policy:
+def random_policy(shape: dict[str, Any], rank: int, *, device: str, dtype: str, static_cache: bool) -> Policy:
     """A random model in ``dtype`` with a float32 adapter, made on the device."""
     torch.manual_seed(0)
     config = Qwen2Config(**shape, tie_word_embeddings=True, eos_token_id=0, bos_token_id=None)

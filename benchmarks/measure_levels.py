@@ -40,7 +40,8 @@ def hall(x: np.ndarray) -> np.ndarray:
 
 
 def larger_of_both(x: np.ndarray) -> np.ndarray:
-    return np.maximum(plain_t(x), hall(x))
+    larger: np.ndarray = np.maximum(plain_t(x), hall(x))
+    return larger
 
 
 RIVALS: dict[str, Callable[[np.ndarray], np.ndarray]] = {

@@ -6,7 +6,7 @@ other prompts, and give ``[P]`` float64.  ``tests/unit/benchmarks/test_methods.p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -29,7 +29,9 @@ def per_prompt_backward(policy: Policy, rollouts: Rollouts, direction: Direction
     return np.array([dot(g, direction) for g in per_prompt_gradients(policy, rollouts, direction, estimator)])
 
 
-def per_prompt_gradients(policy: Policy, rollouts: Rollouts, direction: Direction, estimator: str):
+def per_prompt_gradients(
+    policy: Policy, rollouts: Rollouts, direction: Direction, estimator: str
+) -> Iterator[dict[str, torch.Tensor]]:
     """X_n of one prompt after the other, by live parameter name, on the CPU; prompts are computed G times."""
     parameters = [policy.trainable[name] for name in direction]
     unshared = Policy(policy.model, policy.tokenizer, policy.trainable, policy.eos_ids, policy.temperature, False)
@@ -53,12 +55,19 @@ def vmap_of_grad(
     """``torch.func``: per-prompt gradient vectors of a whole piece at once, each dotted with u."""
     moving = {name: policy.trainable[name].detach() for name in direction}
 
-    def surrogate(parameters: dict, ids, positions, mask, tokens, alive):
+    def surrogate(
+        parameters: dict[str, torch.Tensor],
+        ids: torch.Tensor,
+        positions: torch.Tensor,
+        mask: torch.Tensor,
+        tokens: torch.Tensor,
+        alive: torch.Tensor,
+    ) -> torch.Tensor:
         length = tokens.shape[-1]
         options = {"attention_mask": mask, "position_ids": positions, "use_cache": False, "logits_to_keep": length + 1}
         logits = functional_call(policy.model, parameters, (ids,), options).logits[:, :-1]
         scores = plain_statistics(logits, tokens, alive, policy.temperature)
-        weights = get_estimator(estimator).weights(scores.log_probs[None], scores.entropies[None], alive[None])
+        weights = get_estimator(estimator).weights(scores.log_probs[None], scores.entropies[None], alive[None], None)
         return weights.surrogate(scores.log_probs[None], scores.entropies[None])
 
     def work(indices: list[int]) -> np.ndarray:
@@ -66,12 +75,13 @@ def vmap_of_grad(
         gradient = vmap(grad(surrogate), in_dims=(None, 0, 0, 0, 0, 0))
         with sdpa_kernel(SDPBackend.MATH):
             out = gradient(moving, *_full_sequences(policy, part), part.mask)
-        return sum((g.double() * direction[name]).flatten(1).sum(1) for name, g in out.items()).numpy()
+        along = [(g.double() * direction[name]).flatten(1).sum(1) for name, g in out.items()]
+        return torch.stack(along).sum(0).numpy()
 
     return _assembled(rollouts, chunk_tokens, work)
 
 
-def _full_sequences(policy: Policy, part: Rollouts) -> tuple[torch.Tensor, ...]:
+def _full_sequences(policy: Policy, part: Rollouts) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """(ids ``[P, G, T]``, positions, additive attention mask ``[P, G, 1, T, T]``, response tokens ``[P, G, L]``)."""
     tokens = torch.where(part.mask, part.tokens, 0)
     prompts, group, length = tokens.shape
@@ -141,7 +151,7 @@ class _SharedLogits(torch.nn.Module):
         return logits_shared(self._policy[0], part, tokens)
 
 
-def _assembled(rollouts: Rollouts, chunk_tokens: int, work) -> np.ndarray:
+def _assembled(rollouts: Rollouts, chunk_tokens: int, work: Callable[[list[int]], np.ndarray]) -> np.ndarray:
     out = np.zeros(len(rollouts))
     # Methods that are compared here stay in this process: their work is a function of the indices.
     with one_thread_per_operation():

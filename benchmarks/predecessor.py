@@ -47,6 +47,7 @@ def run(
     with meter.phase("load"):
         checkpoint: Checkpoint = load_checkpoint(directory, dtype=dtype)
     policy, eta = checkpoint.policy, checkpoint.learning_rate
+    assert eta is not None
     with meter.phase("sampling"):
         floor.generate(policy, rollouts.prompt_ids, rollouts.group_size, limit)
     with meter.phase("mean_pass"):

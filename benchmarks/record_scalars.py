@@ -63,8 +63,8 @@ def main() -> None:
         per_run=given.per_run, temperature=given.temperature, update_rule=given.update_rule,
     )  # fmt: skip
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {name: x.astype(np.float32) for name, x in scalars.items()}
-    np.savez_compressed(given.out, about=np.array(json.dumps(about)), **arrays)
+    arrays = {"about": np.array(json.dumps(about)), **{name: x.astype(np.float32) for name, x in scalars.items()}}
+    np.savez_compressed(given.out, allow_pickle=True, **arrays)
     for name, x in scalars.items():
         t = x.mean() / x.std(ddof=1) * len(x) ** 0.5
         shape = f"skewness {stats.skew(x):.1f}, kurtosis {stats.kurtosis(x, fisher=False):.1f}"

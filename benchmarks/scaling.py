@@ -7,6 +7,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,6 +26,8 @@ from benchmarks.workload import (
     random_rollouts,
 )
 from pytest_entropy import ProbeConfig
+from pytest_entropy.policy.policy import Policy
+from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.peak_memory import peak_memory_mb
 
@@ -31,29 +35,29 @@ ROOT = Path(__file__).parents[1]
 ESTIMATOR = ProbeConfig().estimator
 
 
-def against_B_E(workload: Workload, repeats: int, sizes=(32, 64, 128, 256, 512)) -> dict[str, object]:
+def against_B_E(workload: Workload, repeats: int, sizes: Sequence[int] = (32, 64, 128, 256, 512)) -> dict[str, object]:
     """Seconds of a run against B_E, with a straight line through the medians."""
 
     def run(size: int, r: int) -> None:
         workload.scalars(workload.rollouts(size, 2000 + r, estimator=ESTIMATOR), ESTIMATOR)
 
-    seconds = interleaved({str(size): lambda r, size=size: run(size, r) for size in sizes}, repeats)
+    seconds = interleaved({str(size): partial(run, size) for size in sizes}, repeats)
     medians = {name: summary(values) for name, values in seconds.items()}
     return {"seconds": medians, "fit": linear_fit(sizes, [medians[str(size)]["median"] for size in sizes])}
 
 
-def against_model_size(repeats: int, prompts: int = 16) -> dict[str, dict]:
+def against_model_size(repeats: int, prompts: int = 16) -> dict[str, dict[str, object]]:
     """A run over the floor on random models of three sizes."""
     out = {}
     for name, (hidden, layers) in SIZES.items():
         policy = random_policy(hidden, layers)
         u, rollouts, ids = random_direction(policy), random_rollouts(policy, prompts), random_prompts(prompts)
 
-        def run(r: int, policy=policy, u=u) -> None:
+        def run(r: int, policy: Policy = policy, u: Mapping[str, torch.Tensor] = u) -> None:
             drawn = random_rollouts(policy, prompts, seed=r)
             directional_derivatives(policy, drawn, u, ["rao_blackwell"], chunk_tokens=4096)
 
-        def least(r: int, policy=policy, ids=ids, rollouts=rollouts) -> None:
+        def least(r: int, policy: Policy = policy, ids: list[list[int]] = ids, rollouts: Rollouts = rollouts) -> None:
             floor.generate(policy, ids, G, LIMIT)
             floor.forward_backward(policy, rollouts)
 
@@ -66,27 +70,29 @@ def against_model_size(repeats: int, prompts: int = 16) -> dict[str, dict]:
     return out
 
 
-def against_batch_size(repeats: int, sizes=(512, 2048, 4096, 16384), B_E: int = 64) -> dict[str, dict]:
+def against_batch_size(
+    repeats: int, sizes: Sequence[int] = (512, 2048, 4096, 16384), B_E: int = 64
+) -> dict[str, dict[str, float]]:
     """Seconds of the derivatives against ``chunk_tokens``."""
     workload = Workload.demo()
     rollouts = workload.rollouts(B_E, 1, estimator=ESTIMATOR)
     policy, u = workload.probe.policy, workload.update.direction
 
-    def run(tokens: int) -> None:
+    def run(tokens: int, r: int) -> None:
         directional_derivatives(policy, rollouts, u, [ESTIMATOR], chunk_tokens=tokens)
 
-    seconds = interleaved({str(size): lambda r, size=size: run(size) for size in sizes}, repeats)
+    seconds = interleaved({str(size): partial(run, size) for size in sizes}, repeats)
     return {name: summary(values) for name, values in seconds.items()}
 
 
-def against_workers(repeats: int, work: tuple[int, int] = (64, 8)) -> dict[str, dict]:
+def against_workers(repeats: int, work: tuple[int, int] = (64, 8)) -> dict[str, dict[str, float]]:
     """Wall time of whole batch-scaling sessions with one and two xdist workers, ``work`` being (B_E, runs).
 
     A session starts with seconds of imports and of loading, which every worker has to itself; so sessions with next
     to nothing to do are timed as well, and ``speedup_of_the_work`` has them taken off both sides.
     """
 
-    def session(workers: int, size: int, runs: int) -> None:
+    def session(workers: int, size: int, runs: int, r: int) -> None:
         with tempfile.TemporaryDirectory() as results:
             subprocess.run(
                 [
@@ -97,8 +103,8 @@ def against_workers(repeats: int, work: tuple[int, int] = (64, 8)) -> dict[str, 
                 cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
             )  # fmt: skip
 
-    tasks = {str(n): lambda r, n=n: session(n, *work) for n in (1, 2)}
-    tasks |= {f"{n}, start-up": lambda r, n=n: session(n, 2, n) for n in (1, 2)}
+    tasks = {str(n): partial(session, n, *work) for n in (1, 2)}
+    tasks |= {f"{n}, start-up": partial(session, n, 2, n) for n in (1, 2)}
     seconds = interleaved(tasks, repeats)
     whole = [seconds["1"], seconds["2"]]
     alone = [[t - s for t, s in zip(seconds[n], seconds[f"{n}, start-up"], strict=True)] for n in ("1", "2")]
@@ -112,7 +118,7 @@ def against_workers(repeats: int, work: tuple[int, int] = (64, 8)) -> dict[str, 
 # ---------------------------------------------------------------------- memory
 
 
-def memory(repeats: int, sizes=(64, 1024)) -> dict[str, object]:
+def memory(repeats: int, sizes: Sequence[int] = (64, 1024)) -> dict[str, object]:
     """Peak resident memory of a whole process by B_E, in MiB, and the ratio of the largest to the smallest."""
     peaks: dict[int, list[float]] = {size: [] for size in sizes}
     loaded: list[float] = []

@@ -20,11 +20,13 @@ from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import stats as scipy_stats
 
 from pytest_entropy.stats import check_uniform_p_values
+from pytest_entropy.stats.uniform import Side
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -65,7 +67,7 @@ def session(seed: int, options: tuple[str, ...] = ()) -> dict[str, object]:
     return record
 
 
-def report(records: list[dict], *, exact: Mapping[str, float] = EXACT) -> dict[str, object]:
+def report(records: list[dict[str, Any]], *, exact: Mapping[str, float] = EXACT) -> dict[str, Any]:
     """Red sessions with their interval, and each check's p-values against the uniform (both ways if ``exact``)."""
     red = [r["seed"] for r in records if r["exit_code"]]
     interval = scipy_stats.binomtest(len(red), len(records)).proportion_ci()
@@ -73,7 +75,7 @@ def report(records: list[dict], *, exact: Mapping[str, float] = EXACT) -> dict[s
     uniformity = {}
     for name in names:
         p = [r["p_values"][name] for r in records if name in r["p_values"]]
-        side = "both" if name in exact else "too_small"
+        side: Side = "both" if name in exact else "too_small"
         resolution = exact.get(name, 0.0)
         outcome = check_uniform_p_values(p, alpha=ALPHA / len(names), name=name, side=side, resolution=resolution)
         uniformity[name] = {
@@ -94,7 +96,7 @@ def report(records: list[dict], *, exact: Mapping[str, float] = EXACT) -> dict[s
     }
 
 
-def draw(summary: dict, path: Path) -> None:
+def draw(summary: Mapping[str, Any], path: Path) -> None:
     """One histogram per check."""
     import matplotlib
 

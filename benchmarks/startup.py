@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from benchmarks.measure import interleaved, summary
@@ -17,17 +18,14 @@ PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
 def startup(repeats: int) -> dict[str, object]:
     """Seconds by command, and milliseconds the plugin's import adds (``-X importtime``)."""
     with tempfile.TemporaryDirectory() as elsewhere:
-        commands = {
+        commands: dict[str, tuple[list[str], str | Path]] = {
             "pytest --version, with plugin": ([*PYTEST, "-p", "pytest_entropy.plugin", "--version"], elsewhere),
             "pytest --version, without": ([*PYTEST, "-p", "no:entropy", "--version"], elsewhere),
             "pytest --help": ([*PYTEST, "--help"], ROOT),
             "pytest --collect-only experiments": ([*PYTEST, "--collect-only", "-q", "experiments"], ROOT),
         }
-        seconds = interleaved(
-            {name: lambda r, command=command, where=where: _quiet(command, where)
-             for name, (command, where) in commands.items()},
-            repeats,
-        )  # fmt: skip
+        tasks = {name: partial(_quiet, command, where) for name, (command, where) in commands.items()}
+        seconds = interleaved(tasks, repeats)
     return {
         "seconds": {name: summary(values) for name, values in seconds.items()},
         "plugin_import_ms": summary([import_milliseconds() for _ in range(repeats)]),
@@ -35,7 +33,7 @@ def startup(repeats: int) -> dict[str, object]:
     }
 
 
-def _quiet(command: list[str], where: str | Path) -> None:
+def _quiet(command: list[str], where: str | Path, round_: int) -> None:
     environment = {"PYTHONPATH": str(ROOT)}
     subprocess.run(command, cwd=where, capture_output=True, timeout=120, check=True, env=_environment(environment))
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,15 +50,18 @@ class Tables:
     @property
     def entropy_term(self) -> np.ndarray:
         """(1/G) sum_gk <grad H_k, u> ``[P]``."""
-        return self.slope.sum((1, 2)) / self.mask.shape[1]
+        term: np.ndarray = self.slope.sum((1, 2)) / self.mask.shape[1]
+        return term
 
     def with_baseline(self, b: np.ndarray) -> np.ndarray:
         """s_n ``[P]`` of the Rao-Blackwell estimator with baseline b ``[P, G, L]``."""
-        return self.entropy_term + self.control((self.gamma - b) * self.mask)
+        s: np.ndarray = self.entropy_term + self.control((self.gamma - b) * self.mask)
+        return s
 
     def control(self, weights: np.ndarray) -> np.ndarray:
         """(1/G) sum_gk w_gk <grad log pi(t_k), u> ``[P]``: mean zero if w_gk depends on the prefix alone."""
-        return (weights * self.score).sum((1, 2)) / self.mask.shape[1]
+        control: np.ndarray = (weights * self.score).sum((1, 2)) / self.mask.shape[1]
+        return control
 
 
 def tables(policy: Policy, rollouts: Rollouts, direction: Mapping[str, torch.Tensor]) -> Tables:
@@ -66,7 +70,8 @@ def tables(policy: Policy, rollouts: Rollouts, direction: Mapping[str, torch.Ten
     out = {name: np.zeros(shape) for name in ("score", "slope", "nats")}
     hidden = np.zeros((*shape, policy.model.config.hidden_size), dtype=np.float32)
     for indices in scoring_chunks(rollouts, CHUNK_TOKENS):
-        part, seen = rollouts.select(indices), []
+        part = rollouts.select(indices)
+        seen: list[torch.Tensor] = []
         handle = policy.model.model.norm.register_forward_hook(lambda m, a, o, seen=seen: seen.append(o))
         scores, tangents = token_tangents(policy, part, direction)
         handle.remove()
@@ -87,7 +92,7 @@ def tables(policy: Policy, rollouts: Rollouts, direction: Mapping[str, torch.Ten
 # ---------------------------------------------------------------------- candidates made from the tables
 
 
-def folds_of(count: int, batch: int = BATCH):
+def folds_of(count: int, batch: int = BATCH) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(training, held-out) prompt indices: folds within each batch of ``batch`` prompts."""
     everything = np.arange(count)
     for start in range(0, count, batch):
@@ -170,9 +175,9 @@ def seconds_per_run(workload: Workload, repeats: int = 5) -> dict[str, float]:
     }
 
 
-def compare(prompts: int, updates: int) -> dict[str, dict[str, object]]:
+def compare(prompts: int, updates: int) -> dict[str, dict[str, Any]]:
     """By candidate: variance relative to rao_blackwell per update, the mean's distance in SE, seconds where timed."""
-    rows: dict[str, dict[str, list]] = {}
+    rows: dict[str, dict[str, list[Any]]] = {}
     workload = None
     for seed in range(updates):
         workload = Workload.demo(seed=seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ class Workload:
     dtype: str
 
     @classmethod
-    def demo(cls, *, seed: int = 0, dtype: str = "float32", **config) -> Workload:
+    def demo(cls, *, seed: int = 0, dtype: str = "float32", **config: Any) -> Workload:
         """The demo checkpoint; ``config`` overrides the probe's settings."""
         settings = ProbeConfig(**{**SETTINGS, **config})
         probe = EntropyProbe(load_checkpoint(CHECKPOINT, dtype=dtype), settings)
@@ -48,9 +49,8 @@ class Workload:
 
     def taught(self, rollouts: Rollouts, estimator: str | None) -> Rollouts:
         """The rollouts with what the update batch has taught, if the estimator uses it; it costs others time."""
-        return replace(
-            rollouts, control_variate=self.update.control_variate if get_estimator(estimator).learns else None
-        )
+        learns = estimator is not None and get_estimator(estimator).learns
+        return replace(rollouts, control_variate=self.update.control_variate if learns else None)
 
     def scalars(self, rollouts: Rollouts, *estimators: str) -> dict[str, np.ndarray]:
         """s_n by estimator, as the probe takes them."""
@@ -85,7 +85,8 @@ def random_policy(hidden: int, layers: int) -> Policy:
 
 def random_prompts(count: int, length: int = 25, seed: int = 0) -> list[list[int]]:
     """Prompts of random tokens; the end token does not occur."""
-    return np.random.default_rng(seed).integers(1, 384, size=(count, length)).tolist()
+    drawn: list[list[int]] = np.random.default_rng(seed).integers(1, 384, size=(count, length)).tolist()
+    return drawn
 
 
 def random_rollouts(policy: Policy, count: int, seed: int = 0) -> Rollouts:

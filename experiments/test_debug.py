@@ -8,18 +8,20 @@ import math
 import pytest
 
 from pytest_entropy.checks.summaries import debug
+from pytest_entropy.plugin.fixtures import Experiment, Runs
+from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.serialization import plain
 
 pytestmark = pytest.mark.entropy_experiment("debug")
 
 
-def test_run(probe_run):
+def test_run(probe_run: RunRecord) -> None:
     """One measurement with all estimators."""
     assert math.isfinite(probe_run.delta_h1)
     assert set(probe_run.diagnostics) >= {"score", "reinforce_loo"}
 
 
-def test_report(probe_runs, experiment):
+def test_report(probe_runs: Runs, experiment: Experiment) -> None:
     """The estimators side by side, and what --save-gradients wrote agrees with δH₁."""
     runs = probe_runs.complete()
     checks = experiment.config.checks

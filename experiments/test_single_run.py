@@ -12,18 +12,20 @@ from pytest_entropy.checks.eta_sweep_intercept import CHECK as eta_sweep_interce
 from pytest_entropy.checks.sampler_scorer_agreement import CHECK as sampler_scorer_agreement
 from pytest_entropy.checks.summaries import single_run
 from pytest_entropy.checks.update_moves import CHECK as update_moves
+from pytest_entropy.plugin.fixtures import Experiment, Runs
+from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.serialization import plain
 
 pytestmark = pytest.mark.entropy_experiment("single_run")
 
 
-def test_run(probe_run):
+def test_run(probe_run: RunRecord) -> None:
     """δH₁ with its standard error, and a sampler and a scorer that agree."""
     assert math.isfinite(probe_run.delta_h1)
     assert probe_run.se_conditional is not None
 
 
-def test_result(probe_runs, experiment):
+def test_result(probe_runs: Runs, experiment: Experiment) -> None:
     """The measurement means something: the update moves, and sampler and scorer agree."""
     runs = probe_runs.complete()
     checks = experiment.config.checks
@@ -37,7 +39,7 @@ def test_result(probe_runs, experiment):
 
 
 @pytest.mark.entropy_check
-def test_first_order(probe_runs, experiment):
+def test_first_order(probe_runs: Runs, experiment: Experiment) -> None:
     """The entropy itself starts along the update as δH₁ says; how far that holds is in the report."""
     first = probe_runs.complete()[:1]
     if reason := eta_sweep_intercept.inapplicable(first):

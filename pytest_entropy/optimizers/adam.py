@@ -71,7 +71,8 @@ def clip_factor(gradient: Mapping[str, torch.Tensor], max_norm: float | None) ->
     if max_norm is None:
         return torch.ones((), dtype=torch.float64)
     parts = torch.stack([torch.linalg.vector_norm(g.double()) for g in gradient.values()])
-    return (max_norm / (torch.linalg.vector_norm(parts) + 1e-6)).clamp(max=1.0)
+    factor: torch.Tensor = max_norm / (torch.linalg.vector_norm(parts) + 1e-6)
+    return factor.clamp(max=1.0)
 
 
 def relative_rates(state: AdamWState) -> dict[str, float]:

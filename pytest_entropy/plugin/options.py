@@ -86,7 +86,7 @@ def refuse_idle_sizes(config: pytest.Config, kinds: list[ExperimentKind]) -> Non
 
 def nested(key: str, value: Any) -> dict[str, object]:
     """``nested("a.b", 1) == {"a": {"b": 1}}``."""
-    record: Any = value
-    for part in reversed(key.split(".")):
-        record = {part: record}
-    return record
+    first, *parts = key.split(".")
+    for part in reversed(parts):
+        value = {part: value}
+    return {first: value}

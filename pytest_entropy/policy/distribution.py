@@ -96,7 +96,7 @@ def token_statistics(
         tokens: ``[P, G, L]`` int64.
         temperature: T.
     """
-    drawn, nats, _, likeliest = TokenStatistics.apply(_scaled(logits, temperature), tokens, None)
+    drawn, nats, _, likeliest = _statistics(_scaled(logits, temperature), tokens, None)
     return drawn, nats, likeliest
 
 
@@ -115,7 +115,15 @@ def token_statistics_and_values(
     """
     values = torch.nn.functional.pad(values, (0, logits.shape[-1] - values.shape[-1]))
     scaled = _scaled(logits, temperature)
-    return TokenStatistics.apply(scaled, tokens, values.to(scaled))
+    return _statistics(scaled, tokens, values.to(scaled))
+
+
+def _statistics(
+    scaled: torch.Tensor, tokens: torch.Tensor, values: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    found: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+    found = TokenStatistics.apply(scaled, tokens, values)  # type: ignore[no-untyped-call]
+    return found
 
 
 def draw(log_probs: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:

@@ -107,7 +107,8 @@ def _layer(name: str, module: Any, adapter: str, vector: Any) -> _Layer:
         product = b.flatten(1) @ a.flatten(1)
         if base.ndim > 2:
             product = product.reshape(base.shape)
-        return vector.get_weight_norm(base, product, module.scaling[adapter])
+        found: torch.Tensor = vector.get_weight_norm(base, product, module.scaling[adapter])
+        return found
 
     a, b = (value.detach().double().cpu() for value in values)
     with torch.no_grad():

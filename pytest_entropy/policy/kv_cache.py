@@ -25,7 +25,7 @@ class PreallocatedLayer(DynamicLayer):
     """
 
     def __init__(self, limit: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.limit = limit
         self._tables: tuple[torch.Tensor, torch.Tensor] | None = None
 

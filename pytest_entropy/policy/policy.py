@@ -178,7 +178,8 @@ class Policy:
             **{self.cache_argument: cache},
             **more,
         )
-        return out.logits if model is self.model else out.last_hidden_state
+        found: torch.Tensor = out.logits if model is self.model else out.last_hidden_state
+        return found
 
     @cached_property
     def cache_argument(self) -> str:

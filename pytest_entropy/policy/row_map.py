@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 class _Rows(threading.local):
     per_prompt: int = 1
-    entered: tuple[Callable[[], AbstractContextManager], ...] = ()
+    entered: tuple[Callable[[], AbstractContextManager[object]], ...] = ()
 
 
 _rows = _Rows()
@@ -31,7 +31,7 @@ def rows_per_prompt() -> int:
 
 
 @contextmanager
-def part_of_pass(enter: Callable[[], AbstractContextManager]) -> Iterator[None]:
+def part_of_pass(enter: Callable[[], AbstractContextManager[object]]) -> Iterator[None]:
     """A block in which parts of the forward pass that backward recomputes are recomputed inside ``enter()``."""
     previous, _rows.entered = _rows.entered, (*_rows.entered, enter)
     try:
@@ -40,7 +40,7 @@ def part_of_pass(enter: Callable[[], AbstractContextManager]) -> Iterator[None]:
         _rows.entered = previous
 
 
-class SamePass(AbstractContextManager):
+class SamePass(AbstractContextManager[None]):
     """A context that restores the row groups and contexts of the forward pass in which it was created.
 
     It may be entered later, on another thread, and any number of times.

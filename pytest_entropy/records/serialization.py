@@ -79,7 +79,8 @@ def read_text(cls: type[R], text: str | bytes) -> R:
     from pydantic import ValidationError
 
     try:
-        return _adapter(cls).validate_json(text)
+        record: R = _adapter(cls).validate_json(text)
+        return record
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         key = ".".join(map(str, first["loc"])) or cls.__name__

@@ -34,7 +34,7 @@ def resolve_reward(name: str) -> PlainReward:
             f"reward {name!r} is neither built in ({', '.join(registry.names('rewards'))}) nor of the form {_FORMS}"
         )
     module = _file(name, Path(where)) if where.endswith(".py") else _module(name, where)
-    found = getattr(module, function, None)
+    found: PlainReward | None = getattr(module, function, None)
     if found is None:
         there = [key for key, value in vars(module).items() if inspect.isfunction(value) and not key.startswith("_")]
         raise UsageError(f"reward {name!r}: {where} has no function {function!r} (has: {', '.join(there) or 'none'})")

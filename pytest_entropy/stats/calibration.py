@@ -259,7 +259,8 @@ def _validated(
 def _log_ratio(delta: np.ndarray, variances: np.ndarray) -> np.ndarray:
     # A spread or a standard error of exactly zero is an infinite ratio, more extreme than any shuffle.
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.log(delta.var(axis=1, ddof=1)) - np.log(variances.mean(axis=1))
+        ratio: np.ndarray = np.log(delta.var(axis=1, ddof=1)) - np.log(variances.mean(axis=1))
+    return ratio
 
 
 def min_discrepancy_se_calibration(runs: int, *, alpha: float, power: float = 0.95) -> float:

@@ -44,7 +44,8 @@ def paired_difference(name: str, x: ArrayLike, y: ArrayLike) -> np.ndarray:
     bad = int((~np.isfinite(first)).sum() + (~np.isfinite(second)).sum())
     if bad:
         raise ValueError(f"{name}: {bad} of {2 * first.size} observations are not finite")
-    return first - second
+    difference: np.ndarray = first - second
+    return difference
 
 
 def check_mean_difference(

@@ -49,7 +49,7 @@ def effective_t(t: ArrayLike, skew: ArrayLike, n: int) -> np.ndarray:
         # u + g u^2/3 + g^2 u^3/27 + g/6n, written so that no two infinities meet.
         v = g * u / 3 + 1.5
         hall = math.sqrt(n) * (u * (v**2 / 3 + 0.25) + g / (6 * n))
-    size = np.minimum(np.abs(t), np.abs(hall))
+    size: np.ndarray = np.minimum(np.abs(t), np.abs(hall))
     return size - unseen_tail(n) * np.minimum(1.0, size / FULL_GUARD_AT) ** 3
 
 
@@ -61,7 +61,7 @@ def unseen_tail(n: int) -> float:
     >>> round(unseen_tail(480), 3)
     0.5
     """
-    return min(1.2, (60 / n) ** (1 / 3))
+    return min(1.2, float((60 / n) ** (1 / 3)))
 
 
 def p_values_mean_zero(table: ArrayLike) -> np.ndarray:

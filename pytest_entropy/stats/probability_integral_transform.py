@@ -137,7 +137,8 @@ def _positive(weights: ArrayLike) -> np.ndarray:
     w = np.asarray(weights, dtype=float).ravel()
     if not (w >= 0).all() or not w.any() or not np.isfinite(w).all():
         raise ValueError("weights must be finite and not negative, and one of them positive")
-    return w / w.max()
+    scaled: np.ndarray = w / w.max()
+    return scaled
 
 
 def min_discrepancy_uniform_pit(weights: ArrayLike, *, alpha: float, power: float = 0.95) -> float:

@@ -166,7 +166,8 @@ def _permutation_p(
     centred, _ = unit_spread(pooled)
 
     def statistic(table: np.ndarray) -> np.ndarray:
-        return np.add.reduceat(table, starts, axis=1) @ (weights / sizes)
+        weighted: np.ndarray = np.add.reduceat(table, starts, axis=1) @ (weights / sizes)
+        return weighted
 
     observed = float(statistic(centred[None])[0])
     result = permutation_test(observed, centred, statistic, sizes=sizes, rng=rng, alpha=alpha, shuffles=shuffles)
@@ -176,7 +177,8 @@ def _permutation_p(
 def _bootstrap(values: list[np.ndarray], linear: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
     """(a, b) on resampled prompts, ``[draws, 2]``: within each run, with replacement."""
     means = np.stack([v[rng.integers(0, len(v), size=(draws, len(v)))].mean(axis=1) for v in values], axis=1)
-    return means @ linear.T
+    fits: np.ndarray = means @ linear.T
+    return fits
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,8 @@ def _against_shuffles(
 
     def statistic(table: np.ndarray) -> np.ndarray:
         # A shuffle may leave a run of equal scalars; its slope is then as extreme as floats allow.
-        return 0.5 * np.log(np.maximum(run_moments(table, sizes)[1], 1e-300)) @ x / (x @ x)
+        slope: np.ndarray = 0.5 * np.log(np.maximum(run_moments(table, sizes)[1], 1e-300)) @ x / (x @ x)
+        return slope
 
     centred, _ = unit_spread(np.concatenate(values))
     slope = float(np.log(reported) @ x / (x @ x))

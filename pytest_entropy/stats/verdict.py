@@ -89,7 +89,7 @@ def _more_runs(fit: ScalingFit, alpha: float, confidence: float, a_is_nonzero: b
     if not value or not se:
         return None
     per_size = fit.n_runs / len(fit.batch_sizes)
-    z = scipy.stats.norm.isf(rate / 2) + scipy.stats.norm.ppf(power)
+    z = float(scipy.stats.norm.isf(rate / 2) + scipy.stats.norm.ppf(power))
     return max(1, math.ceil(per_size * (z * se / abs(value)) ** 2 - per_size))
 
 

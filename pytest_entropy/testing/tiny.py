@@ -34,7 +34,9 @@ def qwen2(vocabulary: int = 60, *, hidden: int = 32, layers: int = 2, seed: int 
         bos_token_id=None,
         **settings,
     )
-    return Qwen2ForCausalLM(config).eval()
+    model = Qwen2ForCausalLM(config)
+    model.eval()
+    return model
 
 
 def lora(model: Any, *, seed: int = 0, **settings: Any) -> Any:

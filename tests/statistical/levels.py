@@ -10,6 +10,8 @@ import numpy as np
 
 from pytest_entropy import stats
 from pytest_entropy.stats.mean import too_few_events
+from pytest_entropy.stats.uniform import Side
+from tests.check_words import CheckWords
 from tests.statistical import sessions as simulate
 from tests.statistical.rates import Rate, rate, rejections
 from tests.statistical.sessions import ALPHAS, SANITY, SCALING, SHARE
@@ -135,7 +137,12 @@ def likelihood_ratio(sessions: int, rng: np.random.Generator) -> Iterator[Level]
 def uniform_p_values(sessions: int, rng: np.random.Generator) -> Iterator[Level]:
     step = 2 / 20  # of two-sided p-values from 19 shuffles
     for n in (50, 200):
-        for side, kind in (("too_small", "uniform"), ("too_small", "19 shuffles"), ("both", "19 shuffles")):
+        cases: tuple[tuple[Side, str], ...] = (
+            ("too_small", "uniform"),
+            ("too_small", "19 shuffles"),
+            ("both", "19 shuffles"),
+        )
+        for side, kind in cases:
             seen = []
             for _ in range(sessions):
                 p = rng.random(n) if kind == "uniform" else np.minimum(step * rng.integers(1, 11, n), 1.0)
@@ -147,7 +154,7 @@ def uniform_p_values(sessions: int, rng: np.random.Generator) -> Iterator[Level]
             )
 
 
-GATE = {"name": "gate", "null": "nothing drifted", "unit": "nats", "likely_causes": ""}
+GATE: CheckWords = {"name": "gate", "null": "nothing drifted", "unit": "nats", "likely_causes": ""}
 
 
 def equivalent(sessions: int, rng: np.random.Generator) -> Iterator[Level]:
@@ -190,7 +197,7 @@ def cheap_sessions(G: int, budget: float, sessions: int, rng: np.random.Generato
 def whole_sessions(G: int, budget: float, sessions: int, rng: np.random.Generator, *, shuffles: int | None) -> Rate:
     """Sessions of all nine checks, on scalars of the demo, in which any is red."""
     share = stats.split_budget(budget, simulate.CHECKS)["score"]
-    red = (sampled_checks(G, rng, sessions) < share).any(axis=1)
+    red = np.asarray((sampled_checks(G, rng, sessions) < share).any(axis=1))
     name, sizes = f"G={G} s", SCALING["8,32,128 x 4"]
     # The true delta_h1, as large as the demo's: about two standard deviations of a scalar.
     a = -2 * simulate.spread(name)

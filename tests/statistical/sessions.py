@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from pytest_entropy import stats
+from tests.check_words import CheckWords
 
 SCALARS = Path(__file__).parent / "scalars"
 DEMO = [f"{file} {name}" for file in ("G=8", "G=2") for name in ("s", "score", "loo_difference", "slope_difference")]
@@ -97,7 +98,8 @@ def se_calibration(
         delta = [float(x.mean()) for x in s]
         se = [float(x.std(ddof=1)) / len(x) ** 0.5 for x in s]
         outcome = stats.check_se_calibration(s, delta, se, scale=1.0, alpha=0.5, rng=rng, shuffles=shuffles)
-        return float(outcome.p_value)
+        assert outcome.p_value is not None
+        return outcome.p_value
 
     return np.array([session() for _ in range(sessions)])
 
@@ -139,7 +141,8 @@ def shared_calibration(
         outcome = stats.check_se_calibration(
             s, delta, se, scale=1.0, alpha=0.5, rng=rng, shuffles=shuffles, sampling_fraction=fraction
         )
-        return float(outcome.p_value)
+        assert outcome.p_value is not None
+        return outcome.p_value
 
     return np.array([session() for _ in range(sessions)])
 
@@ -147,7 +150,7 @@ def shared_calibration(
 def surprising(name: str, expected: float, n: int, sessions: int, rng: np.random.Generator) -> np.ndarray:
     """``[sessions, n]`` scalars of a policy that has collapsed: Poisson many surprises a prompt, ``expected`` of them
     in all, of sizes from the law ``name``, and what they add on average is taken off, prompt by prompt."""
-    sizes = {
+    sizes: dict[str, tuple[Callable[[int], np.ndarray], float]] = {
         "equal sizes": (lambda count: np.ones(count), 1.0),
         "lognormal(1) sizes": (lambda count: rng.lognormal(0, 1, count), float(np.exp(0.5))),
         "sizes of both signs": (lambda count: rng.lognormal(0, 1, count) * rng.choice([-1.0, 1.0], count), 0.0),
@@ -203,7 +206,7 @@ def se_slope(
     return np.array([outcome.p_value for outcome in outcomes], dtype=float)
 
 
-PIT = {"name": "surprisal", "null": "uniform", "unit": "sd", "likely_causes": ""}
+PIT: CheckWords = {"name": "surprisal", "null": "uniform", "unit": "sd", "likely_causes": ""}
 
 
 def ranks(responses: int, rng: np.random.Generator, *, steps: int = 12) -> tuple[np.ndarray, np.ndarray]:
@@ -237,7 +240,8 @@ def likelihood_ratio(sessions: int, rng: np.random.Generator, *, tokens: int = 4
     logits = np.random.default_rng(6).normal(0, 1.5, (tokens, 8))
 
     def log_softmax(x: np.ndarray) -> np.ndarray:
-        return x - np.log(np.exp(x).sum(axis=1, keepdims=True))
+        log_p: np.ndarray = x - np.log(np.exp(x).sum(axis=1, keepdims=True))
+        return log_p
 
     null = log_softmax(logits)
     topmost = np.where(logits >= np.sort(logits, axis=1)[:, 1:2], logits, -np.inf)

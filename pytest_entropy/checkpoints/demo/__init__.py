@@ -16,4 +16,5 @@ PROFILE = Path(__file__).parent / "profile.yaml"
 
 def read_record() -> dict[str, object]:
     """What was measured when the artefact was built: reward, entropy, sizes, digests, versions."""
-    return json.loads((PATH / "demo.json").read_bytes())
+    record: dict[str, object] = json.loads((PATH / "demo.json").read_bytes())
+    return record

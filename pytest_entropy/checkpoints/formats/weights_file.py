@@ -83,7 +83,8 @@ class WeightsFile:
         Raises:
             UsageError: the file is damaged.
         """
-        return self._open(self._shard_of[key], "pt").get_tensor(key)
+        tensor: torch.Tensor = self._open(self._shard_of[key], "pt").get_tensor(key)
+        return tensor
 
     def shape(self, key: str) -> tuple[int, ...]:
         """The tensor's shape, from the header."""

@@ -144,17 +144,17 @@ class _Comparison:
         return self.du / self.uu if self.uu > 0 and self.du > 0 else None
 
     def size(self, rate: float) -> float:
-        return rate * self.uu**0.5
+        return rate * float(self.uu**0.5)
 
     def limit(self, rate: float) -> float:
         """The largest residual that rounding explains."""
-        return self.rounding + self.tolerance * max(self.dd**0.5, self.size(rate))
+        return self.rounding + self.tolerance * max(float(self.dd**0.5), self.size(rate))
 
     def fits(self, rate: float) -> bool:
         """Whether the step at this rate explains the difference of the weights."""
         squared = self.dd - 2 * rate * self.du + rate * rate * self.uu
         # Cancellation in the products is 1e-8 of the step, below every tolerance.
-        return max(squared, 0.0) ** 0.5 <= self.limit(rate)
+        return float(max(squared, 0.0) ** 0.5) <= self.limit(rate)
 
     def resolved(self, rate: float) -> bool:
         """Whether the step stands out from the rounding: only then is a fit evidence."""

@@ -90,7 +90,9 @@ def polynomial(steps: np.ndarray, change: np.ndarray) -> np.ndarray:
     """
     scale = np.abs(steps).max()
     powers = (steps / scale)[:, None] ** np.arange(len(steps))
-    return np.linalg.solve(powers, change / steps[:, None]) / scale ** np.arange(len(steps))[:, None]
+    scaled = np.linalg.solve(powers, change / steps[:, None])
+    coefficients: np.ndarray = scaled / scale ** np.arange(len(steps))[:, None]
+    return coefficients
 
 
 @dataclass(frozen=True)

@@ -174,4 +174,4 @@ def summed_gradients(
 
 def norm(tensors: dict[str, torch.Tensor]) -> float:
     """Euclidean norm over all entries of all tensors, in float64."""
-    return sum(float(t.double().square().sum()) for t in tensors.values()) ** 0.5
+    return float(sum(float(t.double().square().sum()) for t in tensors.values()) ** 0.5)

@@ -148,7 +148,7 @@ class Tangent:
         """Names of moved parameters whose module's forward has not run in any pass so far."""
         return [name for name in self.direction if name not in self._fired]
 
-    def _hook(self, module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> Any:
+    def _hook(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         epsilon = self._state.epsilon
         # A module that gives several tensors (a router of experts) is left to the plain backward.
         if epsilon is None or not isinstance(output, torch.Tensor):
@@ -160,12 +160,13 @@ class Tangent:
                 f"{rows_per_prompt()} rows: it does not keep the batch's rows together"
             )
             self._fired |= self._names[module]
-            return _Refuse.apply(output, epsilon, message)
+            return _Refuse.apply(output, epsilon, message)  # type: ignore[no-untyped-call]
         moved = self._owners[module]
         widens = type(module) is nn.Linear and not kwargs and module.in_features < module.out_features
         if widens and set(moved) == {"weight"}:
             self._fired |= self._names[module]
-            return _AttachWide.apply(output, epsilon, args[0].detach(), moved["weight"], rows_per_prompt())
+            x = args[0].detach()
+            return _AttachWide.apply(output, epsilon, x, moved["weight"], rows_per_prompt())  # type: ignore[no-untyped-call]
         # A module may call others that carry hooks; inside a tangent they must stay silent.
         try:
             with self.at(None), torch.no_grad():
@@ -174,11 +175,11 @@ class Tangent:
             # An operation without forward-mode differentiation (torch's grouped product of experts).
             return None
         self._fired |= self._names[module]
-        return _Attach.apply(output, epsilon, tangent, rows_per_prompt())
+        return _Attach.apply(output, epsilon, tangent, rows_per_prompt())  # type: ignore[no-untyped-call]
 
 
 def module_tangent(
-    module: nn.Module, moved: Mapping[str, torch.Tensor], args: tuple, kwargs: Mapping[str, Any]
+    module: nn.Module, moved: Mapping[str, torch.Tensor], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> torch.Tensor:
     """J_M(x)[u]: how the module's output changes when its own parameters move along ``moved``.
 
@@ -195,15 +196,17 @@ def module_tangent(
 
 
 def _forward_mode(
-    module: nn.Module, moved: Mapping[str, torch.Tensor], args: tuple, kwargs: Mapping[str, Any]
+    module: nn.Module, moved: Mapping[str, torch.Tensor], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> torch.Tensor:
     def run(parameters: dict[str, torch.Tensor]) -> torch.Tensor:
         # A shallow copy with its own parameter table: the shared module is not touched, hooks do not run.
         shadow = copy.copy(module)
         shadow.__dict__["_parameters"] = {**module._parameters, **parameters}
         shadow.__dict__["_forward_hooks"] = OrderedDict()
-        return shadow.forward(*args, **kwargs)
+        output: torch.Tensor = shadow.forward(*args, **kwargs)
+        return output
 
     primal = {key: module._parameters[key].detach() for key in moved}  # type: ignore[union-attr]
     with _JVP_TURN:
-        return torch.func.jvp(run, (primal,), (dict(moved),))[1]
+        tangent: torch.Tensor = torch.func.jvp(run, (primal,), (dict(moved),))[1]
+    return tangent

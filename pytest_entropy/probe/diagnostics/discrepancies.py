@@ -214,4 +214,5 @@ def total_sampler_log_ratios(policy: Policy, rollouts: Rollouts, *, chunk_tokens
     together against each wrong sampler, and what it would be on average if that one had been used, in nats."""
     chunks = scoring_chunks(rollouts, chunk_tokens)
     parts = work_through(policy, chunks, lambda indices: LogRatiosPiece(rollouts.select(indices)), threads=threads)
-    return np.sum([part for _, part in parts], axis=0)
+    total: np.ndarray = np.sum([part for _, part in parts], axis=0)
+    return total

@@ -130,7 +130,8 @@ def entropy_change(before: Totals, after: Totals) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
         # expm1 keeps the digits of weights close to 1.
         excess = np.expm1(after.sequence - before.sequence)
-        return (after.nats - before.nats + excess * (after.nats - others)).mean(1)
+        change: np.ndarray = (after.nats - before.nats + excess * (after.nats - others)).mean(1)
+    return change
 
 
 def effective_sample_size(log_weights: np.ndarray, axis: int | None = None) -> np.ndarray:

@@ -41,7 +41,8 @@ def self_normalised_change(
     w = own * np.exp(logs - logs.max(1, keepdims=True))
     v = w / w.sum(1, keepdims=True)
     # The common part is taken off first, so that a small change keeps its digits.
-    return ((v - own) * after.nats).sum(1) + (own * (after.nats - before.nats)).sum(1)
+    change: np.ndarray = ((v - own) * after.nats).sum(1) + (own * (after.nats - before.nats)).sum(1)
+    return change
 
 
 def pareto_smoothed(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
@@ -55,7 +56,7 @@ def pareto_smoothed(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
         UsageError: arviz-stats is not installed.
     """
     try:
-        from arviz_stats.base import array_stats
+        from arviz_stats.base import array_stats  # type: ignore[attr-defined]
     except ImportError:
         raise UsageError(
             "Pareto-smoothed weights need arviz-stats: install pytest-entropy[psis], or leave pareto_smoothed off"
@@ -77,4 +78,5 @@ def clipped(log_weights: np.ndarray, largest: float) -> np.ndarray:
     """
     if not largest > 1:
         raise ValueError(f"weights are clipped at {largest}, it must be above 1")
-    return np.minimum(log_weights, math.log(largest))
+    bounded: np.ndarray = np.minimum(log_weights, math.log(largest))
+    return bounded

@@ -98,7 +98,8 @@ def token_derivative(
 
 
 def _derivative(a: np.ndarray, score: np.ndarray, nats: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    return (a - nats / lengths * score) / lengths
+    derivative: np.ndarray = (a - nats / lengths * score) / lengths
+    return derivative
 
 
 def token_entropy(nats: np.ndarray, lengths: np.ndarray) -> Jackknife:
@@ -118,6 +119,7 @@ def unit_coefficients(nats: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray
 
     def combine(full: float, left_out: np.ndarray) -> np.ndarray:
         # n full - (n-1) mean_i left_out_i, where unit m is in the means of all i but its own.
-        return full - (left_out.sum() - left_out) / n
+        combined: np.ndarray = full - (left_out.sum() - left_out) / n
+        return combined
 
     return combine(scale, scale_left), -combine(slope, slope_left)

@@ -142,7 +142,8 @@ def u_statistic(
 
 def without_diagonal_rows(all_pairs: np.ndarray, own: np.ndarray, blocks: int) -> np.ndarray:
     """Each prompt's mean over the other blocks, from that over all and that over its own, ``[B]``."""
-    return (blocks * all_pairs - own) / (blocks - 1)
+    others: np.ndarray = (blocks * all_pairs - own) / (blocks - 1)
+    return others
 
 
 def own_block(

@@ -34,7 +34,7 @@ def verify_tangent(policy: Policy, rollouts: Rollouts, direction: Mapping[str, t
     _require_repeatable(policy, one)
     fast = directional_derivatives(policy, one, direction, [estimator], chunk_tokens=1).per_prompt[estimator][0]
     expected, size = plain_backward(policy, one, direction, estimator)
-    gap = abs(fast - expected) / size if size else abs(fast)
+    gap = float(abs(fast - expected) / size if size else abs(fast))
     if gap > max(TOLERANCE, TANGENT_ROUNDINGS * policy.rounding):
         raise RunError(
             f"the fast directional derivative is off by {gap:.1%} from a plain backward on this model; "

@@ -163,5 +163,5 @@ def token_unit_discrepancy(
         for own in zip(*columns, strict=True)
     ]
     size = statistics.fmean(map(abs, expected))
-    gap = max(abs(value - other) for value, other in zip(values.tolist(), expected, strict=True))
+    gap: float = max(abs(value - other) for value, other in zip(values.tolist(), expected, strict=True))
     return gap / size if size else gap

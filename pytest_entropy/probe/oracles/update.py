@@ -106,7 +106,8 @@ def loss_slope_discrepancy(
         ahead, behind = (
             _sequence_at(policy, rollouts, direction, sign * h, chunk_tokens=chunk_tokens) for sign in (1, -1)
         )
-        return (ahead - behind) / 2
+        half: np.ndarray = (ahead - behind) / 2
+        return half
 
     near = change(step)
     for _ in range(4):

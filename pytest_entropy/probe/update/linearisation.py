@@ -45,14 +45,16 @@ class Linearisation:
         if own is not None:
             return own(self._given(covector), self.state)
         transpose = torch.func.vjp(self._direction(), self._point())[1]
-        return transpose(self._given(covector))[0]
+        pulled: dict[str, torch.Tensor] = transpose(self._given(covector))[0]
+        return pulled
 
     def pushforward(self, vector: Tensors) -> dict[str, torch.Tensor]:
         """J y: how u moves when g moves along y, float64."""
         own = update_rule(self.rule).pushforward
         if own is not None:
             return own(self._given(vector), self.state)
-        return torch.func.jvp(self._direction(), (self._point(),), (self._given(vector),))[1]
+        pushed: dict[str, torch.Tensor] = torch.func.jvp(self._direction(), (self._point(),), (self._given(vector),))[1]
+        return pushed
 
 
 def inner(left: Tensors, right: Tensors) -> float:

@@ -52,9 +52,10 @@ class Jackknife:
     @property
     def se(self) -> float:
         """Root of ``variance``, in the estimate's unit."""
-        return self.variance**0.5
+        return float(self.variance**0.5)
 
 
 def leave_one_out_means(values: np.ndarray) -> np.ndarray:
     """The mean without unit i, ``[n]`` for values ``[n]``."""
-    return (values.sum() - values) / (len(values) - 1)
+    means: np.ndarray = (values.sum() - values) / (len(values) - 1)
+    return means

@@ -99,7 +99,7 @@ def json_schema(cls: type[R]) -> dict[str, object]:
     schema = _adapter(cls).json_schema(schema_generator=Schema)
     for name in getattr(cls, "NOT_WRITTEN", ()):
         schema["properties"].pop(name, None)
-    return schema
+    return dict(schema)
 
 
 class Stored:

@@ -22,7 +22,12 @@ _WHERE = {
     "check_layout": "layouts",
     "check_reward": "rewards",
     "check_prompt_source": "prompt_sources",
+    "check_check": "checks",
+    "check_identity": "identities",
+    "check_report_section": "report_sections",
+    "check_executor": "executors",
     "enumerable": "enumerable",
+    "recorded": "recorded",
     "tiny": "tiny",
 }
 

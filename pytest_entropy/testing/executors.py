@@ -133,7 +133,8 @@ def _cuda_untouched() -> Iterator[None]:
     finally:
         for name, own in there.items():
             setattr(torch.cuda, name, own)
-        os.environ.clear()
+        for added in set(os.environ) - set(environment):
+            del os.environ[added]
         os.environ.update(environment)
 
 

@@ -54,8 +54,8 @@ def _measured(loaded: Checkpoint) -> Forms:
         "two batches": two,
         "two sizes": [*small, *two],
         "without a sweep": [_without_sweep(run) for run in two],
-        "per token": [per_token(8, 0, run=run) for run in (1, 2)],
-        "single batches": [single(8, 0, run=run) for run in (1, 2)],
+        "per token": [per_token(6, 0, run=run) for run in (1, 2)],
+        "single batches": [single(6, 0, run=run) for run in (1, 2)],
     }
 
 

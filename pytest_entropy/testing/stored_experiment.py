@@ -88,26 +88,21 @@ def with_null_numbers(view: ExperimentView) -> ExperimentView:
     return _mapped(view, lambda value, null: None if null and _is_number(value) else value)
 
 
-def with_hostile_values(view: ExperimentView) -> ExperimentView:
-    """The experiment with :data:`HOSTILE` for each text but those that are one of a few words."""
-    return _mapped(view, lambda value, null: HOSTILE if isinstance(value, str) else value)
-
-
-def with_hostile_keys(view: ExperimentView) -> ExperimentView:
-    """:func:`with_hostile_values`, in the keys of plain values and in names, too."""
-    return _mapped(
-        view, lambda value, null: HOSTILE if isinstance(value, str) else value, keys=lambda k: f"{k}{HOSTILE}"
-    )
+def with_hostile_text(view: ExperimentView) -> ExperimentView:
+    """The experiment with :data:`HOSTILE` for each text but those that are one of a few words, and beside the keys of
+    all mappings."""
+    return _mapped(view, lambda value, null: HOSTILE if isinstance(value, str) else value, key=HOSTILE)
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _mapped(
-    view: ExperimentView, change: Callable[[Any, bool], Any], keys: Callable[[str], str] = str
-) -> ExperimentView:
-    """The view with ``change(value, whether None may stand there)`` of every value at any depth."""
+def _mapped(view: ExperimentView, change: Callable[[Any, bool], Any], key: str | None = None) -> ExperimentView:
+    """The view with ``change(value, whether None may stand there)`` of every value at any depth.
+
+    With a ``key`` each mapping gets one more, with the value of its first.
+    """
 
     def walk(value: Any, hint: Any) -> Any:
         options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
@@ -120,7 +115,8 @@ def _mapped(
         inner = next((get_args(option) for option in options if get_args(option)), ())
         of = inner[-1] if inner else Any
         if isinstance(value, Mapping):
-            return {keys(key): walk(item, of) for key, item in value.items()}
+            found = {name: walk(item, of) for name, item in value.items()}
+            return {**found, key: next(iter(found.values()))} if found and key is not None else found
         if isinstance(value, list):
             return [walk(item, of) for item in value]
         return change(value, type(None) in options or any(option in (Any, object) for option in options))

@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 
 from pytest_entropy import registry
+from pytest_entropy.checks.base import Check
 from pytest_entropy.records.run import RunRecord
-from pytest_entropy.testing import check_check, check_identity
+from pytest_entropy.testing import check_check, check_identity, recorded
 from pytest_entropy.testing.checks import Fault
 from pytest_entropy.testing.recorded import on_every_run
+from pytest_entropy.testing.stored_fields import fields_of, restored, stored_name
 from tests import simulated_runs
 
 
@@ -122,3 +124,35 @@ def test_check(name):
 @pytest.mark.parametrize("name", registry.names("bookkeeping"))
 def test_identity(name):
     check_identity(name, IDENTITIES.get(name))
+
+
+def test_every_field_of_a_stored_run_is_looked_at_or_is_for_the_reader():
+    """``pytest -s`` prints the list: each measured field, and who does not pass without it, as the checks' needs say
+    and :func:`check_check` has seen."""
+    parts = {
+        name: registry.get(kind, name, Check) for kind in ("checks", "bookkeeping") for name in registry.names(kind)
+    }
+    fields, read = set(), set()
+    for form, runs in recorded.forms().items():
+        for field in fields_of(runs[0]):
+            who = [name for name, check in parts.items() if _needs(check, runs, field)]
+            fields.add(field)
+            read |= {field} if who else set()
+            print(f"{form}: {field}: {', '.join(who) or 'no check: for the reader'}{_without(runs[0], field)}")
+    told = {f"update.{name}" for name in (
+        "objective", "eta_source", "seed", "seconds", "memory_mb", "entropy_mean", "length_mean", "learnt_fingerprint",
+    )}  # fmt: skip
+    others = {name for name in fields if name.startswith("diagnostics.")}
+    assert fields - read - told - others == {"se_total", "u_statistic.zeta_1_jackknife", "arrays.excess_surprisal"}
+
+
+def _needs(check: Check, runs: list[RunRecord], field: str) -> bool:
+    return not check.inapplicable(runs) and field in {stored_name(runs[0], need) for need in check.needs}
+
+
+def _without(run: RunRecord, field: str) -> str:
+    try:
+        restored(run, field, "deleted")
+    except ValueError:
+        return "; without it the record is refused"
+    return ""

@@ -75,7 +75,7 @@ WRONG = {
     ),
     "keys not escaped": (
         lambda view: Markup("".join(f"<p>{key}</p>" for key in view.plugin_analyses)),
-        r"has a <script>: is what it shows escaped\? \(hostile text and keys\)",
+        r"has a <script>: is what it shows escaped\? \(hostile text\)",
     ),
     "an attribute not quoted": (escaped("<p title={}>a run</p>"), r"has <p onerror=...>"),
     "a link that any text becomes": (escaped('<a href="{}">a run</a>'), r"leads out of .*<a href='javascript:"),
@@ -149,13 +149,12 @@ def test_every_text_is_hostile_and_every_number_null_where_it_may_be(tmp_path):
     from pytest_entropy.testing import stored_experiment as experiments
 
     whole = whole_experiment(tmp_path)
-    hostile, null = experiments.with_hostile_keys(whole), experiments.with_null_numbers(whole)
+    hostile, null = experiments.with_hostile_text(whole), experiments.with_null_numbers(whole)
     assert hostile.runs[0].notes == [HOSTILE]
     assert hostile.update.sample[0].prompt == HOSTILE
     assert hostile.comparison.quantities[0].outcome.null == HOSTILE
-    assert hostile.plugin_analyses == {f"another_plugin{HOSTILE}": {
-        f"entropy{HOSTILE}": 1.5, f"words{HOSTILE}": [HOSTILE, {f"its{HOSTILE}": HOSTILE}],
-    }}  # fmt: skip
+    of_a_plugin = {"entropy": 1.5, "words": [HOSTILE, {"its": HOSTILE, HOSTILE: HOSTILE}], HOSTILE: 1.5}
+    assert hostile.plugin_analyses == {"another_plugin": of_a_plugin, HOSTILE: of_a_plugin}
     # What is one of a few words stays: another one could not have been stored.
     assert {check.verdict for check in hostile.checks.values()} == {"pass", "fail", "inconclusive"}
     assert hostile.name == whole.name

@@ -99,7 +99,8 @@ def hold(
         AssertionError: says what does not hold.
     """
     _require_description(subject)
-    every: Forms = {**({} if runs is None else {"given": list(runs)}), **forms()}
+    # Copies: a check that changes what it judges leaves no trace in what others judge.
+    every: Forms = copy.deepcopy({**({} if runs is None else {"given": list(runs)}), **forms()})
     outcomes = {form: _on_correct_runs(subject, form, correct) for form, correct in every.items()}
     right = next((form for form in every if outcomes[form].verdict == "pass"), None)
     if runs is not None:

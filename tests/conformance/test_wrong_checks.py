@@ -10,7 +10,7 @@ import pytest
 
 from pytest_entropy import registry
 from pytest_entropy.checks.base import Check, exact, mean_zero, numbers
-from pytest_entropy.testing import check_check, check_identity
+from pytest_entropy.testing import check_check, check_identity, recorded
 from pytest_entropy.testing.recorded import on_every_run
 from tests import simulated_runs
 
@@ -147,6 +147,13 @@ def test_without_a_fault_it_is_right(added, kind, check):
     (runs,) = [FAULTS["copies"](simulated_runs.simulated([8]))]
     with pytest.raises(AssertionError, match="does not pass the runs given: wrong: fail|is red on correct runs"):
         check("wrong", FAULTS, runs=runs)
+
+
+def test_one_that_changes_its_runs_leaves_others_as_they_are(added):
+    added(replace(RIGHT, judge=changes_its_runs))
+    with pytest.raises(AssertionError, match="changes the runs that it judges"):
+        check_check("wrong", FAULTS)
+    assert not any("judged" in run.notes for runs in recorded.forms().values() for run in runs)
 
 
 def test_one_that_passes_nowhere_is_refused(added):

@@ -1,11 +1,15 @@
-"""For those who add parts: conformance checks by name, a policy small enough to enumerate, and tiny checkpoints.
+"""For those who add parts: a conformance check for each kind, a policy small enough to enumerate, recorded runs, and
+tiny checkpoints.
 
-A test of an installed estimator is one line::
+A test of an installed part is a line or two::
 
-    from pytest_entropy.testing import check_estimator
+    from pytest_entropy.testing import check_estimator, check_identity, recorded
 
     def test_my_estimator():
         check_estimator("my_estimator")
+
+    def test_my_identity():
+        check_identity("my_identity", {"twice": recorded.on_every_run(lambda run: replace(run, eta=2 * run.eta))})
 
 Each check raises :class:`AssertionError` that says what does not hold.  torch is imported when one is first used.
 """
@@ -22,7 +26,12 @@ _WHERE = {
     "check_layout": "layouts",
     "check_reward": "rewards",
     "check_prompt_source": "prompt_sources",
+    "check_check": "checks",
+    "check_identity": "identities",
+    "check_report_section": "report_sections",
+    "check_executor": "executors",
     "enumerable": "enumerable",
+    "recorded": "recorded",
     "tiny": "tiny",
 }
 

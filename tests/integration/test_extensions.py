@@ -141,6 +141,33 @@ EXECUTOR = Elsewhere
 """,
     ),
 }
+# What the package's author has in a test of their own.
+CONFORMANCE = """
+from dataclasses import replace
+
+import pytest
+
+from pytest_entropy.testing import check_check, check_executor, check_identity, check_report_section
+from pytest_entropy.testing.recorded import on_every_run
+
+
+def test_our_check():
+    check_check("our_runs_are_there", {"no response": on_every_run(lambda run: replace(run, length_mean=0.0))})
+
+
+@pytest.mark.parametrize("copies", [1.0, 0.0])
+def test_our_identity(copies):
+    planted = on_every_run(lambda run: replace(run, agreement=replace(run.agreement, copies=copies)))
+    check_identity("our_identity", {"copies": planted})
+
+
+def test_our_section():
+    check_report_section("our_section")
+
+
+def test_our_executor():
+    check_executor("elsewhere")
+"""
 HOOK = """
 def pytest_entropy_register(registry):
     from pytest_entropy.rewards import NamedReward
@@ -214,6 +241,14 @@ def test_checks_a_section_and_an_executor_are_used_by_a_session(extended, checkp
     (report,) = extended.results.rglob("report.html")
     assert "Written by our section" in report.read_text()
     assert "2 runs of ours" in report.read_text()
+
+
+@pytest.mark.slow
+def test_its_author_holds_them_against_their_contracts(extended):
+    (extended.path / "test_ours.py").write_text(CONFORMANCE)
+    done = extended.run("test_ours.py", "-p", "no:entropy")
+    assert "1 failed, 4 passed" in done.stdout, done.stdout
+    assert "bookkeeping identity our_identity does not see the fault 'copies': our_identity: pass" in done.stdout
 
 
 def test_the_package_has_a_part_of_each_kind():

@@ -1,0 +1,158 @@
+"""Every check and identity of the registry, each with faults that it has to see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+
+from pytest_entropy import registry
+from pytest_entropy.checks.base import Check
+from pytest_entropy.records.run import RunRecord
+from pytest_entropy.testing import check_check, check_identity, recorded
+from pytest_entropy.testing.checks import Fault
+from pytest_entropy.testing.recorded import on_every_run
+from pytest_entropy.testing.stored_fields import fields_of, restored, stored_name
+from tests import simulated_runs
+
+
+def measured(**changes: float) -> Fault:
+    """Runs with these numbers, by their names with two underscores for a dot: ``agreement__copies``."""
+
+    def changed(run: RunRecord) -> RunRecord:
+        for name, value in changes.items():
+            part, _, key = name.rpartition("__")
+            new = {part: replace(getattr(run, part), **{key: value})} if part else {key: value}
+            run = replace(run, **new)
+        return run
+
+    return on_every_run(changed)
+
+
+def scaled(name: str, by: float) -> Fault:
+    """Runs whose number of this name is ``by`` times what it is."""
+
+    def changed(run: RunRecord) -> RunRecord:
+        part, _, key = name.rpartition("__")
+        value = by * getattr(getattr(run, part) if part else run, key)
+        return measured(**{name: value})([run])[0]
+
+    return on_every_run(changed)
+
+
+def off_by_its_effect(name: str, side: int) -> Fault:
+    change = simulated_runs.CHANGES[name][0]
+
+    def put_off(runs: list[RunRecord]) -> list[RunRecord]:
+        by = side * simulated_runs.size_of_the_effect(name, runs)
+        return [change(run, by) for run in runs]
+
+    return put_off
+
+
+EXACT: dict[str, Mapping[str, Fault]] = {
+    "batch_invariance": {
+        "padding changes log-probabilities": measured(agreement__alone_log_probs=0.01),
+        "padding changes entropies": measured(agreement__alone_entropies=0.01),
+    },
+    "definition": {
+        "a factor of 1.02": measured(agreement__definition=0.02),
+        "the other way": measured(agreement__definition=-0.02),
+    },
+    "draws": {"the next token but one": measured(agreement__draws=0.1)},
+    "sampler_scorer_agreement": {
+        "temperature": measured(agreement__log_probs=0.05),
+        "entropies of other logits": measured(agreement__entropies=0.05),
+    },
+    "update_direction": {"another rule": measured(update__oracle_gap=0.01)},
+    "update_gradient": {"a weight of the objective": measured(update__loss_slope_gap=0.1)},
+}
+IDENTITIES: dict[str, Mapping[str, Fault]] = {
+    "batches_disjoint": {"shared": measured(agreement__shared_with_update=1.0)},
+    "delta_h1_is_mean": {"above": scaled("delta_h1", 1.1), "below": scaled("delta_h1", 0.9)},
+    "direction_is_recorded": {"another direction": measured(agreement__direction_gap=0.01)},
+    "entropy_is_sampled": {"above": scaled("entropy_mean", 1.1), "below": scaled("entropy_se", 0.9)},
+    "prompts_distinct": {"in E": measured(agreement__repeated=1.0)},
+    "rate_is_configured": {"twice": scaled("eta", 2), "another group's": measured(update__eta_gap=1.0)},
+    "reported_means": {"longer": scaled("length_mean", 1.1), "fewer end": measured(ended_share=-0.1)},
+    "responses_differ": {"one seed for all": measured(agreement__copies=2.0)},
+    "responses_end": {"cut": measured(agreement__unterminated=1.0), "gone on": measured(agreement__past_the_end=1.0)},
+    "rewards_belong": {"of a neighbour": measured(update__reward_gap=1.0)},
+    "rows_belong": {"of E": measured(agreement__other_prompts=1.0), "of U": measured(update__other_prompts=1.0)},
+    "runs_independent": {"one seed": lambda runs: [replace(run, seed=runs[0].seed) for run in runs]},
+    "single_batch_definition": {"another product": measured(u_statistic__diagonal_gap=0.02)},
+    "single_batch_identity": {"plug-in": scaled("u_statistic__plug_in", 1.2)},
+    "single_batch_step": {"another step": measured(update__oracle_gap=2.0)},
+    "sizes_as_configured": {"one prompt fewer": measured(agreement__size_gap=1.0)},
+    "standard_error_is_conditional": {"above": scaled("se_conditional", 1.1), "below": scaled("se_conditional", 0.9)},
+    "temperature_is_configured": {"0.7": measured(agreement__temperature_gap=0.3)},
+    "token_unit": {"per response": measured(agreement__unit_gap=0.1)},
+    "total_variance_identity": {"above": scaled("variance_total", 1.1), "below": scaled("variance_total", 0.9)},
+    "update_record": {"mean": scaled("update__reward_mean", 1.5), "spread": scaled("update__reward_std", 1.5)},
+}
+
+
+def equal_rewards(runs: list[RunRecord]) -> list[RunRecord]:
+    return [replace(run, update=replace(run.update, rewards=[[1.0] * 3] * 4, gradient_norm=0.0)) for run in runs]
+
+
+def test_every_built_in_part_has_its_faults():
+    own = set(registry.names("checks")) - set(registry.added("checks"))
+    assert own == {*EXACT, *simulated_runs.CHANGES, "update_moves"}
+    assert set(registry.names("bookkeeping")) - set(registry.added("bookkeeping")) == set(IDENTITIES)
+
+
+@pytest.mark.parametrize("name", registry.names("checks"))
+def test_check(name):
+    if name == "update_moves":
+        # It cannot fail: a batch of equal rewards is nobody's error.
+        check_check(name, {"equal rewards": equal_rewards}, turns="inconclusive")
+    elif name in simulated_runs.CHANGES:
+        _, sides, sizes = simulated_runs.CHANGES[name]
+        faults = {f"side {side}": off_by_its_effect(name, side) for side in sides}
+        if name == "se_calibration":
+            # Its effect of interest is a ratio, whose other side is below 1.
+            faults["errors five times too large"] = on_every_run(lambda run: simulated_runs.spread(run, 1 / 5))
+        check_check(
+            name, faults, runs=simulated_runs.simulated(sizes), two_sided=len(faults) > 1, alpha=simulated_runs.SHARE
+        )
+    else:
+        check_check(name, EXACT.get(name))
+
+
+@pytest.mark.parametrize("name", registry.names("bookkeeping"))
+def test_identity(name):
+    check_identity(name, IDENTITIES.get(name))
+
+
+def test_every_field_of_a_stored_run_is_looked_at_or_is_for_the_reader():
+    """``pytest -s`` prints the list: each measured field, and who does not pass without it, as the checks' needs say
+    and :func:`check_check` has seen."""
+    parts = {
+        name: registry.get(kind, name, Check) for kind in ("checks", "bookkeeping") for name in registry.names(kind)
+    }
+    fields, read = set(), set()
+    for form, runs in recorded.forms().items():
+        for field in fields_of(runs[0]):
+            who = [name for name, check in parts.items() if _needs(check, runs, field)]
+            fields.add(field)
+            read |= {field} if who else set()
+            print(f"{form}: {field}: {', '.join(who) or 'no check: for the reader'}{_without(runs[0], field)}")
+    told = {f"update.{name}" for name in (
+        "objective", "eta_source", "seed", "seconds", "memory_mb", "entropy_mean", "length_mean", "learnt_fingerprint",
+    )}  # fmt: skip
+    others = {name for name in fields if name.startswith("diagnostics.")}
+    assert fields - read - told - others == {"se_total", "u_statistic.zeta_1_jackknife", "arrays.excess_surprisal"}
+
+
+def _needs(check: Check, runs: list[RunRecord], field: str) -> bool:
+    return not check.inapplicable(runs) and field in {stored_name(runs[0], need) for need in check.needs}
+
+
+def _without(run: RunRecord, field: str) -> str:
+    try:
+        restored(run, field, "deleted")
+    except ValueError:
+        return "; without it the record is refused"
+    return ""

@@ -163,7 +163,8 @@ class _Reference:
         config = resolve_config([Layer("conformance", settings)]).config.model_dump(mode="json")
         digest = self.files.digest()
         made = RunSpec("batch_scaling", str(self.checkpoint), digest, config, B_E=3, run=1, seed=11, update_seed=12)
-        return pickle.loads(pickle.dumps(replace(made, **changes)))
+        received: RunSpec = pickle.loads(pickle.dumps(replace(made, **changes)))
+        return received
 
     def place(self, spec: RunSpec) -> Place:
         """This process as a place for the spec, with prompts and rewards as it names them."""

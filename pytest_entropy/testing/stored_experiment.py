@@ -14,8 +14,8 @@ from pytest_entropy.records.comparison import Comparison, QuantityRow
 from pytest_entropy.records.conclusion import Conclusion
 from pytest_entropy.records.experiment import ExperimentRecord
 from pytest_entropy.records.run import RunRecord
+from pytest_entropy.records.serialization import plain
 from pytest_entropy.records.update import Sample, StoredUpdate
-from pytest_entropy.records.wire import plain
 from pytest_entropy.reports.view import ExperimentView
 from pytest_entropy.settings.layers import PROVENANCE, Layer, resolve_config
 from pytest_entropy.stats import CheckOutcome
@@ -121,7 +121,8 @@ def _mapped(view: ExperimentView, change: Callable[[Any, bool], Any], key: str |
             return [walk(item, of) for item in value]
         return change(value, type(None) in options or any(option in (Any, object) for option in options))
 
-    return walk(view, ExperimentView)
+    walked: ExperimentView = walk(view, ExperimentView)
+    return walked
 
 
 # ---------------------------------------------------------------------- its parts

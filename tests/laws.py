@@ -50,7 +50,7 @@ class Package:
         """All imports of a module: ``import a.b``, ``from a import b``, relative ones, and those by a name in a text
         (``import_module("a.b")``, ``__import__("a.b")``), at module level or inside functions."""
         path = self.modules()[module]
-        found = list(_imports(ast.parse(path.read_text(encoding="utf-8")), module, path.stem == "__init__"))
+        found = list(_imports(_tree(path), module, path.stem == "__init__"))
         return [Import(module, self._whole(target), line, typing) for target, line, typing in found]
 
     def _whole(self, target: str) -> str:
@@ -64,6 +64,11 @@ class Package:
     def place(self, entry: Import) -> str:
         """File and line of an import."""
         return f"{self.modules()[entry.module].relative_to(self.root)}:{entry.line}"
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 @cache
@@ -189,7 +194,7 @@ def files_touched(package: Package, rooms: Sequence[str]) -> list[str]:
         broken += kept_out(package, library, rooms)
     for module, path in package.modules().items():
         if package.room(module) in rooms:
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for node in ast.walk(_tree(path)):
                 if isinstance(node, ast.Call) and _called(node) == "open":
                     broken.append(f"{path.relative_to(package.root)}:{node.lineno} opens a file")
     return broken
@@ -203,7 +208,7 @@ def too_long(package: Package, *, module_lines: int, function_lines: int) -> lis
         where = path.relative_to(package.root)
         if len(text.splitlines()) > module_lines:
             broken.append(f"{where} has {len(text.splitlines())} lines")
-        for node in ast.walk(ast.parse(text)):
+        for node in ast.walk(_tree(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
                 lines = node.end_lineno - node.lineno + 1
                 if lines > function_lines:
@@ -217,7 +222,7 @@ def unnamed(package: Package) -> list[str]:
     for module, path in package.modules().items():
         if path.stem in DRAWERS:
             broken.append(f"{module} is a drawer")
-        if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))):
+        if not ast.get_docstring(_tree(path)):
             broken.append(f"{module} does not say what it is for")
     return broken
 
@@ -229,7 +234,7 @@ def defaults_of_zero(package: Package, rooms: Sequence[str]) -> list[str]:
     for module, path in package.modules().items():
         if package.room(module) not in rooms:
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(_tree(path)):
             called = isinstance(node, ast.Call) and _called(node) in ("get", "getattr", "pop", "setdefault")
             default = called and len(node.args) > 1 and _is_zero(node.args[-1])  # type: ignore[attr-defined]
             either = isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or) and _is_zero(node.values[-1])
@@ -247,7 +252,7 @@ def twins(package: Package) -> list[str]:
     seen: dict[str, tuple[str, str]] = {}
     broken = []
     for module, path in package.modules().items():
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in _tree(path).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 returns = f"a class of {module}"
             elif isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and node.returns is not None:
@@ -288,7 +293,7 @@ def _public_functions(package: Package, rooms: Sequence[str] | None) -> Iterator
     for module, path in package.modules().items():
         if rooms is not None and package.room(module) not in rooms:
             continue
-        holders: list[ast.Module | ast.ClassDef] = [ast.parse(path.read_text(encoding="utf-8"))]
+        holders: list[ast.Module | ast.ClassDef] = [_tree(path)]
         for holder in holders:
             for node in holder.body:
                 if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):

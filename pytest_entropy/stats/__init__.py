@@ -6,12 +6,8 @@ samples can detect) and ``min_num_samples_`` (the n at which an effect is detect
 
 from pytest_entropy.stats.agreement import assert_within_noise, check_within_noise
 from pytest_entropy.stats.budget import split_budget
-from pytest_entropy.stats.calibration import (
-    assert_se_calibration,
-    check_se_calibration,
-    min_discrepancy_se_calibration,
-    min_num_samples_se_calibration,
-)
+from pytest_entropy.stats.calibration import assert_se_calibration, check_se_calibration
+from pytest_entropy.stats.calibration_power import min_discrepancy_se_calibration, min_num_samples_se_calibration
 from pytest_entropy.stats.difference import (
     assert_equivalent,
     assert_mean_difference,

@@ -15,13 +15,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-import scipy
 
-from pytest_entropy.stats.guarded_t import smallest_n
-from pytest_entropy.stats.outcome import CheckOutcome, is_blind, require, require_rates, verdict_of
+from pytest_entropy.stats.calibration_power import CalibrationPower, loss_by_sharing
+from pytest_entropy.stats.outcome import CheckOutcome, require, verdict_of
 from pytest_entropy.stats.permutation import PermutationResult, permutation_test, run_moments, unit_spread
 
 NULL = "the spread of delta_h1 over runs is what the reported standard errors say"
@@ -77,7 +75,7 @@ def check_se_calibration(
     if len(sizes) < SMALLEST_RUNS or np.ptp(pooled) == 0:
         return _nothing_to_compare(name, len(sizes), alpha, effect_of_interest)
     log_ratio, result = _against_shuffles(pooled, sizes, delta, se, scale, sampling_fraction, rng, alpha, shuffles)
-    detectable = _Power.of(len(sizes), sampling_fraction, effect_of_interest, alpha=alpha, power=power)
+    detectable = CalibrationPower.of(len(sizes), sampling_fraction, effect_of_interest, alpha=alpha, power=power)
     return _outcome(name, log_ratio, result, detectable, alpha)
 
 
@@ -105,64 +103,21 @@ def _against_shuffles(
     # Where runs leave out a handful of prompts, or none, a correct probe may have hardly any spread: a collapsed policy
     # answers alike, and runs differ only by the few prompts that they leave out.
     left_out = float(sizes.max()) * (1 / sampling_fraction - 1) if sampling_fraction else math.inf
-    lower = observed + _loss_by_sharing(sampling_fraction) if left_out >= FEWEST_LEFT_OUT else math.inf
+    lower = observed + loss_by_sharing(sampling_fraction) if left_out >= FEWEST_LEFT_OUT else math.inf
     result = permutation_test(
         observed, centred, statistic, sizes=sizes, rng=rng, alpha=alpha, shuffles=shuffles, lower_observed=lower
     )
     return observed, result
 
 
-def _loss_by_sharing(sampling_fraction: float) -> float:
-    """The largest reduction of log(spread^2 / SE^2) that sharing prompts can cause."""
-    return -math.log1p(-sampling_fraction) if sampling_fraction < 1 else math.inf
-
-
-@dataclass(frozen=True)
-class _Power:
-    """The smallest ratio spread / SE that R runs detect, against the ratio of interest.
-
-    Attributes:
-        without_sharing: the smallest ratio where no two runs share a prompt.
-        smallest: the smallest ratio with the prompts that the runs do share.
-        needed: how many runs detect ``interest``; None where these do, or no number does.
-    """
-
-    runs: int
-    sampling_fraction: float
-    without_sharing: float
-    smallest: float
-    interest: float | None
-    needed: int | None
-
-    @classmethod
-    def of(cls, runs: int, sampling_fraction: float, interest: float | None, *, alpha: float, power: float) -> _Power:
-        loss = _loss_by_sharing(sampling_fraction)
-        without_sharing = min_discrepancy_se_calibration(runs, alpha=alpha, power=power)
-        smallest = without_sharing * math.exp(loss / 2)
-        needed = None
-        if interest is not None and smallest > interest:
-            remaining = interest * math.exp(-loss / 2)
-            if remaining > 1:
-                needed = min_num_samples_se_calibration(remaining, alpha=alpha, power=power)
-        return cls(runs, sampling_fraction, without_sharing, smallest, interest, needed)
-
-    @property
-    def is_blind(self) -> bool:
-        return is_blind(self.smallest, self.interest)
-
-    @property
-    def reason(self) -> str:
-        """Why the runs are blind, where sharing prompts is the cause; "" where their number is."""
-        by_sharing = self.is_blind and not self.without_sharing > (self.interest or math.inf)
-        return _sharing(self.sampling_fraction) if by_sharing else ""
-
-
-def _outcome(name: str, log_ratio: float, result: PermutationResult, detectable: _Power, alpha: float) -> CheckOutcome:
+def _outcome(
+    name: str, log_ratio: float, result: PermutationResult, detectable: CalibrationPower, alpha: float
+) -> CheckOutcome:
     effect = ci = None
     if math.isfinite(log_ratio):
         effect = math.exp(log_ratio / 2)
         low, high = result.interval(log_ratio)
-        high += _loss_by_sharing(detectable.sampling_fraction)
+        high += loss_by_sharing(detectable.sampling_fraction)
         ci = (math.exp(low / 2), math.exp(high / 2)) if math.isfinite(low) and math.isfinite(high) else None
     return CheckOutcome(
         name=name,
@@ -195,15 +150,6 @@ def _nothing_to_compare(name: str, runs: int, alpha: float, interest: float | No
 def _require_fraction(name: str, fraction: float) -> None:
     if not 0 <= fraction <= 1:
         raise ValueError(f"{name}: sampling_fraction is {fraction}, it must lie in [0, 1]")
-
-
-def _sharing(fraction: float) -> str:
-    """Why runs on a small set of prompts say little about the error for prompts like these."""
-    return (
-        f"every run draws {fraction:.0%} of the prompts there are, so runs share prompts and spread less than the "
-        "standard error for prompts like these, by an unknown part of what differs between prompts: give more prompts, "
-        "a smaller B_E, or --with-replacement"
-    )
 
 
 def assert_se_calibration(
@@ -261,41 +207,3 @@ def _log_ratio(delta: np.ndarray, variances: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio: np.ndarray = np.log(delta.var(axis=1, ddof=1)) - np.log(variances.mean(axis=1))
     return ratio
-
-
-def min_discrepancy_se_calibration(runs: int, *, alpha: float, power: float = 0.95) -> float:
-    """The smallest ratio spread / SE above 1 that R runs detect.
-
-    Chi-square approximation: delta_h1 of a run is taken as normal and the reported SE as exact.
-
-    Args:
-        runs: R.
-        alpha, power: false-alarm rate, and chance of detection, both in (0, 1).
-
-    Raises:
-        ValueError: fewer than 2 runs, alpha or power outside (0, 1).
-    """
-    require_rates(alpha=alpha, power=power)
-    if runs < 2:
-        raise ValueError(f"runs is {runs}: a spread needs at least 2")
-    return math.sqrt(scipy.stats.chi2.isf(alpha / 2, runs - 1) / scipy.stats.chi2.isf(power, runs - 1))
-
-
-def min_num_samples_se_calibration(ratio: float, *, alpha: float, power: float = 0.95) -> int:
-    """The smallest number of runs that detect a ratio spread / SE of ``ratio``.
-
-    Inverts :func:`min_discrepancy_se_calibration`.
-
-    >>> min_num_samples_se_calibration(3.0, alpha=0.01)
-    9
-
-    Args:
-        ratio: spread / SE, above 1.
-        alpha, power: false-alarm rate, and chance of detection, both in (0, 1).
-
-    Raises:
-        ValueError: the ratio is 1 or less.
-    """
-    if not ratio > 1:
-        raise ValueError(f"ratio is {ratio}, it must exceed 1")
-    return smallest_n(lambda r: min_discrepancy_se_calibration(r, alpha=alpha, power=power), ratio, at_least=2)

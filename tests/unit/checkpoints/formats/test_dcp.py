@@ -132,7 +132,7 @@ def test_fsdp2_really_wrote_it(tmp_path, ranks, free_port):
         assert state.weight_decay == (0.1 if state.exp_avg.dim() > 1 else 0.0), name
     # Without one rank's file the state is refused, whole parameters or parts of them being lost.
     sorted((tmp_path / "optimizer_0").glob("*.distcp"))[-1].unlink()
-    with pytest.raises(UsageError, match="which is no file of this directory"):
+    with pytest.raises(UsageError, match="which is not a file of this directory"):
         load_checkpoint(tmp_path)
 
 
@@ -239,7 +239,7 @@ def swap_parts(record):
 
 SPOILED = {
     "huge shape": (change_size, "too small for its size"),
-    "another directory": (change_place(relative_path="../config.json"), "which is no file of this directory"),
+    "another directory": (change_place(relative_path="../config.json"), "which is not a file of this directory"),
     "beyond the end": (change_place(offset=10**9), "is beyond the end of"),
     "negative": (change_place(offset=-1), "is beyond the end of"),
     "compressed": (change_place(transform_descriptors=["zstd"]), "stored compressed"),

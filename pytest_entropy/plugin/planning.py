@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pytest_entropy.plugin.gate import Gate
     from pytest_entropy.runs.plan import Plan
-    from pytest_entropy.runs.planner import Asked, Planner
+    from pytest_entropy.runs.planner import Planner, SessionRequest
 
 # What a worker tells its controller of bad input that only collecting has shown.
 USAGE_ERROR = "entropy_usage_error"
@@ -41,20 +41,20 @@ class Planning:
         from pytest_entropy.records.directories import session_stamp
         from pytest_entropy.runs.planner import Planner
 
-        return Planner(self._asked(), self._process.stamp or session_stamp())
+        return Planner(self._request(), self._process.stamp or session_stamp())
 
     @property
     def plans(self) -> list[Plan]:
         """The plans made so far."""
         return self.planner.plans if "planner" in self.__dict__ else []
 
-    def _asked(self) -> Asked:
+    def _request(self) -> SessionRequest:
         """The command line as a planner takes it; rewards and prompts may come from hooks."""
-        from pytest_entropy.runs.planner import Asked
+        from pytest_entropy.runs.planner import SessionRequest
 
         config = self._config
         named = options.given(config, "--entropy-results")
-        return Asked(
+        return SessionRequest(
             root=config.rootpath,
             results=Path(named).expanduser() if named else None,
             resume=bool(options.given(config, "--resume")),
@@ -145,10 +145,10 @@ class Planning:
 
     def _occupy(self) -> None:
         """Keep the session's directories from being pruned as long as it lives."""
-        from pytest_entropy.runs.session_lock import occupy
+        from pytest_entropy.runs.session_lock import lock_session
 
         planner = self.planner
-        self._lock = occupy(planner.results_root, planner.stamp, [plan.directory for plan in self.plans])
+        self._lock = lock_session(planner.results_root, planner.stamp, [plan.directory for plan in self.plans])
 
     def close(self) -> None:
         """The session is over: others may prune what it used."""

@@ -25,7 +25,7 @@ _LARGEST_RATE = 1e6
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a checkpoint's files say before it is loaded.
+    """The learning rate, names and sampling defaults in a checkpoint's files.
 
     Attributes:
         learning_rate: largest rate of any group for the next step; the largest initial rate where the schedule has

@@ -32,7 +32,7 @@ SAME_NORM = 1e-3
 
 @dataclass
 class Place:
-    """What this process has for computing the runs of one experiment.
+    """The checkpoint, prompts, rewards and update with which a process computes the runs of one experiment.
 
     Attributes:
         machine: threads and loaded checkpoints of this process.

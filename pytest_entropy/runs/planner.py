@@ -33,8 +33,7 @@ class SessionRequest:
         resume: whether matching experiment directories are continued.
         config_file: a YAML file that overrides the experiments' templates, if any.
         layers: the command line's configuration layers for one kind of experiment, lowest first.
-        find_reward, find_prompts: give what a hook returns for a name, None if no hook knows it; asked before the
-            name is resolved otherwise.
+        find_reward, find_prompts: look a name up in hooks, before it is resolved otherwise; None if no hook knows it.
         choose_device: called with the configured device before anything uses it (:class:`~.executors.base.Executor`).
     """
 
@@ -52,7 +51,7 @@ class Planner:
     """Makes the plans of one session, each once.
 
     Args:
-        request: what the session was asked for.
+        request: the options of the session.
         stamp: the session's time stamp.
     """
 

@@ -94,7 +94,7 @@ def _without_frozen(
     indices: Sequence[int | str],
     rule: str,
 ) -> tuple[Mapping[str, torch.nn.Parameter], str]:
-    """The parameters of a whole model that the optimizer was given, by numbered names, and the rule with that said."""
+    """The parameters of a whole model that the optimizer was given, by numbered names, and the rule in words."""
     if len(order) != len(indices):
         raise UsageError(
             f"{path} holds {len(indices)} parameters, the model has {len(trainable)}: if the others were frozen, write "

@@ -1,7 +1,7 @@
-"""A directory on disk to a policy with its optimizer state.
+"""From a checkpoint directory to a policy with its optimizer state.
 
-``find_checkpoint`` looks at files only; ``load_checkpoint`` loads.  Importing this package does not import
-torch: that happens in :func:`load_checkpoint`.
+``find_checkpoint`` looks at files only; ``load_checkpoint`` loads them.  Importing this package does not import
+torch: :func:`load_checkpoint` does.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DEMO = "demo"
 
 
 def resolve(checkpoint: str) -> str:
-    """The path a ``--checkpoint`` value means; ``demo`` is the bundled one."""
+    """The path of a ``--checkpoint`` value; ``demo`` is the bundled checkpoint."""
     if checkpoint == DEMO:
         from pytest_entropy.checkpoints.demo import CHECKPOINT
 
@@ -41,7 +41,17 @@ def resolve(checkpoint: str) -> str:
 def load_checkpoint(
     path: str | Path, *, base_model: str | None = None, device: str = "cpu", dtype: str = "float32"
 ) -> Checkpoint:
-    """Load policy and optimizer state; see :func:`pytest_entropy.checkpoints.load.load`."""
+    """Load a checkpoint's policy and optimizer state (:func:`pytest_entropy.checkpoints.load.load`).
+
+    Args:
+        path: the checkpoint's directory, or ``demo``.
+        base_model: directory or hub id of an adapter's base model, in place of the one its configuration names.
+        device: cpu, cuda or cuda:N.
+        dtype: of the weights; float32, float64, or bfloat16 for an adapter's frozen base.
+
+    Raises:
+        UsageError: no checkpoint of a known layout is there, or it cannot be loaded.
+    """
     from pytest_entropy.checkpoints.load import load
 
     return load(find_checkpoint(resolve(str(path)), base_model), device=device, dtype=dtype)
@@ -59,11 +69,11 @@ def verify_optimizer_mapping(before: str | Path, after: str | Path, *, base_mode
         base_model: the adapter's base model, as in :func:`load_checkpoint`.
 
     Returns:
-        The relative residual of every parameter, and the learning rates fitted.
+        The relative residual of every parameter's step, and the fitted learning rates.
 
     Raises:
-        UsageError: states that are not of the parameters they are mapped to (all are named), or a checkpoint that
-            cannot be read.
+        UsageError: some states belong to other parameters than those they are mapped to (the message names all of
+            them), or a checkpoint cannot be read.
     """
     from pytest_entropy.checkpoints.load import verify
 

@@ -1,4 +1,4 @@
-"""The files a checkpoint consists of: described, fingerprinted and read as JSON, with nothing loaded."""
+"""The files of a checkpoint: their paths, their digest and their JSON, read without loading a model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pytest_entropy.errors import UsageError
 
-# Whole files up to this size go into the digest; of larger ones the ends and the size.
+# Files up to this size are hashed whole; of a larger file its size and its first and last bytes are.
 _WHOLE_FILE = 256 * 2**20
 _END = 8 * 2**20
 # An index of ten thousand tensors takes one megabyte.
@@ -20,10 +20,15 @@ NAME_FILES = ("optimizer_param_names.json", "param_names.json")
 
 @dataclass(frozen=True)
 class CheckpointFiles:
-    """Where the parts of a checkpoint are.
+    """Paths of a checkpoint's weights, base model and optimizer state.
 
-    ``weights`` holds an adapter (``is_adapter``) or a whole model; ``base`` is the base model's directory or
-    hub id, None for a full fine-tune; ``names`` is a side file with the optimizer's parameter names, if any.
+    Attributes:
+        layout: name of the checkpoint's layout.
+        root: the checkpoint's directory.
+        weights: directory of the adapter (``is_adapter``) or of the whole model.
+        optimizer: the optimizer's file, or its directory by torch.distributed.checkpoint.
+        base: directory or hub id of the adapter's base model; None for a full fine-tune.
+        names: side file with the optimizer's parameter names, if there is one.
     """
 
     layout: str
@@ -35,16 +40,16 @@ class CheckpointFiles:
     names: Path | None = None
 
     def digest(self) -> str:
-        """SHA-256 over names and contents of what a result depends on, as 16 hex digits."""
+        """SHA-256 over the names and contents of all files that a result depends on, as 16 hex digits."""
         total = hashlib.sha256()
         parts = [self.weights] + ([Path(self.base)] if self.base and Path(self.base).is_dir() else [])
-        # A directory by torch.distributed.checkpoint counts with all its files.
+        # All files of a directory by torch.distributed.checkpoint count.
         state = sorted(self.optimizer.iterdir()) if self.optimizer.is_dir() else [self.optimizer]
         files = [file for file in state if file.is_file()] + ([self.names] if self.names else [])
         for part in parts:
             kinds = ("*.safetensors", "*.json", "*.model", "*.jinja", "*.txt")
-            found = sorted(f for kind in kinds for f in part.glob(kind) if f.name != "trainer_state.json")
-            files += [file for file in found if file.is_file()]
+            listed = sorted(f for kind in kinds for f in part.glob(kind) if f.name != "trainer_state.json")
+            files += [file for file in listed if file.is_file()]
         for file in files:
             total.update(f"{file.parent.name}/{file.name}\0".encode())
             total.update(_fingerprint(file))
@@ -65,17 +70,25 @@ def _fingerprint(file: Path) -> bytes:
 
 
 def has_weights(directory: Path) -> bool:
-    """Whether a whole model's safetensors are there."""
+    """Whether a directory holds a whole model: ``config.json`` and safetensors."""
     return any((directory / name).is_file() for name in _WEIGHTS) and (directory / "config.json").is_file()
 
 
 def has_adapter(directory: Path) -> bool:
-    """Whether a PEFT adapter is there."""
+    """Whether a directory holds the configuration of a PEFT adapter."""
     return (directory / "adapter_config.json").is_file()
 
 
 def require_optimizer(root: Path, weights: Path, candidates: list[Path]) -> Path:
-    """The optimizer file, or a message that says why there must be one."""
+    """The first of the ``candidates`` that is a file: the checkpoint's optimizer state.
+
+    Args:
+        root, weights: directories of the checkpoint and of its weights, for the message.
+        candidates: paths where the optimizer's file may be.
+
+    Raises:
+        UsageError: none of them is a file; the message says why a fresh optimizer would not do.
+    """
     for candidate in candidates:
         if candidate.is_file():
             return candidate
@@ -88,16 +101,16 @@ def require_optimizer(root: Path, weights: Path, candidates: list[Path]) -> Path
 
 
 def read_object(path: Path) -> dict[str, object]:
-    """A JSON object from a file of the checkpoint.
+    """Read a JSON object from a file of the checkpoint.
 
     Raises:
-        UsageError: unreadable, not JSON, or not an object.
+        UsageError: the file is too large, cannot be read, is not JSON, or holds another value than an object.
     """
     try:
         size = path.stat().st_size
         if size > _LARGEST_JSON:
             raise UsageError(f"checkpoint file {path} has {size} bytes; JSON over {_LARGEST_JSON} is not read")
-        # Strictly, as libraries will: without a byte order mark.
+        # A byte order mark is an error here, as it is for the libraries that read the file later.
         record = json.loads(path.read_bytes().decode())
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"checkpoint file {path} cannot be read as JSON: {str(error)[:200]}") from error

@@ -1,4 +1,4 @@
-"""Finding a checkpoint: which layout a directory has, and where the base model of its adapter is."""
+"""Find a checkpoint: the layout of its directory, and the base model of its adapter."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _LONGEST_PART = 255
 
 
 def find_checkpoint(path: str | Path, base_model: str | None = None) -> CheckpointFiles:
-    """Recognise the checkpoint at ``path``; no model is loaded and torch is not imported.
+    """Recognise the layout of the checkpoint at ``path``; no model is loaded and torch is not imported.
 
     Raises:
-        UsageError: nothing there, an unknown layout (says what was looked for and found), no optimizer state,
-            or an adapter whose base model cannot be found.
+        UsageError: there is no such directory, its layout is unknown (the message says which files were expected and
+            which were found), it has no optimizer state, or the base model of its adapter cannot be found.
     """
     path = Path(path).expanduser()
     layouts = known_layouts()
@@ -27,9 +27,9 @@ def find_checkpoint(path: str | Path, base_model: str | None = None) -> Checkpoi
         expected = "\n".join(f"  - {layout.name}: {layout.expects}" for layout in layouts)
         raise UsageError(f"checkpoint {path} {what}; expected a directory of one of these kinds:\n{expected}")
     for layout in layouts:
-        found = layout.find(path)
-        if found is not None:
-            return _with_base(found, base_model)
+        files = layout.find(path)
+        if files is not None:
+            return _with_base(files, base_model)
     pickled = [name for name in ("pytorch_model.bin", "pytorch_model.bin.index.json") if (path / name).is_file()]
     if pickled:
         raise UsageError(
@@ -40,7 +40,7 @@ def find_checkpoint(path: str | Path, base_model: str | None = None) -> Checkpoi
 
 
 def describe_miss(path: Path, expected: list[str]) -> str:
-    """What was expected in a directory and what was found there."""
+    """The message for a directory of unknown layout: the ``expected`` layouts, and the files that are there."""
     listing = sorted(f.name + ("/" if f.is_dir() else "") for f in path.iterdir())
     found = ", ".join(listing[:12]) + (f" and {len(listing) - 12} more" if len(listing) > 12 else "")
     wanted = "\n".join(f"  - {line}" for line in expected)
@@ -50,6 +50,7 @@ def describe_miss(path: Path, expected: list[str]) -> str:
 
 
 def _with_base(files: CheckpointFiles, override: str | None) -> CheckpointFiles:
+    """The files with an adapter's base model: the ``override`` (``--base-model``), else the one its config names."""
     if not files.is_adapter:
         if override is not None:
             raise UsageError(f"--base-model {override}: checkpoint {files.root} is a whole model, not an adapter")
@@ -70,14 +71,14 @@ def _with_base(files: CheckpointFiles, override: str | None) -> CheckpointFiles:
 
 
 def _locate_base(named: str, files: CheckpointFiles, *, explicit: bool) -> str:
-    """Relative to the working directory if explicit; else relative to the adapter, then to where we are."""
+    """Directory or hub id of a base model; unless ``explicit``, a relative path starts at the adapter first."""
     if "\0" in named or any(len(part) > _LONGEST_PART for part in Path(named).parts):
-        raise UsageError(f"base model {named[:60]!r} of adapter {files.weights} is no name of a directory or model")
+        raise UsageError(f"base model {named[:60]!r} of adapter {files.weights} is not a valid directory or model name")
     places = [Path(named).expanduser() if explicit else Path(named)]
     if not explicit and not Path(named).is_absolute():
         run = files.root.resolve().parent
         inside = (files.weights / named).resolve()
-        # A stranger's adapter may point at its own run's folder, not climb through the file system, be it by a link.
+        # An untrusted adapter may name a base inside its own run's directory only, with links resolved.
         if inside.is_relative_to(run):
             places.insert(0, inside)
         elif ".." in Path(named).parts or os.path.exists(inside):
@@ -85,7 +86,7 @@ def _locate_base(named: str, files: CheckpointFiles, *, explicit: bool) -> str:
                 f"adapter {files.weights} names its base model as {named!r}, which leads out of {run} to {inside}; "
                 "if you trust it, give it as --base-model"
             )
-    # Unlike Path.is_dir, false for names the system cannot hold.
+    # For names the system cannot hold, os.path.isdir is False where Path.is_dir raises.
     tried = [place for place in places if os.path.isdir(place)]
     for place in tried:
         if has_adapter(place):
@@ -114,7 +115,7 @@ def _looks_like_hub_id(name: str) -> bool:
 
 
 def _in_hub_cache(name: str) -> bool:
-    """Whether the model was downloaded before; nothing is fetched here."""
+    """Whether the hub cache holds the model's config.json; nothing is downloaded."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 

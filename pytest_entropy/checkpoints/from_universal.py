@@ -1,7 +1,7 @@
-"""DeepSpeed's universal checkpoint to ``optimizer.pt`` with parameter names: ``python -m`` this, once per checkpoint.
+"""Convert DeepSpeed's universal checkpoint to ``optimizer.pt`` with parameter names: run once per checkpoint.
 
-The universal format has a directory per parameter (``zero/NAME/exp_avg.pt`` …); nothing in it is unpickled.  Its
-hyperparameters lie in a pickle, so they are given on the command line.
+The universal format has a directory per parameter (``zero/NAME/exp_avg.pt`` …); its tensors are read with
+``weights_only``.  Its hyperparameters are in a pickle, which is not opened: the command line gives them.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from pytest_entropy.errors import UsageError
 
 
 def convert(universal: Path, out: Path, *, step: int | None = None, **settings: float) -> int:
-    """Write an AdamW state_dict with names; returns the number of parameters.
+    """Write an AdamW state_dict with parameter names, and return the number of parameters.
 
     Args:
-        universal: directory by ``ds_to_universal``.
+        universal: directory that ``ds_to_universal`` wrote.
         out: the file to write, ``optimizer.pt`` beside the weights.
-        step: optimizer steps taken, where the directory does not say (ZeRO 3).
+        step: number of optimizer steps taken, where the directory does not hold it (ZeRO 3).
         settings: ``lr``, ``beta1``, ``beta2``, ``eps``, ``weight_decay`` of the run.  Norms and biases get no
-            decay, as transformers' Trainer has it.
+            weight decay, as in transformers' Trainer.
 
     Raises:
-        UsageError: no parameters there, or a file is missing or damaged.
+        UsageError: the directory holds no parameters, or a file is missing or damaged.
     """
     shapes = WeightsFile(out.parent).shapes()
     places = sorted(place.parent for place in (universal / "zero").glob("*/exp_avg.pt"))
     if not places:
-        raise UsageError(f"{universal} holds no zero/NAME/exp_avg.pt: not by ds_to_universal")
+        raise UsageError(f"{universal} holds no zero/NAME/exp_avg.pt: ds_to_universal did not write it")
     groups: list[dict[str, object]] = []
     state: dict[int, dict[str, object]] = {}
     for decay in (settings["weight_decay"], 0.0):
@@ -60,7 +60,7 @@ def convert(universal: Path, out: Path, *, step: int | None = None, **settings: 
 
 
 def _moments(place: Path, shape: tuple[int, ...] | None) -> dict[str, torch.Tensor]:
-    """Both moments; ZeRO 3's lie flat, and the weights beside the output know their shape."""
+    """Both moments, in the parameter's ``shape`` where it is known: ZeRO 3 stores them flat."""
     both = {key: _value(place / f"{key}.pt") for key in ("exp_avg", "exp_avg_sq")}
     if shape is None:
         return both
@@ -81,7 +81,11 @@ def _value(path: Path) -> Any:
 
 
 def main() -> int:
-    """Convert as the command line says, and return the exit status."""
+    """Convert the directory that the command line names, and return the exit status.
+
+    Raises:
+        SystemExit: the directory cannot be converted.
+    """
     parser = argparse.ArgumentParser(description="DeepSpeed's universal checkpoint to optimizer.pt with names.")
     parser.add_argument("universal", type=Path)
     parser.add_argument("out", type=Path)

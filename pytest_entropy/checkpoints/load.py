@@ -1,4 +1,4 @@
-"""From files to a live policy: transformers and peft load it, in the dtype asked for, ready to be probed."""
+"""Load a checkpoint's files, with transformers and peft, as a policy and its AdamW state."""
 
 from __future__ import annotations
 
@@ -33,10 +33,13 @@ class Checkpoint:
     """A loaded checkpoint.
 
     Attributes:
+        files: the paths it was loaded from.
         policy: model in eval mode with its trainable parameters; tokenizer; end tokens.
         optimizer: AdamW state by live parameter name.
-        learning_rate, learning_rate_source: the next step's rate as stored, None where there is none.
-        mapping: how the optimizer's integers became names, in words, and whether that was proved.
+        learning_rate: stored rate of the next step (eta), None where no rate is stored.
+        learning_rate_source: where that rate is from, in words.
+        mapping: the rule that gave the optimizer's integers their parameter names, and whether it was proved, in words.
+        digest: SHA-256 of the files, as 16 hex digits.
         stored_names: live parameter name to key in the weights file.
         ignored_generation_config: sampling defaults found beside the weights and deliberately not used.
     """
@@ -53,16 +56,16 @@ class Checkpoint:
 
 
 def load(files: CheckpointFiles, *, device: str = "cpu", dtype: str = "float32") -> Checkpoint:
-    """Load what ``find_checkpoint`` found.
+    """Load a checkpoint's model, tokenizer and optimizer state.
 
     Args:
-        files: where everything is.
+        files: paths of the checkpoint, from ``find_checkpoint``.
         device: cpu, cuda or cuda:N.
-        dtype: of the weights; float32 or float64 (bfloat16 for the frozen base only makes sense on a GPU).
+        dtype: of the weights; float32 or float64 (bfloat16, for an adapter's frozen base, makes sense on a GPU only).
 
     Raises:
-        UsageError: a device that is not there, damaged or missing files, not-finite weights, an optimizer that does
-            not fit or, by the checkpoint one step before where there is one, belongs to other parameters.
+        UsageError: the device does not exist, files are missing or damaged, weights are not finite, or the optimizer
+            state does not fit the model or, by the checkpoint one step before, belongs to other parameters.
     """
     require_device(device)
     if dtype == "bfloat16" and not files.is_adapter:
@@ -92,14 +95,22 @@ def load(files: CheckpointFiles, *, device: str = "cpu", dtype: str = "float32")
 
 
 def verify(before: str | Path, files: CheckpointFiles) -> MappingProof:
-    """The mapping of ``files`` proved from the checkpoint at ``before``, one step earlier."""
+    """Prove the mapping of a checkpoint's optimizer states from the checkpoint one step earlier.
+
+    Args:
+        before: directory of the earlier checkpoint; only its weights are read.
+        files: paths of the later checkpoint.
+
+    Raises:
+        UsageError: some states belong to other parameters, or one of the two cannot be read.
+    """
     loaded = _load(files, torch.float32)
     names = Path(before).name, str(files.root)
     return prove(weights_of(before, files), files.weights, loaded.keys, loaded.mapped.states, names=names)
 
 
 class _Loaded(NamedTuple):
-    """The model the optimizer sees, its parameters' keys on disk, those that train, and their AdamW state."""
+    """The model the optimizer sees, its parameters' keys on disk, its trainable parameters, and their AdamW state."""
 
     model: Any
     keys: dict[str, str]
@@ -108,7 +119,7 @@ class _Loaded(NamedTuple):
 
 
 def _load(files: CheckpointFiles, dtype: torch.dtype) -> _Loaded:
-    # What libraries say while loading (renamed attributes, tensors not found) is checked here, and raised if it counts.
+    # The libraries' warnings (renamed attributes, missing tensors) are silenced: the checks below raise what matters.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         disable_progress_bar()
@@ -132,18 +143,18 @@ def _model(files: CheckpointFiles, dtype: torch.dtype) -> tuple[Any, dict[str, s
     options = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False, "local_files_only": True}
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **options)
-        model, found = loaded
+        model, report = loaded
         wrapped = PeftModel.from_pretrained(model, str(files.weights), is_trainable=True) if files.is_adapter else None
     except Exception as error:
-        # Which exception a library raises over a damaged or hostile file is not written anywhere.
+        # Which exceptions the libraries raise for a damaged or hostile file is not documented.
         reason = (str(error) or type(error).__name__)[:400]
         what = f"{source} with adapter {files.weights}" if files.is_adapter else source
         raise UsageError(f"loading {what} failed: {reason}") from error
-    if found["missing_keys"]:
-        missing = sorted(found["missing_keys"])
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
         raise UsageError(
             f"model {source}: its weights lack {len(missing)} tensors that config.json asks for, for instance "
-            f"{missing[0]}; transformers would make them up"
+            f"{missing[0]}; transformers would initialise them at random"
         )
     if wrapped is None:
         return model, stored_names(model, None, files.weights)
@@ -163,9 +174,9 @@ def _require_finite(files: CheckpointFiles, model: Any) -> None:
 
 
 def _tokenizer(files: CheckpointFiles) -> Any:
-    """The checkpoint's own tokenizer, else its base model's."""
-    own = any((files.weights / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
-    source = str(files.weights) if own or files.base is None else files.base
+    """The checkpoint's own tokenizer, else that of its base model."""
+    has_tokenizer = any((files.weights / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
+    source = str(files.weights) if has_tokenizer or files.base is None else files.base
     try:
         return AutoTokenizer.from_pretrained(source, trust_remote_code=False, local_files_only=True)
     except Exception as error:
@@ -178,19 +189,19 @@ def end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
     Ids outside the model's vocabulary are left out: no response could end with them.
 
     Raises:
-        UsageError: there is none, so that no response would ever end by itself; or one that is no number.
+        UsageError: no id is left, so that no response would end by itself, or an id is not an integer.
     """
-    found: set[int] = set()
-    named = (model.generation_config, model.config, tokenizer)
-    for ids in (getattr(source, "eos_token_id", None) for source in named if source is not None):
-        some = ids if isinstance(ids, list | tuple) else [] if ids is None else [ids]
-        if not all(type(i) is int for i in some):
+    named_ids: set[int] = set()
+    sources = (model.generation_config, model.config, tokenizer)
+    for ids in (getattr(source, "eos_token_id", None) for source in sources if source is not None):
+        listed = ids if isinstance(ids, list | tuple) else [] if ids is None else [ids]
+        if not all(type(i) is int for i in listed):
             raise UsageError(f"the checkpoint's eos_token_id is {str(ids)[:60]!r}, expected token ids")
-        found.update(some)
-    words = int(model.config.vocab_size)
-    within = sorted(i for i in found if 0 <= i < words)
+        named_ids.update(listed)
+    vocabulary = int(model.config.vocab_size)
+    within = sorted(i for i in named_ids if 0 <= i < vocabulary)
     if not within:
-        outside = f" among its {words} (only {sorted(found)[:3]})" if found else ""
+        outside = f" among its {vocabulary} (only {sorted(named_ids)[:3]})" if named_ids else ""
         raise UsageError(f"the checkpoint names no end-of-sequence token{outside}; set eos_token in its tokenizer")
     return tuple(within)
 

@@ -1,6 +1,7 @@
-"""What a checkpoint says of the next step, read without loading it: for the header and ``config.yaml``.
+"""A checkpoint's learning rate, source of parameter names and sampling defaults, read without loading it.
 
-What a run uses is read again when the checkpoint is loaded, and is in its results.
+They are for the session's header and ``config.yaml``.  A run reads its values when it loads the checkpoint, and its
+results hold those.
 """
 
 from __future__ import annotations
@@ -18,17 +19,20 @@ from pytest_entropy.checkpoints.formats.dcp_metadata import read_description
 from pytest_entropy.checkpoints.formats.safe_unpickler import UnpickledObject, unpickle
 
 SAMPLING = ("do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty")
-_ANY = 100_000
+_MAX_TENSORS = 100_000
 _LARGEST_RATE = 1e6
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What is known before loading.
+    """The learning rate, names and sampling defaults in a checkpoint's files.
 
-    ``learning_rate`` is the largest group's next rate, or its initial one where the schedule has ended, None where
-    that cannot be told; ``names`` says where the parameters' names are from; ``ignored_sampling`` are the sampling
-    defaults beside the weights, none of which is used.
+    Attributes:
+        learning_rate: largest rate of any group for the next step; the largest initial rate where the schedule has
+            ended at 0; None where the files do not say.
+        learning_rate_source: file and key of that rate, in words.
+        names: where the optimizer's parameter names come from, in words.
+        ignored_sampling: the sampling defaults beside the weights, none of which is used.
     """
 
     learning_rate: float | None = None
@@ -38,25 +42,26 @@ class Metadata:
 
 
 def read_metadata(files: CheckpointFiles) -> Metadata:
-    """Read what a checkpoint says of itself without being loaded; what only its tensors tell is left open."""
+    """Read a checkpoint's metadata; fields that only its tensors could fill keep their defaults."""
     groups, state = _groups(files.optimizer)
     rate, source = _rate(groups, files.optimizer.name)
     return Metadata(rate, source, _names(files, groups, state), _sampling(files))
 
 
 def _groups(optimizer: Path) -> tuple[list[Mapping[str, Any]], Mapping[Any, Any]]:
+    """Parameter groups and state of an optimizer's state_dict; empty where they cannot be read."""
     try:
         record = _sharded(optimizer) if optimizer.is_dir() else _archived(optimizer)
         record = record["optimizer"] if set(record) == {"optimizer"} else record
         groups = record["param_groups"]
         return [group for group in groups if isinstance(group, dict)], record.get("state") or {}
-    # Loading it will say what is wrong with it.
+    # Loading the checkpoint reports what is wrong with the file.
     except Exception:
         return [], {}
 
 
 def _archived(file: Path | io.BytesIO) -> Any:
-    """The object in a file by torch.save, its tensors as records."""
+    """The object in a ``torch.save`` file, with a :class:`Record` in place of every tensor."""
     with zipfile.ZipFile(file) as archive:
         name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
         return unpickle(archive.read(name), _known)
@@ -71,7 +76,7 @@ def _known(module: str, name: str) -> Any:
 def _sharded(directory: Path) -> Any:
     groups: dict[Any, dict[Any, Any]] = {}
     state: dict[Any, Any] = {}
-    for item in read_description(directory, tensors=_ANY):
+    for item in read_description(directory, tensors=_MAX_TENSORS):
         if "param_groups" in item.path and item.size is None:
             part = item.parts[0]
             with (directory / part.file).open("rb") as stream:
@@ -84,6 +89,7 @@ def _sharded(directory: Path) -> Any:
 
 
 def _rate(groups: Sequence[Mapping[str, Any]], name: str) -> tuple[float | None, str]:
+    """The largest learning rate of the groups in the file ``name``, and where it is from."""
     for key, source in (
         ("lr", f"{name} (lr of the next step)"),
         ("initial_lr", f"{name} (initial_lr; the schedule has ended at 0)"),
@@ -109,7 +115,7 @@ def _length(names: Any) -> int:
 
 
 def _sampling(files: CheckpointFiles) -> dict[str, object]:
-    """As transformers reads them: beside the model's weights, the adapter's own not among them."""
+    """Sampling defaults beside the whole model's weights; transformers ignores those beside an adapter."""
     place = Path(files.base) if files.base is not None else files.weights
     try:
         record = json.loads((place / "generation_config.json").read_bytes())

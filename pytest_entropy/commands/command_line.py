@@ -1,4 +1,4 @@
-"""The commands of ``python -m pytest_entropy``."""
+"""The commands of ``python -m pytest_entropy``: where, list, report, compare, prune, migrate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest_entropy.baselines.rules import DEFAULT
 from pytest_entropy.commands import old_script
-from pytest_entropy.commands.listing import entry, find, is_stale, results_root
+from pytest_entropy.commands.listing import experiments_at, is_stale, listing_entry, results_root
 from pytest_entropy.commands.migrate import migrate, moves
 from pytest_entropy.errors import UsageError
 from pytest_entropy.plugin.option_values import probability
@@ -23,7 +23,7 @@ RESULTS = Path("results")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command; returns the exit code (0 done, 1 found something wrong, 2 bad usage, as argparse has it)."""
+    """Run one command and return its exit code: 0 for success, 1 for a negative finding, 2 for a usage error."""
     if arguments and arguments[0] in old_script.MODULES:
         return _guarded(lambda: old_script.run(arguments[0], arguments[1:]))
     options = _parser().parse_args(arguments)
@@ -31,6 +31,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _guarded(work: Callable[[], int]) -> int:
+    """The exit code of ``work``; usage and system errors are printed and give 2."""
     try:
         return work()
     except UsageError as error:
@@ -71,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     words = "remove all but the newest experiments of each kind (a dry run without --yes)"
     pruning = add("prune", _prune, words, many=True)
     pruning.add_argument("--keep", type=int, default=10, help="how many of each kind stay (default: 10)")
-    pruning.add_argument("--yes", action="store_true", help="do it")
+    pruning.add_argument("--yes", action="store_true", help="remove them")
     moving = add("migrate", _migrate, "move the old script's result directories into the categories", many=True)
     moving.add_argument("--dry-run", action="store_true", help="only say what would be moved")
     return parser
@@ -96,15 +97,15 @@ def _compare(options: argparse.Namespace) -> int:
     from pytest_entropy.baselines.stored import compare_places, in_words, to_page
     from pytest_entropy.records.files import write_text
 
-    found = compare_places(
+    by_experiment = compare_places(
         options.before, options.after, options.fail or [], alpha=options.alpha, anyway=options.anyway
     )
-    for name, comparisons in found.items():
+    for name, comparisons in by_experiment.items():
         for comparison in comparisons:
             print(f"{name}: {in_words(comparison)}")
     if options.html:
-        write_text(options.html, to_page(found, str(options.before), str(options.after)))
-    return int(any(c.outcome.verdict == "fail" for comparisons in found.values() for c in comparisons))
+        write_text(options.html, to_page(by_experiment, str(options.before), str(options.after)))
+    return int(any(c.outcome.verdict == "fail" for comparisons in by_experiment.values() for c in comparisons))
 
 
 def _where(options: argparse.Namespace) -> int:
@@ -118,8 +119,8 @@ def _where(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    for directory, manifest in find(options.results):
-        line = entry(directory, manifest)
+    for directory, manifest in experiments_at(options.results):
+        line = listing_entry(directory, manifest)
         failed = f", {line.failed} failed" if line.failed else ""
         print(f"{directory}  {line.done}/{line.planned} runs{failed}  {line.headline}")
     return 0
@@ -133,7 +134,7 @@ def _report(options: argparse.Namespace) -> int:
     from pytest_entropy.reports.view import view_experiment
 
     made, unreadable, roots, wanted = {}, set(), set(), []
-    for directory, manifest in find(options.results):
+    for directory, manifest in experiments_at(options.results):
         roots.add(results_root(directory))
         if options.all or directory in options.results or is_stale(directory, manifest):
             wanted.append(directory)
@@ -147,10 +148,10 @@ def _report(options: argparse.Namespace) -> int:
     indexes = []
     for root in roots:
         for stamp, directories in sessions(root).items():
-            # A session may have been killed between its reports and their index.
+            # A killed session may have reports without an index.
             if made.keys() & set(directories) or not index_of(root, stamp).is_file():
-                there = [directory for directory in directories if directory not in unreadable]
-                indexes.append(write_index(root, stamp, [made.get(d) or view_experiment(d) for d in there]))
+                readable = [directory for directory in directories if directory not in unreadable]
+                indexes.append(write_index(root, stamp, [made.get(d) or view_experiment(d) for d in readable]))
                 print(indexes[-1])
     if not made and not unreadable and not indexes:
         print("all reports are up to date; --all makes them again")
@@ -160,8 +161,7 @@ def _report(options: argparse.Namespace) -> int:
 def _prune(options: argparse.Namespace) -> int:
     count = 0
     for results in options.results:
-        found = prune(results, options.keep) if options.yes else candidates(results, options.keep)
-        for candidate in found:
+        for candidate in prune(results, options.keep) if options.yes else candidates(results, options.keep):
             count += not candidate.spared
             if candidate.spared:
                 print(f"kept {candidate.directory}: {candidate.spared}")

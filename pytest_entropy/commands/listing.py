@@ -1,4 +1,4 @@
-"""Stored experiments at a glance, and which of their reports are out of date."""
+"""List stored experiments, one line each, and tell which of their reports are out of date."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pytest_entropy.records.summary import SummaryRecord
 
 @dataclass(frozen=True)
 class Entry:
-    """One stored experiment in a line; ``done`` and ``failed`` count runs of ``planned``."""
+    """One line of the listing: an experiment, how many of its ``planned`` runs are done or failed, and its verdict."""
 
     directory: Path
     name: str
@@ -26,30 +26,30 @@ class Entry:
     headline: str
 
 
-def find(places: Iterable[Path]) -> Iterator[tuple[Path, ExperimentRecord]]:
-    """The experiments meant: each place is one, a category of them, or a whole results directory.
+def experiments_at(places: Iterable[Path]) -> Iterator[tuple[Path, ExperimentRecord]]:
+    """(directory, manifest) of the experiments in each place: an experiment, a category or a results directory.
 
     Raises:
-        UsageError: a place is none of these.
+        UsageError: a place holds no experiment.
     """
     for place in places:
         manifest = read_manifest(place)
         if manifest is not None:
             yield place, manifest
             continue
-        found = list(experiments_in(place)) or list(all_experiments(place))
-        if not found:
+        experiments = list(experiments_in(place)) or list(all_experiments(place))
+        if not experiments:
             raise UsageError(f"{place}: no experiments here; give an experiment directory, a category, or results/")
-        yield from found
+        yield from experiments
 
 
 def results_root(directory: Path) -> Path:
-    """The results directory an experiment directory lies in."""
+    """The results directory that holds an experiment directory."""
     return directory.absolute().parents[1]
 
 
-def entry(directory: Path, manifest: ExperimentRecord) -> Entry:
-    """The line of an experiment: from its summary, else from what lies in the directory."""
+def listing_entry(directory: Path, manifest: ExperimentRecord) -> Entry:
+    """The listing's line of an experiment, from its summary, else from the files of its runs."""
     planned = manifest.planned_runs
     try:
         summary = SummaryRecord.from_dict(read_json(directory / SUMMARY))
@@ -57,12 +57,12 @@ def entry(directory: Path, manifest: ExperimentRecord) -> Entry:
     except (OSError, ValueError):
         done = sum((directory / run / RESULTS).is_file() for run in planned)
         failed = sum((directory / run / ERROR).is_file() for run in planned)
-        headline = "no summary: the session did not end; `report` makes it"
+        headline = "no summary: the session did not end; `report` writes it"
     return Entry(directory, manifest.experiment, done, failed, len(planned), headline)
 
 
 def is_stale(directory: Path, manifest: ExperimentRecord) -> bool:
-    """Whether the report is missing or older than something it is made from."""
+    """Whether an experiment's report is missing or older than a file it is made from."""
     try:
         made = (directory / REPORT).stat().st_mtime_ns
     except OSError:
@@ -74,6 +74,7 @@ def is_stale(directory: Path, manifest: ExperimentRecord) -> bool:
 
 
 def _changed(path: Path) -> int:
+    """Time of the file's last change in nanoseconds, 0 if it does not exist."""
     try:
         return path.stat().st_mtime_ns
     except OSError:

@@ -1,4 +1,4 @@
-"""The old script's loose result directories, moved into the categories."""
+"""Move the result directories of the old script into the categories of this package."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OF_A_RUN = (RESULTS, LOG, ERROR)
 
 
 def category_of(directory: Path) -> str | None:
-    """Which experiment an old directory was: by its name, else by what is in it; None if that cannot be told."""
+    """The kind of experiment in an old directory, by its name or its contents; None if neither tells."""
     name = directory.name.lower()
     inside = [entry.name for entry in directory.iterdir() if entry.is_dir()]
     if "debug" in name:
@@ -34,13 +34,13 @@ def category_of(directory: Path) -> str | None:
 
 
 def moves(root: Path) -> tuple[list[tuple[Path, Path]], list[Path]]:
-    """(from, to) of every old directory directly under ``root``, and the directories nobody can place.
+    """(source, target) of every old directory directly below ``root``, and the directories of no known kind.
 
     ``test_fixed_logging`` becomes ``batch_scaling/legacy_test_<date>``, ``BE016_run001`` becomes
-    ``single_run/legacy_BE016_<date>``; where two would take one name, both keep their whole old name in it.
+    ``single_run/legacy_BE016_<date>``; where two would get the same name, both keep their whole old name in it.
 
     Raises:
-        UsageError: a name is taken; nothing has been moved then.
+        UsageError: a target exists already; nothing is moved.
     """
     placed, unknown = [], []
     for directory in sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.is_symlink()):
@@ -62,7 +62,7 @@ def moves(root: Path) -> tuple[list[tuple[Path, Path]], list[Path]]:
         if short[category, name] > 1:
             name = _target(directory, _DATE.sub("", directory.name).strip("_-"))
         out.append((directory, root / category / name))
-    # A link that leads nowhere takes its name, too.
+    # A broken link takes its name, too.
     taken = [target for _, target in out if os.path.lexists(target)]
     if taken:
         raise UsageError(f"{taken[0]} exists already, nothing was moved: rename it or the old directory")
@@ -73,7 +73,7 @@ def moves(root: Path) -> tuple[list[tuple[Path, Path]], list[Path]]:
 
 
 def _is_category(directory: Path) -> bool:
-    """A category of someone's own experiment: it holds experiment directories of ours."""
+    """Whether a directory is the category of a user's own experiment: it holds experiment directories."""
     return any((entry / MANIFEST).is_file() for entry in directory.iterdir())
 
 
@@ -82,7 +82,7 @@ def _target(directory: Path, name: str) -> str:
 
 
 def _date(directory: Path) -> str:
-    """The date in its name, else that of its newest file."""
+    """The date in a directory's name, else that of its newest file."""
     named = _DATE.search(directory.name)
     if named:
         return named.group()
@@ -91,14 +91,14 @@ def _date(directory: Path) -> str:
 
 
 def migrate(planned: list[tuple[Path, Path]]) -> None:
-    """Carry out :func:`moves`.
+    """Move each source to its target, as planned by :func:`moves`.
 
     Raises:
-        UsageError: a name was taken meanwhile.
+        UsageError: a target exists by now.
     """
     for source, target in planned:
         target.parent.mkdir(exist_ok=True)
         # Renaming onto an empty directory would replace it.
         if os.path.lexists(target):
-            raise UsageError(f"{target} exists already: {source} and what comes after it were not moved")
+            raise UsageError(f"{target} exists already: {source} and the directories after it were not moved")
         os.rename(source, target)

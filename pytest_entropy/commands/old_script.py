@@ -1,4 +1,4 @@
-"""The four subcommands of ``run_entropy_test.py``, with its flags: the pytest command that does the same."""
+"""The four subcommands of the old ``run_entropy_test.py`` with its flags, translated to pytest commands."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _LOUDNESS = {"verbose": "-v", "quiet": "-q", "minimal": "--minimal"}
 
 
 def experiments_directory() -> Path:
-    """Where the four experiments are: in the working directory, else beside the package.
+    """The directory of the four experiments: in the working directory, else beside the package.
 
     Raises:
-        UsageError: in neither.
+        UsageError: neither holds it.
     """
     for place in (Path("experiments"), Path(__file__).parents[2] / "experiments"):
         if (place / "test_batch_scaling.py").is_file():
@@ -33,10 +33,14 @@ def experiments_directory() -> Path:
 
 
 def pytest_arguments(command: str, arguments: Sequence[str]) -> list[str]:
-    """What pytest is to be called with; options the old script did not have are handed on as they are.
+    """The arguments of pytest for a command of the old script; options it did not have are passed on unchanged.
+
+    Args:
+        command: one of :data:`MODULES`.
+        arguments: the command's own.
 
     Raises:
-        UsageError: the experiments are not there.
+        UsageError: the experiments' directory does not exist.
     """
     parser = argparse.ArgumentParser(prog=f"python -m pytest_entropy {command}", allow_abbrev=False)
     loudness = parser.add_mutually_exclusive_group()
@@ -61,7 +65,7 @@ def pytest_arguments(command: str, arguments: Sequence[str]) -> list[str]:
 
 
 def run(command: str, arguments: Sequence[str]) -> int:
-    """Print the pytest command and run it; returns pytest's exit code."""
+    """Print the pytest command of an old command, run it, and return pytest's exit code."""
     translated = pytest_arguments(command, arguments)
     print(shlex.join(["pytest", *translated]), flush=True)
     return subprocess.run([sys.executable, "-m", "pytest", *translated]).returncode

@@ -1,4 +1,4 @@
-"""The pytest plugin: options and hooks, each of which fetches one object and calls one method."""
+"""The pytest plugin: its options and hooks; each hook fetches one object and calls one method."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[KEY] = EntropySession(config)
     with _usage_errors():
         config.stash[KEY].computing.choose_device()
-    # Fixtures live in their own module; the reporter exists where reports arrive.
+    # Fixtures have their own module; workers send their reports to the controller and have no reporter.
     config.pluginmanager.register(_lazily("pytest_entropy.plugin.fixtures"), "entropy-fixtures")
     if not config.stash[KEY].process.is_worker:
         config.pluginmanager.register(_lazily("pytest_entropy.plugin.reporter").Reporter(config), "entropy-reporter")
@@ -79,7 +79,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    """A failed run fails its item; an inconclusive verdict skips or fails it, as configured."""
+    """Fail the item of a failed run; skip or fail an item with an inconclusive verdict, as configured."""
     from pytest_entropy.plugin.outcomes import inconclusive_as_configured, raise_failed_run
 
     raise_failed_run(item)
@@ -88,7 +88,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
 
 
 class _XdistHooks:
-    """Hooks only xdist knows; registered where it is loaded."""
+    """Hooks that xdist defines; registered if xdist is loaded."""
 
     @pytest.hookimpl
     def pytest_configure_node(self, node: Any) -> None:
@@ -96,9 +96,9 @@ class _XdistHooks:
 
     @pytest.hookimpl
     def pytest_testnodedown(self, node: Any, error: object) -> None:
-        told = getattr(node, "workeroutput", {}).get(USAGE_ERROR)
-        if told is not None:
-            node.config.pluginmanager.getplugin("entropy-reporter").usage_error = told
+        message = getattr(node, "workeroutput", {}).get(USAGE_ERROR)
+        if message is not None:
+            node.config.pluginmanager.getplugin("entropy-reporter").usage_error = message
 
     @pytest.hookimpl
     def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
@@ -106,7 +106,7 @@ class _XdistHooks:
 
 
 class _usage_errors:
-    """Our usage errors become pytest's: one message, exit code 4."""
+    """Turn this package's usage errors into pytest's: one message, exit code 4."""
 
     def __enter__(self) -> None:
         return None

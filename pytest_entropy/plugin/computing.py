@@ -1,4 +1,4 @@
-"""Who computes this process's runs: the executor, the loaded machine, and an execution per plan."""
+"""The executor, the loaded machine and the executions (one per plan) that compute this process's runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Computing:
-    """The executor of this process and the executions of its plans, made when they are first asked for."""
+    """The executor of this process and the executions of its plans, each made on first use."""
 
     def __init__(self, config: pytest.Config, process: Process) -> None:
         self._config, self._process = config, process
@@ -28,10 +28,10 @@ class Computing:
 
     @cached_property
     def executor(self) -> Executor:
-        """Who computes this process's runs.
+        """The executor that computes this process's runs.
 
         Raises:
-            UsageError: ``--entropy-executor`` names none.
+            UsageError: ``--entropy-executor`` does not name an executor.
         """
         from pytest_entropy.runs.executors.base import make_executor
 
@@ -41,13 +41,13 @@ class Computing:
         return make_executor(name, self._process.worker_id, workers)
 
     def choose_device(self) -> None:
-        """Choose the worker's GPU if the command line asks for one; nothing has started CUDA yet."""
+        """Choose an xdist worker's GPU if ``--device`` is given; at configure time nothing has started CUDA yet."""
         device = options.given(self._config, "--device")
         if self._process.is_worker and device:
             self.executor.choose_device(device)
 
     def execution(self, plan: Plan) -> Execution:
-        """The execution of a plan in this process; asked twice, the same one."""
+        """The execution of a plan in this process, made on the first call."""
         from pytest_entropy.runs.execution import Execution
 
         if plan.kind.name not in self._executions:

@@ -1,4 +1,4 @@
-"""Which experiments test modules declare, read from their text: the xdist controller collects nothing itself."""
+"""Read from their source which experiments test modules declare, because the xdist controller collects no tests."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     import pytest
 
 RUN_FIXTURE, RUNS_FIXTURE, EXPERIMENT_FIXTURE = "probe_run", "probe_runs", "experiment"
-# They make a test part of its module's experiment where no marker names one.
+# A test with one of these fixtures belongs to its module's experiment if no marker names another.
 _OF_RUNS = frozenset({RUN_FIXTURE, RUNS_FIXTURE})
 
 
 def declared_experiments(config: pytest.Config) -> Iterator[tuple[str, Path, dict[str, Any]]]:
-    """(experiment name, module, marker's keywords) of the test modules the command line points at.
+    """(experiment name, module, marker's keywords) of the test modules that the command line names.
 
-    The controller has to refuse bad input before workers start, and to claim the directories they write to.  What a
-    module computes is not seen here; it is planned when a worker collects it.
+    With these the controller rejects bad input before workers start, and reserves the directories they write to.
+    Names and keywords that a module computes are not found; they are planned when a worker collects the module.
     """
     patterns = config.getini("python_files")
     skipped = set(config.getini("norecursedirs"))
@@ -36,6 +36,7 @@ def declared_experiments(config: pytest.Config) -> Iterator[tuple[str, Path, dic
 
 
 def _modules(path: Path, patterns: list[str], skipped: set[str]) -> Iterator[Path]:
+    """The test modules at or below ``path``."""
     if path.is_file():
         yield path
         return
@@ -47,6 +48,7 @@ def _modules(path: Path, patterns: list[str], skipped: set[str]) -> Iterator[Pat
 
 
 def _declared(module: Path) -> list[tuple[str, dict[str, Any]]]:
+    """(name, keywords) of the experiments that one module declares."""
     try:
         text = module.read_text(encoding="utf-8")
         if markers.EXPERIMENT not in text and not any(name in text for name in _OF_RUNS):
@@ -55,13 +57,13 @@ def _declared(module: Path) -> list[tuple[str, dict[str, Any]]]:
     except (OSError, SyntaxError, ValueError):
         return []  # pytest itself reports what is wrong with a module it cannot import
     if markers.EXPERIMENT in text:
-        return [found for call in ast.walk(tree) if (found := _marker(call)) is not None]
+        return [marker for call in ast.walk(tree) if (marker := _marker(call)) is not None]
     name = module.stem.removeprefix("test_")
     return [(name, {})] if name.isidentifier() and any(map(_uses_runs, ast.walk(tree))) else []
 
 
 def _marker(call: ast.AST) -> tuple[str, dict[str, Any]] | None:
-    """Name and keywords of ``mark.entropy_experiment("name", key=value)``, if all of it is written out."""
+    """Name and keywords of ``mark.entropy_experiment("name", key=value)``, None unless all of them are literals."""
     if not isinstance(call, ast.Call) or getattr(call.func, "attr", None) != markers.EXPERIMENT:
         return None
     try:
@@ -73,7 +75,7 @@ def _marker(call: ast.AST) -> tuple[str, dict[str, Any]] | None:
 
 
 def _uses_runs(node: ast.AST) -> bool:
-    """Whether it is a test that asks for one of the run fixtures."""
+    """Whether a syntax node is a test function with one of the run fixtures."""
     if not isinstance(node, ast.FunctionDef) or not node.name.startswith("test"):
         return False
     return any(argument.arg in _OF_RUNS for argument in node.args.args)

@@ -1,4 +1,4 @@
-"""The session's false-alarm budget, split over the checks that are going to be judged."""
+"""Split the session's false-alarm budget over its planned checks."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from pytest_entropy.plugin import markers
 
 
 def shares_of(items: Sequence[pytest.Item], alpha_of: Callable[[pytest.Item], float]) -> dict[str, float]:
-    """Each check's share of the budget, by node id, in proportion to its weight.
+    """Each check's share of the false-alarm budget by node id, in proportion to its weight.
 
     Args:
-        items: the collected tests; those without the check marker take nothing.
-        alpha_of: the false-alarm budget that a check's experiment asks for; the session's is the strictest.
+        items: the collected tests; those without the check marker get no share.
+        alpha_of: gives the false-alarm budget (a probability) configured for a check's experiment; the session's
+            budget is the smallest of them.
 
     Raises:
         UsageError: as ``alpha_of`` raises it.

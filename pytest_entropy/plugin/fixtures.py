@@ -1,4 +1,4 @@
-"""What a test author sees: ``probe_run``, ``probe_runs`` and ``experiment``."""
+"""The fixtures of test authors: ``probe_run``, ``probe_runs`` and ``experiment``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FAILURE = pytest.StashKey["FailedRun"]()
 
 @dataclass(frozen=True)
 class Runs:
-    """All runs of an experiment: ``results`` that are there, ``failures`` by ``(B_E, run)``."""
+    """All runs of an experiment: ``results`` of the successful ones, ``failures`` of the others by ``(B_E, run)``."""
 
     results: list[RunRecord]
     failures: dict[tuple[int, int], FailedRun]
@@ -38,10 +38,10 @@ class Runs:
         return len(self.results)
 
     def complete(self) -> list[RunRecord]:
-        """The results, all of them.
+        """The results of all planned runs.
 
         Raises:
-            AssertionError: a run failed; an analysis of what is left would be of another experiment.
+            AssertionError: a run failed; an analysis of the other runs would be of another experiment.
         """
         __tracebackhide__ = True
         if self.failures:
@@ -52,12 +52,12 @@ class Runs:
 
     @property
     def planned(self) -> int:
-        """How many runs there should be."""
+        """Number of planned runs."""
         return len(self.results) + len(self.failures)
 
 
 class FailedProbe:
-    """Stands in for the result of a failed run; the item fails when called, or whoever looks inside."""
+    """Stands in for the result of a failed run: reading any attribute raises the run's error."""
 
     def __init__(self, failure: FailedRun) -> None:
         self._failure = failure
@@ -67,7 +67,7 @@ class FailedProbe:
 
 
 class Experiment:
-    """The experiment a test belongs to: configuration, directory, its share of the error budget."""
+    """The experiment a test belongs to: its configuration, directory and runs, and the test's error budget."""
 
     def __init__(self, session: EntropySession, execution: Execution, item: pytest.Item) -> None:
         self._session, self._execution, self._item = session, execution, item
@@ -84,12 +84,16 @@ class Experiment:
 
     @property
     def directory(self) -> Path:
-        """Where the experiment's results are."""
+        """The directory of the experiment's results."""
         return self._execution.plan.directory
 
     @property
     def alpha(self) -> float:
-        """This test's share of the session's false-alarm budget (``@pytest.mark.entropy_check``)."""
+        """This test's share of the session's false-alarm budget (``@pytest.mark.entropy_check``).
+
+        Raises:
+            UsageError: the test does not have that marker.
+        """
         try:
             return self._session.shares[self._item.nodeid]
         except KeyError:
@@ -98,14 +102,14 @@ class Experiment:
             ) from None
 
     def rng(self, purpose: str) -> np.random.Generator:
-        """A random generator for one purpose, the same in every session with this seed."""
+        """A random generator for one ``purpose``, the same in every session with this experiment's seed."""
         from pytest_entropy.records.seeds import generator
 
         return generator(self._execution.seed, purpose)
 
     @cached_property
     def runs(self) -> Runs:
-        """All planned runs, from the store or computed now."""
+        """All planned runs; those that are not stored yet are computed."""
         results, failures = [], {}
         for B_E, run, outcome in self._execution.each_run():
             if isinstance(outcome, Exception):
@@ -115,7 +119,12 @@ class Experiment:
         return Runs(results, failures)
 
     def record(self, analysis: Mapping[str, object], file: str | None = None) -> Path:
-        """Write the experiment's analysis (or another JSON file) into its directory, whole or not at all."""
+        """Write the experiment's analysis into its directory as JSON, whole or not at all, and return the path.
+
+        Args:
+            analysis: plain values by key.
+            file: name of another file to write.
+        """
         from pytest_entropy.records.files import write_json
 
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -124,7 +133,12 @@ class Experiment:
         return path
 
     def conclude(self, verdict: str, reason: str) -> None:
-        """Say the verdict in words, for the summary and the reports."""
+        """Record the experiment's verdict, for the terminal summary and the reports.
+
+        Args:
+            verdict: in a word or two, such as ``converges``.
+            reason: the numbers behind it, in words.
+        """
         from pytest_entropy.records.conclusion import Conclusion
         from pytest_entropy.records.item import ItemReport
         from pytest_entropy.records.paths import CONCLUSION
@@ -133,11 +147,11 @@ class Experiment:
         self._item.user_properties += ItemReport(verdict=str(verdict), reason=str(reason)).to_properties()
 
     def require(self, outcome: CheckOutcome) -> CheckOutcome:
-        """Record a check's outcome, then fail or skip by it.
+        """Record a check's outcome and return it, or fail or skip the test by its verdict.
 
         Raises:
             StatisticalFailure: the null hypothesis is rejected.
-            Inconclusive: the sample could not have decided.
+            Inconclusive: the sample was too small to decide.
         """
         from pytest_entropy.records.files import write_json
         from pytest_entropy.records.item import ItemReport
@@ -165,7 +179,7 @@ def experiment(request: pytest.FixtureRequest) -> Experiment:
 
 @pytest.fixture
 def probe_run(request: pytest.FixtureRequest, experiment: Experiment) -> RunRecord:
-    """One run: a test that asks for it becomes one item per (B_E, run)."""
+    """The record of one run: a test with this fixture becomes one item per (B_E, run)."""
     from pytest_entropy.records.item import ItemReport
     from pytest_entropy.runs.store import FailedRun
 
@@ -183,5 +197,5 @@ def probe_run(request: pytest.FixtureRequest, experiment: Experiment) -> RunReco
 
 @pytest.fixture
 def probe_runs(experiment: Experiment) -> Runs:
-    """All runs of the experiment; ordered after the tests that make them, but computing what is missing."""
+    """All runs of the experiment; tests with this fixture come last, and compute the runs that are missing."""
     return experiment.runs

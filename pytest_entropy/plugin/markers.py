@@ -1,4 +1,4 @@
-"""The markers of experiments and checks: their names and what they are for."""
+"""Names and synopses of the markers of experiments, checks and tolerances."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ _SYNOPSES = (
 
 
 def register(config: pytest.Config) -> None:
-    """Tell pytest of the markers, for ``--markers`` and ``--strict-markers``."""
+    """Register the markers with pytest, for ``--markers`` and ``--strict-markers``."""
     for synopsis in _SYNOPSES:
         config.addinivalue_line("markers", synopsis)

@@ -1,4 +1,4 @@
-"""The command line options of the plugin, once: for pytest's parser, the configuration, and README's table."""
+"""The table of the plugin's command line options, for pytest's parser, the configuration and README's table."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from pytest_entropy.plugin.option_values import (
 
 @dataclass(frozen=True)
 class Option:
-    """One option.
+    """One command line option.
 
     Attributes:
-        name: as it is written.
-        help: what it means, in ``--help`` and in README.
-        parse: what makes a value of the text; None for a flag, and for a choice.
-        metavar: what stands for the value in ``--help``.
-        key: the dotted configuration key it sets, if it sets just one.
-        choices: the values there are, if not any.
+        name: the option as it is written, such as ``--bu``.
+        help: its description in ``--help`` and in README.
+        parse: converts the text to a value; None for a flag, and for a choice.
+        metavar: placeholder of the value in ``--help``.
+        key: the dotted configuration key it sets, if it sets exactly one.
+        choices: its possible values, if they are fixed.
         repeated: whether it may be given more than once.
     """
 
@@ -41,17 +41,17 @@ class Option:
     @property
     def settings(self) -> dict[str, object]:
         """Keyword arguments of pytest's ``addoption``."""
-        found: dict[str, object] = {"help": self.help.replace("%", "%%"), "default": None}
+        settings: dict[str, object] = {"help": self.help.replace("%", "%%"), "default": None}
         if self.parse is None and self.choices is None:
-            return {**found, "action": "store_true"}
+            return {**settings, "action": "store_true"}
         if self.choices is not None:
-            return {**found, "choices": self.choices}
-        found |= {"type": self.parse, "metavar": self.metavar}
-        return {**found, "action": "append"} if self.repeated else found
+            return {**settings, "choices": self.choices}
+        settings |= {"type": self.parse, "metavar": self.metavar}
+        return {**settings, "action": "append"} if self.repeated else settings
 
     @property
     def usage(self) -> str:
-        """The option with what stands for its value."""
+        """The option with the placeholder of its value, such as ``--bu N``."""
         value = "|".join(self.choices) if self.choices else self.metavar
         return f"{self.name} {value}" if value else self.name
 

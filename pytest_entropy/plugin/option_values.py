@@ -1,4 +1,4 @@
-"""How the values of command line options are read; a wrong one is argparse's error, with the option's name."""
+"""Parsers of command line values; argparse reports their errors with the option's name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from typing import Any
 
 
 def positive(least: int) -> Callable[[str], int]:
-    """A parser of whole numbers that are at least ``least``."""
+    """A parser of whole numbers that are at least ``least``.
+
+    Raises:
+        argparse.ArgumentTypeError: by the parser, for any other text.
+    """
 
     def parse(text: str) -> int:
         try:
@@ -23,7 +27,11 @@ def positive(least: int) -> Callable[[str], int]:
 
 
 def be_values(text: str) -> list[int]:
-    """``16,32,64`` as a list; every B_E needs two prompts for a standard error."""
+    """Parse ``16,32,64`` as a list of B_E; each is at least 2, as a standard error needs two prompts.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is not such a list, or repeats a B_E.
+    """
     if not text.strip():
         raise argparse.ArgumentTypeError("is empty; give B_E values such as 16,32,64")
     values = [positive(2)(part.strip()) for part in text.split(",")]
@@ -33,7 +41,11 @@ def be_values(text: str) -> list[int]:
 
 
 def positive_number(text: str) -> float:
-    """A positive, finite number."""
+    """Parse a positive, finite number.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is not one.
+    """
     try:
         number = float(text)
     except ValueError:
@@ -44,7 +56,11 @@ def positive_number(text: str) -> float:
 
 
 def probability(text: str) -> float:
-    """A number strictly between 0 and 1."""
+    """Parse a number strictly between 0 and 1.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is not one.
+    """
     number = positive_number(text)
     if number >= 1:
         raise argparse.ArgumentTypeError(f"{text} must lie between 0 and 1")
@@ -52,14 +68,22 @@ def probability(text: str) -> float:
 
 
 def text_value(text: str) -> str:
-    """Text that is not empty."""
+    """The text itself, if it is not blank.
+
+    Raises:
+        argparse.ArgumentTypeError: it is blank.
+    """
     if not text.strip():
         raise argparse.ArgumentTypeError("is empty")
     return text
 
 
 def key_value(text: str) -> tuple[str, Any]:
-    """``section.key=value`` with the value read as YAML."""
+    """Parse ``section.key=value`` as key and value, the value as YAML.
+
+    Raises:
+        argparse.ArgumentTypeError: the text has no key, no ``=`` or no valid YAML value.
+    """
     import yaml
 
     key, equals, value = text.partition("=")

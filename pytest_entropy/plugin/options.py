@@ -1,4 +1,4 @@
-"""The command line: option names, their parsing, and the configuration layer they amount to."""
+"""Register the command line options, read their values, and make configuration layers of them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 # option -> dotted configuration key.
 _DIRECT = {option.name: option.key for option in OPTIONS if option.key is not None}
-# A flag that sets no key may stand there twice: the second says the same.
+# A flag that sets no key may be repeated, without effect.
 _ONCE = [o.name for o in OPTIONS if not o.repeated and (o.parse or o.choices or o.key)]
 
 
 def dest(option: str) -> str:
-    """The attribute pytest keeps an option under; prefixed, since other plugins live there too."""
+    """The option's attribute in pytest's namespace, with a prefix, because all plugins share it."""
     return "entropy_" + option.removeprefix("--").removeprefix("entropy-").replace("-", "_")
 
 
 def add_options(parser: pytest.Parser) -> None:
-    """All options of the plugin, in one group."""
+    """Register all options of the plugin with pytest's parser, in one group."""
     group = parser.getgroup("entropy", "entropy probes as tests (pytest-entropy)")
     for option in OPTIONS:
         group.addoption(option.name, dest=dest(option.name), **option.settings)
@@ -37,10 +37,10 @@ def given(config: pytest.Config, option: str) -> Any:
 
 
 def refuse_repeats(arguments: tuple[str, ...]) -> None:
-    """An option that is not a list may stand on the command line once.
+    """Reject a command line with an option twice whose values are not a list.
 
     Raises:
-        UsageError: it stands there twice; argparse would silently take the last.
+        UsageError: an option is repeated; argparse would silently take the last value.
     """
     for option in _ONCE:
         count = sum(argument == option or argument.startswith(option + "=") for argument in arguments)
@@ -50,7 +50,7 @@ def refuse_repeats(arguments: tuple[str, ...]) -> None:
 
 def option_layers(config: pytest.Config, kind: ExperimentKind) -> list[Layer]:
     """The configuration layers of the command line for one kind of experiment, lowest first."""
-    # Imported here, for pydantic is slow to import and options are registered in every pytest session.
+    # pydantic is slow to import, and this module is imported in every pytest session.
     from pytest_entropy.settings.layers import Layer
 
     layers = []
@@ -71,10 +71,14 @@ def option_layers(config: pytest.Config, kind: ExperimentKind) -> list[Layer]:
 
 
 def refuse_idle_sizes(config: pytest.Config, kinds: list[ExperimentKind]) -> None:
-    """A size option that no experiment of the session takes is a misunderstanding, not a no-op.
+    """Reject a size option that no experiment of the session uses.
+
+    Args:
+        config: pytest's, with the options' values.
+        kinds: the kinds of the session's experiments.
 
     Raises:
-        UsageError: names the option that would do.
+        UsageError: an option has no effect; names the option to use.
     """
     names = ", ".join(kind.name for kind in kinds)
     for option, other in (("--be-values", "--be"), ("--be", "--be-values")):
@@ -85,7 +89,7 @@ def refuse_idle_sizes(config: pytest.Config, kinds: list[ExperimentKind]) -> Non
 
 
 def nested(key: str, value: Any) -> dict[str, object]:
-    """``nested("a.b", 1) == {"a": {"b": 1}}``."""
+    """Nested dictionaries with one value at a dotted key: ``nested("a.b", 1) == {"a": {"b": 1}}``."""
     first, *parts = key.split(".")
     for part in reversed(parts):
         value = {part: value}

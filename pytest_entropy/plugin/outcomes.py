@@ -1,4 +1,4 @@
-"""How a run's failure and an inconclusive verdict become the outcome of a test item."""
+"""Turn a run's failure and an inconclusive verdict into the outcome of a test item."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from pytest_entropy.plugin.session import session_of
 
 
 def raise_failed_run(item: pytest.Item) -> None:
-    """Fail an item whose run failed while its fixtures were set up."""
+    """Fail an item whose run failed while its fixtures were set up.
+
+    Raises:
+        FailedRun: the run failed.
+    """
     __tracebackhide__ = True
     failure = item.stash.get(FAILURE, None)
     if failure is not None:
@@ -24,12 +28,12 @@ def raise_failed_run(item: pytest.Item) -> None:
 
 @contextmanager
 def inconclusive_as_configured(item: pytest.Item) -> Iterator[None]:
-    """An :class:`~pytest_entropy.stats.Inconclusive` skips the item with its reason, or fails it."""
+    """Skip or fail the item, as configured, if the block raises :class:`~pytest_entropy.stats.Inconclusive`."""
     __tracebackhide__ = True
     try:
         yield
     except BaseException as error:
-        # Without the statistics loaded nobody can have raised one.
+        # Only pytest_entropy.stats raises it; if that is not imported, the error is another one.
         stats = sys.modules.get("pytest_entropy.stats")
         if stats is None or not isinstance(error, stats.Inconclusive):
             raise
@@ -43,6 +47,7 @@ def inconclusive_as_configured(item: pytest.Item) -> Iterator[None]:
 
 
 def _mode(item: pytest.Item) -> str:
+    """The outcome of an inconclusive verdict: ``skip`` or ``fail``."""
     if EXPERIMENT_FIXTURE in getattr(item, "fixturenames", ()):
         return session_of(item.config).planning.plan_of(item).resolved.config.checks.inconclusive
     return options.given(item.config, "--entropy-inconclusive") or "skip"

@@ -1,4 +1,4 @@
-"""Which runs this session is going to make: plans from markers and options, refused or settled before any work."""
+"""Plan the session's experiments from markers and options, and reject errors before any work."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
     from pytest_entropy.plugin.regression_gate import Gate
     from pytest_entropy.runs.plan import Plan
-    from pytest_entropy.runs.planner import Asked, Planner
+    from pytest_entropy.runs.planner import Planner, SessionRequest
 
-# What a worker tells its controller of bad input that only collecting has shown.
+# The key of ``workeroutput`` with a worker's usage error, found while collecting.
 USAGE_ERROR = "entropy_usage_error"
 
 
 class Planning:
-    """The plans of one pytest process, and the first thing that is wrong with them."""
+    """The plans of one pytest process, and the first usage error among them."""
 
     def __init__(self, config: pytest.Config, process: Process, computing: Computing) -> None:
         self._config, self._process, self._computing = config, process, computing
@@ -37,24 +37,24 @@ class Planning:
 
     @cached_property
     def planner(self) -> Planner:
-        """Makes plans; the time stamp is the controller's."""
+        """The planner, on a worker with the time stamp of its controller."""
         from pytest_entropy.records.directories import session_stamp
         from pytest_entropy.runs.planner import Planner
 
-        return Planner(self._asked(), self._process.stamp or session_stamp())
+        return Planner(self._request(), self._process.stamp or session_stamp())
 
     @property
     def plans(self) -> list[Plan]:
         """The plans made so far."""
         return self.planner.plans if "planner" in self.__dict__ else []
 
-    def _asked(self) -> Asked:
-        """The command line as a planner takes it; rewards and prompts may come from hooks."""
-        from pytest_entropy.runs.planner import Asked
+    def _request(self) -> SessionRequest:
+        """The command line as a request to the planner; hooks may supply rewards and prompts."""
+        from pytest_entropy.runs.planner import SessionRequest
 
         config = self._config
         named = options.given(config, "--entropy-results")
-        return Asked(
+        return SessionRequest(
             root=config.rootpath,
             results=Path(named).expanduser() if named else None,
             resume=bool(options.given(config, "--resume")),
@@ -67,10 +67,10 @@ class Planning:
 
     @cached_property
     def gate(self) -> Gate:
-        """What the session is compared with.
+        """The session's regression gate.
 
         Raises:
-            UsageError: a tolerance that cannot be read, or nothing to compare with.
+            UsageError: a tolerance cannot be parsed, or an option of the gate is given without a baseline.
         """
         from pytest_entropy.plugin.regression_gate import Gate
 
@@ -80,7 +80,7 @@ class Planning:
         """The plan of a test item or function definition: by its marker, else by its module's name.
 
         Raises:
-            UsageError: the name is no identifier, or the experiment cannot be planned.
+            UsageError: the name is not an identifier, or the experiment cannot be planned.
         """
         marker = node.get_closest_marker(markers.EXPERIMENT)
         module = Path(str(node.path))
@@ -90,7 +90,7 @@ class Planning:
         return self.planner.plan(name, module, marker.kwargs if marker else None)
 
     def parametrization(self, definition: Any) -> tuple[list[tuple[int, int]], list[str]]:
-        """(B_E, run) pairs and ids for ``probe_run``; none where the experiment cannot be planned."""
+        """(B_E, run) pairs and item ids for ``probe_run``; empty lists if the experiment cannot be planned."""
         with self.keeping_errors():
             plan = self.plan_of(definition)
             return plan.runs, plan.ids
@@ -98,24 +98,24 @@ class Planning:
 
     @contextmanager
     def keeping_errors(self) -> Iterator[None]:
-        """Keep the first usage error until collection has finished, where pytest can say it with exit code 4."""
+        """Keep the block's usage error, if it is the first, until collection ends: then pytest exits with code 4."""
         try:
             yield
         except UsageError as error:
             self.first_error = self.first_error or error
 
     def look_ahead(self) -> None:
-        """On the controller, which collects nothing: plan what the test modules declare, refuse bad input.
+        """On the controller, which collects no tests: plan the experiments that test modules declare.
 
         Raises:
-            UsageError: whatever is wrong with options, configuration, checkpoint or prompts.
+            UsageError: options, configuration, checkpoint or prompts of an experiment cannot be used.
         """
         for name, module, keywords in declared_experiments(self._config):
             self.planner.plan(name, module, keywords)
         self.settle()
 
     def settle_on_worker(self, items: list[pytest.Item]) -> None:
-        """:meth:`settle` on an xdist worker: an error is for the controller to say, and nothing is run."""
+        """Call :meth:`settle` on an xdist worker: send an error to the controller, and run no test."""
         try:
             self.settle()
         except UsageError as error:
@@ -123,10 +123,11 @@ class Planning:
             items.clear()
 
     def settle(self) -> None:
-        """All plans are made: last checks, then claim the time stamp (the first thing written to disk).
+        """Make the last checks of the complete plans, then reserve the time stamp, the first write to disk.
 
         Raises:
-            UsageError: an option that applies to nothing, or results that cannot be written.
+            UsageError: an experiment could not be planned, an option has no effect, TensorBoard is missing, the
+                baseline is of another checkpoint or objective, or results cannot be written.
         """
         if self.first_error is not None:
             raise self.first_error
@@ -141,17 +142,17 @@ class Planning:
             self.gate.refuse_another(plan)
         if not (self._process.is_worker or self._process.collects_only):
             self.planner.claim()
-            self._occupy()
+            self._lock_session()
 
-    def _occupy(self) -> None:
-        """Keep the session's directories from being pruned as long as it lives."""
-        from pytest_entropy.runs.session_lock import occupy
+    def _lock_session(self) -> None:
+        """Lock the session's directories against pruning while it runs."""
+        from pytest_entropy.runs.session_lock import lock_session
 
         planner = self.planner
-        self._lock = occupy(planner.results_root, planner.stamp, [plan.directory for plan in self.plans])
+        self._lock = lock_session(planner.results_root, planner.stamp, [plan.directory for plan in self.plans])
 
     def close(self) -> None:
-        """The session is over: others may prune what it used."""
+        """Release the session's lock at its end, so that its directories may be pruned."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None

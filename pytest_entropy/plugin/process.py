@@ -1,4 +1,4 @@
-"""Which part this pytest process plays: alone, the controller of xdist workers, or one of them."""
+"""The role of this pytest process: alone, the controller of xdist workers, or a worker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 
 class Process:
-    """One pytest process, as its configuration tells it."""
+    """The role of a pytest process, read from its configuration."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -22,7 +22,7 @@ class Process:
 
     @property
     def is_controller(self) -> bool:
-        """Whether this process hands its tests to xdist workers."""
+        """Whether this process distributes its tests to xdist workers."""
         options = self._config.getoption
         return not self.is_worker and options("dist", "no") != "no" and bool(options("tx", None))
 
@@ -33,10 +33,10 @@ class Process:
 
     @property
     def stamp(self) -> str | None:
-        """The session's time stamp as the controller told it to a worker, else None."""
+        """On a worker the session's time stamp, which the controller sent; else None."""
         return self._worker_input["entropy_stamp"] if self._worker_input else None
 
     @property
     def collects_only(self) -> bool:
-        """Whether pytest collects and runs nothing."""
+        """Whether pytest collects tests without running them."""
         return bool(self._config.getoption("collectonly", False))

@@ -1,4 +1,4 @@
-"""What one session compares with: its baseline, its rules, and what a missing baseline means."""
+"""The session's regression gate: its baseline, its rules, and what a missing baseline means."""
 
 from __future__ import annotations
 
@@ -19,10 +19,15 @@ if TYPE_CHECKING:
 
 
 class Gate:
-    """The session's regression gate.
+    """The session's regression gate, as the command line configures it.
+
+    Attributes:
+        name: of the baseline to compare with, None without ``--entropy-compare``.
+        missing: what a missing baseline means: ``fail``, ``skip`` or ``create``.
 
     Raises:
-        UsageError: an expression of ``--entropy-compare-fail`` is none, or there is nothing to compare with.
+        UsageError: an expression of ``--entropy-compare-fail`` cannot be parsed, or an option of the gate is given
+            without ``--entropy-compare``.
     """
 
     def __init__(self, config: pytest.Config, results_root: Path) -> None:
@@ -32,16 +37,16 @@ class Gate:
         for option in ("--entropy-compare-fail", "--entropy-compare-anyway", "--entropy-missing"):
             if given(config, option) and not self.name:
                 raise UsageError(f"{option} does nothing without --entropy-compare NAME")
-        self._given = parse_rules(given(config, "--entropy-compare-fail") or ())
+        self._option_rules = parse_rules(given(config, "--entropy-compare-fail") or ())
 
     @property
     def file(self) -> Path:
-        """The baseline's file, there or not."""
+        """Path of the baseline's file, which may not exist."""
         return locate(self.root, str(self.name))
 
     @cached_property
     def _experiments(self) -> dict[str, Snapshot]:
-        # Read once: --entropy-save of the same name writes it anew at session end.
+        # Read once: --entropy-save of the same name overwrites the file at session end.
         anyway = bool(given(self.config, "--entropy-compare-anyway"))
         return load_baseline(self.file, anyway=anyway).experiments if self.file.is_file() else {}
 
@@ -49,19 +54,23 @@ class Gate:
         """The baseline of an experiment, None if there is none.
 
         Raises:
-            UsageError: the file is no baseline, or of another schema version.
+            UsageError: the file is not a baseline, or has another schema version.
         """
         return self._experiments.get(experiment)
 
     def rules(self, marked: Sequence[str]) -> list[Rule]:
-        """The rules in force: the command line's, else those of ``@pytest.mark.entropy_tolerance``, else ours."""
-        return self._given or parse_rules(marked or [DEFAULT])
-
-    def refuse_another(self, plan: Plan) -> None:
-        """Refuse a baseline of another checkpoint or objective, unless told otherwise.
+        """The command line's rules, else those of ``@pytest.mark.entropy_tolerance`` (``marked``), else the default.
 
         Raises:
-            UsageError: names what differs.
+            UsageError: a marker's expression cannot be parsed.
+        """
+        return self._option_rules or parse_rules(marked or [DEFAULT])
+
+    def refuse_another(self, plan: Plan) -> None:
+        """Reject a baseline of another checkpoint or objective, unless ``--entropy-compare-anyway`` is given.
+
+        Raises:
+            UsageError: they differ; names what differs.
         """
         before = self.baseline(plan.kind.name) if self.name else None
         if before is not None and not given(self.config, "--entropy-compare-anyway"):
@@ -69,21 +78,26 @@ class Gate:
             refuse_another(before, plan.checkpoint_digest, objective(plan.resolved.config.model_dump()), where)
 
     def save(self, directories: Sequence[Path], *, green: bool) -> tuple[list[str], list[str]]:
-        """Keep the session's results where asked; what was done and what was not, in words.
+        """Save the session's results as the requested baselines.
 
-        A red session is no baseline.
+        Args:
+            directories: experiment directories of the session.
+            green: whether the session passed; the results of a failed session are not saved.
+
+        Returns:
+            Messages about the baselines that were saved, and about those that were not.
         """
-        wanted = {}
+        requested = {}
         if given(self.config, "--entropy-save"):
-            wanted[given(self.config, "--entropy-save")] = "saved"
+            requested[given(self.config, "--entropy-save")] = "saved"
         if self.name and self.missing == "create" and not self.file.is_file():
-            wanted[self.name] = "created"
-        did, did_not = [], []
-        for name, done in wanted.items():
+            requested[self.name] = "created"
+        saved, not_saved = [], []
+        for name, done in requested.items():
             try:
                 if not (green and directories):
                     raise UsageError("no experiment has results" if green else "the session was not green")
-                did.append(f"baseline {done}: {save(locate(self.root, name), name, directories)}")
+                saved.append(f"baseline {done}: {save(locate(self.root, name), name, directories)}")
             except (UsageError, OSError) as error:
-                did_not.append(f"baseline {name} NOT {done}: {error}")
-        return did, did_not
+                not_saved.append(f"baseline {name} NOT {done}: {error}")
+        return saved, not_saved

@@ -1,4 +1,4 @@
-"""The gate as a test item: one per experiment, after its runs, with a share of the session's error budget."""
+"""The regression gate as a test item: one per experiment, after its runs, with a share of the error budget."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Regression(AssertionError):
 
 
 class GateItem(pytest.Item):
-    """Compares all runs of an experiment with the baseline; made with ``from_parent(module, ...)``."""
+    """The test item that compares all runs of an experiment with the baseline."""
 
-    # As far as ordering and outcomes go, a test that asks for these fixtures.
+    # Ordered and judged like a test with these fixtures.
     fixturenames = ("probe_runs", "experiment")
 
     def __init__(self, *, state: EntropySession, gate: Gate, rules: Sequence[Rule], **more: Any) -> None:
@@ -43,11 +43,17 @@ class GateItem(pytest.Item):
         self.state, self.gate, self.rules = state, gate, rules
 
     def runtest(self) -> None:
-        """Fail, skip or pass by the rules; ``comparison.json`` says why."""
+        """Compare the runs with the baseline by the rules, and write the comparison to ``comparison.json``.
+
+        Raises:
+            Regression: a quantity changed by more than its tolerance, a run failed, or the baseline is missing and
+                must not be.
+            Inconclusive: a comparison could not be decided.
+        """
         execution = self.state.execution_of(self)
         plan = execution.plan
         directory = str(plan.directory)
-        self._say(ItemReport(experiment=plan.kind.name, directory=directory))
+        self._report(ItemReport(experiment=plan.kind.name, directory=directory))
         before = self.gate.baseline(plan.kind.name)
         if before is None:
             return self._without_baseline(plan)
@@ -55,16 +61,17 @@ class GateItem(pytest.Item):
         if failed:
             raise Regression(f"nothing to compare: {', '.join(failed)} failed")
         after = snapshot(plan.directory)
-        found = compare(before, after, self.rules, alpha=self.state.shares[self.nodeid])
+        compared = compare(before, after, self.rules, alpha=self.state.shares[self.nodeid])
         pairing = f"{len(paired_runs(before, after))} of {len(after.runs)} runs paired by seed and B_E"
-        comparison = Comparison(baseline=str(self.gate.name), pairing=pairing, quantities=to_rows(found))
+        comparison = Comparison(baseline=str(self.gate.name), pairing=pairing, quantities=to_rows(compared))
         write_json(plan.directory / COMPARISON, comparison.to_dict())
-        self._conclude(found)
+        self._conclude(compared)
 
-    def _say(self, report: ItemReport) -> None:
+    def _report(self, report: ItemReport) -> None:
         self.user_properties += report.to_properties()
 
     def _without_baseline(self, plan: Plan) -> None:
+        """Fail or skip, as configured, because there is no baseline."""
         words = f"no baseline {self.gate.name!r} of {plan.kind.name} ({self.gate.file})"
         if (plan.directory / MANIFEST).is_file():
             nothing = Comparison(
@@ -75,46 +82,51 @@ class GateItem(pytest.Item):
             raise Regression(
                 f"{words}: nothing was compared. Save one with --entropy-save, or say --entropy-missing skip or create"
             )
-        self._say(ItemReport(verdict="NOT COMPARED", reason=words))
+        self._report(ItemReport(verdict="NOT COMPARED", reason=words))
         pytest.skip(f"NOT COMPARED: {words}")
 
-    def _conclude(self, found: Sequence[Compared]) -> None:
+    def _conclude(self, compared: Sequence[Compared]) -> None:
+        """Report the comparison, and fail or skip by its outcomes."""
         __tracebackhide__ = True
-        red = [comparison.outcome for comparison in found if comparison.outcome.verdict == "fail"]
-        words = "; ".join(in_words(comparison) for comparison in found)
-        if red:
-            self._say(ItemReport(verdict="CHANGED", reason=words))
-            raise Regression("\n".join(outcome.message() for outcome in red))
-        for comparison in found:
+        changed = [comparison.outcome for comparison in compared if comparison.outcome.verdict == "fail"]
+        words = "; ".join(in_words(comparison) for comparison in compared)
+        if changed:
+            self._report(ItemReport(verdict="CHANGED", reason=words))
+            raise Regression("\n".join(outcome.message() for outcome in changed))
+        for comparison in compared:
             require(comparison.outcome)
-        self._say(ItemReport(verdict="against the baseline", reason=words))
+        self._report(ItemReport(verdict="against the baseline", reason=words))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """A regression speaks for itself; a traceback would lead into the plugin."""
+        """The message of a regression without its traceback, which would only show the plugin's code."""
         return str(excinfo.value) if isinstance(excinfo.value, Regression) else super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, None, str]:
-        """Where it is shown: at the experiment's module."""
+        """The item's location for reports: the experiment's module."""
         return self.path, None, self.name
 
 
 def gate_items(state: EntropySession, items: Sequence[pytest.Item]) -> list[GateItem]:
-    """One gate item for each experiment that has runs among the collected tests.
+    """One gate item for each experiment among the collected tests.
+
+    Args:
+        state: the session's state, with its gate.
+        items: the collected tests.
 
     Raises:
-        UsageError: a tolerance that cannot be read, or nothing to compare with.
+        UsageError: a tolerance cannot be parsed, or an experiment cannot be planned.
     """
-    out: dict[str, GateItem] = {}
+    gate_item_of: dict[str, GateItem] = {}
     gate = state.planning.gate
     for item in items:
         module = item.getparent(pytest.Module)
         if module is None or "experiment" not in getattr(item, "fixturenames", ()):
             continue
         name = state.planning.plan_of(item).kind.name
-        if name not in out:
+        if name not in gate_item_of:
             marks = [mark for mark in module.iter_markers(markers.TOLERANCE)]
             marked = [str(text) for mark in marks[:1] for text in mark.args]
             new = GateItem.from_parent(module, name=NAME, state=state, gate=gate, rules=gate.rules(marked))
             new.add_marker(pytest.mark.entropy_check)
-            out[name] = new
-    return list(out.values())
+            gate_item_of[name] = new
+    return list(gate_item_of.values())

@@ -1,4 +1,4 @@
-"""Where reports arrive (the controlling process): the live line, the terminal summary, the files at the end."""
+"""The reporter of the controlling process: the line of a finished run, the terminal summary, the session's files."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ EXPERIMENT_PROPERTY = "entropy_experiment"
 
 
 class Reporter:
-    """Collects what items report of their runs, and shows it."""
+    """Collects the item reports of experiments, shows them, and writes the session's files."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        # What items reported, by experiment, in order of arrival.
+        # Item reports by experiment, in order of arrival.
         self.items: dict[str, list[ItemReport]] = {}
-        # The experiments as session end found them on disk.
+        # The experiments as they were stored at session end.
         self.views: list[ExperimentView] = []
-        # What else session end did, in words.
+        # Messages about what session end did.
         self.notes: list[str] = []
-        # What it could not do.
+        # Messages about what it could not do.
         self.trouble: list[str] = []
-        # Bad input that a worker has found: the session's one message.
+        # A worker's usage error, the only message of a session that has one.
         self.usage_error: str | None = None
         self._progress: Progress | None = None
 
@@ -48,7 +48,7 @@ class Reporter:
                 self._show_progress(item)
 
     def _note_failure(self, report: pytest.TestReport, item: ItemReport) -> None:
-        """At once and not at session end, so that a killed session's reports say it, too."""
+        """Store an item's failure at once, so that the reports of a killed session show it, too."""
         from pytest_entropy.records.failed_items import note_item, reason_of
 
         if item.directory:
@@ -58,7 +58,7 @@ class Reporter:
         self.expect([item.nodeid for item in session.items])
 
     def expect(self, nodeids: list[str]) -> None:
-        """What this process, or an xdist worker, is going to run."""
+        """Add the tests that this process, or an xdist worker, has collected to the progress line."""
         terminal = self.config.pluginmanager.getplugin("terminalreporter")
         if terminal is not None and terminal.isatty and self.config.get_verbosity() >= 0:
             from pytest_entropy.reports.progress import Progress
@@ -77,7 +77,7 @@ class Reporter:
     def pytest_report_teststatus(
         self, report: pytest.CollectReport | pytest.TestReport, config: pytest.Config
     ) -> tuple[str, str, str] | None:
-        """Under -v the line of a finished run says what it measured."""
+        """The status of a finished run, which with -v includes what it measured."""
         if report.when != "call" or not report.passed:
             return None
         item = _item_of(report)
@@ -121,7 +121,7 @@ class Reporter:
         self.notes += saved + removed
         self.trouble += trouble + not_saved + not_removed
         if self.trouble and green:
-            # What was asked for is not there: a job that goes on as if it were would be misled.
+            # A requested file is missing: exit code 0 would mislead a job that goes on to use it.
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
@@ -133,7 +133,7 @@ class Reporter:
 
 
 def _item_of(report: pytest.CollectReport | pytest.TestReport) -> ItemReport | None:
-    """What an item of an experiment reported; None of any other test, for which nothing is imported."""
+    """The report of an experiment's item, None for any other test, for which nothing is imported."""
     properties = getattr(report, "user_properties", ())
     if not any(name == EXPERIMENT_PROPERTY for name, _ in properties):
         return None

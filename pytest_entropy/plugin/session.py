@@ -1,4 +1,4 @@
-"""What one pytest process knows: the part it plays, its plans, who computes them, and each check's error budget."""
+"""The state of one pytest process: its role, its plans, their executions, and the checks' error budget."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ KEY = pytest.StashKey["EntropySession"]()
 
 
 class EntropySession:
-    """Per-process state, made at configure time and cheap until an experiment is seen.
+    """The state of one process, made at configure time; it costs nothing until an experiment is collected.
 
     Attributes:
-        process: whether it is a worker, a controller or alone.
+        process: its role: a worker, the controller, or alone.
         computing: executor, machine, executions.
         planning: the plans, the gate, and the first usage error.
         shares: each check's share of the false-alarm budget, by node id.
@@ -37,7 +37,7 @@ class EntropySession:
         self.shares: dict[str, float] = {}
 
     def execution_of(self, node: pytest.Item) -> Execution:
-        """The execution that a test's runs belong to."""
+        """The execution of the plan that a test belongs to."""
         planning = self.planning
         return self.computing.execution(planning.planner.current(planning.plan_of(node)))
 
@@ -56,5 +56,5 @@ class EntropySession:
 
 
 def session_of(config: pytest.Config) -> EntropySession:
-    """The process's session object."""
+    """The state of this process."""
     return config.stash[KEY]

@@ -1,4 +1,4 @@
-"""The files reports consist of, written next to an experiment's runs: at session end, or rebuilt later."""
+"""Write the reports of experiments and of the session, at session end or again later."""
 
 from __future__ import annotations
 
@@ -25,22 +25,24 @@ if TYPE_CHECKING:
 def write_session_files(
     config: pytest.Config, root: Path, stamp: str, items: Iterable[ItemReport]
 ) -> tuple[list[ExperimentView], list[str]]:
-    """Reports of every experiment the session touched, the session's index, and what CI and TensorBoard read.
+    """Write the reports of the session's experiments, the session's index, and the files for CI and TensorBoard.
+
+    A file that cannot be written prevents no other, least of all pytest's own JUnit file.
 
     Args:
+        config: pytest's, with the options' values and the hooks of other plugins.
         root: the directory of all results.
-        stamp: the session's.
-        items: what the session's items reported.
+        stamp: the session's time stamp.
+        items: the session's item reports.
 
     Returns:
-        The experiments, and what could not be written, in words: one file less keeps no other from being written,
-        least of all pytest's own JUnit file.
+        The experiments, and messages about the files that could not be written.
     """
-    found = {Path(item.directory): None for item in items if item.directory}
-    directories = [directory for directory in found if (directory / MANIFEST).is_file()]
+    reported = {Path(item.directory): None for item in items if item.directory}
+    directories = [directory for directory in reported if (directory / MANIFEST).is_file()]
     trouble: list[str] = []
     views = []
-    # First what a later rebuild of the reports cannot make again.
+    # First the files that `report` cannot write again later.
     with _noted(trouble, "record of the session"):
         write_session_record(root, stamp, directories)
     for directory in directories:
@@ -65,7 +67,7 @@ def write_session_files(
 
 @contextmanager
 def _noted(trouble: list[str], what: str) -> Iterator[None]:
-    """An error becomes a line of ``trouble``."""
+    """Turn an error of the block into a line of ``trouble``."""
     try:
         yield
     except Exception as error:
@@ -73,37 +75,41 @@ def _noted(trouble: list[str], what: str) -> Iterator[None]:
 
 
 def prune_as_asked(config: pytest.Config, root: Path) -> tuple[list[str], list[str]]:
-    """``--entropy-keep``: what was removed and what could not be, in words.
+    """Remove old experiments as ``--entropy-keep`` says; messages about what was removed and what could not be.
 
-    This session's own experiments are in use, and among the newest anyway.
+    This session's own experiments are in use, and stay.
     """
     keep = options.given(config, "--entropy-keep")
-    gone: list[Path] = []
+    removed: list[Path] = []
     try:
-        gone += [found.directory for found in prune(root, keep) if not found.spared] if keep else []
+        removed += [candidate.directory for candidate in prune(root, keep) if not candidate.spared] if keep else []
     except OSError as error:
         return [], [f"older experiments NOT removed (--entropy-keep {keep}): {error}"]
-    return [f"removed {len(gone)} older experiments (--entropy-keep {keep})"] if gone else [], []
+    return [f"removed {len(removed)} older experiments (--entropy-keep {keep})"] if removed else [], []
 
 
 def ask_plugins(config: pytest.Config, directory: Path) -> None:
-    """Keep other plugins' analyses of an experiment beside it, by the name of the plugin."""
+    """Call other plugins' analyses of an experiment, and write their answers into its directory by plugin name."""
     implementations = config.hook.pytest_entropy_analysis.get_hookimpls()
     if not implementations:
         return
     view = view_experiment(directory)
     runs = [read_json(directory / run.directory / RESULTS) for run in view.runs]
-    offered = {"experiment": view.name, "directory": directory, "runs": runs}
+    arguments = {"experiment": view.name, "directory": directory, "runs": runs}
     answers = {}
-    for one in implementations:
-        answer = one.function(*(offered[name] for name in one.argnames))
+    for implementation in implementations:
+        answer = implementation.function(*(arguments[name] for name in implementation.argnames))
         if answer is not None:
-            answers[one.plugin_name] = answer
+            answers[implementation.plugin_name] = answer
     write_json(directory / PLUGIN_ANALYSES, answers)
 
 
 def write_reports(directory: Path) -> ExperimentView:
-    """``summary.json``, ``summary.md``, ``results.csv`` and ``report.html`` of one experiment directory."""
+    """Write ``summary.json``, ``summary.md``, ``results.csv`` and ``report.html`` of one experiment directory.
+
+    Raises:
+        UsageError: it is not an experiment directory, or a file in it cannot be read.
+    """
     view = view_experiment(directory)
     write_json(directory / SUMMARY, summary_of(view).to_dict())
     write_text(directory / SUMMARY_TEXT, to_markdown([view]))

@@ -1,4 +1,4 @@
-"""Runs as TensorBoard scalars and histograms (``--entropy-tensorboard DIR``)."""
+"""Write runs as TensorBoard scalars and histograms (``--entropy-tensorboard DIR``)."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ SCALARS = ("delta_h1", "se_conditional", "se_total", "entropy_mean", "length_mea
 
 
 def require_tensorboard() -> None:
-    """Say at once that the extra is missing, and not at the end of a long session.
+    """Check before the session that TensorBoard is installed.
 
     Raises:
-        UsageError: names the extra.
+        UsageError: it is not; names the extra to install.
     """
     if find_spec("tensorboard") is None:
         raise UsageError("--entropy-tensorboard needs TensorBoard: pip install 'pytest-entropy[tensorboard]'")
 
 
 def write_events(views: Sequence[ExperimentView], root: Path) -> None:
-    """One TensorBoard run per experiment directory; a curve per B_E and quantity, over the number of the run.
+    """Write one TensorBoard run per experiment directory: a curve per B_E and quantity over the run number.
 
-    The per-prompt contributions eta s_n are a histogram per B_E, a slice for each run.
+    The per-prompt contributions eta s_n become a histogram per B_E, with a slice for each run.
+
+    Args:
+        views: the experiments.
+        root: directory of the events, in a folder by experiment and directory name.
     """
     import numpy as np
     from torch.utils.tensorboard import SummaryWriter

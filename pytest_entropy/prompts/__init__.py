@@ -1,4 +1,4 @@
-"""Prompt sources: where prompts and their columns (the expected answer, say) come from."""
+"""Prompts and their columns (such as the expected answer), opened from the source a configuration names."""
 
 from pytest_entropy.prompts.context_length import require_room
 from pytest_entropy.prompts.prompt import Content, DemoPrompts, Prompt, PromptSet

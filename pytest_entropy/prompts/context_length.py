@@ -1,4 +1,4 @@
-"""Whether prompts fit the model's context, found out before the first response is drawn."""
+"""Check that prompts and responses fit the model's context, before the first response is sampled."""
 
 from __future__ import annotations
 
@@ -8,24 +8,30 @@ from pytest_entropy.errors import RunError
 from pytest_entropy.prompts.prompt import Prompt, PromptSet
 
 # Tokens a chat template may add around the messages (default system prompt, role marks).
-_AROUND = 512
+_TEMPLATE_TOKENS = 512
 
 
 def require_room(
     prompts: PromptSet, encode: Callable[..., Sequence[int]], positions: int | None, max_new_tokens: int
 ) -> None:
-    """Refuse prompts that leave no room for a response of ``max_new_tokens`` within ``positions``.
+    """Reject prompts that leave no room for a response of ``max_new_tokens`` within ``positions``.
 
     A text has no more tokens than UTF-8 bytes, so that only long prompts are encoded.  Sets that make their
     prompts on demand (not lists) are not searched.
 
+    Args:
+        prompts: the whole set.
+        encode: token ids of a prompt's content and template arguments, as ``Policy.encode``.
+        positions: number of tokens in the model's context, None where it is unbounded.
+        max_new_tokens: longest response, in tokens.
+
     Raises:
-        RunError: says how many, and shows the longest.
+        RunError: prompts are too long; says how many, and shows the longest.
     """
     if positions is None or not isinstance(prompts, list):
         return
     available = positions - max_new_tokens
-    suspects = [prompt for prompt in prompts if _bytes(prompt) + _AROUND > available]
+    suspects = [prompt for prompt in prompts if _bytes(prompt) + _TEMPLATE_TOKENS > available]
     lengths = [(len(prompt.encoded(encode)), n) for n, prompt in enumerate(suspects)]
     too_long = sorted((pair for pair in lengths if pair[0] > available), reverse=True)
     if too_long:
@@ -45,4 +51,5 @@ def _text(prompt: Prompt) -> str:
 
 
 def _bytes(prompt: Prompt) -> int:
+    """An upper bound for the prompt's number of tokens without the chat template's."""
     return len(_text(prompt).encode()) + len(str(dict(prompt.template_arguments)))

@@ -1,4 +1,4 @@
-"""One prompt with its columns, and what a collection of prompts offers."""
+"""A prompt with its columns, and the protocol of a prompt set."""
 
 from __future__ import annotations
 
@@ -15,25 +15,29 @@ Content = str | list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Prompt:
-    """One prompt: a string or chat messages, the columns a reward function may ask for, and what the chat template is
-    told besides the messages."""
+    """One prompt.
+
+    Attributes:
+        content: a string, or chat messages.
+        columns: the row's other columns by name; reward functions take them as keyword arguments.
+        template_arguments: arguments of the chat template besides the messages, by name.
+    """
 
     content: Content
     columns: Mapping[str, Any] = field(default_factory=dict)
     template_arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def encoded(self, encode: Callable[..., Sequence[int]]) -> Sequence[int]:
-        """Token ids, by a policy's ``encode``."""
+        """The prompt's token ids, by a policy's ``encode``."""
         if not self.template_arguments:
             return encode(self.content)
         return encode(self.content, self.template_arguments)
 
     @property
     def key(self) -> str:
-        """What makes two prompts the same: their content, in one Unicode form and whatever its white space, and the
-        chat template's arguments.
+        """The prompt's identity: its content in Unicode normal form C with single spaces, and its template arguments.
 
-        A copy of a question with another line ending is no new question, and E and U must not share it.
+        Two prompts with equal keys are the same question, whatever their line endings; E and U must not share one.
         """
         if isinstance(self.content, str):
             return _plain(self.content)
@@ -43,6 +47,7 @@ class Prompt:
 
 
 def _plain(text: str) -> str:
+    """The text in Unicode normal form C, with every run of white space as one space."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
@@ -55,7 +60,7 @@ class PromptSet(Protocol):
 
 
 class DemoPrompts:
-    """The word problems of the bundled demo checkpoint, made on demand."""
+    """The word problems on which the bundled demo checkpoint was trained, made on demand."""
 
     def __len__(self) -> int:
         return word_problems.SIZE

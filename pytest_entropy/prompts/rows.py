@@ -1,4 +1,4 @@
-"""From rows to prompts: columns found, content checked, templates applied."""
+"""Make prompts of rows: find the columns, check the content, apply the template."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def prompts_from_rows(
     answer_column: str = "answer",
     template: str | None = None,
 ) -> list[Prompt]:
-    """Check rows and make prompts of them; other columns are kept for the reward function.
+    """Check rows and make prompts of them; the other columns are kept for the reward function.
 
-    The answer, where it has another name or stands in verl's ``reward_model``, is offered to rewards as
-    ``answer`` as well.
+    Rewards get the answer as ``answer``, also where its column has another name or is nested in verl's
+    ``reward_model``.
 
     Args:
         rows: (place such as "line 3", row) pairs.
-        source: what messages call the whole.
+        source: what messages call the rows' origin.
         prompt_column, answer_column, template: see :func:`pytest_entropy.prompts.open_prompts`.
 
     Raises:
-        UsageError: a row without the prompt column or a configured answer column, a prompt that is neither text
-            nor chat messages, text and chat mixed, arguments of a template that are none, or no rows; names source
-            and row.
+        UsageError: a row lacks the prompt column or the configured answer column, a prompt is neither text nor chat
+            messages, text and chat are mixed, a row's template arguments are invalid, or there are no rows; names the
+            source and the row.
     """
     text = find_template(template) if template else None
     prompts: list[Prompt] = []
@@ -66,7 +66,7 @@ def prompts_from_rows(
 
 
 def _arguments(value: Any, content: Content, where: str) -> dict[str, Any]:
-    """What the row's own column tells the chat template."""
+    """The chat template arguments in a row's own column."""
     try:
         arguments = {} if value is None else template_arguments(value)
     except ValueError as error:
@@ -80,15 +80,16 @@ def _arguments(value: Any, content: Content, where: str) -> dict[str, Any]:
 
 
 def _with_question(row: Mapping[str, Any], prompt_column: str) -> Mapping[str, Any]:
-    """Rows of one worked text (question, reasoning, answer) as question and answer."""
+    """A row with a worked example as its ``text`` (question, reasoning, answer), as a row of question and answer."""
     text = row.get("text")
     if prompt_column in row or not isinstance(text, str):
         return row
-    found = worked_example(text)
-    return row if found is None else {"answer": found[1], **row, prompt_column: found[0]}
+    example = worked_example(text)
+    return row if example is None else {"answer": example[1], **row, prompt_column: example[0]}
 
 
 def _answer(row: Mapping[str, Any], column: str, where: str) -> Any:
+    """The row's expected answer, ``_MISSING`` where no column was configured and none of the usual ones exists."""
     for name in (column, _VERL_ANSWER) if column == "answer" else (column,):
         value = _nested(row, name)
         if value is not _MISSING:
@@ -102,6 +103,7 @@ def _answer(row: Mapping[str, Any], column: str, where: str) -> Any:
 
 
 def _nested(row: Mapping[str, Any], name: str) -> Any:
+    """The value of a column, whose name may be dotted; ``_MISSING`` where there is none."""
     if name in row:
         return row[name]
     value: Any = row
@@ -113,7 +115,7 @@ def _nested(row: Mapping[str, Any], name: str) -> Any:
 
 
 def _content(content: Any, where: str) -> Content:
-    """The prompt as text, or as messages without the nulls that table formats add."""
+    """The prompt as text, or as chat messages without the null fields that table formats add."""
     if isinstance(content, str):
         _require_text([content], where)
         return content
@@ -149,7 +151,7 @@ def _require_text(texts: list[str], where: str) -> None:
 
 
 def _shown(value: Any) -> str:
-    """A value's type and what fits on a line: it may be as long or as deep as a row allows."""
+    """A value's type with its beginning or its length, on one line: values of a row may be long and deep."""
     name = type(value).__name__
     if isinstance(value, str | int | float):
         return f"{name} {str(value)[:60]!r}"

@@ -1,4 +1,4 @@
-"""Chat template arguments of single prompts, over those of the whole run."""
+"""Chat template arguments: those of the run, overridden by those of single prompts."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from pytest_entropy.settings.template_arguments import COLUMN, template_argument
 __all__ = ["COLUMN", "template_arguments", "with_arguments"]
 
 
-def with_arguments(prompts: PromptSet, given: Mapping[str, Any], source: str) -> PromptSet:
-    """The prompts with the run's arguments below their own ones; prompts of a plugin have theirs in the column.
+def with_arguments(prompts: PromptSet, run_arguments: Mapping[str, Any], source: str) -> PromptSet:
+    """The prompts with the run's chat template arguments, each prompt's own arguments overriding them.
+
+    A prompt's own arguments are its ``template_arguments`` or, for prompts of a plugin, its column of that name.
 
     Args:
         prompts: at least one.
-        given: of the run, as in the configuration.
+        run_arguments: the run's arguments by name, as in the configuration.
         source: what messages call the prompts.
 
     Raises:
-        UsageError: arguments for prompts that are text, or a column that holds none.
+        UsageError: the prompts are text and take no arguments, or a prompt's column holds no valid arguments.
     """
-    arguments = template_arguments(given)
+    arguments = template_arguments(run_arguments)
     if isinstance(prompts[0].content, str):
         if arguments:
             raise UsageError(
@@ -40,7 +42,7 @@ def with_arguments(prompts: PromptSet, given: Mapping[str, Any], source: str) ->
 
 @dataclass(frozen=True)
 class _WithArguments:
-    """A set that makes its prompts on demand, each with its arguments."""
+    """A prompt set that adds the arguments to each prompt when it is asked for."""
 
     prompts: PromptSet
     arguments: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""Templates that make a prompt of a question, and rows that hold question and answer in one text."""
+"""Templates that make a prompt of a question, and the parsing of texts that hold question and answer."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _WORKED = re.compile(r"(.*?)<think>.*<answer>(.*?)</answer>", re.DOTALL)
 
 
 def find_template(name: str) -> str:
-    """The text of a built-in template, or the text given, which must hold ``{question}`` once.
+    """The text of the built-in template called ``name``, or ``name`` itself, which must hold ``{question}`` once.
 
     Raises:
-        UsageError: neither.
+        UsageError: it is neither.
     """
     text = TEMPLATES.get(name, name)
     if text.count(PLACE) != 1:
@@ -37,7 +37,7 @@ def find_template(name: str) -> str:
 
 
 def apply_template(text: str, question: str) -> str:
-    """The template's text with the question in its place; other braces stay as they are.
+    """The template's ``text`` with the question in the place of ``{question}``; other braces stay as they are.
 
     >>> apply_template("Q: {question}\\nA:", "2 + {x}?")
     'Q: 2 + {x}?\\nA:'
@@ -46,10 +46,10 @@ def apply_template(text: str, question: str) -> str:
 
 
 def worked_example(text: str) -> tuple[str, str] | None:
-    """(question, answer) of ``question <think> … </think> <answer> … </answer>``, None if it is no such text.
+    """(question, answer) of a text ``question <think> … </think> <answer> … </answer>``, None for any other text.
 
     >>> worked_example("What is 1 + 1? <think>easy</think> <answer>2</answer>")
     ('What is 1 + 1?', '2')
     """
-    found = _WORKED.fullmatch(text.strip())
-    return (found[1].strip(), found[2].strip()) if found else None
+    match = _WORKED.fullmatch(text.strip())
+    return (match[1].strip(), match[2].strip()) if match else None

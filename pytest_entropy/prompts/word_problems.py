@@ -1,4 +1,4 @@
-"""Word problems on demand: problem(i) for i < SIZE, all different, with their answers."""
+"""Word problems with their answers, made on demand: problem(i) for 0 <= i < SIZE, all different."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STRIDE = 32_771
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem in parts: ``left sign right = answer``."""
+    """A word problem and its equation: ``left sign right = answer``."""
 
     prompt: str
     left: int
@@ -29,15 +29,15 @@ class Problem:
 
     @property
     def answer(self) -> int:
-        """The right answer, never negative."""
+        """The correct answer, never negative."""
         return self.left + self.right if self.sign == "+" else self.left - self.right
 
 
 def parts(index: int) -> Problem:
-    """Problem ``index`` in parts; neighbours share nothing, every index is another problem.
+    """The text and the equation of problem ``index``; every index gives another problem, unlike its neighbours.
 
     Raises:
-        IndexError: outside 0 … SIZE - 1.
+        IndexError: the index is outside 0 … SIZE - 1.
     """
     if not 0 <= index < SIZE:
         raise IndexError(f"problem {index} of {SIZE}")
@@ -54,6 +54,10 @@ def parts(index: int) -> Problem:
 
 
 def problem(index: int) -> tuple[str, str]:
-    """(prompt, answer) of problem ``index``."""
-    found = parts(index)
-    return found.prompt, str(found.answer)
+    """(prompt, answer) of problem ``index``.
+
+    Raises:
+        IndexError: the index is outside 0 … SIZE - 1.
+    """
+    whole = parts(index)
+    return whole.prompt, str(whole.answer)

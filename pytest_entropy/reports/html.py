@@ -1,4 +1,4 @@
-"""``report.html``: one self-contained file per experiment, made from its directory alone."""
+"""Render ``report.html``, one self-contained file per experiment, from the experiment's directory alone."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pytest_entropy.reports.view import ExperimentView
 
 
 def render(view: ExperimentView) -> str:
-    """The report of an experiment.
+    """The page of an experiment's report.
 
     Raises:
-        UsageError: a section could not be made; the message names it.
+        UsageError: a section raised an error; names the section.
     """
     checkpoint = view.manifest.checkpoint
     return page(
@@ -31,12 +31,13 @@ def render(view: ExperimentView) -> str:
 
 
 def sections() -> list[tuple[str, Section]]:
-    """All sections by name, in the order in which they stand in a report."""
+    """All registered sections with their names, in the order of a report."""
     known = [(name, registry.get("report_sections", name, Section)) for name in registry.names("report_sections")]
     return sorted(known, key=lambda entry: (entry[1].order, entry[0]))
 
 
 def _body(name: str, section: Section, view: ExperimentView) -> Markup | None:
+    """The HTML of one section; its error becomes a usage error with the section's name."""
     try:
         return section.html(view)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""``sessions/<time>/index.html``: one page per session, with each experiment's verdict and its report."""
+"""Write ``sessions/<time>/index.html``, a page per session with each experiment's verdict and a link to its report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pytest_entropy.reports.view import ExperimentView
 
 @dataclass(frozen=True)
 class IndexEntry:
-    """One experiment on a session's page: ``link`` leads from the page to its directory."""
+    """One experiment on a session's page; ``link`` is the relative URL of its directory."""
 
     view: ExperimentView
     link: str
@@ -27,7 +27,13 @@ class IndexEntry:
 
 
 def write_session_record(root: Path, stamp: str, directories: Sequence[Path]) -> None:
-    """Which experiments the session was about; resumed ones carry an older session's stamp."""
+    """Write the record of a session's experiments; the manifests of resumed ones have an older session's stamp.
+
+    Args:
+        root: the results directory.
+        stamp: the session's time stamp.
+        directories: the experiment directories of the session, below ``root``.
+    """
     place = root / SESSIONS / stamp
     place.mkdir(parents=True, exist_ok=True)
     names = [directory.relative_to(root).as_posix() for directory in directories]
@@ -37,31 +43,31 @@ def write_session_record(root: Path, stamp: str, directories: Sequence[Path]) ->
 def sessions(root: Path) -> dict[str, list[Path]]:
     """Experiment directories by session stamp, oldest session first.
 
-    A session killed before it wrote its record is known by its stamp in the experiments' manifests.
+    A session that was killed before it wrote its record is found by its stamp in the experiments' manifests.
     """
-    found: dict[str, list[Path]] = {}
+    by_stamp: dict[str, list[Path]] = {}
     for directory, manifest in all_experiments(root):
-        found.setdefault(manifest.stamp, []).append(directory)
+        by_stamp.setdefault(manifest.stamp, []).append(directory)
     for file in sorted((root / SESSIONS).glob(f"*/{SESSION_RECORD}")):
         try:
             session = SessionRecord.from_dict(read_json(file))
         except (OSError, ValueError):
-            continue  # not ours; what the manifests say has to do
+            continue  # not a session's record; the manifests remain
         present = [root / name for name in session.experiments if (root / name).is_dir()]
         if present:
-            found[session.stamp] = present
+            by_stamp[session.stamp] = present
         else:
-            found.pop(session.stamp, None)
-    return dict(sorted(found.items()))
+            by_stamp.pop(session.stamp, None)
+    return dict(sorted(by_stamp.items()))
 
 
 def index_of(root: Path, stamp: str) -> Path:
-    """Where the session's page is or belongs."""
+    """Path of the session's page, which may not exist."""
     return root / SESSIONS / stamp / INDEX
 
 
 def write_index(root: Path, stamp: str, views: Sequence[ExperimentView]) -> Path:
-    """Write the session's page; returns its path."""
+    """Write the session's page and return its path."""
     file = index_of(root, stamp)
     place = file.parent
     place.mkdir(parents=True, exist_ok=True)

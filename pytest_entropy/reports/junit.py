@@ -1,4 +1,4 @@
-"""JUnit XML that keeps to the xunit2 schema: what items measured moves from the test cases to the suite."""
+"""Make JUnit XML valid by the xunit2 schema: move the measurements from the test cases to their suite."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ MARK = "entropy_experiment"
 
 
 def keep_to_xunit2(path: Path) -> int:
-    """Rewrite the file pytest wrote: xunit2 allows ``<properties>`` in a ``<testsuite>`` and not in a ``<testcase>``.
+    """Move the ``<properties>`` of experiments' test cases, which xunit2 forbids there, to their ``<testsuite>``.
 
     A property ``delta_h1`` of the item ``test_run[BE016-run001]`` becomes the suite's property
-    ``experiments.test_batch_scaling::test_run[BE016-run001]::delta_h1``.  Items of other tests stay as they are.
-    Returns how many properties were moved.
+    ``experiments.test_batch_scaling::test_run[BE016-run001]::delta_h1``.  Other tests' properties stay.
+
+    Returns:
+        The number of properties that were moved.
     """
     tree = ET.parse(path)
     moved = 0

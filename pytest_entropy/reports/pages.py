@@ -1,4 +1,4 @@
-"""Pages and their parts from the templates; everything that came from outside is escaped."""
+"""Render pages and their parts from templates; every value from outside is escaped."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _environment() -> Environment:
 
 
 def in_plain_words(value: object) -> str:
-    """A setting or a measured value as people write it.
+    """A setting or a measured value in the notation of a report.
 
     >>> in_plain_words(None), in_plain_words(0.011866454319713904), in_plain_words([8, 32])
     ('-', '0.01187', '8, 32')
@@ -48,10 +48,10 @@ def in_plain_words(value: object) -> str:
 
 
 def page(template: str, **values: Any) -> str:
-    """A page from a template."""
+    """Render a whole page from the template of that file name with the given values."""
     return _environment().get_template(template).render(**values)
 
 
 def fragment(template: str, **values: Any) -> Markup:
-    """A part of a page from the template of that name in ``sections/``."""
+    """Render a part of a page from the template of that name in ``sections/``."""
     return Markup(_environment().get_template(f"sections/{template}.html").render(**values))

@@ -1,4 +1,4 @@
-"""What all figures are drawn with: each is an SVG with a title, an alternative text and a one-line reading."""
+"""The style and helpers of all figures: each is an SVG with a title and a one-line reading."""
 
 from __future__ import annotations
 
@@ -34,13 +34,19 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "pytest-entropy",
     "svg.fonttype": "path",
 }
-# Runs beyond which a figure shows their mean per B_E.
+# With more runs than this a figure shows their mean per B_E.
 MOST_RUNS = 120
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A finished figure."""
+    """A finished figure.
+
+    Attributes:
+        title: its heading.
+        reading: what it shows, in a line; also its alternative text.
+        svg: its SVG source.
+    """
 
     title: str
     reading: str
@@ -53,10 +59,16 @@ class Plot:
 
 
 def draw_plot(title: str, reading: str, *draw: Callable[[Axes], None]) -> Plot:
-    """A figure of the parts drawn below one another."""
+    """Draw a figure of one or more panels below one another.
+
+    Args:
+        title: its heading.
+        reading: what it shows, in a line.
+        draw: one function per panel, which draws into its axes.
+    """
     import matplotlib
 
-    # What a picture warns of is no reason for a session to end without its report.
+    # Under -W error a warning of matplotlib would leave the session without its report.
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         figure = Figure(figsize=(4.8, 3.3 if len(draw) == 1 else 2.6 * len(draw)), layout="constrained")
@@ -70,12 +82,12 @@ def draw_plot(title: str, reading: str, *draw: Callable[[Axes], None]) -> Plot:
 
 
 def short_unit(view: ExperimentView) -> str:
-    """The unit of delta_h1 as axes have it: ``nats/response``."""
+    """The unit of delta_h1 for the labels of axes, such as ``nats/response``."""
     return view.unit.replace(" per ", "/")
 
 
 def batch_axis(axes: Axes, sizes: np.ndarray) -> None:
-    """B_E on a logarithmic x axis, with a tick at each of ``sizes``."""
+    """Set a logarithmic x axis of B_E, with a tick at each of ``sizes`` (prompts)."""
     each = sorted(set(sizes))
     axes.set(xscale="log", xlabel="B_E (prompts)")
     axes.set_xticks(each, [f"{int(size)}" for size in each])
@@ -83,6 +95,6 @@ def batch_axis(axes: Axes, sizes: np.ndarray) -> None:
 
 
 def plain_numbers(axis: Axis) -> None:
-    """Ticks of a logarithmic axis as 0.01 and 1e-05, not as powers: typesetting those is half of a drawing's time."""
+    """Label the ticks of a logarithmic axis as 0.01 and 1e-05; typesetting powers takes half of a drawing's time."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())

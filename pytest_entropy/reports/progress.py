@@ -1,4 +1,4 @@
-"""How long a session still takes: runs done, and the rest at the pace so far."""
+"""Estimate the time a session still takes: the runs that are left, at the pace of those done."""
 
 from __future__ import annotations
 
@@ -8,48 +8,48 @@ from collections.abc import Callable, Iterable
 
 from pytest_entropy.records.item import ItemReport
 
-# Seconds between two lines, and before the first: short sessions are left in peace.
+# Seconds between two lines, and before the first, so that short sessions print none.
 EVERY = 10.0
 _RUN = re.compile(r"\[.*BE(\d+)-run\d+.*\]$")
 
 
 class Progress:
-    """Counts runs by their size B_E, since a run's time is in proportion to it."""
+    """Counts runs weighted by their size B_E, because a run's time is proportional to it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._sizes: dict[str, int] = {}
         self._done: set[str] = set()
         self._computed = 0
-        self._start = self._said = clock()
+        self._start = self._last_line = clock()
 
     def expect(self, nodeids: Iterable[str]) -> None:
-        """What has been collected, by this process or by a worker; those that are no runs do not count."""
+        """Add the runs among the tests that this process or a worker has collected."""
         for nodeid in nodeids:
-            found = _RUN.search(nodeid)
-            if found:
-                self._sizes[nodeid] = int(found[1])
+            match = _RUN.search(nodeid)
+            if match:
+                self._sizes[nodeid] = int(match[1])
         if not self._done:
-            self._start = self._said = self._clock()
+            self._start = self._last_line = self._clock()
 
     def note(self, report: ItemReport) -> str | None:
-        """A run has finished; returns a line now and then, None otherwise."""
+        """Count a finished run; a progress line if the last one is ten seconds old, else None."""
         if report.nodeid not in self._sizes or report.nodeid in self._done:
             return None
         self._done.add(report.nodeid)
         if not report.stored:
             self._computed += self._sizes[report.nodeid]
         now = self._clock()
-        rest = sum(size for name, size in self._sizes.items() if name not in self._done)
-        if not rest or not self._computed or now - self._said < EVERY:
+        left = sum(size for name, size in self._sizes.items() if name not in self._done)
+        if not left or not self._computed or now - self._last_line < EVERY:
             return None
-        self._said = now
-        left = (now - self._start) / self._computed * rest
-        return f"entropy: {len(self._done)} of {len(self._sizes)} runs, about {in_words(left)} left"
+        self._last_line = now
+        seconds = (now - self._start) / self._computed * left
+        return f"entropy: {len(self._done)} of {len(self._sizes)} runs, about {in_words(seconds)} left"
 
 
 def in_words(seconds: float) -> str:
-    """``40 s``, ``3 min``, ``2 h 5 min``.
+    """A duration rounded for people, in seconds, minutes or hours.
 
     >>> in_words(39.6), in_words(200), in_words(7500)
     ('40 s', '3 min', '2 h 5 min')

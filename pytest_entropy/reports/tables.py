@@ -1,4 +1,4 @@
-"""The tables of an experiment, a row per run or per B_E, for terminal, Markdown, HTML and CSV alike."""
+"""The tables of an experiment, with a row per run or per B_E, for terminal, Markdown, HTML and CSV."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ COLUMNS = tuple(one.name for one in fields(RunRow) if one.name not in RunRow.NOT
 
 @dataclass(frozen=True)
 class SizeRow:
-    """All runs at one B_E.
+    """The row of all runs at one B_E.
 
     Attributes:
-        B_E: prompts of the entropy batch.
-        runs: how many.
-        mean: of delta_h1, with both its errors.
-        seconds: of a run, on average.
+        B_E: number of prompts of the entropy batch.
+        runs: number of runs.
+        mean: mean delta_h1 of the runs, with both its errors.
+        seconds: mean time of a run.
     """
 
     B_E: int
@@ -42,11 +42,12 @@ class SizeRow:
 
     @property
     def ratio(self) -> float | None:
-        """|SE / delta_h1| of a single run: what one measurement at this size is worth."""
+        """|SE / delta_h1| of a single run at this size; None where it is undefined."""
         return signal_to_noise(self.mean.value, self._se_of_a_run)[0]
 
     @property
     def _se_of_a_run(self) -> float | None:
+        """Standard error of a single run's delta_h1, from that of the mean."""
         return None if self.mean.se is None else self.mean.se * self.runs**0.5
 
     @property
@@ -61,18 +62,18 @@ class SizeRow:
         return "-" if ratio is None else f"{ratio:.2f} {label}"
 
     def cells(self, *, both: bool) -> list[str]:
-        """The row's texts; with ``both`` also that of the error over update batches."""
+        """The row's texts; ``both`` adds the error over update batches."""
         second = [self.mean.second_error or "-"] if both else []
         return [str(self.B_E), str(self.runs), self.measure, *second, self.noise, f"{self.seconds:.2f}"]
 
 
 @dataclass(frozen=True)
 class SizeTable:
-    """Mean delta_h1 with its standard errors, signal/noise and seconds a run, a row per B_E in increasing order.
+    """The table of mean delta_h1, its standard errors, noise and seconds per run: a row per B_E, in increasing order.
 
     Attributes:
         sizes: the rows.
-        unit: of delta_h1.
+        unit: unit of delta_h1.
     """
 
     sizes: list[SizeRow]
@@ -80,7 +81,7 @@ class SizeTable:
 
     @property
     def both(self) -> bool:
-        """Whether the error over update batches has a column: where it was asked for."""
+        """Whether the table has a column for the error over update batches, because it was computed."""
         return any(row.mean.second_error for row in self.sizes)
 
     @property
@@ -90,12 +91,12 @@ class SizeTable:
 
     @property
     def errors(self) -> str:
-        """What the errors are over, and why one is not determined."""
+        """The legend of the table's errors (:func:`legend`)."""
         return legend([row.mean for row in self.sizes])
 
 
 def size_table(view: ExperimentView) -> SizeTable:
-    """The table of an experiment's finished runs by B_E."""
+    """The table by B_E of an experiment's finished runs."""
     sizes = sorted({run.B_E for run in view.runs})
     return SizeTable([SizeRow.of([run for run in view.runs if size == run.B_E]) for size in sizes], view.unit)
 
@@ -106,7 +107,7 @@ def run_rows(view: ExperimentView) -> list[RunRow]:
 
 
 def legend(means: Sequence[Measurement]) -> str:
-    """What the errors of a table are over, and why one is not determined; empty for an empty table.
+    """The legend of a table's errors: over which batches each is, and why one is not determined; empty without rows.
 
     >>> legend([Measurement(-0.02, 0.001, 64)])
     '± SE: for this update batch U'
@@ -121,7 +122,7 @@ def legend(means: Sequence[Measurement]) -> str:
 
 
 def to_csv(view: ExperimentView) -> str:
-    """``results.csv``: numbers in full precision, empty where there is none."""
+    """The text of ``results.csv``: a row per run, numbers in full precision, missing values empty."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -130,7 +131,7 @@ def to_csv(view: ExperimentView) -> str:
 
 
 def summary_of(view: ExperimentView) -> SummaryRecord:
-    """What ``summary.json`` holds."""
+    """The record of an experiment for ``summary.json``."""
     manifest = view.manifest
     return SummaryRecord(
         experiment=view.name,
@@ -152,7 +153,7 @@ def summary_of(view: ExperimentView) -> SummaryRecord:
 
 
 def to_markdown(views: Sequence[ExperimentView]) -> str:
-    """``summary.md``: verdict first, then a table per experiment."""
+    """The text of ``summary.md``: per experiment its verdict, then its table and checks."""
     lines = ["# Entropy probes", ""]
     for view in views:
         lines += [f"## {view.name}", "", f"**{_escape(view.headline)}**", ""]
@@ -162,7 +163,7 @@ def to_markdown(views: Sequence[ExperimentView]) -> str:
             p = "" if check.p_value is None else f", p = {check.p_value:.3g} (α = {check.alpha:.2g})"
             lines.append(f"- {check.name}: {check.verdict}{p}")
         lines += [f"- failed run: {name}" for name in sorted(view.failures)]
-        # From results/ on: the same words from whatever directory they are written.
+        # Only the last three parts, from results/ on: the same text from any working directory.
         lines += ["", f"Results: `{'/'.join(view.directory.absolute().parts[-3:])}`", ""]
     return "\n".join(lines)
 
@@ -180,5 +181,5 @@ def _markdown_table(table: SizeTable) -> list[str]:
 
 
 def _escape(text: str) -> str:
-    # "](" would make a link or a picture of what an error says.
+    # "](" in an error's text would make a link or a picture of it.
     return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*").replace("](", "]\\(")

@@ -1,4 +1,4 @@
-"""What a session says on the terminal: a line per plan, a table per experiment, verdict and path."""
+"""The terminal output of a session: a line per plan, and per experiment a table, the verdict and the path."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ WIDTH = 80
 
 
 def plan_line(plan: Any) -> str:
-    """One line of the header: what is about to be measured, on what."""
+    """The header's line of a plan: experiment, checkpoint, batch sizes, objective and prompts."""
     config = plan.resolved.config
     batch = config.batch_config
     which = "bundled demo checkpoint" if config.checkpoint == "demo" else f"checkpoint {config.checkpoint}"
     prompts = "bundled word problems" if config.prompts.source == "demo" else config.prompts.source
     sizes = ",".join(map(str, batch.B_E_values))
-    own = f" (E: {batch.G_E})" if batch.G_E else ""
+    entropy_group = f" (E: {batch.G_E})" if batch.G_E else ""
     update = f"B_U {batch.B_U}" if config.probe.mode == "two_batch" else "U-statistic of each batch"
     return (
         f"entropy: {plan.kind.name}: {which} ({plan.files.layout}, {plan.checkpoint_digest[:8]}), "
-        f"B_E {sizes} x {batch.runs_per_batch} runs, {update}, G {batch.G}{own}, {config.probe.estimator}, "
+        f"B_E {sizes} x {batch.runs_per_batch} runs, {update}, G {batch.G}{entropy_group}, {config.probe.estimator}, "
         f"{config.probe.update_rule}, {config.probe.loss_type}, T = {config.sampling.temperature:g}, {prompts}"
         + (", resumed" if plan.resumed else "")
     )
 
 
 def step_lines(plan: Any) -> list[str]:
-    """The header's further lines: the step that is probed, where each part of it is from, and what is not used."""
+    """The header's further lines of a plan: the probed step, the source of each of its values, and unused settings."""
     step = plan.next_step
     shown = ("learning_rate", "advantage", "scale_rewards", "temperature", "top_k", "top_p")
     parts = [_sourced(name, step[name]) for name in shown if step[name]["value"] is not None or name == shown[0]]
@@ -53,13 +53,13 @@ def _sourced(name: str, part: Mapping[str, Any]) -> str:
 
 
 def live_line(report: ItemReport) -> str:
-    """A finished run in a few words."""
+    """The measurement of a finished run and its time, in a line."""
     where = "from the store" if report.stored or report.seconds is None else f"{report.seconds:.2f} s"
     return f"δH₁ = {Measurement.of(report).in_words(note=False)}, {where}"
 
 
 def table_lines(table: SizeTable) -> list[str]:
-    """A line per B_E: mean delta_h1, its standard errors, signal/noise, seconds a run; below it what the errors are of.
+    """The lines of a table: per B_E mean delta_h1, its standard errors, noise and seconds per run; then the legend.
 
     The error over update batches has a column where it was computed.
     """
@@ -73,7 +73,7 @@ def table_lines(table: SizeTable) -> list[str]:
 
 
 def verdicts(reports: Sequence[ItemReport]) -> list[str]:
-    """What the analyses concluded, in words; what could not be decided in capitals, with what it would take."""
+    """The verdicts of the items, in words: conclusions, and checks without a decision with what deciding would take."""
     lines = []
     for report in reports:
         undecided = report.verdict == "inconclusive"
@@ -86,7 +86,7 @@ def verdicts(reports: Sequence[ItemReport]) -> list[str]:
 
 
 def failures(reports: Sequence[ItemReport]) -> list[str]:
-    """Items that failed, by name."""
+    """Names of the items that failed."""
     return [report.name for report in reports if report.outcome == "failed"]
 
 
@@ -99,14 +99,15 @@ def write_terminal(
     *,
     quiet: bool,
 ) -> None:
-    """The summary section; with ``quiet`` the verdicts, paths and ``trouble`` only.
+    """Write the summary section of the terminal.
 
     Args:
         reporter: pytest's terminal reporter.
-        experiments: what the items reported, by experiment.
-        views: the experiments as they are stored, which the tables are of.
-        notes: what else session end did, in words.
-        trouble: what it could not do.
+        experiments: item reports by experiment.
+        views: the stored experiments, from which the tables are made.
+        notes: messages about what session end did.
+        trouble: messages about what it could not do.
+        quiet: write the verdicts, paths and ``trouble`` only.
     """
     reporter.section("entropy", sep="=")
     stored = {view.directory: view for view in views}

@@ -1,4 +1,4 @@
-"""An experiment as its directory tells it: everything reports are made from, with nothing recomputed."""
+"""Read an experiment's directory as a view, from which all reports are made without recomputing anything."""
 
 from __future__ import annotations
 
@@ -41,21 +41,22 @@ DEFAULT_UNIT = "nats per response"
 
 @dataclass(frozen=True)
 class ExperimentView:
-    """One experiment directory.
+    """The contents of one experiment directory.
 
     Attributes:
-        directory: where it is.
-        manifest: what identifies it, and which runs were planned.
-        runs: ordered by (B_E, run), without what only checks need, so that ten thousand of them fit into memory.
-        failures: error texts by run directory.
+        directory: its path.
+        manifest: the experiment's identity and its planned runs.
+        runs: stored runs ordered by (B_E, run), without the fields that only checks need, so that ten thousand of them
+            fit into memory.
+        failures: error texts by run directory, that of the update batch included.
         checks: outcomes by name.
-        analysis: what the experiment's analysis recorded, plain values; empty if there is none.
-        update: the update batch of all runs; None of a single batch each, or where it was not drawn.
+        analysis: the record of the experiment's analysis, plain values; empty if there is none.
+        update: the update batch that all runs share; None where each run has its own, or where it was not sampled.
         config: the configuration of the runs, plain values.
         conclusion: verdict and reason of the analysis.
-        comparison: that with a baseline.
-        plugin_analyses: other plugins' answers by their names, plain values.
-        failed_items: why tests failed, by name.
+        comparison: the comparison with a baseline.
+        plugin_analyses: other plugins' answers by plugin name, plain values.
+        failed_items: reasons of failed tests by name.
     """
 
     directory: Path
@@ -78,7 +79,7 @@ class ExperimentView:
 
     @property
     def analysis_file(self) -> str:
-        """Name of the file ``analysis`` comes from."""
+        """Name of the file that holds ``analysis``."""
         return kind_of(self.name).analysis
 
     @property
@@ -88,13 +89,13 @@ class ExperimentView:
 
     @property
     def scope(self) -> str:
-        """What the runs' standard errors are over: their own update batch, or whole batches."""
+        """The scope of the runs' standard errors: over entropy batches for this update batch, or over whole batches."""
         single = bool(self.runs) and self.runs[0].mode == "u_statistic"
         return OVER_BATCHES if single else FOR_THIS_UPDATE
 
     @property
     def failed_runs(self) -> list[str]:
-        """Runs with an error; the update batch, which may have one, too, is none."""
+        """Directory names of runs with an error; the update batch, which may have one, too, is not a run."""
         return sorted(set(self.failures) - {UPDATE})
 
     @property
@@ -105,8 +106,8 @@ class ExperimentView:
 
     @property
     def still(self) -> UpdateRecord | None:
-        """The first update that moves nothing, with its ``sample`` and ``rewards``; None if none is known."""
-        # A single batch has its own update.
+        """The first update whose rewards are equal in every group, which moves no parameter; None if there is none."""
+        # In mode u_statistic each run has its own update.
         updates = (self.update, *(run.update for run in self.runs))
         return next((update for update in updates if update is not None and update.sample), None)
 
@@ -117,7 +118,7 @@ class ExperimentView:
 
     @property
     def undecided(self) -> list[str]:
-        """Names of the checks the sample could not decide."""
+        """Names of the checks that were inconclusive."""
         return [name for name, check in self.checks.items() if check.verdict == "inconclusive"]
 
     @property
@@ -127,12 +128,12 @@ class ExperimentView:
 
     @property
     def unsure(self) -> list[str]:
-        """Quantities whose comparison with the baseline could not be decided."""
+        """Quantities whose comparison with the baseline was inconclusive."""
         return self.comparison.with_verdict("inconclusive") if self.comparison else []
 
     @property
     def not_compared(self) -> str:
-        """Why nothing was compared with the baseline; empty where something was, or nothing was asked for."""
+        """Why nothing was compared with the baseline; empty where it was compared, or no comparison was requested."""
         return (self.comparison and self.comparison.missing) or ""
 
     @property
@@ -142,17 +143,17 @@ class ExperimentView:
 
     @property
     def verdict(self) -> str | None:
-        """What the experiment's analysis concluded."""
+        """The verdict of the experiment's analysis, None without an analysis."""
         return self.conclusion.verdict if self.conclusion else self.analysis.get("verdict")
 
     @property
     def reason(self) -> str:
-        """Why it concluded that; empty where it did not say."""
+        """The reason of that verdict; empty if none was given."""
         return str((self.conclusion.reason if self.conclusion else self.analysis.get("reason")) or "")
 
     @property
     def tone(self) -> Literal["pass", "fail", "inconclusive"]:
-        """The verdict in one word."""
+        """The outcome of the whole experiment in one word."""
         if self.failures or self.red or self.changed or self.failed_items:
             return "fail"
         open_questions = self.undecided or self.missing or self.unsure or self.not_compared
@@ -160,7 +161,7 @@ class ExperimentView:
 
     @cached_property
     def headline(self) -> str:
-        """The verdict in words, for people in a hurry."""
+        """The outcome of the whole experiment in one line."""
         done = len(self.runs)
         if self.failures:
             return f"FAILED: {self._failed_in_words(done)}"
@@ -185,8 +186,9 @@ class ExperimentView:
         return self._passed(self.reason)
 
     def _failed_in_words(self, done: int) -> str:
+        """The number of failed runs, and the reason of the first."""
         n = len(self.failed_runs)
-        # Without an update batch no run can be: then its error is the one that counts.
+        # A failed update batch makes all runs fail, so its error is the reason.
         first = UPDATE if UPDATE in self.failures else self.failed_runs[0]
         reason = (reason_in(self.failures[first]).strip().splitlines() or ["no message"])[0]
         what = f"{n} of {done + n} runs gave no result" if n else "the update batch gave no result"
@@ -203,11 +205,11 @@ class ExperimentView:
 
 
 def view_experiment(directory: Path) -> ExperimentView:
-    """Read an experiment directory.
+    """Read an experiment directory; a run whose result cannot be read becomes one of the failures.
 
     Raises:
-        UsageError: it is not one, of a newer schema than this version knows, or holds a file that is not what its
-            name says.  A run whose result cannot be read is one of the failures.
+        UsageError: it is not an experiment directory, has another schema version, or holds a file without the record
+            that its name promises.
     """
     manifest = read_manifest(directory)
     if manifest is None:
@@ -235,7 +237,7 @@ def view_experiment(directory: Path) -> ExperimentView:
 
 
 def _runs(directory: Path) -> tuple[list[RunRecord], dict[str, str]]:
-    """The runs of an experiment, and the error texts of its failed directories."""
+    """The stored runs of an experiment, and the error texts of failed ones by directory."""
     runs, failures = [], {}
     for place in sorted(p for p in directory.iterdir() if p.is_dir() and not p.name.startswith(".")):
         if (place / RESULTS).is_file():
@@ -249,6 +251,7 @@ def _runs(directory: Path) -> tuple[list[RunRecord], dict[str, str]]:
 
 
 def _mapping(path: Path) -> dict[str, Any]:
+    """The JSON object in a file, empty where there is no file."""
     try:
         record = read_json(path) if path.is_file() else {}
     except ValueError as error:
@@ -259,7 +262,7 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 
 def _read(path: Path, what: str, of: Callable[[Any], T]) -> T | None:
-    """The record in a file, None where there is no file or an empty one."""
+    """The record in a file, None if the file is missing or holds an empty object."""
     content = _mapping(path)
     try:
         return of(content) if content else None
@@ -268,5 +271,6 @@ def _read(path: Path, what: str, of: Callable[[Any], T]) -> T | None:
 
 
 def _first_config(directory: Path) -> dict[str, Any]:
+    """The configuration in the first run directory that has one; all runs have the same."""
     file = next(iter(sorted(directory.glob(f"*/{CONFIG}"))), None)
     return read_yaml(file)[0] if file else {}

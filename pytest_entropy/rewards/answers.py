@@ -1,4 +1,4 @@
-"""What the built-in rewards share: an answer taken out of a completion, held against the expected one."""
+"""Compare the answer found in a completion with the expected one, for the built-in rewards."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def score(
     find: Callable[[str], str | None],
     normal: Callable[[str], str | None] = str,
 ) -> list[float | None]:
-    """1.0 where the answer found in a completion is an accepted one in any of its forms, None where none is known.
+    """1.0 where a completion's answer equals a form of an accepted answer, else 0.0; None where no answer is known.
 
     Args:
         completions: texts or chat messages.
         answer: the expected answer of each, in any notation of :func:`.gold.accepted_answers`.
-        find: what takes the answer out of a completion's text.
-        normal: the form in which two answers are compared.
+        find: extracts the answer from a completion's text; None where it holds none.
+        normal: normalises an accepted answer before it is compared.
 
     Raises:
-        NoGold: an expected answer that is there and cannot be read.
+        NoGold: an expected answer cannot be read.
     """
     return [
         None
@@ -45,7 +45,7 @@ def completion_text(completion: Any) -> str:
 
 
 def one_block(text: str) -> str | None:
-    """The content of the text's ``<answer>`` block, None unless there is exactly one."""
+    """The content of the text's ``<answer>`` block, None unless it holds exactly one."""
     return found[0].strip() if len(found := blocks(text)) == 1 else None
 
 
@@ -55,6 +55,7 @@ def without_spaces(text: str | None) -> str | None:
 
 
 def _same(given: str | None, expected: str | None) -> bool:
+    """Whether two answers are the same text or the same number."""
     if given is None or expected is None:
         return False
     if given == expected:
@@ -64,7 +65,7 @@ def _same(given: str | None, expected: str | None) -> bool:
 
 
 def _number(text: str) -> float | None:
-    """The number a text is, whatever its thousands separators, currency sign and final full stop."""
+    """A text as a number, without thousands separators, currency sign and final full stop; None if it is not one."""
     plain = re.sub(r"(?<=\d),(?=\d{3}(\D|$))", "", text.strip().strip("$€£").removesuffix("."))
     if not re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)", plain):
         return None

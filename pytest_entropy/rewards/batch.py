@@ -1,4 +1,4 @@
-"""A batch as reward functions see it, and the prompt and completion an error message shows."""
+"""A batch in the form that reward functions take, and the prompt and completion that an error message shows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Batch:
 
     @classmethod
     def of(cls, prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]) -> Batch:
-        """From P prompts and ``[P][G]`` completions."""
+        """The batch of P prompts and ``[P][G]`` completions."""
         flat = [(prompt, text) for prompt, group in zip(prompts, completions, strict=True) for text in group]
         return cls(tuple(prompt for prompt, _ in flat), tuple(text for _, text in flat))
 
@@ -43,7 +43,7 @@ class Batch:
         return [prompt.columns.get(name) for prompt in self.prompts]
 
     def contents(self) -> list[Content]:
-        """The prompts, copied: what a function does to them stays with it."""
+        """Copies of the prompts' contents, which a reward function may change."""
         return [copy.deepcopy(prompt.content) for prompt in self.prompts]
 
     def completions(self) -> list[Any]:
@@ -54,10 +54,14 @@ class Batch:
         ]
 
 
-def case(batch: Batch, n: int | None = None) -> str:
-    """The lines that show completion ``n`` and its prompt; the first of the batch if it is not known which.
+def describe_completion(batch: Batch, n: int | None = None) -> str:
+    """Indented lines that show completion ``n``, its prompt and its columns, for an error message.
 
-    They are indented: a message's last line at the margin is its reason.
+    They are indented because reports take a message's last unindented line as its reason.
+
+    Args:
+        batch: the batch.
+        n: flat index of the completion; None shows the first and says that the failing one is not known.
     """
     known = "" if n is not None else f" (the first of {len(batch)}; which one did it is not known)"
     prompt, text = batch.prompts[n or 0], batch.texts[n or 0]
@@ -66,29 +70,34 @@ def case(batch: Batch, n: int | None = None) -> str:
     return "".join(f"\n  {line}" for line in lines)
 
 
-def in_hand(error: BaseException, batch: Batch, completions: Sequence[Any]) -> int | None:
-    """The completion the failing function was working on: the only one among the variables of a frame.
+def failing_completion(error: BaseException, batch: Batch, completions: Sequence[Any]) -> int | None:
+    """Flat index of the completion on which a reward function failed, None where it cannot be told.
 
-    Frames are searched from where the error was raised outwards; None where no frame tells.
+    It is the only completion among the local variables of a frame; frames are searched from the error outwards.
+
+    Args:
+        error: what the function raised.
+        batch: the batch it was called with.
+        completions: the very objects that it was passed.
     """
     owner: dict[int, int] = {}
     for n, completion in enumerate(completions):
         parts = [completion] if isinstance(completion, str) else [completion, completion[0], completion[0]["content"]]
         for part in parts:
-            # Equal short strings may be one object, which then belongs to none; nor does one that is a column's.
+            # Equal short strings may be one object, which identifies no completion; neither does an object of a column.
             owner[id(part)] = n if owner.get(id(part), n) == n else -1
     for name in batch.columns:
         owner |= {id(value): -1 for value in batch.column(name)}
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     for frame in reversed(frames):
-        found = {owner.get(id(value), -1) for value in frame.f_locals.values()} - {-1}
-        if len(found) == 1:
-            return found.pop()
+        candidates = {owner.get(id(value), -1) for value in frame.f_locals.values()} - {-1}
+        if len(candidates) == 1:
+            return candidates.pop()
     return None
 
 
 def visible(text: str, limit: int | None = None) -> str:
-    """A text on one line, what cannot be seen as escapes, with its beginning and its end where it is above ``limit``.
+    """A text on one line with unprintable characters escaped; above ``limit`` characters only its two ends.
 
     >>> visible("a\\n" + "b" * 20 + "c", 8)
     'a\\\\nbb … bbbc (23 characters)'

@@ -1,4 +1,4 @@
-"""A sample of an update batch whose rewards are equal within every group, for people to see what was rewarded."""
+"""Sample an update batch whose rewards are equal within every group, to show people what was rewarded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pytest_entropy.prompts import Prompt
 from pytest_entropy.records.update import Sample, equal_rewards
 from pytest_entropy.rewards.batch import visible
 
-# Prompts shown, and characters of each part: the record travels with every run.
+# Prompts shown, and characters of each part: few, because every run stores the sample.
 SHOWN = 2
 _LONGEST = 300
 
@@ -16,9 +16,14 @@ _LONGEST = 300
 def sample_of_equal(
     prompts: Sequence[Prompt], completions: Sequence[Sequence[str]], rewards: Sequence[Sequence[float]]
 ) -> list[Sample]:
-    """Up to two prompts, each with a completion, the answer and the reward, where rewards are equal in every group.
+    """Up to two prompts with completion, answer and reward if rewards are equal in every group, else an empty list.
 
-    Texts are shortened, control characters as escapes; the second prompt has another reward if there is one.
+    Texts are shortened and their control characters escaped; the second prompt has another reward if there is one.
+
+    Args:
+        prompts: P prompts.
+        completions: texts ``[P][G]``.
+        rewards: of the completions, ``[P][G]``.
     """
     if equal_rewards(rewards) is None:
         return []
@@ -42,7 +47,7 @@ def _text(prompt: Prompt) -> str:
 
 
 def _answer(prompt: Prompt) -> str:
-    """The answer a reward is given, or else all columns: one of them may be what it reads."""
+    """The prompt's answer, or all its columns where it has none: a reward may read any of them."""
     value = prompt.columns.get("answer")
     if value is None:
         return visible(", ".join(f"{name}={column!r}" for name, column in sorted(prompt.columns.items())), _LONGEST)

@@ -1,4 +1,4 @@
-"""Rewards of a batch: every term called once, its values checked, the weighted sum formed."""
+"""Evaluate the rewards of a batch: call each term once, check its values, form the weighted sum."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from typing import Any
 
 from pytest_entropy.errors import RunError
 from pytest_entropy.prompts import Prompt
-from pytest_entropy.rewards.batch import Batch, case, in_hand
+from pytest_entropy.rewards.batch import Batch, describe_completion, failing_completion
 from pytest_entropy.rewards.builtin.base import PlainReward
-from pytest_entropy.rewards.requirements import NOT_COLUMNS, accepted
+from pytest_entropy.rewards.requirements import NOT_COLUMNS, accepted_arguments
 from pytest_entropy.time_limit import TimeLimitExceeded, call_within
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class RewardTerm:
 
 @dataclass(frozen=True)
 class WeightedRewards:
-    """A sum of rewards; each call of a function may take ``timeout`` seconds."""
+    """A weighted sum of rewards; each call of a function may take ``timeout`` seconds."""
 
     terms: tuple[RewardTerm, ...]
     timeout: float = DEFAULT_TIMEOUT
@@ -50,14 +50,18 @@ def evaluate(
 ) -> list[list[float]]:
     """Rewards ``[P][G]`` of G completions to each of P prompts.
 
-    A function sees flat lists, each prompt repeated G times, its columns likewise as keyword lists; chat prompts
-    get chat completions, as TRL passes them.  A coroutine function is awaited.  None says that a term does not
-    apply to a completion: the term is left out of that completion's sum, as in TRL.
+    A function gets flat lists, each prompt repeated G times, and the columns likewise as keyword lists; chat prompts
+    have chat completions, as in TRL.  A coroutine function is awaited.  A term that returns None for a completion is
+    left out of that completion's sum, as in TRL.
+
+    Args:
+        reward: one function, or a weighted sum of functions.
+        prompts: P prompts.
+        completions: texts ``[P][G]``.
 
     Raises:
         RunError: a function raised, took too long, returned a wrong number of rewards or one that is not a finite
-            number, or no term applies to a completion; with the prompt and completion that did it, where they can
-            be known.  Never a silent zero.
+            number, or no term applies to a completion; shows the prompt and the completion where they are known.
     """
     if not isinstance(reward, WeightedRewards):
         reward = WeightedRewards((RewardTerm(reward, getattr(reward, "__name__", repr(reward))),))
@@ -75,35 +79,38 @@ def evaluate(
     for n, total in enumerate(totals):
         if total is None:
             names = ", ".join(term.label for term in reward.terms)
-            raise RunError(f"no reward applies ({names} returned None): a completion without a reward{case(batch, n)}")
+            shown = describe_completion(batch, n)
+            raise RunError(f"no reward applies ({names} returned None): a completion without a reward{shown}")
         if not math.isfinite(total):
-            raise RunError(f"the weighted sum of rewards is {total}{case(batch, n)}")
+            raise RunError(f"the weighted sum of rewards is {total}{describe_completion(batch, n)}")
     flat = [total for total in totals if total is not None]
     size = len(completions[0])
     return [flat[i : i + size] for i in range(0, len(flat), size)]
 
 
 def _values(term: RewardTerm, batch: Batch, timeout: float) -> list[float | None]:
-    """The term's values, one per completion, checked."""
-    given = _called(term, batch, timeout)
-    if len(given) != len(batch):
-        count = f"more than {len(batch)}" if len(given) > len(batch) else str(len(given))
-        raise RunError(f"reward {term.label} returned {count} rewards for {len(batch)} completions{case(batch)}")
+    """The term's values, one per completion: finite numbers, or None where it does not apply."""
+    returned = _called(term, batch, timeout)
+    if len(returned) != len(batch):
+        count = f"more than {len(batch)}" if len(returned) > len(batch) else str(len(returned))
+        raise RunError(
+            f"reward {term.label} returned {count} rewards for {len(batch)} completions{describe_completion(batch)}"
+        )
     values = []
-    for n, value in enumerate(given):
+    for n, value in enumerate(returned):
         number = None if value is None else _number(value)
         if value is not None and number is None:
             shown = f"{value!r}"[:200]
-            raise RunError(f"reward {term.label} returned {shown}, not a finite number{case(batch, n)}")
+            raise RunError(f"reward {term.label} returned {shown}, not a finite number{describe_completion(batch, n)}")
         values.append(number)
     return values
 
 
 def _called(term: RewardTerm, batch: Batch, timeout: float) -> list[Any]:
-    """What the function returns, one value more than there should be at most."""
+    """The values that the function returns, at most one more than the batch has completions."""
     columns = {name: batch.column(name) for name in batch.columns if name not in NOT_COLUMNS}
     texts = batch.completions()
-    arguments = accepted(term.function, {**columns, "prompts": batch.contents(), "completions": texts})
+    arguments = accepted_arguments(term.function, {**columns, "prompts": batch.contents(), "completions": texts})
 
     process = os.getpid()
 
@@ -120,21 +127,24 @@ def _called(term: RewardTerm, batch: Batch, timeout: float) -> list[Any]:
     except TimeLimitExceeded as error:
         raise RunError(
             f"reward {term.label} took longer than {timeout:g} s (reward_timeout in the configuration)"
-            f"{case(batch, in_hand(error, batch, texts))}"
+            f"{describe_completion(batch, failing_completion(error, batch, texts))}"
         ) from error
     except KeyboardInterrupt:
         raise
-    # Also sys.exit() and pytest.skip(): a reward must not decide what becomes of the test.
+    # Also sys.exit() and pytest.skip(): a reward must not decide the outcome of the test.
     except BaseException as error:
         reason = f"{type(error).__name__}: {error}"
-        raise RunError(f"reward {term.label} raised {reason}{case(batch, in_hand(error, batch, texts))}") from error
+        shown = describe_completion(batch, failing_completion(error, batch, texts))
+        raise RunError(f"reward {term.label} raised {reason}{shown}") from error
     finally:
-        # A child that the function forked off and left must not go on as a second session.
+        # A child process that the function forked must not go on as a second session.
         if os.getpid() != process:
             os._exit(1)
 
 
 def _finished(awaitable: Any) -> Any:
+    """The result of an awaitable, whether or not an event loop is running."""
+
     async def wait() -> Any:
         return await awaitable
 
@@ -142,13 +152,13 @@ def _finished(awaitable: Any) -> Any:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(wait())
-    # Within a running loop, as in a notebook, another thread has to do it.
+    # Within a running loop, as in a notebook, another thread has to run it.
     with ThreadPoolExecutor(1, thread_name_prefix="reward") as pool:
         return pool.submit(asyncio.run, wait()).result()
 
 
 def _number(value: Any) -> float | None:
-    """A finite number as a float; None where it is no such thing.  Booleans and array scalars count, as in TRL."""
+    """A finite number as a float, None for any other value.  Booleans and array scalars are numbers, as in TRL."""
     if not isinstance(value, numbers.Real) and hasattr(value, "item"):
         try:
             value = value.item()

@@ -1,6 +1,6 @@
-r"""The expected answer as data sets hold it: text in several notations, numbers, lists of accepted answers, structs.
+r"""Read expected answers in the forms of data sets: text in several notations, numbers, lists, structs.
 
-A gold is read here and nowhere else: while planning, to refuse what is none, and by the rewards themselves.
+Planning uses it to reject answers that cannot be read, and rewards to compare with them.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 
 from pytest_entropy.rewards.batch import visible
 
-# The fields of a struct that may hold the answer; the first that is there and not empty does.
+# The fields of a struct that may hold the answer; the first that is not empty does.
 FIELDS = (
     "ground_truth", "target", "targets", "answer", "answers", "final_answer", "gold", "solution", "reward_model",
 )  # fmt: skip
-# A struct in a list in a struct: verl's reward_model with {"target": [...]} in it.
+# Enough for a struct in a list in a struct, such as verl's reward_model with {"target": [...]}.
 _DEEPEST = 4
 _OPEN, _CLOSE = "<answer>", "</answer>"
 _BRACES = re.compile(r"\\boxed\s*\{|[{}]")
@@ -31,26 +31,26 @@ _BRIEF.maxstring = _BRIEF.maxother = 80
 
 
 class NoGold(ValueError):
-    """A value that cannot be read as an expected answer; says what it is and why."""
+    """A value that cannot be read as an expected answer; the message shows the value and says why."""
 
 
 def accepted_answers(value: Any) -> list[tuple[str, ...]]:
-    r"""Every accepted answer, each in its forms: as it stands, and what is inside ``<answer>``, ``####``, ``\boxed``.
+    r"""All accepted answers, each with its forms: the whole text, and the part in ``<answer>``, ``####``, ``\boxed``.
 
     Args:
         value: text; a number; a list, tuple, set or array of accepted answers; a struct with one of :data:`FIELDS`;
-            the JSON text of a struct, of a list of texts or of a list of one.
+            the JSON text of a struct, of a list of texts or of a list of one value.
 
     Raises:
-        NoGold: none of these, or empty.
+        NoGold: the value is none of these, or holds no answer.
 
     >>> accepted_answers({"target": ["so it is <answer>D</answer>", 4]})
     [('so it is <answer>D</answer>', 'D'), ('4',)]
     """
-    found = list(_answers(value, _DEEPEST))
-    if not found:
+    answers = list(_answers(value, _DEEPEST))
+    if not answers:
         raise NoGold(f"{shown(value)} holds no answer")
-    return found
+    return answers
 
 
 def shown(value: Any) -> str:
@@ -61,7 +61,7 @@ def shown(value: Any) -> str:
 
 
 def _answers(value: Any, depth: int) -> Iterator[tuple[str, ...]]:
-    """Every accepted answer's forms; nulls and empty texts in lists, which table formats add, are none."""
+    """The forms of each accepted answer; nulls and empty texts in lists, which table formats add, are skipped."""
     value = _builtin(value)
     if isinstance(value, str):
         yield from _of_text(value, depth)
@@ -69,14 +69,14 @@ def _answers(value: Any, depth: int) -> Iterator[tuple[str, ...]]:
         yield str(value), str(value).lower()
     elif isinstance(value, int | float | Decimal | Fraction):
         if isinstance(value, float | Decimal) and math.isnan(value):
-            raise NoGold("nan is no answer (a missing value?)")
+            raise NoGold("nan is not an answer (a missing value?)")
         yield _digits(value)
     elif value is None:
-        raise NoGold("None is no answer")
+        raise NoGold("None is not an answer")
     elif not isinstance(value, list | tuple | set | frozenset | Mapping):
         raise NoGold(f"{shown(value)} is neither text, a number, a list of these nor a struct")
     elif depth <= 0:
-        raise NoGold(f"{shown(value)} lies too deep")
+        raise NoGold(f"{shown(value)} is nested too deeply")
     elif isinstance(value, Mapping):
         yield from _answers(_field(value), depth - 1)
     else:
@@ -86,6 +86,7 @@ def _answers(value: Any, depth: int) -> Iterator[tuple[str, ...]]:
 
 
 def _of_text(value: str, depth: int) -> Iterator[tuple[str, ...]]:
+    """The forms of each accepted answer in a text, which may be JSON."""
     text = value.strip()
     if not text:
         raise NoGold(f"{shown(value)} is empty")
@@ -93,11 +94,12 @@ def _of_text(value: str, depth: int) -> Iterator[tuple[str, ...]]:
     if inner is None:
         yield _forms(text)
     else:
-        # As it stands, too: a list of texts may have been meant.
+        # The whole text is a form, too: it may have been meant as it is.
         yield from ((text, *forms) for forms in _answers(inner, depth - 1))
 
 
 def _field(struct: Mapping[Any, Any]) -> Any:
+    """The value of the first of :data:`FIELDS` that is not empty."""
     for name in FIELDS:
         if not _blank(struct.get(name)):
             return struct[name]
@@ -111,24 +113,24 @@ def _blank(value: Any) -> bool:
 
 
 def _digits(value: Any) -> tuple[str, ...]:
-    """A number as it is printed, and without an exponent."""
+    """The forms of a number: as printed and, if that has an exponent, without one."""
     text = str(value)
     return (text, f"{Decimal(text):f}") if "e" in text.lower() else (text,)
 
 
 def _builtin(value: Any) -> Any:
-    """Arrays of numpy and torch as lists, their scalars as Python's own."""
+    """Arrays of numpy and torch as lists, and their scalars as Python numbers; other values unchanged."""
     if not hasattr(value, "dtype") or not hasattr(value, "item"):
         return value
     if value.shape != ():
         return list(value)
-    # The shortest number in its own precision: 0.1, and not what float32's 0.1 is in float64.
+    # Through the shortest decimal in its own precision: 0.1, not the float64 value of float32's 0.1.
     number = f"{value!s}"
     return float(number) if re.fullmatch(r"-?\d+\.\d*(e[+-]?\d+)?", number) else value.item()
 
 
 def _from_json(text: str) -> Any:
-    """What a text is the JSON of, if it is of a gold: a list of numbers is as likely an interval or a vector."""
+    """The answers in a JSON text, else None; a list of several numbers, which may be a vector, is not read."""
     if text[0] not in "[{" or text[-1] not in "]}":
         return None
     try:
@@ -142,58 +144,63 @@ def _from_json(text: str) -> Any:
 
 
 def _forms(text: str) -> tuple[str, ...]:
-    """The text, and what remains of it as one notation after another is taken off; what would leave nothing stays."""
+    """The text, then its content inside each notation in turn; a notation without content is not taken off."""
     forms = [text]
     for inner in (last_block, after_hashes, last_frame):
-        found = inner(forms[-1])
-        if found:
-            forms.append(found)
+        content = inner(forms[-1])
+        if content:
+            forms.append(content)
     return tuple(forms)
 
 
-# What models and data sets write is searched in one pass, without backtracking: it may be long and repeat itself.
+# The texts of models and data sets may be long and repetitive: the searches below take one pass, without backtracking.
 
 
 def blocks(text: str) -> list[str]:
     """The contents of all ``<answer>`` blocks."""
-    found = []
+    contents = []
     start = text.find(_OPEN)
     while start >= 0 and (end := text.find(_CLOSE, start)) >= 0:
-        found.append(text[start + len(_OPEN) : end])
+        contents.append(text[start + len(_OPEN) : end])
         start = text.find(_OPEN, end)
-    return found
+    return contents
 
 
 def last_block(text: str) -> str | None:
     """The content of the last ``<answer>`` block."""
-    return found[-1].strip() if (found := blocks(text)) else None
+    return contents[-1].strip() if (contents := blocks(text)) else None
 
 
 def after_hashes(text: str) -> str | None:
-    """What follows the last ``####`` on its line, where that begins the line or is followed by a number."""
-    before, found, rest = text.rpartition("####")
+    """The text after the last ``####`` on its line, if that starts the line or precedes a number, else None."""
+    before, mark, rest = text.rpartition("####")
     line = rest.partition("\n")[0].strip()
     starts = not before.rpartition("\n")[2].strip()
-    return line if found and (starts or re.match(r"[-+$€£]*\s*[\d.]", line)) else None
+    return line if mark and (starts or re.match(r"[-+$€£]*\s*[\d.]", line)) else None
 
 
 def last_box(text: str, braces: re.Pattern[str] = _BRACES) -> str | None:
-    r"""The content of the last ``\boxed{…}`` whose braces close."""
+    r"""The content of the last ``\boxed{…}`` whose braces close, None if there is none.
+
+    Args:
+        text: to search.
+        braces: matches a box's opening, an opening brace and a closing brace.
+    """
     opened: list[tuple[bool, int]] = []
-    last, found = -1, None
+    last, content = -1, None
     for brace in braces.finditer(text):
         if brace[0] != "}":
             opened.append((len(brace[0]) > 1, brace.end()))
         elif opened:
             is_box, start = opened.pop()
             if is_box and start > last:
-                last, found = start, text[start : brace.start()].strip()
-    return found
+                last, content = start, text[start : brace.start()].strip()
+    return content
 
 
 def last_frame(text: str) -> str | None:
-    r"""The same for ``\fbox{…}`` as well, and for ``\boxed 7``, as some worked solutions have it."""
-    found = last_box(text, _FRAMES)
-    if found is None and (unbraced := _UNBRACED.findall(text)):
-        found = unbraced[-1].rstrip(".,")
-    return found
+    r"""The content of the last ``\boxed{…}`` or ``\fbox{…}``, else of the last ``\boxed 7``, else None."""
+    content = last_box(text, _FRAMES)
+    if content is None and (unbraced := _UNBRACED.findall(text)):
+        content = unbraced[-1].rstrip(".,")
+    return content

@@ -1,4 +1,4 @@
-"""Reward functions by name: registered, in a module, or in a file."""
+"""Resolve the name of a reward function: a registered name, or a function of a module or a file."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _FORMS = "module:function, package.module.function or file.py:function"
 
 
 def resolve_reward(name: str) -> PlainReward:
-    """A reward by its name in the registry, ``module:function``, ``package.module.function`` or ``file.py:function``.
+    """A reward by registered name, ``module:function``, ``package.module.function`` or ``file.py:function``.
 
     Raises:
-        UsageError: no such built-in, module, file or function, or an import that fails (with the last line of its
-            traceback).
+        UsageError: the name is not registered, the module, file or function does not exist, or the import fails (the
+            message has the last line of its traceback).
     """
     if name in registry.names("rewards"):
         return registry.get("rewards", name, NamedReward).function
@@ -34,13 +34,13 @@ def resolve_reward(name: str) -> PlainReward:
             f"reward {name!r} is neither built in ({', '.join(registry.names('rewards'))}) nor of the form {_FORMS}"
         )
     module = _file(name, Path(where)) if where.endswith(".py") else _module(name, where)
-    found: PlainReward | None = getattr(module, function, None)
-    if found is None:
-        there = [key for key, value in vars(module).items() if inspect.isfunction(value) and not key.startswith("_")]
-        raise UsageError(f"reward {name!r}: {where} has no function {function!r} (has: {', '.join(there) or 'none'})")
-    if not callable(found) or inspect.isclass(found):
-        raise UsageError(f"reward {name!r}: {function} in {where} is a {type(found).__name__}, not a function")
-    return found
+    reward: PlainReward | None = getattr(module, function, None)
+    if reward is None:
+        public = [key for key, value in vars(module).items() if inspect.isfunction(value) and not key.startswith("_")]
+        raise UsageError(f"reward {name!r}: {where} has no function {function!r} (has: {', '.join(public) or 'none'})")
+    if not callable(reward) or inspect.isclass(reward):
+        raise UsageError(f"reward {name!r}: {function} in {where} is a {type(reward).__name__}, not a function")
+    return reward
 
 
 def _module(name: str, where: str) -> ModuleType:
@@ -48,28 +48,29 @@ def _module(name: str, where: str) -> ModuleType:
 
 
 def _file(name: str, path: Path) -> ModuleType:
+    """The module in a file, imported once per process."""
     path = path.expanduser()
     if not path.is_file():
         raise UsageError(f"reward {name!r}: file {path} does not exist")
     path = path.resolve()
     # Files of the same name in different directories are different modules.
-    own_name = f"pytest_entropy_reward_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-    if own_name in sys.modules:
-        return sys.modules[own_name]
+    module_name = f"pytest_entropy_reward_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    if module_name in sys.modules:
+        return sys.modules[module_name]
 
     def load() -> ModuleType:
-        spec = importlib.util.spec_from_file_location(own_name, path)
+        spec = importlib.util.spec_from_file_location(module_name, path)
         assert spec is not None
         assert spec.loader is not None  # a .py file has one
         module = importlib.util.module_from_spec(spec)
-        sys.modules[own_name] = module
-        # As for a script, modules beside the file can be imported; last, so that they hide nothing.
+        sys.modules[module_name] = module
+        # As with a script, the file may import modules beside it; its directory is last, so that it hides nothing.
         if str(path.parent) not in sys.path:
             sys.path.append(str(path.parent))
         try:
             spec.loader.exec_module(module)
         except BaseException:
-            del sys.modules[own_name]
+            del sys.modules[module_name]
             raise
         return module
 
@@ -77,6 +78,7 @@ def _file(name: str, path: Path) -> ModuleType:
 
 
 def _imported(name: str, where: str, load: Callable[[], ModuleType]) -> ModuleType:
+    """The module that ``load`` imports; an import that fails is a usage error with place and reason."""
     try:
         return load()
     except KeyboardInterrupt:

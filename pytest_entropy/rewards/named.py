@@ -1,4 +1,4 @@
-"""Rewards that have a name: built-in ones and those of installed packages."""
+"""Registered rewards by name: the built-in ones and those of installed packages."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pytest_entropy.rewards.builtin.base import NamedReward
 
 
 def named_rewards() -> dict[str, NamedReward]:
-    """All rewards by name, built-in ones first.
+    """All registered rewards by name, built-in ones first.
 
     Raises:
-        UsageError: an installed one that cannot be imported, or is none.
+        UsageError: an installed reward cannot be imported, or is not a :class:`NamedReward`.
     """
     return {name: registry.get("rewards", name, NamedReward) for name in registry.names("rewards")}
 
 
 def named(function: Any) -> NamedReward | None:
-    """The reward with a name whose function this is, None if it has none."""
+    """The registered reward with this ``function``, None if it is not registered."""
     return next((reward for reward in named_rewards().values() if reward.function is function), None)

@@ -1,4 +1,4 @@
-"""Rewards again, one completion at a time and by the function itself: what the batch's bookkeeping is held against."""
+"""Compute rewards again, one completion at a time, as the oracle for the bookkeeping of a batch's rewards."""
 
 from __future__ import annotations
 
@@ -16,10 +16,16 @@ def reward_discrepancy(
     completions: Sequence[Sequence[str]],
     rewards: Sequence[Sequence[float]],
 ) -> float | None:
-    """Largest difference of ``rewards`` ``[P][G]`` from each completion's own, with its own prompt's columns.
+    """Largest difference between ``rewards`` and the reward of each completion computed alone, in units of reward.
 
-    None where a term is not known to be repeatable: another function may be slow, paid for, or random, and is not
-    asked twice.
+    None where a term is not known to be repeatable: other functions may be slow, paid for or random, and are not
+    called a second time.
+
+    Args:
+        reward: one function, or a weighted sum of functions.
+        prompts: P prompts with their columns.
+        completions: texts ``[P][G]``.
+        rewards: the batch's rewards ``[P][G]``.
     """
     terms = reward.terms if isinstance(reward, WeightedRewards) else (RewardTerm(reward, ""),)
     known = [named(term.function) for term in terms]
@@ -33,6 +39,7 @@ def reward_discrepancy(
 
 
 def _alone(terms: Sequence[RewardTerm], prompt: Prompt, text: str) -> float:
+    """The weighted sum for one completion, each function called with it alone."""
     columns = {name: [value] for name, value in prompt.columns.items() if name not in NOT_COLUMNS}
     total = 0.0
     for term in terms:

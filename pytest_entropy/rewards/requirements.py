@@ -1,4 +1,4 @@
-"""What a reward function asks for, checked against what the prompts have before anything is computed."""
+"""Check that prompts have the columns and answers a reward function needs, before anything is computed."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from pytest_entropy.rewards.builtin.base import PlainReward
 from pytest_entropy.rewards.gold import NoGold, accepted_answers
 from pytest_entropy.rewards.named import named
 
-# What TRL passes beside the columns; a column of that name is not handed on, there or here.
+# Names of TRL's other arguments; as in TRL, a column of such a name is not passed to rewards.
 NOT_COLUMNS = frozenset(
     {"prompt", "prompts", "completion", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric"}
 )
 
-# Of more rows than these the first half and as many of the rest are read while planning, all of them before a run.
+# Planning reads at most this many rows, half of them the first and half spread over the rest; a run reads all.
 READ_WHEN_PLANNING = 2000
 
 
 def _discard(*_: Any, **__: Any) -> None:
-    """Takes the place of TRL's loggers."""
+    """Stands in for TRL's loggers."""
 
 
-# TRL's other arguments: no trainer runs here, and what rewards log goes nowhere.
+# TRL's arguments that come from its trainer: none runs here, and what rewards log is discarded.
 _FROM_TRAINER: Mapping[str, Any] = {"trainer_state": None, "log_extra": _discard, "log_metric": _discard}
 
 
-def accepted(reward: PlainReward, arguments: Mapping[str, Any]) -> dict[str, object]:
-    """The keyword arguments, TRL's further ones included, that the function takes of those there are."""
+def accepted_arguments(reward: PlainReward, arguments: Mapping[str, Any]) -> dict[str, object]:
+    """The keyword arguments that a reward function's signature accepts, out of ``arguments`` and TRL's own."""
     offered = {**arguments, **_FROM_TRAINER}
     parameters = _parameters(reward)
     if parameters is None or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
@@ -39,17 +39,23 @@ def accepted(reward: PlainReward, arguments: Mapping[str, Any]) -> dict[str, obj
 
 
 def require_columns(label: str, reward: PlainReward, prompts: PromptSet) -> None:
-    """Refuse a reward that needs a column the prompts do not have, or that cannot take its arguments by name.
+    """Reject a reward that needs a column the prompts lack, or that does not take its arguments by name.
 
-    A built-in reward needs an answer in every row, and one that it can read (:func:`.gold.accepted_answers`).  Sets
-    that make their prompts on demand are judged by the first.
+    A built-in reward needs in every row an answer that :func:`.gold.accepted_answers` can read.  Of sets that make
+    their prompts on demand only the first prompt is checked.
+
+    Args:
+        label: what messages call the reward.
+        reward: the function.
+        prompts: at least one.
 
     Raises:
-        UsageError: names the column, and what columns there are.
+        UsageError: a column is missing, an answer is missing or cannot be read, or an argument is positional only;
+            names the column and the columns of the prompts.
     """
     rows = prompts if isinstance(prompts, list) else [prompts[0]]
     known = {name for prompt in rows for name in prompt.columns} - NOT_COLUMNS
-    found = f"columns there are: {', '.join(sorted(known)) or 'none'}"
+    columns = f"their columns: {', '.join(sorted(known)) or 'none'}"
     for name, parameter in (_parameters(reward) or {}).items():
         if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
             raise UsageError(f"reward {label} takes {name!r} by position only; arguments are passed by name")
@@ -61,7 +67,9 @@ def require_columns(label: str, reward: PlainReward, prompts: PromptSet) -> None
             raise UsageError(f"reward {label} needs completion_ids; rewards are given texts here, not token ids")
         if needed and name not in known | {"prompts", "completions", *_FROM_TRAINER}:
             hint = "; name the column with the answers as prompts.answer_column" if name == "answer" else ""
-            raise UsageError(f"reward {label} needs the column {name!r}, which the prompts do not have ({found}){hint}")
+            raise UsageError(
+                f"reward {label} needs the column {name!r}, which the prompts do not have ({columns}){hint}"
+            )
     if _reads_answer(reward):
         missing = [n for n, prompt in enumerate(rows, start=1) if prompt.columns.get("answer") is None]
         if missing:
@@ -74,10 +82,15 @@ def require_columns(label: str, reward: PlainReward, prompts: PromptSet) -> None
 
 
 def require_answers(label: str, reward: PlainReward, prompts: PromptSet) -> None:
-    """Refuse an answer that a built-in reward cannot read, in any row; before a run, where planning read some rows.
+    """Reject rows whose answer a built-in reward cannot read; before a run, where planning read some rows only.
+
+    Args:
+        label: what messages call the reward.
+        reward: the function.
+        prompts: the whole set; sets that make their prompts on demand are not checked.
 
     Raises:
-        RunError: names the first such row.
+        RunError: an answer cannot be read; names the first such row.
     """
     if not _reads_answer(reward) or not isinstance(prompts, list) or len(prompts) <= READ_WHEN_PLANNING:
         return
@@ -91,6 +104,7 @@ def _reads_answer(reward: PlainReward) -> bool:
 
 
 def _some(count: int) -> Iterable[int]:
+    """Indices of the rows that planning reads."""
     half = READ_WHEN_PLANNING // 2
     if count <= READ_WHEN_PLANNING:
         return range(count)
@@ -98,7 +112,7 @@ def _some(count: int) -> Iterable[int]:
 
 
 def _unreadable(rows: Sequence[Prompt], looked_at: Iterable[int]) -> str | None:
-    """What is wrong with the answers of the rows looked at, None if nothing is."""
+    """The message about answers that cannot be read among the rows looked at, None if all can."""
     first, bad, seen = "", 0, 0
     for n in looked_at:
         seen += 1
@@ -118,5 +132,5 @@ def _unreadable(rows: Sequence[Prompt], looked_at: Iterable[int]) -> str | None:
 def _parameters(reward: PlainReward) -> Mapping[str, inspect.Parameter] | None:
     try:
         return inspect.signature(reward).parameters
-    except (TypeError, ValueError):  # some callables of C have none
+    except (TypeError, ValueError):  # some callables written in C have no signature
         return None

@@ -1,1 +1,1 @@
-"""Runs of an experiment: planned, computed once, stored whole, kept and removed."""
+"""The runs of an experiment: plan them, compute each once, store it whole, and remove old ones."""

@@ -1,4 +1,4 @@
-"""A run computed: ``compute(spec, place)`` is a function of the spec alone; the place is where it happens."""
+"""Compute one run: its numbers are a function of the spec alone, wherever it is computed."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
     from pytest_entropy.probe.update.direction import Update
 
 log = logging.getLogger(__name__)
-# Relative; another machine's rounding moves the norm by far less, and other responses move it by far more.
+# Relative: rounding on another machine changes the norm by far less, other responses by far more.
 SAME_NORM = 1e-3
 
 
 @dataclass
 class Place:
-    """Where the runs of one experiment are computed.
+    """The checkpoint, prompts, rewards and update with which a process computes the runs of one experiment.
 
     Attributes:
         machine: threads and loaded checkpoints of this process.
-        files, digest: the checkpoint's files as found here, and their content's.
+        files, digest: the checkpoint's files on this machine, and the digest of their contents.
         prompts, reward: the prompt set and the rewards that the spec's settings name.
-        update: gives the experiment's update, from wherever it is kept.
+        update: gives the experiment's update direction, stored or computed.
     """
 
     machine: Machine
@@ -50,11 +50,11 @@ class Place:
     _made: tuple[dict[str, object], EntropyProbe] | None = field(default=None, init=False)
 
     def probe(self, spec: RunSpec) -> EntropyProbe:
-        """The probe of the spec's settings on the checkpoint here, made once.
+        """The probe with the spec's settings on this machine's checkpoint, made once.
 
         Raises:
-            RunError: a prompt is too long for the model, an answer cannot be read, the checkpoint here is another one
-                than the spec's, or the place was made for other settings.
+            RunError: a prompt is too long for the model, an answer cannot be read, the checkpoint on this machine is
+                not the spec's, or the place was made for other settings.
         """
         from pytest_entropy.probe import EntropyProbe, ProbeConfig
 
@@ -87,24 +87,24 @@ class Place:
 
 
 def config_of(spec: RunSpec) -> ExperimentConfig:
-    """The spec's settings as their model.
+    """The spec's settings as an :class:`ExperimentConfig`.
 
     Raises:
-        ValueError: they are none (a spec of another version).
+        ValueError: the settings are invalid (a spec of another version).
     """
     return ExperimentConfig.model_validate(spec.settings)
 
 
 def compute(spec: RunSpec, place: Place, directory: Path) -> RunRecord:
-    """One run, and its files in ``directory``.
+    """Compute one run, and write its files into ``directory``.
 
     Args:
         spec: what to compute.
-        place: where; it changes no number.
+        place: this process's checkpoint, prompts and rewards; no number depends on the machine.
         directory: an empty directory; ``results.json`` is written last.
 
     Raises:
-        RunError: prompts run out, a reward fails, a number is not finite.
+        RunError: there are too few prompts, a reward fails, or a number is not finite.
     """
     config = config_of(spec)
     log.info("checkpoint %s (%s), B_E %d, run %d", config.checkpoint, spec.checkpoint_digest, spec.B_E, spec.run)
@@ -121,13 +121,13 @@ def compute(spec: RunSpec, place: Place, directory: Path) -> RunRecord:
 
 
 def compute_update(spec: RunSpec, place: Place, directory: Path, *, stored: UpdateRecord | None = None) -> Update:
-    """The update that all runs of the spec's experiment share, and its files in ``directory``.
+    """Compute the update that all runs of the spec's experiment share, and write its files into ``directory``.
 
     Args:
         spec: of any of the runs.
-        place: where.
+        place: this process's checkpoint, prompts and rewards.
         directory: an empty directory; ``update.json`` is written last.
-        stored: what runs that are there already recorded of their update, if there are any.
+        stored: the update's record in runs that are stored already, None if there are none.
 
     Raises:
         RunError: a reward fails, a gradient is not finite, or the update is not the ``stored`` one.
@@ -156,22 +156,26 @@ def compute_update(spec: RunSpec, place: Place, directory: Path, *, stored: Upda
 
 
 def require_same_update(recorded: UpdateRecord | None, update: Update) -> None:
-    """Reject an update batch drawn again that is not the one stored runs ``recorded`` (None: there are none).
+    """Reject an update that differs from the one along which stored runs were measured.
+
+    Args:
+        recorded: the update's record in stored runs, None if there are none.
+        update: the update sampled again.
 
     Raises:
-        RunError: its prompts, rewards or direction are others.
+        RunError: its prompts, rewards or direction differ from the recorded ones.
     """
     if recorded is None or recorded.direction_norm is None:
         return
     norm = recorded.direction_norm
-    other = {
+    differences = {
         "prompts": recorded.prompts != update.prompts,
         "rewards": recorded.rewards != update.rewards,
         "direction": abs(update.direction_norm - norm) > SAME_NORM * norm,
     }
-    if any(other.values()):
+    if any(differences.values()):
         raise RunError(
-            "the update batch of the runs that are stored here is gone, and drawn again it has other "
-            f"{', '.join(name for name, differs in other.items() if differs)} (another version, machine or reward): "
-            "these runs cannot be continued; begin anew, without --resume"
+            "the update batch of the stored runs was removed, and sampled again it differs in its "
+            f"{', '.join(name for name, differs in differences.items() if differs)} (another version, machine or "
+            "reward): these runs cannot be continued; begin anew, without --resume"
         )

@@ -1,4 +1,4 @@
-"""The runs of one planned experiment: each from the store, or computed and then there for everyone."""
+"""The runs of one planned experiment: read each from the store, or compute it and store it for all workers."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from pytest_entropy.probe import EntropyProbe
     from pytest_entropy.probe.update.direction import Update
 
-# An experiment's name is an identifier, so that none of them has this seed.
+# Not an identifier, so that no experiment's name gives the same seed.
 UPDATE_SEED = "update batch"
 
 
 class Execution:
-    """The runs of one plan.
+    """The runs of one plan, stored or computed when they are asked for.
 
     Args:
-        plan: what to run.
+        plan: the experiment's plan.
         machine: threads and loaded checkpoints of this process.
-        executor: who computes what is not there yet.
-        log_level: of the runs' log files.
+        executor: computes the runs that are not stored yet.
+        log_level: level of the runs' log files.
     """
 
     def __init__(self, plan: Plan, machine: Machine, executor: Executor, log_level: int) -> None:
@@ -56,7 +56,7 @@ class Execution:
         self._config = plan.resolved.to_yaml(plan.next_step)
 
     def spec(self, B_E: int, run: int) -> RunSpec:
-        """One run as data."""
+        """The spec of one run, its computation as plain data."""
         config = self.plan.resolved.config
         return RunSpec(
             experiment=self.plan.kind.name,
@@ -70,10 +70,10 @@ class Execution:
         )
 
     def run(self, B_E: int, run: int) -> tuple[RunRecord, bool]:
-        """One run's record, and whether it was there before.
+        """The record of one run, and whether it was stored before; computes a run that is not stored.
 
         Raises:
-            FailedRun: it failed; its directory holds ``error.txt``.
+            FailedRun: the run failed; its directory holds ``error.txt``.
         """
         name = self.plan.run_directory(B_E, run)
         with self.store.claim(name, self._config) as directory:
@@ -82,7 +82,7 @@ class Execution:
         return read_run(self.store.path(name)), directory is None
 
     def each_run(self) -> Iterator[tuple[int, int, RunRecord | FailedRun]]:
-        """Every planned run in order, computing what is missing; failures are handed over, not raised."""
+        """(B_E, run number, record) of every planned run in order; in place of the record of a failed run its error."""
         for B_E, run in self.plan.runs:
             try:
                 yield B_E, run, self.run(B_E, run)[0]
@@ -91,7 +91,7 @@ class Execution:
 
     @cached_property
     def update(self) -> Update:
-        """The update direction of the experiment: computed once, shared between workers through the store.
+        """The update direction of the experiment, computed once and shared between workers through the store.
 
         Raises:
             FailedRun: the update batch failed, and with it every run.
@@ -113,23 +113,23 @@ class Execution:
 
     @property
     def seed(self) -> int:
-        """The experiment's seed: with (B_E, run), each run's is derived from it."""
+        """The experiment's seed, from which each run derives its own with (B_E, run)."""
         return derive(self.plan.resolved.config.seed, self.plan.kind.name)
 
     @cached_property
     def update_seed(self) -> int:
-        """The seed of the update batch U: the configured seed's alone, so that all experiments take one U.
+        """The seed of the update batch U: it depends on the configured seed alone, so that all experiments share one U.
 
-        Runs that are stored already keep the U they were measured along, whichever version drew it.
+        Where runs are stored, it is the seed of their U, whichever version sampled it.
         """
-        measured_along = self._update_of_stored_runs
-        if measured_along is not None and measured_along.seed is not None:
-            return measured_along.seed
+        stored = self._update_of_stored_runs
+        if stored is not None and stored.seed is not None:
+            return stored.seed
         return derive(self.plan.resolved.config.seed, UPDATE_SEED)
 
     @cached_property
     def _update_of_stored_runs(self) -> UpdateRecord | None:
-        """What the first stored run that can be read recorded of its update; None where there is no such run."""
+        """The update's record in the first stored run that can be read; None where there is no such run."""
         for B_E, run in self.plan.runs:
             try:
                 results = self.store.path(self.plan.run_directory(B_E, run)) / RESULTS

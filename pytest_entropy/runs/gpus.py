@@ -1,7 +1,7 @@
-"""Which GPU an xdist worker computes on: one of its caller's, chosen before CUDA starts.
+"""Assign one of the caller's GPUs to each xdist worker, before CUDA starts.
 
-CUDA reads ``CUDA_VISIBLE_DEVICES`` once, so the choice is made at configure time (for ``--device``), or when the
-first plan is made (for a device that only a YAML file names).  Nothing here imports torch or starts CUDA.
+CUDA reads ``CUDA_VISIBLE_DEVICES`` once, so the GPU is chosen at configure time (for ``--device``), or when the
+first plan is made (for a device that only a YAML file names).  This module imports no torch and starts no CUDA.
 """
 
 from __future__ import annotations
@@ -15,10 +15,14 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def visible_gpus(environment: MutableMapping[str, str] | None = None, nodes: Path = Path("/dev")) -> list[str]:
-    """Names of the GPUs this process may use, as CUDA takes them: indices, ``GPU-...`` or ``MIG-...``.
+    """Names of the GPUs this process may use, as CUDA reads them: indices, ``GPU-...`` or ``MIG-...``.
 
-    From the caller's ``CUDA_VISIBLE_DEVICES`` where it is set (CUDA stops reading at the first entry that is
-    none, such as -1; an empty value hides all), else one index for each GPU the driver shows under ``nodes``.
+    They are those of ``CUDA_VISIBLE_DEVICES`` where it is set (CUDA stops reading at the first invalid entry, such as
+    -1; an empty value hides all GPUs), else one index for each of the driver's device nodes.
+
+    Args:
+        environment: environment variables; those of the process by default.
+        nodes: directory of device nodes.
     """
     environment = os.environ if environment is None else environment
     if VISIBLE not in environment:
@@ -37,11 +41,17 @@ def assign_gpu(
     environment: MutableMapping[str, str] | None = None,
     nodes: Path = Path("/dev"),
 ) -> None:
-    """Leave an xdist worker that was asked for ``cuda`` a single GPU of the caller's.
+    """Restrict an xdist worker that uses ``cuda`` to one of the caller's GPUs, by ``CUDA_VISIBLE_DEVICES``.
 
-    Worker ``gwN`` gets number N modulo their count, so that more workers than GPUs share them evenly.  Nothing
-    changes for another device, for ``cuda:N`` (which names one), outside a worker, or where no GPU is to be seen:
-    :func:`~pytest_entropy.checkpoints.preflight.device.require_device` then says so.
+    Worker ``gwN`` gets GPU number N modulo their count, so that workers share the GPUs evenly.  Nothing changes for
+    another device, for ``cuda:N`` (which names a GPU), outside a worker, or where no GPU is visible:
+    :func:`~pytest_entropy.checkpoints.preflight.device.require_device` then reports that.
+
+    Args:
+        device: as configured, None if not given.
+        worker: name of the xdist worker, None outside one.
+        environment: environment variables to read and change; those of the process by default.
+        nodes: directory of device nodes.
     """
     number = re.fullmatch(r"gw(\d+)", worker or "")
     if device != "cuda" or number is None:

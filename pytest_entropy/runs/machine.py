@@ -1,4 +1,4 @@
-"""This process as a place to compute: its threads, and the checkpoints it has loaded, each once."""
+"""The computing resources of this process: its threads, and its loaded checkpoints, each loaded once."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Machine:
-    """How this process computes.
+    """Threads and loaded checkpoints of this process.
 
     Attributes:
-        threads: CPU threads.
+        threads: number of CPU threads.
         loaded: checkpoints by files, device and dtype.
     """
 
@@ -28,7 +28,7 @@ class Machine:
         """The checkpoint, loaded on first use and kept for the process.
 
         Raises:
-            UsageError: it cannot be loaded.
+            UsageError: the checkpoint cannot be loaded.
         """
         from pytest_entropy.checkpoints.load import load
 
@@ -36,21 +36,26 @@ class Machine:
         if key not in self.loaded:
             import torch
 
-            # Workers that each take all cores for one operation slow each other down.
+            # Workers that each use all cores for one operation slow each other down.
             torch.set_num_threads(self.threads)
             self.loaded[key] = load(files, device=device, dtype=dtype)
         return self.loaded[key]
 
 
 def environment() -> dict[str, str]:
-    """Versions a result may depend on."""
+    """Versions of Python and of the packages on which a result may depend."""
     from importlib.metadata import version
 
     packages = ("pytest-entropy", "torch", "transformers", "peft", "numpy", "pytest")
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
-def threads_for(asked: int | None, workers: int) -> int:
-    """Threads of one process: as asked, else the machine's cores divided among the workers."""
+def threads_for(requested: int | None, workers: int) -> int:
+    """CPU threads of one process: the number requested, else its share of the machine's cores.
+
+    Args:
+        requested: number of threads, None for the share.
+        workers: number of processes on this machine.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return asked or max(1, cores // max(1, workers))
+    return requested or max(1, cores // max(1, workers))

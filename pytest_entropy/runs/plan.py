@@ -1,7 +1,7 @@
-"""What a session is going to do: each experiment's configuration, checkpoint and directory, before any work.
+"""The plan of an experiment: its configuration, checkpoint and directory, fixed before any work.
 
 A plan is a pure function of the command line, the files on disk and the session's time stamp, so every xdist
-worker arrives at the same one.  Nothing is written and no model is loaded here.
+worker makes the same one.  Planning writes nothing and loads no model.
 """
 
 from __future__ import annotations
@@ -22,7 +22,18 @@ from pytest_entropy.settings.layers import ResolvedConfig
 class Plan:
     """One experiment of the session, ready to be run.
 
-    ``directory`` is where its results go (it may not exist yet); ``resumed`` says it did when the session began.
+    Attributes:
+        kind: its name, defaults and directory names.
+        resolved: its configuration, with the source of every value.
+        files: paths of its checkpoint.
+        metadata: what the checkpoint's files say before it is loaded.
+        checkpoint_digest: digest of the checkpoint's files.
+        config_digest: digest of the configuration and of the prompt and reward files it names.
+        prompts: its prompt set.
+        reward: its weighted rewards.
+        directory: directory of its results, which may not exist yet.
+        stamp: the session's time stamp.
+        resumed: whether the directory existed when the session began.
     """
 
     kind: ExperimentKind
@@ -45,7 +56,7 @@ class Plan:
 
     @property
     def next_step(self) -> dict[str, object]:
-        """Learning rate, objective, sampling and mapping in force, each with its source; plain values for YAML."""
+        """Learning rate, objective, sampling and mapping that runs use, each with its source; plain values for YAML."""
         probe, sampling, sources = self.resolved.config.probe, self.resolved.config.sampling, self.resolved.sources
         rate: dict[str, object] = {"value": probe.learning_rate, "source": sources["probe.learning_rate"]}
         if probe.learning_rate is None:
@@ -69,12 +80,12 @@ class Plan:
         return [f"BE{b:03d}-run{r:03d}" for b, r in self.runs]
 
     def run_directory(self, B_E: int, run: int) -> str:
-        """Name of a run's directory: the kind's, unless that would give two of the planned runs one name."""
+        """Name of a run's directory, by the kind's pattern unless that would give two planned runs one name."""
         return self._run_pattern.format(B_E=B_E, B_U=self.resolved.config.batch_config.B_U, run=run)
 
     @cached_property
     def _run_pattern(self) -> str:
-        """Asked for once for every run of every walk over the plan; it formats the names of all."""
+        """The pattern of run directories, cached because finding it formats the names of all runs."""
         B_U = self.resolved.config.batch_config.B_U
         names = {self.kind.run_directory.format(B_E=b, B_U=B_U, run=r) for b, r in self.runs}
         return self.kind.run_directory if len(names) == len(self.runs) else EVERY_RUN

@@ -1,4 +1,4 @@
-"""Making plans: layers of configuration resolved, checkpoint and prompts found, and refused before any work."""
+"""Make a session's plans: resolve the configuration, find checkpoint and prompts, reject errors before any work."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from pytest_entropy.settings.yaml_file import read_yaml
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a session was asked for, by a command line or by a program.
+class SessionRequest:
+    """What a command line or a program requests of a session.
 
     Attributes:
-        root: the project's directory: where templates are looked for last, and where ``results/`` is if not named.
+        root: the project's directory; the last place of templates, and the parent of ``results/`` by default.
         results: the directory of all results, if it was named.
-        resume: whether matching experiment directories are to be continued.
-        config_file: a YAML file over the experiments' templates, if any.
-        layers: the configuration layers of the command line for one kind of experiment, lowest first.
-        find_reward, find_prompts: what others (hooks) give for a name before it is resolved here; None for nothing.
-        choose_device: told the configured device before anything starts it (:class:`~.executors.base.Executor`).
+        resume: whether matching experiment directories are continued.
+        config_file: a YAML file that overrides the experiments' templates, if any.
+        layers: the command line's configuration layers for one kind of experiment, lowest first.
+        find_reward, find_prompts: look a name up in hooks, before it is resolved otherwise; None if no hook knows it.
+        choose_device: called with the configured device before anything uses it (:class:`~.executors.base.Executor`).
     """
 
     root: Path
@@ -48,10 +48,15 @@ class Asked:
 
 
 class Planner:
-    """Makes the plans of one session, each once."""
+    """Makes the plans of one session, each once.
 
-    def __init__(self, asked: Asked, stamp: str) -> None:
-        self.asked, self.stamp = asked, stamp
+    Args:
+        request: the options of the session.
+        stamp: the session's time stamp.
+    """
+
+    def __init__(self, request: SessionRequest, stamp: str) -> None:
+        self.request, self.stamp = request, stamp
         self._plans: dict[str, Plan] = {}
         self._declared: dict[str, tuple[dict[str, object], Path]] = {}
         self._prompt_sets: dict[str, PromptSet] = {}
@@ -60,43 +65,48 @@ class Planner:
     @property
     def results_root(self) -> Path:
         """The directory of all results."""
-        return self.asked.results or self.asked.root / "results"
+        return self.request.results or self.request.root / "results"
 
     def plan(self, name: str, module: Path, overrides: Mapping[str, object] | None = None) -> Plan:
-        """The plan of the experiment ``name`` declared in the test module at ``module``.
+        """The plan of an experiment, made on the first call.
+
+        Args:
+            name: of the experiment.
+            module: path of the test module that declares it.
+            overrides: keywords of the declaration, a layer of the configuration.
 
         Raises:
-            UsageError: anything about the configuration, checkpoint or prompts that cannot work, or another
-                declaration of the same experiment with other keywords.
+            UsageError: the configuration, checkpoint, prompts or rewards cannot be used, or another module declared
+                the same experiment with other keywords.
         """
-        own = dict(overrides or {})
+        keywords = dict(overrides or {})
         if name not in self._plans:
-            self._plans[name] = self._new_plan(name, module, own)
-            self._declared[name] = (own, module)
+            self._plans[name] = self._new_plan(name, module, keywords)
+            self._declared[name] = (keywords, module)
         first, where = self._declared[name]
-        if first != own:
+        if first != keywords:
             raise UsageError(
-                f"{module}: experiment {name!r} is declared with {own or 'no keywords'}, and in {where} with "
+                f"{module}: experiment {name!r} is declared with {keywords or 'no keywords'}, and in {where} with "
                 f"{first or 'none'}: one experiment has one configuration; give both the same, or two names"
             )
         return self._plans[name]
 
     @property
     def plans(self) -> list[Plan]:
-        """Those made so far."""
+        """The plans made so far."""
         return list(self._plans.values())
 
     def current(self, plan: Plan) -> Plan:
-        """The plan as it stands after :meth:`claim`."""
+        """The plan with the stamp and directory that :meth:`claim` gave it."""
         return self._plans[plan.kind.name]
 
     def claim(self) -> None:
-        """Make the time stamp this session's own on disk, and rename the planned directories to it.
+        """Reserve a time stamp on disk for this session, and name the planned directories by it.
 
         Raises:
             UsageError: the results directory cannot be written.
         """
-        self.stamp = claim_stamp(self.results_root, self.stamp, named=self.asked.results is not None)
+        self.stamp = claim_stamp(self.results_root, self.stamp, named=self.request.results is not None)
         for name, plan in self._plans.items():
             fresh = self.results_root / plan.kind.name / f"{plan.kind.directory}_{self.stamp}"
             directory = plan.directory if plan.resumed else fresh
@@ -105,14 +115,14 @@ class Planner:
     def _new_plan(self, name: str, module: Path, overrides: dict[str, object]) -> Plan:
         kind = kind_of(name)
         resolved = resolve_config(self._layers(kind, module, overrides))
-        self.asked.choose_device(resolved.config.model.device)
+        self.request.choose_device(resolved.config.model.device)
         require_device(resolved.config.model.device)
         files, metadata, digest = self._checkpoint(resolved)
         prompts = self._prompts(resolved)
         config_digest = _with_inputs(resolved)
         root = self.results_root / kind.name
         resumable = None
-        if self.asked.resume:
+        if self.request.resume:
             resumable = find_resumable(root, digest, config_digest)
         directory = resumable or root / f"{kind.directory}_{self.stamp}"
         reward = self._rewards(resolved, prompts)
@@ -123,28 +133,29 @@ class Planner:
         )  # fmt: skip
 
     def _layers(self, kind: ExperimentKind, module: Path, overrides: dict[str, object]) -> list[Layer]:
+        """All layers of the configuration, lowest first; the demo checkpoint's profile lies below the user's."""
         layers = [Layer("built-in default", dict(kind.defaults)), Layer(f"marker in {module.name}", overrides)]
         template = self._template(kind.name, module)
         if template is not None:
             layers.append(Layer(str(template), *read_yaml(template)))
-        own = self.asked.config_file
-        above = [Layer(own, *read_yaml(Path(own).expanduser()))] if own else []
-        above += self.asked.layers(kind)
+        file = self.request.config_file
+        above = [Layer(file, *read_yaml(Path(file).expanduser()))] if file else []
+        above += self.request.layers(kind)
         if resolve_config([*layers, *above]).config.checkpoint == DEMO:
             layers += demo_profile(kind.name)
         return layers + above
 
     def _rewards(self, resolved: ResolvedConfig, prompts: PromptSet) -> WeightedRewards:
-        """The configured rewards, each from a plugin's hook or our own resolution, able to run on the prompts."""
+        """The configured rewards, each from a hook or resolved by name, checked against the prompts' columns."""
         terms = []
         for term in resolved.config.reward:
-            function = self.asked.find_reward(term.name) or resolve_reward(term.name)
+            function = self.request.find_reward(term.name) or resolve_reward(term.name)
             require_columns(term.name, function, prompts)
             terms.append(RewardTerm(function, term.name, term.weight))
         return WeightedRewards(tuple(terms), resolved.config.reward_timeout)
 
     def _template(self, name: str, module: Path) -> Path | None:
-        for place in (module.parent, module.parent.parent, self.asked.root):
+        for place in (module.parent, module.parent.parent, self.request.root):
             template = place / "configs" / f"{name}.yaml"
             if template.is_file():
                 return template
@@ -159,26 +170,27 @@ class Planner:
         return self._checkpoints[key]
 
     def _prompts(self, resolved: ResolvedConfig) -> PromptSet:
+        """The configured prompts, enough of them for disjoint batches E and U."""
         config = resolved.config
         section = config.prompts
         key = section.model_dump_json()
         if key not in self._prompt_sets:
-            found = self.asked.find_prompts(section.source) or open_prompts(
+            opened = self.request.find_prompts(section.source) or open_prompts(
                 section.source,
                 prompt_column=section.prompt_column,
                 answer_column=section.answer_column,
                 template=section.template,
             )
-            if not len(found):
-                raise UsageError(f"prompts {section.source}: there are none")
-            self._prompt_sets[key] = with_arguments(found, section.chat_template_kwargs, section.source)
+            if not len(opened):
+                raise UsageError(f"prompts {section.source}: the source holds no prompts")
+            self._prompt_sets[key] = with_arguments(opened, section.chat_template_kwargs, section.source)
         prompts = self._prompt_sets[key]
         needed = max(config.batch_config.B_E_values) + config.batch_config.B_U
-        have = len({prompt.key for prompt in prompts}) if isinstance(prompts, list) else len(prompts)
-        if have < needed and not section.with_replacement:
-            which = "prompts" if have == len(prompts) else f"different prompts (of {len(prompts)})"
+        distinct = len({prompt.key for prompt in prompts}) if isinstance(prompts, list) else len(prompts)
+        if distinct < needed and not section.with_replacement:
+            which = "prompts" if distinct == len(prompts) else f"different prompts (of {len(prompts)})"
             raise UsageError(
-                f"prompts {section.source}: {have} {which} are {needed - have} too few for "
+                f"prompts {section.source}: {distinct} {which} are {needed - distinct} too few for "
                 f"B_E {max(config.batch_config.B_E_values)} + B_U {config.batch_config.B_U} disjoint prompts; "
                 "give more prompts, smaller --be-values/--be/--bu, or --with-replacement"
             )
@@ -186,7 +198,7 @@ class Planner:
 
 
 def _with_inputs(resolved: ResolvedConfig) -> str:
-    """16 hex digits over the configuration and the contents of the prompt and reward files it names."""
+    """Digest of the configuration and of the prompt and reward files it names, as 16 hex digits."""
     config = resolved.config
     names = [config.prompts.source, *(term.name.split(".py:")[0] + ".py" for term in config.reward)]
     total = hashlib.sha256(resolved.digest().encode())
@@ -199,7 +211,7 @@ def _with_inputs(resolved: ResolvedConfig) -> str:
 
 
 def demo_profile(name: str) -> list[Layer]:
-    """The demo checkpoint's own sizes, so that everything runs in a minute: general ones, then by experiment."""
+    """Configuration layers of the demo checkpoint: small sizes for all experiments, then for the one named."""
     from pytest_entropy.checkpoints.demo import PROFILE
 
     record, _ = read_yaml(PROFILE)

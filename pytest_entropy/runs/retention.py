@@ -1,4 +1,4 @@
-"""Removing old experiments: the newest of each kind stay, and what a living session uses."""
+"""Remove old experiments, except the newest of each kind and those that a running session uses."""
 
 from __future__ import annotations
 
@@ -12,22 +12,26 @@ from pytest_entropy.errors import UsageError
 from pytest_entropy.records.directories import all_experiments, experiments_in, read_manifest
 from pytest_entropy.records.paths import INDEX, SESSION_RECORD, SESSIONS
 from pytest_entropy.reports.index import sessions
-from pytest_entropy.runs.session_lock import Occupied
+from pytest_entropy.runs.session_lock import RunningSessions
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An experiment beyond the newest ``keep``; ``spared`` says why it stays all the same, empty if it goes."""
+    """An experiment older than the newest ``keep``; ``spared`` is why it stays nevertheless, empty if it is removed."""
 
     directory: Path
     spared: str = ""
 
 
 def candidates(root: Path, keep: int) -> list[Candidate]:
-    """The experiments under ``root`` beyond the newest ``keep`` of each kind, oldest first.
+    """The experiments of a results directory older than the newest ``keep`` of each kind, oldest first.
+
+    Args:
+        root: the results directory.
+        keep: number of experiments of each kind that stay.
 
     Raises:
-        UsageError: ``keep`` < 1 (the newest is never removed), or no results directory.
+        UsageError: ``keep`` < 1 (the newest is never removed), or ``root`` is not a whole results directory.
     """
     if keep < 1:
         raise UsageError(f"--keep {keep}: the newest experiment of a kind always stays, give at least 1")
@@ -38,40 +42,40 @@ def candidates(root: Path, keep: int) -> list[Candidate]:
         by_kind.setdefault(directory.parent, []).append((directory, manifest.stamp))
     if not by_kind and (read_manifest(root) or any(experiments_in(root))):
         raise UsageError(f"{root} is a part of a results directory: give the whole, {root.absolute().parent} or above")
-    occupied = Occupied(root)
+    running = RunningSessions(root)
     return [
-        Candidate(directory, _spared(directory, stamp, occupied))
+        Candidate(directory, _spared(directory, stamp, running))
         for entries in by_kind.values()
         for directory, stamp in entries[:-keep]
     ]
 
 
-def _spared(directory: Path, stamp: str, occupied: Occupied) -> str:
+def _spared(directory: Path, stamp: str, running: RunningSessions) -> str:
     if directory.is_symlink() or directory.parent.is_symlink():
         return "a symbolic link"
-    return "in use by a session" if occupied.holds(directory, stamp) else ""
+    return "in use by a session" if running.use(directory, stamp) else ""
 
 
 def prune(root: Path, keep: int) -> Iterator[Candidate]:
-    """Remove the :func:`candidates` that are not spared, and say of each what became of it."""
+    """Remove the :func:`candidates` that are not spared, and yield each of them, spared or removed."""
     for candidate in candidates(root, keep):
         if not candidate.spared:
-            # Renamed first, so that a killed process leaves no half experiment under a name that counts.
+            # Renamed first, so that a killed process leaves no half-removed experiment under a valid name.
             gone = candidate.directory.with_name(f".{candidate.directory.name}.gone.{os.getpid()}")
             try:
                 os.rename(candidate.directory, gone)
             except FileNotFoundError:
-                continue  # another session that keeps few was faster
+                continue  # another process removed it first
             shutil.rmtree(gone)
         yield candidate
     _sweep_indexes(root)
 
 
 def _sweep_indexes(root: Path) -> None:
-    """Remove the pages of sessions all of whose experiments are gone; what we did not write stays."""
-    living = sessions(root)
+    """Remove the index pages of sessions without experiments; directories with other files stay."""
+    with_experiments = sessions(root)
     for place in (root / SESSIONS).glob("*"):
-        if place.name in living or place.is_symlink() or not place.is_dir():
+        if place.name in with_experiments or place.is_symlink() or not place.is_dir():
             continue
         if {entry.name for entry in place.iterdir()} <= {INDEX, SESSION_RECORD}:
             shutil.rmtree(place, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The files of a run's directory and of the update's: written whole, read back as records with their tensors."""
+"""Write and read the files of a run's directory and of the update's: records with their arrays and tensors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCHEMA_VERSION = 1
 
 
 def write_run(directory: Path, record: RunRecord) -> None:
-    """``results.json`` last, which makes the run one that is there, and the arrays beside it."""
+    """Write a run's arrays, and last its ``results.json``, by which the run counts as stored."""
     if record.arrays:
         import numpy as np
 
@@ -30,11 +30,11 @@ def write_run(directory: Path, record: RunRecord) -> None:
 
 
 def read_run(directory: Path) -> RunRecord:
-    """The run a directory holds.
+    """Read the run in a directory, with its arrays.
 
     Raises:
-        OSError: there is none, or it cannot be read.
-        ValueError: what is there is not a run.
+        OSError: the directory holds no run, or it cannot be read.
+        ValueError: the files are not those of a run.
     """
     import numpy as np
 
@@ -46,7 +46,7 @@ def read_run(directory: Path) -> RunRecord:
 
 
 def write_update(directory: Path, update: Update, record: StoredUpdate) -> None:
-    """The direction's tensors, what its batch taught, and last the record."""
+    """Write the update direction's tensors, the control variate's tables if there are any, and last the record."""
     write_tensors(directory / DIRECTION, update.direction)
     if update.control_variate is not None:
         write_tensors(directory / ACTION_VALUES, vars(update.control_variate))
@@ -54,11 +54,11 @@ def write_update(directory: Path, update: Update, record: StoredUpdate) -> None:
 
 
 def read_update(directory: Path) -> Update:
-    """The update a directory holds, without the gradient, which a run does not need.
+    """Read the update in a directory, without its gradient, which a run does not need.
 
     Raises:
-        OSError: there is none.
-        ValueError: what is there is not an update.
+        OSError: the directory holds no update.
+        ValueError: the files are not those of an update.
     """
     from safetensors.torch import load_file
 
@@ -75,7 +75,7 @@ def read_update(directory: Path) -> Update:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Tensors by name as safetensors."""
+    """Write tensors by name into a safetensors file."""
     from safetensors.torch import save_file
 
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)

@@ -1,4 +1,4 @@
-"""Which experiments a living session is working on: a lock held as long as the session lives, and a list."""
+"""The experiments that running sessions use: each session holds a lock while it runs, and lists its directories."""
 
 from __future__ import annotations
 
@@ -11,8 +11,14 @@ from pytest_entropy.records.files import write_text
 from pytest_entropy.records.paths import LOCKS, STAMPS
 
 
-def occupy(root: Path, stamp: str, directories: Sequence[Path]) -> FileLock:
-    """Hold the session's lock (released when the process ends, however it ends) and say what the session uses."""
+def lock_session(root: Path, stamp: str, directories: Sequence[Path]) -> FileLock:
+    """List the session's experiment directories on disk, and acquire its lock, which the process's end releases.
+
+    Args:
+        root: the results directory.
+        stamp: the session's time stamp.
+        directories: the experiment directories it uses, below ``root``.
+    """
     write_text(
         root / STAMPS / stamp, "".join(f"{directory.relative_to(root).as_posix()}\n" for directory in directories)
     )
@@ -21,8 +27,8 @@ def occupy(root: Path, stamp: str, directories: Sequence[Path]) -> FileLock:
     return lock
 
 
-class Occupied:
-    """What living sessions use at this moment, under one results directory."""
+class RunningSessions:
+    """The sessions that are running now in one results directory, and the experiment directories they use."""
 
     def __init__(self, root: Path) -> None:
         self.stamps: set[str] = set()
@@ -34,15 +40,20 @@ class Occupied:
                 names = (root / STAMPS / stamp).read_text(encoding="utf-8").splitlines()
                 self.directories |= {root / name for name in names}
 
-    def holds(self, directory: Path, stamp: str) -> bool:
-        """Whether a living session began, resumed, or is computing in the experiment directory."""
+    def use(self, directory: Path, stamp: str) -> bool:
+        """Whether a running session began or resumed the experiment, or computes a run of it.
+
+        Args:
+            directory: the experiment's.
+            stamp: of the session that began it.
+        """
         if stamp in self.stamps or directory in self.directories:
             return True
         return any(is_locked(file) for file in (directory / LOCKS).glob("*.lock"))
 
 
 def is_locked(file: Path) -> bool:
-    """Whether another process holds the lock."""
+    """Whether a process holds the lock file."""
     try:
         with FileLock(file, timeout=0):
             return False

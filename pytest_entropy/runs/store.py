@@ -1,4 +1,4 @@
-"""The run store: every run is computed once, by whoever needs it first, and is on disk whole or not at all."""
+"""The run store: each run is computed once, by the first worker that needs it, and stored whole or not at all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class FailedRun(RuntimeError):
-    """A run that failed, in this session, wherever it was computed; ``evidence`` is its ``error.txt``."""
+    """A run failed in this session, in this or another worker; ``evidence`` is the path of its ``error.txt``."""
 
     def __init__(self, text: str, evidence: Path) -> None:
         reason = reason_in(text)
@@ -30,33 +30,33 @@ class FailedRun(RuntimeError):
 
 
 class RunStore:
-    """The directories of one experiment.
+    """The run directories of one experiment.
 
     Args:
         directory: the experiment's; made when the first run begins.
-        manifest: what identifies the experiment; written once.
-        stamp: this session's; failures of earlier sessions are tried again, this one's are not.
-        log_level: of what goes to each run's ``probe_log.txt``.
+        manifest: the experiment's identity; written once, to ``experiment.json``.
+        stamp: the session's time stamp; runs that failed in earlier sessions are computed again, this session's not.
+        log_level: level of each run's ``probe_log.txt``.
     """
 
     def __init__(self, directory: Path, manifest: dict[str, object], stamp: str, log_level: int) -> None:
         self.directory, self.manifest, self.stamp, self.log_level = directory, manifest, stamp, log_level
 
     def path(self, name: str) -> Path:
-        """The directory of that name, which may not be there yet."""
+        """Path of the run directory called ``name``, which may not exist yet."""
         return self.directory / name
 
     @contextmanager
     def claim(self, name: str, config: str, *, done: str = RESULTS) -> Iterator[Path | None]:
-        """The right to compute the directory ``name``, for the duration of the block; None where it is done.
+        """Lock the run directory ``name`` for computing it in the block; gives None where it is stored already.
 
-        Whoever else asks for it waits.  What the block writes into the directory it is given becomes ``name`` when the
-        block ends; log records and warnings of the block go to its log.
+        Other processes that claim it wait.  The block is given an empty directory, which is renamed to ``name`` when
+        the block ends; log records and warnings of the block go to its log.
 
         Args:
-            name: of the directory below the experiment's.
+            name: of the directory, below the experiment's.
             config: text of its ``config.yaml``.
-            done: the file without which it is not there.
+            done: the file by which the directory counts as stored.
 
         Raises:
             FailedRun: the block raised, here or in another worker of this session; the directory holds ``error.txt``.
@@ -75,12 +75,14 @@ class RunStore:
                 yield partial
 
     def _open(self) -> None:
+        """Make the experiment's directory with its manifest."""
         (self.directory / LOCKS).mkdir(parents=True, exist_ok=True)
         with FileLock(self.directory / LOCKS / "experiment.lock"):
             if not (self.directory / MANIFEST).is_file():
                 write_json(self.directory / MANIFEST, self.manifest)
 
     def _refuse_known_failure(self, final: Path) -> None:
+        """Raise the error of a run that failed in this session."""
         if (final / ERROR).is_file():
             text = (final / ERROR).read_text(encoding="utf-8")
             if text.startswith(f"session {self.stamp}\n"):
@@ -88,8 +90,9 @@ class RunStore:
 
     @contextmanager
     def _partial(self, final: Path, config: str) -> Iterator[Path]:
+        """An empty directory that becomes ``final`` when the block ends, with ``error.txt`` if it raises."""
         partial = final.with_name(f".{final.name}.partial")
-        # Under the lock a partial directory can only be a killed process's.
+        # Under the lock, a partial directory can only be left over from a killed process.
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         write_text(partial / CONFIG, config)
@@ -108,7 +111,7 @@ class RunStore:
 
     def _publish(self, partial: Path, final: Path) -> None:
         if final.exists():
-            # An earlier session's failure gives way; renamed first, so that the name is never half-removed.
+            # A failed run of an earlier session is replaced; renamed first, so that ``final`` is never half-removed.
             gone = final.with_name(f".{final.name}.gone.{os.getpid()}")
             os.rename(final, gone)
             shutil.rmtree(gone, ignore_errors=True)
@@ -117,7 +120,7 @@ class RunStore:
 
 @contextmanager
 def _warnings_to_log() -> Iterator[None]:
-    """What libraries warn of goes to the run's log: whether a run succeeds is not up to pytest's filterwarnings."""
+    """Write warnings of the block to the run's log, so that pytest's filterwarnings cannot make a run fail."""
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         warnings.showwarning = lambda message, category, filename, lineno, *_: log.warning(
@@ -127,7 +130,7 @@ def _warnings_to_log() -> Iterator[None]:
 
 
 class _log_to:
-    """The package's log records go to a file for the duration."""
+    """Write the package's log records to a file during the block."""
 
     def __init__(self, path: Path, level: int) -> None:
         self._handler = logging.FileHandler(path, encoding="utf-8")

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pytest_entropy.stats.calibration_power import CalibrationPower, loss_by_sharing
-from pytest_entropy.stats.outcome import CheckOutcome, require, verdict_of
+from pytest_entropy.stats.outcome import CheckOutcome, require, require_rates, verdict_of
 from pytest_entropy.stats.permutation import PermutationResult, permutation_test, run_moments, unit_spread
 
 NULL = "the spread of delta_h1 over runs is what the reported standard errors say"

@@ -1,4 +1,4 @@
-"""The smallest ratio spread / SE that R runs detect, where runs share prompts too: the power of the calibration test."""
+"""The smallest ratio spread / SE that R runs detect, with shared prompts too: the power of the calibration test."""
 
 from __future__ import annotations
 

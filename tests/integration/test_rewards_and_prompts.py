@@ -217,7 +217,7 @@ def test_arguments_of_the_chat_template_for_a_run_and_for_rows(session, tmp_path
     assert updates[1]["prompts"] == updates[2]["prompts"] != updates[0]["prompts"]
     done = single(session, f"--checkpoint={place}", "--prompts=chat.jsonl", f"{key}s=false")
     assert done.returncode == 4
-    assert "does not speak of enable_thinkings" in done.stdout + done.stderr
+    assert "does not use enable_thinkings" in done.stdout + done.stderr
 
 
 @pytest.mark.slow

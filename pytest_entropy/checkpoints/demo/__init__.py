@@ -9,12 +9,12 @@ import json
 from pathlib import Path
 
 PATH = Path(__file__).parent / "artefact"
-# step_29 lies beside it: two consecutive steps prove how the optimizer numbers its parameters.
+# step_29 is beside it: two consecutive steps prove how the optimizer numbers its parameters.
 CHECKPOINT = PATH / "step_30"
 PROFILE = Path(__file__).parent / "profile.yaml"
 
 
 def read_record() -> dict[str, object]:
-    """What was measured when the artefact was built: reward, entropy, sizes, digests, versions."""
+    """The record of the artefact's build: reward, entropy, sizes, digests, versions."""
     record: dict[str, object] = json.loads((PATH / "demo.json").read_bytes())
     return record

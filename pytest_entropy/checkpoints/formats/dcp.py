@@ -1,7 +1,7 @@
-"""Reading a directory by torch.distributed.checkpoint (DCP) without unpickling what it holds.
+"""Read a directory by torch.distributed.checkpoint (DCP) without unpickling its files.
 
-Its ``.metadata`` says which bytes of which file are which part of which tensor (:mod:`.dcp_metadata` reads that).  The
-parts themselves are read as every torch file is here.
+Its ``.metadata`` maps byte ranges of its files to parts of tensors (:mod:`.dcp_metadata` reads that); the parts are
+``torch.save`` objects, which :mod:`.torch_file` reads.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from pytest_entropy.optimizers.states.base import plain_tensor
 
 
 def read_dcp(directory: Path, *, tensors: int) -> Any:
-    """The nested dictionaries a DCP directory was made of, its tensors whole.
+    """The nested dictionaries that a DCP directory was saved from, with every tensor assembled from its parts.
 
     Args:
         directory: with ``.metadata`` and ``*.distcp``.
-        tensors: how many tensors a directory for this model may describe; bounds what is parsed.
+        tensors: number of tensors that a directory for this model may describe at most; bounds the bytes parsed.
 
     Raises:
-        UsageError: damaged, incomplete, asking for code, or describing more than it holds.
+        UsageError: the directory is damaged or incomplete, one of its pickles references importable code, or it
+            describes more bytes than it holds.
     """
     root: dict[Any, Any] = {}
     for item in read_description(directory, tensors=tensors):
@@ -35,14 +36,14 @@ def read_dcp(directory: Path, *, tensors: int) -> Any:
 
 
 def _read(directory: Path, part: Part, where: str) -> Any:
-    """The object in one stretch of one file."""
+    """The object in one byte range of one file."""
     with (directory / part.file).open("rb") as stream:
         stream.seek(part.start)
         return read_torch_bytes(stream.read(part.length), f"{where} in {part.file}")
 
 
 def _whole(where: str, size: tuple[int, ...], parts: list[tuple[tuple[int, ...], Any]]) -> Any:
-    """A tensor put together from its parts."""
+    """A tensor of shape ``size``, assembled from its parts and their offsets."""
     pieces = [(offset, plain_tensor(part)) for offset, part in parts]
     fits = all(
         piece is not None
@@ -50,14 +51,14 @@ def _whole(where: str, size: tuple[int, ...], parts: list[tuple[tuple[int, ...],
         and all(o + n <= s for o, n, s in zip(offset, piece.shape, size, strict=True))
         for offset, piece in pieces
     )
-    found = sum(piece.numel() for _, piece in pieces if piece is not None)
-    if not fits or found != math.prod(size):
+    stored = sum(piece.numel() for _, piece in pieces if piece is not None)
+    if not fits or stored != math.prod(size):
         raise UsageError(
-            f"{where} has {found} of the {math.prod(size)} elements of {size} in {len(parts)} parts: incomplete or "
+            f"{where} has {stored} of the {math.prod(size)} elements of {size} in {len(parts)} parts: incomplete or "
             "damaged"
         )
     tensors = [(offset, piece) for offset, piece in pieces if piece is not None]
-    # Overlapping parts leave a hole elsewhere, which shows as not finite.
+    # Where parts overlap, elements elsewhere stay NaN, which later checks of the moments reject.
     whole = tensors[0][1].new_full(size, math.nan if tensors[0][1].is_floating_point() else 0)
     for offset, piece in tensors:
         whole[tuple(slice(o, o + n) for o, n in zip(offset, piece.shape, strict=True))] = piece
@@ -73,7 +74,7 @@ def _put(root: dict[Any, Any], path: tuple[Any, ...], value: Any) -> None:
 
 
 def _lists(value: Any) -> Any:
-    """The table of parameter groups as the list it was; states are numbered too, and stay tables."""
+    """The dictionary of parameter groups as the list it was; states are numbered too, and stay dictionaries."""
     if not isinstance(value, dict):
         return value
     record = {key: _lists(part) for key, part in value.items()}

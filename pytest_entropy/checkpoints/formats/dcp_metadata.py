@@ -1,7 +1,6 @@
-"""The description of a directory by torch.distributed.checkpoint: a pickle, read without running what it says.
+"""The description of a directory by torch.distributed.checkpoint: a pickle, parsed without importing any code.
 
-The dozen names such a file needs become inert records: no class of torch or of anyone else is built, no function
-called.
+The dozen names such a file references become inert records: no class is instantiated and no function called.
 """
 
 from __future__ import annotations
@@ -22,8 +21,9 @@ _BASE, _PER_TENSOR = 2**20, 2**14
 
 
 def _size(numbers: Any = ()) -> tuple[int, ...]:
+    """Stands in for ``torch.Size``."""
     if not isinstance(numbers, tuple | list) or not all(type(n) is int and 0 <= n < 2**48 for n in numbers):
-        raise pickle.UnpicklingError("a size that is none")
+        raise pickle.UnpicklingError("a torch.Size that is not a tuple of whole numbers")
     return tuple(numbers)
 
 
@@ -40,7 +40,7 @@ _KNOWN = {
         "_MEM_FORMAT_ENCODING",
     ),
     "torch.distributed.checkpoint.filesystem": ("_StorageInfo",),
-    # Where older versions of torch kept two of them.
+    # The module of two of these names in older versions of torch.
     "torch.distributed._shard.sharded_tensor.metadata": ("TensorProperties", "MEM_FORMAT_ENCODING"),
     "torch.serialization": ("_get_layout",),
     "pathlib": ("Path", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath"),
@@ -58,7 +58,7 @@ def _known(module: str, name: str) -> Any:
 
 @dataclass(frozen=True)
 class Part:
-    """A stretch of a file of the directory; ``offset`` is where it belongs in its tensor."""
+    """A byte range of a file of the directory; ``offset`` is the position of the part in its tensor, per dimension."""
 
     file: str
     start: int
@@ -68,7 +68,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Item:
-    """One entry: where it belongs in the nested tables, the size of a tensor (None for anything else), its parts."""
+    """One entry: its path in the nested dictionaries, its shape if it is a tensor (else None), and its parts."""
 
     key: str
     path: tuple[str | int, ...]
@@ -77,14 +77,14 @@ class Item:
 
 
 def read_description(directory: Path, *, tensors: int) -> list[Item]:
-    """What a directory says it holds, checked against the files that are there.
+    """The entries that a directory's ``.metadata`` describes, checked against the files that are there.
 
     Args:
-        directory: with ``.metadata`` and the files it speaks of.
-        tensors: how many tensors a directory for this model may describe; bounds what is parsed.
+        directory: with ``.metadata`` and the files it names.
+        tensors: number of tensors that a directory for this model may describe at most; bounds the bytes parsed.
 
     Raises:
-        UsageError: damaged, too large, asking for code, or speaking of parts that are not there.
+        UsageError: ``.metadata`` is damaged, too large or references importable code, or a part it names is missing.
     """
     where = directory / METADATA
     record = _unpickled(where, tensors)
@@ -92,7 +92,7 @@ def read_description(directory: Path, *, tensors: int) -> list[Item]:
     tables = [table for name in names if isinstance(table := getattr(record, name, None), dict)]
     if len(tables) < len(names):
         raise UsageError(
-            f"{where} lacks state_dict_metadata, storage_data or planner_data: not by dcp.save, or damaged"
+            f"{where} lacks state_dict_metadata, storage_data or planner_data: not written by dcp.save, or damaged"
         )
     entries, places, paths = tables
     sizes = {file.name: file.stat().st_size for file in directory.iterdir() if file.is_file()}
@@ -110,7 +110,7 @@ def _part(where: str, offset: Any, place: Any, sizes: dict[str, int]) -> Part:
     if getattr(place, "transform_descriptors", None):
         raise UsageError(f"{where}: stored compressed or otherwise transformed, which is not supported")
     if not isinstance(name, str) or name not in sizes:
-        raise UsageError(f"{where}: is in {str(name)[:60]!r}, which is no file of this directory")
+        raise UsageError(f"{where}: is in {str(name)[:60]!r}, which is not a file of this directory")
     if type(start) is not int or type(length) is not int or not 0 <= start <= start + length <= sizes[name]:
         raise UsageError(f"{where}: is beyond the end of {name} ({sizes[name]} bytes): truncated or damaged")
     return Part(name, start, length, offset if isinstance(offset, tuple) else ())
@@ -133,7 +133,7 @@ def _item(where: Path, key: Any, entry: Any, path: Any, parts: list[Part]) -> It
 
 
 def _unpickled(where: Path, tensors: int) -> Any:
-    """The record in a ``.metadata`` file: its attributes are tables whose keys and values are inert as well."""
+    """The record in a ``.metadata`` file: its attributes are dictionaries of inert keys and values."""
     limit = _BASE + _PER_TENSOR * tensors
     try:
         if where.stat().st_size > limit:
@@ -141,9 +141,9 @@ def _unpickled(where: Path, tensors: int) -> Any:
         return unpickle(where.read_bytes(), _known)
     except UsageError:
         raise
-    # A damaged pickle raises whatever the bytes happen to mean.
+    # A damaged pickle may raise any kind of exception.
     except Exception as error:
         reason = str(error)[:120] or type(error).__name__
         raise UsageError(
-            f"{where} is damaged, or more than a description of tensors, which is all that is read of it: {reason}"
+            f"{where} is damaged, or holds more than a description of tensors, which alone is read: {reason}"
         ) from error

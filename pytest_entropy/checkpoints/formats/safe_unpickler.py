@@ -1,6 +1,6 @@
-"""Pickles read without running what they say: every object becomes an inert record, every call a note of it.
+"""Unpickle without importing or calling anything: objects and calls become :class:`UnpickledObject`.
 
-Only names that the caller knows are accepted, so that what such a file may speak of is written down in one place.
+A pickle may reference only the names that its caller accepts; any other name is an error.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import pickletools
 from collections.abc import Callable
 from typing import Any
 
-# What plain data needs.  LONG_BINPUT, for a place in the table of things to come back to, is bounded below; bytearrays
+# The opcodes of plain data.  LONG_BINPUT, which allocates the memo table up to its index, is bounded below; bytearrays
 # of any declared length, persistent classes and extensions are left out.
 _OPCODES = (
     "PROTO FRAME STOP MARK MEMOIZE BINGET LONG_BINGET BINPUT LONG_BINPUT POP NONE NEWTRUE NEWFALSE BININT BININT1 "
@@ -21,7 +21,7 @@ _OPCODES = (
 
 
 class UnpickledObject:
-    """Stands for an object: its constructor's arguments, and its attributes."""
+    """Stands in for an object: holds its constructor's arguments and its attributes."""
 
     def __init__(self, *arguments: Any) -> None:
         self.arguments = arguments
@@ -32,18 +32,19 @@ class UnpickledObject:
 
 
 def unpickle(data: bytes, known: Callable[[str, str], Any]) -> Any:
-    """The data in a pickle.
+    """The data in a pickle, with stand-ins for its objects.
 
     Args:
         data: the pickle.
-        known: from module and name to the class that stands for it, or None to refuse the name.
+        known: maps a module and a name to their stand-in (mostly :class:`UnpickledObject`), or to None to reject them.
 
     Raises:
-        Exception: of any kind, for damaged data; a ``pickle.UnpicklingError`` for what is not accepted.
+        pickle.UnpicklingError: the pickle uses an opcode or references a name that is not accepted.
+        Exception: of any kind, where the data are damaged.
     """
     for opcode, argument, _ in pickletools.genops(data):
-        far = opcode.name == "LONG_BINPUT" and not (isinstance(argument, int) and argument <= len(data))
-        if far or opcode.name not in _OPCODES.split():
+        oversized = opcode.name == "LONG_BINPUT" and not (isinstance(argument, int) and argument <= len(data))
+        if oversized or opcode.name not in _OPCODES.split():
             raise pickle.UnpicklingError(f"it uses {opcode.name}")
     return _Unpickler(io.BytesIO(data), known).load()
 
@@ -54,10 +55,10 @@ class _Unpickler(pickle.Unpickler):
         self._known = known
 
     def find_class(self, module: str, name: str) -> Any:
-        found = self._known(module, name)
-        if found is None:
+        stand_in = self._known(module, name)
+        if stand_in is None:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return found
+        return stand_in
 
     def persistent_load(self, identity: Any) -> Any:
         return None

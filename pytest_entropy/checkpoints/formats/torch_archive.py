@@ -1,4 +1,4 @@
-"""What a ``torch.save`` file says of itself, looked at before torch is asked to open it (or is even imported)."""
+"""Check the zip archive and the pickle of a ``torch.save`` file, before torch opens it or is imported."""
 
 from __future__ import annotations
 
@@ -12,59 +12,71 @@ from typing import Any
 from pytest_entropy.checkpoints.formats.safe_unpickler import UnpickledObject, unpickle
 from pytest_entropy.errors import UsageError
 
-# What torch writes per tensor into data.pkl is some hundred bytes; the rest is room for names and settings.
+# torch writes some hundred bytes per tensor into data.pkl; the rest is room for names and settings.
 _PICKLE_PER_TENSOR = 4096
 _PICKLE_BASE = 2**20
-# Where the names in an optimizer's file come from; torch then allows a short list of them.
+# Packages that an optimizer's file may reference; torch's weights_only then allows a short list of their names.
 _HARMLESS = ("torch", "collections", "_codecs", "numpy", "torchao")
 
 
 def screen_archive(path: Path, *, tensors: int) -> None:
-    """Refuse a file that is none by torch.save, unpacks to more than it has, or names code.
+    """Reject a file not written by ``torch.save``, one that declares more bytes than it holds, or one whose pickle
+    references importable code.
 
     Args:
         path: the file.
-        tensors: how many tensors a file for this model may describe; bounds the part that is parsed.
+        tensors: number of tensors that a file for this model may describe at most; bounds the bytes parsed.
 
     Raises:
-        UsageError: says which.
+        UsageError: says which of these it is.
     """
     try:
         size = path.stat().st_size
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    require_honest(path, size, path, tensors=tensors)
+    require_safe_archive(path, size, path, tensors=tensors)
 
 
-def require_honest(where: Path | str, size: int, file: Path | io.BytesIO, *, tensors: int) -> None:
-    """The same for an open file of ``size`` bytes, which messages call ``where``."""
+def require_safe_archive(where: Path | str, size: int, file: Path | io.BytesIO, *, tensors: int) -> None:
+    """Check a ``torch.save`` archive as :func:`screen_archive` does, wherever its bytes are.
+
+    Args:
+        where: what messages call the archive.
+        size: of the archive, in bytes.
+        file: path or bytes of the archive.
+        tensors: number of tensors that it may describe at most.
+
+    Raises:
+        UsageError: ``torch.save`` did not write it, it declares more bytes than it holds, or its pickle references
+            importable code.
+    """
     try:
         with zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
             _require_small(where, size, entries, tensors)
-            strange = {name for entry in entries if entry.filename.endswith(".pkl") for name in _names(archive, entry)}
+            code = {name for entry in entries if entry.filename.endswith(".pkl") for name in _names(archive, entry)}
     except UsageError:
         raise
-    # Whatever a damaged archive or pickle makes Python's readers raise.
+    # The exceptions of zipfile and pickletools for a damaged archive or pickle.
     except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, RuntimeError, IndexError) as error:
         raise UsageError(
             f"{where} is not a file by torch.save, or it is truncated or damaged ({str(error)[:120]}); files of torch "
-            "1.5 and older are to be saved again by a newer torch"
+            "1.5 and older must be saved again with a newer torch"
         ) from error
-    if strange:
-        raise UsageError(asks_for(where, min(strange)))
+    if code:
+        raise UsageError(code_refusal(where, min(code)))
 
 
 def read_outline(path: Path) -> Any:
-    """What a screened file holds, a record without content in the place of every tensor; None where torch is needed.
+    """The object in a screened file, with an empty record in place of every tensor; None where only torch can read it.
 
-    Nothing is built but tables, lists and plain values.
+    Only dictionaries, lists and plain values are built.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             name = next(entry for entry in archive.namelist() if entry.endswith("data.pkl"))
             return unpickle(archive.read(name), _stand_in)
-    # Whatever it was, whoever reads the file in earnest says it better.
+    # The full read of the file, which follows, reports the error.
     except Exception:
         return None
 
@@ -75,8 +87,8 @@ def _stand_in(module: str, name: str) -> Any:
     return UnpickledObject if module.partition(".")[0] in _HARMLESS else None
 
 
-def asks_for(where: Path | str, name: str) -> str:
-    """The message about a file that names code."""
+def code_refusal(where: Path | str, name: str) -> str:
+    """The message for a file whose pickle references importable code: ``name``."""
     return f"{where} cannot be read without running code from it: it asks for {name}; not opened"
 
 
@@ -99,9 +111,9 @@ def _require_small(where: Path | str, size: int, entries: list[zipfile.ZipInfo],
 
 
 def _names(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[str]:
-    """Names of code a pickle asks for that no optimizer's state needs; the pickle is read, not run.
+    """Importable names that a pickle references and that no optimizer's state needs; the pickle is not executed.
 
-    A name put together in a roundabout way is not seen here; torch, which reads with ``weights_only``, refuses it.
+    A name that the pickle assembles indirectly is not seen here; torch's ``weights_only`` rejects it.
     """
     texts: list[str] = []
     for opcode, argument, _ in pickletools.genops(archive.read(entry)):

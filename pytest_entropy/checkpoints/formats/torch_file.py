@@ -1,4 +1,4 @@
-"""Reading a ``torch.save`` file that may be a stranger's: no code runs, and no more is unpacked than was packed."""
+"""Read ``torch.save`` files from untrusted sources: no code runs, and no more bytes are unpacked than a file holds."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from typing import Any
 
 import torch
 
-from pytest_entropy.checkpoints.formats.torch_archive import asks_for, require_honest, screen_archive
+from pytest_entropy.checkpoints.formats.torch_archive import code_refusal, require_safe_archive, screen_archive
 from pytest_entropy.errors import UsageError
 
 
 def read_torch_file(path: Path, *, tensors: int) -> Any:
-    """The object in a file by ``torch.save``, with ``weights_only=True``; tensors stay on disk until used.
+    """The object in a ``torch.save`` file, read with ``weights_only=True``; its tensors stay on disk until used.
 
     Args:
         path: the file.
-        tensors: how many tensors a file for this model may describe; bounds the part that is parsed.
+        tensors: number of tensors that a file for this model may describe at most; bounds the bytes parsed.
 
     Raises:
-        UsageError: not such a file, damaged, compressed or larger unpacked than packed, or holding code.
+        UsageError: ``torch.save`` did not write the file, it is damaged, compressed or declares more bytes than it
+            holds, or its pickle references importable code.
     """
     screen_archive(path, tensors=tensors)
     try:
@@ -32,8 +33,16 @@ def read_torch_file(path: Path, *, tensors: int) -> Any:
 
 
 def read_torch_bytes(data: bytes, where: str) -> Any:
-    """The same for one object that lies inside a larger file; ``where`` is what messages call it."""
-    require_honest(where, len(data), io.BytesIO(data), tensors=1)
+    """The ``torch.save`` object in the given bytes, read as by :func:`read_torch_file`; one tensor at most.
+
+    Args:
+        data: the bytes that ``torch.save`` wrote.
+        where: what messages call them.
+
+    Raises:
+        UsageError: as by :func:`read_torch_file`.
+    """
+    require_safe_archive(where, len(data), io.BytesIO(data), tensors=1)
     try:
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:
@@ -44,15 +53,15 @@ def _refusal(path: Path | str, error: Exception) -> str:
     reason = (str(error) or type(error).__name__).replace("\n", " ")
     if "torchao" in reason:
         return torchao_refusal(path)
-    # torch goes on to suggest opening it with its safeguard off: of its words only the facts are kept.
+    # torch's message goes on to suggest weights_only=False: only its facts are kept.
     wanted = re.search(r"(?:GLOBAL|Unsupported class|Unsupported global:?) ([\w.]+)", reason)
     if wanted:
-        return asks_for(path, wanted[1])
-    return f"{path} is damaged, or no plain tensors and numbers: {reason.split(' Re-running ')[0][:160]}"
+        return code_refusal(path, wanted[1])
+    return f"{path} is damaged, or holds more than tensors and plain values: {reason.split(' Re-running ')[0][:160]}"
 
 
 def torchao_refusal(path: Path | str) -> str:
-    """Why torchao's quantised state is not read, and the command that turns it into torch's own."""
+    """The message for torchao's quantised optimizer state, with the command that converts the file to torch's own."""
     script = (
         "import sys, torch, torchao.optim; from torch.utils._python_dispatch import is_traceable_wrapper_subclass; "
         "path = sys.argv[1]; record = torch.load(path, map_location='cpu'); "

@@ -1,4 +1,4 @@
-"""Weights on disk, tensor by tensor: what the loaded model's parameters are called there, and their values."""
+"""Safetensors weights on disk, tensor by tensor, and the keys under which they hold a loaded model's parameters."""
 
 from __future__ import annotations
 
@@ -21,12 +21,16 @@ INDEX = "model.safetensors.index.json"
 
 
 def stored_names(model: Any, wrapped: Any | None, directory: Path | None = None) -> dict[str, str]:
-    """Live parameter name to the key in the weights file.
+    """The key in the weights file of each parameter, by live name.
 
-    ``model`` is what the optimizer sees, ``wrapped`` the PeftModel around it or None for a whole model.  An
-    adapter's keys are matched by storage, not by spelling: peft writes the very tensors that are live.  A whole
-    model's keep their names, but for those transformers renames: the only tensor of ``directory`` that is not
-    spoken for and holds the same numbers.
+    An adapter's keys are matched by storage, not by name: peft saves the live tensors themselves.  The parameters of a
+    whole model keep their names on disk, except those that transformers renames: these get the one unmatched key of
+    ``directory`` whose tensor has the same values.
+
+    Args:
+        model: the model that the optimizer sees.
+        wrapped: the PeftModel around it; None for a whole model.
+        directory: a whole model's weights; without it no renamed parameter is looked for.
     """
     if wrapped is None:
         names = {name: name for name, _ in model.named_parameters()}
@@ -42,25 +46,25 @@ def stored_names(model: Any, wrapped: Any | None, directory: Path | None = None)
 
 
 def _renamed(live: Mapping[str, torch.Tensor], weights: WeightsFile) -> dict[str, str]:
-    """Keys of parameters that go by another name on disk; several of one content prove nothing and are left out."""
-    spare = [key for key in weights if key not in live]
-    found = {}
+    """Keys of parameters with another name on disk; where several tensors have the same values, none is taken."""
+    unmatched = [key for key in weights if key not in live]
+    keys = {}
     for name in (name for name in live if name not in weights):
-        same_shape = [key for key in spare if weights.shape(key) == tuple(live[name].shape)]
-        same = [key for key in same_shape if bool((weights.read(key).to(live[name]) == live[name]).all())]
-        if len(same) == 1:
-            found[name] = same[0]
-    return found
+        same_shape = [key for key in unmatched if weights.shape(key) == tuple(live[name].shape)]
+        equal = [key for key in same_shape if bool((weights.read(key).to(live[name]) == live[name]).all())]
+        if len(equal) == 1:
+            keys[name] = equal[0]
+    return keys
 
 
 class WeightsFile:
-    """The safetensors of one directory, sharded or not, opened lazily; torch is imported by :meth:`read` only."""
+    """The safetensors of one directory, sharded or not, opened lazily; only :meth:`read` imports torch."""
 
     def __init__(self, directory: Path) -> None:
         """Find the file or files.
 
         Raises:
-            UsageError: an index that names files outside the directory.
+            UsageError: the index names a file that is not in the directory, or a file cannot be read.
         """
         self.directory = directory
         self._files: dict[tuple[Path, str], Any] = {}
@@ -91,7 +95,7 @@ class WeightsFile:
         return tuple(self._open(self._shard_of[key]).get_slice(key).get_shape())
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """All shapes, by the key without what wrappers add."""
+        """The shapes of all tensors, by key without wrappers' prefixes (:func:`live_name`)."""
         return {live_name(key): self.shape(key) for key in self._shard_of}
 
     def dtype(self, key: str) -> str:
@@ -108,10 +112,10 @@ class WeightsFile:
 
 
 def shards(directory: Path) -> dict[str, str]:
-    """File name by tensor, from the index of a sharded model.
+    """The file name of every tensor, from the index of a sharded model.
 
     Raises:
-        UsageError: no ``weight_map``, or a file that is not one of this directory.
+        UsageError: the index has no ``weight_map``, or names a file that is not in the directory.
     """
     index = directory / INDEX
     record = read_object(index).get("weight_map")
@@ -119,5 +123,5 @@ def shards(directory: Path) -> dict[str, str]:
         raise UsageError(f"{index} has no weight_map: which tensor is in which file")
     for key, name in record.items():
         if not isinstance(name, str) or Path(name).name != name or not (directory / name).is_file():
-            raise UsageError(f"{index} puts {key} into {name!r}, which is no file of {directory}")
+            raise UsageError(f"{index} puts {key} into {name!r}, which is not a file of {directory}")
     return record

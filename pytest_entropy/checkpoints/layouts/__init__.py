@@ -10,7 +10,7 @@ def known_layouts() -> list[Layout]:
     """All layouts, installed ones included, in the order they are tried: the most specific first.
 
     Raises:
-        UsageError: an installed layout that cannot be imported, or is none.
+        UsageError: an installed layout cannot be imported, or is not a :class:`Layout`.
     """
-    found = [(registry.get("layouts", name, Layout), name) for name in registry.names("layouts")]  # type: ignore[type-abstract]
-    return [layout for layout, name in sorted(found, key=lambda pair: (pair[0].order, pair[1]))]
+    layouts = [(registry.get("layouts", name, Layout), name) for name in registry.names("layouts")]  # type: ignore[type-abstract]
+    return [layout for layout, name in sorted(layouts, key=lambda pair: (pair[0].order, pair[1]))]

@@ -1,4 +1,4 @@
-"""What a checkpoint layout is: how a trainer arranges a directory and numbers its optimizer's parameters."""
+"""The protocol of a checkpoint layout: how a trainer arranges a directory and numbers its optimizer's parameters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pytest_entropy.checkpoints.files import CheckpointFiles
 
 @runtime_checkable
 class Layout(Protocol):
-    """One way of writing a checkpoint; no layout imports torch, for detection happens before anything is loaded.
+    """A trainer's way of writing a checkpoint; layouts do not import torch, as ``find`` runs before anything is loaded.
 
     Attributes:
         order: layouts are tried by this number, lowest first; one that is more specific than another has a lower number
@@ -28,8 +28,14 @@ class Layout(Protocol):
         """The files of a checkpoint of this layout at ``path``, or None if it is not one.
 
         Raises:
-            UsageError: it is one, but cannot be read as it is; the message has the command that converts it.
+            UsageError: it is one that cannot be read as it is; the message has the command that converts it.
         """
 
     def parameter_order(self, model: Any, trainable: Sequence[str], groups: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Live names in the order of the optimizer's integers; may be longer than the state."""
+        """Live parameter names in the order of the optimizer's integers; may be longer than the state.
+
+        Args:
+            model: the live model that the optimizer sees.
+            trainable: live names of its trainable parameters, in ``named_parameters()`` order.
+            groups: the optimizer's parameter groups, whose ``params`` are integers.
+        """

@@ -1,7 +1,7 @@
 """FSDP with a sharded optimizer: weights beside ``optimizer_0/``, by torch.distributed.checkpoint (DCP).
 
-The names are in the directory (:mod:`pytest_entropy.checkpoints.formats.dcp` reads it without unpickling).
-Weights that are sharded as well have to be merged first.
+The directory holds the parameters' names (:mod:`pytest_entropy.checkpoints.formats.dcp` reads it without
+unpickling).  Sharded weights must be merged first.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class DCPLayout:
     expects = "weights as in an HF Trainer checkpoint, and optimizer_0/ by torch.distributed.checkpoint"
 
     def find(self, path: Path) -> CheckpointFiles | None:
-        """None, unless the only optimizer state is a DCP directory.
+        """The files, if the only optimizer state is a DCP directory, else None.
 
         Raises:
-            UsageError: the weights are in another such directory; says how to merge them.
+            UsageError: the weights are in a DCP directory as well; has the command that merges them.
         """
         shards, sharded_weights = path / "optimizer_0", path / "pytorch_model_fsdp_0"
         if not (shards / METADATA).is_file() or any((path / f"optimizer.{end}").is_file() for end in ("pt", "bin")):
@@ -40,7 +40,7 @@ class DCPLayout:
             return None
         raise UsageError(
             f"checkpoint {path} keeps its weights in torch.distributed.checkpoint's directory {sharded_weights}. Merge "
-            "them once with (it opens pickles: run it on what you trust)\n"
+            "them once with (it opens pickles: run it on checkpoints you trust only)\n"
             f"  accelerate merge-weights {shlex.quote(str(sharded_weights))} {shlex.quote(str(path))}\n"
             "and have the model's config.json and tokenizer beside them; optimizer_0/ is read as it is"
         )

@@ -20,17 +20,17 @@ class DeepSpeedLayout:
     expects = "global_stepN/*_optim_states.pt (refused; convert it to optimizer.pt)"
 
     def find(self, path: Path) -> CheckpointFiles | None:
-        """None, unless the only optimizer state is DeepSpeed's.
+        """None, if DeepSpeed's shards are not the only optimizer state.
 
         Raises:
-            UsageError: it is; says how to convert it.
+            UsageError: they are; has the commands that convert them.
         """
         shards = [path] if any(path.glob("*_optim_states.pt")) else sorted(path.glob("global_step*"))
         shards = [place for place in shards if any(place.glob("*_optim_states.pt"))]
         if not shards or any((path / f"optimizer.{end}").is_file() for end in ("pt", "bin")):
             return None
         root = shards[-1].parent
-        own, universal, out = (shlex.quote(str(root / name)) for name in ("", "universal", "optimizer.pt"))
+        quoted_root, universal, out = (shlex.quote(str(root / name)) for name in ("", "universal", "optimizer.pt"))
         step = re.sub(r"\D", "", shards[-1].name) or "N"
         commands = [
             "python -m deepspeed.checkpoint.ds_to_universal --inject_missing_state --input_folder "
@@ -39,7 +39,7 @@ class DeepSpeedLayout:
             "--learning-rate LR --beta1 0.9 --beta2 0.999 --eps 1e-8 --weight-decay WD",
         ]
         if not (has_adapter(root) or has_weights(root)):
-            commands.append(f"python {own}/zero_to_fp32.py {own} {own} --safe_serialization")
+            commands.append(f"python {quoted_root}/zero_to_fp32.py {quoted_root} {quoted_root} --safe_serialization")
         listing = "\n".join(f"  {command}" for command in commands)
         raise UsageError(
             f"checkpoint {root} keeps its optimizer in DeepSpeed's shards {shards[-1]}, pickles of flattened "
@@ -48,7 +48,12 @@ class DeepSpeedLayout:
         )
 
     def parameter_order(self, model: Any, trainable: Sequence[str], groups: Sequence[Mapping[str, Any]]) -> list[str]:
-        raise NotImplementedError("DeepSpeed's shards are converted first")
+        """Never called, as ``find`` returns no files.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError("DeepSpeed's shards must be converted first")
 
 
 LAYOUT = DeepSpeedLayout()

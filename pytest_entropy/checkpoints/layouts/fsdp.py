@@ -15,7 +15,7 @@ from pytest_entropy.checkpoints.states.parameter_order import all_or_trainable
 
 
 class FSDPLayout:
-    """LoRA or full fine-tune; the names come from the file."""
+    """LoRA or full fine-tune beside ``optimizer.bin``, which holds the parameters' names."""
 
     order = 50
     name = "FSDP"

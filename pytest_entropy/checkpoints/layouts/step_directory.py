@@ -1,4 +1,4 @@
-"""The predecessor's layout: ``step_N/{model/ (adapter or model), optimizer.pt}``, names beside it perhaps.
+"""The predecessor's layout: ``step_N/{model/ (adapter or model), optimizer.pt}``, optionally with a name file.
 
 Its trainer gave AdamW *all* parameters of the PEFT model, frozen ones too, so the integers run over all
 ``named_parameters()`` and the state has gaps.
@@ -15,7 +15,7 @@ from pytest_entropy.checkpoints.states.parameter_order import all_or_trainable
 
 
 class StepDirectoryLayout:
-    """``--checkpoint`` may point at ``step_N`` or at ``step_N/model``."""
+    """A ``step_N`` directory; ``--checkpoint`` may name it or its ``model/``."""
 
     order = 40
     name = "step directory"

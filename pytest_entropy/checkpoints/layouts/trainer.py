@@ -1,4 +1,4 @@
-"""What transformers' Trainer and TRL write: ``checkpoint-N/`` with everything in one directory.
+"""The layout of transformers' Trainer and of TRL: ``checkpoint-N/`` with all files in one directory.
 
 Integers number the trainable parameters group by group: first those with weight decay in
 ``named_parameters()`` order, then norms and biases.
@@ -15,7 +15,7 @@ from pytest_entropy.checkpoints.states.parameter_order import all_or_trainable
 
 
 class TrainerLayout:
-    """LoRA (``adapter_config.json``) or full fine-tune (``model*.safetensors``)."""
+    """LoRA (``adapter_config.json``) or full fine-tune (``model*.safetensors``), beside ``optimizer.pt``."""
 
     order = 60
     name = "HF Trainer / TRL"

@@ -19,10 +19,10 @@ class VerlLayout:
     expects = "actor/optim_world_size_W_rank_R.pt (refused; gather it to optimizer.bin)"
 
     def find(self, path: Path) -> CheckpointFiles | None:
-        """None, unless verl's shards are there.
+        """None, if verl's shards are not the only optimizer state.
 
         Raises:
-            UsageError: they are; says how to make a checkpoint of them that can be read.
+            UsageError: they are; says how to make a readable checkpoint of them.
         """
         actor = next((p for p in (path, path / "actor") if any(p.glob("optim_world_size_*_rank_*.pt"))), None)
         if actor is None or any((path / f"optimizer.{end}").is_file() for end in ("pt", "bin")):
@@ -41,7 +41,12 @@ class VerlLayout:
         )
 
     def parameter_order(self, model: Any, trainable: Sequence[str], groups: Sequence[Mapping[str, Any]]) -> list[str]:
-        raise NotImplementedError("verl's shards are gathered first")
+        """Never called, as ``find`` returns no files.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError("verl's shards must be gathered first")
 
 
 LAYOUT = VerlLayout()

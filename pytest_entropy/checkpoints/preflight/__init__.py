@@ -1,1 +1,1 @@
-"""A stranger's checkpoint and the device asked for, looked at before anything is loaded."""
+"""Checks of an untrusted checkpoint and of the requested device, made before anything is loaded."""

@@ -1,4 +1,4 @@
-"""Whether prompts that are chat messages find a chat template in the checkpoint's files, before anything is loaded."""
+"""Check before loading that prompts of chat messages find a chat template in the checkpoint's files."""
 
 from __future__ import annotations
 
@@ -10,27 +10,32 @@ from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import PromptSet
 
 
-def require_chat_template(prompts: PromptSet, files: CheckpointFiles, told: Mapping[str, object]) -> None:
-    """Chat messages need the chat template of the checkpoint's tokenizer; there is no default that is right.
+def require_chat_template(prompts: PromptSet, files: CheckpointFiles, arguments: Mapping[str, object]) -> None:
+    """Require the tokenizer's chat template where prompts are chat messages; no default template would be right.
 
-    A base model known by a hub id only is not looked into; encoding its first prompt tells.
+    The files of a base model in the hub cache are not read: there, encoding the first prompt reports the error.
+
+    Args:
+        prompts: at least one; the first decides whether they are chat messages.
+        files: paths of the checkpoint.
+        arguments: the run's chat template arguments by name.
 
     Raises:
-        UsageError: the prompts are chat messages and the tokenizer's files hold no template, or none that speaks of an
-            argument that it is ``told``.
+        UsageError: the prompts are chat messages and the tokenizer's files hold no template, or the template does not
+            use one of the ``arguments``.
     """
     if isinstance(prompts[0].content, str):
         return
-    own = any((files.weights / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
-    place = files.weights if own or not files.base else Path(files.base)
+    has_tokenizer = any((files.weights / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
+    place = files.weights if has_tokenizer or not files.base else Path(files.base)
     if not place.is_dir() or (place / "additional_chat_templates").is_dir():
         return
     template = _template_text(place)
     if template is not None:
-        idle = [name for name in told if name not in template]
-        if idle:
+        unused = [name for name in arguments if name not in template]
+        if unused:
             raise UsageError(
-                f"prompts.chat_template_kwargs: the chat template in {place} does not speak of {', '.join(idle)}; it "
+                f"prompts.chat_template_kwargs: the chat template in {place} does not use {', '.join(unused)}; it "
                 "would change nothing: remove it, or spell it as the template does"
             )
         return
@@ -41,7 +46,7 @@ def require_chat_template(prompts: PromptSet, files: CheckpointFiles, told: Mapp
 
 
 def _template_text(place: Path) -> str | None:
-    """The text of the files with a tokenizer's chat template, None where there is none."""
+    """The text of all files that hold the tokenizer's chat template, None where there is no template."""
     texts = [file.read_text(encoding="utf-8", errors="replace") for file in place.glob("chat_template.*")]
     settings = place / "tokenizer_config.json"
     if settings.is_file():

@@ -1,4 +1,4 @@
-"""Whether the device asked for is there: said before any work, and torch imported only where it has to be asked."""
+"""Check before any work that the requested device exists; torch is imported for cuda devices only."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pytest_entropy.settings.devices import unusable
 
 
 def require_device(device: str) -> None:
-    """Do nothing if ``device`` (cpu, cuda, cuda:N) can be used.
+    """Reject a ``device`` (cpu, cuda, cuda:N) that this machine does not have.
 
     Raises:
-        UsageError: it cannot; says what there is.
+        UsageError: the device cannot be used; names those that can.
     """
     if reason := unusable(device):
         raise UsageError(f"--device {device}: {reason}")
@@ -18,7 +18,7 @@ def require_device(device: str) -> None:
         return
     import torch
 
-    there = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
-    if not there or (device != "cuda" and device not in there):
-        found = ", ".join(there) or "no cuda device"
-        raise UsageError(f"--device {device}: torch {torch.__version__} finds {found} here; take --device cpu")
+    available = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    if not available or (device != "cuda" and device not in available):
+        names = ", ".join(available) or "no cuda device"
+        raise UsageError(f"--device {device}: torch {torch.__version__} finds {names} here; take --device cpu")

@@ -1,7 +1,7 @@
-"""Whether a model can be probed at all: a row must not depend on its padding, its neighbours or the cache.
+"""Check that a model can be probed: a row's probabilities must not depend on padding, other rows or the cache.
 
-Nothing here knows an architecture's name.  Recurrent and hybrid models, whose state runs through padding, and models
-that count positions from the first column fail, and say so before anything is measured.
+The check runs the model and knows no architecture by name.  Recurrent and hybrid models, whose state runs through
+padding, and models that count positions from the first column fail it before anything is measured.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from pytest_entropy.policy.rollouts import Rollouts
 
 _PROMPTS = ((5,), (7, 3, 9, 4))
 _RESPONSE = (6, 8, 3)
-# Rounding of a deep model in float32 stays far below; a wrong position or a lost state is of order one.
+# Nats; rounding of a deep model in float32 stays far below, a wrong position or a lost state gives order one.
 TOLERANCE, ROUNDINGS = 0.05, 64
 
 
 def require_separate_rows(policy: Policy, name: str) -> None:
-    """Score two short rows as the probe does, padded and with a shared cache, and each alone without either.
+    """Reject a model whose log-probabilities of two rows, padded and with a shared cache, differ from each row's alone.
 
     Args:
         policy: freshly loaded, in eval mode.
         name: what messages call the model.
 
     Raises:
-        UsageError: the forward pass fails or gives no numbers, or the two differ by more than rounding.
+        UsageError: the forward pass fails, its probabilities are not finite, or the two differ by more than rounding.
     """
     size = next(policy.model.get_input_embeddings().parameters()).shape[0]
     if size <= max(*_PROMPTS[1], *_RESPONSE) or (policy.positions or 16) < 8:
@@ -38,7 +38,7 @@ def require_separate_rows(policy: Policy, name: str) -> None:
             together = policy.teacher_force(_rollouts()).log_probs
             alone = torch.stack([_alone(policy, prompt) for prompt in _PROMPTS])
     except Exception as error:
-        # Any kind, from inside any model.
+        # A model's own code may raise any kind of exception.
         reason = f"{type(error).__name__}: {str(error)[:200]}"
         raise UsageError(
             f"{name}: the model cannot be run on padded prompts with a shared cache ({reason}); {_WHICH}"
@@ -46,7 +46,7 @@ def require_separate_rows(policy: Policy, name: str) -> None:
     if not bool(torch.isfinite(alone).all()):
         raise UsageError(
             f"{name}: the model's probabilities are not finite although its weights are; a number in its config.json "
-            "or adapter_config.json is off"
+            "or adapter_config.json is wrong"
         )
     gap = float((together[:, 0] - alone.to(together.dtype)).abs().max())
     if not gap <= TOLERANCE + ROUNDINGS * policy.rounding:
@@ -60,6 +60,7 @@ _WHICH = "causal models of attention layers are supported, recurrent and hybrid 
 
 
 def _rollouts() -> Rollouts:
+    """The response after both prompts, as the probe's batch."""
     tokens = torch.tensor(_RESPONSE).expand(len(_PROMPTS), 1, -1).clone()
     zero = torch.zeros(tokens.shape)
     lengths = torch.full(tokens.shape[:2], len(_RESPONSE))

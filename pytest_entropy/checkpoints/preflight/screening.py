@@ -1,4 +1,4 @@
-"""What a stranger's checkpoint declares, checked against what it holds before any library builds a model of it."""
+"""Check the declarations of an untrusted checkpoint against its tensors, before any library builds a model."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pytest_entropy.checkpoints.states.optimizer_kind import outline, require_ad
 from pytest_entropy.checkpoints.states.parameter_order import live_name
 from pytest_entropy.errors import UsageError
 
-# JSON that libraries parse in full; tokenizer.json and vocabularies are large by nature and read by Rust.
+# JSON that libraries parse in full in Python; tokenizer.json and vocabularies are large, and a Rust library reads them.
 _PARSED = ("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
 # A vocabulary of a quarter of a million words takes some thirty megabytes.
 _LARGEST_TOKENIZER = 256 * 2**20
-_ANY = 100_000
+_MAX_TENSORS = 100_000
 _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 # Types of weights, as safetensors spells them.
 _FLOATING = ("F32", "F64", "BF16", "F16")
@@ -28,24 +28,24 @@ _SIZES = (
     "vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim",
     "n_embd", "n_head",
 )  # fmt: skip
-# A tensor may be declared so many times larger than the largest there is: embeddings can be narrower than the model.
+# Declared tensors may be this many times larger than the largest one: embeddings can be narrower than the model.
 _LARGER = 4
-# Adapters that change more than weights, or name code to import.
+# Keys of adapters that change more than weights, or that name code to import.
 _UNSUPPORTED = ("layer_replication", "megatron_config", "alora_invocation_tokens")
-# Starting points that take a part out of the base's weights, found by chance or from data; when an adapter is loaded
-# peft takes out another part, or none.
+# Initialisations that subtract from the base's weights a part that is random or made from data: when an adapter is
+# loaded, peft subtracts another part, or none.
 _UNREPEATABLE = ("pissa_niter", "corda", "lora_ga")
 
 
 def screen(files: CheckpointFiles) -> None:
-    """Refuse a checkpoint for what can be seen without loading it: nothing is built, and torch is not imported.
+    """Reject a checkpoint whose files show, without being loaded, that it cannot be used; torch is not imported.
 
     Raises:
-        UsageError: declarations that do not fit the tensors, damaged or truncated files, an optimizer's file that
-            is none, unpacks to more than it has, names code, or is of another optimizer than AdamW.
+        UsageError: declarations do not fit the tensors, a file is damaged or truncated, or the optimizer's file was not
+            written by torch, declares more bytes than it holds, references code, or is not AdamW's.
     """
     tensors = 0
-    # A base known by its hub id is in the cache, downloaded by the user; what lies in a directory is screened.
+    # Directories are screened; a base known by its hub id was downloaded into the cache by the user.
     whole = [Path(files.base)] if files.base is not None else [files.weights]
     for directory in (place for place in {*whole, files.weights} if place.is_dir()):
         _require_files(directory)
@@ -59,8 +59,8 @@ def screen(files: CheckpointFiles) -> None:
             _require_same_sizes(files.weights, whole[0])
         tensors += sum(1 for _ in WeightsFile(files.weights))
         _require_small_tokenizer(files.weights)
-    # Three tensors of state and as many of quantisation per parameter; nothing is known of a base in the cache.
-    bound = 8 * tensors if whole[0].is_dir() else _ANY
+    # Three tensors of state and as many of quantisation per parameter; a base in the cache is not counted.
+    bound = 8 * tensors if whole[0].is_dir() else _MAX_TENSORS
     if files.optimizer.is_dir():
         description = read_description(files.optimizer, tensors=bound)
         require_adamw(files.optimizer, outline(item.path for item in description))
@@ -75,7 +75,7 @@ def read_names(path: Path) -> list[str]:
     """The optimizer's parameter names in a side file: a list, or an object from index to name.
 
     Raises:
-        UsageError: neither.
+        UsageError: the file holds neither.
     """
     try:
         record = json.loads(path.read_bytes())
@@ -91,11 +91,11 @@ def read_names(path: Path) -> list[str]:
 
 
 def screen_model(directory: Path) -> None:
-    """Refuse a model directory whose declarations do not fit its weights.
+    """Reject a model directory whose declarations do not fit its weights.
 
     Raises:
-        UsageError: JSON too large, too deep or broken; more layers than tensors, or larger ones; quantised weights;
-            an architecture that needs code of its own.
+        UsageError: JSON is too large, too deep or broken; more layers or larger ones are declared than the tensors
+            allow; weights are quantised; the architecture needs code of its own.
     """
     for name in _PARSED:
         if (directory / name).is_file():
@@ -125,7 +125,7 @@ def screen_model(directory: Path) -> None:
 
 
 def _require_real_sizes(directory: Path, config: Mapping[str, Any]) -> None:
-    """Refuse sizes that are none, or of which the weights hold no tensor: a library would allocate them first."""
+    """Reject sizes that are not positive integers or are too large for the tensors; a library would allocate them."""
     where = directory / "config.json"
     for key in _SIZES:
         size = config.get(key)
@@ -149,7 +149,7 @@ def _require_real_sizes(directory: Path, config: Mapping[str, Any]) -> None:
 
 
 def _require_floating(directory: Path) -> None:
-    """Refuse weights stored as integers, in 8 bits or complex, which loading would cast without a word."""
+    """Reject weights stored as integers, in 8 bits or as complex numbers, which loading would silently cast."""
     weights = WeightsFile(directory)
     # Masks and the like are stored as booleans or integers beside the weights.
     for key in (key for key in weights if key.endswith("weight")):
@@ -161,10 +161,11 @@ def _require_floating(directory: Path) -> None:
 
 
 def screen_adapter(directory: Path) -> None:
-    """Refuse an adapter whose configuration does not fit its tensors.
+    """Reject an adapter whose configuration does not fit its tensors.
 
     Raises:
-        UsageError: not LoRA; rank or alpha absurd or not those of the tensors; a feature that is not supported.
+        UsageError: the adapter is not LoRA, its rank or alpha is invalid or not that of the tensors, or it uses a
+            feature that is not supported.
     """
     where = directory / "adapter_config.json"
     config = read_object(where)
@@ -193,38 +194,38 @@ def screen_adapter(directory: Path) -> None:
     first = {key: shape for key, shape in shapes.items() if ".lora_A." in key or key.endswith("lora_embedding_A")}
     if flat := [key for key, shape in first.items() if not shape]:
         raise UsageError(f"adapter {directory} holds {_short(flat[0])}, a single number: not a LoRA adapter's weights")
-    found = {shape[0]: key for key, shape in first.items()}
-    if not found:
+    stored = {shape[0]: key for key, shape in first.items()}
+    if not stored:
         raise UsageError(f"adapter {directory} holds no lora_A tensor: not a LoRA adapter's weights")
     # An adapted parameter that stacks a layer's experts has the rank once per expert.
     stacked = bool(config.get("target_parameters"))
-    for rank, key in found.items():
+    for rank, key in stored.items():
         if rank not in declared and not (stacked and any(rank % one == 0 for one in declared)):
             raise UsageError(
                 f"{where} declares rank {', '.join(map(_short, sorted(declared)))}, but {key} has {rank}: the tensors "
                 "do not belong to this configuration"
             )
-    # A rank that no tensor has would be allocated all the same, from random numbers.
-    absent = declared - set(found)
-    if absent and max(absent) > max(found):
-        raise UsageError(f"{where} declares rank {_short(max(absent))}, the largest of a tensor is {max(found)}")
+    # A rank that no tensor has would still be allocated and initialised anew.
+    absent = declared - set(stored)
+    if absent and max(absent) > max(stored):
+        raise UsageError(f"{where} declares rank {_short(max(absent))}, the largest of a tensor is {max(stored)}")
 
 
 def _require_same_sizes(adapter: Path, base: Path) -> None:
-    """Refuse embeddings saved whole beside an adapter that have more or fewer rows in its base."""
+    """Reject embeddings saved whole in an adapter whose number of rows differs from its base model's."""
     shapes = WeightsFile(base).shapes()
     for key, shape in WeightsFile(adapter).shapes().items():
-        own = shapes.get(key, shape)
-        if own != shape and own[1:] == shape[1:]:
+        in_base = shapes.get(key, shape)
+        if in_base != shape and in_base[1:] == shape[1:]:
             raise UsageError(
-                f"adapter {adapter} holds {key} of shape {shape}, its base model {base} of shape {own}: the "
+                f"adapter {adapter} holds {key} of shape {shape}, its base model {base} of shape {in_base}: the "
                 "base was resized before training. Save the resized base with "
                 f"model.resize_token_embeddings({shape[0]}); model.save_pretrained(DIR), and give --base-model DIR"
             )
 
 
 def require_all_read(directory: Path, keys: Mapping[str, str], trainable: Mapping[str, Any], model: Any) -> None:
-    """Refuse an adapter that peft could load in part only: what it does not find it makes up.
+    """Reject an adapter that peft would load in part: it would initialise parameters without a tensor anew.
 
     Args:
         directory: the adapter's.
@@ -233,16 +234,16 @@ def require_all_read(directory: Path, keys: Mapping[str, str], trainable: Mappin
         model: the live model; embeddings may be saved beside the adapter's own tensors.
 
     Raises:
-        UsageError: names a parameter without a tensor, or a tensor without a parameter.
+        UsageError: a parameter has no tensor, or a tensor has no parameter; names it.
     """
     weights = WeightsFile(directory)
     without = [name for name in trainable if keys.get(name, "") not in weights]
     if without:
         raise UsageError(
             f"adapter {directory} has no tensor for {len(without)} of {len(trainable)} trainable parameters of its "
-            f"configuration, for instance {without[0]}: peft would make them up"
+            f"configuration, for instance {without[0]}: peft would initialise them anew"
         )
-    # A module saved whole lies there by its own name, twice where it is tied to another that was saved.
+    # A module saved whole has its own name on disk, and a second one where it is tied to another saved module.
     live = {live_name(name) for name in model.state_dict()}
     everything = live | {name.replace(".modules_to_save.", ".") for name in live}
     unused = sorted(key for key in set(weights) - set(keys.values()) if live_name(key) not in everything)
@@ -254,7 +255,7 @@ def require_all_read(directory: Path, keys: Mapping[str, str], trainable: Mappin
 
 
 def _require_files(directory: Path) -> None:
-    """Pipes and devices among a checkpoint's files would keep their reader waiting for ever."""
+    """Reject pipes and devices among a checkpoint's files: reading one could block for ever."""
     for entry in sorted(directory.iterdir()):
         if entry.exists() and not entry.is_file() and not entry.is_dir():
             raise UsageError(f"{entry} is a pipe or a device, not a file")
@@ -278,10 +279,10 @@ def _ranks(where: Path, config: Mapping[str, Any]) -> set[int]:
 
 
 def _nested(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Every text in nested tables, with the outermost key that speaks of an implementation, or its own."""
+    """Every text in nested objects, with the outermost ``…_implementation`` key above it, else its own key."""
     if isinstance(value, dict):
-        for inner, one in value.items():
-            yield from _nested(one, key if key.endswith("_implementation") else inner)
+        for inner, item in value.items():
+            yield from _nested(item, key if key.endswith("_implementation") else inner)
     elif isinstance(value, str):
         yield key, value
 

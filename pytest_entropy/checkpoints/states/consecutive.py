@@ -1,4 +1,4 @@
-"""The checkpoint one optimizer step before, beside a loaded one: found by its number, used to prove the mapping."""
+"""Find the checkpoint one optimizer step before a loaded one, by its number, and prove the mapping from it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pytest_entropy.optimizers.state import AdamWState
 
 
 def prove_beside(files: CheckpointFiles, keys: Mapping[str, str], states: AdamWState) -> MappingProof:
-    """Prove the mapping from the neighbour one step before, or say why not.
+    """Prove the mapping of optimizer states from the checkpoint one step before, or say why it cannot be proved.
 
     Args:
-        files: the checkpoint.
+        files: paths of the checkpoint.
         keys: live parameter name to key in the weights file.
-        states: the optimizer's states by live name.
+        states: AdamW's state by live name.
 
     Raises:
-        Contradiction: by the neighbour, some states belong to other parameters; all are named.
+        Contradiction: some states belong to other parameters; the message names all of them.
     """
     root = files.root.resolve()
     number = re.fullmatch(r"(.*?)(\d+)", root.name)
@@ -35,7 +35,7 @@ def prove_beside(files: CheckpointFiles, keys: Mapping[str, str], states: AdamWS
         return not_proved(f"there is no {previous.name} beside {root.name}")
     step = next(iter(states.values())).step
     if int(number[2]) != step:
-        # The directories do not count the optimizer's steps: ask the neighbour's own optimizer.
+        # The directories' numbers are not optimizer steps: the earlier optimizer's file has the count.
         try:
             before = steps_taken(previous / files.optimizer.relative_to(files.root), tensors=8 * len(states))
         except UsageError:
@@ -51,10 +51,14 @@ def prove_beside(files: CheckpointFiles, keys: Mapping[str, str], states: AdamWS
 
 
 def weights_of(before: str | Path, after: CheckpointFiles) -> Path:
-    """Where the weights of an earlier checkpoint are, given that it is arranged like the later one.
+    """The directory of an earlier checkpoint's weights, arranged like those of the later checkpoint.
+
+    Args:
+        before: directory of the earlier checkpoint.
+        after: paths of the later checkpoint.
 
     Raises:
-        UsageError: no safetensors there.
+        UsageError: the earlier checkpoint holds no safetensors of the same kind.
     """
     inside = after.weights.relative_to(after.root)
     for place in (Path(before).expanduser() / inside, Path(before).expanduser()):

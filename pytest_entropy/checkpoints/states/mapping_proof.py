@@ -19,35 +19,36 @@ from pytest_entropy.checkpoints.formats.weights_file import WeightsFile
 from pytest_entropy.errors import UsageError
 from pytest_entropy.optimizers.state import AdamWState, ParameterState
 
-# Rounding, in units of the machine epsilon: decay and step round a weight by half of one each at most; some thirty
-# operations act on the moments.
+# Rounding in units of the machine epsilon: weight decay and step round a weight by half a unit each at most; some
+# thirty operations act on the moments.
 _WEIGHT_ROUNDINGS = 1.0
 _MOMENT_ROUNDINGS = 32.0
-# Dynamic 8-bit codes are taken after the step; what they lose is far below what a swap changes (about 1.4).
+# Dynamic 8-bit codes are taken after the step; their relative error is far below that of a swap (about 1.4).
 _QUANTISED = 0.4
 # A step must stand this far above the rounding to be evidence.
 _RESOLVED = 10.0
-# Enough rates to try that one is of a parameter in its place; the message names so many.
+# Rates to try: enough that one is of a parameter whose state is in its place.
 _CANDIDATES = 200
+# Parameters that the message names.
 _NAMED = 8
 
 
 class Contradiction(UsageError):
-    """The checkpoint's optimizer states are not of the parameters they are mapped to."""
+    """Some of a checkpoint's optimizer states belong to other parameters than those they are mapped to."""
 
 
 @dataclass(frozen=True)
 class MappingProof:
-    """What two consecutive checkpoints say of the mapping from optimizer states to parameters.
+    """Residuals of AdamW's step between two consecutive checkpoints, which prove the mapping of optimizer states.
 
     Attributes:
         before: the earlier checkpoint's name, None where there is none.
         relative: by live name, |theta_{k+1} - theta_k - lr u| / |lr u|, u the step of the stored state at rate 1;
             of the parameters that moved by more than the rounding of their weights.
         absolute: the largest element of theta_{k+1} - theta_k - lr u, by live name.
-        unresolved: parameters that moved by less: nothing is proved of them.
+        unresolved: parameters that moved by less than that rounding; nothing is proved of them.
         rates: the fitted learning rate by hyperparameter group.
-        reason: why nothing could be compared, else None.
+        reason: why the checkpoints could not be compared, else None.
     """
 
     before: str | None
@@ -74,12 +75,12 @@ class MappingProof:
 
 
 def not_proved(reason: str, before: str | None = None) -> MappingProof:
-    """A proof that could not be made."""
+    """The result for checkpoints that could not be compared, with the reason and the earlier one's name."""
     return MappingProof(before, {}, {}, reason=reason)
 
 
 class _Pair:
-    """The weights before and after, read one tensor at a time: two whole models need not fit into memory."""
+    """The weights before and after a step, read one tensor at a time, as two whole models need not fit into memory."""
 
     def __init__(self, before: Path, after: Path, keys: Mapping[str, str], name: str) -> None:
         self.name, self._keys = name, keys
@@ -110,27 +111,27 @@ class _Pair:
 
 @dataclass(frozen=True)
 class _Step:
-    """A parameter before its step, by how much it moved, and the rounding of the two, all float64."""
+    """A parameter before its step, its difference after the step, and the norm of their rounding, all float64."""
 
     theta: torch.Tensor
     moved: torch.Tensor
     rounding: float
 
     def compare(self, state: ParameterState) -> _Comparison:
-        """The step taken beside the step the state would take at rate 1."""
+        """Compare the step taken with the step that the state gives at rate 1."""
         u = state.last_step(self.theta)
         tolerance = _QUANTISED if state.quantised else _MOMENT_ROUNDINGS * torch.finfo(state.exp_avg.dtype).eps
         dd, du, uu = (float((a * b).sum()) for a, b in ((self.moved, self.moved), (self.moved, u), (u, u)))
         return _Comparison(dd, du, uu, self.rounding, tolerance)
 
     def residual(self, state: ParameterState, rate: float) -> torch.Tensor:
-        """moved - rate u: the scalar products would lose half of the digits."""
+        """moved - rate u, element by element: from scalar products half of the digits would be lost."""
         return self.moved - rate * state.last_step(self.theta)
 
 
 @dataclass(frozen=True)
 class _Comparison:
-    """Scalar products of the step taken, d, with the step at rate 1, u; the rounding; the moments' tolerance."""
+    """Scalar products of the step taken, d, and the step at rate 1, u; rounding of weights; tolerance of moments."""
 
     dd: float
     du: float
@@ -140,14 +141,15 @@ class _Comparison:
 
     @property
     def rate(self) -> float | None:
-        """The learning rate this parameter alone suggests."""
+        """The learning rate that fits this parameter alone; None if none fits."""
         return self.du / self.uu if self.uu > 0 and self.du > 0 else None
 
     def size(self, rate: float) -> float:
+        """Norm of the step at this rate."""
         return rate * float(self.uu**0.5)
 
     def limit(self, rate: float) -> float:
-        """The largest residual that rounding explains."""
+        """The largest norm of a residual that rounding explains."""
         return self.rounding + self.tolerance * max(float(self.dd**0.5), self.size(rate))
 
     def fits(self, rate: float) -> bool:
@@ -164,13 +166,16 @@ class _Comparison:
 def prove(
     before: Path, after: Path, keys: Mapping[str, str], states: AdamWState, *, names: tuple[str, str]
 ) -> MappingProof:
-    """Compare two directories of weights, one optimizer step apart, with the states of the later.
+    """Prove the mapping of optimizer states from two directories of weights, one optimizer step apart.
 
     Args:
         before, after: directories with safetensors.
         keys: live parameter name to key in the files.
         states: AdamW's state after the step, by live name.
-        names: what to call the two.
+        names: what messages call the two checkpoints.
+
+    Returns:
+        The relative and absolute residual of every parameter's step, and the fitted learning rates.
 
     Raises:
         Contradiction: a parameter's step is not that of the state mapped to it; every such parameter is named.
@@ -208,14 +213,14 @@ def prove(
 
 
 def _fit(members: list[_Comparison]) -> float:
-    """The rate that explains most parameters, refined on those: robust where many states are misplaced."""
+    """The rate that fits most parameters, refined on these by least squares: robust to many misplaced states."""
     candidates = [member.rate for member in members if member.rate is not None]
     if not candidates:
         return 0.0
     some = candidates[:: 1 + len(candidates) // _CANDIDATES]
     best = max(some, key=lambda rate: sum(one.fits(rate) and one.resolved(rate) for one in members))
     inliers = [one for one in members if one.fits(best) and one.resolved(best)]
-    # Weighted least squares: what is known to 8 bits must not blur what is known to 24.
+    # Weighted least squares: 8-bit moments must not blur those of 24 bits.
     weights = [1 / one.limit(best) ** 2 for one in inliers]
     total = sum(w * one.uu for w, one in zip(weights, inliers, strict=True))
     return sum(w * one.du for w, one in zip(weights, inliers, strict=True)) / total if total > 0 else best
@@ -229,6 +234,7 @@ def _contradiction(
     rates: Mapping[int, float],
     where: str,
 ) -> str:
+    """The message that names the parameters whose states contradict their steps, and the states' owners if known."""
     parts = []
     for name in wrong[:_NAMED]:
         step = pair.step(name)
@@ -237,7 +243,7 @@ def _contradiction(
         parts.append(f"{name} (relative residual {relative[name]:.2g}{filed})")
     if len(wrong) > _NAMED:
         parts.append(f"and {len(wrong) - _NAMED} more")
-    # One line: reports show the last line of an error.
+    # On one line, because reports show the last line of an error.
     return (
         f"optimizer states of {where} are permuted or of another model: {len(wrong)} of {len(states)} parameters did "
         f"not move from {pair.name} as their state says: {'; '.join(parts)}. Save the parameters' names with the "
@@ -247,6 +253,7 @@ def _contradiction(
 
 
 def _explains(step: _Step, state: ParameterState, rates: Mapping[int, float]) -> bool:
+    """Whether a state gives the step that a parameter took."""
     if state.exp_avg.shape != step.theta.shape:
         return False
     rate, one = rates[state.group], step.compare(state)

@@ -1,4 +1,4 @@
-"""An optimizer's file to AdamW state by live parameter name: every entry accounted for, or an error."""
+"""Read an optimizer's file as AdamW state by live parameter name: an entry without a parameter is an error."""
 
 from __future__ import annotations
 
@@ -26,28 +26,36 @@ Group = Mapping[str, Any]
 
 
 class Mapped:
-    """The states and how they were found.
+    """AdamW's state by live parameter name.
 
-    ``rule`` says in words how integers became names; ``rates`` are the groups' learning rates and ``source`` where
-    they are from.
+    Attributes:
+        states: state by live name.
+        rule: how the optimizer's integers became names, in words.
+        rates: learning rates by group.
+        source: where the rates are from, in words.
     """
 
     def __init__(self, states: dict[str, ParameterState], rule: str, rates: Sequence[float], source: str) -> None:
         self.states, self.rule, self.rates, self.source = states, rule, rates, source
 
     def learning_rate(self) -> tuple[float | None, str]:
-        """eta, the largest rate of a parameter, and where it is from; None where no rate is stored."""
-        # Not of a group without parameters: directions are in shares of the largest rate that moves anything.
+        """The largest learning rate of any parameter (eta), and where it is from; None where no rate is stored."""
+        # Groups without parameters do not count: directions are relative to the largest rate that moves a parameter.
         largest = max(entry.lr for entry in self.states.values())
         return (largest, self.source) if largest > 0 else (None, "nowhere")
 
 
 def read_optimizer(files: CheckpointFiles, model: Any, trainable: Mapping[str, torch.nn.Parameter]) -> Mapped:
-    """State of every trainable parameter, by live name.
+    """Read the AdamW state of every trainable parameter, by live name.
 
     Names are used where the checkpoint stores them (as keys, in the groups or in a side file), else the
-    layout's order; then shapes, coverage and step counts are checked.  Of a whole model, parameters that a list of
-    numbered names leaves out were frozen; they have no state.
+    layout's order; then shapes, coverage and step counts are checked.  Parameters of a whole model that a list of
+    numbered names leaves out were frozen: they have no state.
+
+    Args:
+        files: paths of the checkpoint.
+        model: the live model that the optimizer sees.
+        trainable: its trainable parameters by live name.
 
     Raises:
         UsageError: the file needs unpickling, is damaged, is not AdamW's, or does not fit the model.
@@ -69,14 +77,14 @@ def read_optimizer(files: CheckpointFiles, model: Any, trainable: Mapping[str, t
         raise UsageError(f"{path}: a parameter is numbered or named twice ({rule}): a damaged file")
     group_of = {index: number for number, group in enumerate(groups) for index in group["params"]}
     rates, source = _rates(path, groups)
-    found: dict[str, ParameterState] = {}
+    states: dict[str, ParameterState] = {}
     for index, name in zip(indices, order, strict=False):
         if name in trainable and index in state:
             number = group_of[index]
             entry = _entry(path, name, state[index], groups[number], trainable[name])
-            found[name] = replace(entry, lr=rates[number], group=number)
-    _require_cover(path, found, trainable, rule, len(state))
-    return Mapped({name: found[name] for name in trainable}, rule, rates, source)
+            states[name] = replace(entry, lr=rates[number], group=number)
+    _require_cover(path, states, trainable, rule, len(state))
+    return Mapped({name: states[name] for name in trainable}, rule, rates, source)
 
 
 def _without_frozen(
@@ -86,7 +94,7 @@ def _without_frozen(
     indices: Sequence[int | str],
     rule: str,
 ) -> tuple[Mapping[str, torch.nn.Parameter], str]:
-    """A whole model's parameters that the optimizer was given, where they are named by number."""
+    """The parameters of a whole model that the optimizer was given, by numbered names, and the rule in words."""
     if len(order) != len(indices):
         raise UsageError(
             f"{path} holds {len(indices)} parameters, the model has {len(trainable)}: if the others were frozen, write "
@@ -97,23 +105,27 @@ def _without_frozen(
 
 
 def steps_taken(path: Path, *, tensors: int) -> int:
-    """How many steps the optimizer in this file has taken; no model is needed.
+    """Number of steps that the optimizer in a file has taken; no model is needed.
+
+    Args:
+        path: the optimizer's file or directory.
+        tensors: number of tensors it may describe at most; bounds the bytes parsed.
 
     Raises:
-        UsageError: the file cannot be read or counts no steps.
+        UsageError: the file cannot be read or holds no step count.
     """
     steps = [entry.get("step") for entry in _stored(path, tensors=tensors)[1].values()]
     counted = [_number(step) for step in steps if step is not None]
     if not counted:
-        raise UsageError(f"{path} counts no steps")
+        raise UsageError(f"{path} holds no step count")
     return int(max(counted))
 
 
 def _stored(path: Path, *, tensors: int) -> tuple[list[Group], Mapping[Any, Mapping[str, Any]]]:
-    """Groups and state of a state_dict, checked as far as that goes without the model."""
+    """Groups and state of a stored state_dict, checked as far as possible without the model."""
     record = read_dcp(path, tensors=tensors) if path.is_dir() else read_torch_file(path, tensors=tensors)
     if isinstance(record, dict) and set(record) == {"optimizer"}:
-        # A DCP directory's, or what torch's own converter makes of one.
+        # Written by DCP, or by torch's converter from DCP.
         record = record["optimizer"]
     if not isinstance(record, dict) or not isinstance(record.get("state"), dict) or not record.get("param_groups"):
         raise UsageError(f"{path} is not an optimizer's state_dict (needs 'state' and 'param_groups')")
@@ -126,7 +138,7 @@ def _stored(path: Path, *, tensors: int) -> tuple[list[Group], Mapping[Any, Mapp
     if not whole or not all(isinstance(entry, dict) for entry in state.values()):
         raise UsageError(f"{path}: param_groups need params, betas and eps each: not AdamW's or Adam's state_dict")
     if not all(isinstance(group.get("param_names") or [], list | tuple) for group in groups):
-        raise UsageError(f"{path}: param_names that are no list: a damaged file")
+        raise UsageError(f"{path}: param_names are not a list: a damaged file")
     if not all(type(index) in (int, str) for group in groups for index in group["params"]):
         raise UsageError(f"{path}: param_groups hold parameters that are neither numbers nor names: a damaged file")
     if any(type(value).__module__.startswith("torchao.") for entry in state.values() for value in entry.values()):
@@ -143,7 +155,7 @@ def _order(
     groups: Sequence[Group],
     indices: Sequence[int | str],
 ) -> tuple[list[str], str]:
-    """Live names by the optimizer's parameters, and the rule in words."""
+    """Live names in the order of the optimizer's parameters, and the rule that gave them, in words."""
     everything = {live_name(name): name for name, _ in model.named_parameters()}
     stored: list[str] | None = None
     if all(isinstance(index, str) for index in indices):
@@ -174,7 +186,9 @@ def _entry(path: Path, name: str, entry: Mapping[str, Any], group: Group, parame
     betas = [_number(beta) for beta in group["betas"]] if isinstance(group["betas"], tuple | list) else []
     eps = _number(group["eps"])
     if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas) or not 0 <= eps < 1 or not 0 <= decay < 1e3:
-        raise UsageError(f"{path}: betas {betas}, eps {eps:g}, weight_decay {decay:g} are no AdamW's: a damaged file")
+        raise UsageError(
+            f"{path}: betas {betas}, eps {eps:g}, weight_decay {decay:g} are not valid for AdamW: a damaged file"
+        )
     return ParameterState(
         step=moments.step,
         exp_avg=moments.exp_avg,
@@ -188,21 +202,21 @@ def _entry(path: Path, name: str, entry: Mapping[str, Any], group: Group, parame
 
 
 def _rates(path: Path, groups: Sequence[Group]) -> tuple[list[float], str]:
-    """Each group's rate: of the next step, or the initial one where the schedule has brought all to 0."""
+    """Learning rate of each group for the next step, or the initial one where the schedule has ended at 0."""
     for key, source in (
         ("lr", f"{path.name} (lr of the next step)"),
         ("initial_lr", f"{path.name} (initial_lr; the schedule has ended at 0)"),
     ):
         rates = [_number(group.get(key, 0.0)) for group in groups]
         if not all(0 <= rate < 1e6 for rate in rates):
-            raise UsageError(f"{path}: {key} {rates} is no learning rate: a damaged file")
+            raise UsageError(f"{path}: {key} {rates} is not a learning rate: a damaged file")
         if any(rates):
             return rates, source
     return [0.0] * len(groups), "nowhere"
 
 
 def _number(value: Any) -> float:
-    """A setting, which torch may keep as a tensor of one number."""
+    """A setting as a float; torch may store it as a tensor with one element."""
     tensor = plain_tensor(value)
     plain = tensor.item() if tensor is not None and tensor.numel() == 1 else value
     if isinstance(plain, bool) or not isinstance(plain, int | float):
@@ -214,19 +228,20 @@ def _number(value: Any) -> float:
 
 
 def _require_cover(
-    path: Path, found: Mapping[str, ParameterState], trainable: Mapping[str, Any], rule: str, entries: int
+    path: Path, states: Mapping[str, ParameterState], trainable: Mapping[str, Any], rule: str, entries: int
 ) -> None:
-    without = [name for name in trainable if name not in found]
+    """Reject a file whose states do not belong to the trainable parameters one to one."""
+    without = [name for name in trainable if name not in states]
     if without:
         raise UsageError(
             f"{path}: {len(without)} of {len(trainable)} trainable parameters have no optimizer state by the "
-            f"{rule}, for instance {without[0]}; nothing is made up in its place"
+            f"{rule}, for instance {without[0]}; a fresh state would give another step"
         )
-    if entries != len(found):
+    if entries != len(states):
         raise UsageError(
-            f"{path} holds {entries} states, the model's trainable parameters are {len(found)}: part of it "
-            "belongs to something else"
+            f"{path} holds {entries} states, the model has {len(states)} trainable parameters: some states "
+            "belong to no parameter of this model"
         )
-    steps = {state.step for state in found.values()}
+    steps = {state.step for state in states.values()}
     if len(steps) > 1:
         raise UsageError(f"{path}: parameters disagree on the number of steps taken ({sorted(steps)[:4]})")

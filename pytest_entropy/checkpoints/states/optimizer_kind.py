@@ -1,8 +1,8 @@
-"""Which optimizer a state is of: the registered ones (torch's and bitsandbytes' Adam and AdamW) are read, every other
-one is refused by name.
+"""Tell by its keys which optimizer wrote a state: the registered ones (torch's and bitsandbytes' Adam and AdamW) are
+accepted, every other one is refused by name.
 
-A whitelist: a key that those do not have is another optimizer's, or a setting that changes the step.  Only keys and
-plain settings are looked at, so that a file can be judged before torch opens it.
+It is a whitelist: any other key belongs to another optimizer, or is a setting that changes the step.  Only keys and
+plain settings are read, so that a file can be judged before torch opens it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pytest_entropy.optimizers.optimizer_states import flat, known_kinds
 from pytest_entropy.optimizers.states.base import GROUP_KEYS, SWITCHES
 
 _OPTIMI, _COLLECTION = "an optimizer of optimi (StableAdamW or kin)", "an optimizer of the pytorch-optimizer package"
-# Keys by which an optimizer is known; for the message only, any other key is refused as well.
+# Keys that identify an optimizer, for the message; any other unknown key is refused as well.
 _BELONGS = {
     "momentum_decay": "torch's NAdam",
     "mu_product": "torch's NAdam",
@@ -51,18 +51,19 @@ _BELONGS = {
     "gnorm_vec": "bitsandbytes' AdamW with percentile_clipping",
 }
 _REMEDY = (
-    "only the next step of torch's or bitsandbytes' AdamW (Adam without weight decay) is known here, and no other one "
-    "is read as theirs: probe a checkpoint trained with AdamW (optim adamw_torch, adamw_torch_fused or adamw_8bit)"
+    "only the steps of torch's and bitsandbytes' AdamW (and of Adam without weight decay) are implemented, and no "
+    "other state is read as theirs: probe a checkpoint trained with AdamW (optim adamw_torch, adamw_torch_fused or "
+    "adamw_8bit)"
 )
 
 
 def require_adamw(path: Path, record: Any) -> None:
-    """Refuse an optimizer's state_dict that is not Adam's or AdamW's, or has settings whose step is another.
+    """Reject an optimizer's state_dict that is not Adam's or AdamW's, or whose settings change AdamW's step.
 
     Args:
-        path: where it is from; in a directory (DCP) the order of keys says nothing.
-        record: the state_dict, or what can be told of it: values that are not known are not judged, and what is no
-            state_dict at all is left to whoever reads it.
+        path: its file; in a directory (DCP) the order of keys carries no information.
+        record: the state_dict or its outline.  Values that an outline lacks are not checked; anything that is not a
+            state_dict passes, and reading it in full reports that.
 
     Raises:
         UsageError: names the optimizer, or the key that AdamW does not have.
@@ -81,7 +82,7 @@ def require_adamw(path: Path, record: Any) -> None:
 
 
 def outline(paths: Any) -> dict[Any, Any]:
-    """Nested tables of the given paths, with nothing in them: what a DCP description tells of a state_dict."""
+    """Nested dictionaries with None at each of the given key paths: the outline of a state_dict in a DCP directory."""
     root: dict[Any, Any] = {}
     for path in paths:
         table = root
@@ -99,14 +100,14 @@ def _members(value: Any) -> list[Any]:
 
 
 def _reasons(groups: list[Mapping[str, Any]], entries: list[dict[str, object]]) -> Iterator[str]:
-    """What the state is of, where that is not Adam or AdamW."""
+    """The optimizer that wrote the state and the key that tells, for each sign that it is not Adam or AdamW."""
     kinds = known_kinds().values()
     in_groups = GROUP_KEYS.union(*(kind.group_keys for kind in kinds))
     in_state = frozenset[str]().union(*(kind.state_keys for kind in kinds))
     keys = {key: "param_groups" for group in groups for key in group}
     keys = {key: "state" for entry in entries for key in entry} | keys
     for key, name in _BELONGS.items():
-        # An installed kind may have taken on what no built-in one reads.
+        # An installed package may read keys that no built-in optimizer has.
         if key in keys and key not in in_groups | in_state:
             yield f"{name} (its {keys[key]} hold {key!r})"
     for group in groups:
@@ -136,15 +137,15 @@ def _require_settings(path: Path, group: Mapping[str, Any]) -> None:
 
 
 def _by_former_adam(group: Mapping[str, Any]) -> bool:
-    """Whether a torch before 2.7 wrote this for Adam: its groups differ from AdamW's in the order of two keys only."""
+    """Whether Adam of torch before 2.7 wrote the group: it differs from AdamW's in the order of two keys only."""
     keys = [key for key in group if key in ("maximize", "foreach", "decoupled_weight_decay")]
     return keys == ["maximize", "foreach"]
 
 
 def _plain(value: Any) -> float | None:
-    """A setting as a number, None where it is none or not known."""
+    """A setting as a number; None where it is not a number or not known."""
     try:
-        # A tensor's own method, not an attribute that a stranger's file gave to a stand-in.
+        # The method of a tensor's type, not an attribute that an untrusted file gave to a stand-in.
         if hasattr(type(value), "numel") and value.numel() == 1:
             value = value.item()
         return float(value) if isinstance(value, int | float) else None

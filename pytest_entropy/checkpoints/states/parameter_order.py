@@ -1,4 +1,4 @@
-"""The rules by which trainers number parameters, and names as they are spelled on disk and live."""
+"""The rules by which trainers number parameters, and the live spelling of parameter names on disk."""
 
 from __future__ import annotations
 
@@ -8,17 +8,23 @@ from typing import Any
 
 from pytest_entropy.errors import UsageError
 
-# The patterns transformers' Trainer exempts from weight decay; a numbering convention of its files.
+# Patterns of names that transformers' Trainer exempts from weight decay; they decide the numbering in its files.
 _NO_DECAY = [re.compile(p) for p in (r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)")]
 
 
 def all_or_trainable(model: Any, trainable: Sequence[str], groups: Sequence[Mapping[str, Any]]) -> list[str]:
-    """``named_parameters()`` order over all parameters if the optimizer was given as many, else the trainable.
+    """Live names in the optimizer's numbering: over all parameters if it was given as many, else over the trainable.
 
-    Several groups are numbered one after the other: then the trainer's split must be a known one.
+    One group is numbered in ``named_parameters()`` order; several groups are numbered one after the other, and must
+    come from a known split.
+
+    Args:
+        model: the live model.
+        trainable: live names of the trainable parameters, in ``named_parameters()`` order.
+        groups: the optimizer's parameter groups, of which only the sizes are used.
 
     Raises:
-        UsageError: several groups of sizes that no known split gives.
+        UsageError: no known split gives groups of these sizes.
     """
     count = sum(len(group["params"]) for group in groups)
     names = [name for name, _ in model.named_parameters()]
@@ -29,16 +35,16 @@ def all_or_trainable(model: Any, trainable: Sequence[str], groups: Sequence[Mapp
 def split_by_decay(model: Any, given: Sequence[str], groups: Sequence[Mapping[str, Any]]) -> list[str]:
     """The parameters an optimizer was given, in its numbering: those with weight decay first, as Trainers group them.
 
-    One group (that is not empty) means no split, and plain order.
+    With a single group that is not empty there is no split, and the order stays.
 
     Args:
         model: the live model.
         given: names in ``named_parameters()`` order.
-        groups: the optimizer's, of which the sizes count.
+        groups: the optimizer's parameter groups, of which only the sizes are used.
 
     Raises:
-        UsageError: the sizes are not those of transformers' split, of today (norms and biases without decay) or of
-            older versions (biases and LayerNorms): nothing says which parameter has which number.
+        UsageError: neither transformers' current split (norms and biases without decay) nor that of older versions
+            (biases and LayerNorms) gives groups of these sizes, so that the numbering is unknown.
     """
     sizes = [len(group["params"]) for group in groups]
     if sum(size > 0 for size in sizes) < 2 or sum(sizes) != len(given):
@@ -46,10 +52,10 @@ def split_by_decay(model: Any, given: Sequence[str], groups: Sequence[Mapping[st
     import torch
 
     inside_norm = {
-        f"{name}.{own}" if name else own
+        f"{name}.{parameter}" if name else parameter
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.LayerNorm)
-        for own in module._parameters
+        for parameter in module._parameters
     }
     tried = []
     for rule in (decays, lambda name: "bias" not in name):
@@ -60,8 +66,8 @@ def split_by_decay(model: Any, given: Sequence[str], groups: Sequence[Mapping[st
     splits = " or ".join(f"{some}, {rest}" for some, rest in tried)
     raise UsageError(
         f"the optimizer has groups of {', '.join(map(str, sizes))} parameters, which is not transformers' split by "
-        f"weight decay ({splits}), and no names: nothing says which state is whose. List the parameters' names, in the "
-        "optimizer's order, in optimizer_param_names.json beside it"
+        f"weight decay ({splits}), and no names: which state belongs to which parameter is unknown. List the "
+        "parameters' names, in the optimizer's order, in optimizer_param_names.json beside it"
     )
 
 
@@ -71,10 +77,10 @@ def decays(name: str) -> bool:
 
 
 def live_name(stored: str) -> str:
-    """A stored parameter name as the loaded model spells it, up to the adapter's name.
+    """A stored parameter name without the prefixes of wrappers and without the adapter's name.
 
-    What wrappers add goes (``module.``, ``_orig_mod.``, ``_fsdp_wrapped_module.``, ``base_model.model.``), and so
-    does the adapter name of ``lora_A.default.weight``: compare through this function on both sides.
+    Prefixes are ``module.``, ``_orig_mod.``, ``_fsdp_wrapped_module.``, ``base_model.model.``; the adapter's name is
+    ``default`` in ``lora_A.default.weight``.  To compare a stored name with a live one, apply this to both.
     """
     name = re.sub(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.", "", stored)
     for prefix in ("module.", "base_model.model."):

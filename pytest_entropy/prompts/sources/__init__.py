@@ -10,18 +10,18 @@ from pytest_entropy.prompts.sources.base import Columns, known_sources, regular_
 def open_prompts(
     source: str, *, prompt_column: str = "prompt", answer_column: str = "answer", template: str | None = None
 ) -> PromptSet:
-    """The prompts a configuration names, in the order of the source.
+    """Open the prompts that a configuration names, in the order of the source.
 
     Args:
-        source: ``demo``; a ``.jsonl``, ``.json`` (an object a line) or ``.parquet`` file; ``datasets:NAME``,
-            ``datasets:NAME:SPLIT`` or ``datasets:NAME:CONFIG:SPLIT``; ``gsm8k_r1_template`` with ``:SPLIT``,
-            which is GSM8K in the ``r1`` template; or what an installed source claims.
+        source: ``demo``; a ``.jsonl``, ``.json`` (one object per line) or ``.parquet`` file; ``datasets:NAME``,
+            ``datasets:NAME:SPLIT`` or ``datasets:NAME:CONFIG:SPLIT``; ``gsm8k_r1_template`` or
+            ``gsm8k_r1_template:SPLIT``, GSM8K in the ``r1`` template; or a name that an installed source claims.
         prompt_column: column with the prompt, or with the question if there is a template.
-        answer_column: column offered to rewards as ``answer``; dotted where it is nested.
+        answer_column: column that rewards get as ``answer``; dotted where it is nested.
         template: name of a built-in template, or a text with ``{question}``.
 
     Raises:
-        UsageError: no such file, unknown kind of file, or a bad row; names file and row.
+        UsageError: the file does not exist or is of an unknown kind, or a row is invalid; names file and row.
     """
     for kind in known_sources():
         if kind.claims(source):

@@ -1,4 +1,4 @@
-"""What a prompt source is: which ``prompts.source`` it claims, and the prompts it makes of it."""
+"""The interface of a prompt source: which values of ``prompts.source`` it claims, and how it opens them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pytest_entropy.prompts.rows import prompts_from_rows
 
 @dataclass(frozen=True)
 class Columns:
-    """Where prompt and answer stand in a row.
+    """The columns of prompt and answer in a row, and the template of prompts.
 
     Attributes:
         prompt: column with the prompt, or with the question if there is a template.
-        answer: column offered to rewards as ``answer``; dotted where it is nested.
-        template: name of a built-in template, or a text with ``{question}``; None for none.
+        answer: column that rewards get as ``answer``; dotted where it is nested.
+        template: name of a built-in template, or a text with ``{question}``; None if the column holds whole prompts.
     """
 
     prompt: str = "prompt"
@@ -31,13 +31,12 @@ class Columns:
 
 @dataclass(frozen=True)
 class PromptSource:
-    """One place prompts come from.
+    """A kind of ``prompts.source``.
 
     Attributes:
-        form: what messages say one can give for it, such as ``datasets:NAME``, or a file's
-            ending such as ``.jsonl``.
-        claims: whether a ``prompts.source`` is of this kind; looks at the text only.
-        open: its prompts, in the order of the source.
+        form: the form of its names, for messages, such as ``datasets:NAME``, or a file's ending such as ``.jsonl``.
+        claims: whether a ``prompts.source`` is of this kind; reads the text only, and opens nothing.
+        open: opens a ``prompts.source`` as prompts, in the order of the source.
     """
 
     form: str
@@ -46,10 +45,15 @@ class PromptSource:
 
 
 def from_rows(rows: Iterable[tuple[str, Mapping[str, Any]]], label: str, columns: Columns) -> PromptSet:
-    """The prompts of ("row N", row) pairs; ``label`` is what messages call their origin.
+    """Make prompts of ("row N", row) pairs.
+
+    Args:
+        rows: pairs of a row's place and the row.
+        label: what messages call the rows' origin.
+        columns: the columns of prompt and answer, and the template.
 
     Raises:
-        UsageError: a row that is no prompt, named.
+        UsageError: a row is not a valid prompt; names the row.
     """
     return prompts_from_rows(
         rows, source=label, prompt_column=columns.prompt, answer_column=columns.answer, template=columns.template
@@ -60,26 +64,27 @@ def known_sources() -> list[PromptSource]:
     """All prompt sources, installed ones included.
 
     Raises:
-        UsageError: an installed one that cannot be imported, or is none.
+        UsageError: an installed source cannot be imported, or is not a :class:`PromptSource`.
     """
     return [registry.get("prompt_sources", name, PromptSource) for name in registry.names("prompt_sources")]
 
 
 def known_forms() -> str:
-    """What one can give as ``prompts.source``, for messages."""
+    """The forms that ``prompts.source`` may have, in words, for messages."""
     forms = [source.form for source in known_sources()]
     endings = [form for form in forms if form.startswith(".")]
-    # Quoted words last, as in a .jsonl or .parquet file, datasets:NAME, or 'demo'.
+    # Quoted words last: a .jsonl or .parquet file, datasets:NAME, or 'demo'.
     *others, last = sorted((form for form in forms if form not in endings), key=lambda form: form.startswith("'"))
     files = f"a {' or '.join(endings)} file"
     return f"{', '.join([files, *others])}, or {last}"
 
 
 def regular_file(source: str) -> Path:
-    """The path of a prompts file that can be read from beginning to end.
+    """The path of a prompts file that several workers can read.
 
     Raises:
-        UsageError: missing, a directory, a pipe, a device, a loop of links, or a path that is none.
+        UsageError: the file is missing, a directory, a pipe, a socket, a device or a loop of links, or the path is
+            invalid.
     """
     try:
         path = Path(source).expanduser()
@@ -93,6 +98,6 @@ def regular_file(source: str) -> Path:
         kinds = ((stat.S_ISDIR, "a directory"), (stat.S_ISFIFO, "a pipe (FIFO)"), (stat.S_ISSOCK, "a socket"))
         what = next((name for test, name in kinds if test(mode)), "a device")
         raise UsageError(
-            f"prompts file {source} is {what}, not a file: it is read by every worker; give {known_forms()}"
+            f"prompts file {source} is {what}, not a file: every worker has to read it; give {known_forms()}"
         )
     return path

@@ -1,4 +1,4 @@
-"""Data sets by name or saved to disk, through the ``datasets`` package (an extra)."""
+"""Prompts from data sets of the hub or on disk, through the ``datasets`` package (an extra)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read_dataset(source: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     ``save_to_disk``, or one with data files.  Code that comes with a data set is never run.
 
     Raises:
-        UsageError: the package is missing, or there is no such data set, configuration or split.
+        UsageError: the package is missing, or the data set, its configuration or its split does not exist.
     """
     name, config, split = _parts(source)
     try:
@@ -35,7 +35,7 @@ def read_dataset(source: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 table = table[split]
         else:
             table = datasets.load_dataset(name, config, split=split)
-    except Exception as error:  # the package raises dozens of kinds for a name that leads nowhere
+    except Exception as error:  # the package raises dozens of kinds for a name that does not exist
         reason = " ".join(str(error).split())[:300]
         raise UsageError(
             f"data set {source.removeprefix(DATASETS)} cannot be loaded ({type(error).__name__}: {reason}); "
@@ -46,6 +46,7 @@ def read_dataset(source: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _parts(source: str) -> tuple[str, str | None, str]:
+    """(name, configuration, split) of a ``datasets:`` source."""
     parts = source.removeprefix(DATASETS).split(":")
     if not all(parts) or len(parts) > 3:
         raise UsageError(f"{source!r} is not {DATASETS}NAME, {DATASETS}NAME:SPLIT or {DATASETS}NAME:CONFIG:SPLIT")
@@ -54,10 +55,10 @@ def _parts(source: str) -> tuple[str, str | None, str]:
 
 
 def open_source(source: str, columns: Columns) -> PromptSet:
-    """The prompts of a data set.
+    """Open the prompts of a data set.
 
     Raises:
-        UsageError: it cannot be loaded, or has a bad row.
+        UsageError: the data set cannot be loaded, or a row is invalid.
     """
     return from_rows(read_dataset(source), f"data set {source.removeprefix(DATASETS)}", columns)
 

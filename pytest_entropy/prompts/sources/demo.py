@@ -1,4 +1,4 @@
-"""The word problems of the bundled demo checkpoint, made on demand."""
+"""The source ``demo``: the word problems of the bundled demo checkpoint."""
 
 from pytest_entropy.prompts.prompt import DemoPrompts
 from pytest_entropy.prompts.sources.base import PromptSource

@@ -1,4 +1,4 @@
-"""GSM8K in DeepSeek-R1-Zero's template: ``gsm8k_r1_template`` with ``:SPLIT``, the training split if none is named."""
+"""The source ``gsm8k_r1_template[:SPLIT]``: GSM8K (by default its training split) in DeepSeek-R1-Zero's template."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ NAME = "gsm8k_r1_template"
 
 
 def claims(source: str) -> bool:
-    """Its name, with or without a split."""
+    """Whether a source has this name, with or without a split."""
     return source.partition(":")[0] == NAME
 
 
 def open_source(source: str, columns: Columns) -> PromptSet:
-    """The data set's prompts, in the ``r1`` template unless there is another.
+    """Open the data set's prompts, in the ``r1`` template unless ``columns`` name another.
 
     Raises:
-        UsageError: the data set cannot be loaded, or has a bad row.
+        UsageError: the data set cannot be loaded, or a row is invalid.
     """
     split = source.partition(":")[2] or "train"
     prompt = "question" if columns.prompt == "prompt" else columns.prompt
-    own = replace(columns, prompt=prompt, template=columns.template or "r1")
-    return dataset.open_source(f"{dataset.DATASETS}openai/gsm8k:main:{split}", own)
+    in_template = replace(columns, prompt=prompt, template=columns.template or "r1")
+    return dataset.open_source(f"{dataset.DATASETS}openai/gsm8k:main:{split}", in_template)
 
 
 SOURCE = PromptSource(NAME, claims, open_source)

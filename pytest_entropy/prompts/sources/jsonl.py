@@ -1,4 +1,4 @@
-"""JSONL in: one JSON object a line, read line by line in bounded memory."""
+"""Prompts from JSONL files: one JSON object per line, read line by line in bounded memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts.prompt import PromptSet
 from pytest_entropy.prompts.sources.base import Columns, PromptSource, from_rows, regular_file
 
-# A million tokens of English; a longer line is a file without line ends.
+# A million tokens of English; a file with a longer line has no line ends.
 LONGEST_LINE = 4 * 2**20
 _UTF8_BOM = b"\xef\xbb\xbf"
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
@@ -20,8 +20,8 @@ def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
     """("line N", row) of every line that is not blank.
 
     Raises:
-        UsageError: unreadable, not UTF-8, not JSON, a line above 4 MiB, or one that is not an object; names
-            file and line.
+        UsageError: the file cannot be read, or a line is not UTF-8, not JSON, above 4 MiB, or another value than an
+            object; names file and line.
     """
     try:
         with path.open("rb") as stream:
@@ -65,10 +65,10 @@ def _row(line: bytes, where: str) -> dict[str, object]:
 
 
 def open_source(source: str, columns: Columns) -> PromptSet:
-    """The prompts of a file.
+    """Open the prompts of a JSONL file.
 
     Raises:
-        UsageError: no such file, or a bad row.
+        UsageError: the file cannot be read, or a row is invalid.
     """
     path = regular_file(source)
     return from_rows(read_jsonl(path), f"prompts file {path}", columns)

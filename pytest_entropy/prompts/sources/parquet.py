@@ -1,4 +1,4 @@
-"""Parquet in, through pyarrow, batch by batch."""
+"""Prompts from parquet files, read through pyarrow batch by batch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pytest_entropy.prompts.prompt import PromptSet
 from pytest_entropy.prompts.sources.base import Columns, PromptSource, from_rows, regular_file
 
 _ROWS_AT_ONCE = 1024
-# Compression can hide any size; prompts beyond this do not fit in memory as Python objects.
+# A small compressed file may unpack to any size; more bytes of prompts do not fit into memory as Python objects.
 _LARGEST = 8 * 2**30
 
 
@@ -18,7 +18,7 @@ def read_parquet(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
     """("row N", row) of every row, counted from 1.
 
     Raises:
-        UsageError: pyarrow is missing, or the file is not parquet, damaged, or above 8 GiB uncompressed.
+        UsageError: pyarrow is missing, or the file is not parquet, is damaged, or has more than 8 GiB uncompressed.
     """
     try:
         import pyarrow.parquet as parquet
@@ -44,10 +44,10 @@ def read_parquet(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
 
 
 def open_source(source: str, columns: Columns) -> PromptSet:
-    """The prompts of a file.
+    """Open the prompts of a parquet file.
 
     Raises:
-        UsageError: no such file, or a bad row.
+        UsageError: the file cannot be read, or a row is invalid.
     """
     path = regular_file(source)
     return from_rows(read_parquet(path), f"prompts file {path}", columns)

@@ -1,1 +1,1 @@
-"""The figures of a report, one a file: each is drawn from a view, or is None where the data for it is missing."""
+"""The figures of a report, one per file: each is drawn from a view, or is None if its data are missing."""

@@ -1,4 +1,4 @@
-"""What runs cost: time by phase and B_E, most memory by phase."""
+"""The figure of the runs' cost: time by phase and B_E, and memory by phase."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PHASES = (ACCENT, GREY, SECOND, "#6a994e", "#7b5ea7", "#b08900")
 
 
 def cost_figure(view: ExperimentView) -> Plot:
-    """Mean time of a run by phase and B_E; most memory by phase."""
+    """Mean time of a run by phase and B_E (s), and the largest memory by phase (MiB)."""
     runs = view.runs
     names = list(dict.fromkeys(name for run in runs for name in run.seconds))
     sizes = sorted({run.B_E for run in runs})
@@ -52,11 +52,11 @@ def cost_figure(view: ExperimentView) -> Plot:
 
 
 def _by_phase(runs: Sequence[RunRecord], names: Sequence[str]) -> dict[str, float]:
-    """Most memory of a run by phase in words, MiB; empty for results that were stored without."""
+    """The largest memory of any run by phase in words, MiB; empty for old results without memory by phase."""
     noted = {name: [run.memory_mb[name] for run in runs if name in run.memory_mb] for name in names}
     return {name.replace("_", " "): max(values) for name, values in noted.items() if values}
 
 
 def _seconds(runs: Sequence[RunRecord], name: str) -> list[float]:
-    """Of the runs that had the phase."""
+    """Seconds in a phase, of each run that had the phase."""
     return [run.seconds[name] for run in runs if name in run.seconds]

@@ -1,4 +1,4 @@
-"""The standard error against B_E: whether it falls as it should."""
+"""The figure of the standard error against B_E, which should fall as B_E^(-1/2)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pytest_entropy.reports.view import ExperimentView
 
 
 def error_scaling_figure(view: ExperimentView) -> Plot | None:
-    """SE against B_E on log axes with the -1/2 line; None of a single B_E."""
+    """SE of each run against B_E on log axes, with a line of slope -1/2; None for a single B_E."""
     if len({run.B_E for run in view.runs}) < 2:
         return None
     runs = view.runs[:: max(1, len(view.runs) // (4 * MOST_RUNS))]
@@ -25,7 +25,7 @@ def error_scaling_figure(view: ExperimentView) -> Plot | None:
     reading = f"{reading}; the error {view.scope}"
 
     def draw(axes: Axes) -> None:
-        # An update that moves nothing has errors of 0, which a logarithm has no place for.
+        # A zero gradient gives errors of 0, which have no logarithm.
         positive = errors > 0
         if positive.any():
             axes.loglog(sizes[positive], errors[positive], "o", color=ACCENT, ms=4, label="runs")

@@ -1,4 +1,4 @@
-"""The entropy change against the size of the step: how far the first order carries."""
+"""The figure of the entropy change against the step size, which shows where the first order holds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pytest_entropy.stats.measurement import FOR_THIS_UPDATE
 
 
 def eta_sweep_figure(view: ExperimentView) -> Plot | None:
-    """Delta H(eta)/eta against eta, with delta_h1/eta at 0; None without a sweep."""
+    """Delta H(eta)/eta against eta, with delta_h1/eta at eta = 0; None without a sweep."""
     sweep = view.analysis.get("eta_sweep")
     if not sweep or not sweep.get("points"):
         return None
@@ -49,5 +49,5 @@ def eta_sweep_figure(view: ExperimentView) -> Plot | None:
 
 
 def _bar(se: float | None) -> float:
-    """Half a 95 % bar; none where there is no standard error."""
+    """Half the width of a 95 % interval; NaN, which is not drawn, without a standard error."""
     return float("nan") if se is None else 1.96 * se

@@ -1,4 +1,4 @@
-"""The p-values of the checks: whether the smallest is smaller than chance makes it."""
+"""The figure of the checks' p-values, and the probability of the smallest under the null hypotheses."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pytest_entropy.reports.view import ExperimentView
 
 
 def p_values_figure(view: ExperimentView) -> Plot | None:
-    """p-values of the checks against the uniform distribution; None where all are deterministic."""
-    found = [(check.p_value, check.name) for check in view.checks.values() if check.p_value is not None]
-    checks = sorted(found, key=lambda entry: entry[0])
+    """p-values of the checks against uniform quantiles; None if no check has a p-value."""
+    named = [(check.p_value, check.name) for check in view.checks.values() if check.p_value is not None]
+    checks = sorted(named, key=lambda entry: entry[0])
     if not checks:
         return None
     smallest, first = checks[0]
-    # The chance that the smallest of so many uniform p-values is as small.
+    # Probability that the smallest of as many independent uniform p-values is as small.
     chance = 1 - (1 - smallest) ** len(checks)
     reading = (
         f"smallest of {len(checks)} is p = {smallest:.2g} ({first}); if all is well, one so "

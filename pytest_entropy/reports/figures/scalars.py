@@ -1,4 +1,4 @@
-"""What each prompt contributes to delta_h1, and how heavy the tail is."""
+"""The figure of the prompts' contributions to delta_h1 and of their tail."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from matplotlib.ticker import LogLocator
 from pytest_entropy.reports.plot import ACCENT, GREY, INK, SECOND, Plot, draw_plot, plain_numbers, short_unit
 from pytest_entropy.reports.view import ExperimentView
 
-# Points beyond which a tail shows every other one.
+# Points of the tail shown at most.
 MOST_POINTS = 300
 
 
 def scalars_figure(view: ExperimentView) -> Plot:
-    """Distribution of eta s_n, all runs together, and its tail against a normal one."""
+    """Histogram of eta s_n over the prompts of all runs, and its tail beside a normal distribution's."""
     values = np.concatenate([run.eta * np.asarray(run.per_prompt) for run in view.runs])
     spread = values.std()
     kurtosis = float(np.mean(((values - values.mean()) / spread) ** 4)) if spread > 0 else float("nan")
@@ -37,13 +37,13 @@ def scalars_figure(view: ExperimentView) -> Plot:
 
         far = np.sort(np.abs(values - values.mean()) / spread)[::-1]
         share = np.arange(1, len(far) + 1) / len(far)
-        # Every one of the farthest, then fewer and fewer.
+        # All of the farthest points, then a geometrically decreasing share.
         shown = np.unique(np.geomspace(1, len(far), MOST_POINTS).astype(int)) - 1
         axes.loglog(far[shown], share[shown], "o", color=ACCENT, ms=3, label="seen")
         grid = np.linspace(0.5, max(4.0, float(far[0])), 200)
         normal = 2 * norm.sf(grid)
-        kept = normal > 0.2 / len(far)
-        axes.loglog(grid[kept], normal[kept], color=INK, lw=1, label="normal")
+        in_reach = normal > 0.2 / len(far)
+        axes.loglog(grid[in_reach], normal[in_reach], color=INK, lw=1, label="normal")
         axes.set(xlabel="distance from the mean (sd)", ylabel="share beyond", xlim=(0.5, None))
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         plain_numbers(axes.xaxis)

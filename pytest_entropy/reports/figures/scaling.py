@@ -1,4 +1,4 @@
-"""delta_h1 against B_E: whether it converges or falls as 1/B_E."""
+"""The figure of delta_h1 against B_E, which shows whether it converges or falls as 1/B_E."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pytest_entropy.stats.measurement import FOR_THIS_UPDATE
 
 
 def scaling_figure(view: ExperimentView) -> Plot | None:
-    """delta_h1 against B_E with the fit and both hypotheses; None of a single B_E."""
+    """delta_h1 against B_E with the fit a + b/B_E and both hypotheses; None for a single B_E."""
     if len({run.B_E for run in view.runs}) < 2:
         return None
     sizes, deltas, errors, label = _columns(view)
@@ -25,7 +25,7 @@ def scaling_figure(view: ExperimentView) -> Plot | None:
     reading = f"{reading}; all errors {view.scope}"
 
     def draw(axes: Axes) -> None:
-        # Runs at one B_E stand side by side.
+        # Runs at one B_E are drawn side by side.
         place = np.array([np.sum(sizes[:n] == size) for n, size in enumerate(sizes)])
         most = max(1, place.max())
         spread = np.exp(0.12 * (place / most - 0.5)) if place.any() else 1.0
@@ -40,14 +40,14 @@ def scaling_figure(view: ExperimentView) -> Plot | None:
         axes.axhline(0, color=GREY, lw=0.6)
         axes.set(ylabel=f"δH₁ ({short_unit(view)})")
         batch_axis(axes, sizes)
-        # Above, where no run can be hidden.
+        # Above the axes, where it hides no run.
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 
     return draw_plot("δH₁ against B_E", reading, draw)
 
 
 def _columns(view: ExperimentView) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
-    """B_E, delta_h1 and SE of every run, or of the mean per B_E where there are too many, and what they are."""
+    """B_E, delta_h1 and SE of every run, or of the means per B_E if there are too many runs, and their label."""
     runs = view.runs
     if len(runs) <= MOST_RUNS:
         drawn = [(run.B_E, run.delta_h1, run.se_conditional) for run in runs]
@@ -56,11 +56,11 @@ def _columns(view: ExperimentView) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
         rows = size_table(view).sizes
         drawn = [(row.B_E, row.mean.value, row.mean.se) for row in rows]
         label = f"mean of {len(runs) // len(rows)} runs, 95 % CI, {_scope(view)}"
-    # None, where there is no standard error, becomes NaN, which is not drawn.
+    # A missing standard error becomes NaN, which is not drawn.
     sizes, deltas, errors = np.array(drawn, dtype=float).T
     return sizes, deltas, errors, label
 
 
 def _scope(view: ExperimentView) -> str:
-    """What the drawn errors are over, short enough for a legend."""
+    """The scope of the drawn errors, short enough for a legend."""
     return view.scope.replace(FOR_THIS_UPDATE, "this U")

@@ -1,1 +1,1 @@
-"""The sections of ``report.html``, one a file: ``SECTION`` in each (docs/reports.md says how to add one)."""
+"""The sections of ``report.html``, one per file with its ``SECTION`` (docs/reports.md says how to add one)."""

@@ -1,4 +1,4 @@
-"""What every section of ``report.html`` is."""
+"""The base class of the sections of ``report.html``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class Section:
     """One section of an experiment's report.
 
     Attributes:
-        title: what its heading says; empty for a section without one.
-        order: sections stand in increasing order; the built-in ones have 100, 200, ... 1400.
+        title: text of its heading; empty for a section without one.
+        order: the section's position: sections are sorted by it; the built-in ones have 100, 200, ... 1400.
         tone: ``fail`` or ``inconclusive`` colours the heading.
     """
 
@@ -21,9 +21,13 @@ class Section:
     tone: str = ""
 
     def heading(self, view: ExperimentView) -> str:
-        """The heading in this report."""
+        """The heading in the report of ``view``."""
         return self.title
 
     def html(self, view: ExperimentView) -> Markup | None:
-        """What stands below the heading; None leaves the section out."""
+        """The HTML below the heading; None leaves the section out.
+
+        Raises:
+            NotImplementedError: the subclass does not define it.
+        """
         raise NotImplementedError

@@ -11,12 +11,12 @@ from pytest_entropy.reports.view import ExperimentView
 
 
 class BatchSizesSection(Section):
-    """The terminal's table."""
+    """The table of the terminal's summary."""
 
     title, order = "δH₁ by batch size", 300
 
     def html(self, view: ExperimentView) -> Markup | None:
-        """A row per B_E, where there are runs."""
+        """The table with a row per B_E; None without runs."""
         return fragment("batch_sizes", table=size_table(view)) if view.runs else None
 
 

@@ -1,4 +1,4 @@
-"""The section with what each check found."""
+"""The section with the outcome of each check."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pytest_entropy.reports.view import ExperimentView
 
 
 class Checks(Section):
-    """A row per check: verdict, p-value, effect, and what was expected."""
+    """A row per check: verdict, p-value, effect, and the expectation."""
 
     title, order = "Checks", 800
 
     def html(self, view: ExperimentView) -> Markup | None:
-        """The checks, where there were any."""
+        """The table of checks; None without checks."""
         return fragment("checks", checks=list(view.checks.values())) if view.checks else None
 
 

@@ -19,7 +19,7 @@ Difference = tuple[QuantityRow, float, tuple[float, float], float]
 
 
 class BaselineComparison(Section):
-    """What differs from the baseline, and by how much."""
+    """The differences from the baseline, with their intervals and margins."""
 
     title, order = "Against the baseline", 100
 
@@ -28,7 +28,7 @@ class BaselineComparison(Section):
         return f"{self.title} {view.baseline}"
 
     def html(self, view: ExperimentView) -> Markup | None:
-        """Figure and table of the quantities, or why nothing was compared."""
+        """Figure and table of the quantities, or the reason why nothing was compared; None without a comparison."""
         if view.comparison is None:
             return None
         difference = comparison_plot(view.comparison.quantities)
@@ -62,6 +62,7 @@ def comparison_plot(quantities: Sequence[QuantityRow]) -> Plot | None:
 
 
 def _compared(quantities: Sequence[QuantityRow]) -> list[Difference]:
+    """The quantities with an effect, an interval and a margin."""
     return [
         (row, row.outcome.effect, row.outcome.ci, row.margin)
         for row in quantities

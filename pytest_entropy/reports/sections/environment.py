@@ -1,4 +1,4 @@
-"""The section with the versions a result may depend on."""
+"""The section with the versions of the packages on which results may depend."""
 
 from __future__ import annotations
 

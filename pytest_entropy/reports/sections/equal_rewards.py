@@ -11,12 +11,12 @@ from pytest_entropy.reports.view import ExperimentView
 
 
 class EqualRewards(Section):
-    """What is equal, and what was rewarded."""
+    """Which rewards are equal, and a sample of what was rewarded."""
 
     title, order = "Equal rewards", 200
 
     def html(self, view: ExperimentView) -> Markup | None:
-        """The sample of the update that moves nothing, where there is one."""
+        """The sample of the first update with equal rewards in every group; None if there is none."""
         equal = equal_rewards(view.still.rewards) if view.still else None
         if view.still is None or equal is None:
             return None

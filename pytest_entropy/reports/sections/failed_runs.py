@@ -9,17 +9,17 @@ from pytest_entropy.reports.pages import fragment
 from pytest_entropy.reports.sections.base import Section
 from pytest_entropy.reports.view import ExperimentView
 
-# A page with thousands of errors serves nobody.
+# Errors shown at most, to keep the page readable.
 MOST_ERRORS = 500
 
 
 class FailedRuns(Section):
-    """Tracebacks, with links to what the run left."""
+    """Tracebacks, with links to the run's files."""
 
     title, order, tone = "Failed runs", 400, "fail"
 
     def html(self, view: ExperimentView) -> Markup | None:
-        """The error texts, that of the update batch first: where it failed, so did all runs, for that reason."""
+        """The error texts, first that of the update batch, which makes all runs fail; None without failures."""
         if not view.failures:
             return None
         ordered = sorted(view.failures.items(), key=lambda entry: (entry[0] != UPDATE, entry[0]))

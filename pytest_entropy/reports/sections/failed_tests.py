@@ -1,4 +1,4 @@
-"""The section with the tests that failed, and why."""
+"""The section with the tests that failed and their reasons."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pytest_entropy.reports.view import ExperimentView
 
 
 class FailedTests(Section):
-    """A line per test: an assertion in somebody's own experiment leaves nothing else behind."""
+    """A line per failed test; of an assertion in a user's own experiment there is no other record."""
 
     title, order, tone = "Failed tests", 500, "fail"
 
     def html(self, view: ExperimentView) -> Markup | None:
-        """Names and reasons, where a test failed."""
+        """Names and reasons; None if no test failed."""
         return fragment("failed_tests", items=view.failed_items) if view.failed_items else None
 
 

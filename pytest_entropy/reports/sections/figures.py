@@ -28,13 +28,13 @@ class Figures(Section):
     title, order = "Figures", 700
 
     def html(self, view: ExperimentView) -> Markup | None:
-        """The figures this experiment has the data for."""
+        """The figures; None if there is none."""
         drawn = list(plots(view))
         return fragment("figures", plots=drawn) if drawn else None
 
 
 def plots(view: ExperimentView) -> Iterator[Plot]:
-    """The figures this experiment has the data for."""
+    """The figures for which the experiment has data."""
     for draw in FIGURES if view.runs else ():
         plot = draw(view)
         if plot is not None:

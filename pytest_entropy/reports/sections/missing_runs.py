@@ -1,4 +1,4 @@
-"""The section with the planned runs that left nothing."""
+"""The section with the planned runs that have neither result nor error."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pytest_entropy.reports.view import ExperimentView
 
 
 class MissingRuns(Section):
-    """Names of runs without a result and without an error."""
+    """The names of the missing runs."""
 
     title, order = "Missing runs", 600
 
     def html(self, view: ExperimentView) -> Markup | None:
-        """Which runs are missing, where any is."""
+        """The list of missing runs; None if none is missing."""
         return fragment("missing_runs", missing=view.missing) if view.missing else None
 
 

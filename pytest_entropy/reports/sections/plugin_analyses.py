@@ -10,13 +10,13 @@ from pytest_entropy.reports.view import ExperimentView
 
 
 class PluginAnalyses(Section):
-    """Each plugin's answer as it gave it."""
+    """The answer of each plugin, unchanged."""
 
-    # Written by hand: an apostrophe need not be escaped.
+    # Markup, so that the apostrophe is not escaped.
     title, order = Markup("Other plugins' analyses"), 1200
 
     def html(self, view: ExperimentView) -> Markup | None:
-        """The answers by plugin, where any answered."""
+        """The answers by plugin; None if no plugin answered."""
         return fragment("plugin_analyses", analyses=view.plugin_analyses) if view.plugin_analyses else None
 
 

@@ -10,19 +10,19 @@ from pytest_entropy.reports.pages import fragment
 from pytest_entropy.reports.sections.base import Section
 from pytest_entropy.reports.view import ExperimentView
 
-# Rows of the table; a page with thousands of them serves nobody.
+# Rows shown at most, to keep the page readable.
 MOST_ROWS = 500
 
 
 class RunsSection(Section):
-    """What each run measured and cost."""
+    """The measurement and the cost of each run."""
 
     title, order = "Runs", 900
 
     def html(self, view: ExperimentView) -> Markup | None:
-        """The first runs; the files of the whole experiment that are there."""
+        """The table of the first runs, and links to the experiment's files that exist."""
         rows = [RunRow.of(run, view.name) for run in view.runs[:MOST_ROWS]]
-        # Written together with the report: they are always there.
+        # They are written together with the report, so they always exist.
         always = [TABLE, SUMMARY, SUMMARY_TEXT]
         update = [f"{UPDATE}/{name}" for name in (CONFIG, LOG, UPDATE_RECORD)]
         others = [*update, COMPARISON, view.analysis_file]

@@ -1,4 +1,4 @@
-"""The section with the settings that decide which quantity was measured."""
+"""The section with the settings that define the measured quantity."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pytest_entropy.reports.sections.base import Section
 from pytest_entropy.reports.view import ExperimentView
 from pytest_entropy.settings.layers import PROVENANCE
 
-# Beginnings of their keys; the rest of the configuration folds away.
+# Prefixes of their keys; the rest of the configuration is in a folded section.
 ESSENTIAL = (
     "checkpoint", "seed", "batch_config.", "probe.", "sampling.", "prompts.source", "prompts.chat_", "reward", "model.",
 )  # fmt: skip
@@ -20,7 +20,7 @@ ESSENTIAL = (
 
 @dataclass(frozen=True)
 class Setting:
-    """One value of the configuration by its dotted key, and where it came from."""
+    """One value of the configuration with its dotted key and its source."""
 
     key: str
     value: object
@@ -33,13 +33,13 @@ class Settings(Section):
     title, order = "What was measured", 1000
 
     def html(self, view: ExperimentView) -> Markup | None:
-        """The essential settings, where the configuration was stored."""
+        """The essential settings; None if no configuration was stored."""
         every = settings_of(view)
         return fragment("settings", settings=[s for s in every if s.key.startswith(ESSENTIAL)]) if every else None
 
 
 def settings_of(view: ExperimentView) -> list[Setting]:
-    """All settings of the runs."""
+    """All settings of the experiment's runs."""
     out = []
     for key, source in view.config.get(PROVENANCE, {}).items():
         value: Any = view.config

@@ -16,12 +16,12 @@ FIELDS = (
 
 
 class UpdateBatchSection(Section):
-    """The step, the rewards, and how the optimizer's states were read."""
+    """The step, the rewards, and the mapping of the optimizer's states."""
 
     title, order = "Update batch", 1100
 
     def html(self, view: ExperimentView) -> Markup | None:
-        """What is known of the update, where all runs share one."""
+        """The record of the update batch; None if runs do not share one."""
         if view.update is None:
             return None
         return fragment("update_batch", rows={name: getattr(view.update, name) for name in FIELDS})

@@ -1,4 +1,4 @@
-"""The section with the whole configuration, folded away."""
+"""The folded section with the whole configuration."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pytest_entropy.reports.view import ExperimentView
 
 
 class WholeConfiguration(Section):
-    """Every setting with its source; its summary line is its heading."""
+    """Every setting with its source; the folded element's summary line is its heading."""
 
     order = 1300
 
     def html(self, view: ExperimentView) -> Markup | None:
-        """All settings, where the configuration was stored."""
+        """All settings; None if no configuration was stored."""
         every = settings_of(view)
         return fragment("whole_configuration", settings=every) if every else None
 

@@ -1,4 +1,4 @@
-"""What a reward with a name is: a function in TRL's signature, and what may be relied on."""
+"""A registered reward: a function in TRL's signature, with the properties that settings rely on."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ PlainReward = Callable[..., Any]
 
 @dataclass(frozen=True)
 class NamedReward:
-    """A reward that settings know by its name.
+    """A reward that settings refer to by its name.
 
     Attributes:
         function: in TRL's signature.
-        reads_answer: whether every row needs an ``answer`` that can be read; refused while planning where one is not.
-        repeatable: whether it gives the same for the same completion again, for nothing: then every run asks it twice,
-            the second time completion by completion, and compares.
+        reads_answer: whether every row needs a readable ``answer``; planning rejects prompts without one.
+        repeatable: whether the function is deterministic and cheap: every run then calls it a second time, completion
+            by completion, and compares.
 
     Raises:
-        TypeError: not a function.
+        TypeError: ``function`` is not callable.
     """
 
     function: PlainReward

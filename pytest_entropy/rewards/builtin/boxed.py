@@ -13,9 +13,12 @@ from pytest_entropy.rewards.gold import last_box
 def boxed(
     prompts: Sequence[Any], completions: Sequence[Any], answer: Sequence[Any], **columns: Any
 ) -> list[float | None]:
-    r"""1.0 where the completion's last ``\boxed{…}`` holds the expected answer, white space aside.
+    r"""1.0 where the completion's last ``\boxed{…}`` holds the expected answer, white space aside, else 0.0.
 
-    Text against text: ``\frac12`` is not ``0.5`` here (see :func:`math_verify`).  None where no answer is known.
+    Texts are compared: ``\frac12`` does not equal ``0.5`` (see :func:`math_verify`).  None where no answer is known.
+
+    Raises:
+        NoGold: an expected answer cannot be read.
     """
     return score(completions, answer, lambda text: without_spaces(last_box(text)), without_spaces)
 

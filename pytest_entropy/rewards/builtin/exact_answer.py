@@ -14,9 +14,12 @@ def exact_answer(
 ) -> list[float | None]:
     """1.0 where the completion holds exactly one ``<answer>`` block and its text is the expected answer.
 
-    Surrounding white space is ignored; no block or more than one scores 0.0.  An expected number is compared as a
-    number, and notations around it are taken off (:func:`~pytest_entropy.rewards.gold.accepted_answers`).  None where
+    Surrounding white space is ignored; no block or more than one scores 0.0.  Numbers are compared by value, and the
+    expected answer is read without its notation (:func:`~pytest_entropy.rewards.gold.accepted_answers`).  None where
     no answer is known.
+
+    Raises:
+        NoGold: an expected answer cannot be read.
     """
     return score(completions, answer, one_block)
 

@@ -13,9 +13,12 @@ from pytest_entropy.rewards.gold import after_hashes
 def gsm8k(
     prompts: Sequence[Any], completions: Sequence[Any], answer: Sequence[Any], **columns: Any
 ) -> list[float | None]:
-    """1.0 where what follows the completion's last ``####`` is the expected number.
+    """1.0 where the text after the completion's last ``####`` is the expected number, else 0.0.
 
-    Thousands separators, a currency sign and a full stop at the end do not count.  None where no answer is known.
+    Thousands separators, a currency sign and a final full stop are ignored.  None where no answer is known.
+
+    Raises:
+        NoGold: an expected answer cannot be read.
     """
     return score(completions, answer, after_hashes)
 

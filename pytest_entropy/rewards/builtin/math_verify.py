@@ -21,13 +21,16 @@ _COMPARISON = 5.0
 def math_verify(
     prompts: Sequence[Any], completions: Sequence[Any], answer: Sequence[Any], **columns: Any
 ) -> list[float | None]:
-    """1.0 where math-verify finds the completion's answer equal to the expected one.
+    """1.0 where math-verify finds the completion's answer equal to the expected one, else 0.0.
 
-    The answer is looked for in the one ``<answer>`` block if there is one, else in the whole completion.  None
+    The answer is taken from the ``<answer>`` block if there is exactly one, else from the whole completion.  None
     where the expected answer is not known or not mathematics.  As in math-verify itself, a comparison that
     does not end within 5 s counts as not equal; the log names it.
+
+    Raises:
+        NoGold: an expected answer cannot be read.
     """
-    # Its own time-outs take SIGALRM from whoever else uses it and fail off the main thread, so they stay off.
+    # math-verify's own time-outs take SIGALRM and fail outside the main thread, so they are off; it warns of that.
     for name in ("math_verify.parser", "math_verify.grader"):
         logging.getLogger(name).setLevel(logging.ERROR)
     return [_verified(completion_text(c), a) for c, a in zip(completions, answer, strict=True)]
@@ -38,15 +41,15 @@ def _verified(completion: str, answer: Any) -> float | None:
 
     if answer is None:
         return None
-    # Of a worked solution only the answer in it: what else it says would be taken for the answer, too.
+    # Of a worked solution only its answer: math-verify would take other numbers in it for the answer, too.
     golds = [gold for forms in accepted_answers(answer) if (gold := _mathematics(forms))]
     if not golds:
         return None
     given = one_block(completion)
 
     def compare() -> bool:
-        found = _mathematics((given,)) if given else parse(completion, parsing_timeout=None)
-        return any(verify(gold, found, timeout_seconds=None) for gold in golds)
+        parsed = _mathematics((given,)) if given else parse(completion, parsing_timeout=None)
+        return any(verify(gold, parsed, timeout_seconds=None) for gold in golds)
 
     try:
         return float(call_within(_COMPARISON, compare))
@@ -56,20 +59,20 @@ def _verified(completion: str, answer: Any) -> float | None:
 
 
 def _mathematics(forms: Sequence[str]) -> list[Any]:
-    """What math-verify makes of the last form.
+    """The last form as math-verify parses it, empty where it finds no mathematics.
 
-    It looks for LaTeX in dollars or in a box; where that, an interval, a set or a letter stands alone, it is given one.
+    math-verify looks for LaTeX in dollars or in a box: LaTeX, an interval, a set or a letter without one gets a box.
     """
     from math_verify import parse
 
     text = forms[-1]
-    # Words in a box would be products of their letters.
+    # In a box, words would be read as products of their letters.
     words = re.search(r"[A-Za-z]{2}", re.sub(r"\\[A-Za-z]+", "", text))
     alone = not words and not any(mark in text for mark in ("$", "\\boxed", "\\(", "\\["))
     tries = [text, f"\\boxed{{{text}}}"] if alone else [text]
     if text[:1] in ("\\", "(", "[", "{"):
         tries.reverse()
-    return next((found for one in tries if (found := parse(one, parsing_timeout=None))), [])
+    return next((parsed for one in tries if (parsed := parse(one, parsing_timeout=None))), [])
 
 
 REWARD = NamedReward(math_verify, reads_answer=True, repeatable=True)

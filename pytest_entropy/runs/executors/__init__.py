@@ -1,1 +1,1 @@
-"""Executors: who computes a session's runs, and on which device; a new file here is a new one (CONTRIBUTING.md)."""
+"""Executors, which compute a session's runs on a device; a new file here is a new executor (CONTRIBUTING.md)."""

@@ -1,4 +1,4 @@
-"""What an executor is: it takes runs as data and sees to it that they are computed somewhere."""
+"""The base class of executors: an executor takes a run's spec and has it computed somewhere."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 
 
 def make_executor(name: str, worker: str | None = None, workers: int = 1) -> Executor:
-    """The executor of that name; the arguments are those of :class:`Executor`.
+    """Make the executor called ``name``.
+
+    Args:
+        name: registered name, such as ``local``.
+        worker, workers: see :class:`Executor`.
 
     Raises:
-        UsageError: no executor has this name, or its module holds something else.
+        UsageError: no executor has this name, or the registered object is not an :class:`Executor` class.
     """
     kind = registry.get("executors", name, type)
     if not issubclass(kind, Executor):
@@ -29,11 +33,11 @@ def make_executor(name: str, worker: str | None = None, workers: int = 1) -> Exe
 
 
 class Executor(ABC):
-    """Who computes the runs of one process of a session.
+    """Computes the runs of one process of a session.
 
     Args:
-        worker: name of the process among several, such as ``gw0``; None where it is alone.
-        workers: how many processes share this machine.
+        worker: name of this worker process, such as ``gw0``; None if it is the only process.
+        workers: number of processes that share this machine.
     """
 
     def __init__(self, worker: str | None = None, workers: int = 1) -> None:
@@ -41,7 +45,7 @@ class Executor(ABC):
 
     @abstractmethod
     def choose_device(self, device: str) -> None:
-        """Leave this process the accelerator it is to compute on; called before anything has started it.
+        """Restrict this process to the accelerator it computes on; called before anything has started CUDA.
 
         Args:
             device: as configured: ``cpu``, ``cuda`` or ``cuda:N``.
@@ -49,12 +53,17 @@ class Executor(ABC):
 
     @abstractmethod
     def compute(self, spec: RunSpec, place: Place, directory: Path) -> RunRecord:
-        """Have one run computed, with its files in ``directory``, and wait for it.
+        """Compute one run, or have it computed and wait for it, with its files in ``directory``.
+
+        Args:
+            spec: the run as plain data.
+            place: checkpoint, prompts and rewards on this machine.
+            directory: an empty directory, which must hold ``results.json`` afterwards.
 
         Raises:
             RunError: the run failed.
         """
 
     def threads(self, asked: int | None) -> int:
-        """CPU threads of this process: as asked, else its share of the machine."""
+        """CPU threads of this process: the number ``asked`` for, else its share of the machine's cores."""
         return threads_for(asked, self.workers)

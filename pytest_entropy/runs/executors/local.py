@@ -1,4 +1,4 @@
-"""Runs computed in this process, one after the other."""
+"""The executor ``local``: computes runs in this process, one after the other."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class Local(Executor):
-    """This process, alone on its machine."""
+    """Computes runs in this process, the only one on its machine."""
 
     def choose_device(self, device: str) -> None:
-        """Nothing to choose: ``cuda`` is the first GPU, ``cuda:N`` names one."""
+        """Do nothing: ``cuda`` is the first GPU, ``cuda:N`` names one."""
 
     def compute(self, spec: RunSpec, place: Place, directory: Path) -> RunRecord:
-        """Compute the run here."""
+        """Compute the run in this process."""
         from pytest_entropy.runs.compute import compute
 
         return compute(spec, place, directory)

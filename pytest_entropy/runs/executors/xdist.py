@@ -1,4 +1,4 @@
-"""Runs computed in pytest-xdist's workers: each takes the items it is given, on a GPU and on cores of its own."""
+"""The executor ``xdist``: computes runs in pytest-xdist's workers, each on its own GPU and its share of the cores."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class Xdist(Executor):
-    """One worker of several on this machine."""
+    """Computes runs in one of several workers on this machine."""
 
     def choose_device(self, device: str) -> None:
-        """Leave the worker one of the caller's GPUs, by its number."""
+        """Restrict the worker to one of the caller's GPUs, by the worker's number."""
         assign_gpu(device, self.worker)
 
     def compute(self, spec: RunSpec, place: Place, directory: Path) -> RunRecord:
-        """Compute the run here; which worker has which run is xdist's business."""
+        """Compute the run in this worker; xdist distributes the runs."""
         from pytest_entropy.runs.compute import compute
 
         return compute(spec, place, directory)

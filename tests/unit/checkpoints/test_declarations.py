@@ -82,7 +82,7 @@ def test_a_tensor_less_or_more(copy):
     save_file({k: v for k, v in tensors.items() if k != name}, path, metadata={"format": "pt"})
     refused(
         copy,
-        "no tensor for 1 of 28 trainable parameters .*layers.1.mlp.up_proj.lora_B.*peft would make them up",
+        "no tensor for 1 of 28 trainable parameters .*layers.1.mlp.up_proj.lora_B.*peft would initialise them anew",
         early=False,
     )
     more = name.replace("layers.1", "layers.7")

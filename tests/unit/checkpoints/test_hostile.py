@@ -218,15 +218,15 @@ def test_moments_that_are_not_finite(copy):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"betas": (0.9, 1.0)}, "are no AdamW's"),
-        ({"betas": 0.9}, "are no AdamW's"),
-        ({"lr": float("nan")}, "is no learning rate"),
-        ({"lr": -1e-3}, "is no learning rate"),
-        ({"lr": 10**400}, "is no learning rate"),
-        ({"param_names": 5}, "param_names that are no list"),
+        ({"betas": (0.9, 1.0)}, "are not valid for AdamW"),
+        ({"betas": 0.9}, "are not valid for AdamW"),
+        ({"lr": float("nan")}, "is not a learning rate"),
+        ({"lr": -1e-3}, "is not a learning rate"),
+        ({"lr": 10**400}, "is not a learning rate"),
+        ({"param_names": 5}, "param_names are not a list"),
         ({"betas": ("a", 0.9)}, "hold 'a' where a number belongs"),
-        ({"eps": float("nan")}, "are no AdamW's"),
-        ({"weight_decay": -1.0}, "are no AdamW's"),
+        ({"eps": float("nan")}, "are not valid for AdamW"),
+        ({"weight_decay": -1.0}, "are not valid for AdamW"),
         ({"amsgrad": True}, "amsgrad and maximize are not supported"),
         ({"decoupled_weight_decay": False}, "inside the gradient is not AdamW"),
         ({"params": "all"}, "param_groups need params, betas and eps"),
@@ -246,7 +246,7 @@ def test_a_sharded_model_whose_index_leads_out(full):
     (full / "model.safetensors").rename(full.parent / "elsewhere.safetensors")
     index = {"metadata": {}, "weight_map": dict.fromkeys(tensors, "../elsewhere.safetensors")}
     (full / "model.safetensors.index.json").write_text(json.dumps(index))
-    refused(full, r"puts .* into '../elsewhere.safetensors', which is no file of")
+    refused(full, r"puts .* into '../elsewhere.safetensors', which is not a file of")
     shutil.move(full.parent / "elsewhere.safetensors", full / "part.safetensors")
     index["weight_map"] = dict.fromkeys(tensors, "part.safetensors")
     (full / "model.safetensors.index.json").write_text(json.dumps(index))

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from pytest_entropy.commands import old_script
 from pytest_entropy.commands.command_line import main
-from pytest_entropy.runs.session_lock import occupy
+from pytest_entropy.runs.session_lock import lock_session
 from tests.conftest import ROOT
 from tests.unit.reports.stored import store_experiment
 
@@ -98,8 +98,8 @@ def test_prune_is_a_dry_run_first_and_keeps_the_newest(results, capsys):
 def test_prune_spares_what_is_in_use(results, capsys):
     directory = {stamp: results / "batch_scaling" / f"δH₁_convergence_{stamp}" for stamp in ("t0", "t1", "t2")}
     (results / ".sessions").mkdir()
-    began = occupy(results, "t0", [])
-    resumed = occupy(results, "t9", [directory["t1"]])
+    began = lock_session(results, "t0", [])
+    resumed = lock_session(results, "t9", [directory["t1"]])
     (directory["t2"] / ".locks").mkdir()
     with FileLock(directory["t2"] / ".locks" / "BE004_run001.lock"):
         assert main(["prune", str(results), "--keep", "1", "--yes"]) == 0

@@ -125,7 +125,7 @@ class Image:
 
 
 NONE = {
-    "null": (None, "None is no answer"),
+    "null": (None, "None is not an answer"),
     "empty": (" \n", "' .n' is empty"),
     "empty list": ([], r"\[\] holds no answer"),
     "nulls": ([None, ""], r"\[None, ''\] holds no answer"),
@@ -139,7 +139,7 @@ NONE = {
     "empty field": ({"target": []}, "has none of the fields"),
     "bytes": (b"7", "b'7' is neither text, a number"),
     "image": (Image(), r"Image <Image\\x1b.2J x+[.]{3}x+> is neither text"),
-    "too deep": ([[[[["7"]]]]], "lies too deep"),
+    "too deep": ([[[[["7"]]]]], "is nested too deeply"),
 }
 
 

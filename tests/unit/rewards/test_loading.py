@@ -118,10 +118,10 @@ def by_position(completions, /, **columns): ...
     ("reward", "prompts", "message"),
     [
         (BUILT_IN["exact_answer"], answered("1", None), "1 of 2 prompts have none (the first: prompt 2, 'q1')"),
-        (BUILT_IN["gsm8k"], answered(None), "needs the column 'answer', which the prompts do not have (columns there "
-         "are: none); name the column with the answers as prompts.answer_column"),
+        (BUILT_IN["gsm8k"], answered(None), "needs the column 'answer', which the prompts do not have (their "
+         "columns: none); name the column with the answers as prompts.answer_column"),
         (BUILT_IN["exact_answer"], [Prompt("q", {"answer": None})], "needs an answer in every row"),
-        (needs_level, answered("1"), "needs the column 'level', which the prompts do not have (columns"),
+        (needs_level, answered("1"), "needs the column 'level', which the prompts do not have (their columns"),
         (needs_ids, answered("1"), "needs completion_ids"),
         (by_position, answered("1"), "takes 'completions' by position only"),
     ],

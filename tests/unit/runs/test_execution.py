@@ -126,7 +126,7 @@ def test_a_batch_redrawn_for_the_total_variance_is_the_one_the_update_was_taken_
 def test_runs_along_an_update_batch_that_cannot_be_had_again_are_not_continued(begin, begun_before):
     shutil.rmtree(begun_before.plan.directory / "update")
     other = begin("batch_scaling", reward=lambda prompts, completions, **columns: [float(len(t)) for t in completions])
-    with pytest.raises(FailedRun, match="drawn again it has other rewards, direction .*without --resume"):
+    with pytest.raises(FailedRun, match="sampled again it differs in its rewards, direction .*without --resume"):
         other.run(6, 1)
 
 

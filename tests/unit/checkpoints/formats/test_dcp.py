@@ -132,7 +132,7 @@ def test_fsdp2_really_wrote_it(tmp_path, ranks, free_port):
         assert state.weight_decay == (0.1 if state.exp_avg.dim() > 1 else 0.0), name
     # Without one rank's file the state is refused, whole parameters or parts of them being lost.
     sorted((tmp_path / "optimizer_0").glob("*.distcp"))[-1].unlink()
-    with pytest.raises(UsageError, match="which is no file of this directory"):
+    with pytest.raises(UsageError, match="which is not a file of this directory"):
         load_checkpoint(tmp_path)
 
 
@@ -188,12 +188,12 @@ def test_code_in_the_data_is_not_run(sharded, canary):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "is damaged, or more than"),
+        (b"", "is damaged, or holds more than"),
         (b"\x80\x04N.", "lacks state_dict_metadata"),
         # Puts None into place 2^31 of a table that is as long.
         (b"\x80\x04Nr\xff\xff\xff\x7f.", "it uses LONG_BINPUT"),
         (b"\x80\x04\x82\x01.", "it uses EXT1"),
-        (b"\x80\x05\x96\xff\xff\xff\xff\xff\x0f\x00\x00.", "is damaged, or more than"),
+        (b"\x80\x05\x96\xff\xff\xff\xff\xff\x0f\x00\x00.", "is damaged, or holds more than"),
         (b"cos\nsystem\n(S'true'\ntR.", "it uses STRING"),
         (b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x04true\x85R.", "it asks for os.system"),
         (b"\x80\x04\x8c\x05torch\x8c\x04load\x93\x8c\x04true\x85R.", "it asks for torch.load"),
@@ -239,7 +239,7 @@ def swap_parts(record):
 
 SPOILED = {
     "huge shape": (change_size, "too small for its size"),
-    "another directory": (change_place(relative_path="../config.json"), "which is no file of this directory"),
+    "another directory": (change_place(relative_path="../config.json"), "which is not a file of this directory"),
     "beyond the end": (change_place(offset=10**9), "is beyond the end of"),
     "negative": (change_place(offset=-1), "is beyond the end of"),
     "compressed": (change_place(transform_descriptors=["zstd"]), "stored compressed"),

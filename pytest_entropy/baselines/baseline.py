@@ -48,7 +48,7 @@ def snapshot(directory: Path) -> Snapshot:
 
 def objective(config: Mapping[str, Any]) -> dict[str, object]:
     """The settings that decide which quantity is measured, and with which random numbers, by dotted key."""
-    out: dict[str, Any] = {}
+    out: dict[str, object] = {}
     config = with_former_names(config)
     for key in _OBJECTIVE:
         value: Any = config

@@ -10,7 +10,9 @@ from typing import Any, Protocol
 
 from pytest_entropy.prompts import word_problems
 
-Content = str | list[dict[str, Any]]
+# Role, content, and whatever else a chat template reads.
+Message = dict[str, Any]
+Content = str | list[Message]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pytest_entropy.errors import UsageError
-from pytest_entropy.prompts.prompt import Content, Prompt
+from pytest_entropy.prompts.prompt import Content, Message, Prompt
 from pytest_entropy.prompts.template_arguments import COLUMN, template_arguments
 from pytest_entropy.prompts.templates import apply_template, find_template, worked_example
 
@@ -126,7 +126,7 @@ def _content(content: Any, where: str) -> Content:
     raise UsageError(f"{where}: a prompt is a non-empty text or a list of chat messages, not {_shown(content)}")
 
 
-def _message(message: Any, where: str) -> dict[str, Any]:
+def _message(message: Any, where: str) -> Message:
     if not isinstance(message, Mapping) or not isinstance(message.get("role"), str) or "content" not in message:
         raise UsageError(f"{where}: a chat message has a role and a content, not {_shown(message)}")
     if not isinstance(message["content"], str):

@@ -72,7 +72,7 @@ def schemas() -> dict[str, dict[str, object]]:
 
 
 def _schema(cls: Any, title: str, description: str) -> dict[str, Any]:
-    generated: dict[str, Any] = json_schema(cls)
+    generated: Any = json_schema(cls)
     parts = {**generated.get("$defs", {}), cls.__name__: generated}
     for name, part in parts.items():
         for generated_property in part["properties"].values():

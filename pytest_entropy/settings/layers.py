@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pytest_entropy.errors import UsageError
 from pytest_entropy.settings.former_names import current_name, with_former_names
 from pytest_entropy.settings.model import ExperimentConfig
-from pytest_entropy.settings.yaml_file import Lines
+from pytest_entropy.settings.yaml_file import Document, Lines
 
 PROVENANCE = "provenance"
 # The next step that checkpoint and configuration imply; written for the reader, ignored when read as --config.
@@ -39,7 +39,7 @@ class Layer:
     """
 
     source: str
-    values: dict[str, Any]
+    values: Document
     lines: Lines = field(default_factory=dict)
 
 
@@ -78,7 +78,7 @@ def resolve_config(layers: Sequence[Layer]) -> ResolvedConfig:
         UsageError: a key is unknown (the message names the nearest known one) or no longer supported, or a value has
             the wrong type or is out of range; the message names the file and line, or the option.
     """
-    merged: dict[str, Any] = {}
+    merged: Document = {}
     origin: dict[tuple[str, ...], Layer] = {}
     for layer in layers:
         _check_keys(layer.values, ExperimentConfig, (), layer)
@@ -98,7 +98,7 @@ def _place(layer: Layer, key: tuple[str, ...]) -> str:
     return f"{layer.source}, line {layer.lines[key]}" if key in layer.lines else layer.source
 
 
-def _check_keys(values: dict[str, Any], model: type[BaseModel], prefix: tuple[str, ...], layer: Layer) -> None:
+def _check_keys(values: Document, model: type[BaseModel], prefix: tuple[str, ...], layer: Layer) -> None:
     known = model.model_fields
     for name, value in values.items():
         key = (*prefix, str(name))
@@ -132,8 +132,8 @@ def _nearest(name: str, prefix: tuple[str, ...], known: Any) -> str:
 
 
 def _merge(
-    into: dict[str, Any],
-    values: dict[str, Any],
+    into: Document,
+    values: Document,
     prefix: tuple[str, ...],
     layer: Layer,
     origin: dict[tuple[str, ...], Layer],
@@ -158,7 +158,7 @@ def _merge(
             )
 
 
-def _leaves(record: dict[str, Any], prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+def _leaves(record: Document, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     out = []
     for name, value in record.items():
         out += _leaves(value, (*prefix, name)) if isinstance(value, dict) else [(*prefix, name)]

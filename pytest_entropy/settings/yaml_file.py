@@ -12,9 +12,11 @@ from pytest_entropy.errors import UsageError
 _LARGEST = 2**20
 
 Lines = dict[tuple[str, ...], int]
+# A file's mapping as it was written, before its keys and types are checked.
+Document = dict[str, Any]
 
 
-def read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
+def read_yaml(path: Path) -> tuple[Document, Lines]:
     """Read the mapping in a YAML file, and the line number of each key by its path.
 
     Raises:

@@ -42,7 +42,7 @@ def length(prompts, completions, **columns):
 def broken(prompts, completions, **columns):
     raise ValueError("no luck today")
 """
-SETTINGS: dict[str, Any] = {
+SETTINGS: dict[str, object] = {
     "batch_config": {"B_E_values": [3], "runs_per_batch": 2, "B_U": 2, "G": 2},
     "sampling": {"max_new_tokens": 3},
     # It has arrays beside its record.
@@ -215,13 +215,12 @@ class _Bench:
 
 def _require_runs(bench: _Bench) -> None:
     of = bench.reference.spec
-    second: dict[str, Any] = {"B_E": 4, "run": 2}
     _require_run(bench, "a run", of())
-    _require_run(bench, "another run", of(**second))
+    _require_run(bench, "another run", of(B_E=4, run=2))
     _require_run(bench, "the first run again", of())
     _require_failure(bench, "another checkpoint in this place", of(checkpoint_digest="0" * 16))
     _require_failure(bench, "a reward that raises", of("broken"))
-    _require_run(bench, "a run after two that failed", of(**second))
+    _require_run(bench, "a run after two that failed", of(B_E=4, run=2))
 
 
 def _require_run(bench: _Bench, what: str, spec: RunSpec) -> None:
@@ -254,8 +253,8 @@ def _require_equal(bench: _Bench, what: str, expected: RunRecord, found: RunReco
 
 
 def _without_costs(run: RunRecord) -> dict[str, str]:
-    costs: dict[str, Any] = {"seconds": {}, "memory_mb": {}}
-    record = replace(run, **costs, peak_memory_mb=0.0, update=replace(run.update, **costs)).to_dict()
+    update = replace(run.update, seconds={}, memory_mb={})
+    record = replace(run, seconds={}, memory_mb={}, peak_memory_mb=0.0, update=update).to_dict()
     # As text, where NaN is NaN.
     return {key: json.dumps(value) for key, value in record.items()}
 

@@ -21,7 +21,7 @@ WAYS = ("deleted", "renamed")
 
 def fields_of(run: RunRecord) -> list[str]:
     """The names of everything that a stored run has measured, in its record and beside it, as ``needs`` have them."""
-    record: dict[str, Any] = run.to_dict()
+    record: Any = run.to_dict()
     parts = (*PARTS, "diagnostics")
     names = [name for name in record if name not in parts]
     names += [f"{part}.{name}" for part in parts for name in record[part]]
@@ -88,7 +88,7 @@ def restored(run: RunRecord, name: str, way: str) -> RunRecord:
         KeyError: it is not there.
         RecordError: without it there is no run.
     """
-    record: dict[str, Any] = run.to_dict()
+    record: Any = run.to_dict()
     arrays = dict(run.arrays)
     part, dot, key = name.partition(".")
     where = arrays if part == "arrays" else record[part] if dot else record

@@ -1,4 +1,4 @@
-"""A direction attached to a policy's modules for as long as any piece of work along it is under way."""
+"""Attach the forward hooks of a direction u to a policy's modules while any piece of work along u is running."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pytest_entropy.probe.derivatives.tangent import Tangent
 
 @dataclass
 class _Held:
-    """What is attached to a model, and by how many it is in use."""
+    """The direction attached to one model, its hooks, and the number of blocks that use it."""
 
     direction: Mapping[str, torch.Tensor]
     slope: bool
@@ -34,19 +34,23 @@ _TURN = threading.Lock()
 
 @contextmanager
 def attached(policy: Policy, direction: Mapping[str, torch.Tensor], *, slope: bool) -> Iterator[Tangent]:
-    """Within the block the policy's modules carry hooks along ``direction``, and no parameter asks for a gradient.
+    """Attach the hooks of ``direction`` to the policy's modules within the block.
 
-    Blocks of one direction nest, in one thread or in several: the first one attaches, the last one detaches.
+    Within it no parameter requires a gradient.  Blocks with the same direction may nest or run in several threads: the
+    first attaches the hooks, the last removes them.
 
     Args:
-        policy: its parameters are left untouched.
+        policy: its modules get the hooks; the values of its parameters do not change.
         direction: u by live parameter name.
-        slope: whether the slope along u is meant, which differs with DoRA (:mod:`pytest_entropy.policy.dora`), or
-            what a trainer's backward gives.
+        slope: True for the true derivative along u, False for what a trainer's backward gives.  The two differ with
+            DoRA only (:mod:`pytest_entropy.policy.dora`).
+
+    Yields:
+        The tangent, whose :meth:`~.Tangent.at` makes a forward pass depend on epsilon.
 
     Raises:
-        KeyError: a direction for a parameter the model does not have.
-        RuntimeError: another direction is attached to this model just now.
+        KeyError: the direction names a parameter that the model does not have.
+        RuntimeError: another direction is attached to this model at the moment.
     """
     with _TURN:
         held = _HELD.get(policy.model)

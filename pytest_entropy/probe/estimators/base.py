@@ -77,7 +77,7 @@ class Estimator:
     """An estimator of the entropy gradient, or another scalar per prompt that is a surrogate's derivative along u.
 
     Attributes:
-        weights: a function that gives the surrogate's weights from ``log_probs``, ``entropies`` (nats) and ``mask``, each
+        weights: a function that computes the weights from ``log_probs``, ``entropies`` (nats) and ``mask``, each
             ``[P, G, L]``, and ``control_variate``, None unless ``learns`` is set and the rollouts carry tables.
         definition: a function that gives the same weights for one prompt in plain loops; it shares no code with
             ``weights``, and the checks compare the two.

@@ -1,4 +1,4 @@
-"""The estimator ``rao_blackwell``: conditional means of surprisals and a positional baseline (docs/mathematics.md §3)."""
+"""The estimator ``rao_blackwell``: conditional means of surprisals, positional baseline (docs/mathematics.md §3)."""
 
 from __future__ import annotations
 

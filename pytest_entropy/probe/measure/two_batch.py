@@ -12,12 +12,11 @@ from pytest_entropy.probe.derivatives.directional import Derivatives, directiona
 from pytest_entropy.probe.diagnostics.discrepancies import (
     definition_discrepancies_of_run,
     sampler_discrepancies,
-    token_arrays,
-    total_sampler_log_ratios,
     unit_discrepancy,
     update_discrepancies,
 )
 from pytest_entropy.probe.diagnostics.finite_steps import FINITE_STEPS, finite_steps
+from pytest_entropy.probe.diagnostics.token_evidence import token_arrays, total_sampler_log_ratios
 from pytest_entropy.probe.estimators import estimator_names, get_estimator
 from pytest_entropy.probe.measure.run_record import Measured
 from pytest_entropy.probe.profiler import Meter

@@ -51,7 +51,7 @@ class ControlVariate:
         if values is None:
             raise ValueError("the rollouts carry no control variate tables; learn() makes them from another batch")
         token = torch.cat([values.token, values.token.new_zeros(1)])
-        # What follows a response's end has no meaning; its weight is zero.
+        # Tokens after a response's end are looked up too; their weight is zero.
         own = token[part.tokens.cpu().clamp(max=len(values.token))]
         return cls(values.position[: part.tokens.shape[2]].to(device), own.to(device), values.share.to(device))
 

@@ -77,7 +77,7 @@ class EntropyProbe:
         """The learning rate that scales s_n to delta_h1."""
         return self.setup.eta
 
-    # A module of rewards may turn gradients off for the whole process, when imported or when called.
+    # A reward module may switch gradients off for the whole process, when it is imported or called.
     @torch.enable_grad()
     def update(self, seed: int) -> Update:
         """The update direction of a fresh batch U; computed once per seed and kept.

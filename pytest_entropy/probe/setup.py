@@ -78,7 +78,7 @@ class Setup:
         return [[self.policy.decode(ids) for ids in rollouts.responses(n)] for n in range(len(rollouts))]
 
     def verify_once(self, rollouts: Rollouts, direction: Mapping[str, torch.Tensor]) -> None:
-        """Compare the hooks with a plain backward (:func:`verify_tangent`); only the first call does anything.
+        """Compare the hooks with a plain backward (:func:`verify_tangent`), until they have agreed once.
 
         Args:
             rollouts: the batch whose shortest prompt is taken.

@@ -17,7 +17,7 @@ from pytest_entropy.probe.derivatives.tangent import Tangent
 
 
 @dataclass
-class _Held:
+class _Attachment:
     """The direction attached to one model, its hooks, and the number of blocks that use it."""
 
     direction: Mapping[str, torch.Tensor]
@@ -28,8 +28,8 @@ class _Held:
     users: int = 0
 
 
-_HELD: WeakKeyDictionary[torch.nn.Module, _Held] = WeakKeyDictionary()
-_TURN = threading.Lock()
+_ATTACHMENTS: WeakKeyDictionary[torch.nn.Module, _Attachment] = WeakKeyDictionary()
+_LOCK = threading.Lock()
 
 
 @contextmanager
@@ -52,29 +52,29 @@ def attached(policy: Policy, direction: Mapping[str, torch.Tensor], *, slope: bo
         KeyError: the direction names a parameter that the model does not have.
         RuntimeError: another direction is attached to this model at the moment.
     """
-    with _TURN:
-        held = _HELD.get(policy.model)
-        if held is None:
-            held = _HELD[policy.model] = _attach(policy, direction, slope)
-        elif held.direction is not direction or held.slope != slope:
+    with _LOCK:
+        attachment = _ATTACHMENTS.get(policy.model)
+        if attachment is None:
+            attachment = _ATTACHMENTS[policy.model] = _attach(policy, direction, slope)
+        elif attachment.direction is not direction or attachment.slope != slope:
             raise RuntimeError("another direction is attached to this model: work along one direction at a time")
-        held.users += 1
+        attachment.users += 1
     try:
-        yield held.tangent
+        yield attachment.tangent
     finally:
-        with _TURN:
-            held.users -= 1
-            if not held.users:
-                del _HELD[policy.model]
-                for handle in held.handles:
+        with _LOCK:
+            attachment.users -= 1
+            if not attachment.users:
+                del _ATTACHMENTS[policy.model]
+                for handle in attachment.handles:
                     handle.remove()
-                for parameter in held.frozen:
+                for parameter in attachment.frozen:
                     parameter.requires_grad_(True)
 
 
-def _attach(policy: Policy, direction: Mapping[str, torch.Tensor], slope: bool) -> _Held:
+def _attach(policy: Policy, direction: Mapping[str, torch.Tensor], slope: bool) -> _Attachment:
     tangent = Tangent(policy.model, along_slope(policy.model, direction) if slope else direction)
     frozen = [p for p in policy.model.parameters() if p.requires_grad]
     for parameter in frozen:
         parameter.requires_grad_(False)
-    return _Held(direction, slope, tangent, frozen, tangent.attach())
+    return _Attachment(direction, slope, tangent, frozen, tangent.attach())

@@ -219,7 +219,7 @@ def summed_gradients(
     def piece(indices: list[int]) -> GradientPiece:
         return GradientPiece(rollouts.select(indices), tuple(objective.select(indices) for objective in objectives))
 
-    # Whole pieces are added as they come: one that runs out of memory is halved, and has added nothing.
+    # Gradients are added only when a piece is complete: one that runs out of memory has added nothing.
     for _, gradients in worked(policy, scoring_chunks(rollouts, chunk_tokens), piece):
         for total, grads in zip(totals, gradients, strict=True):
             for name, g in grads.items():

@@ -90,7 +90,7 @@ class _State(threading.local):
 
 
 class Tangent:
-    """A direction u whose inner product with the gradient the modules of a model compute in backward.
+    """Forward hooks that make a model's backward compute <gradient, u> per prompt for a direction u.
 
     Args:
         model: the module whose forward pass is differentiated.
@@ -119,7 +119,7 @@ class Tangent:
         # DoRA subtracts its base layer's bias again, outside that layer's forward: hooks would miss it.
         outside = {id(m.base_layer) for m in model.modules() if getattr(m, "lora_magnitude_vector", None)}
         for module in model.modules():
-            # remove_duplicate=False in spirit: a tied weight belongs to every module that holds it.
+            # A tied weight belongs to every module that holds it.
             own = {
                 key: by_identity[id(p)]
                 for key, p in module._parameters.items()
@@ -139,7 +139,11 @@ class Tangent:
 
     @contextmanager
     def at(self, epsilon: torch.Tensor | None) -> Iterator[None]:
-        """Make this thread's forward passes within the block depend on ``epsilon`` ``[P]`` at 0; None: on none."""
+        """Make this thread's forward passes within the block depend on ``epsilon``.
+
+        Args:
+            epsilon: zeros ``[P]``, one for each prompt of the pass; None switches the hooks off.
+        """
         previous, self._state.epsilon = self._state.epsilon, epsilon
         try:
             with part_of_pass(lambda: self.at(epsilon)):
@@ -157,7 +161,7 @@ class Tangent:
         if epsilon is None or not isinstance(output, torch.Tensor):
             return None
         if output.shape[0] % (len(epsilon) * rows_per_prompt()):
-            # DoRA sends an identity matrix through its maps and detaches the result: harmless until it is not.
+            # DoRA sends an identity matrix through its maps and detaches the result: then no gradient comes back.
             message = (
                 f"{type(module).__name__} gives {output.shape[0]} rows for {len(epsilon)} prompts of "
                 f"{rows_per_prompt()} rows: it does not keep the batch's rows together"
@@ -169,12 +173,12 @@ class Tangent:
         if widens and set(moved) == {"weight"}:
             self._fired |= self._names[module]
             return _AttachWide.apply(output, epsilon, args[0].detach(), moved["weight"], rows_per_prompt())
-        # A module may call others that carry hooks; inside a tangent they must stay silent.
+        # A module may call others that carry hooks, which must not fire while its tangent is computed.
         try:
             with self.at(None), torch.no_grad():
                 tangent = module_tangent(module, moved, args, kwargs)
         except NotImplementedError:
-            # An operation without forward-mode differentiation (torch's grouped product of experts).
+            # Some operations have no forward-mode derivative (torch's grouped product of experts).
             return None
         self._fired |= self._names[module]
         return _Attach.apply(output, epsilon, tangent, rows_per_prompt())

@@ -99,7 +99,7 @@ def update_discrepancies(
     Returns:
         By the names of :class:`Diagnostics`:
 
-        - ``shared_with_update``, ``repeated``: prompts of E that U holds too, and prompts of E that occur before.
+        - ``shared_with_update``, ``repeated``: prompts of E that U holds too, and repeats of a prompt within E.
         - ``direction_gap``: largest relative gap of the direction's norm, of its fingerprint and of the tables'
           fingerprint from the recorded ones.
         - ``first_prompts``: a number in [0, 1) that identifies the order of E's first prompts; left out where two draws

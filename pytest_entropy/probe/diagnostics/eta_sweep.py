@@ -171,7 +171,7 @@ def _unit(before: Totals, at: _Totals, eta: float, longest: float) -> float:
     unit = eta
     for _ in range(MOST_RESCALINGS):
         scale = _scale(at(unit).sequence - before.sequence)
-        # A policy that has collapsed hardly moves at any step.
+        # A collapsed policy hardly moves at any step, so the unit is bounded by the longest one.
         while scale > 1 and scale * unit > longest:
             scale /= 2
         if scale == 1:

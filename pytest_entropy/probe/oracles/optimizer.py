@@ -9,7 +9,7 @@ import torch
 from pytest_entropy.optimizers.state import AdamWState
 from pytest_entropy.optimizers.update_rules import update_rule
 
-# Parameters compared, about: enough to see a systematic error without stepping a whole full fine-tune in float64.
+# About so many parameters are compared: enough to see a systematic error without stepping a full fine-tune in float64.
 MOST_ELEMENTS = 5_000_000
 
 

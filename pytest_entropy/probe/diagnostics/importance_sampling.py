@@ -219,7 +219,7 @@ def entropy_slope(
         return None
     step = LOG_WEIGHT_SPREAD / spread
     before = sequence_totals(policy, rollouts, chunk_tokens=chunk_tokens)
-    longest, even_before_cut = None, np.inf
+    slope_at_longest, even_before_cut = None, np.inf
     for _ in range(1 + MOST_CUTS):
         ahead, behind = (
             entropy_change(before, totals_at(policy, rollouts, direction, sign * step, chunk_tokens=chunk_tokens))
@@ -231,8 +231,9 @@ def entropy_slope(
         if odd > 0 and even <= LARGEST_EVEN * odd < np.inf:
             return slope
         # Curvature falls by the square of the cut; rounding does not, and is smallest at the longest step.
-        if longest is not None and even > even_before_cut / CUT:
-            return longest
-        longest = slope if longest is None and np.isfinite(slope).all() and odd > 0 else longest
+        if slope_at_longest is not None and even > even_before_cut / CUT:
+            return slope_at_longest
+        if slope_at_longest is None and np.isfinite(slope).all() and odd > 0:
+            slope_at_longest = slope
         even_before_cut, step = even, step / CUT
     return None

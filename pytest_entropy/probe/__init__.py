@@ -1,6 +1,6 @@
 """The mathematics on tensors: update direction, directional derivatives, estimators, variances.
 
-No pytest here, and no input or output: tensors and records in, tensors and records out.
+This room takes tensors and records and returns tensors and records; it knows no files and no pytest.
 """
 
 from pytest_entropy.probe.probe import EntropyProbe

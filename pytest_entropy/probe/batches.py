@@ -1,4 +1,4 @@
-"""Everything random about a batch, from the seed alone: its prompts, the responses to them, the spread of ranks."""
+"""Draw a batch from its seed alone: its prompts, the responses to them, and the random numbers of its ranks."""
 
 from __future__ import annotations
 
@@ -16,17 +16,24 @@ from pytest_entropy.prompts import Prompt, PromptSet
 from pytest_entropy.records.seeds import generator, uniforms
 from pytest_entropy.settings.probe import ProbeConfig
 
-# Prompts counted for each one drawn: what a batch takes of more than that changes no spread that could be seen.
+# Prompts counted for each one drawn: below a sampling fraction of 1 / COUNTED no spread changes visibly.
 COUNTED = 100
 
 
 def draw_prompts(
     prompts: PromptSet, count: int, seed: int, *, exclude: frozenset[str] = frozenset(), replace: bool = False
 ) -> list[int]:
-    """Indices of ``count`` prompts, uniformly, none of them with a content in ``exclude``.
+    """Indices of ``count`` prompts drawn uniformly.
 
-    Without replacement two drawn prompts never have the same content either: a duplicate row would be one
-    prompt counted twice as if independent.
+    Without replacement no two drawn prompts have the same content: a duplicate row would count one prompt twice as if
+    the two were independent.
+
+    Args:
+        prompts: the set drawn from.
+        count: number of prompts to draw.
+        seed: seed of the draw.
+        exclude: content keys that must not be drawn; not used with replacement.
+        replace: draw with replacement.
 
     Raises:
         RunError: the set has too few distinct prompts.
@@ -36,7 +43,7 @@ def draw_prompts(
         return [int(i) for i in rng.integers(0, len(prompts), size=count)]
     taken = set(exclude)
     chosen: list[int] = []
-    # A little more than needed is nearly always enough; the whole permutation only if it is not.
+    # Keys are computed one by one, since a few more prompts than ``count`` are nearly always enough.
     order = rng.permutation(len(prompts))
     for index in order:
         key = prompts[int(index)].key
@@ -55,30 +62,40 @@ def draw_prompts(
 def sampling_fraction(
     prompts: PromptSet, count: int, *, exclude: frozenset[str] = frozenset(), replace: bool = False
 ) -> float:
-    """``count`` over the number of distinct prompts that may be drawn; 0 with replacement.
+    """Share of the distinct prompts that a draw takes, in (0, 1]; 0 with replacement.
 
-    Prompts are counted up to ``COUNTED`` times ``count``; a set with more is taken to repeat itself in the rest as it
-    does so far.  The fraction is below 1 / ``COUNTED`` then.
+    Distinct prompts are counted up to ``COUNTED`` times ``count``; beyond that the rest of the set is assumed to hold
+    duplicates at the rate found so far, and the fraction is below 1 / ``COUNTED``.
+
+    Args:
+        prompts: the set drawn from.
+        count: number of prompts drawn.
+        exclude: content keys that are not drawn.
+        replace: whether the draw is with replacement.
     """
     if replace:
         return 0.0
-    found: set[str] = set()
-    looked = 0
-    for looked in range(1, len(prompts) + 1):
-        key = prompts[looked - 1].key
+    distinct: set[str] = set()
+    read = 0
+    for read in range(1, len(prompts) + 1):
+        key = prompts[read - 1].key
         if key not in exclude:
-            found.add(key)
-        if len(found) >= COUNTED * count:
+            distinct.add(key)
+        if len(distinct) >= COUNTED * count:
             break
-    return count / max(count, len(found) * len(prompts) / looked)
+    return count / max(count, len(distinct) * len(prompts) / read)
 
 
 @dataclass(frozen=True)
 class SamplePiece:
-    """Responses to draw to some prompts of a batch.
+    """A request for responses to p of a batch's prompts.
 
-    ``indices`` are the prompts' places in the batch, ``ids`` their tokens; response g to prompt n is keyed by
-    (``seed``, n, g), and has ``limit`` tokens at most.
+    Attributes:
+        indices: the prompts' indices n in the batch, ``[p]``.
+        ids: the prompts' token ids.
+        seed: response g to prompt n takes its random numbers from (seed, n, g).
+        group: number of responses to each prompt.
+        limit: largest number of tokens of a response.
     """
 
     indices: tuple[int, ...]
@@ -88,7 +105,7 @@ class SamplePiece:
     limit: int
 
     def compute(self, policy: Policy) -> Rollouts:
-        """Draw them."""
+        """Draw the responses, p prompts x ``group``."""
         draws = [uniforms(self.seed, n, self.group, self.limit) for n in self.indices]
         return policy.sample(self.ids, torch.from_numpy(np.stack(draws)))
 
@@ -96,7 +113,19 @@ class SamplePiece:
 def draw_responses(
     policy: Policy, prompts: Sequence[Prompt], seed: int, config: ProbeConfig, *, group: int, threads: int = 1
 ) -> Rollouts:
-    """``group`` responses to each prompt; response g to prompt n is keyed by (seed, n, g), whatever is beside it."""
+    """Draw responses to a batch of prompts: P prompts x ``group`` responses, on the policy's device.
+
+    Response g to prompt n takes its random numbers from (seed, n, g), so that it does not depend on the rest of the
+    batch.
+
+    Args:
+        policy: the policy to sample from.
+        prompts: the P prompts.
+        seed: seed of the draw.
+        config: gives ``max_new_tokens`` and the number of rows sampled together.
+        group: number of responses to each prompt.
+        threads: number of pieces computed at once.
+    """
     ids = [tuple(prompt.encoded(policy.encode)) for prompt in prompts]
 
     def piece(indices: list[int]) -> SamplePiece:
@@ -107,5 +136,10 @@ def draw_responses(
 
 
 def draw_ranks(rollouts: Rollouts, seed: int) -> torch.Tensor:
-    """Uniform numbers ``[P, G, L]`` that spread a token's rank over its probability."""
+    """Uniform numbers in [0, 1), ``[P, G, L]`` float64, that randomise a token's rank within its own probability.
+
+    Args:
+        rollouts: P prompts x G responses, for the shape.
+        seed: the run's own seed.
+    """
     return torch.from_numpy(generator(seed, "ranks").random(tuple(rollouts.tokens.shape)))

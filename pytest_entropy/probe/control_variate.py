@@ -1,9 +1,9 @@
-"""What to expect of the entropy-to-go after each token, learnt from the responses of the update batch U.
+"""Control variate tables: the expected entropy-to-go after each token, learnt from the responses of the update batch U.
 
-Two tables are made of U's responses as the sampler recorded them: the mean of Gamma_k by position, and what a token u
-adds to it.  U and E share no response, so whatever the tables hold, the estimator that uses them keeps its mean
-exactly, and given U the scalars s_n are independent and of one law, whatever B_E.  (Tables learnt within E, across
-folds, would tie its prompts together and be the better the larger B_E: docs/variance-reduction.md.)
+Two tables are computed from U's responses as the sampler recorded them: the mean of Gamma_k by position, and what a
+token u adds to it.  U and E share no response, so the estimator that uses the tables keeps its mean exactly, whatever
+they hold, and given U the scalars s_n are independent and identically distributed, whatever B_E.  (Tables learnt within
+E, across folds, would make its prompts dependent, and be better the larger B_E: docs/variance-reduction.md.)
 """
 
 from __future__ import annotations
@@ -16,16 +16,21 @@ import torch
 
 from pytest_entropy.policy.rollouts import ControlVariateTables, Rollouts
 
-# A token's mean counts as if this many more occurrences had added nothing.
+# Shrinkage: a token's mean is taken as if this many more occurrences of it had added 0.
 PRIOR = 4.0
-# Prompts looked at together; whatever it is, sums change in rounding only.
+# Prompts processed at a time, to bound memory; it changes the rounding of sums only.
 PROMPTS_PER_PIECE = 256
 
 
 @dataclass(frozen=True)
 class ControlVariate:
-    """The tables at the tokens of some prompts, float64 nats: ``position`` ``[L]``, ``own`` (q of the sampled token)
-    ``[P, G, L]``, ``share`` ``[]``."""
+    """The tables looked up at the tokens of P prompts' responses, float64.
+
+    Attributes:
+        position: mean of Gamma_k by position, ``[L]``, nats.
+        own: q(t_k) of the sampled tokens, ``[P, G, L]``, nats.
+        share: ``[]``, how much of the rest a response has in common with its group, in [0, 1].
+    """
 
     position: torch.Tensor
     own: torch.Tensor
@@ -33,23 +38,32 @@ class ControlVariate:
 
     @classmethod
     def of(cls, part: Rollouts, device: torch.device) -> ControlVariate:
-        """Those of rollouts that carry action values.
+        """Look up the tables that rollouts carry at the rollouts' own tokens.
+
+        Args:
+            part: P prompts x G responses with tables.
+            device: where the result is put.
 
         Raises:
-            ValueError: they carry none.
+            ValueError: the rollouts carry no tables.
         """
         values = part.control_variate
         if values is None:
-            raise ValueError("the rollouts carry no action values; see learn")
+            raise ValueError("the rollouts carry no control variate tables; learn() makes them from another batch")
         token = torch.cat([values.token, values.token.new_zeros(1)])
-        # What follows a response's end has no meaning; its weight is zero.
+        # Tokens after a response's end are looked up too; their weight is zero.
         own = token[part.tokens.cpu().clamp(max=len(values.token))]
         return cls(values.position[: part.tokens.shape[2]].to(device), own.to(device), values.share.to(device))
 
 
 def learn(batch: Rollouts, positions: int, *, group: int | None = None) -> ControlVariateTables:
-    """The tables that the responses of a batch teach, for other draws: ``group`` responses to a prompt (the batch's
-    own number if left out) of up to ``positions`` tokens."""
+    """Learn the control variate tables from a batch's responses, for another batch (docs/variance-reduction.md).
+
+    Args:
+        batch: the responses to learn from, P prompts x G.
+        positions: largest number of tokens of a response in the other batch.
+        group: number of responses to a prompt in the other batch; G if left out.
+    """
     position, token, share = _tables(batch)
     share = share_of_others(share, batch.group_size - 1, (group or batch.group_size) - 1)
     return ControlVariateTables(
@@ -60,10 +74,15 @@ def learn(batch: Rollouts, positions: int, *, group: int | None = None) -> Contr
 
 
 def share_of_others(share: float, known: int, asked: int) -> float:
-    """The best share of the mean of ``asked`` other responses, from that of the mean of ``known`` ones.
+    """Least-squares share of the mean of m other responses, for another m (Spearman 1910, Brown 1910).
 
-    With r the correlation of two responses to one prompt it is m r / (1 + (m - 1) r) for m others (Spearman and Brown):
-    the mean of fewer is noisier, and counts less.
+    With r the correlation of two responses to one prompt the share is m r / (1 + (m - 1) r): the mean of fewer
+    responses is noisier and gets a smaller share.
+
+    Args:
+        share: the share of the mean of ``known`` other responses, in [0, 1].
+        known: number of other responses that ``share`` was estimated with.
+        asked: number of other responses that the share is wanted for.
     """
     if share == 0 or asked == known:
         return share
@@ -72,7 +91,7 @@ def share_of_others(share: float, known: int, asked: int) -> float:
 
 
 def _pieces(rollouts: Rollouts) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Gamma_k, tokens and mask ``[p, G, L]`` of a few prompts at a time, so that memory does not grow with P."""
+    """Yield Gamma_k, tokens and mask, each ``[p, G, L]``, of a few prompts at a time: memory does not grow with P."""
     for index in torch.arange(len(rollouts), device=rollouts.tokens.device).split(PROMPTS_PER_PIECE):
         mask = rollouts.mask_of(index).cpu().numpy()
         nats = rollouts.entropies[index].double().cpu().numpy() * mask
@@ -81,7 +100,7 @@ def _pieces(rollouts: Rollouts) -> Iterator[tuple[np.ndarray, np.ndarray, np.nda
 
 
 def _tables(rollouts: Rollouts) -> tuple[np.ndarray, np.ndarray, float]:
-    """(mean by position ``[L]``, addition by token ``[T]``, share)."""
+    """(mean of Gamma_k by position ``[L]``, what each token adds to it ``[T]``, share); nats, nats, in [0, 1]."""
     total, count, vocabulary = np.zeros(rollouts.tokens.shape[2]), np.zeros(rollouts.tokens.shape[2]), 0
     for gamma, tokens, mask in _pieces(rollouts):
         total += (gamma * mask).sum((0, 1))
@@ -100,6 +119,6 @@ def _tables(rollouts: Rollouts) -> tuple[np.ndarray, np.ndarray, float]:
         group = (rest.sum(1, keepdims=True) - rest) * mask / others
         shared += float((rest * group).sum())
         size += float((group**2).sum())
-    # Least squares of a response's rest on that of its group.
+    # The least-squares slope of a response's rest on the mean rest of the others of its group.
     share = shared / size if size > 0 else 0.0
     return position, token, min(max(share, 0.0), 1.0)

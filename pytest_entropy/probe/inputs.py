@@ -1,4 +1,4 @@
-"""What a probe is put on, and the learning rate that goes with it."""
+"""The inputs of a probe (policy and optimizer state), and the choice of its learning rate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pytest_entropy.policy.policy import Policy
 
 
 class ProbeInputs(Protocol):
-    """What is probed: a policy, its optimizer's state, and defaults (see ``checkpoints.Checkpoint``)."""
+    """A policy with its optimizer's state and stored learning rate, such as ``checkpoints.Checkpoint``."""
 
     @property
     def policy(self) -> Policy: ...
@@ -26,10 +26,14 @@ class ProbeInputs(Protocol):
 
 
 def learning_rate(configured: float | None, inputs: ProbeInputs) -> tuple[float, str]:
-    """(eta, where it comes from): as configured, else the checkpoint's.
+    """(eta, where it comes from): the configured learning rate, else the checkpoint's (docs/mathematics.md §2).
+
+    Args:
+        configured: the configured learning rate, or None.
+        inputs: hold the checkpoint's learning rate and its source.
 
     Raises:
-        RunError: neither gives a usable one.
+        RunError: neither is there, or the checkpoint's is 0.
     """
     if configured is not None:
         return configured, "configuration"

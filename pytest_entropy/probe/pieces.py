@@ -1,8 +1,8 @@
-"""How a batch of prompts is cut into pieces and worked through, so that memory and bits stay the same.
+"""Cut a batch of prompts into pieces and compute them, with bounded memory and bit-identical results on the CPU.
 
 The cut depends on the data and the configured budget alone, never on the number of threads or workers, and
 each piece is computed by one thread with one intra-op thread.  So on the CPU results agree to the last bit whatever
-the parallelism.  When memory runs out a piece is halved and the work goes on.
+the parallelism.  A piece that runs out of memory is halved and computed again.
 """
 
 from __future__ import annotations
@@ -26,28 +26,38 @@ Done = tuple[Slots, T]
 class Piece(Protocol[T_co]):
     """A part of a batch's work that may be sent to another process: a frozen dataclass that pickles.
 
-    It holds the rollouts of its own prompts and what the work takes beside them, and nothing of the process it was
-    made in, so that every process which has loaded the same policy computes the same bits of it.
+    It holds the data of its own prompts and the parameters of the work, and no state of the process that made it, so
+    that every process that has loaded the same policy computes the same bits.
     """
 
     def compute(self, policy: Policy) -> T_co:
-        """Do the work on a policy."""
+        """Compute the piece's result on a policy."""
 
 
 MakePiece = Callable[[Slots], Piece[T]]
 
 
 def sampling_chunks(prompt_lengths: Sequence[int], group: int, rows: int) -> list[Slots]:
-    """Slots of prompts of similar length, at most ``rows`` responses a chunk (at least one prompt)."""
+    """Cut prompts, sorted by length, into chunks of indices.
+
+    Args:
+        prompt_lengths: tokens of each prompt, ``[P]``.
+        group: number of responses to each prompt.
+        rows: largest number of responses in a chunk; a chunk holds at least one prompt all the same.
+    """
     order = sorted(range(len(prompt_lengths)), key=lambda n: (prompt_lengths[n], n))
     size = max(1, rows // group)
     return [order[i : i + size] for i in range(0, len(order), size)]
 
 
 def scoring_chunks(rollouts: Rollouts, tokens: int) -> list[Slots]:
-    """Slots ordered by response length, cut so that a chunk's padded tokens stay within ``tokens``.
+    """Cut prompts, sorted by their longest response, into chunks of indices whose padded tokens fit a budget.
 
-    A prompt counts once, its responses G times; a chunk holds at least one prompt.
+    A prompt's own tokens count once, its longest response's tokens G times.
+
+    Args:
+        rollouts: P prompts x G responses.
+        tokens: largest number of padded tokens in a chunk; a chunk holds at least one prompt all the same.
     """
     longest = rollouts.lengths.amax(1).tolist()
     order = sorted(range(len(rollouts)), key=lambda n: (longest[n], len(rollouts.prompt_ids[n]), n))
@@ -65,27 +75,38 @@ def scoring_chunks(rollouts: Rollouts, tokens: int) -> list[Slots]:
     return chunks
 
 
-# What else says that an allocation failed: the CPU allocator; cuBLAS, for its own workspace; the CUDA driver.
+# Words of a failed allocation in a RuntimeError: by the CPU allocator; by cuBLAS for its workspace; by the CUDA driver.
 _NO_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed, on a GPU or on the CPU; not every allocator has a class of error of its own."""
+    """Whether an error means that an allocation failed, on a GPU or on the CPU, by its class or by its message."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
     )
 
 
 def threads_on(device: torch.device, asked: int) -> int:
-    """Pieces to compute at once: as many as asked for on the CPU, one elsewhere.
+    """Number of pieces to compute at once: as many as asked for on the CPU, one on any other device.
 
-    A GPU computes the pieces of several threads one after the other, and would hold all of them in memory.
+    A GPU would compute the pieces of several threads one after the other, and hold all of them in memory.
+
+    Args:
+        device: what the policy is on.
+        asked: the configured number of threads.
     """
     return asked if device.type == "cpu" else 1
 
 
 def work_through(policy: Policy, chunks: Sequence[Slots], piece: MakePiece[T], *, threads: int = 1) -> list[Done[T]]:
-    """All (indices, result) pairs of :func:`worked`, for results that are small."""
+    """The (indices, result) pairs of :func:`worked` as a list, for results that are small.
+
+    Args:
+        policy: what the pieces are computed on.
+        chunks: indices of prompts, one list per piece.
+        piece: makes the piece of some indices.
+        threads: number of pieces computed at once.
+    """
     return list(worked(policy, chunks, piece, threads=threads))
 
 
@@ -94,12 +115,12 @@ def worked(policy: Policy, chunks: Sequence[Slots], piece: MakePiece[T], *, thre
 
     Args:
         policy: what the pieces are computed on.
-        chunks: indices, by :func:`sampling_chunks` or :func:`scoring_chunks`.
-        piece: the piece of some indices.
-        threads: pieces computed at once.
+        chunks: indices of prompts, one list per piece, by :func:`sampling_chunks` or :func:`scoring_chunks`.
+        piece: makes the piece of some indices.
+        threads: number of pieces computed at once.
 
     Yields:
-        (indices, result) in the order of the chunks; what the caller does not keep is free again.
+        (indices, result) in the order of the chunks; no result is held after the caller has dropped it.
     """
 
     def attempt(indices: Slots) -> list[Done[T]]:
@@ -126,7 +147,7 @@ def worked(policy: Policy, chunks: Sequence[Slots], piece: MakePiece[T], *, thre
 
 @contextmanager
 def one_thread_per_operation() -> Iterator[None]:
-    """Intra-op threads change the order of sums; within the block there is one."""
+    """Use one intra-op thread within the block, because their number changes the order of sums."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -30,9 +30,9 @@ class EntropyProbe:
     Args:
         checkpoint: policy and optimizer state, as :func:`load_checkpoint` gives them.
         config: see :class:`ProbeConfig`.
-        prompts: where prompts come from; the demo's generator if left out.
-        reward: reward function of the update batch; exact answer if left out.
-        threads: pieces of a batch computed at once on the CPU; no effect on any number.
+        prompts: the set of prompts; the demo's generator if left out.
+        reward: reward function of the update batch; :func:`exact_answer` if left out.
+        threads: number of pieces of a batch computed at once on the CPU; no effect on any number.
 
     Raises:
         RunError: neither the configuration nor the checkpoint gives a usable learning rate.
@@ -69,7 +69,7 @@ class EntropyProbe:
 
     @property
     def config(self) -> ProbeConfig:
-        """The settings."""
+        """The probe's settings."""
         return self.setup.config
 
     @property
@@ -77,13 +77,13 @@ class EntropyProbe:
         """The learning rate that scales s_n to delta_h1."""
         return self.setup.eta
 
-    # A module of rewards may turn gradients off for the whole process, when imported or when called.
+    # A reward module may switch gradients off for the whole process, when it is imported or called.
     @torch.enable_grad()
     def update(self, seed: int) -> Update:
         """The update direction of a fresh batch U; computed once per seed and kept.
 
         Raises:
-            RunError: prompts run out, a reward fails, a gradient is not finite.
+            RunError: there are too few distinct prompts, a reward fails, or the gradient is not finite.
         """
         return self.updates.update(seed)
 
@@ -92,16 +92,16 @@ class EntropyProbe:
         """One independent measurement: fresh prompts and responses, delta_h1 along the update's direction.
 
         Args:
-            B_E: prompts of the entropy batch, at least 2.
+            B_E: number of prompts of the entropy batch, at least 2.
             seed: the experiment's seed; the run's own is derived from (seed, B_E, run).
             run: number of the run at this B_E.
-            update: the direction to use; that of ``seed`` if left out.  In mode ``u_statistic`` the run's own
-                batch gives it, and none may be handed in.
+            update: the update whose direction is used; that of ``seed`` if left out.  In mode ``u_statistic`` the
+                run takes the update from its own batch, and none may be passed.
 
         Raises:
-            ValueError: B_E < 2 (in mode ``u_statistic`` < 3), which leaves no standard error; blocks that do not
-                divide B_E.
-            RunError: prompts run out, a reward fails, a number is not finite.
+            ValueError: B_E < 2 (in mode ``u_statistic`` < 3), which leaves no standard error; the number of blocks
+                does not divide B_E; or an update is passed in mode ``u_statistic``.
+            RunError: there are too few distinct prompts, a reward fails, or a number is not finite.
         """
         if B_E < 2:
             raise ValueError(f"B_E is {B_E}: a standard error needs at least 2 prompts")
@@ -117,9 +117,18 @@ class EntropyProbe:
     def entropy_gradient(
         self, B_E: int, seed: int = 0, *, run: int = 1, update: Update | None = None
     ) -> dict[str, torch.Tensor]:
-        """The entropy gradient of the same batch as :meth:`run`, as a vector by live parameter name, float64.
+        """The estimated entropy gradient of the batch that :meth:`run` draws, by live parameter name, float64.
 
-        Dotted with the update's direction and times eta it is the run's delta_h1.
+        Its inner product with the update's direction, times eta, is the run's delta_h1.
+
+        Args:
+            B_E: number of prompts of the entropy batch.
+            seed: the experiment's seed.
+            run: number of the run at this B_E.
+            update: its prompts are excluded; the update of ``seed`` if left out.
+
+        Raises:
+            RunError: there are too few distinct prompts, or the gradient is not finite.
         """
         update = self.update(seed) if update is None else update
         _, rollouts = self.two_batch.entropy_batch(B_E, derive(seed, "E", B_E, run), update)
@@ -131,14 +140,14 @@ class EntropyProbe:
     def _require_single_batch(self, B_E: int, update: Update | None) -> None:
         if B_E < SMALLEST_SINGLE_BATCH:
             raise ValueError(
-                f"B_E is {B_E}: in mode u_statistic the two prompts of a pair have one product, which says nothing "
-                f"of its error; take B_E >= {SMALLEST_SINGLE_BATCH}"
+                f"B_E is {B_E}: in mode u_statistic 2 prompts make one pair, whose product has no standard error; "
+                f"take B_E >= {SMALLEST_SINGLE_BATCH}"
             )
         if update is not None:
-            raise ValueError("mode u_statistic takes the update from the run's own batch: hand in none")
+            raise ValueError("mode u_statistic takes the update from the run's own batch: pass no update")
 
     def _sampling_fraction(self, B_E: int, update: Update) -> float:
-        """Counted once for every size and update: a set may be large."""
+        """:func:`sampling_fraction` of E; cached by B_E and update, since counting reads the prompts."""
         # A single batch is its own update batch.
         taken = frozenset(update.prompts if self.config.mode == "two_batch" else ())
         if (B_E, taken) not in self._fractions:

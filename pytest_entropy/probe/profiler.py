@@ -1,4 +1,4 @@
-"""What phases of work cost: wall time, and the most memory the process held meanwhile."""
+"""Measure the wall time and the peak memory of phases of work."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pytest_entropy.probe.peak_memory import counted_mb, is_gpu, start_counting
 
 @dataclass
 class Meter:
-    """Costs by phase, in the order of their first use.
+    """Wall time and peak memory by phase, in the order of their first use.
 
     Attributes:
-        seconds: wall time.  A GPU's work of a phase is waited for at its end, that of before at its start.
-        memory_mb: most memory held within the phase, in MiB: of the process on ``device`` where that is a GPU, else
-            its resident memory.  Where the system cannot start such a count anew: of the process up to the phase's end.
-        device: what the work runs on; the CPU if None.
+        seconds: wall time by phase.  A GPU is synchronised at the start and at the end of a phase.
+        memory_mb: peak memory within the phase in MiB: allocated on ``device`` where that is a GPU, else the process's
+            resident memory.  Where the system cannot reset its peak counter, the peak since the process began.
+        device: the device of the work; the CPU if None.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
@@ -29,13 +29,13 @@ class Meter:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Add the block's time to the phase and note its memory.  Phases do not nest."""
+        """Add the block's wall time to the phase, and keep its peak memory.  Phases do not nest."""
         self._wait()
         start_counting(self.device)
         started = time.perf_counter()
         try:
             yield
-            # Not after an error, which a GPU in disorder would put another one in place of.
+            # Not after an error: synchronising a failed GPU would raise another one in its place.
             self._wait()
         finally:
             took, held = time.perf_counter() - started, counted_mb(self.device)

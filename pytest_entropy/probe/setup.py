@@ -1,4 +1,4 @@
-"""What all parts of a probe share: policy, optimizer state, settings, prompts and reward; and drawing responses."""
+"""The state that all parts of a probe share (policy, optimizer state, settings, prompts, reward), and its sampling."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from pytest_entropy.settings.probe import ProbeConfig
 
 
 class Setup:
-    """A checkpoint with the settings it is probed by.
+    """A checkpoint, the settings it is probed with, its prompts and its reward function.
 
     Args:
         inputs: policy and optimizer state.
         config: the probe's settings; the policy takes its temperature and its sampling cache from them.
-        prompts: where prompts come from.
+        prompts: the set of prompts.
         reward: reward function of the update batch.
-        threads: pieces of a batch computed at once on the CPU; no effect on any number.
+        threads: number of pieces of a batch computed at once on the CPU; no effect on any number.
 
     Attributes:
         eta, eta_source: the learning rate that scales s_n to delta_h1, and where it comes from.
-        unit: what entropy is counted in.
+        unit: the unit of entropy.
 
     Raises:
         RunError: neither the configuration nor the checkpoint gives a usable learning rate.
@@ -49,7 +49,12 @@ class Setup:
         self._verified = False
 
     def choose(self, count: int, seed: int, exclude: frozenset[str] = frozenset()) -> list[Prompt]:
-        """``count`` prompts, none of them with a content in ``exclude``.
+        """Draw prompts from the set.
+
+        Args:
+            count: number of prompts.
+            seed: seed of the draw.
+            exclude: content keys that must not be drawn.
 
         Raises:
             RunError: the set has too few distinct prompts.
@@ -58,7 +63,13 @@ class Setup:
         return [self.prompts[i] for i in indices]
 
     def sample(self, batch: list[Prompt], seed: int, group: int | None = None) -> Rollouts:
-        """``group`` responses (E's number) to each prompt; response g to prompt n is keyed by (seed, n, g)."""
+        """Draw responses to each prompt; response g to prompt n takes its random numbers from (seed, n, g).
+
+        Args:
+            batch: the P prompts.
+            seed: seed of the draw.
+            group: number of responses to a prompt; that of the entropy batch if left out.
+        """
         group = self.config.entropy_group if group is None else group
         return draw_responses(self.policy, batch, seed, self.config, group=group, threads=self.threads)
 
@@ -67,16 +78,20 @@ class Setup:
         return [[self.policy.decode(ids) for ids in rollouts.responses(n)] for n in range(len(rollouts))]
 
     def verify_once(self, rollouts: Rollouts, direction: Mapping[str, torch.Tensor]) -> None:
-        """Hold the hooks against a real backward, before the first measurement and not again.
+        """Compare the hooks with a plain backward (:func:`verify_tangent`), until they have agreed once.
+
+        Args:
+            rollouts: the batch whose shortest prompt is taken.
+            direction: u by live parameter name.
 
         Raises:
-            RunError: they contradict each other.
+            RunError: the hooks and the plain backward disagree.
         """
         if not self._verified:
             verify_tangent(self.policy, rollouts, direction, self.config.estimator)
             self._verified = True
 
     def linearisation(self, gradient: dict[str, torch.Tensor]) -> Linearisation:
-        """du/dg of the configured update rule at a gradient, on the CPU as the optimizer's state is."""
+        """J = du/dg of the configured update rule at a gradient, on the CPU, where the optimizer's state is."""
         parameters = {name: p.detach().cpu() for name, p in self.policy.trainable.items()}
         return Linearisation(self.config.update_rule, gradient, self.optimizer, parameters, self.config.max_grad_norm)

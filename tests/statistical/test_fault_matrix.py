@@ -17,7 +17,7 @@ from pytest_entropy.checks import bookkeeping
 from pytest_entropy.checks.base import Check
 from pytest_entropy.errors import RunError
 from pytest_entropy.policy.alternatives import ALTERNATIVES
-from pytest_entropy.probe.diagnostics.discrepancies import total_sampler_log_ratios
+from pytest_entropy.probe.diagnostics.token_evidence import total_sampler_log_ratios
 from pytest_entropy.records.seeds import derive
 from pytest_entropy.settings.model import ExperimentConfig
 from pytest_entropy.settings.yaml_file import read_yaml

@@ -1,1 +1,1 @@
-"""Directional derivatives and gradients: s_n for a whole batch in one backward, and gradients as vectors."""
+"""Directional derivatives s_n for a whole batch in one backward, and gradients as vectors."""

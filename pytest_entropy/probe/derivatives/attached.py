@@ -1,4 +1,4 @@
-"""A direction attached to a policy's modules for as long as any piece of work along it is under way."""
+"""Attach the forward hooks of a direction u to a policy's modules while any piece of work along u is running."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from pytest_entropy.probe.derivatives.tangent import Tangent
 
 
 @dataclass
-class _Held:
-    """What is attached to a model, and by how many it is in use."""
+class _Attachment:
+    """The direction attached to one model, its hooks, and the number of blocks that use it."""
 
     direction: Mapping[str, torch.Tensor]
     slope: bool
@@ -28,49 +28,53 @@ class _Held:
     users: int = 0
 
 
-_HELD: WeakKeyDictionary[torch.nn.Module, _Held] = WeakKeyDictionary()
-_TURN = threading.Lock()
+_ATTACHMENTS: WeakKeyDictionary[torch.nn.Module, _Attachment] = WeakKeyDictionary()
+_LOCK = threading.Lock()
 
 
 @contextmanager
 def attached(policy: Policy, direction: Mapping[str, torch.Tensor], *, slope: bool) -> Iterator[Tangent]:
-    """Within the block the policy's modules carry hooks along ``direction``, and no parameter asks for a gradient.
+    """Attach the hooks of ``direction`` to the policy's modules within the block.
 
-    Blocks of one direction nest, in one thread or in several: the first one attaches, the last one detaches.
+    Within it no parameter requires a gradient.  Blocks with the same direction may nest or run in several threads: the
+    first attaches the hooks, the last removes them.
 
     Args:
-        policy: its parameters are left untouched.
+        policy: its modules get the hooks; the values of its parameters do not change.
         direction: u by live parameter name.
-        slope: whether the slope along u is meant, which differs with DoRA (:mod:`pytest_entropy.policy.dora`), or
-            what a trainer's backward gives.
+        slope: True for the true derivative along u, False for what a trainer's backward gives.  The two differ with
+            DoRA only (:mod:`pytest_entropy.policy.dora`).
+
+    Yields:
+        The tangent, whose :meth:`~.Tangent.at` makes a forward pass depend on epsilon.
 
     Raises:
-        KeyError: a direction for a parameter the model does not have.
-        RuntimeError: another direction is attached to this model just now.
+        KeyError: the direction names a parameter that the model does not have.
+        RuntimeError: another direction is attached to this model at the moment.
     """
-    with _TURN:
-        held = _HELD.get(policy.model)
-        if held is None:
-            held = _HELD[policy.model] = _attach(policy, direction, slope)
-        elif held.direction is not direction or held.slope != slope:
+    with _LOCK:
+        attachment = _ATTACHMENTS.get(policy.model)
+        if attachment is None:
+            attachment = _ATTACHMENTS[policy.model] = _attach(policy, direction, slope)
+        elif attachment.direction is not direction or attachment.slope != slope:
             raise RuntimeError("another direction is attached to this model: work along one direction at a time")
-        held.users += 1
+        attachment.users += 1
     try:
-        yield held.tangent
+        yield attachment.tangent
     finally:
-        with _TURN:
-            held.users -= 1
-            if not held.users:
-                del _HELD[policy.model]
-                for handle in held.handles:
+        with _LOCK:
+            attachment.users -= 1
+            if not attachment.users:
+                del _ATTACHMENTS[policy.model]
+                for handle in attachment.handles:
                     handle.remove()
-                for parameter in held.frozen:
+                for parameter in attachment.frozen:
                     parameter.requires_grad_(True)
 
 
-def _attach(policy: Policy, direction: Mapping[str, torch.Tensor], slope: bool) -> _Held:
+def _attach(policy: Policy, direction: Mapping[str, torch.Tensor], slope: bool) -> _Attachment:
     tangent = Tangent(policy.model, along_slope(policy.model, direction) if slope else direction)
     frozen = [p for p in policy.model.parameters() if p.requires_grad]
     for parameter in frozen:
         parameter.requires_grad_(False)
-    return _Held(direction, slope, tangent, frozen, tangent.attach())
+    return _Attachment(direction, slope, tangent, frozen, tangent.attach())

@@ -1,4 +1,4 @@
-"""s_n = <X_n, u> of some prompts of a batch: the piece of work that :mod:`.directional` cuts a batch into."""
+"""s_n = <X_n, u> for some of a batch's prompts: one of the pieces that :mod:`.directional` cuts a batch into."""
 
 from __future__ import annotations
 
@@ -17,8 +17,13 @@ from pytest_entropy.probe.estimators import Weights, weights_for
 
 @dataclass(frozen=True)
 class PieceDerivatives:
-    """What a piece gives: <X_n, u> ``[p]`` by name, its scoring pass ``[p, G, L]`` on the CPU, and for each prompt the
-    expected number of responses that leave the likeliest path ``[p]``."""
+    """The result of a piece with p prompts.
+
+    Attributes:
+        per_prompt: <X_n, u> ``[p]`` float64 by estimator name, in nats per unit of eta.
+        forced: the scoring pass, tables ``[p, G, L]`` on the CPU.
+        first_surprises: ``[p]``, of :func:`expected_first_surprises`.
+    """
 
     per_prompt: dict[str, np.ndarray]
     forced: TeacherForced
@@ -27,14 +32,14 @@ class PieceDerivatives:
 
 @dataclass(frozen=True)
 class DerivativePiece:
-    """Derivatives to be had of some prompts.
+    """A request for the directional derivatives of p prompts.
 
     Attributes:
-        part: the prompts' rollouts, P prompts x G responses.
+        part: the prompts' rollouts, p prompts x G responses.
         direction: u by live parameter name; all pieces of a batch share one.
-        estimators: names; or, in their place:
-        sequence_weights: by name, weights ``[p, G]`` of surrogates sum_g w_ng S_ng.
-        ranks: uniform numbers ``[p, G, L]``, if surprisal ranks are wanted.
+        estimators: names of estimators.
+        sequence_weights: instead of estimators, weights ``[p, G]`` by name of surrogates sum_g w_ng S_ng.
+        ranks: uniform numbers ``[p, G, L]`` for surprisal ranks; None if no ranks are wanted.
     """
 
     part: Rollouts
@@ -44,14 +49,14 @@ class DerivativePiece:
     ranks: torch.Tensor | None = None
 
     def compute(self, policy: Policy) -> PieceDerivatives:
-        """One scoring pass, one backward by epsilon for each estimator."""
+        """Compute <X_n, u> ``[p]`` by one scoring pass and one backward by epsilon for each estimator."""
         names = [*self.estimators, *(self.sequence_weights or {})]
         with attached(policy, self.direction, slope=bool(self.estimators)) as tangent:
             epsilon = torch.zeros(len(self.part), dtype=torch.float64, device=policy.device, requires_grad=True)
             with torch.enable_grad(), tangent.at(epsilon):
                 forced = policy.teacher_force(self.part, self.ranks)
-            plain = _left_over(tangent, policy)
-            # Where no hook carries anything, as with adapters of experts' parameters alone, there is no epsilon to ask.
+            plain = _uncovered_direction(tangent)
+            # Where no hook covers a parameter (adapters of experts' parameters alone), the graph does not hold epsilon.
             hooked = len(plain) < len(tangent.direction)
             per_prompt = {}
             for position, name in enumerate(names):
@@ -72,12 +77,19 @@ class DerivativePiece:
 
 
 def expected_first_surprises(forced: TeacherForced, part: Rollouts) -> np.ndarray:
-    """``[P]`` float64: how many of a prompt's G responses are expected to leave the likeliest path, token by token.
+    """Expected number of a prompt's G responses that leave the likeliest path, ``[P]`` float64.
 
-    The sum of 1 - max_u pi(u) over a response's tokens up to its first one that is not the likeliest: the compensator
-    of that event, so that it has the event's expectation and hardly depends on whether it came.  What follows a first
-    surprise is not counted, because responses and not tokens are independent.  NaN where the scores do not say how
-    likely the likeliest token is.
+    For each response this is the sum of 1 - max_u pi(u) over its tokens up to and including its first surprise, the
+    first token that is not the likeliest one.  The sum is the compensator of the event "the response has a surprise":
+    it has the same expectation as the event's indicator, and depends little on whether the event happened.  Tokens
+    after the first surprise do not count, because responses are independent and tokens are not.
+
+    Args:
+        forced: the scoring pass of ``part``.
+        part: P prompts x G responses.
+
+    Returns:
+        ``[P]``; NaN where the scoring pass does not hold the probability of the likeliest token.
     """
     if forced.likeliest is None:
         return np.full(len(part), np.nan)
@@ -94,26 +106,26 @@ def _derivative(weights: Weights, forced: TeacherForced, epsilon: torch.Tensor, 
     return grad.cpu().numpy()
 
 
-def _left_over(tangent: Tangent, policy: Policy) -> dict[str, torch.Tensor]:
-    """The part of the direction that no hook has carried."""
+def _uncovered_direction(tangent: Tangent) -> dict[str, torch.Tensor]:
+    """The tensors of the direction whose parameters no hook has covered, by live parameter name."""
     return {name: tangent.direction[name] for name in tangent.uncovered()}
 
 
 def _by_plain_backward(
     policy: Policy, part: Rollouts, weights: Weights, direction: Mapping[str, torch.Tensor]
 ) -> np.ndarray:
-    """<X_n, u> over a few parameters by one backward per prompt: the slow path for what hooks cannot reach."""
+    """<X_n, u> over the parameters that hooks cannot cover, by one backward per prompt (slow)."""
     parameters = {name: policy.trainable[name] for name in direction}
     out = np.zeros(len(part))
     for n in range(len(part)):
         one = part.select([n])
-        own = weights.select(n, one.tokens.shape[2])
+        prompt_weights = weights.select(n, one.tokens.shape[2])
         for parameter in parameters.values():
             parameter.requires_grad_(True)
         try:
             with torch.enable_grad():
                 forced = policy.teacher_force(one)
-                surrogate = own.surrogate(forced.log_probs, forced.entropies, forced.expected_values)
+                surrogate = prompt_weights.surrogate(forced.log_probs, forced.entropies, forced.expected_values)
                 grads = torch.autograd.grad(surrogate, list(parameters.values()), allow_unused=True)
         finally:
             for parameter in parameters.values():

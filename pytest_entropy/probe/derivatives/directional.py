@@ -17,13 +17,14 @@ from pytest_entropy.probe.pieces import scoring_chunks, worked
 
 @dataclass(frozen=True)
 class Derivatives:
-    """What a pass over P prompts leaves behind.
+    """Directional derivatives of P prompts, and the tables of their scoring pass (on the CPU, without gradients).
 
-    ``per_prompt``: estimator name -> ``[P]`` float64 of <X_n, u>, in nats per unit of eta.
-    ``log_probs``, ``entropies`` (and ``ranks``, ``surprisal_sd`` if asked for): ``[P, G, L]`` of the scoring
-    pass, on the CPU, without gradients.
-    ``first_surprises``: ``[P]``, how many of a prompt's responses are expected to leave the likeliest path
-    (:func:`~.derivative_piece.expected_first_surprises`).
+    Attributes:
+        per_prompt: <X_n, u> ``[P]`` float64 by estimator name, in nats per unit of eta.
+        log_probs: log pi(t_k) ``[P, G, L]``, nats.
+        entropies: H_k ``[P, G, L]``, nats.
+        ranks, surprisal_sd: ``[P, G, L]``; None unless surprisal ranks were asked for.
+        first_surprises: ``[P]``, of :func:`~.derivative_piece.expected_first_surprises`.
     """
 
     per_prompt: dict[str, np.ndarray]
@@ -45,35 +46,35 @@ def directional_derivatives(
     ranks: torch.Tensor | None = None,
     sequence_weights: Mapping[str, torch.Tensor] | None = None,
 ) -> Derivatives:
-    """<X_n, u> of every prompt for each of the named estimators, without a per-prompt gradient vector.
+    """s_n = <X_n, u> of every prompt, without a gradient vector per prompt (docs/mathematics.md §3).
 
     Args:
-        policy: gives the scoring pass; its parameters are left untouched and need no gradient here.
+        policy: runs the scoring pass; its parameters do not change.
         rollouts: P prompts x G responses.
         direction: u by live parameter name.
         estimators: names of estimators; each costs one more backward over the same graph.
         chunk_tokens: token budget of a piece, which bounds memory whatever P is.
-        threads: pieces worked on at once.
-        ranks: uniform numbers ``[P, G, L]``, if surprisal ranks are wanted.
-        sequence_weights: by name, fixed weights w ``[P, G]`` of surrogates sum_g w_ng S_ng in the estimators'
-            place: parts of a trainer's loss, which it differentiates by backward as it is (:mod:`.dora`), where
-            estimators are slopes.
+        threads: number of pieces computed at once.
+        ranks: uniform numbers ``[P, G, L]`` for surprisal ranks; None if no ranks are wanted.
+        sequence_weights: instead of estimators, fixed weights w ``[P, G]`` by name of surrogates sum_g w_ng S_ng.
+            They are parts of a trainer's loss and are differentiated as its backward does; estimators are
+            differentiated along the slope, which differs with DoRA (:mod:`pytest_entropy.policy.dora`).
 
     Raises:
-        ValueError: an estimator that cannot work with this G; estimators and sequence weights at once.
-        KeyError: a direction for a parameter the model does not have.
+        ValueError: an estimator does not allow this G; or both estimators and sequence weights are given.
+        KeyError: the direction names a parameter that the model does not have.
     """
     if estimators and sequence_weights:
-        raise ValueError("estimators are taken along the slope, sequence weights by backward: not in one pass")
+        raise ValueError("estimators are differentiated along the slope, sequence weights by backward: not in one pass")
     names = [*estimators, *(sequence_weights or {})]
 
     def piece(indices: list[int]) -> DerivativePiece:
         part = rollouts.select(indices)
-        own = None if sequence_weights is None else {name: w[indices] for name, w in sequence_weights.items()}
-        cut = None if ranks is None else ranks[indices, :, : part.tokens.shape[2]]
-        return DerivativePiece(part, direction, tuple(estimators), own, cut)
+        own_weights = None if sequence_weights is None else {name: w[indices] for name, w in sequence_weights.items()}
+        own_ranks = None if ranks is None else ranks[indices, :, : part.tokens.shape[2]]
+        return DerivativePiece(part, direction, tuple(estimators), own_weights, own_ranks)
 
-    # Held over all pieces, each of which would attach the direction for itself.
+    # Attached once around all pieces; otherwise every piece would attach and remove the hooks itself.
     with attached(policy, direction, slope=bool(estimators)):
         parts = worked(policy, scoring_chunks(rollouts, chunk_tokens), piece, threads=threads)
         return _assemble(parts, rollouts, names)
@@ -84,17 +85,17 @@ def _assemble(
     rollouts: Rollouts,
     estimators: Sequence[str],
 ) -> Derivatives:
-    """Put the pieces' results at their prompts' places as they come."""
+    """Derivatives of the whole batch from those of its pieces, in whichever order the pieces come."""
     shape = rollouts.tokens.shape
     per_prompt = {name: np.zeros(shape[0]) for name in estimators}
     tables: dict[str, torch.Tensor] = {}
     first_surprises = np.zeros(shape[0])
-    for indices, found in parts:
-        first_surprises[indices] = found.first_surprises
+    for indices, result in parts:
+        first_surprises[indices] = result.first_surprises
         for name in estimators:
-            per_prompt[name][indices] = found.per_prompt[name]
+            per_prompt[name][indices] = result.per_prompt[name]
         for name in ("log_probs", "entropies", "ranks", "surprisal_sd"):
-            column: torch.Tensor | None = getattr(found.forced, name)
+            column: torch.Tensor | None = getattr(result.forced, name)
             if column is not None:
                 table = tables.setdefault(name, torch.zeros(shape, dtype=column.dtype))
                 table[indices, :, : column.shape[2]] = column

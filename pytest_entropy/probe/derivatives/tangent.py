@@ -49,7 +49,7 @@ class _Attach(torch.autograd.Function):
 
 
 class _AttachWide(torch.autograd.Function):
-    """The same for a linear map x -> x W^T along U: <grad, x U^T> taken as <grad U, x>.
+    """:class:`_Attach` for a linear map x -> x W^T moved along U, with <grad, x U^T> computed as <grad U, x>.
 
     For a map that widens (the B of LoRA above all) the product is formed on the narrow side, and no tangent of
     the output's size is kept until backward.
@@ -71,7 +71,7 @@ class _AttachWide(torch.autograd.Function):
 
 
 class _Refuse(torch.autograd.Function):
-    """Identity; an error as soon as a gradient comes back, for outputs whose rows cannot be told apart."""
+    """Identity in the forward pass; raises in backward if a gradient arrives, for outputs whose rows are mixed."""
 
     @staticmethod
     def forward(ctx: Any, output: torch.Tensor, epsilon: torch.Tensor, message: str) -> torch.Tensor:
@@ -90,15 +90,18 @@ class _State(threading.local):
 
 
 class Tangent:
-    """The direction u attached to a model's modules.
+    """Forward hooks that make a model's backward compute <gradient, u> per prompt for a direction u.
 
     Args:
         model: the module whose forward pass is differentiated.
-        direction: u, by live parameter name; shapes of the parameters.  Parameters it does not name do not move.
+        direction: u by live parameter name, in the parameters' shapes.  Parameters it does not name do not move.
 
-    Use :meth:`attach` before the forward passes, and :meth:`at` around each of them with its epsilon.  A
-    parameter that no module's forward uses (``nn.ParameterDict`` entries, say) is not covered: after a pass,
-    :meth:`uncovered` names such parameters and the caller adds their part by a plain backward.
+    Raises:
+        KeyError: the direction names a parameter that the model does not have.
+
+    Call :meth:`attach` before the forward passes, and run each of them within :meth:`at` with its epsilon.  A
+    parameter that no module's forward uses (an ``nn.ParameterDict`` entry, say) is not covered: after a pass,
+    :meth:`uncovered` names such parameters, and the caller adds their part by a plain backward.
     """
 
     def __init__(self, model: nn.Module, direction: Mapping[str, torch.Tensor]) -> None:
@@ -116,7 +119,7 @@ class Tangent:
         # DoRA subtracts its base layer's bias again, outside that layer's forward: hooks would miss it.
         outside = {id(m.base_layer) for m in model.modules() if getattr(m, "lora_magnitude_vector", None)}
         for module in model.modules():
-            # remove_duplicate=False in spirit: a tied weight belongs to every module that holds it.
+            # A tied weight belongs to every module that holds it.
             own = {
                 key: by_identity[id(p)]
                 for key, p in module._parameters.items()
@@ -131,12 +134,16 @@ class Tangent:
         self._state = _State()
 
     def attach(self) -> list[RemovableHandle]:
-        """Register the hooks; whoever asks removes them."""
+        """Register the forward hooks and return their handles, which the caller removes."""
         return [m.register_forward_hook(self._hook, with_kwargs=True) for m in self._owners]
 
     @contextmanager
     def at(self, epsilon: torch.Tensor | None) -> Iterator[None]:
-        """Forward passes of this thread within the block depend on ``epsilon`` ``[P]`` (at 0)."""
+        """Make this thread's forward passes within the block depend on ``epsilon``.
+
+        Args:
+            epsilon: zeros ``[P]``, one for each prompt of the pass; None switches the hooks off.
+        """
         previous, self._state.epsilon = self._state.epsilon, epsilon
         try:
             with part_of_pass(lambda: self.at(epsilon)):
@@ -145,7 +152,7 @@ class Tangent:
             self._state.epsilon = previous
 
     def uncovered(self) -> list[str]:
-        """Names of moved parameters whose module's forward has not run in any pass so far."""
+        """Names of the direction's parameters that no hook has covered in any pass so far."""
         return [name for name in self.direction if name not in self._fired]
 
     def _hook(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
@@ -154,7 +161,7 @@ class Tangent:
         if epsilon is None or not isinstance(output, torch.Tensor):
             return None
         if output.shape[0] % (len(epsilon) * rows_per_prompt()):
-            # DoRA sends an identity matrix through its maps and detaches the result: harmless until it is not.
+            # DoRA sends an identity matrix through its maps and detaches the result: then no gradient comes back.
             message = (
                 f"{type(module).__name__} gives {output.shape[0]} rows for {len(epsilon)} prompts of "
                 f"{rows_per_prompt()} rows: it does not keep the batch's rows together"
@@ -167,12 +174,12 @@ class Tangent:
             self._fired |= self._names[module]
             x = args[0].detach()
             return _AttachWide.apply(output, epsilon, x, moved["weight"], rows_per_prompt())  # type: ignore[no-untyped-call]
-        # A module may call others that carry hooks; inside a tangent they must stay silent.
+        # A module may call others that carry hooks, which must not fire while its tangent is computed.
         try:
             with self.at(None), torch.no_grad():
                 tangent = module_tangent(module, moved, args, kwargs)
         except NotImplementedError:
-            # An operation without forward-mode differentiation (torch's grouped product of experts).
+            # Some operations have no forward-mode derivative (torch's grouped product of experts).
             return None
         self._fired |= self._names[module]
         return _Attach.apply(output, epsilon, tangent, rows_per_prompt())  # type: ignore[no-untyped-call]
@@ -181,9 +188,17 @@ class Tangent:
 def module_tangent(
     module: nn.Module, moved: Mapping[str, torch.Tensor], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> torch.Tensor:
-    """J_M(x)[u]: how the module's output changes when its own parameters move along ``moved``.
+    """J_M(x)[u]: the derivative of a module's output when its own parameters move along u, in the output's shape.
 
-    Closed form for linear maps and embeddings, forward-mode differentiation of that one module for the rest.
+    Linear maps and embeddings have a closed form; any other module is differentiated in forward mode by itself.
+
+    Args:
+        module: the module M.
+        moved: u by the module's own parameter names (``weight``, ``bias``), in the parameters' shapes.
+        args, kwargs: the module's input x.
+
+    Raises:
+        NotImplementedError: torch has no forward-mode derivative of an operation in the module.
     """
     if type(module) is nn.Linear and not kwargs:
         if "weight" in moved:

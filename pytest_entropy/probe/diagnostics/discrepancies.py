@@ -1,4 +1,4 @@
-"""What a run keeps besides its scalars: sampler against scorer, and token-level arrays for the checks."""
+"""Discrepancies that a run records for the checks: of sampler and scorer, of the batches, of the rewards."""
 
 from __future__ import annotations
 
@@ -15,27 +15,42 @@ from pytest_entropy.probe.derivatives.directional import Derivatives
 from pytest_entropy.probe.derivatives.gradient import norm
 from pytest_entropy.probe.measure.entropy_unit import LENGTH, EntropyUnit
 from pytest_entropy.probe.oracles.run import definition_discrepancies, token_unit_discrepancy
-from pytest_entropy.probe.pieces import scoring_chunks, work_through
 from pytest_entropy.probe.update.direction import Update, fingerprint
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.records.seeds import derive, generator
 from pytest_entropy.rewards import RewardFunction, reward_discrepancy
 from pytest_entropy.settings.probe import ProbeConfig
 
-# Evidence that no correct sampler gives but once in as many batches.
+# A likelihood ratio that a correct sampler exceeds at most once in so many batches.
 IMPROBABLE = 1e12
-# So many of a batch's prompts, in order, tell one draw of prompts from another.
+# The first prompts of a batch that, in order, identify its draw.
 FIRST = 16
-# Prompts whose responses are looked at token by token against their random numbers.
+# Prompts whose tokens are compared with their random numbers.
 LOOKED_AT = 8
 
 
 def sampler_discrepancies(
     rollouts: Rollouts, derivatives: Derivatives, policy: Policy, max_new_tokens: int
 ) -> dict[str, float]:
-    """Largest differences between what sampler and scorer say of the same tokens, in nats, how many responses stop
-    short without an end token that counts or go on after one, what the sampler's own record makes of the reported
-    means, prompts whose responses are ``copies`` of one another, and the unit roundoff of the weights."""
+    """Discrepancies between sampler and scorer on the same tokens, and counts of responses that end wrongly.
+
+    Args:
+        rollouts: P prompts x G responses as the sampler recorded them.
+        derivatives: their scoring pass.
+        policy: gives the end tokens and the unit roundoff of the weights.
+        max_new_tokens: the length limit.
+
+    Returns:
+        By the names of :class:`Diagnostics`:
+
+        - ``log_probs``, ``entropies``: largest absolute differences, nats.
+        - ``unterminated``, ``past_the_end``: responses below the length limit without an end token, and responses that
+          go on after one.
+        - ``entropy_sampled``, ``entropy_se_sampled``, ``length_sampled``, ``ended_sampled``: the reported means by the
+          sampler's record (nats per response, tokens, share).
+        - ``copies``: of :func:`copies`.
+        - ``rounding``: unit roundoff of the weights.
+    """
     ends = torch.isin(rollouts.tokens, torch.tensor(policy.eos_ids, device=rollouts.tokens.device)) & rollouts.mask
     at_end = ends.gather(2, (rollouts.lengths - 1).unsqueeze(-1)).squeeze(-1)
     short = (rollouts.lengths < max_new_tokens) & ~at_end
@@ -56,11 +71,12 @@ def sampler_discrepancies(
 
 
 def copies(rollouts: Rollouts) -> float:
-    """How many prompts have G responses that are one and the same, if that is no chance, else 0.
+    """Number of prompts whose G responses are identical, if chance does not explain them; else 0.
 
-    Given the first response, that the others are equal to it has the probability pi^(G - 1); so its inverse where they
-    are, and 0 elsewhere, has mean 1, and so has half of that and a half.  Prompts are independent, so the product over
-    them has mean 1 as well, and exceeds 1e12 once in 1e12 (Markov's inequality).
+    Given a prompt's first response, of probability pi, the others equal it with probability pi^(G - 1).  So
+    e = pi^-(G - 1) where they do, and e = 0 where they do not, has mean 1 under a correct sampler, and so has
+    (1 + e) / 2.  Prompts are independent, so the product of (1 + e) / 2 over them has mean 1 too, and exceeds 1e12 with
+    probability at most 1e-12 (Markov's inequality).
     """
     tokens = torch.where(rollouts.mask, rollouts.tokens, -1)
     same = (tokens == tokens[:, :1]).all(-1).all(-1)
@@ -73,25 +89,35 @@ def copies(rollouts: Rollouts) -> float:
 def update_discrepancies(
     prompts: Iterable[str], update: Update, control_variate: ControlVariateTables | None = None
 ) -> dict[str, float]:
-    """How many of E's prompts, by content, are U's as well or come ``repeated``, and whether the direction, its norm
-    and what E's responses were told (``control_variate``) are what was recorded.
+    """Discrepancies of the entropy batch and of the direction used from the recorded update.
 
-    ``first_prompts`` is a number that tells one choice of E's first prompts from another, left out where two choices
-    may be the same by chance.
+    Args:
+        prompts: content keys of E's prompts, in order.
+        update: the update with its record.
+        control_variate: the tables that E's responses carry, or None.
+
+    Returns:
+        By the names of :class:`Diagnostics`:
+
+        - ``shared_with_update``, ``repeated``: prompts of E that U holds too, and repeats of a prompt within E.
+        - ``direction_gap``: largest relative gap of the direction's norm, of its fingerprint and of the tables'
+          fingerprint from the recorded ones.
+        - ``first_prompts``: a number in [0, 1) that identifies the order of E's first prompts; left out where two draws
+          may have the same one by chance.
     """
-    own = list(prompts)
+    keys = list(prompts)
     gaps = [abs(norm(update.direction) / update.direction_norm - 1) if update.direction_norm else 0.0]
     if update.fingerprint is not None:
         gaps.append(_gap(fingerprint(update.direction), update.fingerprint))
     if control_variate is not None and update.learnt_fingerprint is not None:
         gaps.append(_gap(fingerprint(vars(control_variate)), update.learnt_fingerprint))
-    # As many orders as E's own prompts have are there at least, whatever the collection they are drawn from.
-    many = math.perm(len(set(own)), min(FIRST, len(set(own)))) > IMPROBABLE
+    # The set of prompts allows at least as many orders as E's own prompts have.
+    many = math.perm(len(set(keys)), min(FIRST, len(set(keys)))) > IMPROBABLE
     return {
-        "shared_with_update": len(set(own) & set(update.prompts)),
-        "repeated": len(own) - len(set(own)),
+        "shared_with_update": len(set(keys) & set(update.prompts)),
+        "repeated": len(keys) - len(set(keys)),
         "direction_gap": max(gaps),
-        **({"first_prompts": derive(*own[:FIRST]) / 2**64} if many else {}),
+        **({"first_prompts": derive(*keys[:FIRST]) / 2**64} if many else {}),
     }
 
 
@@ -110,9 +136,23 @@ def definition_discrepancies_of_run(
     *,
     seed: int,
 ) -> dict[str, float]:
-    """How far the policy's temperature and the batches' sizes are from the configured ones, how many rows have another
-    prompt's tokens, how far tokens are from what the random numbers of ``seed`` pick
-    (:func:`largest_draw_discrepancy`), and :func:`~.oracles.run.definition_discrepancies`."""
+    """Discrepancies of a run from its configuration, its random numbers and its definitions.
+
+    Args:
+        policy: the policy that was measured.
+        prompts: the P prompts of E.
+        rollouts: their responses, P prompts x G.
+        derivatives: their scoring pass and s_n.
+        update: the update whose direction was used.
+        config: the settings to compare with.
+        estimators: names of the estimators that were computed.
+        seed: the seed that the responses were drawn with.
+
+    Returns:
+        By the names of :class:`Diagnostics`: ``temperature_gap``; ``size_gap``, the sum of differences of G and B_U;
+        ``other_prompts``, rows that hold another prompt's tokens; ``draws``, of :func:`largest_draw_discrepancy`; and
+        those of :func:`~.oracles.run.definition_discrepancies`.
+    """
     sizes = ((rollouts.group_size, config.entropy_group), (len(update.prompts), config.B_U))
     return {
         "temperature_gap": abs(policy.temperature - config.temperature),
@@ -124,14 +164,19 @@ def definition_discrepancies_of_run(
 
 
 def largest_draw_discrepancy(policy: Policy, rollouts: Rollouts, seed: int) -> float:
-    """The probability by which a token misses its random number, at most, in the groups with the most entropy.
+    """Largest distance, in probability, of a token from the one that its random number picks.
 
-    The token at position k of response g to prompt n is the first, in the order of token ids, with a
-    cumulative probability above the k-th number of (``seed``, n, g).
+    The token at position k of response g to prompt n has to be the first, in the order of token ids, whose cumulative
+    probability exceeds the k-th random number of (seed, n, g).
+
+    Args:
+        policy: scores the tokens.
+        rollouts: P prompts x G responses; the prompts with the most entropy are compared.
+        seed: the seed that the responses were drawn with.
     """
     indices = rollouts.entropies.double().sum((1, 2)).argsort(descending=True)[:LOOKED_AT].tolist()
     shape = rollouts.tokens.shape
-    # Not through seeds.uniforms: what it gives the sampler is to be checked, too.
+    # Not through seeds.uniforms, so that its numbers, which the sampler took, are checked too.
     rows = [generator(seed, n, g).random(shape[2]) for n in indices for g in range(shape[1])]
     table = torch.from_numpy(np.stack(rows)).reshape(len(indices), shape[1], shape[2])
     return float(policy.draw_discrepancies(rollouts.select(indices), table).max())
@@ -140,17 +185,30 @@ def largest_draw_discrepancy(policy: Policy, rollouts: Rollouts, seed: int) -> f
 def unit_discrepancy(
     unit: EntropyUnit, values: np.ndarray, derivatives: Derivatives, rollouts: Rollouts
 ) -> dict[str, float]:
-    """How far the values of the entropy per token are from their definition; nothing where it is per response."""
+    """``unit_gap``, the relative gap of per-token values from their definition; empty where the unit is per response.
+
+    Args:
+        unit: the unit of entropy.
+        values: s_n ``[P]`` in that unit.
+        derivatives: <X_n, u> and the length scores they were computed from.
+        rollouts: P prompts x G responses.
+    """
     if unit.name != "token":
         return {}
-    own = derivatives.per_prompt
-    return {"unit_gap": token_unit_discrepancy(values, own[unit.estimator], own[LENGTH], rollouts)}
+    per_prompt = derivatives.per_prompt
+    return {"unit_gap": token_unit_discrepancy(values, per_prompt[unit.estimator], per_prompt[LENGTH], rollouts)}
 
 
 @dataclass(frozen=True)
 class RewardDiscrepancies:
-    """Rows with another prompt's tokens, the largest difference of a reward from its own response's (None of a function
-    that is not asked twice), and how far tokens are from what their random numbers pick, in probability."""
+    """Discrepancies of the update batch.
+
+    Attributes:
+        other_prompts: rows that hold another prompt's tokens.
+        reward_gap: largest difference of a recorded reward from its response's reward computed again; None for a reward
+            function that is called once only.
+        draw_gap: of :func:`largest_draw_discrepancy`, in probability.
+    """
 
     other_prompts: float
     reward_gap: float | None
@@ -166,8 +224,16 @@ def reward_discrepancies(
     *,
     seed: int,
 ) -> RewardDiscrepancies:
-    """U's rows with another prompt's tokens, the largest difference of a reward from its own response's, and how far
-    tokens are from what the random numbers of ``seed`` pick."""
+    """Compare U's rows with its prompts, its rewards with rewards computed again, its tokens with their random numbers.
+
+    Args:
+        policy: encodes the prompts, decodes and scores the responses.
+        prompts: the B_U prompts.
+        rollouts: their responses, B_U prompts x G.
+        reward: the reward function.
+        rewards: the recorded rewards ``[B_U][G]``.
+        seed: the seed that the responses were drawn with.
+    """
     texts = [[policy.decode(ids) for ids in rollouts.responses(n)] for n in range(len(prompts))]
     gap = reward_discrepancy(reward, prompts, texts, rewards)
     others = _other_prompts(policy, prompts, rollouts)
@@ -180,39 +246,11 @@ def _other_prompts(policy: Policy, prompts: Sequence[Prompt], rollouts: Rollouts
 
 
 def largest_discrepancy(recorded: torch.Tensor, scored: torch.Tensor, *, prompts: int = 256) -> float:
-    """Largest absolute difference of two tables ``[P, G, L]``, a few prompts at a time; nan if there is one."""
+    """Largest absolute difference of two tables; NaN if either holds a NaN.
+
+    Args:
+        recorded, scored: ``[P, G, L]``.
+        prompts: number of prompts compared at a time, to bound memory.
+    """
     pairs = zip(recorded.split(prompts), scored.split(prompts), strict=True)
     return float(torch.stack([(a.cpu().double() - b.double()).abs().max() for a, b in pairs]).max())
-
-
-def token_arrays(rollouts: Rollouts, derivatives: Derivatives) -> dict[str, np.ndarray]:
-    """Token-level evidence kept with a run when ranks were asked for: one entry per token that counts."""
-    if derivatives.ranks is None or derivatives.surprisal_sd is None:
-        return {}
-    mask = rollouts.mask.cpu()
-    surprisal = -derivatives.log_probs.double() - derivatives.entropies.double()
-    return {
-        "ranks": derivatives.ranks[mask].numpy(),
-        "surprisal_sd": derivatives.surprisal_sd[mask].numpy(),
-        "excess_surprisal": surprisal.sum(-1).mean(1).numpy(),
-    }
-
-
-@dataclass(frozen=True)
-class LogRatiosPiece:
-    """Evidence to be had from some prompts' responses against every wrong sampler."""
-
-    part: Rollouts
-
-    def compute(self, policy: Policy) -> np.ndarray:
-        """Score them: ``[J, 2]``."""
-        return policy.sampler_log_ratios(self.part).cpu().numpy()
-
-
-def total_sampler_log_ratios(policy: Policy, rollouts: Rollouts, *, chunk_tokens: int, threads: int = 1) -> np.ndarray:
-    """``[J, 2]`` by :data:`~pytest_entropy.policy.alternatives.ALTERNATIVES`: log likelihood ratio of all tokens
-    together against each wrong sampler, and what it would be on average if that one had been used, in nats."""
-    chunks = scoring_chunks(rollouts, chunk_tokens)
-    parts = work_through(policy, chunks, lambda indices: LogRatiosPiece(rollouts.select(indices)), threads=threads)
-    total: np.ndarray = np.sum([part for _, part in parts], axis=0)
-    return total

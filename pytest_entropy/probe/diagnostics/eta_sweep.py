@@ -27,13 +27,13 @@ from pytest_entropy.probe.diagnostics.self_normalised import clipped, pareto_smo
 
 log = logging.getLogger(__name__)
 PREFIX = "sweep_"
-# The ladder's unit is the training step where log-weights then move by an amount (root mean square, nats) in this
-# range; else a power of two of it that moves them by about the target.  Below, differences drown in rounding; above,
-# the importance weights do.
+# The ladder's unit is the training step if that moves log-weights by an amount (root mean square, nats) in this range;
+# else a power of two of it that moves them by about the target.  Below the range differences drown in rounding, above
+# it in the noise of the importance weights.
 SMALLEST_MOVE, LARGEST_MOVE, TARGET_MOVE = 2e-3, 0.1, 0.03
-# From a step so large that log-weights no longer grow in proportion it takes more than one.
+# One rescaling is not enough from a step so large that log-weights no longer grow in proportion to it.
 MOST_RESCALINGS = 4
-# The noise floor's step in units: what is even in it falls by its square, far below any rounding that matters.
+# The noise floor's step in units: the even terms fall by its square, far below any rounding that matters.
 TINY_STEP = 2.0**-10
 
 
@@ -43,18 +43,18 @@ class EtaSweep:
 
     Attributes:
         eta: the training step.
-        unit: the step the ladder's multiples count.
+        unit: the step that the ladder's multiples are multiples of.
         steps: ``[J]``, in increasing order, the training step among them.
-        change: ``[J, P]``, unbiased at each step.
-        self_normalised: ``[J, P]``, by self-normalised weights; biased by O(1/G).
+        change: Delta_n(h) ``[J, P]``, unbiased at each step.
+        self_normalised: Delta_n(h) ``[J, P]`` by self-normalised weights; biased by O(1/G).
         ess, group_ess: ``[J]``, effective sample size as a share, of all weights together and averaged over groups.
-        khat: ``[J]``, shape of the weights' tail; NaN where it was not asked for.
-        rounding: ``[J]``, relative error of the step as the weights' precision lets it be taken.
-        floor: ``[P]``, (Delta(e) + Delta(-e)) / sqrt 2 at a step e so small that only rounding is left: one change's
-            numerical noise, of forward passes and of the weights alike.
-        fresh_steps, fresh: ``[K]``, ``[K, P]``: the change between responses drawn anew with the same random
-            numbers; K = 0 where it was not asked for.
-        fresh_changed: ``[K]``, how many responses then are others than before.
+        khat: ``[J]``, Pareto shape of the weights' tail; NaN where it was not computed.
+        rounding: ``[J]``, relative error of the step through the weights' precision.
+        floor: ``[P]``, (Delta(e) + Delta(-e)) / sqrt 2 at a step e so small that only rounding is left: the numerical
+            noise of one change, from forward passes and from rounded weights.
+        fresh_steps: ``[K]``, steps at which fresh responses were drawn; K = 0 if none were.
+        fresh: ``[K, P]``, the change from responses drawn anew with the same random numbers.
+        fresh_changed: ``[K]``, number of responses that differ from those at theta.
     """
 
     eta: np.ndarray
@@ -72,12 +72,12 @@ class EtaSweep:
     fresh_changed: np.ndarray
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """By name, for a run's ``arrays``."""
+        """The attributes by prefixed name, for a run's ``arrays``."""
         return {PREFIX + name: np.asarray(getattr(self, name)) for name in self.__dataclass_fields__}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> EtaSweep | None:
-        """The inverse of :meth:`arrays`; None where there was no sweep, or not all of one."""
+        """The inverse of :meth:`arrays`; None where the arrays hold no complete sweep."""
         if any(PREFIX + name not in arrays for name in cls.__dataclass_fields__):
             return None
         return cls(**{name: arrays[PREFIX + name] for name in cls.__dataclass_fields__})
@@ -96,23 +96,24 @@ def eta_sweep(
     clip: float | None = None,
     sample: Callable[[], Rollouts] | None = None,
 ) -> EtaSweep:
-    """One scoring pass per step, one at theta and two for the noise floor.
+    """Entropy changes at a ladder of steps: one scoring pass per step, one at theta, two for the noise floor (§7).
 
     Args:
+        policy: the policy at theta.
         rollouts: P prompts x G responses drawn at theta.
         direction: u by live parameter name.
         eta: the training step; always among the steps.
-        multiples: of the ladder's unit, none of them 0; both signs cancel odd terms.
-        pareto: smooth the weights of the self-normalised change, and report k-hat.
-        clip: bound on those weights.
-        sample: draws responses to the same prompts with the same random numbers at the policy's present
-            parameters; with it the training step and the largest one are measured on fresh responses too.
+        multiples: the other steps as multiples of the ladder's unit, none of them 0.
+        chunk_tokens, threads: token budget of a piece, and number of pieces computed at once.
+        pareto: whether to smooth the weights of the self-normalised change, and report k-hat.
+        clip: upper bound on those weights; None for none.
+        sample: draws responses to the same prompts with the same random numbers at the policy's present parameters;
+            if given, the change at the training step and at the longest one is measured on fresh responses too.
 
     Raises:
         RunError: log-probabilities at a step are not finite.
-        UsageError: ``pareto`` without arviz-stats.
+        UsageError: ``pareto`` is set, and arviz-stats is not installed.
     """
-
     at = _Totals(policy, rollouts, direction, chunk_tokens, threads)
     before = at.start()
     unit = _unit(before, at, eta, longest_step(policy, direction))
@@ -136,7 +137,7 @@ def eta_sweep(
 
 @dataclass
 class _Totals:
-    """Totals of the same responses at steps along u; those of the ladder's candidates are kept."""
+    """Totals of the same responses at steps along u, cached for the candidates of the ladder's unit."""
 
     policy: Policy
     rollouts: Rollouts
@@ -146,7 +147,7 @@ class _Totals:
     known: dict[float, Totals] = field(default_factory=dict)
 
     def start(self) -> Totals:
-        """Those at theta."""
+        """The totals at theta."""
         return sequence_totals(self.policy, self.rollouts, chunk_tokens=self.chunk_tokens, threads=self.threads)
 
     def __call__(self, step: float, *, keep: bool = True) -> Totals:
@@ -166,11 +167,11 @@ class _Totals:
 
 
 def _unit(before: Totals, at: _Totals, eta: float, longest: float) -> float:
-    """The step the ladder's multiples count: eta, or a power of two of it that moves log-weights usably."""
+    """The ladder's unit: eta, or a power of two of it that moves log-weights by an amount in the usable range."""
     unit = eta
     for _ in range(MOST_RESCALINGS):
         scale = _scale(at(unit).sequence - before.sequence)
-        # A policy that has collapsed hardly moves at any step.
+        # A collapsed policy hardly moves at any step, so the unit is bounded by the longest one.
         while scale > 1 and scale * unit > longest:
             scale /= 2
         if scale == 1:
@@ -187,10 +188,17 @@ def fresh_change(
     step: float,
     sample: Callable[[], Rollouts],
 ) -> tuple[np.ndarray, int]:
-    """(Delta_n(step) ``[P]``, responses that changed) from responses drawn at theta + step * u.
+    """(Delta_n(step) ``[P]``, number of responses that changed) from responses drawn at theta + step * u.
 
-    ``sample`` draws them with the random numbers of those at theta.  No weight enters, so it holds at any step; the
-    price is noise, since a response either stays or is another.  Where few do, the spread over prompts understates it.
+    No importance weight enters, so the estimate is unbiased at any step; the price is noise, since a response either
+    stays or is replaced by another.  Where few change, the spread over prompts understates the noise.
+
+    Args:
+        policy: the policy at theta.
+        rollouts: P prompts x G responses drawn at theta.
+        direction: u by live parameter name.
+        step: the step h.
+        sample: draws responses to the same prompts with the same random numbers at the policy's present parameters.
     """
     with moved(policy, direction, step):
         after = sample()
@@ -214,7 +222,7 @@ def _point(before: Totals, after: Totals, *, pareto: bool, clip: float | None) -
 
 
 def _scale(log_weights: np.ndarray) -> float:
-    """The ladder's unit in training steps: 1, or the power of two that brings the weights into a usable range."""
+    """Factor on the step that brings log-weights into the usable range: 1, or a power of two."""
     move = float(np.sqrt(np.square(log_weights).mean()))
     if move == 0 or SMALLEST_MOVE <= move <= LARGEST_MOVE:
         return 1.0

@@ -1,4 +1,4 @@
-"""Diagnostics that take a finite step: the entropy's slope without a derivative, and the eta sweep."""
+"""Diagnostics that take finite steps along u: the entropy's slope without a derivative, and the eta sweep."""
 
 from __future__ import annotations
 
@@ -28,11 +28,21 @@ def finite_steps(
     sample: Callable[[], Rollouts],
     threads: int,
 ) -> dict[str, np.ndarray]:
-    """Those of :data:`FINITE_STEPS` that ``config.diagnostics`` names.
+    """Compute the diagnostics of :data:`FINITE_STEPS` that ``config.diagnostics`` names (docs/mathematics.md §7).
 
-    ``"entropy_slope"`` joins the per-prompt scalars of ``derivatives``, unless the update moves the responses too
-    little for one; the arrays of the sweep are returned.
-    ``sample`` draws the run's responses with its random numbers at the policy's present parameters.
+    Args:
+        policy: the policy at theta.
+        rollouts: P prompts x G responses drawn at theta.
+        direction: u by live parameter name.
+        derivatives: holds the scalar ``score``; ``entropy_slope`` is added to its per-prompt scalars, unless
+            :func:`entropy_slope` finds no usable step.
+        config: names the diagnostics, and configures the sweep.
+        eta: the training step.
+        sample: draws the run's responses with its random numbers at the policy's present parameters.
+        threads: number of pieces computed at once.
+
+    Returns:
+        The arrays of the eta sweep by name; empty if it was not asked for.
     """
     chunk_tokens = config.chunk_tokens
     if "entropy_slope" in config.diagnostics:

@@ -22,19 +22,24 @@ from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.pieces import scoring_chunks, work_through
 
-# The step is chosen so that log-weights have about this spread: far above rounding, and so small that the third
-# derivative, which is heavy-tailed as well, stays far below the standard error of thousands of prompts.
+# Standard deviation of log-weights that the step is chosen for: far above rounding, and so small that the error by the
+# third derivative, which is heavy-tailed as well, stays far below the standard error of thousands of prompts.
 LOG_WEIGHT_SPREAD = 0.005
-# No step is chosen longer than this share of the trainable parameters' norm: where even that hardly moves a response,
-# as in a policy that has collapsed, theta + h u is no neighbour of theta any more.
+# The longest step as a share of the trainable parameters' norm: where even that hardly moves a response, as in a policy
+# that has collapsed, theta + h u is no longer near theta.
 LONGEST_SHARE = 0.5
-# What is even in the step may be this share of what is odd; where it is more the step is cut, so many times at most.
-# A batch without a surprise says nothing of how far the tokens move that were not drawn.
+# The largest ratio of the change's even part in the step to its odd part; above it the step is divided by CUT, at most
+# MOST_CUTS times.  (A batch without a surprise does not show how far the tokens move that were not drawn.)
 LARGEST_EVEN, CUT, MOST_CUTS = 0.05, 8, 4
 
 
 class Totals(NamedTuple):
-    """Of every response at one point in parameter space: S and sum_k H_k, each ``[P, G]`` float64 nats."""
+    """S and sum_k H_k of every response at one point in parameter space.
+
+    Attributes:
+        sequence: S ``[P, G]`` float64, nats.
+        nats: sum_k H_k ``[P, G]`` float64, nats.
+    """
 
     sequence: np.ndarray
     nats: np.ndarray
@@ -42,7 +47,13 @@ class Totals(NamedTuple):
 
 @contextmanager
 def moved(policy: Policy, direction: Mapping[str, torch.Tensor], step: float) -> Iterator[None]:
-    """Within the block the parameters are theta + step * u; afterwards they are theta again, bit by bit."""
+    """Set the parameters to theta + step * u within the block; afterwards restore theta bit by bit.
+
+    Args:
+        policy: the policy at theta.
+        direction: u by live parameter name.
+        step: the factor on u.
+    """
     before = {name: policy.trainable[name].detach().clone() for name in direction}
     try:
         with torch.no_grad():
@@ -57,7 +68,13 @@ def moved(policy: Policy, direction: Mapping[str, torch.Tensor], step: float) ->
 
 
 def step_rounding(policy: Policy, direction: Mapping[str, torch.Tensor], step: float) -> float:
-    """|step taken - step meant| / |step meant|: what the precision of the weights does to a step; 0 for no step."""
+    """|step taken - step meant| / |step meant|, the relative error by the precision of the weights; 0 for no step.
+
+    Args:
+        policy: the policy at theta.
+        direction: u by live parameter name.
+        step: the factor on u.
+    """
     missed = meant = 0.0
     with torch.no_grad():
         for name, u in direction.items():
@@ -70,7 +87,12 @@ def step_rounding(policy: Policy, direction: Mapping[str, torch.Tensor], step: f
 
 
 def longest_step(policy: Policy, direction: Mapping[str, torch.Tensor]) -> float:
-    """The step of length ``LONGEST_SHARE`` times the norm of the parameters ``direction`` moves; inf if it is 0."""
+    """The step at which |step * u| is ``LONGEST_SHARE`` times the norm of the moved parameters; inf if u is 0.
+
+    Args:
+        policy: the policy at theta.
+        direction: u by live parameter name.
+    """
     size = sum(float(policy.trainable[name].detach().double().square().sum()) for name in direction)
     length = sum(float(u.double().square().sum()) for u in direction.values())
     return float(LONGEST_SHARE * (size / length) ** 0.5) if length else float("inf")
@@ -78,20 +100,27 @@ def longest_step(policy: Policy, direction: Mapping[str, torch.Tensor]) -> float
 
 @dataclass(frozen=True)
 class TotalsPiece:
-    """S and sum_k H_k to be had of some prompts' responses, at whatever parameters the policy has then."""
+    """A request for S and sum_k H_k of p prompts' responses at the parameters the policy has when it is computed."""
 
     part: Rollouts
 
     def compute(self, policy: Policy) -> Totals:
-        """Score them."""
+        """Score the responses: totals ``[p, G]``."""
         with torch.no_grad():
             forced = policy.teacher_force(self.part)
         return Totals(forced.log_probs.double().sum(-1).cpu().numpy(), forced.entropies.double().sum(-1).cpu().numpy())
 
 
 def sequence_totals(policy: Policy, rollouts: Rollouts, *, chunk_tokens: int, threads: int = 1) -> Totals:
-    """S and sum_k H_k of every response at the policy's present parameters."""
-    rollouts = replace(rollouts, control_variate=None)  # what a derivative needs of them, no total does
+    """S and sum_k H_k of every response at the policy's present parameters, ``[P, G]`` each.
+
+    Args:
+        policy: scores the responses.
+        rollouts: P prompts x G responses.
+        chunk_tokens: token budget of a piece.
+        threads: number of pieces computed at once.
+    """
+    rollouts = replace(rollouts, control_variate=None)  # only derivatives use the tables
 
     shape = (len(rollouts), rollouts.group_size)
     totals = Totals(np.zeros(shape), np.zeros(shape))
@@ -112,13 +141,29 @@ def totals_at(
     chunk_tokens: int,
     threads: int = 1,
 ) -> Totals:
-    """:func:`sequence_totals` of the same responses at theta + step * u."""
+    """:func:`sequence_totals` of the same responses at theta + step * u.
+
+    Args:
+        policy: the policy at theta.
+        rollouts: P prompts x G responses drawn at theta.
+        direction: u by live parameter name.
+        step: the factor on u.
+        chunk_tokens: token budget of a piece.
+        threads: number of pieces computed at once.
+    """
     with moved(policy, direction, step):
         return sequence_totals(policy, rollouts, chunk_tokens=chunk_tokens, threads=threads)
 
 
 def entropy_change(before: Totals, after: Totals) -> np.ndarray:
-    """Delta_n ``[P]`` in nats per response from one point to another, unbiased; not finite where weights overflow.
+    """Delta_n ``[P]``, the change of entropy in nats per response (docs/mathematics.md §7); unbiased at any step.
+
+    Args:
+        before: totals ``[P, G]`` where the responses were drawn.
+        after: totals ``[P, G]`` of the same responses at the other point.
+
+    Returns:
+        ``[P]``; not finite where importance weights overflow.
 
     Raises:
         ValueError: G = 1, where there is no other response for the baseline.
@@ -135,7 +180,12 @@ def entropy_change(before: Totals, after: Totals) -> np.ndarray:
 
 
 def effective_sample_size(log_weights: np.ndarray, axis: int | None = None) -> np.ndarray:
-    """(sum w)^2 / sum w^2 as a share of the number of weights along ``axis`` (all of them if None), in (0, 1]."""
+    """(sum w)^2 / sum w^2 (Kish 1965) as a share of the number of weights, in (0, 1].
+
+    Args:
+        log_weights: log w, of any shape, nats.
+        axis: the axis that is summed over; None: all.
+    """
     w = np.exp(log_weights - log_weights.max(axis=axis, keepdims=True))
     count = log_weights.size if axis is None else log_weights.shape[axis]
     return np.asarray(w.sum(axis) ** 2 / np.square(w).sum(axis) / count)
@@ -149,11 +199,19 @@ def entropy_slope(
     *,
     chunk_tokens: int,
 ) -> np.ndarray | None:
-    """(Delta_n(h) - Delta_n(-h)) / 2h ``[P]``: what s_n estimates, without any derivative.
+    """(Delta_n(h) - Delta_n(-h)) / 2h ``[P]``, nats per unit of eta: it estimates <grad H, u> without a derivative.
 
-    ``score`` ``[P]`` are the directional forced <grad S, u> averaged over each group; they set the step, which is cut
-    where the entropy changes by much that is even in it.  None where no step of up to :func:`longest_step` moves the
-    responses enough to tell a change from rounding, or none is short enough for first order.
+    Args:
+        policy: the policy at theta.
+        rollouts: P prompts x G responses drawn at theta.
+        direction: u by live parameter name.
+        score: ``[P]``, <grad S, u> averaged over each group; its spread sets the step h, which is shortened where the
+            even part of the change is large.
+        chunk_tokens: token budget of a piece.
+
+    Returns:
+        ``[P]``; None where no step of up to :func:`longest_step` moves the responses enough to tell a change from
+        rounding, or none is short enough for first order.
     """
     if not any(bool(u.any()) for u in direction.values()):
         return np.zeros(len(rollouts))
@@ -162,7 +220,7 @@ def entropy_slope(
         return None
     step = LOG_WEIGHT_SPREAD / spread
     before = sequence_totals(policy, rollouts, chunk_tokens=chunk_tokens)
-    first, before_cut = None, np.inf
+    slope_at_longest, even_before_cut = None, np.inf
     for _ in range(1 + MOST_CUTS):
         ahead, behind = (
             entropy_change(before, totals_at(policy, rollouts, direction, sign * step, chunk_tokens=chunk_tokens))
@@ -173,9 +231,10 @@ def entropy_slope(
             odd, even = (float(np.abs(part).sum()) for part in (ahead - behind, ahead + behind))
         if odd > 0 and even <= LARGEST_EVEN * odd < np.inf:
             return slope
-        # Curvature falls by the square of the cut.  Rounding does not, and the longest step has the least of it.
-        if first is not None and even > before_cut / CUT:
-            return first
-        first = slope if first is None and np.isfinite(slope).all() and odd > 0 else first
-        before_cut, step = even, step / CUT
+        # Curvature falls by the square of the cut; rounding does not, and is smallest at the longest step.
+        if slope_at_longest is not None and even > even_before_cut / CUT:
+            return slope_at_longest
+        if slope_at_longest is None and np.isfinite(slope).all() and odd > 0:
+            slope_at_longest = slope
+        even_before_cut, step = even, step / CUT
     return None

@@ -2,9 +2,9 @@
 
     Delta_n(h) = sum_g v_g H_g(h) - (1/G) sum_g H_g(0),      v_g = w_g / sum_j w_j,
 
-w_g the likelihood ratio of response g.  Biased by the normalisation: at first order in h by -1/G of the part
-that comes from the weights, cov(H_g, dS_g), and at second order by O(1/G) as well.  What it tends to as h -> 0
-is the estimator ``self_normalised`` exactly (docs/mathematics.md §7).
+w_g the likelihood ratio of response g.  The normalisation biases it: at first order in h by -1/G of the part
+that comes from the weights, cov(H_g, dS_g), and at second order by O(1/G) as well.  Its derivative at h = 0
+is exactly the scalar ``self_normalised`` (docs/mathematics.md §7).
 """
 
 from __future__ import annotations
@@ -27,30 +27,31 @@ def self_normalised_change(
     shares: np.ndarray | None = None,
     log_weights: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Delta_n ``[P]`` in nats per response.
+    """Delta_n ``[P]``, the change of entropy in nats per response, by self-normalised weights.
 
     Args:
-        before, after: S and sum_k H_k at theta and at theta + h u.
-        shares: ``[P, G]``, what each response counts in its group's mean, with sum 1; 1/G if left out.  With
-            every response there is and its probability as its share, the change is exact.
-        log_weights: ``[P, G]``, smoothed or clipped; after.sequence - before.sequence if left out.
+        before, after: totals ``[P, G]`` at theta and at theta + h u.
+        shares: ``[P, G]``, the weight of each response in its group's mean at theta, with sum 1; 1/G if left out.  If
+            the group holds every possible response with its probability as its share, the change is exact.
+        log_weights: log w ``[P, G]``, smoothed or clipped; after.sequence - before.sequence if left out.
     """
     group = before.nats.shape[1]
-    own = np.full(before.nats.shape, 1 / group) if shares is None else shares
+    base = np.full(before.nats.shape, 1 / group) if shares is None else shares
     logs = after.sequence - before.sequence if log_weights is None else log_weights
-    w = own * np.exp(logs - logs.max(1, keepdims=True))
+    w = base * np.exp(logs - logs.max(1, keepdims=True))
     v = w / w.sum(1, keepdims=True)
-    # The common part is taken off first, so that a small change keeps its digits.
-    change: np.ndarray = ((v - own) * after.nats).sum(1) + (own * (after.nats - before.nats)).sum(1)
+    # Differences are taken before the sums, so that a small change keeps its digits.
+    change: np.ndarray = ((v - base) * after.nats).sum(1) + (base * (after.nats - before.nats)).sum(1)
     return change
 
 
 def pareto_smoothed(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
-    """(smoothed log-weights, k-hat): all responses' weights as one sample, largest values by a Pareto fit.
+    """(smoothed log-weights, k-hat): replace the largest weights by quantiles of a Pareto fit to them.
 
-    Smoothing needs far more weights than a group has; pooled they are weights of the joint draw of prompt and
-    response.  k-hat above 0.7 means that the mean of the weights is not to be trusted (Vehtari et al., arXiv
-    1507.02646); it is NaN, and nothing is smoothed, for fewer than 25 weights or equal ones.
+    The weights of all responses are taken as one sample, since smoothing needs far more weights than a group has;
+    pooled they are weights of the joint draw of prompt and response.  A k-hat above 0.7 means that the mean of the
+    weights is not reliable (Vehtari et al., arXiv 1507.02646).  It is NaN, and nothing is smoothed, for fewer than 25
+    weights, for weights that are not finite, and where the largest weights are all equal.
 
     Raises:
         UsageError: arviz-stats is not installed.
@@ -71,10 +72,14 @@ def pareto_smoothed(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def clipped(log_weights: np.ndarray, largest: float) -> np.ndarray:
-    """Log-weights of min(w, ``largest``): less variance, at the price of a bias toward no change.
+    """log min(w, largest): less variance, at the price of a bias toward no change.
+
+    Args:
+        log_weights: log w, of any shape, nats.
+        largest: upper bound on w, above 1.
 
     Raises:
-        ValueError: a bound that is not above 1, where the weights of no step lie.
+        ValueError: the bound is not above 1, the weight at step 0.
     """
     if not largest > 1:
         raise ValueError(f"weights are clipped at {largest}, it must be above 1")

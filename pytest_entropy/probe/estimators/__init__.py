@@ -12,29 +12,34 @@ __all__ = ["Estimator", "Weights", "estimator_names", "get_estimator", "weights_
 
 
 def get_estimator(name: str) -> Estimator:
-    """The estimator of that name, or the scalar that only diagnostics take.
+    """The registered estimator of that name, or the scalar for diagnostics of that name.
 
     Raises:
-        NotRegistered: neither has this name.
+        NotRegistered: no estimator and no scalar has this name.
     """
     kind = "scalars" if name in registry.names("scalars") else "estimators"
     return registry.get(kind, name, Estimator)
 
 
 def estimator_names() -> tuple[str, ...]:
-    """Names of estimators, and then of the scalars that only diagnostics take."""
+    """Names of the registered estimators, followed by those of the scalars for diagnostics."""
     return (*registry.names("estimators"), *registry.names("scalars"))
 
 
 def weights_for(name: str, forced: TeacherForced, part: Rollouts) -> Weights:
-    """The named estimator's weights for the prompts of ``part``, scored.
+    """Surrogate weights ``[P, G, L]`` of a named estimator for some prompts.
+
+    Args:
+        name: of an estimator, or of a scalar for diagnostics.
+        forced: the scoring pass of ``part``.
+        part: P prompts x G responses, with control variate tables where the estimator learns.
 
     Raises:
-        NotRegistered: no such estimator.
-        ValueError: an estimator that cannot work with this G.
+        NotRegistered: no estimator and no scalar has this name.
+        ValueError: the estimator does not allow this G.
     """
     log_probs, entropies = forced.log_probs, forced.entropies
     mask = part.mask.to(log_probs.device)
     estimator = get_estimator(name)
-    taught = estimator.learns and part.control_variate is not None
-    return estimator.weights(log_probs, entropies, mask, ControlVariate.of(part, log_probs.device) if taught else None)
+    learnt = estimator.learns and part.control_variate is not None
+    return estimator.weights(log_probs, entropies, mask, ControlVariate.of(part, log_probs.device) if learnt else None)

@@ -1,4 +1,4 @@
-"""Rao-Blackwell with a control variate by token, learnt from the update batch (docs/variance-reduction.md)."""
+"""The estimator ``action_value``: rao_blackwell with a control variate by token (docs/variance-reduction.md)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,16 @@ def weights(
 ) -> Weights:
     """X_n = (1/G) sum_g sum_k [grad H_k + (Gamma_k - m_k - q(t_k) - c_k) grad log pi(t_k) + sum_u q(u) grad pi(u)].
 
-    m_k and q come from the update batch, c_k = share times the mean of Gamma_k - m_k - q(t_k) over the other
-    responses of the group alive at k.  The last sum is the expectation of what q(t_k) takes away, whatever q is
-    (an action-dependent baseline: Gu et al. 2017, Q-Prop; Liu et al. 2018, Stein control variates), so the mean
-    stays and the noise of the choice of t_k goes.  With nothing learnt (``control_variate`` None) it is rao_blackwell.
+    m_k and q are learnt from the update batch; c_k is ``share`` times the mean of Gamma_k - m_k - q(t_k) over the other
+    responses of the group alive at k.  The last sum adds back the exact expectation of what q(t_k) takes away, whatever
+    q is, so the mean stays and the noise of the choice of t_k goes (an action-dependent baseline: Gu et al. 2017,
+    Q-Prop; Liu et al. 2018, Stein control variates).
+
+    Args:
+        log_probs: not used.
+        entropies: H_k ``[P, G, L]``, nats.
+        mask: ``[P, G, L]`` bool, the tokens that count.
+        control_variate: m, q and ``share``; None makes the estimator ``rao_blackwell``.
     """
     nats = entropies.detach().double()
     gamma = base.entropy_to_go(nats)
@@ -32,9 +38,9 @@ def weights(
 
 
 def definition(prompt: OnePrompt) -> LoopWeights:
-    """Weights of log pi(t_k): (Gamma_k - m_k - q(t_k) - c_k) / G; those of H_k and of sum_u q(u) pi(u) are 1/G.
+    """Weights (Gamma_k - m_k - q(t_k) - c_k) / G of log pi(t_k); those of H_k and of sum_u q(u) pi(u) are 1/G.
 
-    The tables are taken as they are: whatever stands in them, the estimator's mean is the same.
+    The tables are not recomputed: whatever they hold, the estimator's mean is the same.
     """
     gammas, taught = loops.to_go(prompt.entropies), prompt.taught
     if taught is None:

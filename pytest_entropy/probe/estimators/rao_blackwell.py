@@ -1,4 +1,4 @@
-"""Sampled surprisals replaced by their conditional means, with a baseline by position (docs/mathematics.md §3)."""
+"""The estimator ``rao_blackwell``: conditional means of surprisals, positional baseline (docs/mathematics.md §3)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,14 @@ def weights(
 ) -> Weights:
     """X_n = (1/G) sum_g sum_k [grad H_k + (Gamma_k - b_k) grad log pi(t_k)].
 
-    The sampled surprisal -log pi(t_k) of the plain estimator is replaced by its conditional mean H_k
-    (Rao-Blackwell), token by token; unbiased, with less variance.
+    The sampled surprisal -log pi(t_k) of the score-function estimator is replaced by its conditional mean H_k
+    (Rao-Blackwell), token by token.  Unbiased, with less variance; b_k is :func:`~.base.positional_baseline`.
+
+    Args:
+        log_probs: not used.
+        entropies: H_k ``[P, G, L]``, nats.
+        mask: ``[P, G, L]`` bool, the tokens that count.
+        control_variate: not used.
     """
     nats = entropies.detach().double()
     gamma = base.entropy_to_go(nats)

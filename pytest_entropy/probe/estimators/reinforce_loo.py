@@ -1,4 +1,4 @@
-"""The score times the sequence surprisal, with the mean of the other responses taken off (leave one out)."""
+"""The estimator ``reinforce_loo``: score times surprisal, with a leave-one-out baseline (docs/mathematics.md §3)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,16 @@ def weights(
 ) -> Weights:
     """X_n = -(1/G) sum_g (S_g - mean_{h != g} S_h) grad S_g, S the sequence log-probability.
 
+    The baseline is that of RLOO (arXiv 2402.14740), with the surprisal -S_g in the place of a reward.
+
+    Args:
+        log_probs: log pi(t_k) ``[P, G, L]``, nats.
+        entropies: not used.
+        mask: ``[P, G, L]`` bool, the tokens that count.
+        control_variate: not used.
+
     Raises:
-        ValueError: G = 1, where there is no other response to take the mean of.
+        ValueError: G = 1, where the leave-one-out mean does not exist.
     """
     group = mask.shape[1]
     if group < 2:

@@ -1,1 +1,1 @@
-"""How delta_h1 is measured: from two batches or from one, per response or per token."""
+"""Measurements of delta_h1 from two batches or from one, per response or per token."""

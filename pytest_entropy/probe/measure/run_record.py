@@ -1,4 +1,4 @@
-"""One run's record, from its per-prompt scalars and the passes they came from."""
+"""Make the record of one run from its per-prompt scalars, scoring pass and update."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class MeasuredBatch:
-    """What a measurement leaves behind.
+    """The result of one measurement, before it becomes a record.
 
     Attributes:
-        s: s_n ``[B_E]``, in the unit of the setup per unit of eta.
-        update: the update it was taken along.
-        rollouts: the entropy batch's; ``derivatives`` are their scoring pass.
+        s: s_n ``[B_E]``, in the setup's unit of entropy per unit of eta.
+        update: the update whose direction u was used.
+        rollouts: the entropy batch, B_E prompts x G responses.
+        derivatives: the scoring pass of ``rollouts`` and its directional derivatives.
         agreement: discrepancies by the names of :class:`Diagnostics`.
-        meter: what its phases cost.
+        meter: time and memory of the phases.
         arrays: token-level evidence and the eta sweep, by name.
-        spread: the variance with U random as well, where it was asked for or the batch gives it.
-        single_batch: what a U-statistic is recomputed from.
+        spread: the variance with U random as well; empty where it was not computed.
+        single_batch: the numbers from which a U-statistic is recomputed; empty in mode ``two_batch``.
     """
 
     s: np.ndarray
@@ -50,16 +51,17 @@ class MeasuredBatch:
 
 
 def run_record(setup: Setup, measured: MeasuredBatch, *, run: int, seed: int, sampling_fraction: float) -> RunRecord:
-    """delta_h1 = eta mean(s) with its conditional error, and what else the record of a run holds.
+    """A run's record: delta_h1 = eta mean(s), its conditional standard error, and metadata (docs/mathematics.md §4).
 
     Args:
-        setup: what was measured with.
-        measured: s_n and the passes they came from.
-        run, seed: number of the run at this B_E, and its own seed.
+        setup: the settings the run was measured with.
+        measured: s_n ``[B_E]`` and the scoring pass they came from.
+        run: number of the run at this B_E.
+        seed: the run's own seed.
         sampling_fraction: share of the distinct prompts that E drew.
 
     Raises:
-        RunError: a scalar is not finite.
+        RunError: an s_n is not finite.
     """
     s, eta, config, spread = measured.s, setup.eta, setup.config, measured.spread
     B_E = len(s)
@@ -74,7 +76,7 @@ def run_record(setup: Setup, measured: MeasuredBatch, *, run: int, seed: int, sa
         estimator=config.estimator, update_rule=measured.update.rule, unit=setup.unit.words, mode=config.mode,
         entropy_mean=batch.entropy, entropy_se=batch.entropy_se, length_mean=batch.length, ended_share=batch.ended,
         expected_surprises=batch.expected_surprises,
-        # Where s stands for something else, <X_n, u> itself is kept as well.
+        # Where s_n is a pseudo-value, <X_n, u> itself is recorded as well.
         diagnostics={n: v.tolist() for n, v in measured.derivatives.per_prompt.items() if v is not s},
         asked=list(config.diagnostics), agreement=Diagnostics(**measured.agreement),
         update=measured.update.record(), sampling_fraction=sampling_fraction,
@@ -89,7 +91,14 @@ def run_record(setup: Setup, measured: MeasuredBatch, *, run: int, seed: int, sa
 
 @dataclass(frozen=True)
 class _Means:
-    """Means over the entropy batch: in nats, in tokens, as a share, and as a number of responses."""
+    """Means over the entropy batch, and the expected number of its responses with a surprise.
+
+    Attributes:
+        entropy, entropy_se: in the setup's unit of entropy.
+        length: tokens per response.
+        ended: share of responses that end with an end token.
+        expected_surprises: sum of :func:`~.derivative_piece.expected_first_surprises`; None where it is not known.
+    """
 
     entropy: float
     entropy_se: float

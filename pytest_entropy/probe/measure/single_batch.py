@@ -1,4 +1,4 @@
-"""delta_h1 from a single batch that gives the update and the entropy gradient alike (docs/mathematics.md §5)."""
+"""Measure delta_h1 from a single batch for both the update and the entropy gradient (docs/mathematics.md §5)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pytest_entropy.probe.update.source import UpdateSource
 
 
 class SingleBatch:
-    """Measurements of one setup, each along the update of its own batch."""
+    """Measurements of one setup in mode ``u_statistic``: each takes the update from its own batch."""
 
     def __init__(self, setup: Setup, updates: UpdateSource) -> None:
         self.setup, self.updates = setup, updates
@@ -21,12 +21,12 @@ class SingleBatch:
         """One independent measurement, as a U-statistic over pairs of different prompts.
 
         Args:
-            B_E: prompts of the batch.
-            seed: the run's own.
+            B_E: number of prompts of the batch.
+            seed: the run's own seed.
 
         Raises:
-            ValueError: blocks that do not divide B_E.
-            RunError: prompts run out, a reward fails, or the hooks contradict a real backward.
+            ValueError: the number of blocks does not divide B_E.
+            RunError: there are too few distinct prompts, a reward fails, or the hooks contradict a real backward.
         """
         setup, meter = self.setup, Meter(device=self.setup.policy.device)
         config = setup.config

@@ -1,4 +1,4 @@
-"""delta_h1 from two batches: the update direction of U, and the entropy batch E it is measured on (§1-4)."""
+"""Measure delta_h1 on an entropy batch E along the update direction of a batch U (docs/mathematics.md §1-4)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from pytest_entropy.probe.derivatives.directional import Derivatives, directiona
 from pytest_entropy.probe.diagnostics.discrepancies import (
     definition_discrepancies_of_run,
     sampler_discrepancies,
-    token_arrays,
-    total_sampler_log_ratios,
     unit_discrepancy,
     update_discrepancies,
 )
 from pytest_entropy.probe.diagnostics.finite_steps import FINITE_STEPS, finite_steps
+from pytest_entropy.probe.diagnostics.token_evidence import token_arrays, total_sampler_log_ratios
 from pytest_entropy.probe.estimators import estimator_names, get_estimator
 from pytest_entropy.probe.measure.run_record import MeasuredBatch
 from pytest_entropy.probe.profiler import Meter
@@ -32,7 +31,7 @@ from pytest_entropy.records.seeds import generator
 
 @dataclass(frozen=True)
 class _Pass:
-    """One run's entropy batch and its scoring pass along the update."""
+    """One run's entropy batch with its scoring pass: s ``[B_E]`` are taken along ``update``; ``seed`` is the run's."""
 
     prompts: list[Prompt]
     rollouts: Rollouts
@@ -43,7 +42,7 @@ class _Pass:
 
 
 class TwoBatch:
-    """Measurements of one setup along updates that are independent of the entropy batch."""
+    """Measurements of one setup in mode ``two_batch``: along updates that are independent of the entropy batch."""
 
     def __init__(self, setup: Setup, updates: UpdateSource) -> None:
         self.setup, self.updates = setup, updates
@@ -52,15 +51,15 @@ class TwoBatch:
         """One independent measurement: fresh prompts and responses, s_n along the update's direction.
 
         Args:
-            B_E: prompts of the entropy batch.
-            seed: the run's own.
-            update: the direction to use.
+            B_E: number of prompts of the entropy batch.
+            seed: the run's own seed.
+            update: the update whose direction u is used.
 
         Raises:
-            RunError: prompts run out, or the hooks contradict a real backward.
+            RunError: there are too few distinct prompts, or the hooks contradict a real backward.
         """
         setup, meter = self.setup, Meter(device=self.setup.policy.device)
-        asked = setup.config.diagnostics
+        diagnostics = setup.config.diagnostics
         with meter.phase("sampling"):
             prompts, rollouts = self.entropy_batch(B_E, seed, update)
         with meter.phase("self_check"):
@@ -73,14 +72,14 @@ class TwoBatch:
                 self._estimators(),
                 chunk_tokens=setup.config.chunk_tokens,
                 threads=setup.threads,
-                ranks=draw_ranks(rollouts, seed) if "ranks" in asked else None,
+                ranks=draw_ranks(rollouts, seed) if "ranks" in diagnostics else None,
             )
         s = setup.unit.values(derivatives.per_prompt, rollouts)
-        done = _Pass(prompts, rollouts, derivatives, s, update, seed)
-        agreement = self._agreement(done, meter)
-        arrays = token_arrays(rollouts, derivatives) | self._finite_steps(done, meter)
-        spread = self._spread(done, meter)
-        if "ranks" in asked:
+        scored = _Pass(prompts, rollouts, derivatives, s, update, seed)
+        agreement = self._agreement(scored, meter)
+        arrays = token_arrays(rollouts, derivatives) | self._finite_steps(scored, meter)
+        spread = self._spread(scored, meter)
+        if "ranks" in diagnostics:
             with meter.phase("evidence"):
                 arrays["sampler_evidence"] = total_sampler_log_ratios(
                     setup.policy, rollouts, chunk_tokens=setup.config.chunk_tokens, threads=setup.threads
@@ -88,12 +87,23 @@ class TwoBatch:
         return MeasuredBatch(s, update, rollouts, derivatives, agreement, meter, arrays, spread)
 
     def entropy_batch(self, B_E: int, seed: int, update: Update) -> tuple[list[Prompt], Rollouts]:
-        """Fresh prompts, none of them the update's, and responses that carry what the update's have taught."""
+        """Draw B_E prompts that U does not hold and G responses to each.
+
+        The responses carry the tables learnt from U's responses where the configured estimator uses them.
+
+        Args:
+            B_E: number of prompts.
+            seed: the run's own seed.
+            update: its prompts are excluded, and its learnt tables are used.
+
+        Raises:
+            RunError: there are too few distinct prompts.
+        """
         prompts = self.setup.choose(B_E, seed, frozenset(update.prompts))
         rollouts = self.setup.sample(prompts, seed)
         if not get_estimator(self.setup.config.estimator).learns:
             return prompts, rollouts
-        # An update that was taken for another estimator has learnt nothing; its batch is drawn again from its seed.
+        # An update taken for an estimator without tables holds none: they are learnt from its batch, drawn again.
         control_variate = update.control_variate or self.updates.batch(update).control_variate(self.setup.config)
         return prompts, replace(rollouts, control_variate=control_variate)
 
@@ -101,50 +111,52 @@ class TwoBatch:
         extra = [name for name in self.setup.config.diagnostics if name in estimator_names()]
         return list(dict.fromkeys([*self.setup.unit.estimators, *extra]))
 
-    def _agreement(self, done: _Pass, meter: Meter) -> dict[str, float]:
+    def _agreement(self, scored: _Pass, meter: Meter) -> dict[str, float]:
         setup = self.setup
-        found = sampler_discrepancies(done.rollouts, done.derivatives, setup.policy, setup.config.max_new_tokens)
-        found |= update_discrepancies(
-            (prompt.key for prompt in done.prompts), done.update, done.rollouts.control_variate
+        discrepancies = sampler_discrepancies(
+            scored.rollouts, scored.derivatives, setup.policy, setup.config.max_new_tokens
         )
-        found |= unit_discrepancy(setup.unit, done.s, done.derivatives, done.rollouts)
+        discrepancies |= update_discrepancies(
+            (prompt.key for prompt in scored.prompts), scored.update, scored.rollouts.control_variate
+        )
+        discrepancies |= unit_discrepancy(setup.unit, scored.s, scored.derivatives, scored.rollouts)
         if "definition" in setup.config.diagnostics:
             with meter.phase("definition"):
-                found |= definition_discrepancies_of_run(
-                    setup.policy, done.prompts, done.rollouts, done.derivatives, done.update, setup.config,
-                    self._estimators(), seed=done.seed,
+                discrepancies |= definition_discrepancies_of_run(
+                    setup.policy, scored.prompts, scored.rollouts, scored.derivatives, scored.update, setup.config,
+                    self._estimators(), seed=scored.seed,
                 )  # fmt: skip
-        return found
+        return discrepancies
 
-    def _finite_steps(self, done: _Pass, meter: Meter) -> dict[str, np.ndarray]:
+    def _finite_steps(self, scored: _Pass, meter: Meter) -> dict[str, np.ndarray]:
         setup = self.setup
         if not FINITE_STEPS & set(setup.config.diagnostics):
             return {}
         with meter.phase("ground_truth"):
             return finite_steps(
-                setup.policy, done.rollouts, done.update.direction, done.derivatives, setup.config, eta=setup.eta,
-                sample=lambda: setup.sample(done.prompts, done.seed), threads=setup.threads,
+                setup.policy, scored.rollouts, scored.update.direction, scored.derivatives, setup.config, eta=setup.eta,
+                sample=lambda: setup.sample(scored.prompts, scored.seed), threads=setup.threads,
             )  # fmt: skip
 
-    def _spread(self, done: _Pass, meter: Meter) -> Spread:
-        """The variance with U random as well, if asked for."""
+    def _spread(self, scored: _Pass, meter: Meter) -> Spread:
+        """The variance of delta_h1 with U random as well; empty without the diagnostic ``total_variance``."""
         setup = self.setup
         if "total_variance" not in setup.config.diagnostics:
             return Spread()
-        if len(done.update.prompts) < 2:
-            why = "no total variance: one prompt in the update batch says nothing of others (B_U >= 2)"
-            return Spread(notes=(why,))
+        if len(scored.update.prompts) < 2:
+            note = "no total variance: it takes at least 2 prompts in the update batch (B_U >= 2)"
+            return Spread(notes=(note,))
         with meter.phase("total_variance"):
-            batch = self.updates.batch(done.update)
-            gradient = done.update.gradient or batch.gradient(setup.policy, setup.config)
+            batch = self.updates.batch(scored.update)
+            gradient = scored.update.gradient or batch.gradient(setup.policy, setup.config)
             return total_variance(
                 setup.policy,
-                done.rollouts,
-                done.s,
+                scored.rollouts,
+                scored.s,
                 batch,
                 setup.linearisation(gradient),
                 setup.unit,
                 setup.config,
                 eta=setup.eta,
-                rng=generator(done.seed, "pairs"),
+                rng=generator(scored.seed, "pairs"),
             ).spread()

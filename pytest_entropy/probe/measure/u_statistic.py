@@ -1,13 +1,13 @@
 """delta_h1 from a single batch, as a U-statistic over pairs of different prompts (docs/mathematics.md §5).
 
-With x_n the prompts' parts of the entropy gradient and y_n those of the update direction, both from the same
-prompt n, the products <x_n, y_n> of a prompt with itself have another mean than those of different prompts.
-Kept, they are a bias of order 1/B; so
+With x_n a prompt's part of the entropy gradient and y_n its part of the update direction, the product <x_n, y_n> of a
+prompt with itself has another mean than the product <x_n, y_m> of two different prompts.  Including the n = m terms
+gives the V-statistic, with a bias of order 1/B; so
 
     U = 1/(B(B-1)) sum_{n != m} <x_n, y_m> = B/(B-1) <mean x, mean y> - 1/(B(B-1)) sum_n <x_n, y_n>,
 
-which is unbiased for <E x, E y>.  With ``blocks``, M blocks of B/M prompts stand in for prompts.  Only update
-rules that are linear in the gradient have parts y_n.  Memory does not grow with B: two vectors at a time.
+which is unbiased for <E x, E y> (Hoeffding 1948).  With ``blocks``, M blocks of B/M prompts take the place of prompts.
+Only update rules that are linear in the gradient have parts y_n.  Memory does not grow with B: it holds two vectors.
 """
 
 from __future__ import annotations
@@ -30,15 +30,17 @@ from pytest_entropy.records.diagnostics import SingleBatchParts
 
 @dataclass(frozen=True)
 class UStatistic:
-    """A single batch of B prompts in M blocks (M = B: every prompt its own).
+    """The U-statistic of a single batch of B prompts in M blocks (M = B: every prompt is a block of its own).
 
     Attributes:
         blocks: M.
         row_means: r_n ``[B]``: mean of (<x_n, y_m> + <x_m, y_n>) / 2 over the prompts m of the other blocks.
         plug_in: <mean x, mean y>, the V-statistic; biased.
-        diagonal: mean over blocks of <x_b, y_b>, x_b and y_b block means.
-        diagonal_gap: of one prompt's product with its own block from its definition, relative to the sum of
-            absolute contributions.
+        diagonal: mean over blocks of <x_b, y_b>, where x_b and y_b are block means.
+        diagonal_gap: the gap between one prompt's product with its own block and its definition, relative to the sum
+            of absolute contributions.
+
+    Products are in nats per response per unit of eta.
     """
 
     blocks: int
@@ -58,12 +60,12 @@ class UStatistic:
         return self.value + 2 * (self.row_means - self.value)
 
     def spread(self, eta: float) -> Spread:
-        """The run's total variance: with update and entropy gradient from one batch there is no other."""
+        """The variance of delta_h1 = eta U, which is over batches: update and entropy gradient share one."""
         variance = float(eta**2 * self.pseudo_values.var(ddof=1) / len(self.row_means))
         return Spread(variance, variance**0.5)
 
     def record(self) -> SingleBatchParts:
-        """What a run keeps of it: enough to recompute ``value``."""
+        """The part of the run's record from which ``value`` can be recomputed."""
         return SingleBatchParts(
             blocks=self.blocks,
             plug_in=self.plug_in,
@@ -86,7 +88,13 @@ class UStatistic:
 
 
 def without_diagonal(plug_in: float, diagonal: float, blocks: int) -> float:
-    """The mean over pairs of different blocks from that over all pairs and that of the blocks with themselves."""
+    """The U-statistic: the mean product over pairs of different blocks (docs/mathematics.md §5).
+
+    Args:
+        plug_in: the mean product over all pairs of blocks, a block with itself included.
+        diagonal: the mean product of a block with itself.
+        blocks: M, the number of blocks.
+    """
     return (blocks * plug_in - diagonal) / (blocks - 1)
 
 
@@ -102,17 +110,21 @@ def u_statistic(
     chunk_tokens: int,
     threads: int = 1,
 ) -> tuple[UStatistic, Derivatives]:
-    """U and its row means; beside it the pass along ``direction`` = mean y.
+    """The U-statistic of one batch, and the derivatives along ``direction`` = mean y (docs/mathematics.md §5).
 
     Args:
-        rollouts: B prompts, for the update and the entropy gradient alike.
+        policy: the gradients are over its trainable parameters.
+        rollouts: B prompts x G responses, for both the update and the entropy gradient.
         weights: token weights w ``[B, G]`` of the loss -sum w_pg S_pg.
         line: du/dg of a linear rule.
-        direction: u(g) at the gradient of ``weights``.
-        blocks: M, which divides B; None for every prompt its own block.
+        direction: u at the gradient of the loss, by live parameter name.
+        estimator: name of the estimator that defines x_n.
+        blocks: M, which divides B; None: every prompt is a block of its own.
+        chunk_tokens: token budget of a piece.
+        threads: number of pieces computed at once.
 
     Raises:
-        ValueError: fewer than two blocks, or blocks of different size.
+        ValueError: M < 2, or M does not divide B.
     """
     B = len(rollouts)
     M = B if blocks is None else blocks
@@ -128,12 +140,7 @@ def u_statistic(
     own_x, own_y = np.zeros(B), np.zeros(B)
     for indices in np.arange(B).reshape(M, -1).tolist():
         own_x[indices], own_y[indices] = own_block(
-            policy,
-            rollouts.select(indices),
-            B * weights[indices],
-            line,
-            estimator,
-            chunk_tokens=chunk_tokens,
+            policy, rollouts.select(indices), B * weights[indices], line, estimator, chunk_tokens=chunk_tokens
         )
     rows = without_diagonal_rows(by_x, own_x, M) + without_diagonal_rows(by_y, own_y, M)
     gap = _diagonal_discrepancy(policy, rollouts, weights, line, own_x, M, estimator, chunk_tokens=chunk_tokens)
@@ -141,7 +148,13 @@ def u_statistic(
 
 
 def without_diagonal_rows(all_pairs: np.ndarray, own: np.ndarray, blocks: int) -> np.ndarray:
-    """Each prompt's mean over the other blocks, from that over all and that over its own, ``[B]``."""
+    """Each prompt's mean product with the prompts of the other blocks, ``[B]``.
+
+    Args:
+        all_pairs: ``[B]``, its mean product with all prompts.
+        own: ``[B]``, its mean product with the prompts of its own block.
+        blocks: M, the number of blocks.
+    """
     others: np.ndarray = (blocks * all_pairs - own) / (blocks - 1)
     return others
 
@@ -155,9 +168,15 @@ def own_block(
     *,
     chunk_tokens: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(<x_n, y_b>, <x_b, y_n>) of the prompts n of one block with the block's means; ``[B/M]`` each.
+    """(<x_n, y_b>, <x_b, y_n>) of one block's prompts n with the block's means x_b and y_b, ``[B/M]`` each.
 
-    ``weights`` ``[B/M, G]`` make y_n = J (-sum_g w_ng grad S_ng).
+    Args:
+        policy: the gradients are over its trainable parameters.
+        rollouts: the block's B/M prompts x G responses.
+        weights: w ``[B/M, G]``, such that y_n = J (-sum_g w_ng grad S_ng).
+        line: J = du/dg of a linear rule.
+        estimator: name of the estimator that defines x_n.
+        chunk_tokens: token budget of a piece.
     """
     share = weights / len(rollouts)
     x, g = entropy_and_policy_gradient(policy, rollouts, estimator, share, chunk_tokens=chunk_tokens)
@@ -181,7 +200,7 @@ def _diagonal_discrepancy(
     *,
     chunk_tokens: int,
 ) -> float:
-    """Relative gap between <x_n, y_b> as used and by definition, for the shortest prompt and its own block."""
+    """Relative gap of <x_n, y_b> from its definition, for the prompt with the fewest response tokens and its block."""
     n = int(rollouts.lengths.sum(1).argmin())
     size = len(rollouts) // blocks
     indices = list(range(n - n % size, n - n % size + size))

@@ -1,1 +1,1 @@
-"""Second, independent computations that a run holds its numbers against; slow, plain, by definition."""
+"""Oracles: second, independent computations by definition, plain and slow, that a run compares its numbers with."""

@@ -1,4 +1,4 @@
-"""A look before the leap: the hooks against a real backward, once per loaded model, on one short prompt."""
+"""Compare the hooks' directional derivative with a plain backward, once per loaded model, on one short prompt."""
 
 from __future__ import annotations
 
@@ -14,20 +14,26 @@ from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.estimators import weights_for
 
-# Rounding of two float32 passes through a deep model stays far below; a missed module is of order one.
+# Rounding of two float32 passes through a deep model stays far below this; a missed module gives a gap of order one.
 TOLERANCE, TANGENT_ROUNDINGS = 1e-2, 32
-# Two passes over the same tokens in the same shape differ by the order of sums on some devices, and no more.
+# On some devices two passes over the same tokens in the same shape differ by the order of their sums.
 REPEAT_ROUNDINGS = 64
 
 
 def verify_tangent(policy: Policy, rollouts: Rollouts, direction: Mapping[str, torch.Tensor], estimator: str) -> float:
-    """Relative gap between <X_n, u> by hooks and by a plain backward, without prompt sharing, on one prompt.
+    """Relative gap between <X_n, u> by hooks and by a plain backward without a shared prompt cache, for one prompt.
 
-    The gap is relative to sum_i |dX_i u_i| over parameter tensors, so that cancellation does not inflate it.
+    The gap is relative to the sum over parameter tensors i of |<X_n, u>_i|, so that cancellation does not inflate it.
+
+    Args:
+        policy: the policy whose model is verified.
+        rollouts: the prompt with the fewest response tokens is taken.
+        direction: u by live parameter name.
+        estimator: name of the estimator that defines X_n.
 
     Raises:
-        RunError: two identical passes differ; or a gap above rounding, where a module uses a parameter in a way
-            the hooks do not follow, or the shared prompt cache changes the model's answer.
+        RunError: two identical passes differ; or the gap exceeds rounding, because a module uses a parameter in a way
+            that the hooks do not follow, or the shared prompt cache changes the model's output.
     """
     shortest = int(rollouts.lengths.sum(1).argmin())
     one = rollouts.select([shortest])
@@ -58,7 +64,14 @@ def _require_repeatable(policy: Policy, one: Rollouts) -> None:
 def plain_backward(
     policy: Policy, one: Rollouts, direction: Mapping[str, torch.Tensor], estimator: str
 ) -> tuple[float, float]:
-    """(<X, u>, sum_i |dX_i u_i|) of one prompt: weight gradients formed and dotted with u."""
+    """(<X, u>, sum over parameter tensors i of |<X, u>_i|) of one prompt: form the gradients and dot them with u.
+
+    Args:
+        policy: the gradients are over its trainable parameters.
+        one: one prompt x G responses.
+        direction: u by live parameter name.
+        estimator: name of the estimator that defines X.
+    """
     plain = replace(policy, share_prompt=False)
     direction = along_slope(policy.model, direction)
     parameters = {name: policy.trainable[name] for name in direction}

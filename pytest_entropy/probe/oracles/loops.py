@@ -1,4 +1,4 @@
-"""Plain loops over one prompt's responses: what definitions are written in, sharing nothing with tensors."""
+"""Plain loops over one prompt's responses, for estimators' definitions; no code is shared with the tensor versions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ Table = list[list[float]]
 
 @dataclass(frozen=True)
 class Taught:
-    """What another batch taught, as plain numbers in nats: ``position[k]``, ``token[u]``, ``share``."""
+    """Control variate tables learnt from another batch, as plain numbers.
+
+    Attributes:
+        position: by position k, the mean entropy-to-go, nats.
+        token: by token id u, what the token adds to it, nats; 0 beyond the end of the list.
+        share: how much of the rest a response has in common with its group, in [0, 1].
+    """
 
     position: list[float]
     token: list[float]
@@ -19,9 +25,13 @@ class Taught:
 
 @dataclass(frozen=True)
 class OnePrompt:
-    """One prompt's responses: token ids, log pi(t_k) and H_k, response by response, in nats.
+    """One prompt's responses, each a row of its own length.
 
-    ``taught`` is there where the estimator learns and the rollouts carry what another batch taught.
+    Attributes:
+        log_probs: log pi(t_k), nats.
+        entropies: H_k, nats.
+        responses: token ids t_k.
+        taught: control variate tables, for an estimator that learns and rollouts that carry them; else None.
     """
 
     log_probs: Table
@@ -37,7 +47,13 @@ class OnePrompt:
 
 @dataclass(frozen=True)
 class LoopWeights:
-    """Weights of a surrogate's terms, response by response: of log pi(t_k), of H_k, and q of sum_u q(u) pi(u)."""
+    """Weights of a surrogate's terms for one prompt.
+
+    Attributes:
+        log_prob: of log pi(t_k), response by response.
+        entropy: of H_k, response by response.
+        q: by token id, in the term (1/G) sum_g sum_k sum_u q(u) pi(u); no such term if empty.
+    """
 
     log_prob: Table
     entropy: Table
@@ -45,26 +61,37 @@ class LoopWeights:
 
 
 def to_go(entropies: Table) -> Table:
-    """Gamma_k = sum_{j>k} H_j of each response."""
+    """Gamma_k = sum_{j>k} H_j, the entropy-to-go after each token, nats."""
     return [[sum(row[k + 1 :]) for k in range(len(row))] for row in entropies]
 
 
 def mean_of_others(table: Table, g: int, k: int) -> float:
-    """Mean at position k over the other rows that reach so far; 0 where there is none."""
+    """Mean at position k over the rows other than g that are longer than k; 0 where there is no such row.
+
+    Args:
+        table: a number per token, response by response.
+        g: index of the response left out.
+        k: position of the token.
+    """
     others = [row[k] for h, row in enumerate(table) if h != g and len(row) > k]
     return sum(others) / len(others) if others else 0.0
 
 
 def equal(table: Table) -> Table:
-    """1/G for every token."""
+    """A table of the same shape with 1/G for every token."""
     return [[1 / len(table)] * len(row) for row in table]
 
 
 def zero(table: Table) -> Table:
-    """0 for every token."""
+    """A table of the same shape with 0 for every token."""
     return [[0.0] * len(row) for row in table]
 
 
 def per_response(factors: Sequence[float], table: Table) -> Table:
-    """Each response's factor, divided by G, for each of its tokens."""
+    """A table of the same shape with factor_g / G for every token of response g.
+
+    Args:
+        factors: one factor per response.
+        table: a number per token, response by response; only its shape is used.
+    """
     return [[factor / len(table)] * len(row) for factor, row in zip(factors, table, strict=True)]

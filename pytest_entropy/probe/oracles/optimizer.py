@@ -1,4 +1,4 @@
-"""The update direction against a torch optimizer of the rule's own, taking one real step from the same state."""
+"""Compare the update direction with one step of a real torch optimizer from the same state (docs/mathematics.md §2)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from pytest_entropy.optimizers.state import AdamWState
 from pytest_entropy.optimizers.update_rules import update_rule
 
-# Enough tensors to see any systematic error; a full fine-tune need not be stepped whole in float64.
+# About so many parameters are compared: enough to see a systematic error without stepping a full fine-tune in float64.
 MOST_ELEMENTS = 5_000_000
 
 
@@ -26,9 +26,10 @@ def optimizer_discrepancy(
 
     Args:
         rule: name of the update rule; its ``torch_step`` takes the real step.
-        gradient, state, parameters: what ``direction`` was made from, by parameter name.
+        gradient, state, parameters: g, the optimizer's state and theta that ``direction`` was computed from, by
+            parameter name.
         direction: u by parameter name.
-        max_grad_norm: clipping, for rules that clip.
+        max_grad_norm: largest norm of the gradient, for rules that clip; None for no clipping.
     """
     chosen = update_rule(rule)
     clip = real_clipping(gradient, max_grad_norm) if chosen.clips and max_grad_norm is not None else 1.0
@@ -47,8 +48,13 @@ def optimizer_discrepancy(
 
 
 def real_clipping(gradient: Mapping[str, torch.Tensor], max_norm: float) -> float:
-    """What torch's own clipping multiplies the gradient by; 1 for a gradient of zero."""
-    # A vector of the tensors' norms has the norm of them all, and is no second copy of the gradient.
+    """The factor by which ``torch.nn.utils.clip_grad_norm_`` multiplies the gradient; 1 for a gradient of zero.
+
+    Args:
+        gradient: g by parameter name.
+        max_norm: largest norm over all tensors.
+    """
+    # The vector of the tensors' norms has the whole gradient's norm; clipping it needs no copy of the gradient.
     norms = torch.tensor([float(g.double().norm()) for g in gradient.values()], dtype=torch.float64)
     stand_in = torch.nn.Parameter(torch.zeros_like(norms))
     stand_in.grad = norms.clone()

@@ -1,7 +1,7 @@
-"""A run's numbers by their definitions, slowly: one unpadded response at a time, weights by plain loops.
+"""A run's log-probs, entropies and s_n by their definitions: one unpadded response at a time, weights by plain loops.
 
-Nothing here is shared with the fast path: not the policy's batching, positions, masks and cache, not the
-distribution's kernels, not the estimators' tensor weights.  So a mistake in any of those shows.
+Nothing here is shared with the fast path: neither the policy's batching, positions, masks and cache, nor the
+distribution's kernels, nor the estimators' tensor weights.  So a mistake in any of those shows as a discrepancy.
 """
 
 from __future__ import annotations
@@ -25,9 +25,13 @@ from pytest_entropy.probe.oracles.loops import LoopWeights, OnePrompt, Table, Ta
 
 @dataclass(frozen=True)
 class OracleResult:
-    """One prompt by definition: per response the token log-probs and entropies (nats), s_n, and its size.
+    """One prompt's numbers by definition.
 
-    ``size`` is sum_i |dX_i u_i| over parameter tensors: what a relative gap of s_n is relative to.
+    Attributes:
+        log_probs: log pi(t_k) in nats, response by response.
+        entropies: H_k in nats, response by response.
+        s: s_n = <X_n, u>; None without a direction.
+        size: sum over parameter tensors i of |<X_n, u>_i|, which gaps of s_n are divided by; None without a direction.
     """
 
     log_probs: Table
@@ -39,21 +43,29 @@ class OracleResult:
 def by_definition(
     policy: Policy, rollouts: Rollouts, prompt_index: int, direction: Mapping[str, torch.Tensor] | None, estimator: str
 ) -> OracleResult:
-    """Log-probs, entropies and s_n = <X_n, u> of one prompt; without ``direction`` no s_n."""
+    """Log-probs, entropies and s_n = <X_n, u> of one prompt by definition (docs/mathematics.md §3).
+
+    Args:
+        policy: its bare model scores one unpadded response at a time.
+        rollouts: the batch that holds the prompt.
+        prompt_index: which of its prompts.
+        direction: u by live parameter name; None for no s_n.
+        estimator: name of the estimator that defines X_n; not used without a direction.
+    """
     direction = None if direction is None else along_slope(policy.model, direction)
     parameters = [policy.trainable[name] for name in direction or ()]
     rows = []
     with torch.set_grad_enabled(direction is not None):
         for response in rollouts.responses(prompt_index):
             rows.append(_one_response(policy, list(rollouts.prompt_ids[prompt_index]), response))
-        log_probs = [own.tolist() for own, _, _ in rows]
+        log_probs = [log_prob.tolist() for log_prob, _, _ in rows]
         entropies = [nats.tolist() for _, nats, _ in rows]
         if direction is None:
             return OracleResult(log_probs, entropies, None, None)
         weights = _defined_weights(estimator, rollouts, prompt_index, log_probs, entropies)
         surrogate = torch.zeros((), dtype=torch.float64, device=policy.device)
-        for g, (own, nats, p) in enumerate(rows):
-            surrogate = surrogate + (own * own.new_tensor(weights.log_prob[g])).sum()
+        for g, (log_prob, nats, p) in enumerate(rows):
+            surrogate = surrogate + (log_prob * log_prob.new_tensor(weights.log_prob[g])).sum()
             surrogate = surrogate + (nats * nats.new_tensor(weights.entropy[g])).sum()
             if weights.q:
                 surrogate = surrogate + (p[:, : len(weights.q)] @ p.new_tensor(weights.q)).sum() / len(rows)
@@ -94,55 +106,68 @@ def definition_discrepancies(
     direction: Mapping[str, torch.Tensor],
     estimators: Sequence[str],
 ) -> dict[str, float]:
-    """The batch against three of its prompts by definition: the shortest, the longest, the one with most entropy.
+    """Discrepancies of three prompts' numbers in the batch from their definitions (docs/mathematics.md §8).
 
-    Largest absolute differences of log pi and of H in nats (``alone_log_probs``, ``alone_entropies``), and the
-    largest difference of s_n relative to :attr:`OracleResult.size` (``definition``): by the first estimator for the
-    shortest prompt, which is padded most, by all of them for the one with most entropy, where the weights of
-    responses differ most.
+    The prompts are the shortest, which is padded most (s_n by the first estimator); the longest (no s_n); and the one
+    with most entropy, where the weights of responses differ most (s_n by every estimator).
+
+    Args:
+        policy: its bare model computes the definitions.
+        rollouts: P prompts x G responses.
+        derivatives: the batch's scoring pass and s_n, which are compared.
+        direction: u by live parameter name.
+        estimators: names of the estimators, at least one.
+
+    Returns:
+        ``alone_log_probs``, ``alone_entropies``: largest absolute differences of log pi and of H, nats.
+        ``definition``: largest difference of s_n relative to :attr:`OracleResult.size`.
 
     Raises:
-        RunError: no estimator: nothing would stand against the run's numbers.
+        RunError: no estimator is named.
     """
     if not estimators:
-        raise RunError("no estimator is named whose definition the batch could be held against")
+        raise RunError("no estimator is named whose definition the batch could be compared with")
     lengths = [len(ids) for ids in rollouts.prompt_ids]
     shortest, longest = lengths.index(min(lengths)), lengths.index(max(lengths))
     varied = int(derivatives.entropies.double().sum((1, 2)).argmax())
     wanted = [*((varied, name) for name in estimators), (shortest, estimators[0])]
-    oracles = [
-        (prompt_index, name, by_definition(policy, rollouts, prompt_index, direction, name))
-        for prompt_index, name in wanted
-    ]
-    oracles += [
-        (prompt_index, "", by_definition(policy, rollouts, prompt_index, None, ""))
-        for prompt_index in (shortest, longest)
-    ]
+    oracles = [(n, name, by_definition(policy, rollouts, n, direction, name)) for n, name in wanted]
+    oracles += [(n, "", by_definition(policy, rollouts, n, None, "")) for n in (shortest, longest)]
     worst = {"alone_log_probs": 0.0, "alone_entropies": 0.0, "definition": 0.0}
-    for prompt_index, name, oracle in oracles:
-        for g, (own, nats) in enumerate(zip(oracle.log_probs, oracle.entropies, strict=True)):
-            for key, alone, batch in (
-                ("alone_log_probs", own, derivatives.log_probs),
-                ("alone_entropies", nats, derivatives.entropies),
-            ):
-                gap = (
-                    (batch[prompt_index, g, : len(alone)].double() - torch.tensor(alone, dtype=torch.float64))
-                    .abs()
-                    .max()
-                )
-                worst[key] = max(worst[key], float(gap))
+    for n, name, oracle in oracles:
+        for key, alone, batch in (
+            ("alone_log_probs", oracle.log_probs, derivatives.log_probs),
+            ("alone_entropies", oracle.entropies, derivatives.entropies),
+        ):
+            worst[key] = max(worst[key], _largest_gap(alone, batch[n]))
         if oracle.s is not None and oracle.size is not None:
-            gap_s = abs(float(derivatives.per_prompt[name][prompt_index]) - oracle.s)
+            gap_s = abs(float(derivatives.per_prompt[name][n]) - oracle.s)
             worst["definition"] = max(worst["definition"], gap_s / oracle.size if oracle.size else gap_s)
     return worst
+
+
+def _largest_gap(alone: Table, batch: torch.Tensor) -> float:
+    """Largest absolute difference between one prompt's numbers by definition and its rows ``[G, L]`` in the batch."""
+    gaps = [
+        (row[: len(own)].double() - torch.tensor(own, dtype=torch.float64)).abs().max()
+        for own, row in zip(alone, batch, strict=True)
+    ]
+    return max(0.0, *map(float, gaps))
 
 
 def token_unit_discrepancy(
     values: np.ndarray, entropy_term: np.ndarray, length_score: np.ndarray, rollouts: Rollouts
 ) -> float:
-    """Largest gap of the entropy per token's pseudo-values ``[P]`` from their definition, relative to their mean size.
+    """Largest gap of the entropy per token's pseudo-values from their definition, relative to their mean size.
 
-    B d - (B - 1) d_{-n} with d = (mean a - mean l * mean h / mean L) / mean L over all prompts, or all but n.
+    The definition is B d - (B - 1) d_{-n} with d = (mean a - mean l * mean h / mean L) / mean L over all B prompts, and
+    d_{-n} the same over all but prompt n (docs/mathematics.md §3).
+
+    Args:
+        values: the pseudo-values ``[B]`` that are compared, nats per token per unit of eta.
+        entropy_term: a_n ``[B]``, nats per response per unit of eta.
+        length_score: l_n ``[B]``, tokens per response per unit of eta.
+        rollouts: B prompts x G responses; h_n and L_n are means over a prompt's responses.
     """
     counted = [
         [row[:k] for row, k in zip(rows.tolist(), own.tolist(), strict=True)]

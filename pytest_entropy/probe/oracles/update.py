@@ -1,6 +1,6 @@
-"""The update by its definition: token weights by loops, and the gradient against finite differences of the loss.
+"""The update by its definition: token weights by loops, and the loss's slope by finite differences.
 
-Shares nothing with :mod:`~.update.objective` and :mod:`~.derivatives.gradient` but the policy's scoring pass.
+The only code shared with :mod:`~.update.objective` and :mod:`~.derivatives.gradient` is the policy's scoring pass.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.diagnostics.importance_sampling import moved, sequence_totals
 from pytest_entropy.probe.oracles.loops import Table
 
-# The finite step along u: the log-probability that moves most moves by about this many nats.
+# The finite step along u is so long that the S_pg that changes most changes by about this many nats.
 MOVE = 0.02
 
 
@@ -31,10 +31,18 @@ def token_weights_by_definition(
     scaling: str | None = None,
     epsilon: float = 1e-4,
 ) -> Table:
-    """w_pg of the loss -sum w_pg S_pg, by loops (the published formulae: see :mod:`.objective`).
+    """w_pg of the loss -sum w_pg S_pg, ``[P][G]``, by loops (the published formulae: see :mod:`~.update.objective`).
+
+    Args:
+        rewards: ``[P][G]``.
+        lengths: ``[P][G]``, tokens of each response.
+        objective: a name of :data:`OBJECTIVES_BY_DEFINITION`.
+        max_new_tokens: the length limit, which some objectives divide by.
+        scaling: overrides the objective's own advantage scaling.
+        epsilon: added to a standard deviation.
 
     Raises:
-        KeyError: an objective or scaling without a definition here.
+        KeyError: the objective or the scaling has no definition here.
     """
     own_scaling, divide = OBJECTIVES_BY_DEFINITION[objective]
     flat = [r for group in rewards for r in group]
@@ -93,12 +101,19 @@ def loss_slope_discrepancy(
 ) -> float:
     """Relative gap between the slope <g, C u> and (L(theta + h u) - L(theta - h u)) / 2h, L = -sum w_pg S_pg on U.
 
-    C is the identity but with DoRA (:mod:`.dora`).
+    C is the identity except with DoRA (:mod:`pytest_entropy.policy.dora`).  The finite difference takes no derivative,
+    so that the gap shows errors of sign, scale, token weights and the summing of pieces.  Steps h and 2h are
+    extrapolated to 0 (Richardson), because some responses curve a hundred times more than others.  The gap is relative
+    to sum |w_pg (dS_pg)| / 2h.
 
-    No derivative is taken on the second side, so that sign, scale, token weights and the summing of pieces are
-    all seen.  Steps h and 2h are extrapolated to 0 (Richardson), for some responses curve a hundred times more
-    than others.  Relative to sum |w_pg (dS_pg)| / 2h; h starts at ``step`` and is set so that the S_pg that moves
-    most moves by about ``MOVE`` nats.
+    Args:
+        policy: the policy before the step.
+        rollouts: B_U prompts x G responses.
+        weights: token weights w ``[B_U][G]`` by definition.
+        gradient: g by live parameter name.
+        direction: u by live parameter name.
+        step: the first h; it is rescaled until the S_pg that changes most changes by about ``MOVE`` nats.
+        chunk_tokens: token budget of a piece.
     """
     table = np.array(weights)
 

@@ -1,1 +1,1 @@
-"""Further per-prompt scalars that a run can take from the same rollouts, one file each; no delta_h1 rests on them."""
+"""Per-prompt scalars for diagnostics, taken from a run's rollouts, one file each; delta_h1 uses none of them."""

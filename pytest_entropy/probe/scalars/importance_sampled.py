@@ -1,4 +1,4 @@
-"""The derivative at step 0 of the importance-sampled entropy change, response by response."""
+"""The scalar ``importance_sampled``: the derivative at step 0 of the importance-sampled entropy change."""
 
 from __future__ import annotations
 
@@ -17,8 +17,14 @@ def weights(
 ) -> Weights:
     """X_n = (1/G) sum_g [grad H_g + (H_g - mean_{h != g} H_h) grad S_g], H_g = sum_k H_k of response g.
 
-    The derivative at h = 0 of the importance-sampled change (:mod:`~.importance_sampling`), response by response:
-    what that tends to as the step shrinks, with its noise.  Unbiased; no other use than that comparison.
+    The derivative at h = 0 of the importance-sampled change on the same responses (:mod:`~.importance_sampling`,
+    docs/mathematics.md §7).  Unbiased; it serves to compare that change with, noise included.
+
+    Args:
+        log_probs: not used.
+        entropies: H_k ``[P, G, L]``, nats.
+        mask: ``[P, G, L]`` bool, the tokens that count; G >= 2.
+        control_variate: not used.
     """
     nats = entropies.detach().double().sum(-1)
     centred = nats - (nats.sum(1, keepdim=True) - nats) / (mask.shape[1] - 1)

@@ -1,4 +1,4 @@
-"""The gradient of the mean response length, which entropy per token needs (docs/mathematics.md §3)."""
+"""The scalar ``length_score``: the gradient of the mean response length (docs/mathematics.md §3)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from pytest_entropy.probe.oracles.loops import LoopWeights, OnePrompt
 def weights(
     log_probs: torch.Tensor, entropies: torch.Tensor, mask: torch.Tensor, control_variate: ControlVariate | None = None
 ) -> Weights:
-    """(1/G) sum_g (L_g - mean_{h != g} L_h) grad S_g: the gradient of the mean response length."""
+    """(1/G) sum_g (L_g - mean_{h != g} L_h) grad S_g: the gradient of the mean response length, in tokens.
+
+    Args:
+        log_probs, entropies: not used.
+        mask: ``[P, G, L]`` bool, the tokens that count.
+        control_variate: not used.
+    """
     group = mask.shape[1]
     lengths = mask.sum(-1).double()
     others = (lengths.sum(1, keepdim=True) - lengths) / max(group - 1, 1)

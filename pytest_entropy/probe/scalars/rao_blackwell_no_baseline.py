@@ -1,4 +1,4 @@
-"""Rao-Blackwell with b_k = 0: what the baseline is worth is measured against it."""
+"""The scalar ``rao_blackwell_no_baseline``: rao_blackwell with b_k = 0, which shows what the baseline is worth."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from pytest_entropy.probe.oracles.loops import LoopWeights, OnePrompt
 def weights(
     log_probs: torch.Tensor, entropies: torch.Tensor, mask: torch.Tensor, control_variate: ControlVariate | None = None
 ) -> Weights:
-    """The same with b_k = 0: what the baseline is worth is measured against this."""
+    """X_n = (1/G) sum_g sum_k [grad H_k + Gamma_k grad log pi(t_k)]: ``rao_blackwell`` with b_k = 0; unbiased.
+
+    Args:
+        log_probs: not used.
+        entropies: H_k ``[P, G, L]``, nats.
+        mask: ``[P, G, L]`` bool, the tokens that count.
+        control_variate: not used.
+    """
     nats = entropies.detach().double()
     alive = mask.to(nats.dtype) / mask.shape[1]
     return Weights(log_prob=base.entropy_to_go(nats) * alive, entropy=alive)

@@ -1,4 +1,4 @@
-"""The mean score grad S_g: its mean is zero where the scorer's policy is the sampler's."""
+"""The scalar ``score``: the mean score grad S_g, with expectation 0 if sampler and scorer use the same policy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from pytest_entropy.probe.oracles.loops import LoopWeights, OnePrompt
 def weights(
     log_probs: torch.Tensor, entropies: torch.Tensor, mask: torch.Tensor, control_variate: ControlVariate | None = None
 ) -> Weights:
-    """l_n = (1/G) sum_g grad S_g, whose mean is zero if the scorer's policy is the sampler's."""
+    """X_n = (1/G) sum_g grad S_g, with expectation 0 if the scorer's policy is the sampler's.
+
+    Args:
+        log_probs, entropies: not used.
+        mask: ``[P, G, L]`` bool, the tokens that count.
+        control_variate: not used.
+    """
     return Weights(log_prob=mask.double() / mask.shape[1])
 
 

@@ -1,4 +1,4 @@
-"""The derivative at step 0 of the self-normalised entropy change; biased by the factor (G - 1)/G in its score part."""
+"""The scalar ``self_normalised``: the derivative at step 0 of the self-normalised entropy change, which is biased."""
 
 from __future__ import annotations
 
@@ -17,8 +17,14 @@ def weights(
 ) -> Weights:
     """X_n = (1/G) sum_g [grad H_g + (H_g - mean_h H_h) grad S_g]: the mean is over the whole group, g included.
 
-    The derivative at h = 0 of the self-normalised change (:mod:`.self_normalised`).  Biased: the part that comes from
-    grad S is too small by the factor (G - 1)/G.
+    The derivative at h = 0 of the self-normalised change (:mod:`~.diagnostics.self_normalised`, docs/mathematics.md
+    §7).  Biased: the part that comes from grad S is too small by the factor (G - 1)/G.
+
+    Args:
+        log_probs: not used.
+        entropies: H_k ``[P, G, L]``, nats.
+        mask: ``[P, G, L]`` bool, the tokens that count.
+        control_variate: not used.
     """
     nats = entropies.detach().double().sum(-1)
     alive = mask.double() / mask.shape[1]
@@ -26,7 +32,7 @@ def weights(
 
 
 def definition(prompt: OnePrompt) -> LoopWeights:
-    """(1/G) sum_g [H_g + (H_g - mean_h H_h) S_g]: g is in the mean, too."""
+    """(1/G) sum_g [H_g + (H_g - mean_h H_h) S_g]; the mean is over all h, g included."""
     totals = [sum(row) for row in prompt.entropies]
     factors = [own - statistics.fmean(totals) for own in totals]
     return LoopWeights(loops.per_response(factors, prompt.entropies), loops.equal(prompt.entropies))

@@ -1,4 +1,4 @@
-"""The batch an update is taken on: its responses and rewards, its token weights, and the step they lead to."""
+"""The update batch U: its responses, rewards and token weights, and the update direction taken from them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,12 @@ log = logging.getLogger(__name__)
 class UpdateBatch:
     """B_U prompts with G rewarded responses each.
 
-    ``keys`` name the prompts by content, ``rewards`` is ``[B_U, G]``; ``sample`` is the record's.
+    Attributes:
+        keys: the prompts' content keys.
+        rollouts: B_U prompts x G responses.
+        rewards: ``[B_U][G]``.
+        seed: the seed that prompts and responses were drawn with.
+        sample: responses that the update's record shows, where rewards are equal within every group.
     """
 
     keys: tuple[str, ...]
@@ -41,7 +46,7 @@ class UpdateBatch:
     sample: list[Sample] = field(default_factory=list)
 
     def token_weights(self, config: ProbeConfig) -> torch.Tensor:
-        """w ``[B_U, G]``: the loss is -sum w_pg S_pg."""
+        """Token weights w ``[B_U, G]`` float64 of the loss -sum w_pg S_pg."""
         return token_weights(
             torch.tensor(self.rewards, dtype=torch.float64),
             self.rollouts.lengths.cpu(),
@@ -52,11 +57,19 @@ class UpdateBatch:
         )
 
     def gradient(self, policy: Policy, config: ProbeConfig) -> dict[str, torch.Tensor]:
-        """Gradient of the loss by live parameter name, float64, on the CPU."""
+        """Gradient of the loss by live parameter name, float64, on the CPU.
+
+        Args:
+            policy: the gradient is over its trainable parameters.
+            config: names the objective, and gives the token budget of a piece.
+
+        Raises:
+            RunError: the gradient is not finite.
+        """
         return policy_gradient(policy, self.rollouts, self.token_weights(config), chunk_tokens=config.chunk_tokens)
 
     def control_variate(self, config: ProbeConfig) -> ControlVariateTables | None:
-        """What the responses teach of the entropy to go, for an estimator that learns."""
+        """Entropy-to-go tables learnt from the responses; None if the configured estimator uses none."""
         if not get_estimator(config.estimator).learns:
             return None
         return learn(self.rollouts, config.max_new_tokens, group=config.entropy_group)
@@ -72,12 +85,18 @@ def take_update(
     eta_source: str,
     meter: Meter,
 ) -> Update:
-    """The update direction of a batch, measured against a real optimizer's step and against the loss itself.
+    """Compute the update direction u of a batch, and its discrepancies from a real optimizer's step and from the loss.
 
-    ``meter`` is added to.
+    Args:
+        batch: B_U prompts with rewarded responses.
+        policy: the policy before the step.
+        optimizer: the stored optimizer state by live parameter name.
+        config: names the objective, the update rule and the clipping.
+        eta, eta_source: the learning rate, and where it comes from.
+        meter: gets the time and memory of the phases.
 
     Raises:
-        RunError: a gradient that is not finite.
+        RunError: the gradient is not finite.
     """
     # Gradient and optimizer state are on the CPU.
     parameters = {name: p.detach().cpu() for name, p in policy.trainable.items()}
@@ -88,34 +107,22 @@ def take_update(
     with meter.phase("oracle"):
         gap = optimizer_discrepancy(rule, gradient, optimizer, parameters, direction, max_grad_norm=clip)
         slope_gap = _loss_slope_discrepancy(batch, policy, config, gradient, direction, eta)
-    for name, g in gradient.items():
-        log.debug("update gradient |g| %.3e  direction |u| %.3e  %s", g.norm(), direction[name].norm(), name)
     control_variate = batch.control_variate(config)
     update = Update(
-        direction=direction,
-        gradient=gradient,
-        rule=rule,
-        objective=config.loss_type,
-        eta=eta,
-        eta_source=eta_source,
-        gradient_norm=norm(gradient),
-        direction_norm=norm(direction),
-        oracle_gap=gap,
-        loss_slope_gap=slope_gap,
-        eta_gap=_eta_discrepancy(eta, config, optimizer),
-        fingerprint=fingerprint(direction),
-        control_variate=control_variate,
+        direction=direction, gradient=gradient, rule=rule, objective=config.loss_type, eta=eta, eta_source=eta_source,
+        gradient_norm=norm(gradient), direction_norm=norm(direction),
+        oracle_gap=gap, loss_slope_gap=slope_gap, eta_gap=_eta_discrepancy(eta, config, optimizer),
+        fingerprint=fingerprint(direction), control_variate=control_variate,
         learnt_fingerprint=None if control_variate is None else fingerprint(vars(control_variate)),
-        seconds=meter.seconds,
-        memory_mb=meter.memory_mb,
-        **_of_the_batch(batch),
-    )
+        seconds=meter.seconds, memory_mb=meter.memory_mb,
+        **_batch_fields(batch),
+    )  # fmt: skip
     _report(update, batch, config)
     return update
 
 
-def _of_the_batch(batch: UpdateBatch) -> dict[str, Any]:
-    """What the update's record says of its batch."""
+def _batch_fields(batch: UpdateBatch) -> dict[str, Any]:
+    """Fields of :class:`UpdateRecord` that describe the batch: prompts, rewards, and means over the responses."""
     table = torch.tensor(batch.rewards, dtype=torch.float64)
     per_response = batch.rollouts.entropies.double().sum(-1)
     return {
@@ -132,6 +139,8 @@ def _of_the_batch(batch: UpdateBatch) -> dict[str, Any]:
 
 
 def _report(update: Update, batch: UpdateBatch, config: ProbeConfig) -> None:
+    for name, g in update.gradient.items():
+        log.debug("update gradient |g| %.3e  direction |u| %.3e  %s", g.norm(), update.direction[name].norm(), name)
     log.info(
         "update U: %d prompts x %d responses, mean reward %.3f, |g| %.3e, |u| %.3e",
         len(batch.keys), config.G, update.reward_mean, update.gradient_norm, update.direction_norm,
@@ -142,7 +151,7 @@ def _report(update: Update, batch: UpdateBatch, config: ProbeConfig) -> None:
 
 
 def _eta_discrepancy(eta: float, config: ProbeConfig, optimizer: AdamWState) -> float:
-    """eta against the configured rate, or else the largest the optimizer stores; 0 where neither is there."""
+    """|eta / expected - 1|, where the configured rate is expected, else the largest stored one; 0 if neither exists."""
     stored = max((entry.lr for entry in optimizer.values()), default=0.0)
     expected = stored if config.learning_rate is None else config.learning_rate
     return abs(eta / expected - 1) if expected else 0.0
@@ -156,7 +165,7 @@ def _loss_slope_discrepancy(
     direction: Mapping[str, torch.Tensor],
     eta: float,
 ) -> float | None:
-    """The update's gradient against the loss itself, where the checks will ask for it."""
+    """:func:`loss_slope_discrepancy` of the update batch; None unless the diagnostic ``definition`` is asked for."""
     if "definition" not in config.diagnostics:
         return None
     weights = token_weights_by_definition(

@@ -1,4 +1,4 @@
-"""An update direction with its tensors, and the number that tells one from another."""
+"""An update direction with its tensors, and a fingerprint that identifies it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pytest_entropy.records.update import UpdateRecord
 
 
 def fingerprint(direction: Mapping[str, torch.Tensor]) -> float:
-    """A number that changes with any sign, scale or order of the direction's entries or tensors."""
+    """A number that identifies a direction: it changes with the sign, scale or order of its entries or tensors."""
     total = 0.0
     for position, name in enumerate(sorted(direction), start=1):
         entries = direction[name].detach().double().cpu().ravel()
@@ -22,12 +22,12 @@ def fingerprint(direction: Mapping[str, torch.Tensor]) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Update(UpdateRecord):
-    """The update direction u = (theta_after - theta_before) / eta, and the record of where it came from.
+    """The update direction u = (theta_after - theta_before) / eta (docs/mathematics.md §2), and its record.
 
     Attributes:
         direction, gradient: by live parameter name, in the parameters' shapes and at least float32; ``gradient`` is
             empty where the update was read from disk.
-        control_variate: what the batch's responses taught, for an estimator that learns.
+        control_variate: tables learnt from the batch's responses; None if the estimator uses none.
     """
 
     direction: dict[str, torch.Tensor]
@@ -40,5 +40,5 @@ class Update(UpdateRecord):
     rewards_rechecked: bool = False
 
     def record(self) -> UpdateRecord:
-        """Everything but the tensors."""
+        """The update's record, which holds everything but the tensors."""
         return UpdateRecord(**{f.name: getattr(self, f.name) for f in fields(UpdateRecord)})

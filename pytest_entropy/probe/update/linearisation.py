@@ -1,7 +1,7 @@
-"""The derivative of the update direction by the gradient it is taken from, applied to vectors.
+"""Products with the Jacobian J = du/dg of the update direction u by the gradient g (docs/mathematics.md §4).
 
-For a linear rule (``preconditioned``, ``sgd``) this is exact at any g; for another (``adamw``) it is the delta method,
-clipping included.  Tensors go in and come out by live parameter name, float64.
+For the linear rules (``preconditioned``, ``sgd``) J is exact at any g; for ``adamw``, clipping included, products with
+J are the delta method.  Tensors go in and come out by live parameter name, float64.
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ Tensors = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Linearisation:
-    """J = du/dg at ``gradient``."""
+    """J = du/dg at ``gradient``.
+
+    Attributes:
+        rule: name of the update rule.
+        gradient: g, where J is taken.
+        state: the optimizer's state before the step.
+        parameters: theta before the step.
+        max_grad_norm: clipping by the gradient's norm; None for no clipping.
+    """
 
     rule: str
     gradient: Tensors
@@ -40,23 +48,27 @@ class Linearisation:
         return {name: vector[name].detach().double().cpu() for name in self.gradient}
 
     def pullback(self, covector: Tensors) -> dict[str, torch.Tensor]:
-        """J^T x: the gradient by g of <x, u(g)>, float64."""
-        own = update_rule(self.rule).pullback
-        if own is not None:
-            return own(self._given(covector), self.state)
+        """J^T x, float64: the gradient of <x, u(g)> by g."""
+        closed_form = update_rule(self.rule).pullback
+        if closed_form is not None:
+            return closed_form(self._given(covector), self.state)
         transpose = torch.func.vjp(self._direction(), self._point())[1]
         pulled: dict[str, torch.Tensor] = transpose(self._given(covector))[0]
         return pulled
 
     def pushforward(self, vector: Tensors) -> dict[str, torch.Tensor]:
-        """J y: how u moves when g moves along y, float64."""
-        own = update_rule(self.rule).pushforward
-        if own is not None:
-            return own(self._given(vector), self.state)
+        """J y, float64: the derivative of u when g moves along y."""
+        closed_form = update_rule(self.rule).pushforward
+        if closed_form is not None:
+            return closed_form(self._given(vector), self.state)
         pushed: dict[str, torch.Tensor] = torch.func.jvp(self._direction(), (self._point(),), (self._given(vector),))[1]
         return pushed
 
 
 def inner(left: Tensors, right: Tensors) -> float:
-    """<left, right> over all parameters, summed in float64."""
+    """<left, right> over all parameters, summed in float64.
+
+    Args:
+        left, right: tensors by parameter name; ``right`` holds every name of ``left``.
+    """
     return sum(float((left[name].double().cpu() * right[name].double().cpu()).sum()) for name in left)

@@ -1,8 +1,9 @@
 """The policy-gradient objective as one table of token weights.
 
-On-policy and at the first minibatch all ratio-clipped losses have the gradient -sum_it w_it grad log pi(y_it);
-the published conventions differ in w alone (Dr. GRPO arXiv 2503.20783, GRPO 2402.03300, RLOO 2402.14740,
-DAPO 2503.14476).  Names as TRL and verl spell them are accepted.
+On-policy, at the first minibatch, all ratio-clipped losses have the gradient -sum_it w_it grad log pi(y_it);
+the published conventions differ in w only (Dr. GRPO arXiv 2503.20783, GRPO 2402.03300, RLOO 2402.14740,
+DAPO 2503.14476).  Names are accepted as TRL and as verl spell them
+(docs/mathematics.md §2).
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ from pytest_entropy.settings.objectives import OBJECTIVES, SCALINGS
 
 
 def advantages(rewards: torch.Tensor, scaling: str, epsilon: float = 1e-4) -> torch.Tensor:
-    """Advantages ``[P, G]`` from rewards ``[P, G]``, float64 (P prompts, G responses).
+    """Advantages ``[P, G]`` float64, in the rewards' unit for ``none`` and ``leave_one_out``, else dimensionless.
 
-    ``none``: R - group mean.  ``group``: that over (unbiased group std + epsilon).  ``batch``: over the std of
-    all rewards instead.  ``leave_one_out``: R - mean of the others of the group.
+    Args:
+        rewards: ``[P, G]``, R of G responses to each of P prompts.
+        scaling: ``none``: R - group mean (Dr. GRPO).  ``group``: that divided by (group std + epsilon) (GRPO).
+            ``batch``: divided by (std of all rewards + epsilon) instead.  ``leave_one_out``: R - mean of the group's
+            other responses (RLOO).  Standard deviations are taken with ddof = 1.
+        epsilon: added to the standard deviation.
 
     Raises:
-        ValueError: unknown scaling, or a scaling that needs G >= 2.
+        ValueError: the scaling is not known, or G < 2.
     """
     rewards = rewards.double()
     group = rewards.shape[1]
@@ -40,11 +45,18 @@ def advantages(rewards: torch.Tensor, scaling: str, epsilon: float = 1e-4) -> to
 def normaliser_shares(
     rewards: torch.Tensor, lengths: torch.Tensor, objective: str, *, scaling: str | None = None, epsilon: float = 1e-4
 ) -> torch.Tensor:
-    """kappa ``[P]``: how prompt p moves the gradient through what is normalised over the whole batch.
+    """kappa ``[P]`` float64: prompt p's relative influence on a normaliser of the whole batch (docs/mathematics.md §4).
 
-    The gradient is mean_p N_p / (normaliser), so that prompt p's influence on it is N_p / (normaliser) - kappa_p g
-    up to a constant: kappa_p is the relative influence of p on the number of tokens (``all_tokens``) and on the
-    reward's spread (scaling ``batch``), 0 for objectives whose prompts do not meet.
+    The gradient is g = mean_p N_p / normaliser, so that prompt p's influence on g is N_p / normaliser - kappa_p g up to
+    a constant.  Normalisers are the number of tokens (objectives divided by ``all_tokens``) and the standard deviation
+    of all rewards (scaling ``batch``).  kappa is 0 for objectives without either.
+
+    Args:
+        rewards: ``[P, G]``.
+        lengths: ``[P, G]``, tokens of each response.
+        objective: a name of :data:`OBJECTIVES`.
+        scaling: overrides the objective's own advantage scaling.
+        epsilon: added to the rewards' standard deviation.
     """
     own_scaling, divisor = OBJECTIVES[objective]
     kappa = torch.zeros(len(rewards), dtype=torch.float64)
@@ -70,13 +82,20 @@ def token_weights(
     scaling: str | None = None,
     epsilon: float = 1e-4,
 ) -> torch.Tensor:
-    """w ``[P, G]``: the weight of every token of a response; the loss is -sum w_pg S_pg.
+    """w ``[P, G]`` float64, the weight of a response's every token in the loss -sum w_pg S_pg (docs/mathematics.md §2).
 
-    ``scaling`` overrides the convention's own (TRL's ``scale_rewards``).  ``bnpo`` normalises by the tokens of
-    a local micro-batch; here the batch is one micro-batch.
+    ``bnpo`` divides by the tokens of a local micro-batch; here the whole batch is one micro-batch.
+
+    Args:
+        rewards: ``[P, G]``.
+        lengths: ``[P, G]``, tokens of each response.
+        objective: a name of :data:`OBJECTIVES`.
+        max_new_tokens: the divisor of objectives normalised by the length limit (``dr_grpo``).
+        scaling: overrides the objective's own advantage scaling (TRL's ``scale_rewards``).
+        epsilon: added to the rewards' standard deviation.
 
     Raises:
-        ValueError: unknown objective or scaling, G < 2.
+        ValueError: the objective or the scaling is not known, or G < 2.
     """
     if objective not in OBJECTIVES:
         raise ValueError(f"unknown objective {objective!r}; known: {', '.join(OBJECTIVES)}")

@@ -1,4 +1,4 @@
-"""Where a probe's updates come from: batches U drawn by seed, rewarded, and the step taken on each, once."""
+"""Draw update batches U by seed, reward their responses, and compute the update direction of each batch once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pytest_entropy.rewards import evaluate, sample_of_equal
 
 
 class UpdateSource:
-    """Update directions by seed, each computed once and kept."""
+    """Update directions by seed; each is computed once and kept."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
@@ -29,7 +29,7 @@ class UpdateSource:
         """The update direction of a fresh batch U.
 
         Raises:
-            RunError: prompts run out, a reward fails, a gradient is not finite.
+            RunError: there are too few distinct prompts, a reward fails, or the gradient is not finite.
         """
         if seed not in self._updates:
             meter = Meter(device=self.setup.policy.device)
@@ -39,10 +39,16 @@ class UpdateSource:
         return self._updates[seed]
 
     def take(self, prompts: list[Prompt], rollouts: Rollouts, seed: int, meter: Meter) -> Update:
-        """Reward the responses and take the step they lead to; ``meter`` is added to.
+        """Reward the responses of a batch and compute its update direction.
+
+        Args:
+            prompts: the B_U prompts.
+            rollouts: their responses, B_U prompts x G.
+            seed: the seed they were drawn with.
+            meter: gets the time and memory of the phases.
 
         Raises:
-            RunError: a reward fails, or a gradient is not finite.
+            RunError: a reward fails, or the gradient is not finite.
         """
         setup = self.setup
         with meter.phase("reward"), torch.enable_grad():
@@ -54,17 +60,19 @@ class UpdateSource:
         )
         if "definition" not in setup.config.diagnostics:
             return update
-        found = reward_discrepancies(setup.policy, prompts, rollouts, setup.reward, rewards, seed=derive(seed, "U"))
+        discrepancies = reward_discrepancies(
+            setup.policy, prompts, rollouts, setup.reward, rewards, seed=derive(seed, "U")
+        )
         return replace(
             update,
-            other_prompts=found.other_prompts,
-            reward_gap=found.reward_gap,
-            rewards_rechecked=found.reward_gap is not None,
-            draw_gap=found.draw_gap,
+            other_prompts=discrepancies.other_prompts,
+            reward_gap=discrepancies.reward_gap,
+            rewards_rechecked=discrepancies.reward_gap is not None,
+            draw_gap=discrepancies.draw_gap,
         )
 
     def batch(self, update: Update) -> UpdateBatch:
-        """The batch an update was taken on; drawn again, from its seed, where another process took it."""
+        """The batch of an update; its responses are drawn again from the update's seed, once, and kept."""
         if update.seed not in self._batches:
             _, rollouts = self._rollouts(update.seed)
             self._batches[update.seed] = UpdateBatch(tuple(update.prompts), rollouts, update.rewards, update.seed)

@@ -1,1 +1,1 @@
-"""Standard errors: with the update batch random as well, and by the jackknife."""
+"""Variances of delta_h1 with the update batch random as well, and of ratios by the jackknife."""

@@ -9,14 +9,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Jackknife:
-    """An estimate from n independent units, and what it was with each of them left out.
+    """An estimate from n independent units, and the estimates with each unit left out.
 
     Attributes:
         full: the estimate from all units.
         left_out: ``[n]``, the estimate without unit i.
 
     Raises:
-        ValueError: fewer than two units, or numbers that are not finite.
+        ValueError: fewer than two units, or an estimate that is not finite.
     """
 
     full: float
@@ -30,7 +30,7 @@ class Jackknife:
 
     @property
     def pseudo_values(self) -> np.ndarray:
-        """n full - (n-1) left_out_i ``[n]``: their mean is ``corrected``, their spread gives ``variance``."""
+        """n full - (n-1) left_out_i, ``[n]``: their mean is ``corrected``, their spread gives ``variance``."""
         n = len(self.left_out)
         return n * self.full - (n - 1) * self.left_out
 
@@ -41,7 +41,7 @@ class Jackknife:
 
     @property
     def bias(self) -> float:
-        """What was taken off: full - corrected."""
+        """The estimated bias of ``full``: full - corrected."""
         return self.full - self.corrected
 
     @property

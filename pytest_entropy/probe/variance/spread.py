@@ -1,4 +1,4 @@
-"""What a run's record says of its variance with the update batch random as well."""
+"""The part of a run's record that holds its variance with the update batch random as well."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Spread:
 
     Attributes:
         variance_total: the unbiased estimate, which may be negative.
-        se_total: its root; None where the estimate is negative.
-        parts: what it is the sum of.
-        notes: what a reader has to know.
+        se_total: root of ``variance_total``; None where the estimate is negative.
+        parts: V_X, V_Y and T, from which ``variance_total`` is computed.
+        notes: remarks for the reader of a report.
     """
 
     variance_total: float | None = None

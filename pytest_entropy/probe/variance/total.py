@@ -8,7 +8,7 @@ eta <mean x, mean y> and
     T   = eta^2 tr(Sigma_x Sigma_y) / (B_E B_U),         Var(delta_h1) = A + B + T = E[V_X + V_Y - T].
 
 y_p = J g_p, with g_p the prompt's part of the gradient and J = du/dg: exact for the linear rules, the delta
-method for ``adamw``.  An objective normalised over the batch is linearised as well.  Held fixed: the parameters,
+method for ``adamw``.  A normaliser over the whole batch is linearised as well.  Held fixed: the parameters,
 the optimizer's state, eta, and the batch sizes.
 """
 
@@ -31,7 +31,7 @@ from pytest_entropy.probe.variance.spread import Spread
 from pytest_entropy.records.diagnostics import VarianceParts
 from pytest_entropy.settings.probe import ProbeConfig
 
-# Pairs (n, p) that T is estimated from: each p costs one backward and one directional pass over the n.
+# T is estimated from pairs of so many prompts n and p: each p costs one backward and one directional pass over the n.
 ENTROPY_PROMPTS, UPDATE_PROMPTS = 16, 8
 
 
@@ -54,12 +54,12 @@ class TotalVariance:
         return self.total**0.5 if self.total >= 0 else None
 
     def spread(self) -> Spread:
-        """What a run's record says of it."""
+        """The part of the run's record that holds the variance."""
         return Spread(self.total, self.se, VarianceParts(**asdict(self)), tuple(self.notes))
 
     @property
     def notes(self) -> list[str]:
-        """What a reader has to know, if anything."""
+        """A remark for the reader where the estimate is negative; else none."""
         if self.total >= 0:
             return []
         return [
@@ -70,12 +70,12 @@ class TotalVariance:
 
 
 def combine(s: np.ndarray, y: np.ndarray, cross: np.ndarray, *, eta: float) -> TotalVariance:
-    """The three parts from scalars.
+    """V_X, V_Y and T from scalars (docs/mathematics.md §4), in squared units of delta_h1.
 
     Args:
         s: <x_n, mean y> ``[B_E]``.
         y: <mean x, y_p> ``[B_U]``, up to a constant.
-        cross: <x_n, y_p> ``[N, K]`` for some n and p, up to constants of rows and columns.
+        cross: <x_n, y_p> ``[N, K]`` for N prompts n and K prompts p, up to constants of rows and columns.
         eta: the learning rate.
 
     Raises:
@@ -105,9 +105,18 @@ def total_variance(
     eta: float,
     rng: np.random.Generator,
 ) -> TotalVariance:
-    """The three parts from E's rollouts with their scalars ``s`` and from U.
+    """V_X, V_Y and T of one run (docs/mathematics.md §4).
 
-    ``line`` is du/dg at U's gradient; ``rng`` picks the pairs T is estimated from.
+    Args:
+        policy: the gradients are over its trainable parameters.
+        rollouts: E, B_E prompts x G responses.
+        s: s_n ``[B_E]``, in ``unit`` per unit of eta.
+        batch: U.
+        line: J = du/dg at U's gradient.
+        unit: the unit of entropy, with the estimator.
+        config: names the objective, and gives the token budget of a piece.
+        eta: the learning rate.
+        rng: picks the pairs that T is estimated from.
 
     Raises:
         ValueError: B_U = 1, which leaves no variance over U.
@@ -134,7 +143,15 @@ def total_variance(
 def update_parts(
     policy: Policy, rollouts: Rollouts, weights: torch.Tensor, covector: dict[str, torch.Tensor], *, chunk_tokens: int
 ) -> np.ndarray:
-    """<v, g_p> ``[B_U]`` with mean <v, g>, for v the covector and g_p = -B_U sum_g w_pg grad S_pg."""
+    """<v, g_p> ``[B_U]`` with mean <v, g>, where g_p = -B_U sum_g w_pg grad S_pg is prompt p's part of the gradient.
+
+    Args:
+        policy: the gradients are over its trainable parameters.
+        rollouts: U, B_U prompts x G responses.
+        weights: token weights w ``[B_U, G]``.
+        covector: v by live parameter name.
+        chunk_tokens: token budget of a piece.
+    """
     parts = {"parts": -len(weights) * weights}
     passed = directional_derivatives(policy, rollouts, covector, (), chunk_tokens=chunk_tokens, sequence_weights=parts)
     return passed.per_prompt["parts"]

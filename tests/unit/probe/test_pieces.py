@@ -18,8 +18,8 @@ from pytest_entropy.probe.control_variate import learn
 from pytest_entropy.probe.derivatives.derivative_piece import DerivativePiece
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.derivatives.gradient import GradientPiece, Loss, Surrogate
-from pytest_entropy.probe.diagnostics.discrepancies import LogRatiosPiece
 from pytest_entropy.probe.diagnostics.importance_sampling import TotalsPiece
+from pytest_entropy.probe.diagnostics.token_evidence import LogRatiosPiece
 from pytest_entropy.probe.pieces import is_out_of_memory, threads_on, work_through, worked
 from tests import tiny
 

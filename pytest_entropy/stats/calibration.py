@@ -55,6 +55,8 @@ def check_se_calibration(
         delta, se: R values of delta_h1 and its standard error, nats.
         scale: eta.
         alpha, power: false-alarm rate, and chance of detecting ``effect_of_interest``, both in (0, 1).
+        rng: draws the shuffles.
+        name: of the outcome.
         effect_of_interest: a ratio spread / SE above 1.
         shuffles: the most shuffles; by ``alpha`` if left out.
         sampling_fraction: the share f of one set of prompts that a run draws, in [0, 1]; 0 with replacement.

@@ -1,6 +1,6 @@
 """The fault matrix: each planted fault turns the sanity check red, and its message names the cause.
 
-``pytest tests/statistical/test_fault_matrix.py -m slow -s`` prints the table of docs/statistics.md.
+``pytest tests/statistical/test_fault_matrix.py -m slow -s`` prints the table of docs/faults.md.
 """
 
 from __future__ import annotations

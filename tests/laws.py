@@ -266,7 +266,7 @@ def twins(package: Package) -> list[str]:
 
 
 def arguments_untold(package: Package, rooms: Sequence[str]) -> list[str]:
-    """Public functions of two or more arguments without an ``Args:`` section that names each, or a function that does."""
+    """Public functions of two or more arguments without an ``Args:`` section that names each, or their twin."""
     broken = []
     for where, function, doc, _ in _public_functions(package, rooms):
         wanted = function.args.posonlyargs + function.args.args + function.args.kwonlyargs

@@ -15,9 +15,10 @@ from transformers.utils.logging import disable_progress_bar
 from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.formats.weights_file import stored_names
 from pytest_entropy.checkpoints.metadata import SAMPLING
+from pytest_entropy.checkpoints.preflight.adapter_files import require_all_read
 from pytest_entropy.checkpoints.preflight.device import require_device
 from pytest_entropy.checkpoints.preflight.row_independence import require_separate_rows
-from pytest_entropy.checkpoints.preflight.screening import require_all_read, screen
+from pytest_entropy.checkpoints.preflight.screening import screen
 from pytest_entropy.checkpoints.states.consecutive import prove_beside, weights_of
 from pytest_entropy.checkpoints.states.mapping_proof import MappingProof, prove
 from pytest_entropy.checkpoints.states.optimizer_file import Mapped, read_optimizer

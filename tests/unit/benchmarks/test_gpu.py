@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+
+import pytest
 
 from pytest_entropy.policy import distribution, teacher_forcing
 
 
-def test_the_script_runs_and_writes_what_it_promises(tmp_path, monkeypatch):
+def test_the_script_runs_and_writes_what_it_promises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmarks import gpu
 
     monkeypatch.setattr(teacher_forcing, "TABLE_ENTRIES", 512 * 30)

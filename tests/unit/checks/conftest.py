@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -17,14 +18,14 @@ Contexts = dict[str, list[RunRecord]]
 def contexts() -> Contexts:
     """Runs by what they are: of two batches with everything that any check looks at, of two sizes, without a sweep,
     per token, of single batches."""
-    settings = ExperimentConfig(diagnostics=True).probe_settings()["diagnostics"]
+    asked: dict[str, Any] = ExperimentConfig(diagnostics=True).probe_settings()
     loaded = load_checkpoint("demo")
     common = {"B_U": 4, "G": 3, "max_new_tokens": 20, "chunk_tokens": 2048}
 
-    def probe(**more):
+    def probe(**more: Any) -> EntropyProbe:
         return EntropyProbe(loaded, ProbeConfig(**{**common, **more}))
 
-    everything = probe(diagnostics=(*settings, "total_variance", "eta_sweep"))
+    everything = probe(diagnostics=(*asked["diagnostics"], "total_variance", "eta_sweep"))
     # As many surprises as a session of full size expects, so that no check is left undecided for want of them.
     two = [replace(everything.run(24, 1, run=run), expected_surprises=1e3) for run in (1, 2, 3)]
     small = [replace(everything.run(8, 1, run=run), expected_surprises=1e3) for run in (1, 2)]

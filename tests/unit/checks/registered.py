@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -32,8 +33,10 @@ def without(run: RunRecord, name: str) -> RunRecord:
         direct = run.mode == "two_batch" and run.unit == "nats per response"
         return without(run, "per_prompt" if direct else f"diagnostics.{run.estimator}")
     if part in ("arrays", "diagnostics"):
-        return replace(run, **{part: {k: v for k, v in getattr(run, part).items() if k != key}})
+        kept: dict[str, Any] = {part: {k: v for k, v in getattr(run, part).items() if k != key}}
+        return replace(run, **kept)
     if part in PARTS:
-        gone = [] if key in ("prompts", "rewards") else None
+        gone: list[str] | None = [] if key in ("prompts", "rewards") else None
         return replace(run, **{part: replace(getattr(run, part), **{key: gone})})
-    return replace(run, **{name: None})
+    nothing: dict[str, Any] = {name: None}
+    return replace(run, **nothing)

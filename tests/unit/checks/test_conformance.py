@@ -12,6 +12,7 @@ from scipy.special import ndtr, ndtri
 from pytest_entropy.policy.alternatives import ALTERNATIVES
 from pytest_entropy.probe.diagnostics.eta_sweep import EtaSweep
 from pytest_entropy.records.run import RunRecord
+from tests.present import present
 from tests.unit.checks.registered import CHECKS, judged
 from tests.unit.reports.stored import ETA, result
 
@@ -78,7 +79,7 @@ def evidence(run: RunRecord, by: float) -> RunRecord:
 
 def spread(run: RunRecord, by: float) -> RunRecord:
     """The error that a run reports, so that the spread over it is ``by`` times what it is."""
-    return replace(run, se_conditional=run.se_conditional / by)
+    return replace(run, se_conditional=present(run.se_conditional) / by)
 
 
 def slope_of_the_error(run: RunRecord, by: float) -> RunRecord:
@@ -113,22 +114,22 @@ def size_of_the_effect(name: str, runs: list[RunRecord]) -> float:
     return found / len(runs) if name == "sampler_alternatives" else found
 
 
-def test_every_statistical_check_is_put_off():
+def test_every_statistical_check_is_put_off() -> None:
     assert set(CHANGES) == {name for name, check in CHECKS.items() if check.statistical}
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_it_passes_at_the_truth(name):
+def test_it_passes_at_the_truth(name: str) -> None:
     runs = simulated(CHANGES[name][2])
     outcome = judged(name, runs, alpha=SHARE)
     assert outcome.verdict == "pass", outcome.message()
     if outcome.effect_of_interest is not None:
-        assert outcome.minimum_detectable_effect <= outcome.effect_of_interest
+        assert present(outcome.minimum_detectable_effect) <= outcome.effect_of_interest
         assert outcome.effect_of_interest == pytest.approx(CHECKS[name].effect_of_interest(runs))
 
 
 @pytest.mark.parametrize(("name", "side"), [(name, side) for name in CHANGES for side in CHANGES[name][1]])
-def test_it_fails_above_and_below(name, side):
+def test_it_fails_above_and_below(name: str, side: int) -> None:
     change, _, sizes = CHANGES[name]
     runs = simulated(sizes)
     by = side * size_of_the_effect(name, runs)
@@ -137,14 +138,14 @@ def test_it_fails_above_and_below(name, side):
     assert outcome.likely_causes
 
 
-def test_errors_that_are_too_large_are_seen_as_well():
+def test_errors_that_are_too_large_are_seen_as_well() -> None:
     """Below the ratio 1, which is above it where the spread is what is too small."""
     runs = simulated([32] * 15)
     assert judged("se_calibration", [spread(run, 1 / 5) for run in runs], alpha=SHARE).verdict == "fail"
 
 
 @pytest.mark.parametrize("name", [name for name in CHANGES if name != "convergence"])
-def test_a_sample_that_could_not_have_seen_the_fault_is_inconclusive(name):
+def test_a_sample_that_could_not_have_seen_the_fault_is_inconclusive(name: str) -> None:
     few = {"sampler_alternatives": [3], "se_slope": [2, 3], "eta_sweep_intercept": [3]}.get(name, [3, 3])
     outcome = judged(name, simulated(few), alpha=SHARE)
     assert outcome.verdict == "inconclusive", outcome.message()

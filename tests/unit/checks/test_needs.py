@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from pytest_entropy.probe.diagnostics.eta_sweep import EtaSweep
 from pytest_entropy.records.measured import Missing, Undeclared
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.wire import RecordError
+from tests.present import present
 from tests.unit.checks.registered import CHECKS, PARTS, judged, without
 
 # Of a record, what describes the run to a reader and is no measurement.
@@ -28,7 +30,7 @@ def applies(check: Check, runs: list[RunRecord]) -> bool:
 
 
 @pytest.mark.parametrize("name", CHECKS)
-def test_whatever_a_check_needs_is_missed_by_name(contexts, name):
+def test_whatever_a_check_needs_is_missed_by_name(contexts: dict[str, list[RunRecord]], name: str) -> None:
     """Each field is taken out of a run of every form: inconclusive, with its name, wherever it is read."""
     check = CHECKS[name]
     missed = set()
@@ -46,7 +48,7 @@ def test_whatever_a_check_needs_is_missed_by_name(contexts, name):
 
 
 @pytest.mark.parametrize("name", CHECKS)
-def test_a_check_that_reads_what_it_does_not_name_is_found(contexts, name):
+def test_a_check_that_reads_what_it_does_not_name_is_found(contexts: dict[str, list[RunRecord]], name: str) -> None:
     """Each name is struck from ``needs``: reading the field is an error, so that no need is left unsaid or idle."""
     check = CHECKS[name]
     for need in check.needs:
@@ -62,7 +64,7 @@ def test_a_check_that_reads_what_it_does_not_name_is_found(contexts, name):
 
 
 @pytest.mark.parametrize("name", CHECKS)
-def test_a_check_is_described(name):
+def test_a_check_is_described(name: str) -> None:
     check = CHECKS[name]
     assert check.name == name
     assert check.claim
@@ -71,12 +73,12 @@ def test_a_check_is_described(name):
     assert check.statistical or check.effect is None
 
 
-def test_no_check_is_red_on_correct_runs(contexts):
+def test_no_check_is_red_on_correct_runs(contexts: dict[str, list[RunRecord]]) -> None:
     for runs in contexts.values():
         assert [name for name in CHECKS if judged(name, runs, alpha=1e-4).verdict == "fail"] == []
 
 
-def test_every_check_passes_somewhere(contexts):
+def test_every_check_passes_somewhere(contexts: dict[str, list[RunRecord]]) -> None:
     """Else nothing would be seen where it stops passing."""
     passing = {name for runs in contexts.values() for name in CHECKS if judged(name, runs).verdict == "pass"}
     # Two sizes of so few prompts do not tell a finite-batch bias, nor an error's slope.
@@ -88,7 +90,7 @@ def test_every_check_passes_somewhere(contexts):
 
 def places(run: RunRecord) -> list[tuple[str, str]]:
     """(part, name) of everything that a stored run has, in its record (part ``""``) and beside it (``arrays``)."""
-    record = run.to_dict()
+    record: dict[str, Any] = run.to_dict()
     parts = (*PARTS, "diagnostics")
     found = [("", name) for name in record if name not in parts and name not in WORDS]
     return [
@@ -104,7 +106,8 @@ def changed(run: RunRecord, part: str, name: str, how: str) -> RunRecord:
     Raises:
         RecordError: without it there is no run.
     """
-    record, arrays = run.to_dict(), dict(run.arrays)
+    record: dict[str, Any] = run.to_dict()
+    arrays: dict[str, Any] = dict(run.arrays)
     where = arrays if part == "arrays" else record[part] if part else record
     value = where.pop(name)
     if how == "renamed":
@@ -135,7 +138,9 @@ def needed(check: str, run: RunRecord, part: str, name: str) -> bool:
 
 
 @pytest.mark.parametrize("form", ["two batches", "per token", "single batches"])
-def test_no_check_passes_on_a_record_that_lacks_a_field_it_looks_at(contexts, form):
+def test_no_check_passes_on_a_record_that_lacks_a_field_it_looks_at(
+    contexts: dict[str, list[RunRecord]], form: str
+) -> None:
     """``pytest -s`` prints the list: each measured field of a stored run, and who stops passing without it."""
     runs = contexts[form]
     whole = {check: _said(check, runs) for check in CHECKS}
@@ -151,7 +156,7 @@ def test_no_check_passes_on_a_record_that_lacks_a_field_it_looks_at(contexts, fo
             print(f"{form}: {f'{part}.{name}' if part else name} {how}: {who}")
 
 
-def test_what_no_check_looks_at_is_for_the_reader(contexts):
+def test_what_no_check_looks_at_is_for_the_reader(contexts: dict[str, list[RunRecord]]) -> None:
     """A measured field that no check reads could be anything; these are the ones."""
     read = {need for check in CHECKS.values() for need in check.needs}
     idle = {
@@ -172,36 +177,36 @@ def test_what_no_check_looks_at_is_for_the_reader(contexts):
 # ---------------------------------------------------------------------- single cases
 
 
-def test_a_check_without_its_share_or_its_generator_is_an_error(runs):
+def test_a_check_without_its_share_or_its_generator_is_an_error(runs: list[RunRecord]) -> None:
     with pytest.raises(ValueError, match="needs its share alpha"):
         CHECKS["score_identity"].check(runs)
     with pytest.raises(ValueError, match="needs a random generator"):
         CHECKS["se_calibration"].check(runs, alpha=1e-3)
 
 
-def test_no_runs_are_no_pass():
+def test_no_runs_are_no_pass() -> None:
     for name in CHECKS:
         assert judged(name, []).verdict == "inconclusive", name
 
 
-def test_the_sweeps_arrays_are_those_of_the_probe():
+def test_the_sweeps_arrays_are_those_of_the_probe() -> None:
     assert tuple(f"sweep_{field.name}" for field in fields(EtaSweep)) == SWEEP_ARRAYS
 
 
-def test_a_sweep_that_was_asked_for_and_is_not_whole_is_missed(runs):
+def test_a_sweep_that_was_asked_for_and_is_not_whole_is_missed(runs: list[RunRecord]) -> None:
     lacking = [replace(run, arrays=without(run, "arrays.sweep_floor").arrays) for run in runs]
     check = CHECKS["eta_sweep_intercept"]
     assert applies(check, lacking)
     assert "B_E 24 run 1 has no array sweep_floor" in judged(check, lacking).message()
 
 
-def test_a_single_batch_has_no_slope_of_its_error(contexts):
+def test_a_single_batch_has_no_slope_of_its_error(contexts: dict[str, list[RunRecord]]) -> None:
     outcome = judged("se_slope", contexts["single batches"])
     assert outcome.verdict == "inconclusive"
     assert "every run has an update of its own" in outcome.message()
 
 
-def test_a_collapsed_policy_leaves_its_means_and_digits_undecided(runs):
+def test_a_collapsed_policy_leaves_its_means_and_digits_undecided(runs: list[RunRecord]) -> None:
     collapsed = [replace(run, expected_surprises=0.1) for run in runs]
     for name in ("score_identity", "estimator_agreement", "first_order_accuracy", "eta_sweep_intercept"):
         outcome = judged(name, collapsed)
@@ -219,12 +224,14 @@ def test_a_collapsed_policy_leaves_its_means_and_digits_undecided(runs):
     assert judged("definition", faulty).verdict == "fail"
 
 
-def test_alternatives_are_those_that_the_evidence_is_of(runs):
+def test_alternatives_are_those_that_the_evidence_is_of(runs: list[RunRecord]) -> None:
     assert runs[0].arrays["sampler_evidence"].shape == (len(ALTERNATIVES), 2)
 
 
-def test_an_effect_of_interest_needs_its_measurements_as_well(runs):
+def test_an_effect_of_interest_needs_its_measurements_as_well(runs: list[RunRecord]) -> None:
     with pytest.raises(Missing, match="entropy_term"):
-        CHECKS["score_identity"].effect_of_interest([replace(run, per_prompt=None) for run in runs])
+        CHECKS["score_identity"].effect_of_interest(
+            [replace(run, per_prompt=None) for run in runs]  # type: ignore[arg-type]
+        )
     assert CHECKS["draws"].effect_of_interest(runs) is None
-    assert np.isfinite(CHECKS["surprisal_identity"].effect_of_interest(runs))
+    assert np.isfinite(present(CHECKS["surprisal_identity"].effect_of_interest(runs)))

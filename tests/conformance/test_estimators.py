@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from pytest_entropy import registry
+from pytest_entropy.probe.control_variate import ControlVariate
 from pytest_entropy.probe.estimators import estimator_names, get_estimator
 from pytest_entropy.probe.estimators.base import Weights
 from pytest_entropy.testing import check_estimator
@@ -21,7 +22,7 @@ def test_estimator(name: str) -> None:
 
 
 @pytest.fixture
-def added() -> Iterator[Callable[..., object]]:
+def added() -> Iterator[Callable[..., None]]:
     """A function that adds a changed Rao-Blackwell estimator under the name ``wrong``."""
 
     def add(**changes: Any) -> None:
@@ -32,19 +33,19 @@ def added() -> Iterator[Callable[..., object]]:
 
 
 def with_a_bias(
-    log_probs: torch.Tensor, entropies: torch.Tensor, mask: torch.Tensor, control_variate: None = None
+    log_probs: torch.Tensor, entropies: torch.Tensor, mask: torch.Tensor, control_variate: ControlVariate | None = None
 ) -> Weights:
     right = get_estimator("rao_blackwell").weights(log_probs, entropies, mask, control_variate)
     return Weights(right.log_prob * 1.001, right.entropy)
 
 
-def test_weights_that_are_not_the_definition_s_are_refused(added: Callable[..., object]) -> None:
+def test_weights_that_are_not_the_definition_s_are_refused(added: Callable[..., None]) -> None:
     added(weights=with_a_bias)
     with pytest.raises(AssertionError, match=r"weights of log pi\(t_k\) differ from its definition's"):
         check_estimator("wrong")
 
 
-def test_a_biased_estimator_is_refused_even_where_it_is_as_defined(added: Callable[..., object]) -> None:
+def test_a_biased_estimator_is_refused_even_where_it_is_as_defined(added: Callable[..., None]) -> None:
     added(mean="length")
     with pytest.raises(AssertionError, match=r"differs from the gradient of its mean \(length\)"):
         check_estimator("wrong")

@@ -21,7 +21,7 @@ def test_update_rule(name: str) -> None:
 
 
 @pytest.fixture
-def added() -> Iterator[Callable[..., object]]:
+def added() -> Iterator[Callable[..., None]]:
     def add(of: str, **changes: Any) -> None:
         registry.add("update_rules", "wrong", replace(update_rule(of), **changes))
 
@@ -34,7 +34,7 @@ def larger(
     state: dict[str, ParameterState],
     parameters: dict[str, torch.Tensor],
     *,
-    max_grad_norm: None = None,
+    max_grad_norm: float | None = None,
 ) -> dict[str, torch.Tensor]:
     right = update_rule("preconditioned").direction(gradient, state, parameters)
     return {name: 1.001 * u for name, u in right.items()}
@@ -50,7 +50,7 @@ def larger(
     ],
 )
 def test_what_is_wrong_is_said(
-    added: Callable[..., object], of: str, changes: dict[str, Callable[..., object] | bool], says: str
+    added: Callable[..., None], of: str, changes: dict[str, Callable[..., object] | bool], says: str
 ) -> None:
     added(of, **changes)
     with pytest.raises(AssertionError, match=says):

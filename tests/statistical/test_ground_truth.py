@@ -34,6 +34,9 @@ B_E, NEAR = 48, 1e-4
 LADDER = np.array([-2.0, -1.0, 1.0, 2.0])
 
 
+Enumerated = tuple[Rollouts, Totals, np.ndarray]
+
+
 @pytest.fixture(scope="module")
 def policy() -> Policy:
     plain = enumerable.policy()
@@ -100,7 +103,7 @@ def along(policy: Policy, u: dict[str, torch.Tensor], value: torch.Tensor) -> to
 
 
 @pytest.fixture(scope="module")
-def enumerated(policy: Policy) -> tuple[Rollouts, Totals, np.ndarray]:
+def enumerated(policy: Policy) -> Enumerated:
     """Every response with its probability as its share: importance sampling without a sample."""
     rollouts = every_response(enumerable.PROMPTS)
     before = sequence_totals(policy, rollouts, chunk_tokens=10_000)
@@ -111,7 +114,7 @@ def enumerated(policy: Policy) -> tuple[Rollouts, Totals, np.ndarray]:
 
 @pytest.mark.parametrize("step", [1e-4, 0.02, 0.5, -0.5])
 def test_self_normalised_change_over_every_response_is_the_enumerated_one(
-    policy: Policy, u: dict[str, torch.Tensor], enumerated: tuple[Rollouts, Totals, np.ndarray], step: float
+    policy: Policy, u: dict[str, torch.Tensor], enumerated: Enumerated, step: float
 ) -> None:
     rollouts, before, shares = enumerated
     after = totals_at(policy, rollouts, u, step, chunk_tokens=10_000)
@@ -120,7 +123,7 @@ def test_self_normalised_change_over_every_response_is_the_enumerated_one(
 
 
 def test_sweep_gives_slope_and_second_derivative_along_u(
-    policy: Policy, u: dict[str, torch.Tensor], enumerated: tuple[Rollouts, Totals, np.ndarray]
+    policy: Policy, u: dict[str, torch.Tensor], enumerated: Enumerated
 ) -> None:
     rollouts, before, shares = enumerated
     steps = 2e-3 * LADDER
@@ -178,9 +181,7 @@ def test_importance_sampled_change_is_unbiased(
     assert abs(z(small_groups.centred(policy, u, change))) < 4
 
 
-def first_order_bias(
-    policy: Policy, u: dict[str, torch.Tensor], enumerated: tuple[Rollouts, Totals, np.ndarray], G: int
-) -> np.ndarray:
+def first_order_bias(policy: Policy, u: dict[str, torch.Tensor], enumerated: Enumerated, G: int) -> np.ndarray:
     """[3] per unit of step: -1/G of what the weights contribute, cov(H_g, dS_g), from every response."""
     rollouts, before, shares = enumerated
     ahead, behind = (totals_at(policy, rollouts, u, sign * 1e-5, chunk_tokens=10_000) for sign in (1, -1))
@@ -190,7 +191,7 @@ def first_order_bias(
 
 
 def test_self_normalised_change_is_biased_by_one_over_G_of_the_weights_part(
-    policy: Policy, u: dict[str, torch.Tensor], enumerated: tuple[Rollouts, Totals, np.ndarray], small_groups: Sampled
+    policy: Policy, u: dict[str, torch.Tensor], enumerated: Enumerated, small_groups: Sampled
 ) -> None:
     change = self_normalised_change(small_groups.before, small_groups.after)
     excess = small_groups.centred(policy, u, change)
@@ -201,7 +202,7 @@ def test_self_normalised_change_is_biased_by_one_over_G_of_the_weights_part(
 
 
 def test_self_normalised_change_over_large_groups_is_the_enumerated_one(
-    policy: Policy, u: dict[str, torch.Tensor], enumerated: tuple[Rollouts, Totals, np.ndarray]
+    policy: Policy, u: dict[str, torch.Tensor], enumerated: Enumerated
 ) -> None:
     many = sampled(policy, u, 256, 400, seed=12)
     change = self_normalised_change(many.before, many.after)

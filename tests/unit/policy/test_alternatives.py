@@ -21,8 +21,11 @@ WARPERS = {
 }
 
 
+Slice = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
 @pytest.fixture(scope="module")
-def slice_() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def slice_() -> Slice:
     generator = torch.Generator().manual_seed(3)
     logits = 3 * torch.randn(40, 60, generator=generator, dtype=torch.float64)
     tokens = torch.randint(0, 60, (40,), generator=generator)
@@ -30,9 +33,7 @@ def slice_() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return logits, tokens, seen
 
 
-def measured(
-    slice_: tuple[torch.Tensor, torch.Tensor, torch.Tensor], temperature: float = 0.8
-) -> dict[str, list[float]]:
+def measured(slice_: Slice, temperature: float = 0.8) -> dict[str, list[float]]:
     logits, tokens, seen = slice_
     table = alternatives.log_ratios(
         logits, tokens, lambda first, last: seen[first:last], temperature=temperature, end_ids=(7,)
@@ -47,25 +48,24 @@ def expected(log_q: torch.Tensor, log_p: torch.Tensor, tokens: torch.Tensor) -> 
 
 
 @pytest.mark.parametrize("name", list(WARPERS))
-def test_truncations_are_those_of_transformers(
-    slice_: tuple[torch.Tensor, torch.Tensor, torch.Tensor], name: str
-) -> None:
+def test_truncations_are_those_of_transformers(slice_: Slice, name: str) -> None:
     logits, tokens, _ = slice_
     scaled = logits / 0.8
     log_q = torch.log_softmax(WARPERS[name](None, scaled), -1)
     assert measured(slice_)[name] == pytest.approx(expected(log_q, torch.log_softmax(scaled, -1), tokens))
 
 
-def test_repetition_penalty_is_that_of_transformers(slice_: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
+def test_repetition_penalty_is_that_of_transformers(slice_: Slice) -> None:
     logits, tokens, seen = slice_
     longest = int(seen.sum(1).max())
     ids = torch.stack([(row.nonzero().squeeze(1).repeat(longest))[:longest] for row in seen])
-    penalised = LogitsProcessorList([RepetitionPenaltyLogitsProcessor(1.2)])(ids, logits) / 0.8  # type: ignore[arg-type]
+    processors = LogitsProcessorList([RepetitionPenaltyLogitsProcessor(1.2)])
+    penalised = processors(ids, logits) / 0.8  # type: ignore[arg-type]
     log_q, log_p = torch.log_softmax(penalised, -1), torch.log_softmax(logits / 0.8, -1)
     assert measured(slice_)["repetition penalty 1.2"] == pytest.approx(expected(log_q, log_p, tokens))
 
 
-def test_temperature_and_end_token(slice_: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
+def test_temperature_and_end_token(slice_: Slice) -> None:
     logits, tokens, _ = slice_
     log_p = torch.log_softmax(logits / 0.8, -1)
     log_q = torch.log_softmax(logits / (0.8 * 0.7), -1)
@@ -76,9 +76,7 @@ def test_temperature_and_end_token(slice_: tuple[torch.Tensor, torch.Tensor, tor
     assert measured(slice_)["end token twice as likely"] == pytest.approx(expected(twice, log_p, tokens))
 
 
-def test_slices_do_not_matter(
-    slice_: tuple[torch.Tensor, torch.Tensor, torch.Tensor], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slices_do_not_matter(slice_: Slice, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = measured(slice_)
     monkeypatch.setattr(alternatives, "SLICE_ENTRIES", 7 * 60)
     for name, pair in measured(slice_).items():

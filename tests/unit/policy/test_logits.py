@@ -128,7 +128,8 @@ def test_bfloat16_base_with_float32_adapter_is_scored_in_float32(small_tables: C
     model = tiny.lora(tiny.qwen2())
     for p in model.parameters():
         p.data = p.data.float() if p.requires_grad else p.data.bfloat16()
-    policy = Policy(model, None, {n: p for n, p in model.named_parameters() if p.requires_grad}, (1,))  # type: ignore[arg-type]
+    trainable = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    policy = Policy(model, None, trainable, (1,))  # type: ignore[arg-type]
     u = tiny.direction(policy)
     results = []
     for on in (False, True):

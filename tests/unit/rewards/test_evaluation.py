@@ -20,17 +20,18 @@ import torch
 from pytest_entropy.errors import RunError
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.rewards import RewardTerm, WeightedRewards, evaluate
+from pytest_entropy.rewards.builtin.base import PlainReward
 
 PROMPTS = [Prompt("two?", {"answer": "2", "level": 1}), Prompt("three?", {"answer": "3"})]
 TEXTS = [["2", "two <b>&amp;</b>"], ["3!", "III"]]
 
 
-def weighted(*terms: tuple[Callable[..., object], float], timeout: float = 60.0) -> WeightedRewards:
+def weighted(*terms: tuple[PlainReward, float], timeout: float = 60.0) -> WeightedRewards:
     return WeightedRewards(tuple(RewardTerm(f, f.__name__, w) for f, w in terms), timeout)
 
 
 def failure(
-    reward: WeightedRewards | Callable[..., object], prompts: list[Prompt] = PROMPTS, texts: list[list[str]] = TEXTS
+    reward: WeightedRewards | PlainReward, prompts: list[Prompt] = PROMPTS, texts: list[list[str]] = TEXTS
 ) -> str:
     with pytest.raises(RunError) as caught:
         evaluate(reward, prompts, texts)
@@ -208,7 +209,7 @@ def test_a_completion_that_cannot_be_told_apart_is_not_guessed() -> None:
 
 
 @pytest.mark.parametrize("leave", [lambda: sys.exit(3), lambda: pytest.skip("no"), lambda: pytest.fail("no")])
-def test_a_reward_cannot_decide_what_becomes_of_the_test(leave: Callable[..., object]) -> None:
+def test_a_reward_cannot_decide_what_becomes_of_the_test(leave: Callable[[], None]) -> None:
     def reward(completions: list[str], **columns: object) -> None:
         leave()
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import DemoPrompts, Prompt
+from pytest_entropy.prompts.prompt import PromptSet
 from pytest_entropy.rewards import named_rewards, require_columns, resolve_reward
+from pytest_entropy.rewards.builtin.base import PlainReward
 
 BUILT_IN = {name: reward.function for name, reward in named_rewards().items()}
 
@@ -128,16 +130,18 @@ def by_position(completions: list[str], /, **columns: object) -> None: ...
         (by_position, answered("1"), "takes 'completions' by position only"),
     ],
 )  # fmt: skip
-def test_a_reward_that_asks_for_what_is_not_there(
-    reward: Callable[..., object], prompts: list[Prompt], message: str
-) -> None:
+def test_a_reward_that_asks_for_what_is_not_there(reward: PlainReward, prompts: list[Prompt], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         require_columns("mine", reward, prompts)
     assert message in str(caught.value)
 
 
 def test_a_reward_that_finds_what_it_asks_for() -> None:
-    assert require_columns("mine", BUILT_IN["exact_answer"], answered("1", 0, False)) is None  # type: ignore[func-returns-value]
-    assert require_columns("mine", BUILT_IN["exact_answer"], DemoPrompts()) is None  # type: ignore[func-returns-value]
-    assert require_columns("mine", lambda completions, trainer_state, log_metric: 0, answered(None)) is None  # type: ignore[func-returns-value]
-    assert require_columns("mine", needs_level, [Prompt("a", {"level": 1}), Prompt("b")]) is None  # type: ignore[func-returns-value]
+    found: list[tuple[PlainReward, PromptSet]] = [
+        (BUILT_IN["exact_answer"], answered("1", 0, False)),
+        (BUILT_IN["exact_answer"], DemoPrompts()),
+        (lambda completions, trainer_state, log_metric: 0, answered(None)),
+        (needs_level, [Prompt("a", {"level": 1}), Prompt("b")]),
+    ]
+    for reward, prompts in found:
+        assert require_columns("mine", reward, prompts) is None  # type: ignore[func-returns-value]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.rewards import RewardTerm, WeightedRewards, boxed, evaluate, exact_answer, reward_discrepancy
+from pytest_entropy.rewards.builtin.base import PlainReward
 
 PROMPTS = [Prompt("2 + 2", {"answer": "4"}), Prompt([{"role": "user", "content": "1 + 2"}], {"answer": "3"})]
 TEXTS = [["<answer>4</answer>", r"\boxed{4}"], ["<answer>4</answer>", "<answer>3</answer>"]]
@@ -16,7 +16,7 @@ BOTH = WeightedRewards((RewardTerm(exact_answer, "exact", 2.0), RewardTerm(boxed
 
 
 @pytest.mark.parametrize("reward", [exact_answer, BOTH], ids=["one", "weighted"])
-def test_what_evaluate_gives_has_no_gap(reward: Callable[..., object] | WeightedRewards) -> None:
+def test_what_evaluate_gives_has_no_gap(reward: PlainReward | WeightedRewards) -> None:
     assert reward_discrepancy(reward, PROMPTS, TEXTS, evaluate(reward, PROMPTS, TEXTS)) == 0.0
 
 

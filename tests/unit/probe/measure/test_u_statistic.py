@@ -20,8 +20,11 @@ from tests.unit.probe.variance.test_total import optimizer_state
 B = 6
 
 
+Setting = tuple[Policy, Rollouts, torch.Tensor, Linearisation, dict[str, torch.Tensor]]
+
+
 @pytest.fixture(scope="module")
-def setting() -> tuple[Policy, Rollouts, torch.Tensor, Linearisation, dict[str, torch.Tensor]]:
+def setting() -> Setting:
     """(policy, rollouts, token weights, du/dg, direction)."""
     policy = tiny.policy(tiny.lora(tiny.qwen2()), dtype=torch.float64)
     rollouts = tiny.sample(policy, tiny.prompts(B), G=3, limit=8)
@@ -32,7 +35,7 @@ def setting() -> tuple[Policy, Rollouts, torch.Tensor, Linearisation, dict[str, 
 
 
 @pytest.fixture(scope="module")
-def products(setting: tuple[Policy, Rollouts, torch.Tensor, Linearisation, dict[str, torch.Tensor]]) -> np.ndarray:
+def products(setting: Setting) -> np.ndarray:
     """<x_n, y_m> ``[B, B]``."""
     policy, rollouts, weights, line, _ = setting
     x = [entropy_gradient(policy, rollouts.select([n]), "rao_blackwell", chunk_tokens=150) for n in range(B)]
@@ -43,15 +46,13 @@ def products(setting: tuple[Policy, Rollouts, torch.Tensor, Linearisation, dict[
     return np.array([[inner(x_n, y_m) for y_m in y] for x_n in x])
 
 
-def run(
-    setting: tuple[Policy, Rollouts, torch.Tensor, Linearisation, dict[str, torch.Tensor]], blocks: int | None = None
-) -> UStatistic:
+def run(setting: Setting, blocks: int | None = None) -> UStatistic:
     return u_statistic(*setting, "rao_blackwell", blocks=blocks, chunk_tokens=150)[0]
 
 
 @pytest.mark.parametrize("blocks", [None, 6, 3, 2])
 def test_equals_the_mean_over_different_blocks(
-    setting: tuple[Policy, Rollouts, torch.Tensor, Linearisation, dict[str, torch.Tensor]],
+    setting: Setting,
     products: np.ndarray,
     blocks: int | None,
 ) -> None:
@@ -70,9 +71,7 @@ def test_equals_the_mean_over_different_blocks(
     assert result.diagonal_gap < 1e-6
 
 
-def test_the_jackknife_deletes_prompts(
-    setting: tuple[Policy, Rollouts, torch.Tensor, Linearisation, dict[str, torch.Tensor]], products: np.ndarray
-) -> None:
+def test_the_jackknife_deletes_prompts(setting: Setting, products: np.ndarray) -> None:
     result = run(setting)
     left_out = []
     for n in range(B):
@@ -83,7 +82,7 @@ def test_the_jackknife_deletes_prompts(
 
 
 def test_a_diagonal_that_is_left_in_shows(
-    setting: tuple[Policy, Rollouts, torch.Tensor, Linearisation, dict[str, torch.Tensor]],
+    setting: Setting,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The fault: own products taken as zero, so that nothing is subtracted."""
@@ -92,7 +91,7 @@ def test_a_diagonal_that_is_left_in_shows(
 
 
 def test_unequal_blocks_are_refused(
-    setting: tuple[Policy, Rollouts, torch.Tensor, Linearisation, dict[str, torch.Tensor]],
+    setting: Setting,
 ) -> None:
     with pytest.raises(ValueError, match="6 prompts cannot be cut into 4 equal blocks"):
         run(setting, 4)

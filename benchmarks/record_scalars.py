@@ -38,6 +38,7 @@ def record(
         parts["score"].append(np.asarray(result.diagnostics["score"]))
         parts["slope_difference"].append(s - np.asarray(result.diagnostics["entropy_slope"]))
         lengths.append(result.length_mean)
+        assert result.expected_surprises is not None
         surprises.append(result.expected_surprises)
         print(f"run {number}: delta_h1 {result.delta_h1:.3e} +- {result.se_conditional:.1e}", flush=True)
     about = {

@@ -7,7 +7,20 @@ pytest does at start-up for the plugin) imports neither torch nor transformers.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+# What a type checker sees of the public names.
+if TYPE_CHECKING:
+    from pytest_entropy.checkpoints import Checkpoint as Checkpoint
+    from pytest_entropy.checkpoints import MappingProof as MappingProof
+    from pytest_entropy.checkpoints import load_checkpoint as load_checkpoint
+    from pytest_entropy.checkpoints import verify_optimizer_mapping as verify_optimizer_mapping
+    from pytest_entropy.errors import UsageError as UsageError
+    from pytest_entropy.policy.policy import Policy as Policy
+    from pytest_entropy.probe import EntropyProbe as EntropyProbe
+    from pytest_entropy.probe import ProbeConfig as ProbeConfig
+    from pytest_entropy.records.diagnostics import Diagnostics as Diagnostics
+    from pytest_entropy.records.run import RunRecord as RunRecord
 
 __version__ = "0.1.0"
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 pytest_plugins = ["pytester"]
 
 
-def pytest_terminal_summary(terminalreporter):
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What the simulations measured (rates with their intervals, power, the matrix of faults) is said without -s."""
     for report in terminalreporter.stats.get("passed", []):
         if report.when == "call" and "tests/statistical/" in report.nodeid and report.capstdout.strip():

@@ -41,7 +41,7 @@ class OnDevice(torch.Tensor):
 
     @staticmethod
     def __new__(cls, held: torch.Tensor) -> OnDevice:
-        made = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made = torch.Tensor._make_wrapper_subclass(
             cls, held.shape, strides=held.stride(), storage_offset=held.storage_offset(), dtype=held.dtype,
             device=torch.device(NAME, 0),
         )  # fmt: skip
@@ -58,14 +58,21 @@ class OnDevice(torch.Tensor):
         return self.cpu().tolist()
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         return computed(func, args, kwargs or {})
 
 
 class Device(TorchDispatchMode):
     """While it is on, what is made with ``device="gpu"`` is made there."""
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         return computed(func, args, kwargs or {})
 
 
@@ -84,11 +91,11 @@ def set_up() -> None:
     LIBRARY.impl("_copy_from", _copy_from, "PrivateUse1")
 
     # Autograd does not ask where a gradient is if its tensor is of a class of its own.
-    torch.autograd.grad = _grad
+    torch.autograd.grad = _grad  # type: ignore[assignment]
 
 
 def _grad(outputs: Any, inputs: Any, *args: Any, **kwargs: Any) -> tuple[torch.Tensor | None, ...]:
-    grads = GRAD(outputs, inputs, *args, **kwargs)
+    grads: tuple[torch.Tensor | None, ...] = GRAD(outputs, inputs, *args, **kwargs)
     for x, g in zip([inputs] if isinstance(inputs, torch.Tensor) else inputs, grads, strict=True):
         if g is not None and g.device != x.device:
             raise MixedDevices(f"autograd: expected a gradient on the same device, {x.device}, but got {g.device}")
@@ -96,11 +103,13 @@ def _grad(outputs: Any, inputs: Any, *args: Any, **kwargs: Any) -> tuple[torch.T
 
 
 def _empty_strided(*args: Any, **kwargs: Any) -> torch.Tensor:
-    return computed(aten.empty_strided.default, args, kwargs)
+    made: torch.Tensor = computed(aten.empty_strided.default, args, kwargs)
+    return made
 
 
 def _copy_from(source: torch.Tensor, to: torch.Tensor, non_blocking: bool = False) -> torch.Tensor:
-    return computed(aten.copy_.default, (to, source), {})
+    copied: torch.Tensor = computed(aten.copy_.default, (to, source), {})
+    return copied
 
 
 @cache
@@ -113,7 +122,7 @@ def _arguments(func: Any) -> tuple[str, bool, tuple[tuple[str, bool], ...]]:
     return func._schema.name.split("::")[1], torch.Tag.pointwise in func.tags, named
 
 
-def computed(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+def computed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """One operation as the devices of its operands have it.
 
     Raises:
@@ -145,7 +154,9 @@ def computed(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     return _placed(out, own) if to_it or (here and asked is None) else out
 
 
-def _operands(arguments: tuple, args: tuple, kwargs: dict[str, Any]) -> list[tuple[str, torch.Tensor, bool]]:
+def _operands(
+    arguments: tuple[tuple[str, bool], ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> list[tuple[str, torch.Tensor, bool]]:
     """(argument, tensor, whether it is written to) of every tensor an operation is given."""
     found = []
     for i, (name, written) in enumerate(arguments):

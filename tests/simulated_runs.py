@@ -13,6 +13,7 @@ from pytest_entropy.checks.base import Check
 from pytest_entropy.policy.alternatives import ALTERNATIVES
 from pytest_entropy.probe.diagnostics.eta_sweep import EtaSweep
 from pytest_entropy.records.run import RunRecord
+from tests.present import present
 from tests.unit.reports.stored import ETA, result
 
 # A larger share than a session gives takes fewer shuffles to tell.
@@ -78,7 +79,7 @@ def evidence(run: RunRecord, by: float) -> RunRecord:
 
 def spread(run: RunRecord, by: float) -> RunRecord:
     """The error that a run reports, so that the spread over it is ``by`` times what it is."""
-    return replace(run, se_conditional=run.se_conditional / by)
+    return replace(run, se_conditional=present(run.se_conditional) / by)
 
 
 def slope_of_the_error(run: RunRecord, by: float) -> RunRecord:

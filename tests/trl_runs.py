@@ -101,16 +101,19 @@ def train(place: Path, kind: str) -> None:
     from peft import LoraConfig
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM
-    from trl import GRPOConfig, GRPOTrainer
+    from trl import GRPOConfig, GRPOTrainer  # type: ignore[attr-defined]
 
     class RecordingTrainer(GRPOTrainer):
         """GRPOTrainer that writes down each step's gradient before it is clipped."""
 
         def training_step(self, model: Any, *arguments: Any, **more: Any) -> torch.Tensor:
-            loss = super().training_step(model, *arguments, **more)
+            loss: torch.Tensor = super().training_step(model, *arguments, **more)  # type: ignore[no-untyped-call]
             gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
             save_file(gradients, place / "gradients" / f"{self.state.global_step + 1}.safetensors")
             return loss
+
+    def distinct_characters(completions: list[str], **columns: Any) -> list[float | None]:
+        return [len(set(text)) / 10 for text in completions]
 
     (place / "gradients").mkdir(parents=True)
     save_base(place / "base", kind)
@@ -143,7 +146,7 @@ def train(place: Path, kind: str) -> None:
     )
     trainer = RecordingTrainer(
         model=AutoModelForCausalLM.from_pretrained(place / "base", dtype=torch.float32),
-        reward_funcs=lambda completions, **_: [len(set(text)) / 10 for text in completions],
+        reward_funcs=distinct_characters,
         args=config,
         train_dataset=Dataset.from_dict({"prompt": [f"Tom has {i} apples and buys 14 more." for i in range(40)]}),
         peft_config=LoraConfig(**{**settings, **adapter}) if adapter is not None else None,

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,8 @@ class Variant:
     def probe(self, device: str) -> EntropyProbe:
         inputs = self.inputs(device)
         words = len(inputs.policy.tokenizer)
-        teacher_forcing.TABLE_ENTRIES = 2 * 4 * words if self.pieces else 2**25
+        entries = 2 * 4 * words if self.pieces else 2**25
+        teacher_forcing.TABLE_ENTRIES = entries  # type: ignore[attr-defined]
         distribution.DRAW_ENTRIES = 3 * words
         require_separate_rows(inputs.policy, self.name)
         config = ProbeConfig(**{"diagnostics": DIAGNOSTICS, **SIZES, **self.settings})
@@ -136,7 +138,8 @@ def whole_run(variant: Variant, device: str) -> dict[str, Any]:
     probe = variant.probe(device)
     result = probe.run(3, seed=1)
     Phase.name = "results"
-    measured = {"per_prompt": result.per_prompt, **result.diagnostics, **result.to_dict()["agreement"]}
+    told: dict[str, Any] = result.to_dict()
+    measured: dict[str, Any] = {"per_prompt": result.per_prompt, **result.diagnostics, **told["agreement"]}
     update = result.update
     if probe.config.mode == "two_batch":
         kept = probe.update(1)
@@ -148,10 +151,10 @@ def whole_run(variant: Variant, device: str) -> dict[str, Any]:
                 write_tensors(Path(place) / name, tensors)
             if kept.control_variate is not None:
                 write_tensors(Path(place) / "learnt", vars(kept.control_variate))
-        along = probe.setup.unit.name == "sequence" and sum(
-            float((gradient[n] * u).sum()) for n, u in kept.direction.items()
+        along = probe.setup.unit.name == "sequence"
+        measured["gradient_along_u"] = along and sum(
+            [float((gradient[n] * u).sum()) for n, u in kept.direction.items()]
         )
-        measured["gradient_along_u"] = along
     json.dumps(result.to_dict())
     return {
         "threads": probe.setup.threads,
@@ -203,7 +206,7 @@ def rules() -> dict[str, Any]:
         "to numpy": there.numpy,
         "into numpy": lambda: np.asarray(there),
         "gradient of another device": lambda: setattr(leaf, "grad", here),
-        "gradient of another device by autograd": lambda: torch.autograd.grad(Misplaced.apply(leaf).sum(), leaf),
+        "gradient of another device by autograd": lambda: torch.autograd.grad(misplaced(leaf).sum(), leaf),
     }
     lenient: dict[str, Callable[[], Any]] = {
         "a number": lambda: there * number + torch.where(there > number, there, number),
@@ -232,6 +235,11 @@ class Misplaced(torch.autograd.Function):
         return grads[0].cpu()
 
 
+def misplaced(x: torch.Tensor) -> torch.Tensor:
+    same: torch.Tensor = Misplaced.apply(x)  # type: ignore[no-untyped-call]
+    return same
+
+
 def on_device(name: str, variant: Variant) -> dict[str, Any]:
     with fake_device.Device():
         return attempt(name, lambda: whole_run(variant, fake_device.NAME))
@@ -256,7 +264,7 @@ def main(arguments: list[str]) -> None:
         record = on_device(variant.name, variant)
         if variant.name in COMPARED:
             with sdpa_kernel(SDPBackend.MATH):
-                record["on_cpu"] = attempt(variant.name, lambda variant=variant: whole_run(variant, "cpu"))
+                record["on_cpu"] = attempt(variant.name, partial(whole_run, variant, "cpu"))
         print(json.dumps(record), flush=True)
 
 

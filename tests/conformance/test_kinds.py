@@ -22,14 +22,14 @@ CHECK_OF = {
 }
 
 
-def test_every_kind_has_a_check():
+def test_every_kind_has_a_check() -> None:
     assert set(CHECK_OF) == set(registry.KINDS)
     for name in CHECK_OF.values():
         assert callable(getattr(testing, name))
     assert set(CHECK_OF.values()) <= set(testing.__all__)
 
 
-def test_importing_the_checks_imports_nothing_heavy():
+def test_importing_the_checks_imports_nothing_heavy() -> None:
     code = (
         "import sys, pytest_entropy.testing; print([m for m in ('torch', 'numpy', 'transformers') if m in sys.modules])"
     )

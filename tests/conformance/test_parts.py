@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,11 +19,11 @@ from pytest_entropy.testing import check_layout, check_optimizer, check_prompt_s
 
 
 @pytest.fixture
-def added():
+def added() -> Iterator[Callable[[str, object], None]]:
     """A function that adds a part of a kind under the name ``wrong``."""
     kinds = []
 
-    def add(kind, part):
+    def add(kind: str, part: object) -> None:
         kinds.append(kind)
         registry.add(kind, "wrong", part)
 
@@ -30,7 +32,7 @@ def added():
         registry.forget(kind, "wrong")
 
 
-def as_trainer(root, checkpoint, name="optimizer.pt"):
+def as_trainer(root: Path, checkpoint: Path, name: str = "optimizer.pt") -> Path:
     """The checkpoint's files as transformers' Trainer arranges them."""
     root.mkdir()
     for file in (checkpoint / "model").iterdir():
@@ -41,7 +43,7 @@ def as_trainer(root, checkpoint, name="optimizer.pt"):
 
 
 # Those that are made here; the others' directories need their own writers (tests/unit/checkpoints).
-MADE = {
+MADE: dict[str, Callable[[Path, Path], Path]] = {
     "step_directory": lambda root, checkpoint: checkpoint,
     "trainer": as_trainer,
     "fsdp": lambda root, checkpoint: as_trainer(root, checkpoint, "optimizer.bin"),
@@ -49,12 +51,14 @@ MADE = {
 
 
 @pytest.mark.parametrize("name", registry.names("layouts"))
-def test_layout(name, tmp_path, checkpoint):
+def test_layout(name: str, tmp_path: Path, checkpoint: Path) -> None:
     check_layout(name, MADE[name](tmp_path / "checkpoint-3", checkpoint) if name in MADE else None)
 
 
-def test_a_layout_that_is_tried_too_late_is_refused(added, tmp_path, checkpoint):
-    right = registry.get("layouts", "trainer", Layout)
+def test_a_layout_that_is_tried_too_late_is_refused(
+    added: Callable[[str, object], None], tmp_path: Path, checkpoint: Path
+) -> None:
+    right = registry.get("layouts", "trainer", Layout)  # type: ignore[type-abstract]
     late = type("Late", (type(right),), {"order": 90, "name": "late"})()
     added("layouts", late)
     with pytest.raises(AssertionError, match="is taken for 'HF Trainer / TRL', which is tried first"):
@@ -71,11 +75,11 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", registry.names("rewards"))
-def test_reward(name):
+def test_reward(name: str) -> None:
     check_reward(name, CASES[name])
 
 
-def test_a_reward_that_looks_at_its_neighbours_is_refused(added):
+def test_a_reward_that_looks_at_its_neighbours_is_refused(added: Callable[[str, object], None]) -> None:
     added("rewards", NamedReward(lambda prompts, completions, **_: [n / 2 for n in range(len(completions))],
                                  repeatable=True))  # fmt: skip
     with pytest.raises(AssertionError, match="says it is repeatable, and differs by 0.5"):
@@ -84,7 +88,7 @@ def test_a_reward_that_looks_at_its_neighbours_is_refused(added):
         check_reward("wrong", [("a", {}, 0.0), ("b", {}, 1.0)])
 
 
-def sources(tmp_path):
+def sources(tmp_path: Path) -> dict[str, str]:
     rows = [{"prompt": f"q{n}", "answer": str(n)} for n in range(5)]
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     parquet = pytest.importorskip("pyarrow.parquet")
@@ -94,18 +98,18 @@ def sources(tmp_path):
 
 
 @pytest.mark.parametrize("name", [n for n in registry.names("prompt_sources") if n in ("demo", "jsonl", "parquet")])
-def test_prompt_source(name, tmp_path):
+def test_prompt_source(name: str, tmp_path: Path) -> None:
     check_prompt_source(name, sources(tmp_path)[name])
 
 
-def test_a_prompt_source_that_draws_anew_is_refused(added):
+def test_a_prompt_source_that_draws_anew_is_refused(added: Callable[[str, object], None]) -> None:
     count = iter(range(9))
     added("prompt_sources", PromptSource("anew", lambda s: s == "anew", lambda s, c: [Prompt(f"q{next(count)}")]))
     with pytest.raises(AssertionError, match="prompt 0 is another one the second time"):
         check_prompt_source("wrong", "anew")
 
 
-def stepped():
+def stepped() -> torch.optim.AdamW:
     torch.manual_seed(0)
     parameter = torch.nn.Parameter(torch.randn(4, 2))
     optimizer = torch.optim.AdamW([parameter])
@@ -114,7 +118,7 @@ def stepped():
     return optimizer
 
 
-def test_torch_s_state():
+def test_torch_s_state() -> None:
     record = stepped().state_dict()
     entry = record["state"][0]
     check_optimizer("torch_adamw", record, {0: (entry["exp_avg"], entry["exp_avg_sq"])})
@@ -124,7 +128,7 @@ def test_torch_s_state():
         check_optimizer("torch_adamw", {**record, "state": {0: {**entry, "foo": 1}}}, {})
 
 
-def test_bitsandbytes_state():
+def test_bitsandbytes_state() -> None:
     record = stepped().state_dict()
     moments = record["state"][0]["exp_avg"], record["state"][0]["exp_avg_sq"]
     record["state"][0] = {"step": 1, "state1": moments[0], "state2": moments[1]}

@@ -5,16 +5,19 @@ from __future__ import annotations
 import csv
 import json
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pytest_entropy.stats import format_error, format_measure
+from tests.conftest import Workspace
 from tests.integration.test_junit import RUN, SCHEMA, properties
 from tests.integration.test_reports import entropy_section
 
 
 @pytest.fixture
-def session(workspace):
+def session(workspace: Workspace) -> tuple[Workspace, str, dict[str, Any], Path]:
     """The single run, whose template asks for the total variance, and what it stored."""
     file = workspace.path / "xunit2.xml"
     done = workspace.run(*workspace.single, "-v", f"--junitxml={file}", "-p", "no:xdist")
@@ -24,7 +27,9 @@ def session(workspace):
 
 
 @pytest.mark.slow
-def test_both_errors_are_shown_and_kept_wherever_the_measurement_is(session):
+def test_both_errors_are_shown_and_kept_wherever_the_measurement_is(
+    session: tuple[Workspace, str, dict[str, Any], Path],
+) -> None:
     workspace, output, run, directory = session
     # Chosen so that the estimate is positive; a negative one is in the unit tests.
     assert run["se_total"] > 0

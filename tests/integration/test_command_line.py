@@ -8,8 +8,10 @@ import sys
 
 import pytest
 
+from tests.conftest import Workspace
 
-def command(workspace, *arguments: str) -> subprocess.CompletedProcess[str]:
+
+def command(workspace: Workspace, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "pytest_entropy", *arguments],
         cwd=workspace.path, env=workspace.environment(), capture_output=True, text=True, timeout=240,
@@ -17,7 +19,7 @@ def command(workspace, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_the_old_scripts_command_prints_the_pytest_command_and_runs_it(workspace):
+def test_the_old_scripts_command_prints_the_pytest_command_and_runs_it(workspace: Workspace) -> None:
     small = [option for option in workspace.small if not option.startswith(("--checkpoint", "--bu"))]
     checkpoint = str(workspace.checkpoint)
     done = command(workspace, "single", "--checkpoint", checkpoint, "--be", "6", "--bu", "4", "--minimal", *small)
@@ -36,7 +38,7 @@ def test_the_old_scripts_command_prints_the_pytest_command_and_runs_it(workspace
 
 
 @pytest.mark.slow
-def test_reports_are_made_again_as_they_were_and_after_a_kill_at_session_end(workspace):
+def test_reports_are_made_again_as_they_were_and_after_a_kill_at_session_end(workspace: Workspace) -> None:
     done = workspace.run(*workspace.single)
     assert done.returncode == 0, done.stdout
     names = ("report.html", "summary.json", "summary.md", "results.csv", "index.html")
@@ -68,7 +70,7 @@ def test_reports_are_made_again_as_they_were_and_after_a_kill_at_session_end(wor
 
 
 @pytest.mark.slow
-def test_keep_prunes_at_session_end(workspace):
+def test_keep_prunes_at_session_end(workspace: Workspace) -> None:
     for _ in range(3):
         assert workspace.run(*workspace.single, "--entropy-keep=2").returncode == 0
     assert len(list((workspace.results / "single_run").iterdir())) == 2

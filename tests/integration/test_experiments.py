@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from pytest_entropy import EntropyProbe, ProbeConfig, load_checkpoint, registry
 from pytest_entropy.checkpoints import demo
+from tests.conftest import Workspace
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,7 +23,7 @@ def python_blocks() -> list[str]:
 
 
 @pytest.mark.slow
-def test_the_readmes_own_experiment_runs(workspace):
+def test_the_readmes_own_experiment_runs(workspace: Workspace) -> None:
     (block,) = [b for b in python_blocks() if "entropy_experiment" in b]
     (workspace.path / "test_collapse.py").write_text(block)
     assert len([line for line in block.splitlines() if line.strip()]) <= 12
@@ -34,7 +35,9 @@ def test_the_readmes_own_experiment_runs(workspace):
     assert json.loads(analysis.read_text())["mean_delta_h1"] == pytest.approx(sum(values) / len(values))
 
 
-def test_the_readmes_probe_without_pytest_runs(monkeypatch, capsys):
+def test_the_readmes_probe_without_pytest_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (block,) = [b for b in python_blocks() if "EntropyProbe(" in b]
     exec(compile(block, "README.md", "exec"), {})
     delta, se = map(float, capsys.readouterr().out.split())
@@ -50,7 +53,9 @@ def test_the_readmes_probe_without_pytest_runs(monkeypatch, capsys):
         pytest.param("test_sanity_check.py", "{B_E_values: [4, 6], runs_per_batch: 1}", marks=pytest.mark.slow),
     ],
 )
-def test_runs_that_no_option_of_the_experiment_asks_for_have_directories_of_their_own(workspace, module, sizes):
+def test_runs_that_no_option_of_the_experiment_asks_for_have_directories_of_their_own(
+    workspace: Workspace, module: str, sizes: str
+) -> None:
     """One --config for all four gives each of them several B_E and several runs."""
     (workspace.path / "my.yaml").write_text(f"batch_config: {sizes}\n")
     done = workspace.run(f"experiments/{module}", "-k", "test_run", *workspace.small, "--config=my.yaml")
@@ -62,7 +67,7 @@ def test_runs_that_no_option_of_the_experiment_asks_for_have_directories_of_thei
 
 
 @pytest.mark.slow
-def test_gradients_are_saved_and_agree_with_delta_h1(workspace):
+def test_gradients_are_saved_and_agree_with_delta_h1(workspace: Workspace) -> None:
     done = workspace.run("experiments/test_debug.py", *workspace.small, "--be-values=4,8", "--save-gradients", "-v")
     assert done.returncode == 0, done.stdout
     (root,) = (workspace.results / "debug").iterdir()
@@ -113,7 +118,7 @@ BUGS = {
 
 # One bug of the four with every run of the tests, the others with the slow ones.
 @pytest.mark.parametrize("says", [next(iter(BUGS)), *(pytest.param(b, marks=pytest.mark.slow) for b in list(BUGS)[1:])])
-def test_a_planted_bug_turns_the_session_red_and_is_named(workspace, says):
+def test_a_planted_bug_turns_the_session_red_and_is_named(workspace: Workspace, says: str) -> None:
     (workspace.path / "conftest.py").write_text(BUGS[says])
     done = workspace.run("experiments/test_sanity_check.py", *workspace.small, "--be=6", "--runs=2")
     assert done.returncode == 1, done.stdout
@@ -139,7 +144,7 @@ registry.add("checks", "short_responses", CHECK)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("most", [100, 1])
-def test_a_check_of_another_package_is_an_item_of_the_sanity_check(workspace, most):
+def test_a_check_of_another_package_is_an_item_of_the_sanity_check(workspace: Workspace, most: int) -> None:
     (workspace.path / "conftest.py").write_text(OWN_CHECK.format(most=most))
     done = workspace.run(*SANITY, *workspace.small, "-k", "test_check", "-v")
     assert "test_check[short_responses]" in done.stdout
@@ -151,7 +156,9 @@ def test_a_check_of_another_package_is_an_item_of_the_sanity_check(workspace, mo
 
 
 @pytest.mark.slow
-def test_each_identity_of_the_bookkeeping_is_an_item_and_nothing_else_is_selected_by_its_name(workspace):
+def test_each_identity_of_the_bookkeeping_is_an_item_and_nothing_else_is_selected_by_its_name(
+    workspace: Workspace,
+) -> None:
     done = workspace.run(*SANITY, *workspace.small, "-k", "bookkeeping", "--collect-only", "-q")
     items = [line.split("::")[1] for line in done.stdout.splitlines() if "::" in line]
     assert items == [f"test_bookkeeping[{name}]" for name in registry.names("bookkeeping")]
@@ -160,7 +167,7 @@ def test_each_identity_of_the_bookkeeping_is_an_item_and_nothing_else_is_selecte
 
 
 @pytest.mark.slow
-def test_a_checkpoint_with_permuted_optimizer_states_turns_the_session_red(workspace):
+def test_a_checkpoint_with_permuted_optimizer_states_turns_the_session_red(workspace: Workspace) -> None:
     """Two states of the same shape exchanged: every shape fits, only the checkpoint one step before contradicts."""
     shutil.copytree(demo.PATH, workspace.path / "doctored")
     file = workspace.path / "doctored" / "step_30" / "optimizer.pt"

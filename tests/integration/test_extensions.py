@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -198,7 +199,7 @@ class Extended(Workspace):
 
 
 @pytest.fixture
-def extended(workspace) -> Extended:
+def extended(workspace: Workspace) -> Extended:
     space = Extended(workspace.path, workspace.path / "export")
     space.install()
     step = workspace.checkpoint
@@ -208,7 +209,7 @@ def extended(workspace) -> Extended:
     return space
 
 
-def test_each_part_is_used_by_a_session(extended, checkpoint):
+def test_each_part_is_used_by_a_session(extended: Extended, checkpoint: Path) -> None:
     (extended.path / "conftest.py").write_text(HOOK)
     done = extended.run(
         "experiments/test_single_run.py", "-n1", f"--checkpoint={extended.checkpoint}",
@@ -228,7 +229,7 @@ def test_each_part_is_used_by_a_session(extended, checkpoint):
 
 
 @pytest.mark.slow
-def test_checks_a_section_and_an_executor_are_used_by_a_session(extended, checkpoint):
+def test_checks_a_section_and_an_executor_are_used_by_a_session(extended: Extended, checkpoint: Path) -> None:
     done = extended.run(
         "experiments/test_sanity_check.py", "-n1", f"--checkpoint={checkpoint}", "--be=6", "--bu=4", "--runs=2", "-v",
         "--entropy-set=batch_config.G=3", "--entropy-set=sampling.max_new_tokens=6", "--entropy-executor=elsewhere",
@@ -244,19 +245,19 @@ def test_checks_a_section_and_an_executor_are_used_by_a_session(extended, checkp
 
 
 @pytest.mark.slow
-def test_its_author_holds_them_against_their_contracts(extended):
+def test_its_author_holds_them_against_their_contracts(extended: Workspace) -> None:
     (extended.path / "test_ours.py").write_text(CONFORMANCE)
     done = extended.run("test_ours.py", "-p", "no:entropy")
     assert "1 failed, 4 passed" in done.stdout, done.stdout
     assert "bookkeeping identity our_identity does not see the fault 'copies': our_identity: pass" in done.stdout
 
 
-def test_the_package_has_a_part_of_each_kind():
+def test_the_package_has_a_part_of_each_kind() -> None:
     # A scalar is an estimator for diagnostics only; an optimizer's state has tests beside those that are built in.
     assert set(PARTS) | {"scalars", "optimizers"} == set(registry.KINDS)
 
 
-def test_a_part_that_cannot_be_imported_is_named_with_its_package(extended):
+def test_a_part_that_cannot_be_imported_is_named_with_its_package(extended: Extended) -> None:
     (extended.path / "site" / "others_parts" / "brevity.py").write_text("import nothing_of_the_kind\n")
     done = extended.run("experiments/test_single_run.py", "--prompts=numbers:900", "--reward=brevity", "--collect-only")
     assert done.returncode == 4

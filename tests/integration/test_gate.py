@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 
 from pytest_entropy.records.schemas import FOLDER
+from tests.conftest import Workspace
 
 # Every prompt's scalars and the update half as large again: what a factor in the update would do.
 SCALED = (
@@ -23,13 +24,13 @@ SCALED = (
 
 
 @pytest.fixture
-def scaling():
+def scaling() -> list[str]:
     """On the demo checkpoint, whose update moves the entropy: half as much again can be seen in 96 prompts."""
     return ["experiments/test_batch_scaling.py", "--be-values=16,32", "--runs=2"]
 
 
 @pytest.mark.slow
-def test_save_compare_and_catch_a_factor(workspace, scaling):
+def test_save_compare_and_catch_a_factor(workspace: Workspace, scaling: list[str]) -> None:
     done = workspace.run(*scaling, "--entropy-save=main")
     assert done.returncode == 0, done.stdout
     assert "baseline saved: " in done.stdout
@@ -74,7 +75,7 @@ def in_one_line(output: str) -> str:
 
 
 @pytest.mark.slow
-def test_a_fresh_repository_is_not_green_silently(workspace):
+def test_a_fresh_repository_is_not_green_silently(workspace: Workspace) -> None:
     # Six prompts cannot decide how far first order holds, which the last session would count as a failure.
     single = [*workspace.single, "--entropy-set=eta_sweep.multiples=[]", "--entropy-compare=main"]
     failed = workspace.run(*single)
@@ -101,7 +102,7 @@ def test_a_fresh_repository_is_not_green_silently(workspace):
         (["--entropy-compare=broken.json"], "is not a baseline"),
     ],
 )
-def test_bad_gates_are_refused_before_any_work(workspace, options, message):
+def test_bad_gates_are_refused_before_any_work(workspace: Workspace, options: list[str], message: str) -> None:
     (workspace.path / "broken.json").write_text("{")
     done = workspace.refused(*workspace.single, *options)
     assert done.returncode == 4, done.stdout
@@ -110,7 +111,7 @@ def test_bad_gates_are_refused_before_any_work(workspace, options, message):
 
 
 @pytest.mark.slow
-def test_the_marker_sets_the_tolerance(workspace):
+def test_the_marker_sets_the_tolerance(workspace: Workspace) -> None:
     (workspace.path / "test_own.py").write_text(
         "import pytest\n"
         "pytestmark = [pytest.mark.entropy_experiment('own'), pytest.mark.entropy_tolerance('delta_h1:90%')]\n"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,11 +17,14 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 
 
+SanityCheck = Callable[..., tuple[int, str, dict[str, dict[str, Any]]]]
+
+
 @pytest.fixture
-def sanity_check(tmp_path):
+def sanity_check(tmp_path: Path) -> SanityCheck:
     """Runs the demo's sanity check with more options; returns (exit code, output, check outcomes by name)."""
 
-    def run(*options):
+    def run(*options: str) -> tuple[int, str, dict[str, dict[str, Any]]]:
         results = tmp_path / "results"
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "experiments/test_sanity_check.py", "-q", "-p", "no:cacheprovider",
@@ -32,7 +37,7 @@ def sanity_check(tmp_path):
     return run
 
 
-def test_forty_prompts_of_which_every_run_draws_all_that_are_left(sanity_check, tmp_path):
+def test_forty_prompts_of_which_every_run_draws_all_that_are_left(sanity_check: SanityCheck, tmp_path: Path) -> None:
     source = tmp_path / "forty.jsonl"
     prompts = [DemoPrompts()[977 * n] for n in range(40)]
     source.write_text("".join(json.dumps({"prompt": p.content, **p.columns}) + "\n" for p in prompts))
@@ -45,7 +50,7 @@ def test_forty_prompts_of_which_every_run_draws_all_that_are_left(sanity_check, 
 
 
 @pytest.mark.parametrize("temperature", [0.02, 0.15])
-def test_a_collapsed_policy_is_undecided_and_not_red(sanity_check, temperature):
+def test_a_collapsed_policy_is_undecided_and_not_red(sanity_check: SanityCheck, temperature: float) -> None:
     """Its rewards are equal; momentum moves it all the same."""
     code, output, checks = sanity_check(
         f"--entropy-set=sampling.temperature={temperature}", "--entropy-set=probe.update_rule=adamw", "--runs=6"

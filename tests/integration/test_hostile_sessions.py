@@ -6,6 +6,8 @@ import json
 import pickle
 import shutil
 import zipfile
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,26 +20,26 @@ from tests.unit.checkpoints.strangers import Payload, canary, copy
 __all__ = ["canary", "copy"]
 
 
-def code_in_the_optimizer(place, trap):
+def code_in_the_optimizer(place: Path, trap: Path) -> None:
     record = torch.load(place / "optimizer.pt", weights_only=True)
     torch.save({**record, "more": Payload(trap)}, place / "optimizer.pt")
 
 
-def bare_pickle(place, trap):
+def bare_pickle(place: Path, trap: Path) -> None:
     (place / "optimizer.pt").write_bytes(pickle.dumps(Payload(trap)))
 
 
-def zip_bomb(place, trap):
+def zip_bomb(place: Path, trap: Path) -> None:
     with zipfile.ZipFile(place / "optimizer.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("optimizer/data.pkl", b"\0" * 2**26)
 
 
-def zip_that_climbs(place, trap):
+def zip_that_climbs(place: Path, trap: Path) -> None:
     with zipfile.ZipFile(place / "optimizer.pt", "a") as archive:
         archive.writestr("../../../../climbed", b"x")
 
 
-def code_in_a_dcp_directory(place, trap):
+def code_in_a_dcp_directory(place: Path, trap: Path) -> None:
     shutil.copytree(place / "model", place, dirs_exist_ok=True)
     shutil.rmtree(place / "model")
     (place / "optimizer.pt").unlink()
@@ -46,42 +48,42 @@ def code_in_a_dcp_directory(place, trap):
     tiny.edit_json(place / "adapter_config.json", base_model_name_or_path="../base")
 
 
-def truncated_weights(place, trap):
+def truncated_weights(place: Path, trap: Path) -> None:
     path = place.parent / "base" / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
 
 
-def huge_shape(place, trap):
+def huge_shape(place: Path, trap: Path) -> None:
     header = json.dumps({"x": {"dtype": "F32", "shape": [2**40, 2**20], "data_offsets": [0, 4]}}).encode()
     path = place / "model" / "adapter_model.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 4)
 
 
-def absurd_rank(place, trap):
+def absurd_rank(place: Path, trap: Path) -> None:
     tiny.edit_json(place / "model" / "adapter_config.json", r=10**9)
 
 
-def deep_json(place, trap):
+def deep_json(place: Path, trap: Path) -> None:
     (place / "model" / "adapter_config.json").write_text('{"a":' * 100_000 + "1" + "}" * 100_000)
 
 
-def base_that_climbs(place, trap):
+def base_that_climbs(place: Path, trap: Path) -> None:
     shutil.move(place.parent / "base", place.parents[1] / "elsewhere")
     tiny.edit_json(place / "model" / "adapter_config.json", base_model_name_or_path="../../../elsewhere")
 
 
-def code_of_its_own(place, trap):
+def code_of_its_own(place: Path, trap: Path) -> None:
     base = place.parent / "base"
     (base / "evil.py").write_text(f"open({str(trap)!r}, 'w').close()\n")
     tiny.edit_json(base / "config.json", model_type="evil", auto_map={"AutoConfig": "evil.C"})
 
 
-def loop_of_links(place, trap):
+def loop_of_links(place: Path, trap: Path) -> None:
     (place / "optimizer.pt").unlink()
     (place / "optimizer.pt").symlink_to(place / "optimizer.pt")
 
 
-CASES = {
+CASES: dict[Callable[[Path, Path], None], str] = {
     code_in_the_optimizer: "cannot be read without running code from it: it asks for posix.system",
     bare_pickle: "is not a file by torch.save",
     zip_bomb: "holds compressed entries",
@@ -98,7 +100,9 @@ CASES = {
 
 
 @pytest.mark.parametrize("spoil", list(CASES), ids=lambda spoil: spoil.__name__)
-def test_is_refused_with_exit_code_4_and_nothing_written(workspace, copy, canary, spoil):
+def test_is_refused_with_exit_code_4_and_nothing_written(
+    workspace: Workspace, copy: Path, canary: Path, spoil: Callable[[Path, Path], None]
+) -> None:
     spoil(copy, canary)
     before = {path for path in workspace.path.rglob("*") if not path.is_relative_to(copy.parent)}
     done = Workspace(workspace.path, copy).refused(*Workspace(workspace.path, copy).single, "-p", "no:xdist")
@@ -111,7 +115,7 @@ def test_is_refused_with_exit_code_4_and_nothing_written(workspace, copy, canary
 
 
 @pytest.mark.slow
-def test_header_and_config_say_what_the_step_is_and_why(workspace, copy):
+def test_header_and_config_say_what_the_step_is_and_why(workspace: Workspace, copy: Path) -> None:
     """Learning rate, objective and sampling with their sources; what generation_config.json says is not used."""
     defaults = {"do_sample": True, "temperature": 0.6, "top_k": 5, "top_p": 0.8, "repetition_penalty": 1.2}
     (copy.parent / "base" / "generation_config.json").write_text(json.dumps({**defaults, "eos_token_id": 0}))

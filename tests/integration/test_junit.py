@@ -9,6 +9,7 @@ import pytest
 import xmlschema
 
 from pytest_entropy.reports.junit import keep_to_xunit2
+from tests.conftest import Workspace
 
 FAMILIES = ("xunit1", "xunit2", "legacy")
 SCHEMA = xmlschema.XMLSchema(str(Path(__file__).with_name("xunit2.xsd")))
@@ -24,7 +25,7 @@ def properties(file: Path) -> dict[str, str]:
     return found
 
 
-def test_the_schema_refuses_properties_in_a_test_case_and_takes_them_in_the_suite(tmp_path):
+def test_the_schema_refuses_properties_in_a_test_case_and_takes_them_in_the_suite(tmp_path: Path) -> None:
     inside = (
         '<testsuites><testsuite name="s" tests="1" failures="0" errors="0" time="0.1"><testcase classname="c" name="t">'
         '<properties><property name="entropy_experiment" value="x"/></properties></testcase></testsuite></testsuites>'
@@ -41,7 +42,7 @@ RUN = "experiments.test_single_run::test_run[BE006-run001]"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["-n0", "-n2"])
-def test_every_family_has_the_numbers_and_xunit2_its_schema(workspace, workers):
+def test_every_family_has_the_numbers_and_xunit2_its_schema(workspace: Workspace, workers: str) -> None:
     for family in FAMILIES:
         file = workspace.path / f"{family}.xml"
         # The first computes the run, the others read it.
@@ -70,7 +71,7 @@ def test_run(probe_run):
 
 
 @pytest.mark.slow
-def test_a_crashed_workers_finished_items_keep_their_properties(workspace):
+def test_a_crashed_workers_finished_items_keep_their_properties(workspace: Workspace) -> None:
     (workspace.path / "test_killer.py").write_text(KILLER)
     arguments = ["test_killer.py", *workspace.small, "--be-values=4", "--runs=3", "-n1"]
     for family in FAMILIES:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.conftest import Workspace
 
-def records(workspace):
+
+def records(workspace: Workspace) -> list[dict[str, Any]]:
     return [json.loads(file.read_text()) for file in sorted(workspace.results.rglob("results.json"))]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["exact", "blocks"])
-def test_u_statistic_runs_the_batch_scaling_experiment(workspace, method):
+def test_u_statistic_runs_the_batch_scaling_experiment(workspace: Workspace, method: str) -> None:
     done = workspace.run(
         *workspace.scaling,
         "--entropy-set=probe.mode=u_statistic",
@@ -37,7 +40,7 @@ def test_u_statistic_runs_the_batch_scaling_experiment(workspace, method):
 
 
 @pytest.mark.slow
-def test_entropy_per_token_and_the_total_variance(workspace):
+def test_entropy_per_token_and_the_total_variance(workspace: Workspace) -> None:
     done = workspace.run(
         *workspace.single, "--entropy-set=probe.entropy_unit=token", "--entropy-set=probe.total_variance=true"
     )
@@ -54,7 +57,7 @@ def test_entropy_per_token_and_the_total_variance(workspace):
 
 
 @pytest.mark.slow
-def test_fewer_responses_to_the_entropy_batch_leave_the_update_as_it_was(workspace):
+def test_fewer_responses_to_the_entropy_batch_leave_the_update_as_it_was(workspace: Workspace) -> None:
     """G_E of its own: its responses are the first ones of the groups that G would have drawn, and U is the same."""
     assert workspace.run(*workspace.single).returncode == 0
     (before,) = records(workspace)
@@ -70,7 +73,7 @@ def test_fewer_responses_to_the_entropy_batch_leave_the_update_as_it_was(workspa
     assert after["agreement"]["entropies"] < 1e-4
 
 
-def test_what_the_u_statistic_cannot_do_is_refused_before_any_work(workspace):
+def test_what_the_u_statistic_cannot_do_is_refused_before_any_work(workspace: Workspace) -> None:
     done = workspace.run(
         *workspace.scaling, "--entropy-set=probe.mode=u_statistic", "--entropy-set=probe.update_rule=adamw"
     )

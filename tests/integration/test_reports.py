@@ -10,8 +10,11 @@ import pty
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from tests.conftest import Workspace
 
 HOSTILE = "<img src=x onerror=alert(1)> & \"quoted\" 'text'"
 
@@ -25,7 +28,7 @@ def entropy_section(output: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_the_table_fits_80_columns_and_has_a_row_per_batch_size(workspace):
+def test_the_table_fits_80_columns_and_has_a_row_per_batch_size(workspace: Workspace) -> None:
     done = workspace.run(*workspace.scaling)
     assert done.returncode == 0, done.stdout
     section = entropy_section(done.stdout)
@@ -38,7 +41,7 @@ def test_the_table_fits_80_columns_and_has_a_row_per_batch_size(workspace):
 
 
 @pytest.mark.slow
-def test_quiet_says_verdict_and_path_only(workspace):
+def test_quiet_says_verdict_and_path_only(workspace: Workspace) -> None:
     done = workspace.run(*workspace.scaling, "-q")
     assert done.returncode == 0, done.stdout
     section = [line for line in entropy_section(done.stdout) if " passed" not in line and " skipped" not in line]
@@ -53,7 +56,7 @@ CONSTANT_REWARD = "def constant(prompts, completions, **columns):\n    return [1
 
 
 @pytest.mark.slow
-def test_inconclusive_is_said_in_capitals_with_reason_and_remedy(workspace):
+def test_inconclusive_is_said_in_capitals_with_reason_and_remedy(workspace: Workspace) -> None:
     (workspace.path / "rewards.py").write_text(CONSTANT_REWARD)
     arguments = [a.replace("rewards.py:length", "rewards.py:constant") for a in workspace.single]
     done = workspace.run(*arguments)
@@ -71,7 +74,7 @@ def test_inconclusive_is_said_in_capitals_with_reason_and_remedy(workspace):
 
 
 @pytest.mark.slow
-def test_too_small_a_sample_says_what_would_do(workspace):
+def test_too_small_a_sample_says_what_would_do(workspace: Workspace) -> None:
     done = workspace.run(*workspace.scaling)
     words = " ".join(line.strip() for line in entropy_section(done.stdout))
     for part in re.findall(r"INCONCLUSIVE.*?(?=INCONCLUSIVE|results:)", words):
@@ -79,7 +82,7 @@ def test_too_small_a_sample_says_what_would_do(workspace):
     assert "INCONCLUSIVE" in words, "two runs at B_E 4 and 8 cannot have decided"
 
 
-def test_reports_escape_what_came_from_outside(workspace):
+def test_reports_escape_what_came_from_outside(workspace: Workspace) -> None:
     prompts = "".join(json.dumps({"prompt": f"{HOSTILE} {i}", "answer": HOSTILE}) + "\n" for i in range(40))
     (workspace.path / "prompts.jsonl").write_text(prompts)
     (workspace.path / "rewards.py").write_text(
@@ -101,7 +104,7 @@ def test_reports_escape_what_came_from_outside(workspace):
 
 
 @pytest.mark.slow
-def test_csv_has_one_row_per_run_and_ci_gets_the_summary(workspace):
+def test_csv_has_one_row_per_run_and_ci_gets_the_summary(workspace: Workspace) -> None:
     steps = workspace.path / "steps.md"
     steps.write_text("before\n")
     environment = {**workspace.environment(), "GITHUB_STEP_SUMMARY": str(steps)}
@@ -124,7 +127,7 @@ def test_csv_has_one_row_per_run_and_ci_gets_the_summary(workspace):
 
 
 @pytest.mark.slow
-def test_what_cannot_be_written_costs_no_other_file_and_is_not_green(workspace):
+def test_what_cannot_be_written_costs_no_other_file_and_is_not_green(workspace: Workspace) -> None:
     """A job summary that is not there, and another plugin's analysis that raises."""
     (workspace.path / "conftest.py").write_text("def pytest_entropy_analysis(runs):\n    raise ValueError('no luck')\n")
     done = subprocess.run(
@@ -142,14 +145,16 @@ def test_what_cannot_be_written_costs_no_other_file_and_is_not_green(workspace):
 
 
 @pytest.mark.slow
-def test_without_a_terminal_plugin_everything_is_written(workspace):
+def test_without_a_terminal_plugin_everything_is_written(workspace: Workspace) -> None:
     done = workspace.run(*workspace.single, "-p", "no:terminal")
     assert done.returncode == 0, done.stderr
     assert len(list(workspace.results.rglob("report.html"))) == 1
 
 
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["alone", "two workers"])
-def test_a_project_that_does_not_use_the_plugin_sees_nothing_of_it(tmp_path, workspace, workers):
+def test_a_project_that_does_not_use_the_plugin_sees_nothing_of_it(
+    tmp_path: Path, workspace: Workspace, workers: list[str]
+) -> None:
     project = tmp_path / "project"
     project.mkdir()
     (project / "test_trivial.py").write_text("def test_trivial():\n    assert 1 + 1 == 2\n")
@@ -171,7 +176,7 @@ def test_a_project_that_does_not_use_the_plugin_sees_nothing_of_it(tmp_path, wor
 
 
 @pytest.mark.slow
-def test_other_plugins_analyses_are_kept_by_name(workspace):
+def test_other_plugins_analyses_are_kept_by_name(workspace: Workspace) -> None:
     (workspace.path / "conftest.py").write_text(
         "def pytest_entropy_analysis(experiment, runs):\n"
         "    return {'experiment': experiment, 'prompts': len(runs[0]['per_prompt'])}\n"
@@ -184,7 +189,7 @@ def test_other_plugins_analyses_are_kept_by_name(workspace):
 
 
 @pytest.mark.slow
-def test_a_session_has_an_index(workspace):
+def test_a_session_has_an_index(workspace: Workspace) -> None:
     done = workspace.run(*workspace.single, "-n2")
     assert done.returncode == 0, done.stdout
     (index,) = (workspace.results / "sessions").glob("*/index.html")
@@ -194,7 +199,7 @@ def test_a_session_has_an_index(workspace):
     assert (workspace.results / name / "report.html").is_file()
 
 
-def on_a_terminal(workspace, *arguments: str) -> str:
+def on_a_terminal(workspace: Workspace, *arguments: str) -> str:
     """The output of a session whose standard output is a terminal."""
     ours, theirs = pty.openpty()
     session = subprocess.Popen(
@@ -215,7 +220,7 @@ def on_a_terminal(workspace, *arguments: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["-n0", "-n2"])
-def test_a_terminal_sees_colour_and_the_time_left_and_a_file_does_not(workspace, workers):
+def test_a_terminal_sees_colour_and_the_time_left_and_a_file_does_not(workspace: Workspace, workers: str) -> None:
     (workspace.path / "conftest.py").write_text("from pytest_entropy.reports import progress\nprogress.EVERY = 0.0\n")
     seen = on_a_terminal(workspace, *workspace.scaling, workers)
     assert re.search(r"entropy: \d of 4 runs, about \d+ s left", seen)

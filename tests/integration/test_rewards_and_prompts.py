@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import yaml
@@ -44,18 +47,20 @@ def chatty(prompts, completions, **columns):
 
 
 @pytest.fixture
-def session(workspace):
+def session(workspace: Workspace) -> Workspace:
     (workspace.path / "rewards.py").write_text(REWARDS)
     return workspace
 
 
-def single(workspace, *changed, run=Workspace.run):
+def single(
+    workspace: Workspace, *changed: str, run: Callable[..., subprocess.CompletedProcess[str]] = Workspace.run
+) -> subprocess.CompletedProcess[str]:
     """The single run with some options replaced."""
     names = {option.partition("=")[0] for option in changed} - {"--entropy-set"}
     return run(workspace, *(o for o in workspace.single if o.partition("=")[0] not in names), *changed)
 
 
-def delta(workspace):
+def delta(workspace: Workspace) -> float:
     (value,) = workspace.deltas().values()
     for directory in (workspace.results / "single_run").iterdir():
         directory.rename(workspace.path / f"done_{len(list(workspace.path.glob('done_*')))}")
@@ -63,7 +68,7 @@ def delta(workspace):
 
 
 @pytest.mark.slow
-def test_an_async_and_a_plain_reward_at_half_weight_are_the_whole_reward(session):
+def test_an_async_and_a_plain_reward_at_half_weight_are_the_whole_reward(session: Workspace) -> None:
     values = []
     for name in ("length", "length*0.5,rewards.py:slow_length*0.5"):
         done = single(session, f"--reward=rewards.py:{name}")
@@ -74,7 +79,7 @@ def test_an_async_and_a_plain_reward_at_half_weight_are_the_whole_reward(session
 
 
 @pytest.mark.slow
-def test_rewards_as_a_yaml_list_and_rows_they_do_not_apply_to(session):
+def test_rewards_as_a_yaml_list_and_rows_they_do_not_apply_to(session: Workspace) -> None:
     rewards = [{"name": "rewards.py:length", "weight": 1}, {"name": "rewards.py:every_other", "weight": 2}]
     (session.path / "own.yaml").write_text(yaml.safe_dump({"reward": rewards, "reward_timeout": 60}))
     kept = [option for option in session.single if not option.startswith("--reward")]
@@ -89,7 +94,7 @@ def test_rewards_as_a_yaml_list_and_rows_they_do_not_apply_to(session):
     assert "over 6 of 12 completions" in log.read_text()
 
 
-def error_of(session, done):
+def error_of(session: Workspace, done: subprocess.CompletedProcess[str]) -> str:
     assert done.returncode == 1, done.stdout + done.stderr
     (error,) = session.results.rglob("update/error.txt")
     assert not list(session.results.rglob("results.json"))
@@ -97,7 +102,7 @@ def error_of(session, done):
 
 
 @pytest.mark.slow
-def test_a_reward_that_raises_fails_the_run_with_prompt_completion_and_traceback(session):
+def test_a_reward_that_raises_fails_the_run_with_prompt_completion_and_traceback(session: Workspace) -> None:
     done = single(session, "--reward=rewards.py:picky")
     text = error_of(session, done)
     assert "reward rewards.py:picky raised LookupError: no grade for this" in text
@@ -110,7 +115,7 @@ def test_a_reward_that_raises_fails_the_run_with_prompt_completion_and_traceback
 
 
 @pytest.mark.slow
-def test_a_reward_that_hangs_is_ended(session):
+def test_a_reward_that_hangs_is_ended(session: Workspace) -> None:
     done = single(session, "--reward=rewards.py:hangs", "--entropy-set=reward_timeout=0.5")
     text = error_of(session, done)
     assert "reward rewards.py:hangs took longer than 0.5 s (reward_timeout in the configuration)" in text
@@ -119,7 +124,7 @@ def test_a_reward_that_hangs_is_ended(session):
 
 
 @pytest.mark.slow
-def test_parquet_prompts(session):
+def test_parquet_prompts(session: Workspace) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     import pyarrow.parquet as parquet
 
@@ -141,7 +146,7 @@ THINKING = CHAT + "{% if enable_thinking is defined and enable_thinking is false
 
 
 @pytest.mark.slow
-def test_a_reward_that_reads_the_wrong_thing_is_seen_at_once(session):
+def test_a_reward_that_reads_the_wrong_thing_is_seen_at_once(session: Workspace) -> None:
     """Every completion 0.0: the message, the record and the report show what the reward was given."""
     rows = [{"prompt": f"<script>alert({n})</script>\x1b[2J", "answer": f"<answer>{n}</answer>"} for n in range(30)]
     (session.path / "odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -168,7 +173,7 @@ def test_a_reward_that_reads_the_wrong_thing_is_seen_at_once(session):
     assert "&lt;answer&gt;" in page
 
 
-def with_chat_template(session, tmp_path_factory, template=CHAT):
+def with_chat_template(session: Workspace, tmp_path_factory: pytest.TempPathFactory, template: str = CHAT) -> Path:
     """A copy of the checkpoint whose tokenizer has a chat template."""
     import shutil
 
@@ -179,7 +184,7 @@ def with_chat_template(session, tmp_path_factory, template=CHAT):
 
 
 @pytest.mark.slow
-def test_chat_prompts(session, tmp_path_factory):
+def test_chat_prompts(session: Workspace, tmp_path_factory: pytest.TempPathFactory) -> None:
     rows = [{"prompt": [{"role": "user", "content": f"<b>{n}</b> &amp;?"}], "answer": n} for n in range(30)]
     (session.path / "chat.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     options = ["--prompts=chat.jsonl", "--reward=rewards.py:chatty"]
@@ -193,7 +198,9 @@ def test_chat_prompts(session, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_arguments_of_the_chat_template_for_a_run_and_for_rows(session, tmp_path_factory):
+def test_arguments_of_the_chat_template_for_a_run_and_for_rows(
+    session: Workspace, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     place = with_chat_template(session, tmp_path_factory, THINKING)
     rows = [{"prompt": [{"role": "user", "content": f"{n} + {n}?"}], "answer": 2 * n} for n in range(30)]
     told = [{**row, "chat_template_kwargs": {"enable_thinking": False}} for row in rows]
@@ -221,7 +228,7 @@ def test_arguments_of_the_chat_template_for_a_run_and_for_rows(session, tmp_path
 
 
 @pytest.mark.slow
-def test_prompts_too_long_for_the_model_are_named_before_sampling(session):
+def test_prompts_too_long_for_the_model_are_named_before_sampling(session: Workspace) -> None:
     rows = [{"prompt": f"{n}", "answer": n} for n in range(20)] + [{"prompt": "0 1 2 3 4 5 6 7 8 9 " * 50, "answer": 0}]
     (session.path / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     text = error_of(session, single(session, "--prompts=long.jsonl"))
@@ -262,7 +269,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", list(REFUSED))
-def test_bad_input_is_refused_before_any_work(session, case):
+def test_bad_input_is_refused_before_any_work(session: Workspace, case: str) -> None:
     import os
 
     options, message = REFUSED[case]
@@ -286,7 +293,7 @@ def test_bad_input_is_refused_before_any_work(session, case):
 
 
 @pytest.mark.slow
-def test_a_reward_that_turns_gradients_off(workspace):
+def test_a_reward_that_turns_gradients_off(workspace: Workspace) -> None:
     """As modules with a reward model do, when imported or called; the numbers are those of any other session."""
     off = "import torch\ntorch.set_grad_enabled(False)\n"
     whole = (workspace.path / "rewards.py").read_text()

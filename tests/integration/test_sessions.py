@@ -9,9 +9,12 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from tests.conftest import Workspace
+from tests.present import present
+
 
 @pytest.mark.slow
-def test_results_and_ids_are_the_same_with_any_number_of_workers(workspace):
+def test_results_and_ids_are_the_same_with_any_number_of_workers(workspace: Workspace) -> None:
     deltas, xml = {}, {}
     for label, options in {
         "alone": ["-n0"],
@@ -36,16 +39,16 @@ def test_results_and_ids_are_the_same_with_any_number_of_workers(workspace):
     assert set(xml["alone"]) == set(xml["two"]) == set(xml["no xdist"])
     for table in xml.values():
         run = table["experiments.test_batch_scaling::test_run[BE008-run002]"]
-        assert float(run["delta_h1"]) == deltas["alone"]["batch_scaling/BE008_run002"]
-        assert float(run["se_conditional"]) > 0
+        assert float(present(run["delta_h1"])) == deltas["alone"]["batch_scaling/BE008_run002"]
+        assert float(present(run["se_conditional"])) > 0
 
 
-def junit(label):
+def junit(label: str) -> tuple[str, ...]:
     """Properties stand in their test case; under xunit2, whose schema forbids it, in the suite (test_reports.py)."""
     return f"--junitxml={label}.xml", "-o", "junit_family=xunit1"
 
 
-def test_collection_loads_no_model_and_writes_nothing(workspace):
+def test_collection_loads_no_model_and_writes_nothing(workspace: Workspace) -> None:
     done = workspace.run(*workspace.everything, "--collect-only", "-q", "-p", "no:xdist")
     assert done.returncode == 0, done.stdout
     assert "test_batch_scaling.py::test_run[BE004-run001]" in done.stdout
@@ -62,7 +65,7 @@ def test_collection_loads_no_model_and_writes_nothing(workspace):
 
 
 @pytest.mark.slow
-def test_a_killed_session_resumes_with_only_the_missing_runs(workspace):
+def test_a_killed_session_resumes_with_only_the_missing_runs(workspace: Workspace) -> None:
     arguments = [*workspace.scaling[:-1], "--runs=6", "-v"]
     session = workspace.start(*arguments, "-n2")
     deadline = time.monotonic() + 120
@@ -88,7 +91,7 @@ def test_a_killed_session_resumes_with_only_the_missing_runs(workspace):
 
 
 @pytest.mark.slow
-def test_a_killed_worker_loses_its_item_only(workspace):
+def test_a_killed_worker_loses_its_item_only(workspace: Workspace) -> None:
     (workspace.path / "test_killer.py").write_text(
         "import os, signal, pytest\n"
         "pytestmark = pytest.mark.entropy_experiment('killer')\n"
@@ -104,7 +107,7 @@ def test_a_killed_worker_loses_its_item_only(workspace):
 
 
 @pytest.mark.slow
-def test_a_failed_run_fails_its_item_keeps_its_evidence_and_stops_nothing(workspace):
+def test_a_failed_run_fails_its_item_keeps_its_evidence_and_stops_nothing(workspace: Workspace) -> None:
     (workspace.path / "conftest.py").write_text(
         "import pytest\n"
         "from pytest_entropy.probe import EntropyProbe\n"
@@ -131,7 +134,7 @@ def test_a_failed_run_fails_its_item_keeps_its_evidence_and_stops_nothing(worksp
 
 
 @pytest.mark.slow
-def test_resume_starts_afresh_when_the_prompts_have_changed(workspace):
+def test_resume_starts_afresh_when_the_prompts_have_changed(workspace: Workspace) -> None:
     assert workspace.run(*workspace.single).returncode == 0
     with (workspace.path / "prompts.jsonl").open("a") as stream:
         stream.write('{"prompt": "one more", "answer": "1"}\n')
@@ -142,7 +145,7 @@ def test_resume_starts_afresh_when_the_prompts_have_changed(workspace):
 
 
 @pytest.mark.slow
-def test_two_sessions_at_once_keep_out_of_each_others_way(workspace):
+def test_two_sessions_at_once_keep_out_of_each_others_way(workspace: Workspace) -> None:
     sessions = [workspace.start(*workspace.single) for _ in range(2)]
     outputs = [session.communicate()[0] for session in sessions]
     assert [session.returncode for session in sessions] == [0, 0], outputs
@@ -155,13 +158,13 @@ def test_two_sessions_at_once_keep_out_of_each_others_way(workspace):
 @pytest.mark.parametrize(
     "option", ["-p no:terminal", "-p no:junitxml", "-x", "--lf -p cacheprovider", "-q", "--minimal"]
 )
-def test_lives_with_other_options(workspace, option):
+def test_lives_with_other_options(workspace: Workspace, option: str) -> None:
     done = workspace.run(*workspace.single, *option.split())
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.slow
-def test_selection_by_k_and_an_analysis_alone(workspace):
+def test_selection_by_k_and_an_analysis_alone(workspace: Workspace) -> None:
     done = workspace.run(*workspace.scaling, "-k", "bookkeeping")
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout

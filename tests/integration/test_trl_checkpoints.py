@@ -6,18 +6,22 @@ import itertools
 import json
 import shutil
 import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from filelock import FileLock
 
-from pytest_entropy.checkpoints import load_checkpoint, verify_optimizer_mapping
+from pytest_entropy.checkpoints import Checkpoint, load_checkpoint, verify_optimizer_mapping
 from pytest_entropy.checkpoints.formats.weights_file import WeightsFile
 from pytest_entropy.checkpoints.states.parameter_order import live_name
 from pytest_entropy.errors import UsageError
 from pytest_entropy.optimizers.update_rules import update_direction
 from tests.conftest import Workspace
-from tests.trl_runs import ADAPTERS, ENDED, MAX_GRAD_NORM, STEPS, trl_run
+from tests.present import present
+from tests.trl_runs import ADAPTERS, ENDED, MAX_GRAD_NORM, STEPS, TrlRun, trl_run
 
 __all__ = ["trl_run"]
 
@@ -28,7 +32,7 @@ KINDS = [pytest.param(kind, marks=[] if kind == "lora" else pytest.mark.slow) fo
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ADAPTERS)
 @pytest.mark.parametrize("step", range(2, STEPS + 1))
-def test_the_mapping_is_proved(trl_run, kind, step):
+def test_the_mapping_is_proved(trl_run: Callable[[str], TrlRun], kind: str, step: int) -> None:
     run = trl_run(kind)
     proof = verify_optimizer_mapping(run.checkpoint(step - 1), run.checkpoint(step))
     assert proof.proved
@@ -41,10 +45,10 @@ def test_the_mapping_is_proved(trl_run, kind, step):
         # Norms and DoRA's magnitudes are near 1, so that their rounding is a larger share of the step.
         assert residual < (0.15 if name in quantised else 3e-5), name
     rate = 1e-2 * (1 - (step - 1) / STEPS) if kind == ENDED else 1e-2
-    assert all(fitted == pytest.approx(rate, rel=1e-5) for fitted in proof.rates.values())
+    assert all(fitted == pytest.approx(rate, rel=1e-5) for fitted in present(proof.rates).values())
 
 
-def expect_next_step(run, step, checkpoint):
+def expect_next_step(run: TrlRun, step: int, checkpoint: Checkpoint) -> None:
     """The direction from this checkpoint and the recorded gradient is what the trainer did next, to 1e-5."""
     recorded = {live_name(name): g for name, g in run.gradient(step + 1).items()}
     gradient = {name: recorded[live_name(name)] for name in checkpoint.policy.trainable}
@@ -56,14 +60,14 @@ def expect_next_step(run, step, checkpoint):
     assert set(direction) == set(checkpoint.policy.trainable) == set(checkpoint.stored_names) & set(direction)
     for name, u in direction.items():
         old, new = (file.read(checkpoint.stored_names[name]).double() for file in (before, after))
-        gap = float((new - old - checkpoint.learning_rate * u).norm())
+        gap = float((new - old - present(checkpoint.learning_rate) * u).norm())
         # Weights near 1 (norms, DoRA's magnitudes) are stored to 6e-8, which is 2e-5 of a small step.
         assert gap <= 1e-5 * float((new - old).norm()) + 2**-24 * float(new.norm()), name
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("step", range(1, STEPS))
-def test_adamw_is_the_trainers_next_step(trl_run, kind, step):
+def test_adamw_is_the_trainers_next_step(trl_run: Callable[[str], TrlRun], kind: str, step: int) -> None:
     """From checkpoint-k and the gradient of step k+1, unclipped: the weights of checkpoint-(k+1)."""
     run = trl_run(kind)
     checkpoint = load_checkpoint(run.checkpoint(step))
@@ -74,13 +78,13 @@ def test_adamw_is_the_trainers_next_step(trl_run, kind, step):
     expect_next_step(run, step, checkpoint)
 
 
-def by_names(record, names):
+def by_names(record: dict[str, Any], names: list[str]) -> dict[str, Any]:
     """The same optimizer with names as keys."""
     groups = [{**g, "params": [names[i] for i in g["params"]]} for g in record["param_groups"]]
     return {"state": {names[i]: entry for i, entry in record["state"].items()}, "param_groups": groups}
 
 
-def as_steps(place, record, names):
+def as_steps(place: Path, record: dict[str, Any], names: list[str]) -> Path:
     """The old script's directory; its trainer numbered all parameters, so that frozen ones leave gaps."""
     (place / "model").mkdir()
     for file in place.iterdir():
@@ -89,7 +93,7 @@ def as_steps(place, record, names):
     return place / "model"
 
 
-def as_side_file(place, record, names):
+def as_side_file(place: Path, record: dict[str, Any], names: list[str]) -> Path:
     """Numbers in an order of their own, the names beside the file."""
     order = list(reversed(range(len(names))))
     state = {n: record["state"][i] for n, i in enumerate(order)}
@@ -100,30 +104,32 @@ def as_side_file(place, record, names):
     return place
 
 
-def as_param_names(place, record, names):
+def as_param_names(place: Path, record: dict[str, Any], names: list[str]) -> Path:
     groups = [{**g, "param_names": [names[i] for i in g["params"]]} for g in record["param_groups"]]
     torch.save({**record, "param_groups": groups}, place / "optimizer.pt")
     return place
 
 
-def as_fsdp(place, record, names):
+def as_fsdp(place: Path, record: dict[str, Any], names: list[str]) -> Path:
     torch.save(by_names(record, names), place / "optimizer.bin")
     (place / "optimizer.pt").unlink()
     return place
 
 
-def as_dcp(place, record, names):
+def as_dcp(place: Path, record: dict[str, Any], names: list[str]) -> Path:
     import torch.distributed.checkpoint as dcp
 
     with warnings.catch_warnings():
         # It says that it takes one process for granted.
         warnings.simplefilter("ignore")
-        dcp.save({"optimizer": by_names(record, names)}, checkpoint_id=place / "optimizer_0", no_dist=True)
+        dcp.save(  # type: ignore[attr-defined]
+            {"optimizer": by_names(record, names)}, checkpoint_id=place / "optimizer_0", no_dist=True
+        )
     (place / "optimizer.pt").unlink()
     return place
 
 
-def as_flat_states(place, record, names):
+def as_flat_states(place: Path, record: dict[str, Any], names: list[str]) -> Path:
     """bitsandbytes before 0.49.2 did not nest what it keeps."""
     nested = "__bnb_optimizer_quant_state__"
     flat = {i: {**{k: v for k, v in e.items() if k != nested}, **e.get(nested, {})} for i, e in record["state"].items()}
@@ -132,13 +138,13 @@ def as_flat_states(place, record, names):
     return place
 
 
-def as_a_link(place, record, names):
+def as_a_link(place: Path, record: dict[str, Any], names: list[str]) -> Path:
     link = place.parent / "latest"
     link.symlink_to(place)
     return link
 
 
-ARRANGED = {
+ARRANGED: dict[str, tuple[str, Callable[[Path, dict[str, Any], list[str]], Path], str]] = {
     "step directory": ("lora", as_steps, "order of step directory"),
     "side file": ("lora", as_side_file, "names in optimizer_param_names.json"),
     "param_names": ("lora bias all", as_param_names, "names in optimizer.pt"),
@@ -159,7 +165,7 @@ CASES = [pytest.param(case, marks=() if kind in FAST else pytest.mark.slow) for 
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_every_layout_gives_the_trainers_next_step(trl_run, tmp_path, case):
+def test_every_layout_gives_the_trainers_next_step(trl_run: Callable[[str], TrlRun], tmp_path: Path, case: str) -> None:
     """The same real checkpoint as others would have written it."""
     kind, arrange, mapping = ARRANGED[case]
     run = trl_run(kind)
@@ -176,7 +182,7 @@ def test_every_layout_gives_the_trainers_next_step(trl_run, tmp_path, case):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_two_swapped_states_are_refused_by_name(trl_run, kind, tmp_path):
+def test_two_swapped_states_are_refused_by_name(trl_run: Callable[[str], TrlRun], kind: str, tmp_path: Path) -> None:
     run = trl_run(kind)
     copy = tmp_path / "run"
     shutil.copytree(run.path / "out", copy / "out", ignore=shutil.ignore_patterns("checkpoint-[123]"))
@@ -197,7 +203,7 @@ def test_two_swapped_states_are_refused_by_name(trl_run, kind, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_rate_after_the_schedule_has_ended(trl_run):
+def test_the_rate_after_the_schedule_has_ended(trl_run: Callable[[str], TrlRun]) -> None:
     checkpoint = load_checkpoint(trl_run(ENDED).checkpoint(STEPS))
     assert checkpoint.learning_rate == 1e-2
     assert checkpoint.learning_rate_source == "optimizer.pt (initial_lr; the schedule has ended at 0)"
@@ -205,7 +211,7 @@ def test_the_rate_after_the_schedule_has_ended(trl_run):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["lora bias all", "full"])
-def test_norms_and_biases_are_the_group_without_decay(trl_run, kind):
+def test_norms_and_biases_are_the_group_without_decay(trl_run: Callable[[str], TrlRun], kind: str) -> None:
     states = load_checkpoint(trl_run(kind).checkpoint(2)).optimizer
     without = {name for name, state in states.items() if state.weight_decay == 0}
     assert without == {name for name in states if name.endswith("bias") or "norm" in name}
@@ -218,7 +224,9 @@ def test_norms_and_biases_are_the_group_without_decay(trl_run, kind):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ADAPTERS)
-def test_the_sanity_check_passes_with_sampling_at_temperature_one(trl_run, kind, workspace):
+def test_the_sanity_check_passes_with_sampling_at_temperature_one(
+    trl_run: Callable[[str], TrlRun], kind: str, workspace: Workspace
+) -> None:
     """top_k 5, top_p 0.8, temperature 0.6, repetition penalty 1.2, pad = EOS and dropout: none of it is used."""
     chosen = Workspace(workspace.path, trl_run(kind).checkpoint(STEPS))
     done = chosen.run("experiments/test_sanity_check.py", *chosen.small, "--be=8", "--runs=3", "-p", "no:xdist")
@@ -238,7 +246,7 @@ def test_the_sanity_check_passes_with_sampling_at_temperature_one(trl_run, kind,
     }
 
 
-def test_a_run_is_trained_once_for_all_workers(trl_run):
+def test_a_run_is_trained_once_for_all_workers(trl_run: Callable[[str], TrlRun]) -> None:
     run = trl_run("lora")
     with FileLock(f"{run.path}.lock").acquire(timeout=0):
         assert (run.path / "done").exists()

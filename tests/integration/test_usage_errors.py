@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
 from tests import tiny
+from tests.conftest import Workspace
 
 CASES = {
     "be-values not a number": (["--be-values=16,x"], "'x' is not a whole number"),
@@ -50,7 +52,7 @@ CASES = {
 
 
 @pytest.fixture
-def files(workspace):
+def files(workspace: Workspace) -> Workspace:
     texts = {
         "unknown": "batch_config:\n  B_E_vals: [16]\n",
         "old": "batch_config:\n  B: 256\n",
@@ -63,7 +65,7 @@ def files(workspace):
     return workspace
 
 
-def refuse(workspace, arguments, message, *, workers="0"):
+def refuse(workspace: Workspace, arguments: list[str], message: str, *, workers: str = "0") -> None:
     replaced = {"--entropy-set"} if "type.yaml" in str(arguments) else set()
     replaced |= {argument.split("=")[0] for argument in arguments if not argument.startswith("--entropy-set")}
     kept = [argument for argument in workspace.scaling if argument.split("=")[0] not in replaced]
@@ -76,12 +78,12 @@ def refuse(workspace, arguments, message, *, workers="0"):
 
 
 @pytest.mark.parametrize("case", list(CASES))
-def test_is_refused(files, case):
+def test_is_refused(files: Workspace, case: str) -> None:
     refuse(files, *CASES[case])
 
 
 @pytest.mark.parametrize("case", ["unknown key", "no checkpoint", "too few prompts", "be-values twice"])
-def test_is_refused_by_the_xdist_controller(files, case):
+def test_is_refused_by_the_xdist_controller(files: Workspace, case: str) -> None:
     refuse(files, *CASES[case], workers="2")
 
 
@@ -100,7 +102,7 @@ DECLARED = {
 
 @pytest.mark.parametrize("mark", DECLARED.values(), ids=DECLARED)
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_an_experiment_of_ones_own_refuses_bad_input_in_one_message(files, mark, workers):
+def test_an_experiment_of_ones_own_refuses_bad_input_in_one_message(files: Workspace, mark: str, workers: str) -> None:
     (files.path / "test_own.py").write_text(OWN.format(mark=mark))
     run = files.refused if workers == "0" else files.run
     done = run("test_own.py", *files.small, "--entropy-set=a=1", "-n", workers)
@@ -112,7 +114,7 @@ def test_an_experiment_of_ones_own_refuses_bad_input_in_one_message(files, mark,
     assert not files.results.exists()
 
 
-def test_one_experiment_has_one_configuration(files):
+def test_one_experiment_has_one_configuration(files: Workspace) -> None:
     classes = [
         f"    @pytest.mark.entropy_experiment('own', batch_config={{'B_E_values': [{size}]}})\n"
         "    def test_run(self, probe_run):\n        assert probe_run\n"
@@ -127,14 +129,14 @@ def test_one_experiment_has_one_configuration(files):
     assert not files.results.exists()
 
 
-def test_no_optimizer_state(files, tmp_path):
+def test_no_optimizer_state(files: Workspace, tmp_path: Path) -> None:
     broken = tmp_path / "copy"
     shutil.copytree(files.checkpoint.parent, broken)
     (broken / "step_3" / "optimizer.pt").unlink()
     refuse(files, [f"--checkpoint={broken / 'step_3'}"], "no optimizer state (looked for")
 
 
-def test_adapter_without_base(files, tmp_path):
+def test_adapter_without_base(files: Workspace, tmp_path: Path) -> None:
     broken = tmp_path / "copy"
     shutil.copytree(files.checkpoint.parent, broken)
     config = broken / "step_3" / "model" / "adapter_config.json"
@@ -146,13 +148,13 @@ def test_adapter_without_base(files, tmp_path):
     refuse(files, [f"--checkpoint={broken / 'step_3'}"], "leads out of")
 
 
-def test_an_unknown_directory_lists_what_was_found(files):
+def test_an_unknown_directory_lists_what_was_found(files: Workspace) -> None:
     (files.path / "stuff").mkdir()
     (files.path / "stuff" / "weights.gguf").write_text("x")
     refuse(files, ["--checkpoint=stuff"], "found: weights.gguf")
 
 
-def test_prompts_name_file_and_line(files):
+def test_prompts_name_file_and_line(files: Workspace) -> None:
     (files.path / "bad.jsonl").write_text(json.dumps({"prompt": "x"}) + "\n{oops\n")
     refuse(files, ["--prompts=bad.jsonl"], "bad.jsonl, line 2: not JSON")
     (files.path / "bad.jsonl").write_bytes(b'{"prompt": "\xff"}\n')

@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ CHECKED = RUN | {"definition", "ground_truth", "total_variance", "evidence"}
 WITH_ALL_DIAGNOSTICS = {"lora float32", "lora bfloat16", "full float32", "full bfloat16"}
 
 
-def records(*arguments: str) -> dict[str, dict]:
+def records(*arguments: str) -> dict[str, dict[str, Any]]:
     """What the script says, by name; in a process of its own, for the device is one for the whole process."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.whole_runs", *arguments],
@@ -38,7 +39,7 @@ def records(*arguments: str) -> dict[str, dict]:
 
 
 @pytest.mark.slow
-def test_no_part_of_a_run_mixes_devices_and_the_numbers_are_the_cpus():
+def test_no_part_of_a_run_mixes_devices_and_the_numbers_are_the_cpus() -> None:
     found = records()
     rules = found.pop("rules")
     assert [name for name, said in rules["strict"].items() if said is None] == []
@@ -72,7 +73,7 @@ def test_no_part_of_a_run_mixes_devices_and_the_numbers_are_the_cpus():
                 np.testing.assert_allclose(here[f"array {array}"], cpu[f"array {array}"], atol=1e-4, err_msg=name)
 
 
-def test_the_fault_that_was_there_is_seen():
+def test_the_fault_that_was_there_is_seen() -> None:
     (record,) = records("mixed", "parameters for the oracle").values()
     assert record["phase"] == "oracle"
     assert "gradient with device type 'cpu'" in record["failed"]
@@ -80,7 +81,7 @@ def test_the_fault_that_was_there_is_seen():
 
 
 @pytest.mark.slow
-def test_devices_mixed_by_hand_are_seen_wherever_they_meet():
+def test_devices_mixed_by_hand_are_seen_wherever_they_meet() -> None:
     from tests.mixed_by_hand import PLACES
 
     found = records("mixed")

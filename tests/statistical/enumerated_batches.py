@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,9 +22,9 @@ V, LIMIT, END = enumerable.VOCABULARY, enumerable.LIMIT, enumerable.END
 INNER = [t for t in range(V) if t != END]
 
 
-def _prefixes():
+def _prefixes() -> list[tuple[int, ...]]:
     """All prefixes a token can follow, shortest first."""
-    out = [()]
+    out: list[tuple[int, ...]] = [()]
     for length in range(1, LIMIT):
         out += [(*p, t) for p in out if len(p) == length - 1 for t in INNER]
     return out
@@ -41,11 +42,11 @@ class Table:
     gradients: np.ndarray
     shapes: dict[str, torch.Size]
 
-    def flat(self, tensors):
+    def flat(self, tensors: dict[str, torch.Tensor]) -> np.ndarray:
         """A vector by name as one of length D."""
         return torch.cat([tensors[name].reshape(-1).double() for name in self.shapes]).numpy()
 
-    def named(self, vector):
+    def named(self, vector: np.ndarray | torch.Tensor) -> dict[str, torch.Tensor]:
         """The inverse of :meth:`flat`, also for a batch ``[..., D]``."""
         sizes = [shape.numel() for shape in self.shapes.values()]
         parts = torch.as_tensor(vector).split(sizes, dim=-1)
@@ -82,30 +83,32 @@ class Batch:
     mask: np.ndarray
 
     @property
-    def lengths(self):
-        return self.mask.sum(-1)
+    def lengths(self) -> np.ndarray:
+        counted: np.ndarray = self.mask.sum(-1)
+        return counted
 
     @property
-    def log_probs(self):
+    def log_probs(self) -> np.ndarray:
         return self._of(table().log_pi[self.prompts[:, None, None], self.prefix, self.tokens])
 
     @property
-    def entropies(self):
+    def entropies(self) -> np.ndarray:
         log_pi = table().log_pi
         return self._of(-(np.exp(log_pi) * log_pi).sum(-1)[self.prompts[:, None, None], self.prefix])
 
     @property
-    def rewards(self):
+    def rewards(self) -> np.ndarray:
         """Something to learn: token 2 is good, length is bad."""
-        return ((self.tokens == 2) & self.mask).sum(-1) - 0.3 * self.lengths
+        reward: np.ndarray = ((self.tokens == 2) & self.mask).sum(-1) - 0.3 * self.lengths
+        return reward
 
-    def _of(self, values):
+    def _of(self, values: np.ndarray) -> np.ndarray:
         return np.where(self.mask, values, 0.0)
 
-    def entropy_parts(self, estimator="rao_blackwell"):
+    def entropy_parts(self, estimator: str = "rao_blackwell") -> np.ndarray:
         """Coefficients ``[N, rows of the table]`` of x_n."""
-        tensors = (torch.from_numpy(x) for x in (self.log_probs, self.entropies, self.mask))
-        weights = get_estimator(estimator).weights(*tensors)
+        log_probs, entropies, mask = (torch.from_numpy(x) for x in (self.log_probs, self.entropies, self.mask))
+        weights = get_estimator(estimator).weights(log_probs, entropies, mask, None)
         parts = self._scatter(weights.log_prob.numpy())
         if weights.entropy is not None:
             # grad H = -sum_t pi(t) log pi(t) grad log pi(t): spread the weight of H over the prefix's tokens.
@@ -115,7 +118,9 @@ class Batch:
                 parts += self._scatter(spread[..., t], t)
         return parts
 
-    def update_parts(self, objective="dr_grpo", batches=1, **options):
+    def update_parts(
+        self, objective: str = "dr_grpo", batches: int = 1, **options: Any
+    ) -> tuple[np.ndarray, np.ndarray]:
         """(coefficients of g_p ``[N, rows]``, kappa ``[N]``) of N / batches prompts in each of the batches."""
         rewards = torch.from_numpy(self.rewards).reshape(batches, -1, self.mask.shape[1])
         lengths = torch.from_numpy(self.lengths).reshape(rewards.shape)
@@ -126,7 +131,7 @@ class Batch:
         w = -torch.cat(weights).numpy()[..., None] * self.mask
         return self._scatter(w), torch.cat(shares).numpy()
 
-    def _scatter(self, weights, token=None):
+    def _scatter(self, weights: np.ndarray, token: int | None = None) -> np.ndarray:
         shape = table().log_pi.shape
         tokens = self.tokens if token is None else np.full_like(self.tokens, token)
         index = (self.prompts[:, None, None] * shape[1] + self.prefix) * V + tokens
@@ -187,7 +192,8 @@ def moments() -> Moments:
     x, g = batch.entropy_parts(), batch.update_parts()[0]
     mean_x, mean_g = probability @ x, probability @ g
 
-    def covariance(left, right):
-        return (left * probability[:, None]).T @ right
+    def covariance(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        moment: np.ndarray = (left * probability[:, None]).T @ right
+        return moment
 
     return Moments(mean_x, mean_g, covariance(x - mean_x, x - mean_x), covariance(g - mean_g, g - mean_g))

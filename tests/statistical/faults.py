@@ -6,31 +6,47 @@ see it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pytest_entropy.policy.sampling_tables import Recorder
+from transformers import DynamicCache
 
+from pytest_entropy.checkpoints import Checkpoint
 from pytest_entropy.optimizers import adam
+from pytest_entropy.optimizers.update_rules import update_direction
 from pytest_entropy.policy import distribution as distribution_module
 from pytest_entropy.policy import sampling as sampling_module
 from pytest_entropy.policy import teacher_forcing
-from pytest_entropy.policy.policy import Policy
+from pytest_entropy.policy.policy import Policy, TeacherForced
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe import batches as draws
 from pytest_entropy.probe import control_variate as control_variates
 from pytest_entropy.probe import probe as probe_module
 from pytest_entropy.probe import setup as setup_module
 from pytest_entropy.probe.derivatives import gradient
+from pytest_entropy.probe.derivatives.directional import Derivatives, directional_derivatives
+from pytest_entropy.probe.derivatives.gradient import Objective, policy_gradient
 from pytest_entropy.probe.estimators import action_value, base
 from pytest_entropy.probe.measure import entropy_unit, two_batch, u_statistic
+from pytest_entropy.probe.measure.run_record import run_record
 from pytest_entropy.probe.measure.two_batch import TwoBatch
+from pytest_entropy.probe.pieces import scoring_chunks
 from pytest_entropy.probe.probe import EntropyProbe
 from pytest_entropy.probe.setup import Setup
 from pytest_entropy.probe.update import batch as update_batch
 from pytest_entropy.probe.update import objective, source
+from pytest_entropy.probe.update.batch import take_update
+from pytest_entropy.prompts import Prompt
+from pytest_entropy.prompts.prompt import PromptSet
+from pytest_entropy.records.run import RunRecord
+from pytest_entropy.records.seeds import uniforms
+from pytest_entropy.rewards import evaluate
+from tests.present import present
 
 
 @dataclass(frozen=True)
@@ -87,7 +103,7 @@ def _sampler_sees(patch: pytest.MonkeyPatch, change: Callable[[torch.Tensor], to
     inside = {"sampling": False}
     sample = Policy.sample
 
-    def sampling(self: Policy, *arguments: object) -> Rollouts:
+    def sampling(self: Policy, *arguments: Any) -> Rollouts:
         inside["sampling"] = True
         try:
             return sample(self, *arguments)
@@ -113,22 +129,22 @@ def top_k_of_sampler(patch: pytest.MonkeyPatch) -> None:
 def repetition_penalty(patch: pytest.MonkeyPatch) -> None:
     """transformers' penalty of 1.05 on every token of prompt and response so far, in the draws alone."""
     sample, forward = Policy.sample, Policy.forward
-    recorder, draw = sampling_module.Recorder, distribution_module.draw
-    now: dict[str, object] = {}
+    draw = distribution_module.draw
+    now: dict[str, Any] = {}
 
-    def sampling(self: Policy, prompt_ids, uniforms):
+    def sampling(self: Policy, prompt_ids: Sequence[Sequence[int]], uniforms: torch.Tensor) -> Rollouts:
         longest = max(map(len, prompt_ids))
         padded = torch.tensor([list(ids) + [ids[0]] * (longest - len(ids)) for ids in prompt_ids])
         now.update(prompts=padded.repeat_interleave(uniforms.shape[1], 0), k=0)
         return sample(self, prompt_ids, uniforms)
 
-    def remembered(*arguments):
-        now["recorder"] = recorder(*arguments)
-        return now["recorder"]
+    def remembered(*arguments: Any) -> Recorder:
+        now["recorder"] = recorder = Recorder(*arguments)
+        return recorder
 
-    def watched(self: Policy, *arguments, **named):
-        now["logits"] = forward(self, *arguments, **named)
-        return now["logits"]
+    def watched(self: Policy, *arguments: Any, **named: Any) -> torch.Tensor:
+        now["logits"] = logits = forward(self, *arguments, **named)
+        return logits
 
     def penalised(log_p: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
         prompts, k = now["prompts"], now["k"]
@@ -155,7 +171,7 @@ def dropout_while_scoring(patch: pytest.MonkeyPatch) -> None:
     """Adapter dropout live in scoring, with the guard that refuses training mode taken away."""
     score = Policy.teacher_force
 
-    def live(self: Policy, *arguments: object):
+    def live(self: Policy, *arguments: Any) -> TeacherForced:
         dropout = torch.nn.functional.dropout
         handles = [
             module.register_forward_hook(lambda m, a, out: dropout(out, 0.05, training=True))
@@ -176,7 +192,7 @@ def training_mode(patch: pytest.MonkeyPatch) -> None:
     """The whole model in training mode."""
     build = Setup.__init__
 
-    def built(self: Setup, checkpoint, *arguments, **named) -> None:
+    def built(self: Setup, checkpoint: Checkpoint, *arguments: Any, **named: Any) -> None:
         build(self, checkpoint, *arguments, **named)
         self.policy.model.train()
 
@@ -185,10 +201,13 @@ def training_mode(patch: pytest.MonkeyPatch) -> None:
 
 def end_token_masked(patch: pytest.MonkeyPatch) -> None:
     """pad = EOS, and the mask made from ``ids != pad``: the scorer loses the real end."""
-    plain = Rollouts.mask.fget
+    plain = Rollouts.mask
+    assert isinstance(plain, property)
+    assert plain.fget is not None
+    whole: Callable[[Rollouts], torch.Tensor] = plain.fget
 
     def mask(self: Rollouts) -> torch.Tensor:
-        return plain(self) & (self.tokens != END["id"])
+        return whole(self) & (self.tokens != END["id"])
 
     patch.setattr(Rollouts, "mask", property(mask))
 
@@ -197,7 +216,7 @@ def end_token_lost(patch: pytest.MonkeyPatch) -> None:
     """The sampler itself does not count the end token."""
     sample = Policy.sample
 
-    def sampling(self: Policy, *arguments: object) -> Rollouts:
+    def sampling(self: Policy, *arguments: Any) -> Rollouts:
         rollouts = sample(self, *arguments)
         shorter = torch.where(rollouts.ended, rollouts.lengths - 1, rollouts.lengths).clamp(min=1)
         return replace(rollouts, lengths=shorter)
@@ -218,13 +237,27 @@ def positions_of_padding(patch: pytest.MonkeyPatch) -> None:
     """Positions counted from the left edge, padding included, in sampling and scoring alike."""
     forward = Policy.forward
 
-    def shifted(self: Policy, ids, kept, positions, cache, **named):
+    def shifted(
+        self: Policy,
+        ids: torch.Tensor,
+        kept: torch.Tensor,
+        positions: torch.Tensor,
+        cache: DynamicCache | None,
+        **named: Any,
+    ) -> torch.Tensor:
         padding = (kept == 0).sum(-1, keepdim=True)
         return forward(self, ids, kept, positions + padding, cache, **named)
 
     # Rotary positions are relative: a constant shift of a whole row would change nothing, so cached keys and
     # later queries are given different offsets, as code that recomputes positions in decoding only does.
-    def decoding_only(self: Policy, ids, kept, positions, cache, **named):
+    def decoding_only(
+        self: Policy,
+        ids: torch.Tensor,
+        kept: torch.Tensor,
+        positions: torch.Tensor,
+        cache: DynamicCache | None,
+        **named: Any,
+    ) -> torch.Tensor:
         call = shifted if cache is not None and cache.get_seq_length() else forward
         return call(self, ids, kept, positions, cache, **named)
 
@@ -235,7 +268,7 @@ def rows_shuffled(patch: pytest.MonkeyPatch) -> None:
     """Responses of a group in another order when scored."""
     sample = Setup.sample
 
-    def shuffled(self: Setup, *arguments: object) -> Rollouts:
+    def shuffled(self: Setup, *arguments: Any) -> Rollouts:
         rollouts = sample(self, *arguments)
         return replace(rollouts, tokens=rollouts.tokens.roll(1, dims=1), lengths=rollouts.lengths.roll(1, dims=1))
 
@@ -244,7 +277,7 @@ def rows_shuffled(patch: pytest.MonkeyPatch) -> None:
 
 def unscaled_logits_in_scoring(patch: pytest.MonkeyPatch) -> None:
     """The temperature forgotten by the scorer (sampling at T = 0.8)."""
-    plain, learning = teacher_forcing.token_statistics, teacher_forcing.token_statistics_and_values
+    plain, learning = distribution_module.token_statistics, distribution_module.token_statistics_and_values
     patch.setattr(teacher_forcing, "token_statistics", lambda logits, tokens, temperature: plain(logits, tokens, 1.0))
     patch.setattr(
         teacher_forcing,
@@ -289,12 +322,12 @@ def sign_of_entropy_gradient(patch: pytest.MonkeyPatch) -> None:
 
 
 def sign_of_direction(patch: pytest.MonkeyPatch) -> None:
-    real = update_batch.update_direction
+    real = update_direction
     patch.setattr(update_batch, "update_direction", lambda *a, **k: {name: -u for name, u in real(*a, **k).items()})
 
 
 def sign_of_loss(patch: pytest.MonkeyPatch) -> None:
-    real = update_batch.policy_gradient
+    real = policy_gradient
     patch.setattr(update_batch, "policy_gradient", lambda *a, **k: {name: -g for name, g in real(*a, **k).items()})
 
 
@@ -306,17 +339,19 @@ def pieces_as_means(patch: pytest.MonkeyPatch) -> None:
     """Each microbatch's gradient as its mean times the batch size, as if pieces were equal-sized."""
     real = gradient.summed_gradient
 
-    def summed(policy, rollouts, objective_, *, chunk_tokens):
-        pieces = len(gradient.scoring_chunks(rollouts, chunk_tokens))
+    def summed(
+        policy: Policy, rollouts: Rollouts, objective_: Objective, *, chunk_tokens: int
+    ) -> dict[str, torch.Tensor]:
+        pieces = len(scoring_chunks(rollouts, chunk_tokens))
 
         class AsMean:
-            def __init__(self, part):
+            def __init__(self, part: Objective) -> None:
                 self.part = part
 
-            def select(self, indices):
+            def select(self, indices: list[int]) -> AsMean:
                 return AsMean(self.part.select(indices))
 
-            def value(self, forced, part):
+            def value(self, forced: TeacherForced, part: Rollouts) -> torch.Tensor:
                 return self.part.value(forced, part) * len(rollouts) / (len(part) * pieces)
 
         return real(policy, rollouts, AsMean(objective_), chunk_tokens=chunk_tokens)
@@ -337,8 +372,8 @@ def biased_group_spread(patch: pytest.MonkeyPatch) -> None:
 # ---------------------------------------------------------------------- numbers
 
 
-def _result_with(patch: pytest.MonkeyPatch, change: Callable) -> None:
-    real = probe_module.run_record
+def _result_with(patch: pytest.MonkeyPatch, change: Callable[[RunRecord], RunRecord]) -> None:
+    real = run_record
     patch.setattr(probe_module, "run_record", lambda *arguments, **named: change(real(*arguments, **named)))
 
 
@@ -349,9 +384,9 @@ def divided_twice(patch: pytest.MonkeyPatch) -> None:
 
 def scalars_divided_twice(patch: pytest.MonkeyPatch) -> None:
     """Each s_n already divided by B_E, in the estimator itself."""
-    real = two_batch.directional_derivatives
+    real = directional_derivatives
 
-    def divided(policy, rollouts, *arguments, **named):
+    def divided(policy: Policy, rollouts: Rollouts, *arguments: Any, **named: Any) -> Derivatives:
         out = real(policy, rollouts, *arguments, **named)
         return replace(out, per_prompt={name: s / len(rollouts) for name, s in out.per_prompt.items()})
 
@@ -361,7 +396,7 @@ def scalars_divided_twice(patch: pytest.MonkeyPatch) -> None:
 def biased_variance(patch: pytest.MonkeyPatch) -> None:
     """ddof = 0 in the standard error."""
 
-    def change(r):
+    def change(r: RunRecord) -> RunRecord:
         s = np.asarray(r.per_prompt)
         variance = float(r.eta**2 * s.var() / len(s))
         return replace(r, variance_conditional=variance, se_conditional=variance**0.5)
@@ -378,7 +413,7 @@ def rate_doubled(patch: pytest.MonkeyPatch) -> None:
     """A learning rate other than the one stored: every number per unit of eta is right, delta_h1 is not."""
     build = Setup.__init__
 
-    def built(self: Setup, *arguments: object, **named: object) -> None:
+    def built(self: Setup, *arguments: Any, **named: Any) -> None:
         build(self, *arguments, **named)
         self.eta *= 2
 
@@ -394,7 +429,7 @@ def stale_direction(patch: pytest.MonkeyPatch) -> None:
 
 
 def rewards_of_the_next_prompt(patch: pytest.MonkeyPatch) -> None:
-    real = source.evaluate
+    real = evaluate
     patch.setattr(source, "evaluate", lambda *arguments: np.roll(real(*arguments), 1, axis=0).tolist())
 
 
@@ -407,7 +442,7 @@ def responses_of_the_next_prompt(patch: pytest.MonkeyPatch) -> None:
     """Rows rotated against their prompts: sampler and scorer agree, for both have the same rows."""
     real = Setup.sample
 
-    def sample(self: Setup, *arguments: object) -> Rollouts:
+    def sample(self: Setup, *arguments: Any) -> Rollouts:
         rollouts = real(self, *arguments)
         return rollouts.select([*range(1, len(rollouts)), 0])
 
@@ -418,7 +453,7 @@ def temperature_left_at_one(patch: pytest.MonkeyPatch) -> None:
     """The configured temperature reaches no one, sampler and scorer alike."""
     build = Setup.__init__
 
-    def built(self: Setup, *arguments: object, **named: object) -> None:
+    def built(self: Setup, *arguments: Any, **named: Any) -> None:
         build(self, *arguments, **named)
         self.policy = replace(self.policy, temperature=1.0)
 
@@ -434,7 +469,9 @@ def same_prompts(patch: pytest.MonkeyPatch) -> None:
     """E drawn from the prompts of U."""
     real = draws.draw_prompts
 
-    def draw_prompts(prompts, count, seed, *, exclude=frozenset(), replace=False):
+    def draw_prompts(
+        prompts: PromptSet, count: int, seed: int, *, exclude: frozenset[str] = frozenset(), replace: bool = False
+    ) -> list[int]:
         if not exclude:
             return real(prompts, count, seed, replace=replace)
         return [i for i in range(len(prompts)) if prompts[i].key in exclude][:count]
@@ -455,13 +492,13 @@ def clipping_upwards(patch: pytest.MonkeyPatch) -> None:
 def rate_of_runs(patch: pytest.MonkeyPatch) -> None:
     """Twice the update's rate, in the runs alone, where every number follows from it."""
 
-    def change(r):
+    def change(r: RunRecord) -> RunRecord:
         return replace(
             r,
             eta=2 * r.eta,
             delta_h1=2 * r.delta_h1,
-            variance_conditional=4 * r.variance_conditional,
-            se_conditional=2 * r.se_conditional,
+            variance_conditional=4 * present(r.variance_conditional),
+            se_conditional=2 * present(r.se_conditional),
         )
 
     _result_with(patch, change)
@@ -474,12 +511,12 @@ def entropy_se_of_a_prompt(patch: pytest.MonkeyPatch) -> None:
 
 def variance_divided_twice(patch: pytest.MonkeyPatch) -> None:
     """The variance, though not the standard error, divided by B_E once more."""
-    _result_with(patch, lambda r: replace(r, variance_conditional=r.variance_conditional / r.B_E))
+    _result_with(patch, lambda r: replace(r, variance_conditional=present(r.variance_conditional) / r.B_E))
 
 
 def mean_reward_of_one_prompt(patch: pytest.MonkeyPatch) -> None:
     """The update's mean reward is that of its first prompt."""
-    real = source.take_update
+    real = take_update
     patch.setattr(
         source,
         "take_update",
@@ -499,7 +536,7 @@ def prompt_twice(patch: pytest.MonkeyPatch) -> None:
     """The first prompt of a batch stands in the second's place as well."""
     real = draws.draw_prompts
 
-    def draw_prompts(*arguments, **named):
+    def draw_prompts(*arguments: Any, **named: Any) -> list[int]:
         indices = real(*arguments, **named)
         return [indices[0], indices[0], *indices[2:]]
 
@@ -510,7 +547,9 @@ def half_the_update(patch: pytest.MonkeyPatch) -> None:
     """The update is taken on half of B_U prompts."""
     real = draws.draw_prompts
 
-    def draw_prompts(prompts, count, seed, *, exclude=frozenset(), replace=False):
+    def draw_prompts(
+        prompts: PromptSet, count: int, seed: int, *, exclude: frozenset[str] = frozenset(), replace: bool = False
+    ) -> list[int]:
         return real(prompts, count if exclude else count // 2, seed, exclude=exclude, replace=replace)
 
     patch.setattr(setup_module, "draw_prompts", draw_prompts)
@@ -520,7 +559,7 @@ def learnt_from_itself(patch: pytest.MonkeyPatch) -> None:
     """The action values are those of E's own responses, which ties the weights to what they weigh: a bias."""
     real = TwoBatch.entropy_batch
 
-    def batch(self: TwoBatch, *arguments: object):
+    def batch(self: TwoBatch, *arguments: Any) -> tuple[list[Prompt], Rollouts]:
         prompts, rollouts = real(self, *arguments)
         control_variate = control_variates.learn(rollouts, self.setup.config.max_new_tokens)
         return prompts, replace(rollouts, control_variate=control_variate)
@@ -530,7 +569,7 @@ def learnt_from_itself(patch: pytest.MonkeyPatch) -> None:
 
 def responses_that_copy(patch: pytest.MonkeyPatch) -> None:
     """One stream of random numbers for the responses of a group."""
-    real = draws.uniforms
+    real = uniforms
     patch.setattr(
         draws,
         "uniforms",
@@ -542,7 +581,7 @@ def responses_that_copy(patch: pytest.MonkeyPatch) -> None:
 
 def random_numbers_of_every_batch(patch: pytest.MonkeyPatch) -> None:
     """Responses to E's first prompt share their numbers with those to U's first one, and so on."""
-    real = draws.uniforms
+    real = uniforms
     patch.setattr(draws, "uniforms", lambda seed, *names: real(0, *names))
 
 

@@ -6,21 +6,26 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
 from pytest_entropy import EntropyProbe, ProbeConfig, load_checkpoint, registry, stats
+from pytest_entropy.checkpoints import Checkpoint
 from pytest_entropy.checkpoints.demo import PROFILE
 from pytest_entropy.checks import bookkeeping
 from pytest_entropy.checks.base import Check
 from pytest_entropy.errors import RunError
 from pytest_entropy.policy.alternatives import ALTERNATIVES
 from pytest_entropy.probe.diagnostics.token_evidence import total_sampler_log_ratios
+from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.seeds import derive
 from pytest_entropy.settings.model import ExperimentConfig
 from pytest_entropy.settings.yaml_file import read_yaml
+from pytest_entropy.stats.outcome import CheckOutcome
+from tests.present import present
 from tests.statistical import faults
 
 pytestmark = pytest.mark.slow
@@ -35,13 +40,13 @@ MISS = 1e-6
 
 
 @pytest.fixture(scope="module")
-def checkpoint():
+def checkpoint() -> Checkpoint:
     loaded = load_checkpoint("demo")
     faults.END["id"] = loaded.policy.eos_ids[0]
     return loaded
 
 
-def probe_on(checkpoint, **settings):
+def probe_on(checkpoint: Checkpoint, **settings: Any) -> EntropyProbe:
     sizes = PROFILE_SIZES["all"]["batch_config"] | PROFILE_SIZES["all"]["sampling"]
     return EntropyProbe(checkpoint, ProbeConfig(**{**sizes, "diagnostics": DIAGNOSTICS, **settings}))
 
@@ -53,13 +58,13 @@ CHECKS = (
 )  # fmt: skip
 
 
-def checks(runs):
+def checks(runs: list[RunRecord]) -> list[CheckOutcome]:
     """Every check of experiments/test_sanity_check.py that does not take many runs."""
     outcomes = [registry.get("checks", name, Check).check(runs, alpha=ALPHA) for name in CHECKS]
     return [*outcomes, *bookkeeping.judged(runs, with_replacement=False)]
 
 
-def test_without_a_fault_all_is_green(checkpoint):
+def test_without_a_fault_all_is_green(checkpoint: Checkpoint) -> None:
     probe = probe_on(checkpoint)
     update = probe.update(0)
     runs = [probe.run(B_E, 0, run=run, update=update) for run in range(1, 4)]
@@ -68,7 +73,9 @@ def test_without_a_fault_all_is_green(checkpoint):
 
 
 @pytest.mark.parametrize("name", [name for name, fault in faults.FAULTS.items() if fault.evidence is None])
-def test_exact_comparisons_see_it_in_one_run(checkpoint, monkeypatch, name):
+def test_exact_comparisons_see_it_in_one_run(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     fault = faults.FAULTS[name]
     try:
         fault.plant(monkeypatch)
@@ -92,9 +99,11 @@ def test_exact_comparisons_see_it_in_one_run(checkpoint, monkeypatch, name):
 
 
 @pytest.mark.parametrize("name", [name for name, fault in faults.FAULTS.items() if fault.evidence is not None])
-def test_likelihood_ratios_see_it_at_the_size_they_promise(checkpoint, monkeypatch, name):
+def test_likelihood_ratios_see_it_at_the_size_they_promise(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     fault = faults.FAULTS[name]
-    j = list(ALTERNATIVES).index(fault.evidence)
+    j = list(ALTERNATIVES).index(present(fault.evidence))
     fault.plant(monkeypatch)
     probe = probe_on(checkpoint, **fault.settings)
     # Two runs say how much evidence a run carries; the size for the promised power follows from it.
@@ -125,7 +134,7 @@ def test_likelihood_ratios_see_it_at_the_size_they_promise(checkpoint, monkeypat
     assert f"these draws fit best: {fault.says}" in outcome.message()
 
 
-def one_run(probe, run):
+def one_run(probe: EntropyProbe, run: int) -> tuple[np.ndarray, int]:
     """(evidence table, tokens) of the responses of one run, without its derivatives."""
     batch = [probe.setup.prompts[i] for i in np.random.default_rng([7, run]).integers(0, len(probe.setup.prompts), B_E)]
     rollouts = probe.setup.sample(batch, derive(0, "E", B_E, run))

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks import variance_reduction
+from pytest_entropy.policy.policy import Policy
+from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.control_variate import learn
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from tests import enumerable, tiny
@@ -17,26 +19,26 @@ PROMPTS = 100_000
 
 
 @pytest.fixture(scope="module")
-def policy():
+def policy() -> Policy:
     return enumerable.policy()
 
 
 @pytest.fixture(scope="module")
-def exact(policy):
+def exact(policy: Policy) -> float:
     """<grad H, u> averaged over the three prompts."""
     return enumerable.dot(enumerable.gradient(policy, enumerable.entropy(policy)), tiny.direction(policy))
 
 
-def rollouts(policy, count, seed, group=G):
+def rollouts(policy: Policy, count: int, seed: int, group: int = G) -> Rollouts:
     ids = enumerable.random_prompts(count, seed=seed)
     return tiny.sample(policy, ids, G=group, limit=enumerable.LIMIT, seed=seed)
 
 
-def derivatives(policy, drawn, *names):
+def derivatives(policy: Policy, drawn: Rollouts, *names: str) -> dict[str, np.ndarray]:
     return directional_derivatives(policy, drawn, tiny.direction(policy), names, chunk_tokens=200_000).per_prompt
 
 
-def taught(policy, count, seed, *, by=32, group=G):
+def taught(policy: Policy, count: int, seed: int, *, by: int = 32, group: int = G) -> Rollouts:
     """Rollouts of ``count`` prompts x ``group`` responses that have learnt from one batch of ``by`` others x G."""
     control_variate = learn(rollouts(policy, by, seed + 50_000), enumerable.LIMIT, group=group)
     return replace(rollouts(policy, count, seed, group), control_variate=control_variate)
@@ -44,7 +46,7 @@ def taught(policy, count, seed, *, by=32, group=G):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("by", "group"), [(1, G), (32, G), (32, 2)])
-def test_action_value_is_unbiased(policy, exact, by, group):
+def test_action_value_is_unbiased(policy: Policy, exact: tuple[float, float], by: int, group: int) -> None:
     """Mean over 1e5 prompts within 4 SE of the enumerated value, whatever few prompts were learnt from; a false alarm
     in 1 of 16 000 runs."""
     parts = [
@@ -57,7 +59,9 @@ def test_action_value_is_unbiased(policy, exact, by, group):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [8, 32])
-def test_the_standard_error_is_honest_though_prompts_share_tables(policy, exact, size):
+def test_the_standard_error_is_honest_though_prompts_share_tables(
+    policy: Policy, exact: tuple[float, float], size: int
+) -> None:
     """Squared errors of batch means against the reported variance: their ratio is 1 within 4 SE."""
     s = derivatives(policy, taught(policy, 32_000, seed=77), "action_value")["action_value"]
     batches = s.reshape(-1, size)
@@ -65,17 +69,17 @@ def test_the_standard_error_is_honest_though_prompts_share_tables(policy, exact,
     assert abs(ratio.mean() - 1) < 4 * ratio.std(ddof=1) / len(ratio) ** 0.5
 
 
-def test_less_variance_than_rao_blackwell_where_tokens_decide(policy):
+def test_less_variance_than_rao_blackwell_where_tokens_decide(policy: Policy) -> None:
     drawn = taught(policy, 2000, seed=5)
     s = derivatives(policy, drawn, "action_value", "rao_blackwell")
     assert s["action_value"].var() < s["rao_blackwell"].var()
 
 
 @pytest.mark.slow
-def test_candidates_that_do_not_pay_are_unbiased_all_the_same(policy, exact):
+def test_candidates_that_do_not_pay_are_unbiased_all_the_same(policy: Policy, exact: tuple[float, float]) -> None:
     """The candidates of benchmarks/variance_reduction.py: their comparison would mean nothing otherwise."""
     unbiased = [name for name in variance_reduction.CANDIDATES if "biased" not in name]
-    columns = {name: [] for name in unbiased}
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in unbiased}
     for seed in range(10):
         drawn = rollouts(policy, 10_240, 100 + seed)
         data = variance_reduction.tables(policy, drawn, tiny.direction(policy))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ FLOORS = [
 ]
 WITHOUT_TORCH = ("records", "settings", "stats", "checks", "baselines", "reports", "commands", "prompts", "registry")
 MATHEMATICS = ("probe", "stats", "optimizers", "policy")
-LAWS = {
+LAWS: dict[str, Callable[[laws.Package], list[str]]] = {
     "imports point downwards": lambda p: laws.upward_imports(p, FLOORS),
     "no circles": laws.circles,
     "no torch where numbers will do": lambda p: laws.kept_out(p, "torch", WITHOUT_TORCH),
@@ -57,7 +58,7 @@ LAWS = {
 
 
 @pytest.mark.parametrize("law", LAWS)
-def test_law(law):
+def test_law(law: str) -> None:
     assert LAWS[law](PACKAGE) == []
 
 
@@ -150,7 +151,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_law_sees(tmp_path, fault):
+def test_a_law_sees(tmp_path: Path, fault: str) -> None:
     law, files, says = FAULTS[fault]
     root = tmp_path / "pytest_entropy"
     for name in ("stats/__init__.py", "probe/__init__.py", "probe/probe.py", *files):
@@ -161,16 +162,16 @@ def test_a_law_sees(tmp_path, fault):
     assert any(says in line for line in broken), broken
 
 
-def test_every_law_is_seen_red():
+def test_every_law_is_seen_red() -> None:
     assert {law for law, _, _ in FAULTS.values()} == set(LAWS)
 
 
-def test_a_reader_sees_the_whole_house_at_once():
+def test_a_reader_sees_the_whole_house_at_once() -> None:
     entries = [p for p in PACKAGE.root.iterdir() if p.name != "__pycache__"]
     assert len(entries) <= 22
 
 
-def test_the_plugin_imports_nothing_heavy():
+def test_the_plugin_imports_nothing_heavy() -> None:
     heavy = ("torch", "numpy", "pydantic", "yaml")
     code = f"import sys, pytest_entropy.plugin; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd())

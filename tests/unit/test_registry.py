@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,13 +16,13 @@ MINE = NamedReward(lambda prompts, completions, **_: [0.0] * len(completions))
 
 
 @pytest.fixture
-def mine():
+def mine() -> Iterator[str]:
     registry.add("rewards", "mine", MINE)
     yield "mine"
     registry.forget("rewards", "mine")
 
 
-def test_a_part_that_was_added_is_found_after_the_built_in_ones(mine):
+def test_a_part_that_was_added_is_found_after_the_built_in_ones(mine: str) -> None:
     assert registry.names("rewards") == ("boxed", "exact_answer", "gsm8k", "math_verify", "mine")
     assert registry.get("rewards", mine, NamedReward) is MINE
     registry.forget("rewards", mine)
@@ -37,13 +38,14 @@ def test_a_part_that_was_added_is_found_after_the_built_in_ones(mine):
         ("reward", "x", "'reward' is not a kind of part; known are estimators"),
     ],
 )
-def test_names_that_cannot_be_added(mine, kind, name, says):
+def test_names_that_cannot_be_added(mine: str, kind: str, name: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         registry.add(kind, name, NamedReward(print))
-    assert registry.add("rewards", mine, MINE) is None, "the same part again is no other part"
+    # The same part again is no other part.
+    registry.add("rewards", mine, MINE)
 
 
-def test_a_part_of_another_kind_is_refused(mine):
+def test_a_part_of_another_kind_is_refused(mine: str) -> None:
     with pytest.raises(UsageError, match=r"reward 'mine' is NamedReward, expected builtins.int"):
         registry.get("rewards", mine, int)
 
@@ -55,7 +57,7 @@ def test_a_part_of_another_kind_is_refused(mine):
         ("layouts", "xyz", "checkpoint layout 'xyz' is not registered; known are dcp, deepspeed, fsdp"),
     ],
 )
-def test_a_name_that_nothing_has_is_refused_with_the_nearest(kind, name, says):
+def test_a_name_that_nothing_has_is_refused_with_the_nearest(kind: str, name: str, says: str) -> None:
     with pytest.raises(registry.NotRegistered, match=says):
         registry.require_name(kind, name)
     with pytest.raises(ValueError, match=says):
@@ -71,13 +73,13 @@ def test_a_name_that_nothing_has_is_refused_with_the_nearest(kind, name, says):
         ("prompt_sources", {"dataset", "demo", "gsm8k_r1_template", "jsonl", "parquet"}),
     ],
 )
-def test_built_in_parts_are_those_in_the_folder_and_each_can_be_had(kind, names):
+def test_built_in_parts_are_those_in_the_folder_and_each_can_be_had(kind: str, names: set[str]) -> None:
     assert set(registry.names(kind)) >= names
     for name in names:
         assert registry.get(kind, name, object) is not None
 
 
-def test_listing_names_imports_nothing_heavy():
+def test_listing_names_imports_nothing_heavy() -> None:
     code = (
         "import sys; from pytest_entropy import registry; [registry.names(kind) for kind in registry.KINDS]; "
         "print([m for m in ('torch', 'numpy', 'pydantic', 'yaml') if m in sys.modules])"
@@ -86,7 +88,7 @@ def test_listing_names_imports_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
-def test_layouts_and_rewards_are_had_without_torch():
+def test_layouts_and_rewards_are_had_without_torch() -> None:
     """Planning finds checkpoints and rewards in the controlling process, which never computes."""
     code = (
         "import sys; from pytest_entropy.checkpoints.layouts import known_layouts; known_layouts(); "
@@ -98,7 +100,7 @@ def test_layouts_and_rewards_are_had_without_torch():
     assert done.stdout.strip() == "False"
 
 
-def test_what_a_session_adds_goes_with_it(pytester):
+def test_what_a_session_adds_goes_with_it(pytester: pytest.Pytester) -> None:
     """A second session in one process adds its own part under the same name."""
     pytester.makeconftest(
         """

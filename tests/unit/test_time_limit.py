@@ -14,16 +14,16 @@ import pytest
 from pytest_entropy.time_limit import TimeLimitExceeded, call_within
 
 
-def spin():
+def spin() -> None:
     while True:
         pass
 
 
-def backtrack():
+def backtrack() -> None:
     re.fullmatch(r"(a+)+b", "a" * 64)
 
 
-def sleep_and_catch():
+def sleep_and_catch() -> None:
     while True:
         try:
             time.sleep(0.01)
@@ -34,13 +34,13 @@ def sleep_and_catch():
 class SlowToGo:
     """Time is up while it is destroyed, where no exception can be raised."""
 
-    def __del__(self):
+    def __del__(self) -> None:
         until = time.monotonic() + 0.5
         while time.monotonic() < until:
             pass
 
 
-def destroy_and_spin():
+def destroy_and_spin() -> None:
     SlowToGo()
     spin()
 
@@ -57,7 +57,7 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("name", list(ENDLESS))
-def test_ends_what_does_not_end(name):
+def test_ends_what_does_not_end(name: str) -> None:
     """And says nothing else: a warning would be an error here."""
     begun, hook = time.monotonic(), sys.unraisablehook
     with pytest.raises(TimeLimitExceeded):
@@ -66,10 +66,10 @@ def test_ends_what_does_not_end(name):
     assert sys.unraisablehook is hook
 
 
-def test_off_the_main_thread_as_well():
-    outcome = []
+def test_off_the_main_thread_as_well() -> None:
+    outcome: list[object] = []
 
-    def work():
+    def work() -> None:
         try:
             call_within(0.2, lambda: time.sleep(5))
         except TimeLimitExceeded as error:
@@ -86,8 +86,8 @@ def test_off_the_main_thread_as_well():
     assert [type(item) for item in outcome] == [TimeLimitExceeded, int, ZeroDivisionError]
 
 
-def test_the_inner_limit_of_two_ends_the_inner_call_only():
-    def outer():
+def test_the_inner_limit_of_two_ends_the_inner_call_only() -> None:
+    def outer() -> str:
         with pytest.raises(TimeLimitExceeded):
             call_within(0.2, spin)
         return "went on"
@@ -95,18 +95,18 @@ def test_the_inner_limit_of_two_ends_the_inner_call_only():
     assert call_within(30, outer) == "went on"
 
 
-def test_the_outer_limit_of_two_ends_both():
+def test_the_outer_limit_of_two_ends_both() -> None:
     begun = time.monotonic()
     with pytest.raises(TimeLimitExceeded):
         call_within(0.3, lambda: call_within(60, lambda: time.sleep(60)))
     assert time.monotonic() - begun < 10
 
 
-def watchers():
+def watchers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "reward time limit"]
 
 
-def test_signal_handlers_timers_and_threads_are_as_before():
+def test_signal_handlers_timers_and_threads_are_as_before() -> None:
     alarm = signal.getsignal(signal.SIGALRM)
     signal.setitimer(signal.ITIMER_REAL, 50)
     before = signal.getsignal(signal.SIGVTALRM), signal.getitimer(signal.ITIMER_VIRTUAL)
@@ -128,5 +128,5 @@ def test_signal_handlers_timers_and_threads_are_as_before():
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def test_many_calls_that_end_in_time_are_never_interrupted():
+def test_many_calls_that_end_in_time_are_never_interrupted() -> None:
     assert [call_within(0.5, lambda: sum(range(100))) for _ in range(300)] == [4950] * 300

@@ -172,8 +172,8 @@ class Tangent:
         widens = type(module) is nn.Linear and not kwargs and module.in_features < module.out_features
         if widens and set(moved) == {"weight"}:
             self._fired |= self._names[module]
-            x = args[0].detach()
-            return _AttachWide.apply(output, epsilon, x, moved["weight"], rows_per_prompt())  # type: ignore[no-untyped-call]
+            x, weight = args[0].detach(), moved["weight"]
+            return _AttachWide.apply(output, epsilon, x, weight, rows_per_prompt())  # type: ignore[no-untyped-call]
         # A module may call others that carry hooks, which must not fire while its tangent is computed.
         try:
             with self.at(None), torch.no_grad():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,30 +13,33 @@ import pytest
 from pytest_entropy.baselines.baseline import gather, load_baseline, locate, objective, refuse_another, save, snapshot
 from pytest_entropy.baselines.compare import compare
 from pytest_entropy.baselines.noise import log_noise, log_noise_pseudo_values, swap_p_value
-from pytest_entropy.baselines.rules import DEFAULT, parse_rules
+from pytest_entropy.baselines.rules import DEFAULT, Rule, parse_rules
 from pytest_entropy.commands.command_line import main
 from pytest_entropy.errors import UsageError
 from pytest_entropy.records.baseline import BaselineRun, SharedUpdate, Snapshot
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.settings.model import ExperimentConfig
+from tests.present import present
 from tests.unit.reports.stored import result, scalars, store_experiment
 
 RULES = parse_rules([DEFAULT])
 UPDATE = SharedUpdate(prompts=["p"], rewards=[[0.0, 1.0]])
 
 
-def measured(draws, *, factor=1.0, entropy=1.75, update=UPDATE):
+def measured(
+    draws: list[np.ndarray], *, factor: float = 1.0, entropy: float = 1.75, update: SharedUpdate = UPDATE
+) -> Snapshot:
     """A snapshot of one run per array of per-prompt scalars, scaled by ``factor``."""
     level = np.broadcast_to(entropy, len(draws)).tolist()
     runs = [BaselineRun.of(result(len(s), n + 1, factor * s, entropy_mean=level[n])) for n, s in enumerate(draws)]
     return Snapshot(checkpoint="c", checkpoint_digest="d", objective={}, update=update, runs=runs)
 
 
-def verdicts(before, after, rules=RULES, alpha=1e-3):
+def verdicts(before: Snapshot, after: Snapshot, rules: list[Rule] = RULES, alpha: float = 1e-3) -> dict[str, str]:
     return {c.rule.quantity: c.outcome.verdict for c in compare(before, after, rules, alpha=alpha)}
 
 
-def test_a_configuration_from_before_a_setting_existed_has_it_at_none():
+def test_a_configuration_from_before_a_setting_existed_has_it_at_none() -> None:
     config = ExperimentConfig().model_dump()
     now = objective(config)
     del config["batch_config"]["G_E"]
@@ -52,7 +56,7 @@ def test_a_configuration_from_before_a_setting_existed_has_it_at_none():
         ("delta_h1~1e-3", ("delta_h1", "equivalence", 0, 1e-3, False)),
     ],
 )
-def test_expressions(text, fields):
+def test_expressions(text: str, fields: tuple[str, str, int, float, bool]) -> None:
     (rule,) = parse_rules([text])
     assert (rule.quantity, rule.kind, rule.direction, rule.size, rule.relative) == fields
     assert rule.text == text
@@ -71,26 +75,26 @@ def test_expressions(text, fields):
         ("", "is not a rule"),
     ],
 )
-def test_expressions_that_are_none(text, message):
+def test_expressions_that_are_none(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         parse_rules([text])
 
 
-def test_the_same_measurement_is_unchanged():
+def test_the_same_measurement_is_unchanged() -> None:
     draws = [scalars(np.random.default_rng(1), 32)]
     assert set(verdicts(measured(draws), measured(draws)).values()) == {"pass"}
     equivalence = parse_rules(["delta_h1~1%,entropy~50%,signal_to_noise~1%"])
     assert set(verdicts(measured(draws), measured(draws), equivalence).values()) == {"pass"}
 
 
-def test_rounding_is_no_regression():
+def test_rounding_is_no_regression() -> None:
     rng = np.random.default_rng(2)
     draws = [scalars(rng, 64) for _ in range(4)]
     noisy = [s * (1 + 1e-6 + 1e-7 * rng.standard_normal(64)) for s in draws]
     assert set(verdicts(measured(draws), measured(noisy)).values()) == {"pass"}
 
 
-def test_the_effect_and_its_interval_are_those_of_the_difference():
+def test_the_effect_and_its_interval_are_those_of_the_difference() -> None:
     rng = np.random.default_rng(3)
     draws = [scalars(rng, 64) for _ in range(4)]
     before, after = measured(draws), measured(draws, factor=1.5)
@@ -99,21 +103,22 @@ def test_the_effect_and_its_interval_are_those_of_the_difference():
     expected = np.mean([run.delta_h1 for run in before.runs])
     assert delta.before == pytest.approx(expected)
     assert delta.outcome.effect == pytest.approx(0.5 * expected)
-    assert delta.outcome.ci[0] < 0.5 * expected < delta.outcome.ci[1]
+    low, high = present(delta.outcome.ci)
+    assert low < 0.5 * expected < high
     assert delta.outcome.verdict == "fail"
     # A factor changes neither the spread over the mean nor the entropy.
     assert found["signal_to_noise"].outcome.effect == pytest.approx(0, abs=1e-6)
     assert found["signal_to_noise"].outcome.verdict == found["entropy"].outcome.verdict == "pass"
 
 
-def test_jackknife_of_the_noise_is_that_of_leaving_out_each_prompt():
+def test_jackknife_of_the_noise_is_that_of_leaving_out_each_prompt() -> None:
     x = scalars(np.random.default_rng(4), 12)
 
     expected = [12 * log_noise(x) - 11 * log_noise(np.delete(x, n)) for n in range(12)]
     assert log_noise_pseudo_values(x) == pytest.approx(expected)
 
 
-def test_swaps_reject_a_change_and_keep_their_level():
+def test_swaps_reject_a_change_and_keep_their_level() -> None:
     rng = np.random.default_rng(14)
     old = scalars(rng, 128)
     assert swap_p_value(old, old + 500 * rng.standard_normal(128), alpha=1e-2) < 1e-2
@@ -123,7 +128,7 @@ def test_swaps_reject_a_change_and_keep_their_level():
     assert swap_p_value(old, old[::-1], alpha=1e-9) == 0.0
 
 
-def test_direction_counts():
+def test_direction_counts() -> None:
     draws = [scalars(np.random.default_rng(5), 256)]
     before, after = measured(draws), measured(draws, factor=1.5)
     # The entropy falls, so half as much again is a decrease.
@@ -131,7 +136,7 @@ def test_direction_counts():
     assert verdicts(before, after, parse_rules(["delta_h1:+5%"])) == {"delta_h1": "pass"}
 
 
-def test_entropy_and_noise_are_seen_too():
+def test_entropy_and_noise_are_seen_too() -> None:
     rng = np.random.default_rng(6)
     draws = [scalars(rng, 256) for _ in range(3)]
     louder = [s + 500 * rng.standard_normal(256) for s in draws]
@@ -140,33 +145,33 @@ def test_entropy_and_noise_are_seen_too():
     assert verdicts(measured(draws), measured(draws, entropy=1.76))["entropy"] == "pass"
 
 
-def test_equivalence_has_to_be_shown():
+def test_equivalence_has_to_be_shown() -> None:
     rng = np.random.default_rng(7)
     first, second = ([scalars(rng, 32)] for _ in range(2))
     assert verdicts(measured(first), measured(second), parse_rules(["delta_h1~5%"])) == {"delta_h1": "inconclusive"}
 
 
-def test_another_update_batch_is_inconclusive_for_what_depends_on_it():
+def test_another_update_batch_is_inconclusive_for_what_depends_on_it() -> None:
     draws = [scalars(np.random.default_rng(8), 64)]
     other = SharedUpdate(prompts=["p"], rewards=[[1.0, 1.0]])
     found = verdicts(measured(draws), measured(draws, update=other))
     assert found == {"delta_h1": "inconclusive", "entropy": "pass", "signal_to_noise": "inconclusive"}
 
 
-def test_no_run_in_common_is_inconclusive():
+def test_no_run_in_common_is_inconclusive() -> None:
     rng = np.random.default_rng(9)
     found = verdicts(measured([scalars(rng, 16)]), measured([scalars(rng, 32)]))
     assert set(found.values()) == {"inconclusive"}
 
 
-def pair(rng, prompts=64, runs=4):
+def pair(rng: np.random.Generator, prompts: int = 64, runs: int = 4) -> list[list[np.ndarray]]:
     """Two measurements of one checkpoint with other responses to the same prompts: half of the spread is theirs."""
     common = [scalars(rng, prompts) for _ in range(runs)]
     return [[s * rng.lognormal(0, 0.5, prompts) / np.exp(0.125) for s in common] for _ in range(2)]
 
 
 @pytest.mark.slow
-def test_five_hundred_equal_pairs_raise_at_most_one_alarm():
+def test_five_hundred_equal_pairs_raise_at_most_one_alarm() -> None:
     rng = np.random.default_rng(20)
     strict = parse_rules(["delta_h1:0.001%,entropy:0.001%,signal_to_noise:0.001%"])
     alarms = 0
@@ -181,7 +186,7 @@ def test_five_hundred_equal_pairs_raise_at_most_one_alarm():
 
 
 @pytest.mark.slow
-def test_an_update_scaled_by_half_is_caught_at_the_documented_size():
+def test_an_update_scaled_by_half_is_caught_at_the_documented_size() -> None:
     """docs/ci.md: 512 prompts in all, s_n with a spread of its mean, other responses in the two measurements."""
     rng = np.random.default_rng(21)
     caught = 0
@@ -191,7 +196,7 @@ def test_an_update_scaled_by_half_is_caught_at_the_documented_size():
     assert caught >= 190
 
 
-def test_a_baseline_is_what_was_stored(tmp_path):
+def test_a_baseline_is_what_was_stored(tmp_path: Path) -> None:
     directory = store_experiment(tmp_path)
     file = save(locate(tmp_path, "main"), "main", [directory])
     assert file == tmp_path / "baselines" / "main.json"
@@ -201,7 +206,7 @@ def test_a_baseline_is_what_was_stored(tmp_path):
     assert stored.objective["probe.update_rule"] == "preconditioned"
 
 
-def test_a_baseline_keeps_runs_under_the_keys_that_they_have_themselves(tmp_path):
+def test_a_baseline_keeps_runs_under_the_keys_that_they_have_themselves(tmp_path: Path) -> None:
     assert {one.name for one in fields(BaselineRun)} <= {one.name for one in fields(RunRecord)}
     file = save(tmp_path / "b.json", "b", [store_experiment(tmp_path)])
     (experiment,) = json.loads(file.read_text())["experiments"].values()
@@ -212,14 +217,14 @@ def test_a_baseline_keeps_runs_under_the_keys_that_they_have_themselves(tmp_path
         assert "se_total" not in kept
 
 
-def test_an_incomplete_experiment_is_no_baseline(tmp_path):
+def test_an_incomplete_experiment_is_no_baseline(tmp_path: Path) -> None:
     directory = store_experiment(tmp_path)
     (directory / "BE008_run001" / "results.json").unlink()
     with pytest.raises(UsageError, match="runs without a result: BE008_run001"):
         snapshot(directory)
 
 
-def test_other_files_and_versions_are_refused(tmp_path):
+def test_other_files_and_versions_are_refused(tmp_path: Path) -> None:
     file = save(tmp_path / "b.json", "b", [store_experiment(tmp_path)])
     record = json.loads(file.read_text())
     file.write_text(json.dumps({**record, "schema_version": 99}))
@@ -236,7 +241,7 @@ def test_other_files_and_versions_are_refused(tmp_path):
         load_baseline(file)
 
 
-def test_another_checkpoint_or_objective_is_refused():
+def test_another_checkpoint_or_objective_is_refused() -> None:
     before = replace(
         measured([scalars(np.random.default_rng(0), 8)]),
         checkpoint="runs/a",
@@ -250,7 +255,7 @@ def test_another_checkpoint_or_objective_is_refused():
         refuse_another(before, "a" * 16, {"seed": 1, "probe.advantage": "rloo"}, "baseline x")
 
 
-def test_the_command_compares_stored_experiments(tmp_path, capsys):
+def test_the_command_compares_stored_experiments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one = store_experiment(tmp_path / "a", sizes=(64,), runs=4)
     other = store_experiment(tmp_path / "b", sizes=(64,), runs=4)
     assert main(["compare", str(one), str(other)]) == 0

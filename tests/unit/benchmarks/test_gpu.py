@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ from pytest_entropy.policy import distribution, teacher_forcing
 
 
 @pytest.mark.slow
-def test_the_script_runs_and_writes_what_it_promises(tmp_path, monkeypatch):
+def test_the_script_runs_and_writes_what_it_promises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmarks import gpu
 
     monkeypatch.setattr(teacher_forcing, "TABLE_ENTRIES", 512 * 30)

@@ -12,11 +12,15 @@ from peft import LoraConfig, get_peft_model
 from tests import tiny
 
 
+def trainable(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+    return [p for p in model.parameters() if p.requires_grad]
+
+
 def save_two(
     root: Path,
     *,
     first: int = 3,
-    groups: Callable[[Any], Any] = lambda model: [p for p in model.parameters() if p.requires_grad],
+    groups: Callable[[Any], Any] = trainable,
     schedule: Callable[[int], float] = lambda step: 1.0,
     clip: float | None = None,
     dtype: torch.dtype = torch.float32,
@@ -48,7 +52,7 @@ def save_two(
         optimizer.zero_grad()
         if step >= first:
             places.append(root / f"step_{step}")
-            model.save_pretrained(places[-1] / "model")
+            model.save_pretrained(str(places[-1] / "model"))
             torch.save(optimizer.state_dict(), places[-1] / "optimizer.pt")
             tiny.edit_json(places[-1] / "model" / "adapter_config.json", base_model_name_or_path="../../base")
     return places[0], places[1]

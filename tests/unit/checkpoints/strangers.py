@@ -6,6 +6,7 @@ import os
 import pickle
 import resource
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,12 +24,12 @@ class Payload:
     def __init__(self, canary: Path) -> None:
         self.canary = canary
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[object, ...]:
         return os.system, (f"touch {self.canary}",)
 
 
 @pytest.fixture
-def canary(tmp_path):
+def canary(tmp_path: Path) -> Iterator[Path]:
     """Where a payload would write; checked after the test."""
     place = tmp_path / "canary"
     # The payload itself works: otherwise its absence says nothing.
@@ -40,14 +41,14 @@ def canary(tmp_path):
 
 
 @pytest.fixture
-def copy(checkpoint, tmp_path):
+def copy(checkpoint: Path, tmp_path: Path) -> Path:
     """A checkpoint to spoil: ``run/base`` and ``run/step_3``."""
     shutil.copytree(checkpoint.parent, tmp_path / "run", ignore=shutil.ignore_patterns("*.lock"))
     return tmp_path / "run" / checkpoint.name
 
 
 @pytest.fixture
-def full(tmp_path):
+def full(tmp_path: Path) -> Path:
     """A whole model to spoil."""
     words = tiny.tokenizer()
     model = tiny.qwen2(len(words), eos_token_id=words.eos_token_id)
@@ -59,7 +60,7 @@ def full(tmp_path):
     return place
 
 
-def refused(place, message, *, early=True):
+def refused(place: Path, message: str, *, early: bool = True) -> str:
     """The checkpoint is refused with this message, and quickly as far as memory goes; early: before it is loaded."""
     if early:
         with pytest.raises(UsageError, match=message):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +21,7 @@ from tests.unit.checkpoints.strangers import canary, copy, full, refused
 
 __all__ = ["canary", "copy", "full"]
 
-ADAPTER = {
+ADAPTER: dict[str, tuple[dict[str, Any], str | None]] = {
     "rank": ({"r": 10**9}, "declares rank 1000000000, but .*lora_A.* has 4"),
     "rank as pattern": ({"rank_pattern": {"q_proj": 10**9}}, "declares rank 1000000000, the largest of a tensor is 4"),
     "rank of other tensors": ({"r": 8}, "declares rank 8, but .* has 4: the tensors do not belong"),
@@ -66,7 +68,7 @@ LATE |= {"numbers that become none", "one layer more", "no architecture", "anoth
 
 
 @pytest.mark.parametrize("case", list(ADAPTER))
-def test_adapter_configuration(copy, case):
+def test_adapter_configuration(copy: Path, case: str) -> None:
     changes, message = ADAPTER[case]
     tiny.edit_json(copy / "model" / "adapter_config.json", **changes)
     if message is None:
@@ -75,7 +77,7 @@ def test_adapter_configuration(copy, case):
         refused(copy, message, early=case not in LATE)
 
 
-def test_a_tensor_less_or_more(copy):
+def test_a_tensor_less_or_more(copy: Path) -> None:
     path = copy / "model" / "adapter_model.safetensors"
     tensors = load_file(path)
     name = "base_model.model.model.layers.1.mlp.up_proj.lora_B.weight"
@@ -100,20 +102,23 @@ def test_a_tensor_less_or_more(copy):
     refused(copy, "holds no lora_A tensor")
 
 
-def test_a_start_by_chance_with_the_base_it_changed(tmp_path):
+def test_a_start_by_chance_with_the_base_it_changed(tmp_path: Path) -> None:
     """What the message advises gives the model that was trained."""
     words = tiny.tokenizer()
-    settings = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj"], init_lora_weights="pissa_niter_4")
+    start: Any = "pissa_niter_4"
+    settings = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj"], init_lora_weights=start)
     model = get_peft_model(tiny.qwen2(len(words), eos_token_id=words.eos_token_id), settings)
     optimizer = tiny.trained_step(model, [p for p in model.parameters() if p.requires_grad])
     place = tmp_path / "checkpoint-3"
-    model.save_pretrained(place)
+    model.save_pretrained(str(place))
     words.save_pretrained(place)
     torch.save(optimizer.state_dict(), place / "optimizer.pt")
     ids = torch.arange(2, 12)[None]
     with torch.no_grad():
         wanted = model.eval()(ids).logits
-    model.unload().save_pretrained(tmp_path / "base")
+    model.unload().save_pretrained(  # type: ignore[operator]
+        tmp_path / "base"
+    )
     tiny.edit_json(place / "adapter_config.json", init_lora_weights=True)
     loaded = load_checkpoint(place, base_model=str(tmp_path / "base")).policy.model
     with torch.no_grad():
@@ -123,7 +128,7 @@ def test_a_start_by_chance_with_the_base_it_changed(tmp_path):
 # peft says, when saving, that it adds the embeddings.
 @pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`:UserWarning")
 @pytest.mark.parametrize("saved", [None, ["embed_tokens", "lm_head"]], ids=["frozen", "trained"])
-def test_a_vocabulary_enlarged_before_training(tmp_path, saved):
+def test_a_vocabulary_enlarged_before_training(tmp_path: Path, saved: list[str] | None) -> None:
     """Refused with the base as it was, read with a base enlarged as the message advises."""
     words = tiny.tokenizer()
     base = tiny.qwen2(len(words), eos_token_id=words.eos_token_id, tie_word_embeddings=False)
@@ -133,7 +138,7 @@ def test_a_vocabulary_enlarged_before_training(tmp_path, saved):
     model = get_peft_model(live, LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj"], modules_to_save=saved))
     optimizer = tiny.trained_step(model, [p for p in model.parameters() if p.requires_grad])
     place = tmp_path / "checkpoint-3"
-    model.save_pretrained(place)
+    model.save_pretrained(str(place))
     words.save_pretrained(place)
     torch.save(optimizer.state_dict(), place / "optimizer.pt")
     refused(place, rf"lm_head.weight of shape \({len(words) + 8}, 32\), its base model .*resize_token_embeddings\(")
@@ -145,7 +150,7 @@ def test_a_vocabulary_enlarged_before_training(tmp_path, saved):
         assert torch.equal(loaded(ids).logits, model.eval()(ids).logits)
 
 
-def test_an_adapter_in_a_subfolder_is_not_loaded(copy):
+def test_an_adapter_in_a_subfolder_is_not_loaded(copy: Path) -> None:
     """TRL may keep the reference policy there."""
     wanted = load_checkpoint(copy).policy.trainable
     shutil.copytree(copy / "model", copy / "model" / "ref")
@@ -156,7 +161,7 @@ def test_an_adapter_in_a_subfolder_is_not_loaded(copy):
     assert not any(".ref." in name for name, _ in found.model.named_parameters())
 
 
-def test_a_live_second_adapter_is_not_saved_at_the_root(tmp_path):
+def test_a_live_second_adapter_is_not_saved_at_the_root(tmp_path: Path) -> None:
     """What peft writes for a model with a policy and a reference adapter: one at the root, one below."""
     words = tiny.tokenizer()
     base = tiny.qwen2(len(words), eos_token_id=words.eos_token_id)
@@ -167,7 +172,7 @@ def test_a_live_second_adapter_is_not_saved_at_the_root(tmp_path):
     model.add_adapter("ref", settings)
     own = [p for name, p in model.named_parameters() if ".default." in name]
     optimizer = tiny.trained_step(model, own)
-    model.save_pretrained(tmp_path / "checkpoint-3")
+    model.save_pretrained(str(tmp_path / "checkpoint-3"))
     torch.save(optimizer.state_dict(), tmp_path / "checkpoint-3" / "optimizer.pt")
     assert (tmp_path / "checkpoint-3" / "ref" / "adapter_config.json").is_file()
     checkpoint = load_checkpoint(tmp_path / "checkpoint-3", base_model=str(tmp_path / "base"))
@@ -176,7 +181,7 @@ def test_a_live_second_adapter_is_not_saved_at_the_root(tmp_path):
     assert all(torch.equal(p, live[name]) for name, p in checkpoint.policy.trainable.items())
 
 
-CONFIG = {
+CONFIG: dict[str, tuple[dict[str, Any], str]] = {
     "layers": ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000, the weights hold 26 tensors"),
     "layers negative": ({"num_hidden_layers": -1}, "num_hidden_layers is -1"),
     "layers a string": ({"num_hidden_layers": "many"}, "num_hidden_layers is 'many'"),
@@ -197,7 +202,7 @@ CONFIG = {
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn, torch.complex64])
-def test_weights_that_are_no_floating_point_numbers(full, dtype):
+def test_weights_that_are_no_floating_point_numbers(full: Path, dtype: torch.dtype) -> None:
     """A mask beside them may be of any type."""
     file = full / "model.safetensors"
     tensors = load_file(file)
@@ -210,7 +215,7 @@ def test_weights_that_are_no_floating_point_numbers(full, dtype):
 
 
 @pytest.mark.parametrize("case", list(CONFIG))
-def test_model_configuration(full, case):
+def test_model_configuration(full: Path, case: str) -> None:
     changes, message = CONFIG[case]
     tiny.edit_json(full / "config.json", **changes)
     refused(full, message, early=case not in LATE)
@@ -220,7 +225,9 @@ def test_model_configuration(full, case):
     ("ids", "expected"),
     [([0, -1, 10**9], (0,)), ("0", "eos_token_id is '0'"), ([[0]], "eos_token_id is"), (-1, (0,))],
 )
-def test_end_tokens_that_are_none(full, ids, expected):
+def test_end_tokens_that_are_none(
+    full: Path, ids: list[int | list[int]] | str | int, expected: tuple[int] | str
+) -> None:
     """A -1 for "no such token" is left out: it is nothing to pad with."""
     tiny.edit_json(full / "generation_config.json", eos_token_id=ids)
     if isinstance(expected, tuple):
@@ -229,7 +236,7 @@ def test_end_tokens_that_are_none(full, ids, expected):
         refused(full, expected, early=False)
 
 
-def test_no_end_token_within_the_vocabulary(full):
+def test_no_end_token_within_the_vocabulary(full: Path) -> None:
     for name in ("config.json", "generation_config.json"):
         tiny.edit_json(full / name, eos_token_id=10**6)
     tiny.edit_json(full / "tokenizer_config.json", eos_token=None)
@@ -237,7 +244,7 @@ def test_no_end_token_within_the_vocabulary(full):
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known architecture", "unknown architecture"])
-def test_code_beside_the_weights_is_not_run(full, canary, known):
+def test_code_beside_the_weights_is_not_run(full: Path, canary: Path, known: bool) -> None:
     (full / "modeling_x.py").write_text(f"open({str(canary)!r}, 'w').close()\n")
     (full / "tokenization_x.py").write_text(f"open({str(canary)!r}, 'w').close()\n")
     remote = {name: "modeling_x.Model" for name in ("AutoConfig", "AutoModelForCausalLM", "AutoModel")}
@@ -248,7 +255,7 @@ def test_code_beside_the_weights_is_not_run(full, canary, known):
         assert "trust_remote_code" not in refused(full, r"comes with code of its own \(auto_map\), which is never run")
 
 
-def test_a_tokenizer_with_code_is_not_run(full, canary):
+def test_a_tokenizer_with_code_is_not_run(full: Path, canary: Path) -> None:
     (full / "tokenization_x.py").write_text(f"open({str(canary)!r}, 'w').close()\n")
     remote = {"AutoTokenizer": ["tokenization_x.Tokenizer", "tokenization_x.Tokenizer"]}
     tiny.edit_json(full / "tokenizer_config.json", auto_map=remote, tokenizer_class="Tokenizer")
@@ -265,7 +272,7 @@ TEMPLATES = [
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_a_chat_template_runs_in_a_sandbox(full, canary, template):
+def test_a_chat_template_runs_in_a_sandbox(full: Path, canary: Path, template: str) -> None:
     tiny.edit_json(full / "tokenizer_config.json", chat_template=template.replace("CANARY", str(canary)))
     policy = load_checkpoint(full).policy
     assert policy.encode("Tom has 3 apples.")
@@ -275,7 +282,7 @@ def test_a_chat_template_runs_in_a_sandbox(full, canary, template):
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "generation_config.json"])
-def test_deep_and_huge_json(full, name):
+def test_deep_and_huge_json(full: Path, name: str) -> None:
     path = full / name
     whole = path.read_text()
     path.write_text('{"a":' * 100_000 + "1" + "}" * 100_000)
@@ -289,26 +296,26 @@ def test_deep_and_huge_json(full, name):
 
 
 @pytest.mark.parametrize("place", ["base", "step_3/model"])
-def test_a_gigabyte_of_tokenizer(copy, place):
+def test_a_gigabyte_of_tokenizer(copy: Path, place: str) -> None:
     with (copy.parent / place / "tokenizer.json").open("wb") as stream:
         stream.truncate(2**30)
     refused(copy, "tokenizer.json has 1073741824 bytes; a tokenizer's file over .* is not read")
 
 
 @pytest.mark.parametrize("name", ["base/generation_config.json", "step_3/model/extra.json"])
-def test_pipes_among_the_files(copy, name):
+def test_pipes_among_the_files(copy: Path, name: str) -> None:
     place = copy.parent / name
     place.unlink(missing_ok=True)
     os.mkfifo(place)
     refused(copy, f"{place.name} is a pipe or a device, not a file")
 
 
-def test_directories_named_like_files(copy):
+def test_directories_named_like_files(copy: Path) -> None:
     (copy / "model" / "notes.json").mkdir()
     assert load_checkpoint(copy).digest
 
 
-def test_deep_json_in_an_adapter(copy):
+def test_deep_json_in_an_adapter(copy: Path) -> None:
     (copy / "model" / "adapter_config.json").write_text("[" * 100_000)
     refused(copy, "adapter_config.json cannot be read as JSON")
 
@@ -316,37 +323,37 @@ def test_deep_json_in_an_adapter(copy):
 # ---------------------------------------------------------------- where the base model is
 
 
-def base_named(copy, name):
+def base_named(copy: Path, name: str | list[str]) -> None:
     tiny.edit_json(copy / "model" / "adapter_config.json", base_model_name_or_path=name)
 
 
-def test_an_absolute_base_is_taken(copy):
+def test_an_absolute_base_is_taken(copy: Path) -> None:
     """TRL writes absolute paths; a directory gives weights and JSON, never code."""
     base_named(copy, str(copy.parent / "base"))
     assert find_checkpoint(copy).base == str(copy.parent / "base")
 
 
-def test_a_base_that_climbs_out_is_refused(copy, tmp_path):
+def test_a_base_that_climbs_out_is_refused(copy: Path, tmp_path: Path) -> None:
     shutil.move(copy.parent / "base", tmp_path / "elsewhere")
     base_named(copy, "../../../elsewhere")
     refused(copy, f"leads out of {copy.parent} to {tmp_path / 'elsewhere'}; if you trust it, give it as --base-model")
     assert load_checkpoint(copy, base_model=str(tmp_path / "elsewhere")).policy
 
 
-def test_a_link_that_leads_out_is_refused(copy, tmp_path):
+def test_a_link_that_leads_out_is_refused(copy: Path, tmp_path: Path) -> None:
     shutil.move(copy.parent / "base", tmp_path / "elsewhere")
     (copy / "model" / "base").symlink_to(tmp_path / "elsewhere")
     base_named(copy, "base")
     refused(copy, "leads out of")
 
 
-def test_a_base_that_is_an_adapter_is_refused(copy):
+def test_a_base_that_is_an_adapter_is_refused(copy: Path) -> None:
     """transformers would follow its base_model_name_or_path wherever that leads."""
     shutil.copy(copy / "model" / "adapter_config.json", copy.parent / "base")
     refused(copy, "is an adapter itself")
 
 
-NAMES = {
+NAMES: dict[str, str | list[str]] = {
     "null byte": "ba\0se",
     "very long": "x" * 100_000,
     "long part": "x" * 900,
@@ -360,12 +367,12 @@ NAMES = {
 
 
 @pytest.mark.parametrize("case", list(NAMES))
-def test_strange_names_of_a_base(copy, case):
+def test_strange_names_of_a_base(copy: Path, case: str) -> None:
     base_named(copy, NAMES[case])
     refused(copy, "base model|names no base")
 
 
-def test_a_base_without_all_weights(copy):
+def test_a_base_without_all_weights(copy: Path) -> None:
     path = copy.parent / "base" / "model.safetensors"
     tensors = load_file(path)
     tensors.pop("model.norm.weight")
@@ -373,7 +380,7 @@ def test_a_base_without_all_weights(copy):
     refused(copy, "its weights lack 1 tensors that config.json asks for, for instance model.norm.weight", early=False)
 
 
-def test_the_fixture_is_sound(full):
+def test_the_fixture_is_sound(full: Path) -> None:
     """What the tests above spoil loads when it is whole."""
     live = dict(AutoModelForCausalLM.from_pretrained(full).named_parameters())
     assert set(load_checkpoint(full).optimizer) == set(live)

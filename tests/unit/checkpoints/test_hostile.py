@@ -8,6 +8,8 @@ import pickle
 import re
 import shutil
 import zipfile
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +27,7 @@ __all__ = ["canary", "copy", "full"]
 # ---------------------------------------------------------------- pickles
 
 
-def test_optimizer_with_code(copy, canary):
+def test_optimizer_with_code(copy: Path, canary: Path) -> None:
     record = torch.load(copy / "optimizer.pt", weights_only=True)
     torch.save({**record, "more": Payload(canary)}, copy / "optimizer.pt")
     message = refused(copy, "optimizer.pt cannot be read without running code from it: it asks for posix.system")
@@ -33,17 +35,17 @@ def test_optimizer_with_code(copy, canary):
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 5])
-def test_optimizer_is_a_bare_pickle(copy, canary, protocol):
+def test_optimizer_is_a_bare_pickle(copy: Path, canary: Path, protocol: int) -> None:
     (copy / "optimizer.pt").write_bytes(pickle.dumps(Payload(canary), protocol=protocol))
     refused(copy, "is not a file by torch.save, or it is truncated or damaged")
 
 
-def test_optimizer_in_the_old_format(copy, canary):
+def test_optimizer_in_the_old_format(copy: Path, canary: Path) -> None:
     torch.save({"state": Payload(canary)}, copy / "optimizer.pt", _use_new_zipfile_serialization=False)
     refused(copy, "files of torch 1.5 and older")
 
 
-def test_pickled_adapter(copy, canary):
+def test_pickled_adapter(copy: Path, canary: Path) -> None:
     torch.save({"x": Payload(canary)}, copy / "model" / "adapter_model.bin")
     # Beside safetensors it is not looked at.
     load_checkpoint(copy)
@@ -51,7 +53,7 @@ def test_pickled_adapter(copy, canary):
     refused(copy, "no adapter_model.safetensors .*pickled adapter_model.bin files are not opened")
 
 
-def test_pickled_weights(full, canary):
+def test_pickled_weights(full: Path, canary: Path) -> None:
     for name in ("pytorch_model.bin", "training_args.bin", "rng_state.pth", "scheduler.pt"):
         torch.save({"x": Payload(canary)}, full / name)
     load_checkpoint(full)
@@ -59,13 +61,13 @@ def test_pickled_weights(full, canary):
     refused(full, "has its weights in pytorch_model.bin, a pickle, which is not opened")
 
 
-def test_pickled_base(copy, canary):
+def test_pickled_base(copy: Path, canary: Path) -> None:
     torch.save({"x": Payload(canary)}, copy.parent / "base" / "pytorch_model.bin")
     (copy.parent / "base" / "model.safetensors").unlink()
     refused(copy, "has no config.json with model.safetensors")
 
 
-def test_pickled_neighbour(copy, canary):
+def test_pickled_neighbour(copy: Path, canary: Path) -> None:
     """The checkpoint one step before is looked at as carefully."""
     shutil.copytree(copy, copy.parent / "step_2")
     (copy.parent / "step_2" / "model" / "adapter_model.safetensors").unlink()
@@ -82,7 +84,7 @@ def test_pickled_neighbour(copy, canary):
 # ---------------------------------------------------------------- archives
 
 
-def repack(path, *, compression, change=lambda name, data: data):
+def repack(path: Path, *, compression: int, change: Callable[[str, bytes], bytes] = lambda name, data: data) -> None:
     with zipfile.ZipFile(path) as archive:
         parts = [(entry.filename, archive.read(entry)) for entry in archive.infolist()]
     with zipfile.ZipFile(path, "w", compression) as archive:
@@ -90,7 +92,7 @@ def repack(path, *, compression, change=lambda name, data: data):
             archive.writestr(name, change(name, data))
 
 
-def test_a_compressed_bomb(copy):
+def test_a_compressed_bomb(copy: Path) -> None:
     repack(
         copy / "optimizer.pt",
         compression=zipfile.ZIP_DEFLATED,
@@ -100,7 +102,7 @@ def test_a_compressed_bomb(copy):
     refused(copy, "holds compressed entries, which torch.save never writes")
 
 
-def test_overlapping_entries(copy):
+def test_overlapping_entries(copy: Path) -> None:
     """One stretch of bytes listed a thousand times: the directory promises more than the file has."""
     path = copy / "optimizer.pt"
     with zipfile.ZipFile(path) as archive:
@@ -112,17 +114,17 @@ def test_overlapping_entries(copy):
             for name in ("file_size", "compress_size", "CRC", "header_offset"):
                 setattr(again, name, getattr(largest, name))
             archive.filelist.append(again)
-        archive._didModify = True
+        archive._didModify = True  # type: ignore[attr-defined]
     refused(copy, r"has \d+ bytes and declares \d+ unpacked")
 
 
-def test_a_pickle_too_large_for_the_model(copy):
+def test_a_pickle_too_large_for_the_model(copy: Path) -> None:
     record = torch.load(copy / "optimizer.pt", weights_only=True)
     torch.save({**record, "notes": ["x" * 50 + str(i) for i in range(200_000)]}, copy / "optimizer.pt")
     refused(copy, "describes its tensors in .* bytes, more than the .* this model's could take")
 
 
-def test_a_tensor_that_claims_a_huge_shape(copy):
+def test_a_tensor_that_claims_a_huge_shape(copy: Path) -> None:
     record = torch.load(copy / "optimizer.pt", weights_only=True)
     first = next(iter(record["state"].values()))
     first["exp_avg"] = torch.zeros(1).expand(10**6, 10**6)
@@ -131,13 +133,13 @@ def test_a_tensor_that_claims_a_huge_shape(copy):
 
 
 @pytest.mark.parametrize("keep", [0, 3, 100, 0.5, 0.99])
-def test_a_truncated_optimizer(copy, keep):
+def test_a_truncated_optimizer(copy: Path, keep: float) -> None:
     data = (copy / "optimizer.pt").read_bytes()
     (copy / "optimizer.pt").write_bytes(data[: int(keep * len(data)) if isinstance(keep, float) else keep])
     refused(copy, "is truncated or damaged")
 
 
-def test_flipped_bits_in_the_optimizer(copy):
+def test_flipped_bits_in_the_optimizer(copy: Path) -> None:
     """Whatever a flipped byte does, the outcome is a message or a state of the right shapes."""
     path = copy / "optimizer.pt"
     data = path.read_bytes()
@@ -166,20 +168,20 @@ def test_flipped_bits_in_the_optimizer(copy):
 
 @pytest.mark.parametrize("keep", [0, 7, 50, 0.5, 0.999])
 @pytest.mark.parametrize("which", ["model/adapter_model.safetensors", "../base/model.safetensors"])
-def test_truncated_weights(copy, which, keep):
+def test_truncated_weights(copy: Path, which: str, keep: float) -> None:
     path = (copy / which).resolve()
     data = path.read_bytes()
     path.write_bytes(data[: int(keep * len(data)) if isinstance(keep, float) else keep])
     refused(copy, re.escape(path.name))
 
 
-def test_a_header_that_claims_a_huge_length(copy):
+def test_a_header_that_claims_a_huge_length(copy: Path) -> None:
     path = copy / "model" / "adapter_model.safetensors"
     path.write_bytes((2**62).to_bytes(8, "little") + path.read_bytes()[8:])
     refused(copy, "adapter_model.safetensors cannot be read: .*[Hh]eader")
 
 
-def test_flipped_bits_in_a_header(copy):
+def test_flipped_bits_in_a_header(copy: Path) -> None:
     path = copy / "model" / "adapter_model.safetensors"
     data = path.read_bytes()
     length = int.from_bytes(data[:8], "little")
@@ -199,7 +201,7 @@ def test_flipped_bits_in_a_header(copy):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("which", ["model/adapter_model.safetensors", "../base/model.safetensors"])
-def test_weights_that_are_not_finite(copy, which, value):
+def test_weights_that_are_not_finite(copy: Path, which: str, value: float) -> None:
     path = (copy / which).resolve()
     tensors = load_file(path)
     name = sorted(tensors)[3]
@@ -208,7 +210,7 @@ def test_weights_that_are_not_finite(copy, which, value):
     refused(copy, "1 weights are not finite, for instance ", early=False)
 
 
-def test_moments_that_are_not_finite(copy):
+def test_moments_that_are_not_finite(copy: Path) -> None:
     record = torch.load(copy / "optimizer.pt", weights_only=True)
     next(iter(record["state"].values()))["exp_avg_sq"][0, 0] = float("nan")
     torch.save(record, copy / "optimizer.pt")
@@ -232,7 +234,7 @@ def test_moments_that_are_not_finite(copy):
         ({"params": "all"}, "param_groups need params, betas and eps"),
     ],
 )
-def test_settings_that_are_not_adamws(copy, changes, message):
+def test_settings_that_are_not_adamws(copy: Path, changes: dict[str, object], message: str) -> None:
     record = torch.load(copy / "optimizer.pt", weights_only=True)
     record["param_groups"][0].update(changes)
     torch.save(record, copy / "optimizer.pt")
@@ -241,7 +243,7 @@ def test_settings_that_are_not_adamws(copy, changes, message):
     refused(copy, message, early=False)
 
 
-def test_a_sharded_model_whose_index_leads_out(full):
+def test_a_sharded_model_whose_index_leads_out(full: Path) -> None:
     tensors = load_file(full / "model.safetensors")
     (full / "model.safetensors").rename(full.parent / "elsewhere.safetensors")
     index = {"metadata": {}, "weight_map": dict.fromkeys(tensors, "../elsewhere.safetensors")}

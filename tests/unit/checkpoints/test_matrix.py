@@ -97,12 +97,12 @@ def check(place: Path, oracle: dict[str, dict[str, torch.Tensor]]) -> Any:
 
 @pytest.mark.parametrize("kind", ["lora", "full"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_architectures(tmp_path, architecture, kind):
+def test_architectures(tmp_path: Path, architecture: str, kind: str) -> None:
     model = build(architecture, len(tiny.tokenizer()))
     check(*save(tmp_path, model, adapter={} if kind == "lora" else None, stored=torch.float32))
 
 
-ADAPTERS = {
+ADAPTERS: dict[str, dict[str, Any]] = {
     "rsLoRA": {"use_rslora": True},
     "DoRA": {"use_dora": True},
     "rsLoRA and DoRA, biases": {"use_rslora": True, "use_dora": True, "bias": "all"},
@@ -133,7 +133,7 @@ UNTIED = {
 
 
 @pytest.mark.parametrize("case", list(ADAPTERS))
-def test_adapters_on_tied_embeddings(tmp_path, case):
+def test_adapters_on_tied_embeddings(tmp_path: Path, case: str) -> None:
     model = build("Qwen2", len(tiny.tokenizer()), tie_word_embeddings=True)
     checkpoint = check(*save(tmp_path, model, adapter=ADAPTERS[case], stored=torch.float32))
     loaded = checkpoint.policy.model
@@ -143,13 +143,13 @@ def test_adapters_on_tied_embeddings(tmp_path, case):
 # peft says, when saving, what it does by default.
 @pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`:UserWarning")
 @pytest.mark.parametrize("case", list(UNTIED))
-def test_adapters_on_embeddings(tmp_path, case):
+def test_adapters_on_embeddings(tmp_path: Path, case: str) -> None:
     model = build("Llama", len(tiny.tokenizer()), tie_word_embeddings=False)
     check(*save(tmp_path, model, adapter=UNTIED[case], stored=torch.float32))
 
 
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
-def test_whole_models_with_and_without_a_head_of_their_own(tmp_path, tied):
+def test_whole_models_with_and_without_a_head_of_their_own(tmp_path: Path, tied: bool) -> None:
     model = build("Llama", len(tiny.tokenizer()), tie_word_embeddings=tied)
     checkpoint = check(*save(tmp_path, model, adapter=None, stored=torch.float32))
     assert ("lm_head.weight" in checkpoint.optimizer) == (not tied)
@@ -157,7 +157,7 @@ def test_whole_models_with_and_without_a_head_of_their_own(tmp_path, tied):
 
 @pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("kind", ["lora", "full"])
-def test_precisions_on_disk(tmp_path, stored, kind):
+def test_precisions_on_disk(tmp_path: Path, stored: torch.dtype, kind: str) -> None:
     """Half precision on disk is computed in float32: the same numbers, exactly represented."""
     model = build("Qwen3", len(tiny.tokenizer()))
     place, oracle = save(tmp_path, model, adapter={} if kind == "lora" else None, stored=stored)
@@ -172,7 +172,7 @@ def test_precisions_on_disk(tmp_path, stored, kind):
     assert all(p.dtype == torch.float64 for p in precise.policy.model.parameters())
 
 
-def test_tensors_by_another_name_on_disk(tmp_path):
+def test_tensors_by_another_name_on_disk(tmp_path: Path) -> None:
     """transformers renames some on the way in: GPT-NeoX's head lies there as embed_out."""
     model = build("GPTNeoX", len(tiny.tokenizer()), tie_word_embeddings=False)
     place, oracle = save(tmp_path, model, adapter=None, stored=torch.float32)
@@ -183,7 +183,7 @@ def test_tensors_by_another_name_on_disk(tmp_path):
         assert torch.equal(on_disk.read(key), checkpoint.policy.trainable[name]), name
 
 
-def test_experts_and_their_router(tmp_path):
+def test_experts_and_their_router(tmp_path: Path) -> None:
     """Modules that return several tensors, or have no forward-mode derivative, take the plain backward."""
     more = {"moe_intermediate_size": 16, "num_experts": 4, "num_experts_per_tok": 2}
     model = build("Qwen3Moe", len(tiny.tokenizer()), **more)
@@ -191,7 +191,7 @@ def test_experts_and_their_router(tmp_path):
 
 
 # "all-linear" makes parameters its targets where a layer's experts are one tensor; the gate's rank is doubled there.
-EXPERTS = {
+EXPERTS: dict[str, dict[str, Any]] = {
     "all linear maps": {"target_modules": "all-linear"},
     "experts only": {"target_modules": [], "target_parameters": ["mlp.experts.down_proj"]},
 }
@@ -200,7 +200,7 @@ EXPERTS = {
 # peft does not find again what its own patterns name.
 @pytest.mark.filterwarnings("ignore:The following .*_pattern keys did not match:RuntimeWarning")
 @pytest.mark.parametrize("case", list(EXPERTS))
-def test_adapters_on_experts(tmp_path, case):
+def test_adapters_on_experts(tmp_path: Path, case: str) -> None:
     more = {"moe_intermediate_size": 16, "num_experts": 4, "num_experts_per_tok": 2}
     model = build("Qwen3Moe", len(tiny.tokenizer()), **more)
     adapter = {**EXPERTS[case], "lora_dropout": 0.0}

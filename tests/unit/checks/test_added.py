@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import numpy as np
 import pytest
 
 from pytest_entropy import registry
@@ -19,26 +22,26 @@ SHORT = Check(
 
 
 @pytest.fixture
-def added():
+def added() -> Iterator[None]:
     registry.add("checks", SHORT.name, SHORT)
     yield
     registry.forget("checks", SHORT.name)
 
 
-def test_it_is_listed_apart_and_found(added):
+def test_it_is_listed_apart_and_found(added: None) -> None:
     assert registry.added("checks") == (SHORT.name,)
     assert registry.names("checks")[-1] == SHORT.name
     assert registry.get("checks", SHORT.name, Check) is SHORT
 
 
-def test_without_it_there_is_none():
+def test_without_it_there_is_none() -> None:
     assert registry.added("checks") == ()
     assert registry.added("bookkeeping") == ()
 
 
-def test_it_is_inconclusive_where_what_it_needs_is_missing():
-    run = result(4, 1, [0.0, 1.0, 2.0, 3.0])
+def test_it_is_inconclusive_where_what_it_needs_is_missing() -> None:
+    run = result(4, 1, np.arange(4.0))
     assert judged(SHORT, [run]).verdict == "pass"
-    assert judged(SHORT, [result(4, 1, [0.0, 1.0, 2.0, 3.0], length_mean=30.0)]).verdict == "fail"
+    assert judged(SHORT, [result(4, 1, np.arange(4.0), length_mean=30.0)]).verdict == "fail"
     object.__setattr__(run, "length_mean", None)
     assert judged(SHORT, [run]).verdict == "inconclusive"

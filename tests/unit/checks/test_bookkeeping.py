@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.diagnostics.discrepancies import copies
 from pytest_entropy.probe.oracles.optimizer import real_clipping
 from pytest_entropy.records.diagnostics import VarianceParts
+from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.update import UpdateRecord
+from tests.present import present
 from tests.unit.reports.stored import ETA, result, scalars
 
 AGREEMENT = {
@@ -29,30 +32,30 @@ UPDATE = {
 }  # fmt: skip
 
 
-def run_number(run, **agreement):
+def run_number(run: int, **agreement: float) -> RunRecord:
     s = scalars(np.random.default_rng(run), 16)
     record = AGREEMENT | LOOKED | {"first_prompts": run / 100} | agreement
     return result(16, run, s, entropy_se=0.1, update=UPDATE, agreement=record, asked=["definition"])
 
 
-def verdicts(*runs, with_replacement=False):
+def verdicts(*runs: RunRecord, with_replacement: bool = False) -> dict[str, str]:
     """The verdict of every identity that applies, by name."""
     return {outcome.name: outcome.verdict for outcome in judged(runs, with_replacement=with_replacement)}
 
 
-def not_passed(*runs, verdict="fail"):
+def not_passed(*runs: RunRecord, verdict: str = "fail") -> list[str]:
     """The identities with that verdict; all others have passed."""
     found = verdicts(*runs)
     assert set(found.values()) <= {"pass", verdict}
     return [name for name, seen in found.items() if seen != "pass"]
 
 
-def test_a_right_record_is_green():
+def test_a_right_record_is_green() -> None:
     assert not_passed(run_number(1, first_prompts=0.1), run_number(2, first_prompts=0.2)) == []
     assert not_passed(replace(run_number(1), asked=[])) == []
 
 
-def test_every_identity_names_one_cause_of_its_own():
+def test_every_identity_names_one_cause_of_its_own() -> None:
     causes = [check.likely_causes for check in identities()]
     assert len(set(causes)) == len(causes) == 21
     assert all(len(cause) <= 110 for cause in causes)
@@ -70,8 +73,9 @@ def test_every_identity_names_one_cause_of_its_own():
         ("variance_conditional", 1e-9, "standard_error_is_conditional"),
     ],
 )
-def test_a_reported_number_that_is_not_its_record_is_red(name, value, identity):
-    assert not_passed(replace(run_number(1), **{name: value})) == [identity]
+def test_a_reported_number_that_is_not_its_record_is_red(name: str, value: float, identity: str) -> None:
+    changes: dict[str, Any] = {name: value}
+    assert not_passed(replace(run_number(1), **changes)) == [identity]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +91,7 @@ def test_a_reported_number_that_is_not_its_record_is_red(name, value, identity):
         ("reward_gap", 1.0, "rewards_belong"),
     ],
 )
-def test_what_is_said_of_the_update_follows_from_it(name, value, identity):
+def test_what_is_said_of_the_update_follows_from_it(name: str, value: float | list[str], identity: str) -> None:
     assert not_passed(replace(run_number(1), update=UpdateRecord.from_dict(UPDATE | {name: value}))) == [identity]
 
 
@@ -106,9 +110,9 @@ def test_what_is_said_of_the_update_follows_from_it(name, value, identity):
         ("shared_with_update", "batches_disjoint"),
     ],
 )
-def test_what_a_run_found_out_of_order_is_red_and_named(name, identity):
+def test_what_a_run_found_out_of_order_is_red_and_named(name: str, identity: str) -> None:
     # s is what one run of these numbers is judged by, whatever its unit; other identities of the unit are not at stake.
-    unit = {"unit": "nats per token"} if name == "unit_gap" else {}
+    unit: dict[str, Any] = {"unit": "nats per token"} if name == "unit_gap" else {}
     (outcome,) = [
         o
         for o in judged([replace(run_number(1, **{name: 1.0}), **unit)], with_replacement=False)
@@ -121,7 +125,7 @@ def test_what_a_run_found_out_of_order_is_red_and_named(name, identity):
 SINGLE = {"blocks": 8, "plug_in": -100.0, "diagonal": 50.0, "diagonal_gap": 0.0, "zeta_1": 4.0}
 
 
-def single_batch(**changes):
+def single_batch(**changes: Any) -> RunRecord:
     """A single batch whose numbers follow from its parts."""
     value = (8 * -100.0 - 50.0) / 7
     s = np.array([value - 10.0, value + 10.0] * 8)
@@ -145,13 +149,13 @@ def single_batch(**changes):
         ({"update": UpdateRecord.from_dict(UPDATE | {"oracle_gap": 2.0})}, "single_batch_step"),
     ],
 )
-def test_a_single_batch_follows_from_its_parts(changes, identity):
+def test_a_single_batch_follows_from_its_parts(changes: dict[str, float | UpdateRecord], identity: str | None) -> None:
     assert not_passed(single_batch(**changes)) == ([identity] if identity else [])
 
 
-def test_a_total_variance_is_the_sum_of_its_parts():
+def test_a_total_variance_is_the_sum_of_its_parts() -> None:
     run = replace(run_number(1), asked=["definition", "total_variance"])
-    own = run.variance_conditional
+    own = present(run.variance_conditional)
     parts = VarianceParts(entropy_batch=own, update_batch=2 * own, interaction=0.5 * own)
     run = replace(run, variance_parts=parts, variance_total=2.5 * own)
     assert not_passed(run) == []
@@ -160,51 +164,52 @@ def test_a_total_variance_is_the_sum_of_its_parts():
     assert not_passed(replace(run, variance_total=None), verdict="inconclusive") == ["total_variance_identity"]
 
 
-def test_what_does_not_apply_says_why_and_is_no_pass():
+def test_what_does_not_apply_says_why_and_is_no_pass() -> None:
     run = run_number(1)
-    reasons = {check.name: check.inapplicable([run]) for check in identities()}
-    assert {name for name, reason in reasons.items() if reason} == {
+    found = {check.name: check.inapplicable([run]) for check in identities()}
+    reasons = {name: reason for name, reason in found.items() if reason}
+    assert set(reasons) == {
         "single_batch_identity", "single_batch_definition", "single_batch_step", "token_unit",
         "total_variance_identity",
     }  # fmt: skip
     for check in identities():
-        if reasons[check.name]:
+        if check.name in reasons:
             outcome = check.check([run])
             assert outcome.verdict == "inconclusive"
             assert reasons[check.name] in outcome.message()
     replaced = {check.name for check in identities() if check.inapplicable([run], with_replacement=True)}
-    assert replaced - set(filter(reasons.get, reasons)) == {"batches_disjoint", "prompts_distinct", "runs_independent"}
+    assert replaced - set(reasons) == {"batches_disjoint", "prompts_distinct", "runs_independent"}
     unasked = {check.name for check in identities() if check.inapplicable([replace(run, asked=[])])}
     assert unasked >= {"rows_belong", "rewards_belong", "sizes_as_configured", "temperature_is_configured"}
 
 
-def test_a_run_that_does_not_say_what_it_was_asked_is_no_pass():
+def test_a_run_that_does_not_say_what_it_was_asked_is_no_pass() -> None:
     assert not_passed(replace(run_number(1), asked=None), verdict="inconclusive") == [
         "rewards_belong", "rows_belong", "sizes_as_configured", "temperature_is_configured", "total_variance_identity",
     ]  # fmt: skip
 
 
-def test_a_reward_that_is_not_asked_twice_leaves_no_gap_to_miss():
+def test_a_reward_that_is_not_asked_twice_leaves_no_gap_to_miss() -> None:
     once = UpdateRecord.from_dict(UPDATE | {"rewards_rechecked": False, "reward_gap": None})
     assert "rewards_belong" not in verdicts(replace(run_number(1), update=once))
     twice = replace(run_number(1), update=replace(once, rewards_rechecked=True))
     assert not_passed(twice, verdict="inconclusive") == ["rewards_belong"]
 
 
-def test_runs_have_their_own_seeds_and_prompts():
+def test_runs_have_their_own_seeds_and_prompts() -> None:
     first, second = run_number(1, first_prompts=0.1), run_number(2, first_prompts=0.2)
     assert not_passed(first, replace(second, seed=first.seed)) == ["runs_independent"]
     assert not_passed(first, run_number(2, first_prompts=0.1)) == ["runs_independent"]
 
 
-def test_what_failed_comes_before_what_is_undecided():
+def test_what_failed_comes_before_what_is_undecided() -> None:
     run = replace(run_number(1, copies=1.0), ended_share=0.5, asked=None)
     found = [outcome.verdict for outcome in judged([run], with_replacement=False)]
     assert found == sorted(found, key=["pass", "fail", "inconclusive"].index)
     assert set(found) == {"pass", "fail", "inconclusive"}
 
 
-def test_clipping_is_torchs():
+def test_clipping_is_torchs() -> None:
     gradient = {"a": torch.full((3, 4), 2.0), "b": torch.full((5,), -1.0)}
     whole = float(torch.cat([g.double().ravel() for g in gradient.values()]).norm())
     assert real_clipping(gradient, 2 * whole) == 1
@@ -212,7 +217,7 @@ def test_clipping_is_torchs():
     assert real_clipping({"a": torch.zeros(2)}, 1.0) == 1
 
 
-def rollouts(tokens, log_prob):
+def rollouts(tokens: torch.Tensor, log_prob: float) -> Rollouts:
     shape = tokens.shape
     return Rollouts(
         prompt_ids=((1,),) * shape[0],
@@ -224,7 +229,7 @@ def rollouts(tokens, log_prob):
     )
 
 
-def test_copies_are_seen_where_chance_does_not_make_them():
+def test_copies_are_seen_where_chance_does_not_make_them() -> None:
     alike = torch.arange(8).reshape(4, 1, 2).expand(4, 5, 2)
     assert copies(rollouts(alike, -2.0)) == 4
     # Of a policy that is nearly certain the same responses are what is to be expected.

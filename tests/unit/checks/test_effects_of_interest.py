@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pytest_entropy.records.run import RunRecord
 from tests.unit.checks.registered import CHECKS, judged
 from tests.unit.reports.stored import result
 
 TILT = 1 / 0.7 - 1
 
 
-def runs_of(count, prompts, mean=-100.0):
+def runs_of(count: int, prompts: int, mean: float = -100.0) -> list[RunRecord]:
     rng = np.random.default_rng(0)
     runs = [result(prompts, n, mean + 50 * rng.standard_normal(prompts), expected_surprises=1e4) for n in range(count)]
     return [
@@ -21,7 +22,7 @@ def runs_of(count, prompts, mean=-100.0):
     ]
 
 
-def test_effects_are_those_of_named_faults():
+def test_effects_are_those_of_named_faults() -> None:
     runs = runs_of(4, 200)
     mean = float(np.mean([run.per_prompt for run in runs]))
     effects = {
@@ -37,7 +38,7 @@ def test_effects_are_those_of_named_faults():
         assert CHECKS[name].effect_of_interest(runs) == pytest.approx(effect), name
 
 
-def test_an_update_that_moves_nothing_has_no_such_effect():
+def test_an_update_that_moves_nothing_has_no_such_effect() -> None:
     still = [
         replace(run, per_prompt=[0.0] * 8, diagnostics={"score": [0.0] * 8}, arrays={"surprisal_sd": np.zeros(3)})
         for run in runs_of(1, 8)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from pytest_entropy.checkpoints import load_checkpoint
+from pytest_entropy.checkpoints.load import Checkpoint
 from pytest_entropy.checks.summaries import debug, sanity_check, single_run
 from pytest_entropy.checks.summaries.convergence import convergence
 from pytest_entropy.checks.update_moves import CHECK as update_moves
@@ -15,33 +18,37 @@ from pytest_entropy.checks.update_moves import with_update_warning
 from pytest_entropy.probe import EntropyProbe, ProbeConfig
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.records.run import RunRecord
+from pytest_entropy.rewards.builtin.base import PlainReward
 from pytest_entropy.stats import Inconclusive, require
+from tests.present import present
 
 PROMPTS = [Prompt(f"{n} apples", {"answer": f"<answer>{n}</answer>"}) for n in range(30)]
 
 
-def zero(prompts, completions, **columns):
+def zero(prompts: list[str], completions: list[str], **columns: Any) -> list[float]:
     return [0.0] * len(completions)
 
 
-def tenth(prompts, completions, **columns):
+def tenth(prompts: list[str], completions: list[str], **columns: Any) -> list[float]:
     return [0.1] * len(completions)
 
 
-def by_prompt(prompts, completions, **columns):
+def by_prompt(prompts: list[str], completions: list[str], **columns: Any) -> list[float]:
     return [float(len(prompt) % 2) for prompt in prompts]
 
 
-def length(prompts, completions, **columns):
+def length(prompts: list[str], completions: list[str], **columns: Any) -> list[float]:
     return [len(text) / 40 for text in completions]
 
 
 @pytest.fixture(scope="module")
-def loaded(checkpoint):
+def loaded(checkpoint: Path) -> Checkpoint:
     return load_checkpoint(checkpoint)
 
 
-def runs(loaded, reward, *, sizes=(4, 6), **settings):
+def runs(
+    loaded: Checkpoint, reward: PlainReward, *, sizes: tuple[int, ...] = (4, 6), **settings: Any
+) -> list[RunRecord]:
     """Two runs per size by the real probe."""
     config = ProbeConfig(B_U=4, G=3, max_new_tokens=4, **settings)
     probe = EntropyProbe(loaded, config, prompts=PROMPTS, reward=reward)
@@ -58,7 +65,9 @@ def runs(loaded, reward, *, sizes=(4, 6), **settings):
     ],
     ids=["zero", "tenth", "by prompt"],
 )
-def test_equal_rewards_are_said_and_shown(loaded, caplog, reward, said):
+def test_equal_rewards_are_said_and_shown(
+    loaded: Checkpoint, caplog: pytest.LogCaptureFixture, reward: PlainReward, said: str
+) -> None:
     with caplog.at_level(logging.WARNING):
         found = runs(loaded, reward)
     assert "the update batch has no gradient: every group" in caplog.text
@@ -88,33 +97,33 @@ def test_equal_rewards_are_said_and_shown(loaded, caplog, reward, said):
         assert said in reason
 
 
-def test_a_record_from_before_has_no_sample(loaded):
+def test_a_record_from_before_has_no_sample(loaded: Checkpoint) -> None:
     (run, *_) = runs(loaded, zero, sizes=(4,))
-    record = run.to_dict()
+    record: dict[str, Any] = run.to_dict()
     del record["update"]["sample"]
     found = [RunRecord.from_dict(record)]
     assert "all 12 are 0" in update_moves.check(found).likely_causes
     assert "sample 1" not in update_moves.check(found).likely_causes
 
 
-def test_an_update_that_moves_has_no_sample_and_changes_no_sentence(loaded):
+def test_an_update_that_moves_has_no_sample_and_changes_no_sentence(loaded: Checkpoint) -> None:
     found = runs(loaded, length, sizes=(4,))
     assert found[0].update.sample == []
     assert update_moves.check(found).verdict == "pass"
     assert with_update_warning(found, "as measured") == "as measured"
 
 
-def test_momentum_moves_on_without_a_gradient(loaded):
+def test_momentum_moves_on_without_a_gradient(loaded: Checkpoint) -> None:
     found = runs(loaded, zero, sizes=(4,), update_rule="adamw")
-    assert found[0].update.direction_norm > 0
+    assert present(found[0].update.direction_norm) > 0
     assert update_moves.check(found).verdict == "inconclusive"
     assert with_update_warning(found, "x").startswith(
         "only the optimizer's momentum and weight decay move anything (every group"
     )
 
 
-def test_single_batches_are_judged_one_by_one(loaded):
-    settings = {"mode": "u_statistic", "estimator": "rao_blackwell", "sizes": (4,)}
+def test_single_batches_are_judged_one_by_one(loaded: Checkpoint) -> None:
+    settings: dict[str, Any] = {"mode": "u_statistic", "estimator": "rao_blackwell", "sizes": (4,)}
     still, moving = runs(loaded, zero, **settings), runs(loaded, length, **settings)
     assert update_moves.check(still).verdict == "inconclusive"
     assert len(still[0].update.sample) == 2

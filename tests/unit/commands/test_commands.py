@@ -20,12 +20,12 @@ from tests.conftest import ROOT
 from tests.unit.reports.stored import store_experiment
 
 
-def stamps(root, name="batch_scaling"):
+def stamps(root: Path, name: str = "batch_scaling") -> list[str]:
     return sorted(path.name.rpartition("convergence_")[2] for path in (root / name).iterdir())
 
 
 @pytest.fixture
-def results(tmp_path):
+def results(tmp_path: Path) -> Path:
     """Five experiments of one kind, two of another."""
     root = tmp_path / "results"
     for number in range(5):
@@ -35,7 +35,7 @@ def results(tmp_path):
     return root
 
 
-def test_list_says_a_line_each(results, capsys):
+def test_list_says_a_line_each(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["report", str(results)])
     capsys.readouterr()
     assert main(["list", str(results)]) == 0
@@ -48,12 +48,12 @@ def test_list_says_a_line_each(results, capsys):
     assert "no experiments here" in capsys.readouterr().err
 
 
-def test_list_knows_a_session_that_did_not_end(results, capsys):
+def test_list_knows_a_session_that_did_not_end(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", str(results)]) == 0
     assert "no summary: the session did not end" in capsys.readouterr().out
 
 
-def test_report_makes_what_is_missing_or_out_of_date(results, capsys):
+def test_report_makes_what_is_missing_or_out_of_date(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(results)]) == 0
     made = {path: path.read_bytes() for path in results.rglob("*.html")}
     assert len(made) == 7 + 7, "a report per experiment, an index per session"
@@ -68,7 +68,7 @@ def test_report_makes_what_is_missing_or_out_of_date(results, capsys):
     assert {path: path.read_bytes() for path in results.rglob("*.html")} == made
 
 
-def test_report_after_the_controller_was_killed_at_session_end(results):
+def test_report_after_the_controller_was_killed_at_session_end(results: Path) -> None:
     main(["report", str(results)])
     whole = {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
     for path in results.rglob("*_t2/*"):
@@ -80,7 +80,7 @@ def test_report_after_the_controller_was_killed_at_session_end(results):
     assert again == whole
 
 
-def test_prune_is_a_dry_run_first_and_keeps_the_newest(results, capsys):
+def test_prune_is_a_dry_run_first_and_keeps_the_newest(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["prune", str(results), "--keep", "2"]) == 0
     out = capsys.readouterr().out
     assert out.count("would remove") == 3
@@ -95,7 +95,7 @@ def test_prune_is_a_dry_run_first_and_keeps_the_newest(results, capsys):
     assert stamps(results) == ["t3", "t4"]
 
 
-def test_prune_spares_what_is_in_use(results, capsys):
+def test_prune_spares_what_is_in_use(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     directory = {stamp: results / "batch_scaling" / f"δH₁_convergence_{stamp}" for stamp in ("t0", "t1", "t2")}
     (results / ".sessions").mkdir()
     began = lock_session(results, "t0", [])
@@ -111,7 +111,7 @@ def test_prune_spares_what_is_in_use(results, capsys):
     assert stamps(results) == ["t4"]
 
 
-def test_what_is_not_ours_is_neither_read_nor_removed(results, capsys):
+def test_what_is_not_ours_is_neither_read_nor_removed(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Other tools have an experiment.json, too."""
     main(["report", str(results)])
     foreign = [
@@ -130,7 +130,9 @@ def test_what_is_not_ours_is_neither_read_nor_removed(results, capsys):
     assert all(file.is_file() for file in foreign)
 
 
-def test_prune_takes_several_results_directories_and_nothing_else(results, capsys):
+def test_prune_takes_several_results_directories_and_nothing_else(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     other = store_experiment(results.parent / "other", sizes=(4,), runs=1).parents[1]
     assert main(["prune", str(results), str(other), "--keep", "4"]) == 0
     assert "dry run: 1 to remove" in capsys.readouterr().out
@@ -140,7 +142,9 @@ def test_prune_takes_several_results_directories_and_nothing_else(results, capsy
     assert stamps(results) == ["t0", "t1", "t2", "t3", "t4"]
 
 
-def test_one_experiment_that_cannot_be_read_does_not_keep_others_from_being_reported(results, capsys):
+def test_one_experiment_that_cannot_be_read_does_not_keep_others_from_being_reported(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     newer = results / "batch_scaling" / "δH₁_convergence_t1" / "experiment.json"
     newer.write_text(newer.read_text().replace('"schema_version": 1', '"schema_version": 2'))
     (results / "batch_scaling" / "δH₁_convergence_t2" / "check_x.json").write_text("{")
@@ -168,7 +172,9 @@ def test_one_experiment_that_cannot_be_read_does_not_keep_others_from_being_repo
         ("BE004_run001/config.yaml", "[]"),
     ],
 )
-def test_a_file_of_another_shape_is_named_and_stops_nothing_else(results, capsys, name, content):
+def test_a_file_of_another_shape_is_named_and_stops_nothing_else(
+    results: Path, capsys: pytest.CaptureFixture[str], name: str, content: str
+) -> None:
     broken, whole = (results / "batch_scaling" / f"δH₁_convergence_t{n}" for n in (2, 3))
     (broken / name).parent.mkdir(exist_ok=True)
     (broken / name).write_text(content)
@@ -180,7 +186,9 @@ def test_a_file_of_another_shape_is_named_and_stops_nothing_else(results, capsys
 
 
 @pytest.mark.parametrize(("name", "content"), [("experiment.json", "[" * 100_000), ("summary.json", "[]")])
-def test_what_cannot_be_read_does_not_keep_a_list_from_being_made(results, capsys, name, content):
+def test_what_cannot_be_read_does_not_keep_a_list_from_being_made(
+    results: Path, capsys: pytest.CaptureFixture[str], name: str, content: str
+) -> None:
     (results / "batch_scaling" / "δH₁_convergence_t2" / name).write_text(content)
     assert main(["list", str(results)]) == 0
     assert "δH₁_convergence_t3  1/1 runs" in capsys.readouterr().out
@@ -189,14 +197,14 @@ def test_what_cannot_be_read_does_not_keep_a_list_from_being_made(results, capsy
 @pytest.mark.parametrize(
     ("key", "value"), [("delta_h1", float("nan")), ("eta", 10**400), ("B_E", "4"), ("seconds", [])]
 )
-def test_a_result_without_its_numbers_is_a_failed_run(results, key, value):
+def test_a_result_without_its_numbers_is_a_failed_run(results: Path, key: str, value: object) -> None:
     broken = results / "batch_scaling" / "δH₁_convergence_t2" / "BE004_run001" / "results.json"
     broken.write_text(json.dumps({**json.loads(broken.read_text()), key: value}))
     assert main(["report", str(broken.parents[1])]) == 0
     assert "results.json cannot be read" in (broken.parents[1] / "report.html").read_text()
 
 
-def test_an_error_text_that_is_not_utf_8_is_shown_as_far_as_it_is(results):
+def test_an_error_text_that_is_not_utf_8_is_shown_as_far_as_it_is(results: Path) -> None:
     place = results / "batch_scaling" / "δH₁_convergence_t2" / "BE004_run001"
     (place / "results.json").unlink()
     (place / "error.txt").write_bytes(b"session t2\nOSError: caf\xe9\n")
@@ -204,7 +212,9 @@ def test_an_error_text_that_is_not_utf_8_is_shown_as_far_as_it_is(results):
     assert "OSError: caf\ufffd" in (place.parent / "report.html").read_text()
 
 
-def test_a_comparison_that_cannot_be_made_is_not_a_difference(results, tmp_path, capsys):
+def test_a_comparison_that_cannot_be_made_is_not_a_difference(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Exit code 1 says that they differ."""
     for alpha in ("5", "0", "nan"):
         with pytest.raises(SystemExit, match="2"):
@@ -213,7 +223,7 @@ def test_a_comparison_that_cannot_be_made_is_not_a_difference(results, tmp_path,
     assert "No such file or directory" in capsys.readouterr().err
 
 
-def test_prune_leaves_links_alone(results):
+def test_prune_leaves_links_alone(results: Path) -> None:
     elsewhere = results.parent / "elsewhere"
     (results / "batch_scaling" / "δH₁_convergence_t0").rename(elsewhere)
     (results / "batch_scaling" / "δH₁_convergence_t0").symlink_to(elsewhere)
@@ -223,7 +233,7 @@ def test_prune_leaves_links_alone(results):
 
 
 @pytest.fixture
-def legacy(tmp_path):
+def legacy(tmp_path: Path) -> Path:
     root = tmp_path / "results"
     for name, files in {
         "test_fixed_logging": ["BE016_run001/results.json", "BE032_run001/results.json"],
@@ -241,7 +251,9 @@ def legacy(tmp_path):
     return root
 
 
-def test_migrate_moves_the_old_directories_into_the_categories(legacy, capsys):
+def test_migrate_moves_the_old_directories_into_the_categories(
+    legacy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["migrate", str(legacy), "--dry-run"]) == 0
     assert capsys.readouterr().out.count("would move") == 4
     assert (legacy / "BE016_run001").is_dir()
@@ -259,7 +271,7 @@ def test_migrate_moves_the_old_directories_into_the_categories(legacy, capsys):
     assert "nothing to move" in capsys.readouterr().out
 
 
-def test_migrate_overwrites_nothing(legacy, capsys):
+def test_migrate_overwrites_nothing(legacy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     taken = legacy / "single_run" / "legacy_BE016_2025-08-27"
     taken.mkdir(parents=True)
     assert main(["migrate", str(legacy)]) == 2
@@ -267,7 +279,7 @@ def test_migrate_overwrites_nothing(legacy, capsys):
     assert (legacy / "test_fixed_logging").is_dir()
 
 
-def test_migrate_stops_before_a_link_or_a_file_in_the_way(legacy, capsys):
+def test_migrate_stops_before_a_link_or_a_file_in_the_way(legacy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (legacy / "single_run").mkdir()
     link = legacy / "single_run" / "legacy_BE016_2025-08-27"
     link.symlink_to(legacy / "nowhere")
@@ -280,7 +292,7 @@ def test_migrate_stops_before_a_link_or_a_file_in_the_way(legacy, capsys):
     assert (legacy / "BE016_run001" / "results.json").is_file()
 
 
-def test_migrate_takes_several_results_directories(legacy, capsys):
+def test_migrate_takes_several_results_directories(legacy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     second = legacy.parent / "second"
     (second / "BE032_run001").mkdir(parents=True)
     assert main(["migrate", str(legacy), str(second)]) == 0
@@ -288,7 +300,7 @@ def test_migrate_takes_several_results_directories(legacy, capsys):
     assert len(list((second / "single_run").iterdir())) == 1
 
 
-def test_migrate_keeps_whole_names_where_two_would_take_one(legacy):
+def test_migrate_keeps_whole_names_where_two_would_take_one(legacy: Path) -> None:
     (legacy / "BE016_run002").mkdir()
     (legacy / "BE016_run002" / "results.json").write_text("{}")
     os.utime(legacy / "BE016_run002" / "results.json", (1756332615, 1756332615))
@@ -315,20 +327,20 @@ def test_migrate_keeps_whole_names_where_two_would_take_one(legacy):
         ),
     ],
 )  # fmt: skip
-def test_the_old_commands_become_pytest_commands(old, new):
+def test_the_old_commands_become_pytest_commands(old: str, new: str) -> None:
     command, *arguments = old.split()
     module, *rest = old_script.pytest_arguments(command, arguments)
     assert module.endswith(f"experiments/{new.split()[0]}")
     assert rest == new.split()[1:]
 
 
-def test_the_old_commands_need_a_checkpoint_as_they_did(capsys):
+def test_the_old_commands_need_a_checkpoint_as_they_did(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["single", "--be", "256"])
     assert "--checkpoint" in capsys.readouterr().err
 
 
-def test_memory_stays_flat_over_many_stored_runs(tmp_path):
+def test_memory_stays_flat_over_many_stored_runs(tmp_path: Path) -> None:
     directory = store_experiment(tmp_path, sizes=(256,), runs=300)
     tracemalloc.start()
     assert main(["list", str(tmp_path)]) == 0
@@ -354,7 +366,7 @@ print(code, time.process_time(), int(peak[0]) / 1024, file=sys.stderr)
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
-def test_ten_thousand_stored_runs_in_ten_seconds_and_500_mb(tmp_path):
+def test_ten_thousand_stored_runs_in_ten_seconds_and_500_mb(tmp_path: Path) -> None:
     """CPU seconds, for a busy machine's clock says little; in an own process, for its peak memory."""
     first = store_experiment(tmp_path, sizes=(16, 32), runs=1)
     manifest = json.loads((first / "experiment.json").read_text())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -13,13 +15,18 @@ from pytest_entropy.optimizers.states.bitsandbytes import dequantise
 
 
 @pytest.fixture(scope="module")
-def bnb():
+def bnb() -> ModuleType:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return pytest.importorskip("bitsandbytes")
+        module: ModuleType = pytest.importorskip("bitsandbytes")
+        return module
 
 
-def stepped(bnb, kind: str, shapes):
+def stepped(
+    bnb: ModuleType, kind: str, shapes: list[tuple[int, ...]]
+) -> tuple[
+    dict[str, dict[int, dict[str, int | dict[str, object]]] | list[dict[str, object]]], list[torch.nn.Parameter]
+]:
     """The state_dict and parameters of a real optimizer after four steps."""
     torch.manual_seed(0)
     parameters = [torch.nn.Parameter(torch.randn(shape)) for shape in shapes]
@@ -39,11 +46,11 @@ SHAPES = [(64, 64), (96, 70), (10,), (63, 65), (4099,)]
 
 @pytest.mark.parametrize("kind", ["AdamW8bit", "PagedAdamW8bit", "PagedAdamW", "AdamW32bit"])
 @pytest.mark.parametrize("flat", [False, True], ids=["nested", "flat"])
-def test_equals_bitsandbytes(bnb, kind, flat):
+def test_equals_bitsandbytes(bnb: ModuleType, kind: str, flat: bool) -> None:
     record, parameters = stepped(bnb, kind, SHAPES)
     for index, p in enumerate(parameters):
-        entry = dict(record["state"][index])
-        inner = entry.pop("__bnb_optimizer_quant_state__", {})
+        entry: dict[str, Any] = dict(record["state"][index])
+        inner: dict[str, Any] = entry.pop("__bnb_optimizer_quant_state__", {})
         raw = {**entry, **inner}
         moments = moments_of(raw if flat else record["state"][index], tuple(p.shape))
         assert moments.step == 4
@@ -62,7 +69,7 @@ def test_equals_bitsandbytes(bnb, kind, flat):
 
 @pytest.mark.parametrize("block", [256, 2048])
 @pytest.mark.parametrize("count", [4096, 5000, 12289])
-def test_block_sizes_old_and_new(block, count):
+def test_block_sizes_old_and_new(block: int, count: int) -> None:
     codebook = torch.linspace(-1, 1, 256)
     codes = torch.randint(0, 256, (count,), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     largest = torch.arange(1.0, 1 + -(-count // block))
@@ -71,11 +78,11 @@ def test_block_sizes_old_and_new(block, count):
         assert values[i] == codebook[int(codes[i])] * largest[i // block]
 
 
-def entry(**changes):
+def entry(**changes: Any) -> dict[str, object]:
     return {"step": 3, "exp_avg": torch.zeros(4, 2), "exp_avg_sq": torch.ones(4, 2), **changes}
 
 
-BAD = {
+BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no moments": ({"step": 3}, "lacks exp_avg, exp_avg_sq"),
     "lion": ({"step": 3, "state1": torch.zeros(4, 2)}, "lacks state2"),
     "another shape": (entry(exp_avg=torch.zeros(2, 4)), r"has exp_avg of shape \(2, 4\), the parameter \(4, 2\)"),
@@ -107,7 +114,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", list(BAD))
-def test_is_refused(case):
+def test_is_refused(case: str) -> None:
     broken, message = BAD[case]
     with pytest.raises(NotAdamW, match=message):
         moments_of(broken, (4, 2))

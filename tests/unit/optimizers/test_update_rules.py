@@ -11,7 +11,11 @@ from pytest_entropy.optimizers.update_rules import update_direction
 SHAPES = {"a": (3, 4), "b": (5,)}
 
 
-def trained(decay=(0.01, 0.1), rates=(1e-2, 1e-2), dtype=torch.float64):
+def trained(
+    decay: tuple[float, float] = (0.01, 0.1),
+    rates: tuple[float, float] = (1e-2, 1e-2),
+    dtype: torch.dtype = torch.float64,
+) -> tuple[dict[str, torch.nn.Parameter], torch.optim.AdamW, dict[str, torch.Tensor]]:
     """Two parameters in two groups after four real AdamW steps."""
     generator = torch.Generator().manual_seed(0)
     parameters = {n: torch.nn.Parameter(torch.randn(s, generator=generator, dtype=dtype)) for n, s in SHAPES.items()}
@@ -28,7 +32,7 @@ def trained(decay=(0.01, 0.1), rates=(1e-2, 1e-2), dtype=torch.float64):
     return parameters, optimizer, gradient
 
 
-def state_of(parameters, optimizer):
+def state_of(parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.AdamW) -> dict[str, ParameterState]:
     out = {}
     for (name, p), group in zip(parameters.items(), optimizer.param_groups, strict=True):
         entry = optimizer.state[p]
@@ -41,7 +45,7 @@ def state_of(parameters, optimizer):
 
 @pytest.mark.parametrize("clip", [None, 0.5, 100.0])
 @pytest.mark.parametrize("rates", [(1e-2, 1e-2), (1e-2, 2e-3)], ids=["one rate", "two rates"])
-def test_adamw_equals_a_real_step(clip, rates):
+def test_adamw_equals_a_real_step(clip: float | None, rates: tuple[float, float]) -> None:
     parameters, optimizer, gradient = trained(rates=rates)
     u = update_direction("adamw", gradient, state_of(parameters, optimizer), parameters, max_grad_norm=clip)
     before = {name: p.detach().clone() for name, p in parameters.items()}
@@ -55,7 +59,7 @@ def test_adamw_equals_a_real_step(clip, rates):
         assert (u[name] - real).norm() <= 1e-6 * real.norm()
 
 
-def test_preconditioned_is_linear_and_uses_the_stored_moment():
+def test_preconditioned_is_linear_and_uses_the_stored_moment() -> None:
     parameters, optimizer, gradient = trained()
     state = state_of(parameters, optimizer)
     u = update_direction("preconditioned", gradient, state, parameters)
@@ -66,20 +70,20 @@ def test_preconditioned_is_linear_and_uses_the_stored_moment():
         torch.testing.assert_close(twice[name], 2 * u[name])
 
 
-def test_sgd_is_the_negative_gradient():
+def test_sgd_is_the_negative_gradient() -> None:
     parameters, _, gradient = trained()
     u = update_direction("sgd", gradient, {}, parameters)
     assert all(torch.equal(u[name], -g) for name, g in gradient.items())
 
 
-def test_momentum_moves_even_without_a_gradient():
+def test_momentum_moves_even_without_a_gradient() -> None:
     parameters, optimizer, gradient = trained()
     zero = {name: torch.zeros_like(g) for name, g in gradient.items()}
     u = update_direction("adamw", zero, state_of(parameters, optimizer), parameters)
     assert all(d.norm() > 0 for d in u.values())
 
 
-def test_bad_input_is_named():
+def test_bad_input_is_named() -> None:
     parameters, optimizer, gradient = trained()
     state = state_of(parameters, optimizer)
     with pytest.raises(ValueError, match="unknown update rule 'adam'"):

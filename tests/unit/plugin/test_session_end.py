@@ -6,6 +6,7 @@ import csv
 import json
 import xml.etree.ElementTree as ET
 from importlib.resources import files
+from pathlib import Path
 from urllib.parse import unquote
 
 import jsonschema
@@ -18,18 +19,20 @@ from pytest_entropy.records.files import write_json
 from pytest_entropy.reports.index import sessions, write_index, write_session_record
 from pytest_entropy.reports.junit import keep_to_xunit2
 from pytest_entropy.stats import check_mean_zero
+from pytest_entropy.stats.outcome import OutcomeRecord
+from tests.present import present
 from tests.unit.reports.stored import store_experiment
 
 SCHEMA = json.loads((files("pytest_entropy.records") / "schema" / "summary-1.json").read_text())
 REPORTS = ("summary.json", "summary.md", "results.csv", "report.html")
 
 
-def outcome(mean: float, name: str = "score_identity") -> dict:
+def outcome(mean: float, name: str = "score_identity") -> OutcomeRecord:
     values = [mean - 1, mean + 1, mean - 0.5, mean + 0.5] * 20
     return check_mean_zero(values, alpha=1e-3, name=name, null="nothing", unit="nats", likely_causes="a bug").to_dict()
 
 
-def test_summary_keeps_to_its_schema_and_the_schema_is_strict(tmp_path):
+def test_summary_keeps_to_its_schema_and_the_schema_is_strict(tmp_path: Path) -> None:
     directory = store_experiment(tmp_path, checks=[outcome(0.0)])
     write_reports(directory)
     summary = json.loads((directory / "summary.json").read_text())
@@ -40,7 +43,7 @@ def test_summary_keeps_to_its_schema_and_the_schema_is_strict(tmp_path):
             jsonschema.validate(broken, SCHEMA)
 
 
-def test_csv_is_tidy_and_loses_no_digit(tmp_path):
+def test_csv_is_tidy_and_loses_no_digit(tmp_path: Path) -> None:
     directory = store_experiment(tmp_path)
     view = write_reports(directory)
     with (directory / "results.csv").open(newline="") as stream:
@@ -50,7 +53,7 @@ def test_csv_is_tidy_and_loses_no_digit(tmp_path):
 
 
 @pytest.mark.parametrize("still", [("BE008_run001",), ("BE008_run001", "BE008_run002", "BE032_run001", "BE032_run002")])
-def test_an_update_that_moves_nothing_still_has_its_report(tmp_path, still):
+def test_an_update_that_moves_nothing_still_has_its_report(tmp_path: Path, still: tuple[str, ...]) -> None:
     """Equal rewards give zeros, which have no place on a logarithmic axis."""
     directory = store_experiment(tmp_path)
     for name in still:
@@ -62,7 +65,7 @@ def test_an_update_that_moves_nothing_still_has_its_report(tmp_path, still):
     assert "Standard error against B_E" in (directory / "report.html").read_text()
 
 
-def test_reports_made_again_are_the_same_bytes(tmp_path, monkeypatch):
+def test_reports_made_again_are_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = store_experiment(tmp_path, checks=[outcome(0.0)])
     write_reports(directory)
     before = {name: (directory / name).read_bytes() for name in REPORTS}
@@ -81,14 +84,16 @@ def test_reports_made_again_are_the_same_bytes(tmp_path, monkeypatch):
         ([{**outcome(0.0), "verdict": "inconclusive"}], "inconclusive", "INCONCLUSIVE: score_identity: nothing"),
     ],
 )
-def test_the_verdict_in_words_and_in_one(tmp_path, checks, tone, words):
+def test_the_verdict_in_words_and_in_one(
+    tmp_path: Path, checks: list[dict[str, object]], tone: str, words: str
+) -> None:
     view = write_reports(store_experiment(tmp_path, checks=checks))
     assert view.tone == tone
     assert view.headline.startswith(words)
     assert f'class="verdict {tone}"' in (view.directory / "report.html").read_text()
 
 
-def test_failed_and_missing_runs_come_first(tmp_path):
+def test_failed_and_missing_runs_come_first(tmp_path: Path) -> None:
     directory = store_experiment(tmp_path)
     (directory / "BE008_run001" / "results.json").rename(directory / "gone")
     view = write_reports(directory)
@@ -101,7 +106,7 @@ def test_failed_and_missing_runs_come_first(tmp_path):
     assert "ValueError: &lt;b&gt;no luck" in (directory / "report.html").read_text()
 
 
-def test_a_failed_update_batch_is_no_run_and_says_why_none_has_a_result(tmp_path):
+def test_a_failed_update_batch_is_no_run_and_says_why_none_has_a_result(tmp_path: Path) -> None:
     directory = store_experiment(tmp_path, sizes=(8,), runs=2)
     (directory / "update").mkdir()
     for place in [directory / "update", *directory.glob("BE*")]:
@@ -114,7 +119,7 @@ def test_a_failed_update_batch_is_no_run_and_says_why_none_has_a_result(tmp_path
     assert (directory / "report.html").read_text().index("<summary>update") > 0
 
 
-def test_a_failed_test_makes_the_report_red_until_it_passes(tmp_path):
+def test_a_failed_test_makes_the_report_red_until_it_passes(tmp_path: Path) -> None:
     """An assertion of somebody's own experiment leaves no check; the verdict must not look green for that."""
     directory = store_experiment(tmp_path, checks=[outcome(0.0)])
     note_item(directory, "test_no_collapse", "half a <nat>")
@@ -126,7 +131,7 @@ def test_a_failed_test_makes_the_report_red_until_it_passes(tmp_path):
     assert write_reports(directory).tone == "pass"
 
 
-def test_nothing_compared_and_nothing_decided_do_not_look_green(tmp_path):
+def test_nothing_compared_and_nothing_decided_do_not_look_green(tmp_path: Path) -> None:
     directory = store_experiment(tmp_path, checks=[outcome(0.0)])
     nothing = {
         "schema_version": 1,
@@ -148,7 +153,7 @@ def test_nothing_compared_and_nothing_decided_do_not_look_green(tmp_path):
 
 
 @pytest.mark.parametrize("last", [*REPORTS, "index.html"])
-def test_a_kill_between_any_two_files_is_made_good_to_the_byte(tmp_path, last):
+def test_a_kill_between_any_two_files_is_made_good_to_the_byte(tmp_path: Path, last: str) -> None:
     """The controller dies before ``last`` is written; what is there then is an older or no file of that name."""
     directory = store_experiment(tmp_path, checks=[outcome(0.0)])
     note_item(directory, "test_x", "no")
@@ -163,7 +168,7 @@ def test_a_kill_between_any_two_files_is_made_good_to_the_byte(tmp_path, last):
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == whole
 
 
-def test_a_session_is_found_by_its_record_or_by_its_stamp(tmp_path):
+def test_a_session_is_found_by_its_record_or_by_its_stamp(tmp_path: Path) -> None:
     old = store_experiment(tmp_path, stamp="1")
     new = store_experiment(tmp_path, stamp="2", name="debug", runs=1)
     assert sessions(tmp_path) == {"1": [old], "2": [new]}
@@ -183,12 +188,12 @@ JUNIT = """<?xml version="1.0" encoding="utf-8"?><testsuites name="pytest tests"
 </testcase></testsuite></testsuites>"""
 
 
-def test_properties_move_to_the_suite_and_others_stay(tmp_path):
+def test_properties_move_to_the_suite_and_others_stay(tmp_path: Path) -> None:
     file = tmp_path / "junit.xml"
     file.write_text(JUNIT)
     assert keep_to_xunit2(file) == 2
-    suite = ET.parse(file).getroot().find("testsuite")
-    gathered = {p.get("name"): p.get("value") for p in suite.find("properties")}
+    suite = present(ET.parse(file).getroot().find("testsuite"))
+    gathered = {p.get("name"): p.get("value") for p in present(suite.find("properties"))}
     assert gathered == {"a::test_run[BE1]::entropy_experiment": "x", "a::test_run[BE1]::delta_h1": "-0.5 <"}
     first, second = suite.findall("testcase")
     assert [child.tag for child in first] == ["failure"]
@@ -196,7 +201,7 @@ def test_properties_move_to_the_suite_and_others_stay(tmp_path):
     assert keep_to_xunit2(file) == 0
 
 
-def test_tensorboard_gets_a_curve_per_batch_size(tmp_path):
+def test_tensorboard_gets_a_curve_per_batch_size(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

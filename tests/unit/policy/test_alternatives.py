@@ -21,8 +21,11 @@ WARPERS = {
 }
 
 
+Slice = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
 @pytest.fixture(scope="module")
-def slice_():
+def slice_() -> Slice:
     generator = torch.Generator().manual_seed(3)
     logits = 3 * torch.randn(40, 60, generator=generator, dtype=torch.float64)
     tokens = torch.randint(0, 60, (40,), generator=generator)
@@ -30,7 +33,7 @@ def slice_():
     return logits, tokens, seen
 
 
-def measured(slice_, temperature=0.8):
+def measured(slice_: Slice, temperature: float = 0.8) -> dict[str, list[float]]:
     logits, tokens, seen = slice_
     table = alternatives.log_ratios(
         logits, tokens, lambda first, last: seen[first:last], temperature=temperature, end_ids=(7,)
@@ -38,30 +41,31 @@ def measured(slice_, temperature=0.8):
     return dict(zip(alternatives.ALTERNATIVES, table.tolist(), strict=True))
 
 
-def expected(log_q, log_p, tokens):
+def expected(log_q: torch.Tensor, log_p: torch.Tensor, tokens: torch.Tensor) -> list[float]:
     ratio = log_q - log_p
     kl = torch.where(log_q > -math.inf, log_q.exp() * ratio, 0.0).sum()
     return [float(ratio.gather(1, tokens.unsqueeze(1)).sum()), float(kl)]
 
 
 @pytest.mark.parametrize("name", list(WARPERS))
-def test_truncations_are_those_of_transformers(slice_, name):
+def test_truncations_are_those_of_transformers(slice_: Slice, name: str) -> None:
     logits, tokens, _ = slice_
     scaled = logits / 0.8
     log_q = torch.log_softmax(WARPERS[name](None, scaled), -1)
     assert measured(slice_)[name] == pytest.approx(expected(log_q, torch.log_softmax(scaled, -1), tokens))
 
 
-def test_repetition_penalty_is_that_of_transformers(slice_):
+def test_repetition_penalty_is_that_of_transformers(slice_: Slice) -> None:
     logits, tokens, seen = slice_
     longest = int(seen.sum(1).max())
     ids = torch.stack([(row.nonzero().squeeze(1).repeat(longest))[:longest] for row in seen])
-    penalised = LogitsProcessorList([RepetitionPenaltyLogitsProcessor(1.2)])(ids, logits) / 0.8
+    processors = LogitsProcessorList([RepetitionPenaltyLogitsProcessor(1.2)])
+    penalised = processors(ids, logits) / 0.8  # type: ignore[arg-type]
     log_q, log_p = torch.log_softmax(penalised, -1), torch.log_softmax(logits / 0.8, -1)
     assert measured(slice_)["repetition penalty 1.2"] == pytest.approx(expected(log_q, log_p, tokens))
 
 
-def test_temperature_and_end_token(slice_):
+def test_temperature_and_end_token(slice_: Slice) -> None:
     logits, tokens, _ = slice_
     log_p = torch.log_softmax(logits / 0.8, -1)
     log_q = torch.log_softmax(logits / (0.8 * 0.7), -1)
@@ -72,7 +76,7 @@ def test_temperature_and_end_token(slice_):
     assert measured(slice_)["end token twice as likely"] == pytest.approx(expected(twice, log_p, tokens))
 
 
-def test_slices_do_not_matter(slice_, monkeypatch):
+def test_slices_do_not_matter(slice_: Slice, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = measured(slice_)
     monkeypatch.setattr(alternatives, "SLICE_ENTRIES", 7 * 60)
     for name, pair in measured(slice_).items():
@@ -80,7 +84,7 @@ def test_slices_do_not_matter(slice_, monkeypatch):
 
 
 @torch.no_grad()
-def test_the_policy_knows_what_was_seen():
+def test_the_policy_knows_what_was_seen() -> None:
     policy = tiny.policy(tiny.qwen2(), dtype=torch.float64)
     prompts = tiny.prompts(3)
     rollouts = tiny.sample(policy, prompts, G=2, limit=6)
@@ -96,7 +100,7 @@ def test_the_policy_knows_what_was_seen():
     assert table["repetition penalty 1.2"][0] == pytest.approx(total)
 
 
-def test_the_ratio_has_mean_one_for_the_policys_own_draws():
+def test_the_ratio_has_mean_one_for_the_policys_own_draws() -> None:
     """Exactly: sum_t p(t) q(t)/p(t) = 1 for every alternative, over all tokens of one prefix."""
     logits = 2 * torch.randn(1, 30, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     seen = torch.zeros(1, 30, dtype=torch.bool)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from transformers import PreTrainedTokenizerFast
 
 from pytest_entropy.errors import RunError
 from pytest_entropy.policy.chat_template import encode_chat
@@ -16,18 +17,18 @@ PLAIN = (
 ENDLESS = "{% for a in range(99999) %}" * 3 + "{% endfor %}" * 3
 
 
-def tokenizer(template):
+def tokenizer(template: str | None) -> PreTrainedTokenizerFast:
     words = tiny.tokenizer()
     words.chat_template = template
     return words
 
 
-def test_messages_go_through_the_template_up_to_the_answer():
+def test_messages_go_through_the_template_up_to_the_answer() -> None:
     words = tokenizer(PLAIN)
     assert words.decode(encode_chat(words, MESSAGES)) == "user: Tom has 3 applesassistant:"
 
 
-def test_no_template_is_no_guess():
+def test_no_template_is_no_guess() -> None:
     with pytest.raises(RunError, match="no chat template"):
         encode_chat(tokenizer(None), MESSAGES)
 
@@ -43,6 +44,6 @@ def test_no_template_is_no_guess():
     ],
     ids=["loops", "refusal", "undefined", "syntax", "recursion"],
 )
-def test_a_template_that_fails_or_has_no_end_is_named_with_the_prompt(template, why):
+def test_a_template_that_fails_or_has_no_end_is_named_with_the_prompt(template: str, why: str) -> None:
     with pytest.raises(RunError, match=f"{why}(.|\n)*Tom has 3 apples"):
         encode_chat(tokenizer(template), MESSAGES, seconds=0.5 if template == ENDLESS else 60)

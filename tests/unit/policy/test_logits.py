@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,17 +24,17 @@ ESTIMATORS = ("rao_blackwell", "reinforce_loo", "action_value")
 
 
 @pytest.fixture
-def small_tables(monkeypatch):
+def small_tables(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Three positions of the six prompts' four responses at a time; five rows when drawing."""
 
-    def switch(on: bool = True):
+    def switch(on: bool = True) -> None:
         monkeypatch.setattr(teacher_forcing, "TABLE_ENTRIES", 3 * 6 * 4 * 60 if on else 2**25)
         monkeypatch.setattr(distribution, "DRAW_ENTRIES", 5 * 60 if on else 2**25)
 
     return switch
 
 
-def make(kind: str):
+def make(kind: str) -> Policy:
     model = tiny.qwen2(tie_word_embeddings=False)
     if kind == "adapter on the output layer":
         model = tiny.lora(model, target_modules=["q_proj", "down_proj", "lm_head"])
@@ -42,7 +45,9 @@ def make(kind: str):
 
 @pytest.mark.parametrize("kind", ["adapter", "adapter on the output layer", "all weights"])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_derivatives_in_pieces_are_those_of_the_whole_table(small_tables, kind, threads):
+def test_derivatives_in_pieces_are_those_of_the_whole_table(
+    small_tables: Callable[..., None], kind: str, threads: int
+) -> None:
     policy = make(kind)
     drawn, u = tiny.sample(policy, tiny.prompts(6), limit=14), tiny.direction(policy)
     rollouts = replace(drawn, control_variate=learn(tiny.sample(policy, tiny.prompts(4), limit=14, seed=1), 14))
@@ -62,7 +67,7 @@ def test_derivatives_in_pieces_are_those_of_the_whole_table(small_tables, kind, 
         torch.testing.assert_close(getattr(pieces, name), getattr(whole, name), rtol=1e-10, atol=1e-10)
 
 
-def test_gradients_in_pieces_are_those_of_the_whole_table(small_tables):
+def test_gradients_in_pieces_are_those_of_the_whole_table(small_tables: Callable[..., None]) -> None:
     policy = make("adapter on the output layer")
     rollouts = tiny.sample(policy, tiny.prompts(6), limit=14)
     whole = entropy_gradient(policy, rollouts, "rao_blackwell", chunk_tokens=10**6)
@@ -72,7 +77,7 @@ def test_gradients_in_pieces_are_those_of_the_whole_table(small_tables):
         torch.testing.assert_close(pieces[name], g, rtol=1e-9, atol=1e-12)
 
 
-def test_sampling_and_evidence_in_pieces(small_tables):
+def test_sampling_and_evidence_in_pieces(small_tables: Callable[..., None]) -> None:
     policy = make("adapter")
     whole = tiny.sample(policy, tiny.prompts(6), limit=14)
     evidence = policy.sampler_log_ratios(whole)
@@ -83,26 +88,28 @@ def test_sampling_and_evidence_in_pieces(small_tables):
     torch.testing.assert_close(policy.sampler_log_ratios(whole), evidence, rtol=1e-10, atol=1e-10)
 
 
-def test_a_model_that_changes_its_logits_afterwards_is_asked_for_all_of_them(small_tables, monkeypatch):
+def test_a_model_that_changes_its_logits_afterwards_is_asked_for_all_of_them(
+    small_tables: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     policy = make("adapter")
     small_tables()
     rollouts = tiny.sample(policy, tiny.prompts(6), limit=14)
     before = policy.teacher_force(rollouts).log_probs
     forward = policy.model.forward
 
-    def capped(*args, **kwargs):
+    @functools.wraps(forward)
+    def capped(*args: Any, **kwargs: Any) -> Any:
         out = forward(*args, **kwargs)
         out.logits = 0.5 * torch.tanh(out.logits / 0.5)
         return out
 
-    capped.__signature__ = __import__("inspect").signature(forward)
     monkeypatch.setattr(policy.model, "forward", capped)
-    other = Policy(policy.model, None, policy.trainable, policy.eos_ids, policy.temperature)
+    other = Policy(policy.model, None, policy.trainable, policy.eos_ids, policy.temperature)  # type: ignore[arg-type]
     assert isinstance(predictions(other, rollouts, padded_tokens(other, rollouts)), WholeLogits)
     assert not torch.allclose(other.teacher_force(rollouts).log_probs, before)
 
 
-def test_no_table_of_logits_is_made_that_is_larger_than_allowed(small_tables):
+def test_no_table_of_logits_is_made_that_is_larger_than_allowed(small_tables: Callable[..., None]) -> None:
     """In forward and in backward: the largest output of the output layer."""
     policy = make("adapter")
     rollouts, u = tiny.sample(policy, tiny.prompts(6), limit=14), tiny.direction(policy)
@@ -117,11 +124,12 @@ def test_no_table_of_logits_is_made_that_is_larger_than_allowed(small_tables):
     assert len(sizes) == 2 * -(-rollouts.tokens.shape[2] // 3)
 
 
-def test_bfloat16_base_with_float32_adapter_is_scored_in_float32(small_tables):
+def test_bfloat16_base_with_float32_adapter_is_scored_in_float32(small_tables: Callable[..., None]) -> None:
     model = tiny.lora(tiny.qwen2())
     for p in model.parameters():
         p.data = p.data.float() if p.requires_grad else p.data.bfloat16()
-    policy = Policy(model, None, {n: p for n, p in model.named_parameters() if p.requires_grad}, (1,))
+    trainable = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    policy = Policy(model, None, trainable, (1,))  # type: ignore[arg-type]
     u = tiny.direction(policy)
     results = []
     for on in (False, True):
@@ -138,7 +146,7 @@ def test_bfloat16_base_with_float32_adapter_is_scored_in_float32(small_tables):
 
 
 @pytest.mark.parametrize("grad", [True, False])
-def test_the_head_is_given_rows_that_lie_together(grad):
+def test_the_head_is_given_rows_that_lie_together(grad: bool) -> None:
     """A slice of positions does not; then the product is made row by row, each with all of the vocabulary's weights."""
     torch.manual_seed(0)
     head, hidden, own = torch.nn.Linear(16, 60, bias=False), torch.randn(6, 7, 16), torch.randint(60, (2, 3, 7))
@@ -146,7 +154,7 @@ def test_the_head_is_given_rows_that_lie_together(grad):
     head.register_forward_pre_hook(lambda module, args: given.append(args[0]))
     pieces = PiecewiseLogits(hidden.requires_grad_(grad), head, group=3, positions=2)
 
-    def statistics(logits, tokens):
+    def statistics(logits: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         return distribution.token_statistics(logits, tokens, 1.0)
 
     with torch.set_grad_enabled(grad):

@@ -7,12 +7,14 @@ import pickle
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pytest
 import torch
 
-from pytest_entropy.policy.rollouts import gathered
+from pytest_entropy.policy.policy import Policy
+from pytest_entropy.policy.rollouts import Rollouts, gathered
 from pytest_entropy.probe.batches import SamplePiece
 from pytest_entropy.probe.control_variate import learn
 from pytest_entropy.probe.derivatives.derivative_piece import DerivativePiece
@@ -20,22 +22,22 @@ from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.derivatives.gradient import GradientPiece, Loss, Surrogate
 from pytest_entropy.probe.diagnostics.importance_sampling import TotalsPiece
 from pytest_entropy.probe.diagnostics.token_evidence import LogRatiosPiece
-from pytest_entropy.probe.pieces import is_out_of_memory, threads_on, work_through, worked
+from pytest_entropy.probe.pieces import Piece, is_out_of_memory, threads_on, work_through, worked
 from tests import tiny
 
 
 @pytest.fixture(scope="module")
-def policy():
+def policy() -> Policy:
     return tiny.policy(tiny.lora(tiny.qwen2()), dtype=torch.float64)
 
 
 class Failing:
     """The policy's method, out of memory for more than ``most`` prompts."""
 
-    def __init__(self, method, most):
+    def __init__(self, method: Callable[..., Any], most: int) -> None:
         self.method, self.most, self.failures = method, most, 0
 
-    def __call__(self, first, *rest):
+    def __call__(self, first: Rollouts | tuple[tuple[int, ...], ...], *rest: torch.Tensor | None) -> Any:
         if len(first) > self.most:
             self.failures += 1
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -43,7 +45,9 @@ class Failing:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_scoring_that_runs_out_of_memory_goes_on_in_halves(policy, monkeypatch, threads):
+def test_scoring_that_runs_out_of_memory_goes_on_in_halves(
+    policy: Policy, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
     rollouts, u = tiny.sample(policy, tiny.prompts(9)), tiny.direction(policy)
     whole = directional_derivatives(policy, rollouts, u, ["rao_blackwell"], chunk_tokens=10**6)
     failing = Failing(policy.teacher_force, 2)
@@ -54,13 +58,13 @@ def test_scoring_that_runs_out_of_memory_goes_on_in_halves(policy, monkeypatch, 
     torch.testing.assert_close(halved.entropies, whole.entropies, rtol=1e-10, atol=1e-12)
 
 
-def test_sampling_that_runs_out_of_memory_goes_on_in_halves(policy, monkeypatch):
+def test_sampling_that_runs_out_of_memory_goes_on_in_halves(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = tiny.prompts(9)
     whole = tiny.sample(policy, ids, seed=3)
     failing = Failing(policy.sample, 3)
     monkeypatch.setattr(policy, "sample", failing)
 
-    def piece(indices):
+    def piece(indices: list[int]) -> SamplePiece:
         return SamplePiece(tuple(indices), tuple(tuple(ids[n]) for n in indices), 3, 4, 10)
 
     halved = gathered(worked(policy, [[8, 1, 2, 3, 4], [0, 5, 6, 7]], piece), 9)
@@ -70,25 +74,26 @@ def test_sampling_that_runs_out_of_memory_goes_on_in_halves(policy, monkeypatch)
     assert halved.prompt_ids == whole.prompt_ids
 
 
-NO_POLICY = None
+T = TypeVar("T")
+NO_POLICY: Any = None
 
 
 @dataclass(frozen=True)
-class Call:
+class Call(Generic[T]):
     """A piece that calls a function of its indices."""
 
-    function: Callable
+    function: Callable[[list[int]], T]
     indices: list[int]
 
     @classmethod
-    def of(cls, function):
+    def of(cls, function: Callable[[list[int]], T]) -> Callable[[list[int]], Call[T]]:
         return lambda indices: cls(function, indices)
 
-    def compute(self, policy):
+    def compute(self, policy: Policy) -> T:
         return self.function(self.indices)
 
 
-def pieces_of(policy):
+def pieces_of(policy: Policy) -> dict[str, Piece[object]]:
     """One piece of each kind, from real rollouts."""
     rollouts = replace(tiny.sample(policy, tiny.prompts(5), seed=1), control_variate=None)
     u, part = tiny.direction(policy), rollouts.select([1, 3])
@@ -104,13 +109,13 @@ def pieces_of(policy):
 
 
 @pytest.mark.parametrize("kind", ["sample", "derivatives", "loss", "totals", "evidence"])
-def test_a_piece_that_was_sent_gives_the_same_bits(policy, kind):
+def test_a_piece_that_was_sent_gives_the_same_bits(policy: Policy, kind: str) -> None:
     piece = pieces_of(policy)[kind]
     sent = pickle.loads(pickle.dumps(piece))
     assert pickle.dumps(plain_values(sent.compute(policy))) == pickle.dumps(plain_values(piece.compute(policy)))
 
 
-def plain_values(value):
+def plain_values(value: object) -> object:
     """A result as numbers alone: tensors' pickles hold where they lie."""
     if isinstance(value, torch.Tensor):
         return value.detach().cpu().numpy().tobytes()
@@ -133,8 +138,8 @@ OUT_OF_MEMORY = [
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: f"{type(error).__name__} {str(error)[:40]}")
-def test_whoever_says_it_memory_that_runs_out_halves_a_piece(error):
-    def work(indices):
+def test_whoever_says_it_memory_that_runs_out_halves_a_piece(error: Exception) -> None:
+    def work(indices: list[int]) -> list[int]:
         if len(indices) > 1:
             raise error
         return indices
@@ -151,33 +156,33 @@ def test_whoever_says_it_memory_that_runs_out_halves_a_piece(error):
         ValueError("CUDA error: out of memory"),
     ],
 )
-def test_other_errors_of_a_gpu_are_not_taken_for_it(error):
+def test_other_errors_of_a_gpu_are_not_taken_for_it(error: RuntimeError | ValueError) -> None:
     assert not is_out_of_memory(error)
 
 
-def test_a_gpu_computes_one_piece_at_a_time():
+def test_a_gpu_computes_one_piece_at_a_time() -> None:
     assert threads_on(torch.device("cpu"), 4) == 4
     assert threads_on(torch.device("cuda", 1), 4) == 1
 
 
-def test_an_error_of_another_kind_and_a_single_prompt_are_not_retried():
-    def work(indices):
+def test_an_error_of_another_kind_and_a_single_prompt_are_not_retried() -> None:
+    def work(indices: list[int]) -> None:
         raise RuntimeError("something else")
 
     with pytest.raises(RuntimeError, match="something else"):
         work_through(NO_POLICY, [[0, 1]], Call.of(work))
 
-    def never(indices):
+    def never(indices: list[int]) -> None:
         raise MemoryError
 
     with pytest.raises(MemoryError):
         work_through(NO_POLICY, [[0, 1]], Call.of(never))
 
 
-def test_what_the_caller_drops_is_free_before_the_next_piece():
-    alive: list[weakref.ref] = []
+def test_what_the_caller_drops_is_free_before_the_next_piece() -> None:
+    alive: list[weakref.ref[torch.Tensor]] = []
 
-    def work(indices):
+    def work(indices: list[int]) -> torch.Tensor:
         gc.collect()
         assert sum(ref() is not None for ref in alive) <= 1
         result = torch.zeros(4)
@@ -189,7 +194,9 @@ def test_what_the_caller_drops_is_free_before_the_next_piece():
     assert len(alive) == 5
 
 
-def test_action_values_do_not_depend_on_how_many_prompts_are_looked_at_together(policy, monkeypatch):
+def test_action_values_do_not_depend_on_how_many_prompts_are_looked_at_together(
+    policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rollouts = tiny.sample(policy, tiny.prompts(11), limit=20)
     whole = learn(rollouts, 20)
     monkeypatch.setattr("pytest_entropy.probe.control_variate.PROMPTS_PER_PIECE", 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from pytest_entropy.records import process_memory
 MIB = 2**20
 
 
-def test_phases_keep_their_order_and_their_seconds_add_up():
+def test_phases_keep_their_order_and_their_seconds_add_up() -> None:
     costs = Meter()
     for name in ("sampling", "derivatives", "sampling"):
         with costs.phase(name):
@@ -25,7 +26,7 @@ def test_phases_keep_their_order_and_their_seconds_add_up():
     assert all(seconds >= 0 for seconds in costs.seconds.values())
 
 
-def test_a_phase_that_fails_is_counted_all_the_same():
+def test_a_phase_that_fails_is_counted_all_the_same() -> None:
     costs = Meter()
     with pytest.raises(ZeroDivisionError), costs.phase("reward"):
         1 / 0  # noqa: B018
@@ -33,7 +34,7 @@ def test_a_phase_that_fails_is_counted_all_the_same():
     assert costs.memory_mb["reward"] > 0
 
 
-def test_memory_is_of_its_own_phase_and_the_process_keeps_the_peak():
+def test_memory_is_of_its_own_phase_and_the_process_keeps_the_peak() -> None:
     """In an own process, where nothing else allocates."""
     code = """
 import numpy as np
@@ -53,11 +54,13 @@ print(m.memory_mb["large"], m.memory_mb["small"], peak_memory_mb())
         assert 150 < large - small < 250
 
 
-def test_a_gpu_is_waited_for_at_both_ends_of_a_phase_and_its_own_memory_counted(monkeypatch):
+def test_a_gpu_is_waited_for_at_both_ends_of_a_phase_and_its_own_memory_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     calls = []
     for name in ("synchronize", "reset_peak_memory_stats", "max_memory_allocated"):
 
-        def called(device, name=name):
+        def called(device: torch.device, name: str = name) -> int:
             calls.append((name, str(device)))
             return 3 * MIB
 
@@ -77,7 +80,9 @@ def test_a_gpu_is_waited_for_at_both_ends_of_a_phase_and_its_own_memory_counted(
     assert [name for name, _ in calls].count("synchronize") == 1
 
 
-def test_where_the_count_cannot_be_started_anew_it_is_the_process_so_far(monkeypatch, tmp_path):
+def test_where_the_count_cannot_be_started_anew_it_is_the_process_so_far(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(process_memory, "_RESET", tmp_path / "no" / "such")
     costs, block = Meter(), np.ones(40 * MIB // 8)
     with costs.phase("before"):

@@ -8,7 +8,7 @@ import torch
 from pytest_entropy.probe.update.direction import fingerprint
 
 
-def test_sign_scale_order_and_place_change_the_fingerprint():
+def test_sign_scale_order_and_place_change_the_fingerprint() -> None:
     generator = torch.Generator().manual_seed(0)
     u = {name: torch.randn(3, 4, generator=generator, dtype=torch.float64) for name in ("a", "b")}
     others = [

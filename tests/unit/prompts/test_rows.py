@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
+from transformers import PreTrainedTokenizerFast
 
 from pytest_entropy.errors import RunError, UsageError
 from pytest_entropy.probe.batches import draw_prompts
@@ -12,31 +15,31 @@ from pytest_entropy.prompts import Prompt, prompts_from_rows, require_room
 from tests import tiny
 
 
-def made(rows, **options):
+def made(rows: Sequence[Mapping[str, object]], **options: Any) -> list[Prompt]:
     return prompts_from_rows([(f"row {n}", row) for n, row in enumerate(rows, 1)], source="test", **options)
 
 
-def refused(rows, **options):
+def refused(rows: Sequence[Mapping[str, object]], **options: Any) -> str:
     with pytest.raises(UsageError) as caught:
         made(rows, **options)
     return str(caught.value)
 
 
-def test_columns_by_configured_names():
+def test_columns_by_configured_names() -> None:
     rows = [{"question": "q", "solution": "7", "answer": "the long way to 7"}]
     (prompt,) = made(rows, prompt_column="question", answer_column="solution")
     assert prompt.content == "q"
     assert prompt.columns == {"solution": "7", "answer": "7"}
 
 
-def test_a_nested_answer():
+def test_a_nested_answer() -> None:
     (prompt,) = made([{"prompt": "q", "meta": {"gold": {"value": 0}}}], answer_column="meta.gold.value")
     assert prompt.columns["answer"] == 0
     (prompt,) = made([{"prompt": "q", "meta.gold": 1, "meta": {"gold": 2}}], answer_column="meta.gold")
     assert prompt.columns["answer"] == 1
 
 
-def test_a_configured_answer_column_must_be_there():
+def test_a_configured_answer_column_must_be_there() -> None:
     message = refused([{"prompt": "q", "answer": "7"}], answer_column="solution")
     assert message == (
         "test, row 1: no column 'solution' (found: prompt, answer); name the right one as prompts.answer_column in the "
@@ -46,24 +49,25 @@ def test_a_configured_answer_column_must_be_there():
 
 
 @pytest.mark.parametrize("answer", [7, 7.5, "7", None, True, ["7", "seven"], {"value": 7}])
-def test_answers_of_any_kind_are_handed_on(answer):
+def test_answers_of_any_kind_are_handed_on(answer: object) -> None:
     assert made([{"prompt": "q", "answer": answer}])[0].columns["answer"] == answer
 
 
-def test_a_template_of_ones_own():
+def test_a_template_of_ones_own() -> None:
     rows = [{"prompt": " What is {x}? \n"}]
     assert made(rows, template="Q: {question}\nA: {")[0].content == "Q: What is {x}?\nA: {"
 
 
-def test_the_r1_template_asks_for_the_tags_the_built_in_reward_reads():
+def test_the_r1_template_asks_for_the_tags_the_built_in_reward_reads() -> None:
     (prompt,) = made([{"question": "1 + 1?", "answer": "#### 2"}], prompt_column="question", template="r1")
+    assert isinstance(prompt.content, str)
     assert prompt.content.endswith("User: 1 + 1?. Assistant:")
     assert "<think>" in prompt.content
     assert "<answer>" in prompt.content
     assert prompt.columns["answer"] == "#### 2"
 
 
-def test_rows_of_one_worked_text():
+def test_rows_of_one_worked_text() -> None:
     text = "1 + 1? <think>one and one</think> <answer>2</answer>"
     (prompt,) = made([{"text": text}], template="Q: {question}")
     assert prompt.content == "Q: 1 + 1?"
@@ -73,11 +77,11 @@ def test_rows_of_one_worked_text():
 
 
 @pytest.mark.parametrize("template", ["r2", "no place", "{question} {question}"])
-def test_a_template_that_is_none(template):
+def test_a_template_that_is_none(template: str) -> None:
     assert "nor a text that holds {question} once" in refused([{"prompt": "q"}], template=template)
 
 
-def test_a_template_does_not_apply_to_chat():
+def test_a_template_does_not_apply_to_chat() -> None:
     rows = [{"prompt": [{"role": "user", "content": "q"}]}]
     assert (
         refused(rows, template="r1")
@@ -106,16 +110,18 @@ DIFFERENT = [
 
 
 @pytest.mark.parametrize(("one", "other"), SAME)
-def test_the_same_question_is_the_same_prompt(one, other):
+def test_the_same_question_is_the_same_prompt(
+    one: str | list[dict[str, str]], other: str | list[dict[str, str]]
+) -> None:
     assert Prompt(one).key == Prompt(other, {"answer": 3}).key
 
 
 @pytest.mark.parametrize(("one", "other"), DIFFERENT)
-def test_other_questions_are_other_prompts(one, other):
+def test_other_questions_are_other_prompts(one: str | list[dict[str, str]], other: str | list[dict[str, str]]) -> None:
     assert Prompt(one).key != Prompt(other).key
 
 
-def test_copies_are_drawn_once_and_never_into_both_batches():
+def test_copies_are_drawn_once_and_never_into_both_batches() -> None:
     prompts = [Prompt(f"question {n % 10}{' ' * (n // 10)}") for n in range(40)]
     update = draw_prompts(prompts, 4, seed=1)
     entropy = draw_prompts(prompts, 6, seed=2, exclude=frozenset(prompts[n].key for n in update))
@@ -129,16 +135,17 @@ def test_copies_are_drawn_once_and_never_into_both_batches():
 
 
 @pytest.fixture(scope="module")
-def words():
+def words() -> PreTrainedTokenizerFast:
     return tiny.tokenizer()
 
 
-def test_prompts_that_leave_no_room_are_named(words):
+def test_prompts_that_leave_no_room_are_named(words: PreTrainedTokenizerFast) -> None:
     prompts = [Prompt("short"), Prompt("0 1 2 3 4 5 6 7 8 9 " * 20), Prompt("x y " * 40)]
     longest = len(words(prompts[1].content)["input_ids"])
 
-    def encode(text):
-        return words(text)["input_ids"]
+    def encode(text: str) -> list[int]:
+        ids: list[int] = words(text)["input_ids"]
+        return ids
 
     with pytest.raises(RunError) as caught:
         require_room(prompts, encode, longest, 16)
@@ -146,14 +153,14 @@ def test_prompts_that_leave_no_room_are_named(words):
     assert message.startswith("1 of 3 prompts are too long") or message.startswith("2 of 3 prompts are too long")
     assert f"leaves {longest - 16} for the prompt, and the longest has {longest} tokens" in message
     assert "begins '0 1 2 3 4 5 6 7 8 9 0 1" in message
-    assert require_room(prompts, encode, longest + 16, 16) is None
-    assert require_room(prompts, encode, None, 16) is None
+    assert require_room(prompts, encode, longest + 16, 16) is None  # type: ignore[func-returns-value]
+    assert require_room(prompts, encode, None, 16) is None  # type: ignore[func-returns-value]
 
 
-def test_only_prompts_that_could_be_too_long_are_encoded():
+def test_only_prompts_that_could_be_too_long_are_encoded() -> None:
     encoded = []
 
-    def encode(content):
+    def encode(content: list[dict[str, str]]) -> list[int]:
         encoded.append(content)
         return [0] * 9
 
@@ -162,7 +169,7 @@ def test_only_prompts_that_could_be_too_long_are_encoded():
     assert encoded == [chat[1].content]
 
 
-def test_chat_prompts_go_through_the_checkpoints_own_template(words):
+def test_chat_prompts_go_through_the_checkpoints_own_template(words: PreTrainedTokenizerFast) -> None:
     from dataclasses import replace
 
     messages = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "q"}]
@@ -172,9 +179,9 @@ def test_chat_prompts_go_through_the_checkpoints_own_template(words):
     policy.tokenizer.chat_template = (
         "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{% if add_generation_prompt %}[me]{% endif %}"
     )
-    assert policy.tokenizer.decode(policy.encode(messages)) == "[system]be brief[user]q[me]"
+    assert policy.tokenizer.decode(list(policy.encode(messages))) == "[system]be brief[user]q[me]"
 
 
-def test_chat_messages_keep_their_further_keys():
+def test_chat_messages_keep_their_further_keys() -> None:
     messages = [{"role": "user", "content": "q", "name": "Ann"}]
     assert made([{"prompt": json.loads(json.dumps(messages))}])[0].content == messages

@@ -5,18 +5,23 @@ from __future__ import annotations
 import datetime
 import inspect
 import json
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import PreTrainedTokenizerBase
 
 from pytest_entropy.errors import UsageError
+from pytest_entropy.policy.policy import Policy
 from pytest_entropy.probe.batches import draw_responses
 from pytest_entropy.prompts import Prompt, open_prompts, require_room, template_arguments, with_arguments
-from pytest_entropy.settings.layers import Layer, resolve_config
+from pytest_entropy.settings.layers import Layer, ResolvedConfig, resolve_config
 from pytest_entropy.settings.probe import ProbeConfig
 from pytest_entropy.settings.template_arguments import RESERVED
 from tests import tiny
+from tests.in_order import in_order
 
 TEMPLATE = (
     "{% for m in messages %}{{ m.role }}: {{ m.content }}{% endfor %}{% if add_generation_prompt %}me:{% endif %}"
@@ -25,33 +30,35 @@ TEMPLATE = (
 MESSAGES = [{"role": "user", "content": "3 + 4"}]
 
 
-def chat(count=4, **columns):
+def chat(count: int = 4, **columns: Any) -> list[Prompt]:
     return [Prompt([{"role": "user", "content": f"{n} + {n}"}], columns) for n in range(count)]
 
 
 @pytest.fixture(scope="module")
-def policy():
+def policy() -> Policy:
     words = tiny.tokenizer()
     words.chat_template = TEMPLATE
     model = tiny.qwen2(len(words), eos_token_id=words.eos_token_id)
     return replace(tiny.policy(model, eos=(words.eos_token_id,)), tokenizer=words)
 
 
-def test_names_that_the_probe_decides_on_are_those_of_the_tokenizers_method():
+def test_names_that_the_probe_decides_on_are_those_of_the_tokenizers_method() -> None:
     named = set(inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters)
     # Documents are read by the template alone.
     assert named - RESERVED == {"documents", "kwargs"}
 
 
-def test_they_reach_the_template_of_every_sampled_prompt(policy):
+def test_they_reach_the_template_of_every_sampled_prompt(policy: Policy) -> None:
     arguments = {"enable_thinking": False, "effort": "high"}
-    prompts = with_arguments(chat(), arguments, "test")
+    prompts = in_order(with_arguments(chat(), arguments, "test"))
     config = ProbeConfig(B_U=4, G=2, max_new_tokens=3)
     sampled = draw_responses(policy, prompts, 0, config, group=2).prompt_ids
     for prompt, ids in zip(prompts, sampled, strict=True):
+        assert isinstance(prompt.content, list)
         text = policy.tokenizer.apply_chat_template(
             prompt.content, tokenize=False, add_generation_prompt=True, enable_thinking=False, effort="high"
         )
+        assert isinstance(text, str)
         assert text.endswith("me:<think></think>high")
         assert policy.tokenizer.decode(list(ids)) == text
     assert sampled != draw_responses(policy, chat(), 0, config, group=2).prompt_ids
@@ -60,7 +67,7 @@ def test_they_reach_the_template_of_every_sampled_prompt(policy):
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
-def test_a_rows_own_column_goes_over_the_runs_key_by_key(tmp_path, kind):
+def test_a_rows_own_column_goes_over_the_runs_key_by_key(tmp_path: Path, kind: str) -> None:
     rows = [
         {"prompt": MESSAGES, "chat_template_kwargs": {"enable_thinking": False}},
         {"prompt": MESSAGES, "chat_template_kwargs": {"enable_thinking": True, "effort": "low"}},
@@ -76,25 +83,25 @@ def test_a_rows_own_column_goes_over_the_runs_key_by_key(tmp_path, kind):
         parquet.write_table(pyarrow.Table.from_pylist(rows), path)
     alone = open_prompts(str(path))
     # A table has a null where a row lacks a name that another one has.
-    assert [dict(prompt.template_arguments) for prompt in alone] == [
+    assert [dict(prompt.template_arguments) for prompt in in_order(alone)] == [
         {"enable_thinking": False}, {"enable_thinking": True, "effort": "low"}, {},
     ]  # fmt: skip
-    assert len({prompt.key for prompt in alone}) == 3, "the same messages are other prompts"
+    assert len({prompt.key for prompt in in_order(alone)}) == 3, "the same messages are other prompts"
     assert alone[2].key == Prompt(MESSAGES).key
     found = with_arguments(alone, {"effort": "high", "style": None}, str(path))
-    assert [dict(prompt.template_arguments) for prompt in found] == [
+    assert [dict(prompt.template_arguments) for prompt in in_order(found)] == [
         {"effort": "high", "enable_thinking": False}, {"effort": "low", "enable_thinking": True}, {"effort": "high"},
     ]  # fmt: skip
     # As TRL hands on every column but the prompt's.
     assert "chat_template_kwargs" in found[0].columns
 
 
-def test_sets_of_plugins_have_theirs_in_the_column():
+def test_sets_of_plugins_have_theirs_in_the_column() -> None:
     class OnDemand:
-        def __len__(self):
+        def __len__(self) -> int:
             return 3
 
-        def __getitem__(self, index):
+        def __getitem__(self, index: int) -> Prompt:
             return chat(3, chat_template_kwargs={"effort": index} if index < 2 else "low")[index]
 
     for given in (OnDemand(), [OnDemand()[0], OnDemand()[1]]):
@@ -124,14 +131,14 @@ def test_sets_of_plugins_have_theirs_in_the_column():
         ({"x": b"x" * 500}, "x is bytes b'x+…, which is not a plain value"),
     ],
 )
-def test_what_is_refused(tmp_path, value, message):
+def test_what_is_refused(tmp_path: Path, value: str | list[int] | dict[str | int, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         template_arguments(value)
     with pytest.raises(UsageError, match="chat_template_kwargs"):
         resolve_config([Layer("own.yaml", {"prompts": {"chat_template_kwargs": value}})])
 
 
-def test_rows_say_where(tmp_path):
+def test_rows_say_where(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     for row, message in (
         ({"prompt": MESSAGES, "chat_template_kwargs": [1]}, "line 2: chat_template_kwargs is a mapping"),
@@ -144,8 +151,8 @@ def test_rows_say_where(tmp_path):
     assert open_prompts(str(path))[0].content == "3 + 4"
 
 
-def test_they_are_part_of_the_configuration_and_of_its_digest():
-    def made(*layers):
+def test_they_are_part_of_the_configuration_and_of_its_digest() -> None:
+    def made(*layers: Mapping[str, Mapping[str, object]]) -> ResolvedConfig:
         return resolve_config([Layer(f"layer {n}", {"prompts": layer}) for n, layer in enumerate(layers, 1)])
 
     below = {"chat_template_kwargs": {"enable_thinking": True, "effort": "low"}}

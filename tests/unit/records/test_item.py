@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -17,11 +18,11 @@ OF_A_RUN = {
 }  # fmt: skip
 
 
-def measured(**more):
+def measured(**more: Any) -> ItemReport:
     return ItemReport.of_run(replace(result(8, 2, scalars(np.random.default_rng(0), 8)), **more), stored=False)
 
 
-def test_a_runs_properties_have_their_names_and_are_plain():
+def test_a_runs_properties_have_their_names_and_are_plain() -> None:
     told = dict(measured().to_properties())
     assert set(told) == OF_A_RUN
     json.dumps(told, allow_nan=False)
@@ -29,7 +30,7 @@ def test_a_runs_properties_have_their_names_and_are_plain():
     assert told["seconds"] == 0.75
 
 
-def test_an_unknown_error_is_said_and_the_error_over_updates_only_where_it_was_computed():
+def test_an_unknown_error_is_said_and_the_error_over_updates_only_where_it_was_computed() -> None:
     told = dict(measured(se_conditional=None).to_properties())
     assert told["se_conditional"] is None
     assert told["signal_to_noise"] is None
@@ -38,7 +39,7 @@ def test_an_unknown_error_is_said_and_the_error_over_updates_only_where_it_was_c
     assert more["notes"] == "a; b"
 
 
-def test_the_parts_of_an_item_are_put_together():
+def test_the_parts_of_an_item_are_put_together() -> None:
     parts = [
         ItemReport(experiment="debug", directory="results/debug/x"),
         measured(),
@@ -58,6 +59,6 @@ def test_the_parts_of_an_item_are_put_together():
     assert whole.name == "test_x"
 
 
-def test_a_failed_run_says_which_it_was():
+def test_a_failed_run_says_which_it_was() -> None:
     assert ItemReport(B_E=8, run=2).to_properties() == [("B_E", 8), ("run", 2)]
     assert ItemReport().to_properties() == []

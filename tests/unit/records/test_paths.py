@@ -12,7 +12,7 @@ PACKAGE = Path(paths.__file__).parents[1]
 ELSEWHERE = {"update", "baselines", "sessions"}
 
 
-def test_no_other_module_writes_a_name_of_ours():
+def test_no_other_module_writes_a_name_of_ours() -> None:
     names = {value for key, value in vars(paths).items() if key.isupper() and isinstance(value, str)} - ELSEWHERE
     assert len(names) >= 20
     broken = []
@@ -32,6 +32,6 @@ def test_no_other_module_writes_a_name_of_ours():
     assert broken == []
 
 
-def test_names_do_not_clash():
+def test_names_do_not_clash() -> None:
     names = [value for key, value in vars(paths).items() if key.isupper()]
     assert len(names) == len(set(names))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from copy import deepcopy
 from dataclasses import fields
+from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -23,7 +25,7 @@ from tests.unit.reports.stored import store_experiment
 
 
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory):
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An experiment with runs, a check, and a comparison with itself."""
     directory = store_experiment(tmp_path_factory.mktemp("results"), checks=[outcome(0.0)])
     one = snapshot(directory)
@@ -33,11 +35,12 @@ def directory(tmp_path_factory):
     return directory
 
 
-def schema(name):
-    return read_json(FOLDER / f"{name}-1.json")
+def schema(name: str) -> dict[str, object]:
+    found: dict[str, object] = read_json(FOLDER / f"{name}-1.json")
+    return found
 
 
-def test_the_shipped_schemas_are_those_of_the_types(tmp_path):
+def test_the_shipped_schemas_are_those_of_the_types(tmp_path: Path) -> None:
     write_schemas(tmp_path)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
         path.name: path.read_text() for path in FOLDER.glob("*.json")
@@ -45,7 +48,7 @@ def test_the_shipped_schemas_are_those_of_the_types(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["results", "comparison", "summary"])
-def test_real_files_keep_to_their_schemas(directory, name):
+def test_real_files_keep_to_their_schemas(directory: Path, name: str) -> None:
     jsonschema.Draft202012Validator.check_schema(schema(name))
     files = list(directory.rglob(f"{name}.json"))
     assert files
@@ -53,15 +56,16 @@ def test_real_files_keep_to_their_schemas(directory, name):
         jsonschema.validate(read_json(file), schema(name))
 
 
-def test_every_field_of_a_run_that_is_written_is_in_its_schema():
+def test_every_field_of_a_run_that_is_written_is_in_its_schema() -> None:
     written = {one.name for one in fields(RunRecord)} - set(RunRecord.NOT_WRITTEN)
-    assert set(schemas()["results-1.json"]["properties"]) == written | {"schema_version"}
+    results: dict[str, Any] = schemas()["results-1.json"]
+    assert set(results["properties"]) == written | {"schema_version"}
 
 
-def changed(record, path, value):
+def changed(record: dict[str, object], path: tuple[str | int, ...], value: object) -> dict[str, object]:
     """A copy with another value at ``path``, or without the key where ``value`` is ``...``."""
     copy = deepcopy(record)
-    place = copy
+    place: Any = copy
     for key in path[:-1]:
         place = place[key]
     if value is ...:
@@ -97,19 +101,19 @@ def changed(record, path, value):
         (("checks", 0, "verdict"), "unknown"),
     ],
 )
-def test_what_the_summary_promises(directory, path, value):
+def test_what_the_summary_promises(directory: Path, path: tuple[str | int, ...], value: object) -> None:
     summary = read_json(directory / "summary.json")
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(changed(summary, path, value), schema("summary"))
 
 
 @pytest.mark.parametrize("key", ["delta_h1", "per_prompt", "schema_version", "agreement"])
-def test_a_result_without_what_makes_it_one_is_refused(directory, key):
+def test_a_result_without_what_makes_it_one_is_refused(directory: Path, key: str) -> None:
     record = read_json(next(directory.rglob("results.json")))
     with pytest.raises(jsonschema.ValidationError, match=key):
         jsonschema.validate(changed(record, (key,), ...), schema("results"))
 
 
-def test_a_further_key_of_a_result_is_allowed(directory):
+def test_a_further_key_of_a_result_is_allowed(directory: Path) -> None:
     record = read_json(next(directory.rglob("results.json")))
     jsonschema.validate(json.loads(json.dumps({**record, "later": 1})), schema("results"))

@@ -33,7 +33,7 @@ class Browser:
         options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         options += ["--disable-quic", "--disable-component-update", "--disable-sync", "--no-first-run"]
         options += ["--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank"]
-        actions = [(os.POSIX_SPAWN_DUP2, ends[0], 3), (os.POSIX_SPAWN_DUP2, ends[1], 4)]
+        actions: list[tuple[Any, ...]] = [(os.POSIX_SPAWN_DUP2, ends[0], 3), (os.POSIX_SPAWN_DUP2, ends[1], 4)]
         actions += [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_WRONLY, 0) for number in (1, 2)]
         self._pid = os.posix_spawn(program, [program, *options], os.environ, file_actions=actions)
         for end in (read, write, *ends):
@@ -64,7 +64,8 @@ class Browser:
             if answer.get("id") == self._number:
                 if "error" in answer:
                     raise RuntimeError(f"{method}: {answer['error']}")
-                return answer["result"]
+                result: dict[str, Any] = answer["result"]
+                return result
             self.events.append(answer)
 
     def _read(self) -> dict[str, Any]:
@@ -74,7 +75,8 @@ class Browser:
                 raise RuntimeError("the browser has gone")
             self._rest += part
         line, _, self._rest = self._rest.partition(b"\0")
-        return json.loads(line)
+        told: dict[str, Any] = json.loads(line)
+        return told
 
     def open(self, page: Path, *, width: int, scheme: str, media: str = "") -> None:
         """Load a file at a width in CSS pixels, in a light or dark scheme, and wait until it has loaded."""

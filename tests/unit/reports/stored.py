@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def store_experiment(
     sizes: tuple[int, ...] = (8, 32),
     runs: int = 2,
     seed: int = 0,
-    checks: list[dict[str, Any]] | None = None,
+    checks: Sequence[Mapping[str, Any]] | None = None,
     analysis: dict[str, Any] | None = None,
 ) -> Path:
     """Write an experiment directory under ``root``, whole; returns it."""

@@ -6,7 +6,10 @@ import csv
 import io
 import json
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -26,7 +29,8 @@ from pytest_entropy.reports.index import write_index
 from pytest_entropy.reports.sections.figures import plots
 from pytest_entropy.reports.tables import size_table, summary_of, to_csv, to_markdown
 from pytest_entropy.reports.terminal import live_line, table_lines
-from pytest_entropy.reports.view import view_experiment
+from pytest_entropy.reports.view import ExperimentView, view_experiment
+from tests.present import present
 from tests.unit.plugin.test_session_end import SCHEMA
 from tests.unit.reports.stored import store_experiment
 
@@ -34,21 +38,23 @@ PART = 9e-6
 NOTE = "the estimate of the total variance is negative (-1): noise of the interaction exceeds the rest"
 
 
-def known(run):
+def known(run: dict[str, Any]) -> dict[str, float]:
     total = run["variance_conditional"] + PART
     return {"variance_total": total, "se_total": total**0.5}
 
 
-def negative(run):
+def negative(run: dict[str, Any]) -> dict[str, float | list[str] | None]:
     return {"variance_total": -1.0, "se_total": None, "notes": [NOTE]}
 
 
-def single_batch(run):
+def single_batch(run: dict[str, Any]) -> dict[str, float | str]:
     own = {"variance_total": run["variance_conditional"], "se_total": run["se_conditional"]}
     return {**own, "mode": "u_statistic"}
 
 
-def stored(tmp_path, change, **more):
+def stored(
+    tmp_path: Path, change: Callable[[dict[str, Any]], Mapping[str, object]] | None, **more: Any
+) -> ExperimentView:
     """A view of stored runs with ``change`` of each made, and their records."""
     directory = store_experiment(tmp_path, **more)
     for file in directory.glob("*/results.json"):
@@ -57,7 +63,7 @@ def stored(tmp_path, change, **more):
     return view_experiment(directory)
 
 
-def properties(view):
+def properties(view: ExperimentView) -> list[dict[str, object]]:
     """What the items of these runs report, as JUnit has it."""
     out = []
     for run in view.runs:
@@ -67,24 +73,24 @@ def properties(view):
     return out
 
 
-def items(view):
+def items(view: ExperimentView) -> list[ItemReport]:
     """The same, as it reaches the terminal."""
     return [ItemReport.from_properties(told.items()) for told in properties(view)]
 
 
-def table(view):
+def table(view: ExperimentView) -> list[str]:
     """The terminal's table."""
     return table_lines(size_table(view))
 
 
-def pooled(view, size):
+def pooled(view: ExperimentView, size: int) -> tuple[float, float]:
     """(conditional, total) error of the mean at one B_E, from the runs' own variances."""
-    own = [run.variance_conditional for run in view.runs if size == run.B_E]
+    own = [present(run.variance_conditional) for run in view.runs if size == run.B_E]
     conditional = sum(own) / len(own) ** 2
     return conditional**0.5, (conditional + PART) ** 0.5
 
 
-def test_the_terminals_table_has_a_column_for_the_second_error_where_it_is_known(tmp_path):
+def test_the_terminals_table_has_a_column_for_the_second_error_where_it_is_known(tmp_path: Path) -> None:
     view = stored(tmp_path, known)
     lines = table(view)
     assert "± over U" in lines[0]
@@ -96,7 +102,7 @@ def test_the_terminals_table_has_a_column_for_the_second_error_where_it_is_known
     assert max(map(len, lines)) <= 80
 
 
-def test_the_terminals_table_stays_narrow_and_labelled_where_it_is_not(tmp_path):
+def test_the_terminals_table_stays_narrow_and_labelled_where_it_is_not(tmp_path: Path) -> None:
     lines = table(stored(tmp_path, None))
     assert "over U" not in " ".join(lines)
     assert lines[-1] == "  ± SE: for this update batch U"
@@ -105,7 +111,7 @@ def test_the_terminals_table_stays_narrow_and_labelled_where_it_is_not(tmp_path)
     assert "over U" not in " ".join(single)
 
 
-def test_a_negative_estimate_is_not_determined_everywhere(tmp_path):
+def test_a_negative_estimate_is_not_determined_everywhere(tmp_path: Path) -> None:
     view = stored(tmp_path, negative, runs=1)
     lines = table(view)
     assert all("not determined" in line for line in lines[1:3])
@@ -125,7 +131,7 @@ def test_a_negative_estimate_is_not_determined_everywhere(tmp_path):
     assert "over update batches not determined, 0.75 s" in live_line(items(view)[0])
 
 
-def test_the_live_line_says_what_its_errors_are_of(tmp_path):
+def test_the_live_line_says_what_its_errors_are_of(tmp_path: Path) -> None:
     first = items(stored(tmp_path, known))[0]
     assert re.fullmatch(
         r"δH₁ = -0\.\d+ ± 0\.\d+ for this update batch, ± 0\.\d+ over update batches, 0\.75 s", live_line(first)
@@ -135,14 +141,14 @@ def test_the_live_line_says_what_its_errors_are_of(tmp_path):
     assert re.fullmatch(r"δH₁ = -0\.\d+ ± 0\.\d+ for this update batch, 0\.75 s", live_line(plain))
 
 
-def test_properties_have_the_second_error_where_it_was_computed(tmp_path):
+def test_properties_have_the_second_error_where_it_was_computed(tmp_path: Path) -> None:
     view = stored(tmp_path, known)
     assert [told["se_total"] for told in properties(view)] == [run.se_total for run in view.runs]
     plain = properties(stored(tmp_path / "plain", None))[0]
     assert not {"se_total", "variance_total", "notes"} & set(plain)
 
 
-def test_the_csv_and_the_summary_keep_both_to_the_last_digit(tmp_path):
+def test_the_csv_and_the_summary_keep_both_to_the_last_digit(tmp_path: Path) -> None:
     view = stored(tmp_path, known)
     rows = list(csv.DictReader(io.StringIO(to_csv(view))))
     kept = [(run.se_conditional, run.se_total) for run in view.runs]
@@ -153,13 +159,13 @@ def test_the_csv_and_the_summary_keep_both_to_the_last_digit(tmp_path):
     assert {run["mode"] for run in record["runs"]} == {"two_batch"}
 
 
-def test_results_from_before_there_were_two_modes_have_their_reports(tmp_path):
+def test_results_from_before_there_were_two_modes_have_their_reports(tmp_path: Path) -> None:
     directory = store_experiment(tmp_path)
     for file in directory.glob("*/results.json"):
         new = ("mode", "variance_total", "se_total", "variance_parts", "notes", "u_statistic")
         write_json(file, {key: value for key, value in read_json(file).items() if key not in new})
     view = write_reports(directory)
-    record = summary_of(view).to_dict()
+    record: dict[str, Any] = summary_of(view).to_dict()
     jsonschema.validate(record, SCHEMA)
     assert {(run["se_total"], run["mode"], run["notes"]) for run in record["runs"]} == {(None, "two_batch", "")}
     # A summary written before the columns were added is one still.
@@ -169,7 +175,7 @@ def test_results_from_before_there_were_two_modes_have_their_reports(tmp_path):
     jsonschema.validate(record, SCHEMA)
 
 
-def test_a_second_error_that_is_no_number_is_a_failed_run(tmp_path):
+def test_a_second_error_that_is_no_number_is_a_failed_run(tmp_path: Path) -> None:
     directory = stored(tmp_path, known).directory
     file = directory / "BE008_run001" / "results.json"
     file.write_text(json.dumps({**read_json(file), "se_total": float("nan")}))
@@ -177,7 +183,9 @@ def test_a_second_error_that_is_no_number_is_a_failed_run(tmp_path):
 
 
 @pytest.mark.parametrize(("change", "scope"), [(known, "for this update batch"), (single_batch, "over batches")])
-def test_markdown_report_and_index_label_their_errors(tmp_path, change, scope):
+def test_markdown_report_and_index_label_their_errors(
+    tmp_path: Path, change: Callable[[dict[str, Any]], Mapping[str, object]], scope: str
+) -> None:
     view = stored(tmp_path, change)
     index = write_index(tmp_path, "2026-01-01_00-00-00", [view]).read_text()
     html, markdown = render(view), to_markdown([view])
@@ -196,7 +204,7 @@ def test_markdown_report_and_index_label_their_errors(tmp_path, change, scope):
         assert f'<td class="wrap">± {run.se_total:.4f}</td>' in html
 
 
-def test_figures_say_which_error_they_draw(tmp_path):
+def test_figures_say_which_error_they_draw(tmp_path: Path) -> None:
     sweep = {
         "points": [{"eta": 2e-4, "slope": -138.0, "se": 6.0}], "intercept": -138.0, "intercept_se": 5.0,
         "delta_h1_over_eta": -137.0, "reading": "first order holds",
@@ -209,10 +217,11 @@ def test_figures_say_which_error_they_draw(tmp_path):
         assert "± 5.0 for this update batch" in readings["Entropy change against the step"]
 
 
-def test_a_comparison_says_that_its_difference_is_along_one_update(tmp_path):
+def test_a_comparison_says_that_its_difference_is_along_one_update(tmp_path: Path) -> None:
     first = snapshot(stored(tmp_path / "a", known).directory)
     assert [run.se_total for run in first.runs] == [run.se_total for run in stored(tmp_path / "b", known).runs]
-    assert "se_total" not in snapshot(stored(tmp_path / "c", None).directory).to_dict()["runs"][0]
+    without: dict[str, Any] = snapshot(stored(tmp_path / "c", None).directory).to_dict()
+    assert "se_total" not in without["runs"][0]
     first = replace(first, update=SharedUpdate(prompts=["p"], rewards=[[0.0, 1.0]]))
     by_quantity = {c.rule.quantity: c for c in compare(first, first, parse_rules([DEFAULT]), alpha=1e-3)}
     assert "nats per response for this update batch (rule" in in_words(by_quantity["delta_h1"])
@@ -222,7 +231,7 @@ def test_a_comparison_says_that_its_difference_is_along_one_update(tmp_path):
     assert " over batches (rule" in in_words(single["delta_h1"])
 
 
-def test_the_list_says_what_the_conclusion_says(tmp_path, capsys):
+def test_the_list_says_what_the_conclusion_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     directory = store_experiment(tmp_path, name="single_run", sizes=(64,), runs=1)
     words = "entropy falls by 0.0253 nats/response: δH₁ = -0.0253 ± 0.0010 for this update batch"
     write_json(directory / "conclusion.json", {"verdict": "measured", "reason": words})
@@ -231,7 +240,7 @@ def test_the_list_says_what_the_conclusion_says(tmp_path, capsys):
     assert words in capsys.readouterr().out
 
 
-def test_tensorboard_has_a_curve_of_the_second_error_where_it_is_known(tmp_path):
+def test_tensorboard_has_a_curve_of_the_second_error_where_it_is_known(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -6,6 +6,7 @@ Screenshots go to $ENTROPY_SCREENSHOTS, else to the test's own temporary directo
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from pytest_entropy.records.files import write_json
 from pytest_entropy.reports.index import write_index
 from tests.unit.plugin.test_session_end import outcome
 from tests.unit.reports import browser
+from tests.unit.reports.browser import Browser
 from tests.unit.reports.stored import store_experiment
 
 FIT = {"a": -0.0275, "se_a": 0.0008, "b": 0.002, "se_b": 0.027}
@@ -38,7 +40,7 @@ FIGURES = [
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory) -> dict[str, Path]:
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A report with everything in it, its index, and a page of an experiment whose runs all failed."""
     root = tmp_path_factory.mktemp("results")
     analysis = {"verdict": "converges", "reason": "δH₁ converges to a = -0.0275", "fit": FIT, "eta_sweep": SWEEP}
@@ -65,7 +67,7 @@ def pages(tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """A browser."""
     program = browser.executable()
     if program is None:
@@ -77,7 +79,9 @@ def page(tmp_path_factory):
 @pytest.mark.parametrize("name", ["report", "failed", "index", "comparison"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [375, 1440])
-def test_a_page_fits_asks_for_nothing_and_says_what_it_shows(pages, page, tmp_path, name, scheme, width):
+def test_a_page_fits_asks_for_nothing_and_says_what_it_shows(
+    pages: dict[str, Path], page: Browser, tmp_path: Path, name: str, scheme: str, width: int
+) -> None:
     page.open(pages[name], width=width, scheme=scheme)
     place = Path(os.environ.get("ENTROPY_SCREENSHOTS", tmp_path))
     place.mkdir(parents=True, exist_ok=True)
@@ -101,7 +105,7 @@ def test_a_page_fits_asks_for_nothing_and_says_what_it_shows(pages, page, tmp_pa
         assert page.evaluate("[...document.querySelectorAll('figcaption')].every(c => c.innerText.length > 20)")
 
 
-def test_text_can_be_read_in_both_schemes(pages, page):
+def test_text_can_be_read_in_both_schemes(pages: dict[str, Path], page: Browser) -> None:
     """Contrast of every text against the page at least 4.5 : 1 (WCAG AA)."""
     contrast = """(() => {
       const channels = c => c.match(/[\\d.]+/g).slice(0, 3).map(Number);
@@ -120,13 +124,13 @@ def test_text_can_be_read_in_both_schemes(pages, page):
             assert page.evaluate(contrast) >= 4.5, (name, scheme)
 
 
-def test_printed_on_white(pages, page):
+def test_printed_on_white(pages: dict[str, Path], page: Browser) -> None:
     page.open(pages["report"], width=800, scheme="dark", media="print")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.evaluate("getComputedStyle(document.images[0]).filter") == "none"
 
 
-def test_links_lead_to_files(pages, page):
+def test_links_lead_to_files(pages: dict[str, Path], page: Browser) -> None:
     for name in ("report", "index"):
         page.open(pages[name], width=1440, scheme="light")
         links = page.evaluate("[...document.links].map(l => decodeURIComponent(new URL(l.href).pathname))")

@@ -10,18 +10,19 @@ from pytest_entropy.reports.progress import Progress
 IDS = [f"test_x.py::test_run[BE{size:03d}-run{run:03d}]" for size in (10, 30) for run in (1, 2)]
 
 
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @pytest.fixture
-def clock():
-    class Clock:
-        now = 0.0
-
-        def __call__(self) -> float:
-            return self.now
-
+def clock() -> Clock:
     return Clock()
 
 
-def test_the_rest_is_reckoned_by_size(clock):
+def test_the_rest_is_reckoned_by_size(clock: Clock) -> None:
     progress = Progress(clock)
     progress.expect([*IDS, "test_x.py::test_other", "test_x.py::test_param[7]"])
     clock.now = 20.0
@@ -34,7 +35,7 @@ def test_the_rest_is_reckoned_by_size(clock):
     assert progress.note(ItemReport(nodeid="test_x.py::test_other")) is None
 
 
-def test_runs_from_the_store_cost_nothing(clock):
+def test_runs_from_the_store_cost_nothing(clock: Clock) -> None:
     progress = Progress(clock)
     progress.expect(IDS)
     clock.now = 50.0
@@ -42,7 +43,7 @@ def test_runs_from_the_store_cost_nothing(clock):
     assert progress.note(ItemReport(nodeid=IDS[1])) == "entropy: 2 of 4 runs, about 5 min left"
 
 
-def test_a_run_reported_twice_counts_once(clock):
+def test_a_run_reported_twice_counts_once(clock: Clock) -> None:
     progress = Progress(clock)
     progress.expect(IDS)
     clock.now = 20.0

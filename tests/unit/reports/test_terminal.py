@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from pytest_entropy.records.item import ItemReport
 from pytest_entropy.reports.tables import size_table, to_markdown
 from pytest_entropy.reports.terminal import table_lines, write_terminal
 from pytest_entropy.reports.undecided import MORE, undecided_in_words
-from pytest_entropy.reports.view import view_experiment
+from pytest_entropy.reports.view import ExperimentView, view_experiment
 from tests.unit.reports.stored import store_experiment
 
 
@@ -30,11 +33,11 @@ class Lines:
 
 
 @pytest.fixture
-def view(tmp_path):
+def view(tmp_path: Path) -> ExperimentView:
     return view_experiment(store_experiment(tmp_path))
 
 
-def shown(view, *reports, views=None, **more):
+def shown(view: ExperimentView, *reports: ItemReport, views: list[ExperimentView] | None = None, **more: Any) -> Lines:
     """The section for an experiment whose items reported this."""
     lines = Lines()
     first = ItemReport(experiment=view.name, directory=str(view.directory), nodeid="a::test_run", outcome="passed")
@@ -44,7 +47,7 @@ def shown(view, *reports, views=None, **more):
     return lines
 
 
-def test_the_table_is_that_of_the_stored_runs_and_has_the_reports_numbers(view):
+def test_the_table_is_that_of_the_stored_runs_and_has_the_reports_numbers(view: ExperimentView) -> None:
     lines = shown(view).text
     assert lines[:2] == ["= entropy", "batch_scaling"]
     assert lines[2:-1] == table_lines(size_table(view))
@@ -55,24 +58,24 @@ def test_the_table_is_that_of_the_stored_runs_and_has_the_reports_numbers(view):
         assert any(row.measure in line and row.noise in line for line in lines)
 
 
-def test_without_a_view_or_without_runs_there_is_no_table(view, tmp_path):
+def test_without_a_view_or_without_runs_there_is_no_table(view: ExperimentView, tmp_path: Path) -> None:
     assert shown(view, views=[]).text == ["= entropy", "batch_scaling", f"  results: {view.directory}"]
     directory = store_experiment(tmp_path / "failed", sizes=(8,), runs=1)
     (directory / "BE008_run001" / "results.json").unlink()
     assert len(shown(view_experiment(directory)).text) == 3
 
 
-def test_verdicts_failures_and_trouble_have_their_colours(view):
+def test_verdicts_failures_and_trouble_have_their_colours(view: ExperimentView) -> None:
     told = [
         ItemReport(nodeid="a::test_x", outcome="passed", verdict="measured", reason="entropy falls"),
         ItemReport(nodeid="a::test_y", outcome="skipped", inconclusive="y: inconclusive\n  expected: nothing"),
         ItemReport(nodeid="a::test_z", outcome="failed", verdict="inconclusive", reason="too few"),
     ]
     lines = shown(view, *told, notes=["a note"], trouble=["not written"])
-    assert ("  measured: entropy falls", {"red"}) in lines.lines
-    assert ("  INCONCLUSIVE test_z: too few", {"yellow"}) in lines.lines
-    assert ("  failed: test_z", {"red"}) in lines.lines
-    assert lines.lines[-2:] == [("a note", set()), ("not written", {"red"})]
+    assert ("  measured: entropy falls", frozenset({"red"})) in lines.lines
+    assert ("  INCONCLUSIVE test_z: too few", frozenset({"yellow"})) in lines.lines
+    assert ("  failed: test_z", frozenset({"red"})) in lines.lines
+    assert lines.lines[-2:] == [("a note", frozenset()), ("not written", frozenset({"red"}))]
     assert any(line.startswith(f"  INCONCLUSIVE test_y: nothing; {MORE[:20]}") for line in lines.text)
     quiet = shown(view, *told, notes=["a note"], trouble=["not written"], quiet=True).text
     assert quiet[1:] == [
@@ -85,7 +88,7 @@ def test_verdicts_failures_and_trouble_have_their_colours(view):
     ]
 
 
-def test_a_cause_is_said_only_where_something_has_to_be_changed():
+def test_a_cause_is_said_only_where_something_has_to_be_changed() -> None:
     message = "x: inconclusive\n  expected: a\n  this sample can see effects from 1 nats\n  points to: b"
     assert undecided_in_words(message) == f"a; this sample can see effects from 1 nats; {MORE}"
     assert (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,14 +22,14 @@ CAME_LATER = (
 )  # fmt: skip
 
 
-def change(directory, **values):
+def change(directory: Path, **values: Any) -> None:
     """Change the first run's record; ``...`` takes the key away."""
     file = directory / "BE008_run001" / "results.json"
     record = {**read_json(file), **values}
     file.write_text(json.dumps({key: value for key, value in record.items() if value is not ...}))
 
 
-def test_runs_are_records_without_what_only_checks_need(tmp_path):
+def test_runs_are_records_without_what_only_checks_need(tmp_path: Path) -> None:
     directory = store_experiment(tmp_path)
     view = view_experiment(directory)
     for run in view.runs:
@@ -38,7 +40,7 @@ def test_runs_are_records_without_what_only_checks_need(tmp_path):
     assert view.comparison is None
 
 
-def test_a_result_of_the_first_version_is_read(tmp_path):
+def test_a_result_of_the_first_version_is_read(tmp_path: Path) -> None:
     directory = store_experiment(tmp_path)
     change(directory, **dict.fromkeys(CAME_LATER, ...))
     view = view_experiment(directory)
@@ -52,7 +54,7 @@ def test_a_result_of_the_first_version_is_read(tmp_path):
      "peak_memory_mb", "se_total", "variance_total"],
 )  # fmt: skip
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "1"])
-def test_a_number_that_is_none_makes_a_failed_run(tmp_path, key, value):
+def test_a_number_that_is_none_makes_a_failed_run(tmp_path: Path, key: str, value: float | str) -> None:
     directory = store_experiment(tmp_path, sizes=(8,), runs=2)
     change(directory, **{key: value})
     view = view_experiment(directory)
@@ -75,7 +77,7 @@ def test_a_number_that_is_none_makes_a_failed_run(tmp_path, key, value):
         {"update": []},
     ],
 )
-def test_a_record_that_is_none_makes_a_failed_run(tmp_path, values):
+def test_a_record_that_is_none_makes_a_failed_run(tmp_path: Path, values: dict[str, object]) -> None:
     directory = store_experiment(tmp_path, sizes=(8,), runs=1)
     change(directory, **values)
     assert list(view_experiment(directory).failures) == ["BE008_run001"]
@@ -92,7 +94,9 @@ def test_a_record_that_is_none_makes_a_failed_run(tmp_path, values):
         ("plugin_analyses.json", [1], "holds list"),
     ],
 )
-def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path, name, content, says):
+def test_a_file_that_is_not_what_its_name_says_is_refused(
+    tmp_path: Path, name: str, content: dict[str, str | int] | list[int], says: str
+) -> None:
     directory = store_experiment(tmp_path)
     (directory / name).parent.mkdir(exist_ok=True)
     write_json(directory / name, content)
@@ -100,14 +104,14 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path, name, conten
         view_experiment(directory)
 
 
-def test_a_newer_schema_is_refused_by_its_version(tmp_path):
+def test_a_newer_schema_is_refused_by_its_version(tmp_path: Path) -> None:
     directory = store_experiment(tmp_path)
     write_json(directory / "experiment.json", {**read_json(directory / "experiment.json"), "schema_version": 2})
     with pytest.raises(UsageError, match="has schema version 2, this version reads 1"):
         view_experiment(directory)
 
 
-def test_outcomes_and_conclusion_are_types(tmp_path):
+def test_outcomes_and_conclusion_are_types(tmp_path: Path) -> None:
     directory = store_experiment(tmp_path, checks=[outcome(0.0)])
     write_json(directory / "conclusion.json", {"schema_version": 1, "experiment": "x", "verdict": "v", "reason": "r"})
     view = view_experiment(directory)

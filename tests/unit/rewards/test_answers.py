@@ -8,12 +8,14 @@ import time
 import pytest
 
 from pytest_entropy.rewards import boxed, exact_answer, gsm8k, math_verify, named_rewards
+from pytest_entropy.rewards.builtin.base import PlainReward
 
 BUILT_IN = {name: reward.function for name, reward in named_rewards().items()}
 
 
-def score(reward, completion, answer):
-    (value,) = reward(prompts=["?"], completions=[completion], answer=[answer], other=[None])
+def score(reward: PlainReward, completion: str | list[dict[str, str]], answer: str | float | None) -> float | None:
+    values: list[float | None] = reward(prompts=["?"], completions=[completion], answer=[answer], other=[None])
+    (value,) = values
     return value
 
 
@@ -42,7 +44,7 @@ def score(reward, completion, answer):
         ("<answer>7</answer>", None, None),
     ],
 )
-def test_exact_answer(completion, answer, expected):
+def test_exact_answer(completion: str, answer: str | float | None, expected: float | None) -> None:
     assert score(exact_answer, completion, answer) == expected
     assert score(exact_answer, [{"role": "assistant", "content": completion}], answer) == expected
 
@@ -60,7 +62,7 @@ def test_exact_answer(completion, answer, expected):
         ("#### 4", None, None),
     ],
 )
-def test_gsm8k(completion, answer, expected):
+def test_gsm8k(completion: str, answer: str | int | None, expected: float | None) -> None:
     assert score(gsm8k, completion, answer) == expected
 
 
@@ -77,7 +79,7 @@ def test_gsm8k(completion, answer, expected):
         (r"\boxed{7}", None, None),
     ],
 )
-def test_boxed(completion, answer, expected):
+def test_boxed(completion: str, answer: str | int | None, expected: float | None) -> None:
     assert score(boxed, completion, answer) == expected
 
 
@@ -94,17 +96,17 @@ def test_boxed(completion, answer, expected):
         ("7", None, None),
     ],
 )
-def test_math_verify(completion, answer, expected):
+def test_math_verify(completion: str, answer: str | None, expected: float | None) -> None:
     assert score(math_verify, completion, answer) == expected
 
 
-def test_math_verify_asks_with_the_expected_answer_first():
+def test_math_verify_asks_with_the_expected_answer_first() -> None:
     # math-verify is not symmetric: an interval is accepted for a relation, not the other way round.
     assert score(math_verify, "$(1,2)$", "$1 < x < 2$") == 1.0
     assert score(math_verify, "$1 < x < 2$", "$(1,2)$") == 0.0
 
 
-def test_math_verify_off_the_main_thread_gives_the_same_and_needs_no_signals():
+def test_math_verify_off_the_main_thread_gives_the_same_and_needs_no_signals() -> None:
     values = []
     thread = threading.Thread(target=lambda: values.append(score(math_verify, r"\boxed{\frac12}", "0.5")))
     thread.start()
@@ -112,7 +114,9 @@ def test_math_verify_off_the_main_thread_gives_the_same_and_needs_no_signals():
     assert values == [1.0]
 
 
-def test_a_comparison_without_end_is_not_equal_and_is_logged(monkeypatch, caplog):
+def test_a_comparison_without_end_is_not_equal_and_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr("pytest_entropy.rewards.builtin.math_verify._COMPARISON", 0.3)
     monkeypatch.setattr("math_verify.verify", lambda *a, **k: time.sleep(60))
     begun = time.monotonic()
@@ -122,7 +126,7 @@ def test_a_comparison_without_end_is_not_equal_and_is_logged(monkeypatch, caplog
 
 
 @pytest.mark.parametrize("reward", list(BUILT_IN.values()), ids=list(BUILT_IN))
-def test_hostile_completions_end_soon_and_score_nothing(reward):
+def test_hostile_completions_end_soon_and_score_nothing(reward: PlainReward) -> None:
     hostile = ["<answer>" * 20_000, "\\boxed{" * 3000, "#### " * 20_000, "{" * 100_000, "\0\ud7ff<script>", "9" * 5000]
     begun = time.monotonic()
     values = reward(prompts=["?"] * 6, completions=hostile, answer=["7"] * 6)

@@ -21,17 +21,17 @@ from pytest_entropy.rewards import sample_of_equal
         ([[1.0, 1.0], [0.0, 0.0]], "each prompt's 2, which differ between prompts only (0 to 1)"),
     ],
 )
-def test_what_is_equal(rewards, said):
+def test_what_is_equal(rewards: list[list[float]], said: str) -> None:
     assert equal_rewards(rewards) == f"every group of the update batch has equal rewards: {said}"
 
 
-def test_one_group_that_differs_is_enough():
+def test_one_group_that_differs_is_enough() -> None:
     rewards = [[0.0, 0.0], [0.0, 1.0]]
     assert equal_rewards(rewards) is None
     assert sample_of_equal([Prompt("a"), Prompt("b")], [["x", "y"]] * 2, rewards) == []
 
 
-def test_the_sample_shows_what_the_reward_saw():
+def test_the_sample_shows_what_the_reward_saw() -> None:
     prompts = [
         Prompt("3 + 4?\x1b[2J\n", {"answer": "<answer>7</answer>\u202e"}),
         Prompt("1 + 1?", {"answer": "2"}),
@@ -50,7 +50,7 @@ def test_the_sample_shows_what_the_reward_saw():
     ]
 
 
-def test_the_sample_is_bounded_and_shows_both_ends():
+def test_the_sample_is_bounded_and_shows_both_ends() -> None:
     long = "start" + "\x00" * 100_000 + "end"
     prompts = [Prompt(long, {"answer": {"target": [long] * 50}})] * 3
     found = sample_of_equal(prompts, [[long]] * 3, [[0.5]] * 3)

@@ -22,11 +22,12 @@ from pytest_entropy.rewards import (
     require_columns,
     reward_discrepancy,
 )
+from pytest_entropy.rewards.builtin.base import PlainReward
 from pytest_entropy.rewards.gold import FIELDS, NoGold, accepted_answers
 
 BUILT_IN = {name: reward.function for name, reward in named_rewards().items()}
 
-WRITTEN = {
+WRITTEN: dict[PlainReward, str] = {
     exact_answer: "<answer>{}</answer>",
     gsm8k: "so\n#### {}",
     boxed: r"\boxed{{{}}}",
@@ -70,7 +71,7 @@ SEVEN = {
 
 @pytest.mark.parametrize("reward", list(WRITTEN), ids=lambda reward: reward.__name__)
 @pytest.mark.parametrize("case", list(SEVEN))
-def test_every_notation_of_seven(reward, case):
+def test_every_notation_of_seven(reward: PlainReward, case: str) -> None:
     texts = [[WRITTEN[reward].format(7), WRITTEN[reward].format(3), "7"]]
     prompts = [Prompt("3 + 4?", {"answer": SEVEN[case]})]
     rewards = evaluate(reward, prompts, texts)
@@ -115,16 +116,18 @@ def test_every_notation_of_seven(reward, case):
         (math_verify, "7", ["no mathematics", "7"], 1.0),
     ],
 )
-def test_what_counts_and_what_does_not(reward, completion, gold, expected):
+def test_what_counts_and_what_does_not(
+    reward: PlainReward, completion: str, gold: object, expected: float | None
+) -> None:
     assert reward(prompts=["?"], completions=[completion], answer=[gold]) == [expected]
 
 
 class Image:
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<Image\x1b[2J {'x' * 500}>"
 
 
-NONE = {
+NONE: dict[str, tuple[object, str]] = {
     "null": (None, "None is not an answer"),
     "empty": (" \n", "' .n' is empty"),
     "empty list": ([], r"\[\] holds no answer"),
@@ -144,19 +147,19 @@ NONE = {
 
 
 @pytest.mark.parametrize("case", list(NONE))
-def test_what_is_no_gold_is_refused_with_its_content(case):
+def test_what_is_no_gold_is_refused_with_its_content(case: str) -> None:
     value, message = NONE[case]
     with pytest.raises(NoGold, match=message) as raised:
         accepted_answers(value)
     assert len(str(raised.value)) < 300
 
 
-def rows(count, bad=(), gold=None):
+def rows(count: int, bad: tuple[int, ...] = (), gold: dict[str, str | int] | None = None) -> list[Prompt]:
     return [Prompt(f"question {n}", {"answer": gold if n in bad else str(n)}) for n in range(1, count + 1)]
 
 
 @pytest.mark.parametrize("name", list(BUILT_IN))
-def test_rows_without_a_readable_answer_are_refused_while_planning(name):
+def test_rows_without_a_readable_answer_are_refused_while_planning(name: str) -> None:
     require_columns(name, BUILT_IN[name], rows(20))
     with pytest.raises(UsageError) as raised:
         require_columns(name, BUILT_IN[name], rows(20, bad=(7, 9), gold={"text": "7"}))
@@ -167,7 +170,7 @@ def test_rows_without_a_readable_answer_are_refused_while_planning(name):
     assert "prompts.answer_column" in str(raised.value)
 
 
-def test_of_many_rows_planning_reads_some_and_a_run_reads_all(monkeypatch):
+def test_of_many_rows_planning_reads_some_and_a_run_reads_all(monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
     monkeypatch.setattr("pytest_entropy.rewards.requirements.accepted_answers", lambda gold: read.append(gold))
     many = rows(100_000)
@@ -184,7 +187,7 @@ def test_of_many_rows_planning_reads_some_and_a_run_reads_all(monkeypatch):
     require_answers("own", lambda completions, **columns: [0.0], some)
 
 
-def test_the_last_resort_is_a_failed_run_that_shows_prompt_and_gold():
+def test_the_last_resort_is_a_failed_run_that_shows_prompt_and_gold() -> None:
     """Sets that make their prompts on demand are looked at nowhere else."""
     prompts = [Prompt("1 + 1", {"answer": "2"}), Prompt("3 + 4", {"answer": {"a": 1}})]
     with pytest.raises(RunError, match=r"reward gsm8k raised NoGold: \{'a': 1\} has none of the fields(.|\n)*'a': 1"):
@@ -192,7 +195,7 @@ def test_the_last_resort_is_a_failed_run_that_shows_prompt_and_gold():
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_fields_of_structs_and_what_verl_has(field):
+def test_fields_of_structs_and_what_verl_has(field: str) -> None:
     assert accepted_answers({field: "7", "text": "8"}) == [("7",)]
     assert accepted_answers(json.dumps({field: "7", "text": "8"}))[0][-1] == "7"
     (prompt,) = prompts_from_rows(
@@ -202,16 +205,16 @@ def test_fields_of_structs_and_what_verl_has(field):
 
 
 @pytest.mark.parametrize("gold", ["[[1, 2]]", "[[3, 4], [5, 6]]"])
-def test_a_matrix_is_one_answer_and_not_its_entries(gold):
+def test_a_matrix_is_one_answer_and_not_its_entries(gold: str) -> None:
     assert accepted_answers(gold) == [(gold,)]
 
 
-def test_hashes_in_a_sentence_are_part_of_it():
+def test_hashes_in_a_sentence_are_part_of_it() -> None:
     assert accepted_answers("Use #### for headings") == [("Use #### for headings",)]
     assert accepted_answers("so #### 7")[0][-1] == "7"
     assert accepted_answers("so\n#### $1,000")[0][-1] == "$1,000"
     assert accepted_answers("so\n#### yes")[0][-1] == "yes"
 
 
-def test_a_field_that_holds_an_empty_list_is_empty():
+def test_a_field_that_holds_an_empty_list_is_empty() -> None:
     assert accepted_answers({"ground_truth": [], "answer": "7"}) == [("7",)]

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import DemoPrompts, Prompt
+from pytest_entropy.prompts.prompt import PromptSet
 from pytest_entropy.rewards import named_rewards, require_columns, resolve_reward
+from pytest_entropy.rewards.builtin.base import PlainReward
 
 BUILT_IN = {name: reward.function for name, reward in named_rewards().items()}
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path / "packages"), *sys.path])
     before = set(sys.modules)
@@ -23,17 +27,17 @@ def folder(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
-def refused(name):
+def refused(name: str) -> str:
     with pytest.raises(UsageError) as caught:
         resolve_reward(name)
     return str(caught.value)
 
 
-def test_built_in():
+def test_built_in() -> None:
     assert {name: resolve_reward(name) for name in BUILT_IN} == BUILT_IN
 
 
-def test_in_a_file_with_a_module_beside_it(folder):
+def test_in_a_file_with_a_module_beside_it(folder: Path) -> None:
     (folder / "beside_the_reward.py").write_text("def value():\n    return 3\n")
     (folder / "my.py").write_text(
         "import beside_the_reward\ndef f(completions, **columns):\n    return [beside_the_reward.value()]\n"
@@ -42,14 +46,14 @@ def test_in_a_file_with_a_module_beside_it(folder):
     assert resolve_reward(str(folder / "my.py") + ":f") is resolve_reward("./my.py:f")
 
 
-def test_files_of_one_name_are_two_modules(folder):
+def test_files_of_one_name_are_two_modules(folder: Path) -> None:
     for name in ("a", "b"):
         (folder / name).mkdir()
         (folder / name / "rewards.py").write_text(f"def f(**_):\n    return {name!r}\n")
     assert [resolve_reward(f"{name}/rewards.py:f")() for name in ("a", "b", "a")] == ["a", "b", "a"]
 
 
-def test_in_a_package_with_colon_or_dot(folder):
+def test_in_a_package_with_colon_or_dot(folder: Path) -> None:
     (folder / "packages" / "given").mkdir(parents=True)
     (folder / "packages" / "given" / "graders.py").write_text("def f(**_):\n    return 5\n")
     assert resolve_reward("given.graders:f")() == 5
@@ -68,7 +72,7 @@ def test_in_a_package_with_colon_or_dot(folder):
     ],
     ids=["import", "exception", "syntax", "exit", "skip", "NUL"],
 )
-def test_a_file_that_fails_at_import(folder, text, message):
+def test_a_file_that_fails_at_import(folder: Path, text: str, message: str) -> None:
     (folder / "broken.py").write_text(text)
     for _ in range(2):  # a half-imported module is not kept
         said = refused("broken.py:f")
@@ -95,23 +99,23 @@ def test_a_file_that_fails_at_import(folder, text, message):
         ("..:f", "importing .. failed"),
     ],
 )
-def test_a_name_that_leads_nowhere(folder, name, message):
+def test_a_name_that_leads_nowhere(folder: Path, name: str, message: str) -> None:
     (folder / "my.py").write_text("number = 3\nclass Graded: ...\ndef f(**_): ...\ndef _private(): ...\n")
     (folder / "folder.py").mkdir()
     assert message in refused(name)
 
 
-def answered(*answers):
+def answered(*answers: str | int | None) -> list[Prompt]:
     return [Prompt(f"q{n}", {} if answer is None else {"answer": answer}) for n, answer in enumerate(answers)]
 
 
-def needs_level(prompts, completions, level, **columns): ...
+def needs_level(prompts: list[str], completions: list[str], level: list[int], **columns: object) -> None: ...
 
 
-def needs_ids(completion_ids, **columns): ...
+def needs_ids(completion_ids: list[list[int]], **columns: object) -> None: ...
 
 
-def by_position(completions, /, **columns): ...
+def by_position(completions: list[str], /, **columns: object) -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -126,14 +130,18 @@ def by_position(completions, /, **columns): ...
         (by_position, answered("1"), "takes 'completions' by position only"),
     ],
 )  # fmt: skip
-def test_a_reward_that_asks_for_what_is_not_there(reward, prompts, message):
+def test_a_reward_that_asks_for_what_is_not_there(reward: PlainReward, prompts: list[Prompt], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         require_columns("mine", reward, prompts)
     assert message in str(caught.value)
 
 
-def test_a_reward_that_finds_what_it_asks_for():
-    assert require_columns("mine", BUILT_IN["exact_answer"], answered("1", 0, False)) is None
-    assert require_columns("mine", BUILT_IN["exact_answer"], DemoPrompts()) is None
-    assert require_columns("mine", lambda completions, trainer_state, log_metric: 0, answered(None)) is None
-    assert require_columns("mine", needs_level, [Prompt("a", {"level": 1}), Prompt("b")]) is None
+def test_a_reward_that_finds_what_it_asks_for() -> None:
+    found: list[tuple[PlainReward, PromptSet]] = [
+        (BUILT_IN["exact_answer"], answered("1", 0, False)),
+        (BUILT_IN["exact_answer"], DemoPrompts()),
+        (lambda completions, trainer_state, log_metric: 0, answered(None)),
+        (needs_level, [Prompt("a", {"level": 1}), Prompt("b")]),
+    ]
+    for reward, prompts in found:
+        assert require_columns("mine", reward, prompts) is None  # type: ignore[func-returns-value]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import pickle
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pytest_entropy.checkpoints import find_checkpoint
 from pytest_entropy.errors import RunError
 from pytest_entropy.prompts import open_prompts
+from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.serialization import RecordError
 from pytest_entropy.records.spec import RunSpec
 from pytest_entropy.rewards import RewardTerm, WeightedRewards, resolve_reward
@@ -27,7 +30,7 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def spec(checkpoint):
+def spec(checkpoint: Path) -> RunSpec:
     config = resolve_config([Layer("test", {"checkpoint": str(checkpoint), **SETTINGS})]).config
     files = find_checkpoint(checkpoint)
     return RunSpec("batch_scaling", str(checkpoint), files.digest(), config.model_dump(mode="json"), 4, 1, 11, 12)
@@ -50,12 +53,12 @@ def place_of(spec: RunSpec) -> Place:
     return place
 
 
-def without_costs(record):
-    costs = {"seconds": {}, "memory_mb": {}, "peak_memory_mb": 0.0}
+def without_costs(record: RunRecord) -> dict[str, object]:
+    costs: dict[str, Any] = {"seconds": {}, "memory_mb": {}, "peak_memory_mb": 0.0}
     return replace(record, **costs, update=replace(record.update, seconds={}, memory_mb={})).to_dict()
 
 
-def test_a_spec_that_was_sent_gives_the_same_run(spec, tmp_path):
+def test_a_spec_that_was_sent_gives_the_same_run(spec: RunSpec, tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
     there.mkdir()
@@ -68,14 +71,14 @@ def test_a_spec_that_was_sent_gives_the_same_run(spec, tmp_path):
     assert set(read_run(there).arrays) == set(first.arrays)
 
 
-def test_a_spec_is_told_from_another_by_its_digest(spec):
+def test_a_spec_is_told_from_another_by_its_digest(spec: RunSpec) -> None:
     assert replace(spec, run=2).digest() != spec.digest()
     other = replace(spec, settings={**spec.settings, "seed": 1})
     assert other.digest() != spec.digest()
     assert RunSpec.from_dict(spec.to_dict()).digest() == spec.digest()
 
 
-def test_what_is_no_spec_is_refused_by_name(spec):
+def test_what_is_no_spec_is_refused_by_name(spec: RunSpec) -> None:
     record = spec.to_dict()
     with pytest.raises(RecordError, match="B_E"):
         RunSpec.from_dict(record | {"B_E": "4"})
@@ -84,13 +87,13 @@ def test_what_is_no_spec_is_refused_by_name(spec):
         RunSpec.from_dict(record)
 
 
-def test_another_checkpoint_of_that_name_is_not_computed_on(spec, tmp_path):
+def test_another_checkpoint_of_that_name_is_not_computed_on(spec: RunSpec, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is another one here .*copy the same checkpoint"):
         compute(replace(spec, checkpoint_digest="0" * 16), place_of(spec), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_place_is_of_one_set_of_settings(spec, tmp_path):
+def test_a_place_is_of_one_set_of_settings(spec: RunSpec, tmp_path: Path) -> None:
     place = place_of(spec)
     place.probe(spec)
     with pytest.raises(RunError, match="batch_scaling: the place has the prompts and rewards of other settings"):

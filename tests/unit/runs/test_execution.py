@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from pytest_entropy.checkpoints.metadata import read_metadata
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.records.seeds import derive
 from pytest_entropy.rewards import RewardTerm, WeightedRewards
+from pytest_entropy.rewards.builtin.base import PlainReward
 from pytest_entropy.runs import execution
 from pytest_entropy.runs.execution import Execution
 from pytest_entropy.runs.executors.local import Local
@@ -26,22 +29,22 @@ PROMPTS = [Prompt(f"Tom has {i} apples and buys {i % 7} more.", {"answer": str(i
 SIZES = {"batch_scaling": [4, 6], "sanity_check": [6], "single_run": [4], "debug": [4, 5]}
 
 
-def length(prompts, completions, **columns):
+def length(prompts: list[str], completions: list[str], **columns: Any) -> list[float]:
     return [len(text) / 40 for text in completions]
 
 
 @pytest.fixture(scope="module")
-def machine():
+def machine() -> Machine:
     return Machine(1)
 
 
 @pytest.fixture
-def begin(checkpoint, machine, tmp_path):
+def begin(checkpoint: Path, machine: Machine, tmp_path: Path) -> Callable[..., Execution]:
     """An experiment of a session in ``tmp_path``, as planning hands it over."""
     files = find_checkpoint(checkpoint)
     metadata = read_metadata(files)
 
-    def begin(name: str, *, reward=length, **more: object) -> Execution:
+    def begin(name: str, *, reward: PlainReward = length, **more: object) -> Execution:
         kind = kind_of(name)
         batch = {"B_E_values": SIZES[name], "runs_per_batch": 2, "B_U": 4, "G": 3, **more}
         template = {key: value for key, value in kind.defaults.items() if key != "batch_config"}
@@ -56,12 +59,13 @@ def begin(checkpoint, machine, tmp_path):
     return begin
 
 
-def record_of_update(of: Execution) -> dict:
+def record_of_update(of: Execution) -> dict[str, Any]:
     assert of.update.direction
-    return json.loads((of.plan.directory / "update" / "update.json").read_text())
+    record: dict[str, Any] = json.loads((of.plan.directory / "update" / "update.json").read_text())
+    return record
 
 
-def test_all_experiments_of_a_session_take_the_same_update_batch(begin):
+def test_all_experiments_of_a_session_take_the_same_update_batch(begin: Callable[..., Execution]) -> None:
     records = {name: record_of_update(begin(name)) for name in KNOWN}
     assert len(records) == 4
     first = records["batch_scaling"]
@@ -75,14 +79,14 @@ def test_all_experiments_of_a_session_take_the_same_update_batch(begin):
     assert first["loss_slope_gap"] is None
 
 
-def test_another_size_is_another_update_batch(begin):
+def test_another_size_is_another_update_batch(begin: Callable[..., Execution]) -> None:
     four, five = record_of_update(begin("batch_scaling")), record_of_update(begin("debug", B_U=5))
     assert five["seed"] == four["seed"]
     assert five["prompts"] != four["prompts"]
     assert five["fingerprint"] != pytest.approx(four["fingerprint"], rel=1e-3)
 
 
-def test_entropy_batches_are_the_experiments_own_and_never_the_updates(begin):
+def test_entropy_batches_are_the_experiments_own_and_never_the_updates(begin: Callable[..., Execution]) -> None:
     runs = {name: begin(name).run(4, 1)[0] for name in ("batch_scaling", "single_run", "debug")}
     assert len({run.seed for run in runs.values()}) == 3
     assert len({tuple(run.per_prompt) for run in runs.values()}) == 3
@@ -93,7 +97,7 @@ def test_entropy_batches_are_the_experiments_own_and_never_the_updates(begin):
 
 
 @pytest.fixture
-def begun_before(begin, monkeypatch):
+def begun_before(begin: Callable[..., Execution], monkeypatch: pytest.MonkeyPatch) -> Execution:
     """An experiment one of whose runs is stored by the code that drew each experiment's own update batch."""
     with monkeypatch.context() as patched:
         patched.setattr(Execution, "update_seed", Execution.seed)
@@ -104,26 +108,32 @@ def begun_before(begin, monkeypatch):
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["update stored", "update removed"])
-def test_a_directory_begun_with_another_update_batch_goes_on_with_it(begin, begun_before, kept):
+def test_a_directory_begun_with_another_update_batch_goes_on_with_it(
+    begin: Callable[..., Execution], begun_before: Execution, kept: bool
+) -> None:
     place = begun_before.plan.directory / "update"
     recorded = json.loads((place / "update.json").read_text())
     if not kept:
         shutil.rmtree(place)
     resumed = begin("batch_scaling")
-    results = [result for _, _, result in resumed.each_run()]
+    results = [result for _, _, result in resumed.each_run() if not isinstance(result, FailedRun)]
     assert len(results) == 4
     assert [result.update.seed for result in results] == [derive(0, "batch_scaling")] * 4
     assert {result.update.fingerprint for result in results} == {recorded["fingerprint"]}
 
 
-def test_a_batch_redrawn_for_the_total_variance_is_the_one_the_update_was_taken_on(begin, begun_before):
+def test_a_batch_redrawn_for_the_total_variance_is_the_one_the_update_was_taken_on(
+    begin: Callable[..., Execution], begun_before: Execution
+) -> None:
     update = begin("batch_scaling").update
     batch = begin("batch_scaling").probe.updates.batch(update)
     assert list(batch.keys) == update.prompts
     assert batch.seed == update.seed == derive(0, "batch_scaling")
 
 
-def test_runs_along_an_update_batch_that_cannot_be_had_again_are_not_continued(begin, begun_before):
+def test_runs_along_an_update_batch_that_cannot_be_had_again_are_not_continued(
+    begin: Callable[..., Execution], begun_before: Execution
+) -> None:
     shutil.rmtree(begun_before.plan.directory / "update")
     other = begin("batch_scaling", reward=lambda prompts, completions, **columns: [float(len(t)) for t in completions])
     with pytest.raises(FailedRun, match="sampled again it differs in its rewards, direction .*without --resume"):
@@ -131,7 +141,9 @@ def test_runs_along_an_update_batch_that_cannot_be_had_again_are_not_continued(b
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"update": {}}'])
-def test_a_stored_run_that_cannot_be_read_says_nothing_of_the_update(begin, begun_before, text):
+def test_a_stored_run_that_cannot_be_read_says_nothing_of_the_update(
+    begin: Callable[..., Execution], begun_before: Execution, text: str
+) -> None:
     directory: Path = begun_before.plan.directory
     (directory / "BE004_run001" / "results.json").write_text(text)
     assert begin("batch_scaling").update_seed == derive(0, execution.UPDATE_SEED)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pytest_entropy.errors import UsageError
@@ -9,7 +11,9 @@ from pytest_entropy.runs.gpus import VISIBLE, assign_gpu, visible_gpus
 from pytest_entropy.settings.devices import unusable
 
 
-def chosen(visible, worker, *, device="cuda", nodes=None):
+def chosen(
+    visible: str | None, worker: str | None, *, device: str | None = "cuda", nodes: Path | None = None
+) -> str | None:
     environment = {} if visible is None else {VISIBLE: visible}
     assign_gpu(device, worker, environment, **({} if nodes is None else {"nodes": nodes}))
     return environment.get(VISIBLE)
@@ -28,18 +32,18 @@ def chosen(visible, worker, *, device="cuda", nodes=None):
         ("0,-1,1", "gw1", "0"),  # CUDA itself sees nothing behind an invalid entry
     ],
 )
-def test_a_worker_gets_one_of_the_callers_gpus(visible, worker, expected):
+def test_a_worker_gets_one_of_the_callers_gpus(visible: str, worker: str, expected: str) -> None:
     assert chosen(visible, worker) == expected
 
 
 @pytest.mark.parametrize("visible", ["", "-1", "none", "NoDevFiles"])
-def test_hidden_gpus_stay_hidden(visible):
+def test_hidden_gpus_stay_hidden(visible: str) -> None:
     assert visible_gpus({VISIBLE: visible}) == []
     assert chosen(visible, "gw1") == visible
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda:1", None])
-def test_other_devices_and_a_named_gpu_are_left_alone(device):
+def test_other_devices_and_a_named_gpu_are_left_alone(device: str | None) -> None:
     assert chosen("2,3", "gw1", device=device) == "2,3"
 
 
@@ -47,7 +51,9 @@ def test_other_devices_and_a_named_gpu_are_left_alone(device):
     ("device", "said"),
     [("mps", "mps has no float64"), ("mps:0", "mps has no float64"), ("xpu", "a device is cpu, cuda or cuda:N")],
 )
-def test_a_device_that_cannot_work_is_refused_before_anything_is_loaded(device, said, checkpoint, monkeypatch):
+def test_a_device_that_cannot_work_is_refused_before_anything_is_loaded(
+    device: str, said: str, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from pytest_entropy.checkpoints import load as loading
     from pytest_entropy.checkpoints import load_checkpoint
 
@@ -57,16 +63,16 @@ def test_a_device_that_cannot_work_is_refused_before_anything_is_loaded(device, 
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:0", "cuda:12"])
-def test_devices_of_these_names_may_work(device):
+def test_devices_of_these_names_may_work(device: str) -> None:
     assert unusable(device) is None
 
 
-def test_outside_a_worker_nothing_changes():
+def test_outside_a_worker_nothing_changes() -> None:
     assert chosen("2,3", None) == "2,3"
     assert chosen("2,3", "master") == "2,3"
 
 
-def test_without_the_variable_the_drivers_nodes_are_counted(tmp_path):
+def test_without_the_variable_the_drivers_nodes_are_counted(tmp_path: Path) -> None:
     for name in ("nvidia0", "nvidia7", "nvidiactl", "nvidia-uvm"):
         (tmp_path / name).touch()
     assert visible_gpus({}, tmp_path) == ["0", "1"]
@@ -74,14 +80,16 @@ def test_without_the_variable_the_drivers_nodes_are_counted(tmp_path):
     assert chosen(None, "gw3", nodes=tmp_path / "nowhere") is None
 
 
-def test_choosing_twice_is_choosing_once():
+def test_choosing_twice_is_choosing_once() -> None:
     environment = {VISIBLE: "2,3,4"}
     for _ in range(2):
         assign_gpu("cuda", "gw2", environment)
     assert environment[VISIBLE] == "4"
 
 
-def test_workers_of_a_session_have_theirs_before_torch_is_there(pytester, monkeypatch):
+def test_workers_of_a_session_have_theirs_before_torch_is_there(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At configure time, in real workers; the session itself ends with a usage error, as there is no GPU here."""
     monkeypatch.setenv(VISIBLE, "GPU-a,GPU-b")
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 
@@ -16,16 +17,18 @@ class Counted(str):
 
     times = 0
 
-    def format(self, *args, **kwargs):
+    def format(self, *args: Any, **kwargs: Any) -> str:
         Counted.times += 1
         return super().format(*args, **kwargs)
 
 
-def plan(pattern, sizes, runs):
+def plan(pattern: str, sizes: list[int], runs: int) -> Plan:
     layer = Layer("test", {"batch_config": {"B_E_values": sizes, "runs_per_batch": runs}})
     kind = ExperimentKind("mine", "mine", Counted(pattern))
     # Names depend on nothing else.
-    return Plan(kind, resolve_config([layer]), *[None] * 6, directory=None, stamp="t", resumed=False)
+    nothing: Any = None
+    rest = {one.name: nothing for one in fields(Plan)[2:]}
+    return Plan(kind, resolve_config([layer]), **{**rest, "stamp": "t", "resumed": False})
 
 
 @pytest.mark.parametrize(
@@ -37,7 +40,7 @@ def plan(pattern, sizes, runs):
         ("run{run:03d}", [4, 8, 16, 32, 64], "BE064_run1000"),
     ],
 )
-def test_names_of_5000_runs_are_worked_out_once(pattern, sizes, last):
+def test_names_of_5000_runs_are_worked_out_once(pattern: str, sizes: list[int], last: str) -> None:
     own = plan(pattern, sizes, 5000 // len(sizes))
     Counted.times = 0
     for _ in range(3):
@@ -50,7 +53,7 @@ def test_names_of_5000_runs_are_worked_out_once(pattern, sizes, last):
     assert own.ids is own.ids
 
 
-def test_another_plan_made_of_one_has_names_of_its_own():
+def test_another_plan_made_of_one_has_names_of_its_own() -> None:
     first = plan("run{run:03d}", [4], 2)
     assert first.run_directory(4, 2) == "run002"
     second = replace(first, resolved=plan("", [4, 8], 2).resolved)

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,9 @@ def store(directory: Path, stamp: str = "now") -> RunStore:
     return RunStore(directory, {"schema_version": 1, "experiment": "x"}, stamp, logging.INFO)
 
 
-def obtain(of: RunStore, name: str, config: str, work, read):
+def obtain(
+    of: RunStore, name: str, config: str, work: Callable[[Path], object], read: Callable[[Path], dict[str, int]]
+) -> tuple[dict[str, int], bool]:
     """As whoever needs a run does: computed under the claim where it is not there, then read."""
     with of.claim(name, config) as place:
         if place is not None:
@@ -33,11 +36,12 @@ def compute(place: Path) -> None:
     write_json(place / "results.json", {"pid": os.getpid()})
 
 
-def read(place: Path):
-    return read_json(place / "results.json")
+def read(place: Path) -> dict[str, int]:
+    record: dict[str, int] = read_json(place / "results.json")
+    return record
 
 
-def test_a_run_is_computed_once_and_then_read(tmp_path):
+def test_a_run_is_computed_once_and_then_read(tmp_path: Path) -> None:
     first, there = obtain(store(tmp_path), "run", "a: 1\n", compute, read)
     again, there_again = obtain(store(tmp_path), "run", "a: 1\n", lambda place: pytest.fail("computed twice"), read)
     assert (first, there, there_again) == (again, False, True)
@@ -46,7 +50,7 @@ def test_a_run_is_computed_once_and_then_read(tmp_path):
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_librarys_warning_is_logged_and_fails_nothing(tmp_path):
+def test_a_librarys_warning_is_logged_and_fails_nothing(tmp_path: Path) -> None:
     def warn(place: Path) -> None:
         warnings.warn("renamed in the next version", FutureWarning, stacklevel=1)
         compute(place)
@@ -65,7 +69,7 @@ def slow(directory: str, counter: str) -> None:
     obtain(store(Path(directory)), "run", "", work, read)
 
 
-def test_processes_wait_for_each_other(tmp_path):
+def test_processes_wait_for_each_other(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     counter = tmp_path / "count"
     others = [context.Process(target=slow, args=(str(tmp_path / "e"), str(counter))) for _ in range(3)]
@@ -77,7 +81,7 @@ def test_processes_wait_for_each_other(tmp_path):
     assert counter.read_text() == "x"
 
 
-def test_a_failure_leaves_its_evidence_and_is_not_repeated_within_the_session(tmp_path):
+def test_a_failure_leaves_its_evidence_and_is_not_repeated_within_the_session(tmp_path: Path) -> None:
     def fail(place: Path) -> None:
         write_json(place / "half.json", {})
         raise ValueError("no such luck")
@@ -93,7 +97,7 @@ def test_a_failure_leaves_its_evidence_and_is_not_repeated_within_the_session(tm
     assert result["pid"] == os.getpid()
 
 
-def test_what_a_killed_process_left_is_swept_away(tmp_path):
+def test_what_a_killed_process_left_is_swept_away(tmp_path: Path) -> None:
     (tmp_path / ".run.partial").mkdir(parents=True)
     (tmp_path / ".run.partial" / "results.json").write_text("{half")
     result, _ = obtain(store(tmp_path), "run", "", compute, read)
@@ -101,7 +105,7 @@ def test_what_a_killed_process_left_is_swept_away(tmp_path):
     assert [p.name for p in tmp_path.iterdir() if "partial" in p.name] == []
 
 
-def test_an_interrupt_leaves_nothing(tmp_path):
+def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
     def interrupted(place: Path) -> None:
         raise KeyboardInterrupt
 
@@ -110,7 +114,7 @@ def test_an_interrupt_leaves_nothing(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_json_refuses_what_it_cannot_say(tmp_path):
+def test_json_refuses_what_it_cannot_say(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "x.json", {"a": float("nan")})
     with pytest.raises(TypeError, match="not JSON serializable"):
@@ -118,7 +122,7 @@ def test_json_refuses_what_it_cannot_say(tmp_path):
     assert not (tmp_path / "x.json").exists()
 
 
-def test_stamps_do_not_clash_and_links_are_refused(tmp_path):
+def test_stamps_do_not_clash_and_links_are_refused(tmp_path: Path) -> None:
     from pytest_entropy.errors import UsageError
 
     assert claim_stamp(tmp_path, "t") == "t"
@@ -130,7 +134,7 @@ def test_stamps_do_not_clash_and_links_are_refused(tmp_path):
         claim_stamp(tmp_path, "t")
 
 
-def test_resume_takes_the_newest_of_the_same_kind(tmp_path):
+def test_resume_takes_the_newest_of_the_same_kind(tmp_path: Path) -> None:
     for name, stamp, digest in (("a", "1", "same"), ("b", "3", "same"), ("c", "4", "other"), ("d", "2", "same")):
         (tmp_path / name).mkdir()
         record = {"schema_version": 1, "experiment": "x", "stamp": stamp, "checkpoint_digest": digest}

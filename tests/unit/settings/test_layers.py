@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pytest_entropy.errors import UsageError
@@ -9,13 +11,13 @@ from pytest_entropy.settings.layers import Layer, resolve_config
 from pytest_entropy.settings.yaml_file import read_yaml
 
 
-def from_text(tmp_path, text, name="c.yaml"):
+def from_text(tmp_path: Path, text: str, name: str = "c.yaml") -> Layer:
     path = tmp_path / name
     path.write_text(text)
     return Layer(name, *read_yaml(path))
 
 
-def test_later_layers_win_key_by_key_and_sources_are_kept(tmp_path):
+def test_later_layers_win_key_by_key_and_sources_are_kept(tmp_path: Path) -> None:
     low = from_text(tmp_path, "batch_config:\n  B_U: 8\n  G: 4\n", "low.yaml")
     high = Layer("--bu", {"batch_config": {"B_U": 16}})
     resolved = resolve_config([low, high])
@@ -25,14 +27,14 @@ def test_later_layers_win_key_by_key_and_sources_are_kept(tmp_path):
     assert resolved.sources["seed"] == "built-in default"
 
 
-def test_what_is_written_can_be_read_again(tmp_path):
+def test_what_is_written_can_be_read_again(tmp_path: Path) -> None:
     resolved = resolve_config([Layer("x", {"seed": 3, "probe": {"update_rule": "adamw"}})])
     again = resolve_config([from_text(tmp_path, resolved.to_yaml())])
     assert again.config == resolved.config
     assert again.digest() == resolved.digest()
 
 
-def test_the_digest_is_of_what_results_depend_on():
+def test_the_digest_is_of_what_results_depend_on() -> None:
     base = resolve_config([]).digest()
     assert resolve_config([Layer("x", {"checks": {"alpha": 0.01}})]).digest() == base
     assert resolve_config([Layer("x", {"seed": 1})]).digest() != base
@@ -64,7 +66,7 @@ def test_the_digest_is_of_what_results_depend_on():
         ("model:\n  device: 'cuda; rm'\n", "model.device"),
     ],
 )
-def test_messages_name_file_line_key_and_remedy(tmp_path, text, message):
+def test_messages_name_file_line_key_and_remedy(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         resolve_config([from_text(tmp_path, text)])
 
@@ -80,17 +82,17 @@ def test_messages_name_file_line_key_and_remedy(tmp_path, text, message):
         ("a: " + "x" * 2**20, "larger than 1 MiB"),
     ],
 )
-def test_files_that_are_not_configurations(tmp_path, text, message):
+def test_files_that_are_not_configurations(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         from_text(tmp_path, text)
 
 
-def test_scientific_notation_without_a_point_is_a_number(tmp_path):
+def test_scientific_notation_without_a_point_is_a_number(tmp_path: Path) -> None:
     resolved = resolve_config([from_text(tmp_path, "probe:\n  learning_rate: 1e-6\n")])
     assert resolved.config.probe.learning_rate == 1e-6
 
 
-def test_every_documented_key_exists_and_is_documented():
+def test_every_documented_key_exists_and_is_documented() -> None:
     from pathlib import Path
 
     from pytest_entropy.settings.layers import _leaves
@@ -101,7 +103,7 @@ def test_every_documented_key_exists_and_is_documented():
         assert f"`{'.'.join(key)}`" in text, key
 
 
-def test_a_mapping_may_stand_over_a_scalar_and_the_other_way_round():
+def test_a_mapping_may_stand_over_a_scalar_and_the_other_way_round() -> None:
     """Rewards are given as a name, or as a list or mapping with weights; the last layer counts."""
     low, high = Layer("a", {"reward": "boxed"}), Layer("b", {"reward": ["gsm8k", {"name": "boxed", "weight": 2}]})
     names = [(term.name, term.weight) for term in resolve_config([low, high]).config.reward]
@@ -112,7 +114,7 @@ def test_a_mapping_may_stand_over_a_scalar_and_the_other_way_round():
         resolve_config([low, mapping])
 
 
-def test_digests_are_those_of_directories_begun_before():
+def test_digests_are_those_of_directories_begun_before() -> None:
     """--resume finds a directory by them: a key that came later changes none where it is not used."""
     assert resolve_config([]).digest() == "183b369e774cb963"
     values = {"batch_config": {"G": 4}, "prompts": {"source": "p.jsonl"}}
@@ -124,7 +126,7 @@ def test_digests_are_those_of_directories_begun_before():
     assert resolve_config([Layer("x", told)]).digest() != "183b369e774cb963"
 
 
-def test_a_key_s_former_name_is_its_new_one(tmp_path):
+def test_a_key_s_former_name_is_its_new_one(tmp_path: Path) -> None:
     low = from_text(tmp_path, "probe:\n  advantage: grpo\n", "low.yaml")
     resolved = resolve_config([low])
     assert resolved.config.probe.loss_type == resolved.config.probe.advantage == "grpo"

@@ -20,7 +20,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("probe", "message"), REFUSED)
-def test_the_u_statistic_refuses_what_it_cannot_do(probe, message):
+def test_the_u_statistic_refuses_what_it_cannot_do(probe: dict[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         resolve_config([Layer("a file", {"probe": {"mode": "u_statistic", **probe}})])
     with pytest.raises(ValueError, match=message):
@@ -30,12 +30,12 @@ def test_the_u_statistic_refuses_what_it_cannot_do(probe, message):
 
 
 @pytest.mark.parametrize("values", [{"diagnostics": True}, {"save_gradients": True}])
-def test_what_needs_an_independent_update_is_refused(values):
+def test_what_needs_an_independent_update_is_refused(values: dict[str, bool]) -> None:
     with pytest.raises(UsageError, match="independent of the entropy batch"):
         resolve_config([Layer("a file", {"probe": {"mode": "u_statistic"}, **values})])
 
 
-def test_the_entropy_batch_may_have_its_own_number_of_responses():
+def test_the_entropy_batch_may_have_its_own_number_of_responses() -> None:
     config = resolve_config([Layer("a file", {"batch_config": {"G": 4, "G_E": 2}})]).config
     settings = ProbeConfig(**config.probe_settings())
     assert (settings.G, settings.entropy_group) == (4, 2)
@@ -50,7 +50,7 @@ def test_the_entropy_batch_may_have_its_own_number_of_responses():
         ProbeConfig(mode="u_statistic", G_E=2)
 
 
-def test_blocks_divide_every_batch():
+def test_blocks_divide_every_batch() -> None:
     blocks = {"mode": "u_statistic", "u_statistic": {"method": "blocks", "blocks": 8}}
     with pytest.raises(UsageError, match="blocks is 8, which does not divide B_E = 12"):
         resolve_config([Layer("a file", {"probe": blocks, "batch_config": {"B_E_values": [16, 12]}})])
@@ -59,12 +59,12 @@ def test_blocks_divide_every_batch():
     assert resolve_config([]).config.probe_settings()["u_statistic_blocks"] is None
 
 
-def test_the_u_statistic_s_error_is_the_total_one_without_a_diagnostic():
+def test_the_u_statistic_s_error_is_the_total_one_without_a_diagnostic() -> None:
     both = {"mode": "u_statistic", "total_variance": True}
     assert resolve_config([Layer("a file", {"probe": both})]).config.probe_settings()["diagnostics"] == ()
 
 
-def test_every_probe_setting_is_one_the_probe_knows():
+def test_every_probe_setting_is_one_the_probe_knows() -> None:
     config = resolve_config([Layer("a file", {"probe": {"total_variance": True}, "diagnostics": True})]).config
     assert "total_variance" in ProbeConfig(**config.probe_settings()).diagnostics
 
@@ -82,12 +82,12 @@ def test_every_probe_setting_is_one_the_probe_knows():
         ({"temperature": 0.0}, "temperature 0.0: .*greater than 0"),
     ],
 )
-def test_unknown_names_are_refused(values, message):
+def test_unknown_names_are_refused(values: dict[str, str | float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ProbeConfig(**values)
 
 
-def test_two_prompts_are_no_single_batch():
+def test_two_prompts_are_no_single_batch() -> None:
     """Both row means are one number then, and the error made of their spread is 0."""
     with pytest.raises(UsageError, match=r"B_E_values holds 2, .* give B_E >= 3"):
         resolve_config([Layer("a file", {"batch_config": {"B_E_values": [2, 8]}, "probe": {"mode": "u_statistic"}})])
@@ -96,14 +96,14 @@ def test_two_prompts_are_no_single_batch():
         probe.run(2)
 
 
-def test_python_s_settings_are_the_sections_settings():
+def test_python_s_settings_are_the_sections_settings() -> None:
     """One definition: the same names, and the same defaults."""
     sections = resolve_config([]).config.probe_settings()
     assert ProbeConfig(**sections) == ProbeConfig()
     assert set(sections) | {"eta_multiples"} == set(ProbeConfig.model_fields)
 
 
-def test_python_s_settings_take_arrays_scalars_and_the_former_name():
+def test_python_s_settings_take_arrays_scalars_and_the_former_name() -> None:
     config = ProbeConfig(G=np.int64(4), eta_multiples=[1, 2], advantage="grpo", learning_rate=1)
     assert (config.G, config.eta_multiples, config.loss_type, config.advantage) == (4, (1.0, 2.0), "grpo", "grpo")
     with pytest.raises(TypeError, match="no setting 'B_E'"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,15 +12,16 @@ import pytest
 from pytest_entropy.probe.variance.total import combine
 from pytest_entropy.records.item import ItemReport
 from pytest_entropy.stats import Measurement, format_error, pool
+from tests.present import present
 
 B_E, B_U, R, SESSIONS = 6, 5, 4, 2500
 
 
-def run(se=0.1, update_part=0.04, **more):
+def run(se: float = 0.1, update_part: float | None = 0.04, **more: Any) -> Measurement:
     return Measurement(-0.5, se, B_E, update_part, **more)
 
 
-def test_the_mean_of_runs_along_one_update_has_the_variance_that_it_has():
+def test_the_mean_of_runs_along_one_update_has_the_variance_that_it_has() -> None:
     """x_n and y_p normal in three dimensions, R entropy batches to each update batch: Var = A/R + B + T/R exactly."""
     rng = np.random.default_rng(3)
     mean_x, mean_y = np.array([1.0, -0.5, 0.2]), np.array([0.3, 0.8, -1.0])
@@ -39,8 +41,8 @@ def test_the_mean_of_runs_along_one_update_has_the_variance_that_it_has():
             runs.append(Measurement.of(ItemReport(B_E=B_E, delta_h1=s.mean(), se_conditional=se, variance_total=total)))
         mean = pool(runs)
         values.append(mean.value)
-        variances.append(mean.variance_total)
-        shrunk.append(sum(one.variance_total for one in runs) / R**2)
+        variances.append(present(mean.variance_total))
+        shrunk.append(sum(present(one.variance_total) for one in runs) / R**2)
     true, error = A / R + B + T / R, np.std(variances) / SESSIONS**0.5
     assert abs(np.mean(variances) - true) < 4 * error
     assert np.var(values, ddof=1) == pytest.approx(true, rel=4 * (2 / SESSIONS) ** 0.5)
@@ -48,7 +50,7 @@ def test_the_mean_of_runs_along_one_update_has_the_variance_that_it_has():
     assert true - np.mean(shrunk) > 20 * error
 
 
-def test_the_conditional_error_shrinks_with_the_runs_and_the_updates_part_does_not():
+def test_the_conditional_error_shrinks_with_the_runs_and_the_updates_part_does_not() -> None:
     one, mean = run(), pool([run()] * 4)
     assert one.se_total == pytest.approx((0.1**2 + 0.04) ** 0.5)
     assert mean.se == pytest.approx(0.1 / 2)
@@ -57,8 +59,14 @@ def test_the_conditional_error_shrinks_with_the_runs_and_the_updates_part_does_n
     assert pool([one]) == one
 
 
-def test_runs_of_a_single_batch_draw_their_own_update_and_all_of_their_variance_shrinks():
-    record = {"delta_h1": -0.5, "se_conditional": 0.1, "variance_total": 0.01, "B_E": B_E, "mode": "u_statistic"}
+def test_runs_of_a_single_batch_draw_their_own_update_and_all_of_their_variance_shrinks() -> None:
+    record: dict[str, Any] = {
+        "delta_h1": -0.5,
+        "se_conditional": 0.1,
+        "variance_total": 0.01,
+        "B_E": B_E,
+        "mode": "u_statistic",
+    }
     one = Measurement.of(ItemReport(**record))
     assert one.update_part is None
     assert one.se_total == pytest.approx(0.1)
@@ -69,15 +77,21 @@ def test_runs_of_a_single_batch_draw_their_own_update_and_all_of_their_variance_
     assert mean.second_error == ""
 
 
-def test_the_updates_part_is_the_mean_over_the_runs_that_have_it():
+def test_the_updates_part_is_the_mean_over_the_runs_that_have_it() -> None:
     mean = pool([run(update_part=0.02), run(update_part=None), run(update_part=0.04)])
     assert mean.update_part == pytest.approx(0.03)
     assert pool([run(update_part=None)] * 2).se_total is None
 
 
-def test_a_negative_estimate_is_not_determined_and_never_zero():
+def test_a_negative_estimate_is_not_determined_and_never_zero() -> None:
     note = "the estimate of the total variance is negative (-0.03 = 0.01 + 0 - 0.04): noise"
-    record = {"delta_h1": -0.5, "se_conditional": 0.1, "variance_total": -0.03, "B_E": B_E, "notes": [note]}
+    record: dict[str, Any] = {
+        "delta_h1": -0.5,
+        "se_conditional": 0.1,
+        "variance_total": -0.03,
+        "B_E": B_E,
+        "notes": [note],
+    }
     one = Measurement.of(ItemReport(**record))
     assert one.se_total is None
     assert one.second_error == "not determined"
@@ -93,32 +107,37 @@ def test_a_negative_estimate_is_not_determined_and_never_zero():
     assert better.se_total == pytest.approx((0.02 / 4 + 0.03) ** 0.5)
 
 
-def test_what_was_not_asked_for_is_not_claimed():
+def test_what_was_not_asked_for_is_not_claimed() -> None:
     one = Measurement.of(ItemReport(delta_h1=-0.5, se_conditional=0.1, B_E=B_E))
     assert (one.second_error, one.se_total, one.note) == ("", None, "")
     assert one.in_words() == "-0.50 ± 0.10 for this update batch"
-    asked = {"delta_h1": -0.5, "se_conditional": 0.1, "B_E": B_E, "notes": ["no total variance: one prompt"]}
+    asked: dict[str, Any] = {
+        "delta_h1": -0.5,
+        "se_conditional": 0.1,
+        "B_E": B_E,
+        "notes": ["no total variance: one prompt"],
+    }
     assert Measurement.of(ItemReport(**asked)).second_error == "not determined"
     assert Measurement.of(ItemReport(**{**asked, "notes": ["the moon is full"]})).second_error == ""
 
 
-def test_a_run_without_a_value_is_no_measurement():
+def test_a_run_without_a_value_is_no_measurement() -> None:
     with pytest.raises(ValueError, match="needs delta_h1 and B_E"):
         Measurement.of(ItemReport(B_E=B_E, run=1))
 
 
-def test_intervals_hold_both_errors_and_the_wider_one_knows_the_smaller_batch():
+def test_intervals_hold_both_errors_and_the_wider_one_knows_the_smaller_batch() -> None:
     one = Measurement(-0.5, 0.1, 400, update_part=0.04, update_prompts=32)
-    low, high = one.ci(0.95)
+    low, high = present(one.ci(0.95))
     assert 1.96 * 0.1 < (high - low) / 2 < 1.3 * 1.96 * 0.1
-    wide = one.ci_total(0.95)
-    assert wide[1] - wide[0] > 2 * 2.04 * one.se_total, "31 degrees of freedom at most"
+    wide = present(one.ci_total(0.95))
+    assert wide[1] - wide[0] > 2 * 2.04 * present(one.se_total), "31 degrees of freedom at most"
     assert Measurement(-0.5, None, 400).ci(0.95) is None
     assert Measurement(-0.5, 0.1, 400).ci_total(0.95) is None
 
 
 @pytest.mark.parametrize("runs", [[], [run(), run(single_batch=True)]])
-def test_a_mean_of_nothing_or_of_two_kinds_is_refused(runs):
+def test_a_mean_of_nothing_or_of_two_kinds_is_refused(runs: list[Measurement]) -> None:
     with pytest.raises(ValueError, match="at least one run, and all of them in one probe.mode"):
         pool(runs)
 
@@ -126,11 +145,11 @@ def test_a_mean_of_nothing_or_of_two_kinds_is_refused(runs):
 @pytest.mark.parametrize(
     ("se", "text"), [(0.001, "0.0010"), (0.00097, "0.00097"), (123456.0, "1.2e+05"), (0, "0"), (math.inf, "inf")]
 )
-def test_an_error_by_itself(se, text):
+def test_an_error_by_itself(se: float, text: str) -> None:
     assert format_error(se) == text
 
 
-def test_runs_that_share_prompts_do_not_average_them_out():
+def test_runs_that_share_prompts_do_not_average_them_out() -> None:
     """Ten runs of all eight prompts: the mean's error for prompts like these is that of the prompts."""
     rng, means, claimed = np.random.default_rng(0), [], []
     for _ in range(2000):
@@ -138,7 +157,7 @@ def test_runs_that_share_prompts_do_not_average_them_out():
         runs = [own + 0.3 * rng.normal(size=8) for _ in range(10)]
         told = [Measurement(float(x.mean()), float(x.std(ddof=1) / 8**0.5), 8, sampling_fraction=1.0) for x in runs]
         means.append(float(np.mean(runs)))
-        claimed.append(pool(told).se ** 2)
+        claimed.append(present(pool(told).se) ** 2)
     assert np.var(means) < np.mean(claimed) < 1.3 * np.var(means)
     apart = [replace(one, sampling_fraction=0.0) for one in told]
-    assert pool(apart).se == pytest.approx(pool(told).se / 10**0.5)
+    assert pool(apart).se == pytest.approx(present(pool(told).se) / 10**0.5)

@@ -19,7 +19,7 @@ OLD = {
 }  # fmt: skip
 
 
-def test_records_of_before_are_read_and_written_key_by_key():
+def test_records_of_before_are_read_and_written_key_by_key() -> None:
     outcome = stats.CheckOutcome.from_dict(OLD)
     assert (outcome.minimum_detectable_effect, outcome.effect_of_interest) == (0.5, 0.4)
     assert outcome.likely_causes == "a sampler"
@@ -27,20 +27,20 @@ def test_records_of_before_are_read_and_written_key_by_key():
     assert len(OutcomeRecord.__annotations__) == len(fields(stats.CheckOutcome))
 
 
-def test_a_key_that_is_missing_or_unknown_is_refused():
+def test_a_key_that_is_missing_or_unknown_is_refused() -> None:
     with pytest.raises(KeyError, match="ci"):
         stats.CheckOutcome.from_dict({key: value for key, value in OLD.items() if key != "ci"})
     with pytest.raises(TypeError, match="colour"):
         stats.CheckOutcome.from_dict(OLD | {"colour": "red"})
 
 
-def test_numbers_are_plain_builtins():
+def test_numbers_are_plain_builtins() -> None:
     made = stats.CheckOutcome.from_dict(OLD | {"effect": np.float32(0.5), "n": np.int64(3)})
     assert type(made.effect) is float
     assert type(made.n) is int
 
 
-def test_a_blind_sample_never_passes():
+def test_a_blind_sample_never_passes() -> None:
     assert verdict_of(1e-5, 1e-3, blind=True) == "fail"
     assert verdict_of(0.5, 1e-3, blind=True) == "inconclusive"
     assert verdict_of(0.5, 1e-3, blind=False) == "pass"

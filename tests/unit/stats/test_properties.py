@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 
 from pytest_entropy import stats
+from tests.check_words import CheckWords
+from tests.present import present
 
-WORDS = {"name": "m", "null": "the mean is 0", "unit": "nats", "likely_causes": "a bug"}
+WORDS: CheckWords = {"name": "m", "null": "the mean is 0", "unit": "nats", "likely_causes": "a bug"}
 
 
-def rng(seed=0):
+def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def samples():
+def samples() -> Iterator[np.ndarray]:
     """Shapes that per-prompt scalars have: normal, skewed, heavy-tailed, spiky, few."""
     generator = rng(11)
     yield generator.normal(0.2, 1, 480)
@@ -29,8 +32,8 @@ def samples():
 SAMPLES = list(samples())
 
 
-def p_of(x):
-    return stats.check_mean_zero(x, alpha=0.01, **WORDS).p_value
+def p_of(x: np.ndarray) -> float:
+    return present(stats.check_mean_zero(x, alpha=0.01, **WORDS).p_value)
 
 
 # ---------------------------------------------------------------------- the mean
@@ -38,29 +41,30 @@ def p_of(x):
 
 @pytest.mark.parametrize("x", SAMPLES)
 @pytest.mark.parametrize("scale", [1e-300, 1e-9, 7.0, 1e150, 1e300])
-def test_the_unit_of_the_data_does_not_matter(x, scale):
+def test_the_unit_of_the_data_does_not_matter(x: np.ndarray, scale: float) -> None:
     plain, scaled = (stats.check_mean_zero(v, alpha=0.01, **WORDS) for v in (x, scale * x))
     assert scaled.p_value == pytest.approx(plain.p_value, rel=1e-6)
-    assert scaled.effect / scale == pytest.approx(plain.effect)
-    assert scaled.minimum_detectable_effect / scale == pytest.approx(plain.minimum_detectable_effect)
+    assert present(scaled.effect) / scale == pytest.approx(plain.effect)
+    assert present(scaled.minimum_detectable_effect) / scale == pytest.approx(plain.minimum_detectable_effect)
     assert np.array(scaled.ci) / scale == pytest.approx(plain.ci)
 
 
 @pytest.mark.parametrize("x", SAMPLES)
-def test_the_sign_of_the_data_turns_the_interval_around(x):
+def test_the_sign_of_the_data_turns_the_interval_around(x: np.ndarray) -> None:
     plain, mirrored = (stats.check_mean_zero(v, alpha=0.01, **WORDS) for v in (x, -x))
     assert mirrored.p_value == pytest.approx(plain.p_value)
-    assert mirrored.ci == pytest.approx((-plain.ci[1], -plain.ci[0]))
+    low, high = present(plain.ci)
+    assert mirrored.ci == pytest.approx((-high, -low))
 
 
 @pytest.mark.parametrize("x", SAMPLES)
-def test_the_order_of_observations_does_not_matter(x):
+def test_the_order_of_observations_does_not_matter(x: np.ndarray) -> None:
     assert p_of(rng(3).permutation(x)) == pytest.approx(p_of(x), rel=1e-6)
 
 
 @pytest.mark.parametrize("x", SAMPLES)
-def test_the_interval_is_what_the_test_does_not_reject(x):
-    low, high = stats.check_mean_zero(x, alpha=0.01, **WORDS).ci
+def test_the_interval_is_what_the_test_does_not_reject(x: np.ndarray) -> None:
+    low, high = present(stats.check_mean_zero(x, alpha=0.01, **WORDS).ci)
     width = high - low
     assert p_of(x - low) == pytest.approx(0.05, rel=1e-4)
     assert p_of(x - high) == pytest.approx(0.05, rel=1e-4)
@@ -69,7 +73,7 @@ def test_the_interval_is_what_the_test_does_not_reject(x):
 
 
 @pytest.mark.parametrize("x", SAMPLES)
-def test_more_effect_is_more_evidence(x):
+def test_more_effect_is_more_evidence(x: np.ndarray) -> None:
     centred = x - x.mean()
     steps = np.linspace(0.05, 3, 60) * centred.std()
     for sign in (1, -1):
@@ -78,7 +82,7 @@ def test_more_effect_is_more_evidence(x):
         assert p[-1] < p[0]
 
 
-def test_rows_give_the_p_values_of_the_check():
+def test_rows_give_the_p_values_of_the_check() -> None:
     table = rng().lognormal(0, 1, (5, 64)) - 1.5
     assert stats.p_values_mean_zero(table) == pytest.approx([p_of(row) for row in table])
     assert np.isnan(stats.p_values_mean_zero(np.ones((1, 4)))).all()
@@ -88,18 +92,19 @@ def test_rows_give_the_p_values_of_the_check():
     "x", [[1.0, 2.0], [0.0, 1.0, 0.0], [1e-320, 0.0, 3e-320], [1.0, np.nextafter(1, 2), 1.0], range(6)]
 )
 @pytest.mark.parametrize("alpha", [0.9, 1e-3, 1e-12, 1e-300])
-def test_two_observations_ties_and_tiny_spreads_are_no_trouble(x, alpha):
+def test_two_observations_ties_and_tiny_spreads_are_no_trouble(x: list[float] | range, alpha: float) -> None:
     outcome = stats.check_mean_zero(x, alpha=alpha, **WORDS)
-    assert 0 <= outcome.p_value <= 1
-    assert outcome.ci[0] < outcome.ci[1] or np.ptp(x) < 1e-15
-    assert outcome.minimum_detectable_effect > 0
+    assert 0 <= present(outcome.p_value) <= 1
+    low, high = present(outcome.ci)
+    assert low < high or np.ptp(x) < 1e-15
+    assert present(outcome.minimum_detectable_effect) > 0
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1, float("nan")])
-def test_alpha_outside_0_and_1_is_refused_by_every_check(alpha):
+def test_alpha_outside_0_and_1_is_refused_by_every_check(alpha: float) -> None:
     x = rng().normal(size=40)
     runs = [stats.RunScalars(b, 1, rng().normal(size=b), 1.0) for b in (4, 8)]
-    calls = [
+    calls: list[Callable[[], object]] = [
         lambda: stats.check_mean_zero(x, alpha=alpha, **WORDS),
         lambda: stats.check_mean_difference(x, x, alpha=alpha, **WORDS),
         lambda: stats.check_equivalent(x, x, margin=1.0, alpha=alpha, **WORDS),
@@ -114,7 +119,7 @@ def test_alpha_outside_0_and_1_is_refused_by_every_check(alpha):
             call()
 
 
-def test_planning_is_monotone_and_refuses_nonsense():
+def test_planning_is_monotone_and_refuses_nonsense() -> None:
     reach = [stats.min_discrepancy_mean_zero(1.0, n, alpha=1e-3) for n in (2, 5, 20, 100, 1000, 10**6)]
     assert (np.diff(reach) < 0).all()
     assert stats.min_discrepancy_mean_zero(1.0, 100, alpha=1e-6) > reach[3]
@@ -133,7 +138,7 @@ def test_planning_is_monotone_and_refuses_nonsense():
 # ---------------------------------------------------------------------- the conventions
 
 
-def test_every_check_is_a_triple_with_an_assert_form():
+def test_every_check_is_a_triple_with_an_assert_form() -> None:
     names = {name.split("_", 1)[1] for name in stats.__all__ if name.startswith("check_")}
     deterministic = {"within_noise"}
     for name in names:
@@ -145,7 +150,7 @@ def test_every_check_is_a_triple_with_an_assert_form():
 
 
 @pytest.mark.parametrize("name", [n.removeprefix("assert_") for n in stats.__all__ if n.startswith("assert_")])
-def test_assert_forms_take_what_their_check_takes(name):
+def test_assert_forms_take_what_their_check_takes(name: str) -> None:
     check, asserting = (inspect.signature(getattr(stats, f"{verb}_{name}")) for verb in ("check", "assert"))
     offered = {k: (p.default, p.kind) for k, p in check.parameters.items() if k != "shuffles"}
     assert {k: (p.default, p.kind) for k, p in asserting.parameters.items()} == offered
@@ -159,14 +164,14 @@ def test_assert_forms_take_what_their_check_takes(name):
         ("equivalent", (2.0,)),
     ],
 )
-def test_design_partners_invert_each_other(name, arguments):
+def test_design_partners_invert_each_other(name: str, arguments: tuple[float, ...]) -> None:
     rate = {"beta": 0.01} if name == "equivalent" else {"alpha": 0.01}
     for n in (20, 333, 2000):
         effect = getattr(stats, f"min_discrepancy_{name}")(*arguments, n, **rate)
         assert getattr(stats, f"min_num_samples_{name}")(*arguments, effect, **rate) == n
 
 
-def test_design_partners_of_the_scaling_checks_invert_each_other():
+def test_design_partners_of_the_scaling_checks_invert_each_other() -> None:
     sizes = [8, 32, 128]
     for runs in (2, 5, 40):
         b = stats.min_discrepancy_convergence(sizes * runs, 0.3, alpha=1e-3)

@@ -8,7 +8,7 @@ import pytest
 from pytest_entropy.stats import RunScalars, fit_scaling
 
 
-def test_weights_are_proportional_to_the_batch_size_and_the_spread_is_pooled_within_runs():
+def test_weights_are_proportional_to_the_batch_size_and_the_spread_is_pooled_within_runs() -> None:
     rng = np.random.default_rng(0)
     sizes = [4, 4, 8, 16, 32, 32]
     runs = [RunScalars(size, run, rng.lognormal(size=size), 0.5) for run, size in enumerate(sizes)]

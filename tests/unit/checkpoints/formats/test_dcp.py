@@ -8,12 +8,15 @@ import pickle
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 
 from pytest_entropy.checkpoints import find_checkpoint, load_checkpoint
 from pytest_entropy.errors import UsageError
@@ -25,23 +28,25 @@ __all__ = ["canary"]
 ROOT = Path(__file__).parents[4]
 
 
-def shard(place):
+def shard(place: Path) -> tuple[dict[str, Any], list[str]]:
     """The optimizer of a whole tiny model as a DCP directory by one process; what it kept, and the names."""
     record, names = save_full(place)
     (place / "optimizer.pt").unlink()
     by_name = rewrite(place, record, names, order=list(range(len(names))), keys="strings")
     with pytest.warns(UserWarning, match="single process"):
-        dcp.save({"optimizer": by_name}, checkpoint_id=place / "optimizer_0", no_dist=True)
+        dcp.save(  # type: ignore[attr-defined]
+            {"optimizer": by_name}, checkpoint_id=place / "optimizer_0", no_dist=True
+        )
     return record, names
 
 
 @pytest.fixture
-def sharded(tmp_path):
+def sharded(tmp_path: Path) -> Path:
     shard(tmp_path / "checkpoint-3")
     return tmp_path / "checkpoint-3"
 
 
-def test_is_read_by_name(tmp_path):
+def test_is_read_by_name(tmp_path: Path) -> None:
     place = tmp_path / "checkpoint-3 with a space"
     record, names = shard(place)
     checkpoint = load_checkpoint(place)
@@ -54,7 +59,7 @@ def test_is_read_by_name(tmp_path):
         assert (state.eps, state.weight_decay) == (group["eps"], group["weight_decay"])
 
 
-def test_torchs_own_conversion_gives_the_same(sharded):
+def test_torchs_own_conversion_gives_the_same(sharded: Path) -> None:
     wanted = load_checkpoint(sharded)
     dcp_to_torch_save(sharded / "optimizer_0", sharded / "optimizer.bin")
     found = load_checkpoint(sharded)
@@ -62,7 +67,7 @@ def test_torchs_own_conversion_gives_the_same(sharded):
     assert all(torch.equal(found.optimizer[n].exp_avg_sq, s.exp_avg_sq) for n, s in wanted.optimizer.items())
 
 
-def test_the_digest_sees_every_file(sharded):
+def test_the_digest_sees_every_file(sharded: Path) -> None:
     before = find_checkpoint(sharded).digest()
     assert find_checkpoint(sharded).digest() == before
     (data,) = (sharded / "optimizer_0").glob("*.distcp")
@@ -106,7 +111,7 @@ dist.destroy_process_group()
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_fsdp2_really_wrote_it(tmp_path, ranks, free_port):
+def test_fsdp2_really_wrote_it(tmp_path: Path, ranks: int, free_port: int) -> None:
     """``fully_shard`` on the CPU, saved as accelerate does; torch's own gathered state is the oracle."""
     common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port), "WORLD_SIZE": str(ranks)}
     started = [
@@ -137,15 +142,16 @@ def test_fsdp2_really_wrote_it(tmp_path, ranks, free_port):
 
 
 @pytest.fixture
-def free_port():
+def free_port() -> int:
     import socket
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+        return port
 
 
-def test_sharded_weights_are_to_be_merged(tmp_path):
+def test_sharded_weights_are_to_be_merged(tmp_path: Path) -> None:
     (tmp_path / "optimizer_0").mkdir()
     (tmp_path / "optimizer_0" / ".metadata").write_bytes(b"not to be opened")
     (tmp_path / "pytorch_model_fsdp_0").mkdir()
@@ -156,23 +162,24 @@ def test_sharded_weights_are_to_be_merged(tmp_path):
 # ---------------------------------------------------------------- by strangers
 
 
-def metadata(place):
+def metadata(place: Path) -> Metadata:
     """The directory's description as torch itself reads it, to be spoiled and written back."""
-    return pickle.loads((place / "optimizer_0" / ".metadata").read_bytes())
+    found: Metadata = pickle.loads((place / "optimizer_0" / ".metadata").read_bytes())
+    return found
 
 
-def write(place, record):
+def write(place: Path, record: Metadata) -> None:
     (place / "optimizer_0" / ".metadata").write_bytes(pickle.dumps(record))
 
 
-def test_code_in_the_description_is_not_run(sharded, canary):
+def test_code_in_the_description_is_not_run(sharded: Path, canary: Path) -> None:
     record = metadata(sharded)
     record.planner_data["more"] = Payload(canary)
     write(sharded, record)
     refused(sharded, r"more than a description of tensors.*asks for posix.system")
 
 
-def test_code_in_the_data_is_not_run(sharded, canary):
+def test_code_in_the_data_is_not_run(sharded: Path, canary: Path) -> None:
     record = metadata(sharded)
     index = next(iter(record.storage_data))
     (data,) = (sharded / "optimizer_0").glob("*.distcp")
@@ -213,31 +220,32 @@ def test_code_in_the_data_is_not_run(sharded, canary):
         "large",
     ],
 )
-def test_pickles_that_are_no_description(sharded, data, message):
+def test_pickles_that_are_no_description(sharded: Path, data: bytes, message: str) -> None:
     (sharded / "optimizer_0" / ".metadata").write_bytes(data)
     refused(sharded, message)
 
 
-def change_size(record):
+def change_size(record: Metadata) -> None:
     entry = next(e for key, e in record.state_dict_metadata.items() if key.endswith("exp_avg"))
+    assert isinstance(entry, TensorStorageMetadata)
     entry.size = torch.Size([10**6, 10**6])
 
 
-def change_place(**changes):
-    def change(record):
+def change_place(**changes: Any) -> Callable[[Metadata], None]:
+    def change(record: Metadata) -> None:
         for key, value in changes.items():
             setattr(next(iter(record.storage_data.values())), key, value)
 
     return change
 
 
-def swap_parts(record):
+def swap_parts(record: Metadata) -> None:
     moments = [index for index in record.storage_data if index.fqn.endswith("exp_avg")]
     a, b = moments[0], next(i for i in moments if len(i.offset) == 1)
     record.storage_data[a] = record.storage_data[b]
 
 
-SPOILED = {
+SPOILED: dict[str, tuple[Callable[[Metadata], object], str]] = {
     "huge shape": (change_size, "too small for its size"),
     "another directory": (change_place(relative_path="../config.json"), "which is not a file of this directory"),
     "beyond the end": (change_place(offset=10**9), "is beyond the end of"),
@@ -252,7 +260,7 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("case", list(SPOILED))
-def test_spoiled_descriptions(sharded, case):
+def test_spoiled_descriptions(sharded: Path, case: str) -> None:
     spoil, message = SPOILED[case]
     record = metadata(sharded)
     spoil(record)
@@ -261,13 +269,13 @@ def test_spoiled_descriptions(sharded, case):
     refused(sharded, message, early=case != "a path through a value")
 
 
-def test_truncated_data(sharded):
+def test_truncated_data(sharded: Path) -> None:
     (data,) = (sharded / "optimizer_0").glob("*.distcp")
     data.write_bytes(data.read_bytes()[: data.stat().st_size // 2])
     refused(sharded, "truncated or damaged")
 
 
-def test_a_link_to_another_directory(sharded, tmp_path):
+def test_a_link_to_another_directory(sharded: Path, tmp_path: Path) -> None:
     """Links are followed, as in a hub cache; what is read is data either way."""
     shutil.move(sharded / "optimizer_0", tmp_path / "elsewhere")
     (sharded / "optimizer_0").symlink_to(tmp_path / "elsewhere")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import transformers
 
 from pytest_entropy.checkpoints.preflight.row_independence import require_separate_rows
 from pytest_entropy.errors import UsageError
+from pytest_entropy.policy.policy import Policy
 from tests import tiny
 
 SIZES = {
@@ -21,7 +24,7 @@ SIZES = {
 }
 GPT2 = {"n_positions": 128, "n_embd": 32, "n_layer": 2, "n_head": 4}
 WINDOW = {"sliding_window": 3, "num_key_value_heads": 2, "head_dim": 8}
-FITS = {
+FITS: dict[str, dict[str, Any]] = {
     # Window, learnt positions, ALiBi (no position ids), rotary: all by what the model does, none by its name.
     "Mistral": WINDOW,
     "Gemma2": WINDOW,
@@ -33,7 +36,7 @@ FITS = {
     "Phi3": {"sliding_window": 3},
     "Qwen3Moe": {"moe_intermediate_size": 16, "num_experts": 4, "num_experts_per_tok": 2, "head_dim": 8},
 }
-DOES_NOT = {
+DOES_NOT: dict[str, dict[str, Any]] = {
     "Mamba": {"state_size": 8},
     "Lfm2": {"layer_types": ["conv", "full_attention"], "num_key_value_heads": 2},
     "Rwkv": {"attention_hidden_size": 32},
@@ -42,7 +45,7 @@ DOES_NOT = {
 }
 
 
-def policy(architecture, more):
+def policy(architecture: str, more: dict[str, Any]) -> Policy:
     torch.manual_seed(0)
     config = getattr(transformers, f"{architecture}Config")(
         **{**SIZES, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 0, **more}
@@ -56,12 +59,12 @@ def policy(architecture, more):
 
 
 @pytest.mark.parametrize("architecture", list(FITS))
-def test_attention_in_all_its_forms(architecture):
+def test_attention_in_all_its_forms(architecture: str) -> None:
     require_separate_rows(policy(architecture, FITS[architecture]), "checkpoint x")
 
 
 @pytest.mark.parametrize("architecture", list(DOES_NOT))
-def test_recurrent_and_column_counting_models_are_refused(architecture):
+def test_recurrent_and_column_counting_models_are_refused(architecture: str) -> None:
     with pytest.raises(
         UsageError, match=r"checkpoint x: the model (cannot be run on|gives other prob).*attention layers"
     ):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +22,7 @@ from tests.unit.checkpoints.test_layouts import rewrite, save_full
 __all__ = ["copy"]
 
 
-def stepped(kind, **options):
+def stepped(kind: Callable[..., torch.optim.Optimizer], **options: Any) -> torch.optim.Optimizer:
     """A real optimizer after three steps on two small parameters."""
     torch.manual_seed(0)
     parameters = [torch.nn.Parameter(torch.randn(6, 4)), torch.nn.Parameter(torch.randn(4, 4))]
@@ -31,7 +34,7 @@ def stepped(kind, **options):
     return optimizer
 
 
-OTHERS = {
+OTHERS: dict[str, tuple[Callable[..., torch.optim.Optimizer], dict[str, Any], str]] = {
     "RAdam": (torch.optim.RAdam, {}, "torch's RAdam"),
     "RAdam, decoupled": (torch.optim.RAdam, {"decoupled_weight_decay": True, "weight_decay": 0.1}, "torch's RAdam"),
     "NAdam": (torch.optim.NAdam, {}, "torch's NAdam"),
@@ -50,14 +53,14 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("case", list(OTHERS))
-def test_torchs_other_optimizers_are_refused_by_name_before_anything_is_loaded(copy, case):
+def test_torchs_other_optimizers_are_refused_by_name_before_anything_is_loaded(copy: Path, case: str) -> None:
     kind, options, name = OTHERS[case]
     torch.save(stepped(kind, **options).state_dict(), copy / "optimizer.pt")
     with pytest.raises(UsageError, match=rf"optimizer\.pt.* {name}"):
         screen(find_checkpoint(copy))
 
 
-def test_a_state_like_adamws_is_refused_when_loaded_as_well(copy):
+def test_a_state_like_adamws_is_refused_when_loaded_as_well(copy: Path) -> None:
     """From Python nothing is screened before; the state has AdamW's keys, and parameters of this model."""
     record = torch.load(copy / "optimizer.pt", weights_only=True)
     settings = stepped(torch.optim.RAdam).state_dict()["param_groups"][0]
@@ -66,15 +69,15 @@ def test_a_state_like_adamws_is_refused_when_loaded_as_well(copy):
     assert "optim adamw_torch, adamw_torch_fused or adamw_8bit" in refused(copy, "is the state of torch's RAdam")
 
 
-def own(name, settings, keys):
+def own(name: str, settings: dict[str, Any], keys: tuple[str, ...]) -> type[torch.optim.Optimizer]:
     """An optimizer of the given group settings and state keys, as packages define them."""
 
-    def step(self):
+    def step(self: torch.optim.Optimizer) -> None:
         for group in self.param_groups:
             for p in group["params"]:
                 self.state[p] = {"step": torch.tensor(3.0), **{key: torch.rand_like(p) for key in keys}}
 
-    def init(self, params, lr):
+    def init(self: torch.optim.Optimizer, params: list[torch.nn.Parameter], lr: float) -> None:
         defaults = {"lr": lr, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01, **settings}
         torch.optim.Optimizer.__init__(self, params, defaults)
 
@@ -82,7 +85,7 @@ def own(name, settings, keys):
 
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
-LIKE_ADAMW = {
+LIKE_ADAMW: dict[str, tuple[dict[str, Any], tuple[str, ...], str]] = {
     "GrokAdamW": ({"alpha_init": 0.98, "lamb": 2.0, "grokking_signal_fns": None}, (*MOMENTS, "grok_ema"), "GrokAdamW"),
     "GrokAdamW's state": ({}, (*MOMENTS, "grok_ema"), "GrokAdamW .its state hold 'grok_ema'"),
     "optimi": ({"decouple_lr": False, "kahan_sum": False}, (*MOMENTS, "eps_sq"), "optimi .StableAdamW"),
@@ -103,15 +106,15 @@ LIKE_ADAMW = {
 
 
 @pytest.mark.parametrize("case", list(LIKE_ADAMW))
-def test_what_looks_like_adamw_is_refused_by_its_own_keys(copy, case):
+def test_what_looks_like_adamw_is_refused_by_its_own_keys(copy: Path, case: str) -> None:
     settings, keys, name = LIKE_ADAMW[case]
     torch.save(stepped(own(case, settings, keys)).state_dict(), copy / "optimizer.pt")
     with pytest.raises(UsageError, match=name):
         screen(find_checkpoint(copy))
 
 
-def schedule(kind, **options):
-    def make(parameters, lr):
+def schedule(kind: Callable[..., object], **options: Any) -> Callable[..., torch.optim.Optimizer]:
+    def make(parameters: list[torch.nn.Parameter], lr: float) -> torch.optim.AdamW:
         optimizer = torch.optim.AdamW(parameters, lr=lr)
         kind(optimizer, **options)
         return optimizer
@@ -120,7 +123,7 @@ def schedule(kind, **options):
 
 
 SCHEDULERS = torch.optim.lr_scheduler
-READ = {
+READ: dict[str, tuple[Callable[..., torch.optim.Optimizer], dict[str, Any]]] = {
     "AdamW": (torch.optim.AdamW, {}),
     "names": (lambda ps, lr: torch.optim.AdamW([("a", ps[0]), ("b", ps[1])], lr=lr), {}),
     "fused": (torch.optim.AdamW, {"fused": True}),
@@ -139,7 +142,7 @@ READ = {
 
 @pytest.mark.filterwarnings("ignore:Detected call of")
 @pytest.mark.parametrize("case", list(READ))
-def test_adamw_and_its_kin_pass_with_and_without_torch(tmp_path, case):
+def test_adamw_and_its_kin_pass_with_and_without_torch(tmp_path: Path, case: str) -> None:
     kind, options = READ[case]
     torch.save(stepped(kind, **options).state_dict(), tmp_path / "optimizer.pt")
     require_adamw(tmp_path / "optimizer.pt", torch.load(tmp_path / "optimizer.pt", weights_only=True))
@@ -161,7 +164,7 @@ def test_adamw_and_its_kin_pass_with_and_without_torch(tmp_path, case):
         ("RMSprop", "of bitsandbytes with one moment"),
     ],
 )
-def test_bitsandbytes_optimizers(tmp_path, kind, name):
+def test_bitsandbytes_optimizers(tmp_path: Path, kind: str, name: str | None) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         bnb = pytest.importorskip("bitsandbytes")
@@ -175,22 +178,26 @@ def test_bitsandbytes_optimizers(tmp_path, kind, name):
 
 
 @pytest.mark.parametrize(("change", "name"), [({}, None), ({"momentum_decay": 4e-3}, "torch's NAdam")])
-def test_a_dcp_directory_is_judged_by_its_description(tmp_path, change, name):
+def test_a_dcp_directory_is_judged_by_its_description(
+    tmp_path: Path, change: dict[str, float], name: str | None
+) -> None:
     record, names = save_full(tmp_path)
     (tmp_path / "optimizer.pt").unlink()
     by_name = rewrite(tmp_path, record, names, order=list(range(len(names))), keys="strings")
     by_name["param_groups"][0].update(change)
     with pytest.warns(UserWarning, match="single process"):
-        dcp.save({"optimizer": by_name}, checkpoint_id=tmp_path / "optimizer_0", no_dist=True)
+        dcp.save(  # type: ignore[attr-defined]
+            {"optimizer": by_name}, checkpoint_id=tmp_path / "optimizer_0", no_dist=True
+        )
     if name is None:
         screen(find_checkpoint(tmp_path))
     else:
         refused(tmp_path, name)
 
 
-def test_stand_ins_of_a_strangers_file_are_not_called(tmp_path):
+def test_stand_ins_of_a_strangers_file_are_not_called(tmp_path: Path) -> None:
     class Setting:
-        def __reduce__(self):
+        def __reduce__(self) -> tuple[object, ...]:
             return torch.Size, ((1,),), {"numel": 3, "item": 4}
 
     torch.save({"state": {}, "param_groups": [{"weight_decay": Setting(), "amsgrad": Setting()}]}, tmp_path / "x.pt")
@@ -201,7 +208,7 @@ def test_stand_ins_of_a_strangers_file_are_not_called(tmp_path):
 
 
 @pytest.mark.parametrize("record", [None, [], {"state": 3}, {"param_groups": "x", "state": [1]}, {"optimizer": None}])
-def test_what_is_no_state_dict_is_left_to_its_reader(tmp_path, record):
+def test_what_is_no_state_dict_is_left_to_its_reader(tmp_path: Path, record: object) -> None:
     require_adamw(tmp_path, record)
     torch.save(record, tmp_path / "x.pt")
     require_adamw(tmp_path, read_outline(tmp_path / "x.pt"))

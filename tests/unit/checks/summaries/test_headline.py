@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +13,15 @@ from pytest_entropy.checks.summaries.convergence import convergence
 from pytest_entropy.checks.summaries.eta_sweep import SweepRecord
 from pytest_entropy.checks.summaries.headline import change, errors_of_the_fit, measurement
 from pytest_entropy.checks.summaries.sanity_check import validation_summary
+from pytest_entropy.records.run import RunRecord
 from pytest_entropy.stats import Measurement, ScalingFit
+from tests.present import present
 from tests.unit.reports.stored import ETA, result, scalars
 
 SCORES = {"diagnostics": {"score": [0.0, 1.0], "reinforce_loo": [1.0, 2.0]}}
 
 
-def one(mean, *, se_total=None, spread=20.0, B_E=64, **more):
+def one(mean: float, *, se_total: float | None = None, spread: float = 20.0, B_E: int = 64, **more: Any) -> RunRecord:
     """A run with delta_h1 = ``mean`` and a conditional SE of ``spread * ETA / sqrt(B_E)``."""
     s = np.random.default_rng(0).normal(size=B_E)
     s = mean / ETA + spread * (s - s.mean()) / s.std(ddof=1)
@@ -27,12 +30,12 @@ def one(mean, *, se_total=None, spread=20.0, B_E=64, **more):
     return result(B_E, 1, s, se_total=se_total, variance_total=total, **{"update": update, **SCORES, **more})
 
 
-def said(run, **more):
+def said(run: RunRecord, **more: Any) -> str:
     what, known = change(measurement(run), "nats/response", confidence=0.95, **more)
     return f"{what}: {known}"
 
 
-def test_a_change_has_a_direction_and_a_positive_amount():
+def test_a_change_has_a_direction_and_a_positive_amount() -> None:
     # SE 20 * 2e-4 / 8 = 0.0005.
     assert said(one(-0.0253)) == (
         "entropy falls by 0.0253 nats/response: δH₁ = -0.02530 ± 0.00050 for this update batch"
@@ -43,39 +46,39 @@ def test_a_change_has_a_direction_and_a_positive_amount():
     )
 
 
-def test_no_change_is_seen_where_the_interval_holds_zero():
+def test_no_change_is_seen_where_the_interval_holds_zero() -> None:
     words = said(one(-0.0004))
     assert words.startswith("no change seen: δH₁ = (-4.0 ± 5.0)e-04 for this update batch, 95% CI [-0.00")
     assert "falls" not in words
     assert ", nor is one over update batches (95% CI [" in said(one(-0.0004, se_total=0.002))
 
 
-def test_a_sign_that_holds_for_this_update_batch_only_is_said_to():
+def test_a_sign_that_holds_for_this_update_batch_only_is_said_to() -> None:
     words = said(one(-0.0253, se_total=0.02))
     assert words.startswith("entropy falls by 0.0253")
     assert ", but over update batches its sign is not certain (95% CI [-0.0" in words
     assert "sign" not in said(one(-0.0253, se_total=0.002))
 
 
-def test_the_level_of_the_interval_decides_what_is_claimed():
+def test_the_level_of_the_interval_decides_what_is_claimed() -> None:
     borderline = measurement(one(-0.0018))
     assert change(borderline, "nats", confidence=0.95)[0].startswith("entropy falls")
     assert change(borderline, "nats", confidence=0.9999)[0] == "no change seen"
 
 
-def test_a_negative_estimate_is_said_with_its_reason():
+def test_a_negative_estimate_is_said_with_its_reason() -> None:
     note = "the estimate of the total variance is negative"
     run = replace(one(-0.0253), variance_total=-1e-9, notes=[note])
     assert f"over update batches not determined ({note})" in said(run)
 
 
-def test_a_single_batch_has_one_error_over_batches():
+def test_a_single_batch_has_one_error_over_batches() -> None:
     words = said(replace(one(-0.0253, se_total=0.0005), mode="u_statistic"))
     assert words.endswith("δH₁ = -0.02530 ± 0.00050 over batches")
     assert "this update" not in words
 
 
-def test_an_update_that_moves_nothing_divides_by_nothing():
+def test_an_update_that_moves_nothing_divides_by_nothing() -> None:
     still = replace(one(0.0, spread=0.0), se_total=0.0, variance_total=0.0)
     assert change(measurement(still), "nats", confidence=0.95) == ("no change: the update moves nothing", "")
     _, words = single_run.conclusion([still], confidence=0.95)
@@ -84,7 +87,7 @@ def test_an_update_that_moves_nothing_divides_by_nothing():
     assert change(Measurement(-0.1, None, 1), "nats", confidence=0.95)[0] == "change of unknown error"
 
 
-def test_the_single_run_and_the_debug_report_conclude_so():
+def test_the_single_run_and_the_debug_report_conclude_so() -> None:
     run = one(-0.0253, se_total=0.0046)
     sweep = SweepRecord("nats per response", ETA, [], [], -100.0, 1e-9, reading="first order holds")
     _, words = single_run.conclusion([run], sweep, confidence=0.95)
@@ -97,14 +100,14 @@ def test_the_single_run_and_the_debug_report_conclude_so():
     assert "; B_E 64: no change seen, δH₁ = (-4.0 ± 5.0)e-04" in words
 
 
-def test_the_analyses_records_have_both_errors():
+def test_the_analyses_records_have_both_errors() -> None:
     run = one(-0.0253, se_total=0.0046)
     (kept,) = debug.debug_report([run], confidence=0.95, tolerance=0.1).runs
     assert (kept.delta_h1, kept.se_conditional, kept.se_total) == (
         run.delta_h1, run.se_conditional, run.se_total,
     )  # fmt: skip
     summary = validation_summary([run, run, run], {})
-    own, total = run.se_conditional**2, 0.0046**2
+    own, total = present(run.se_conditional) ** 2, 0.0046**2
     assert summary.delta_h1_mean_se == pytest.approx((own / 3) ** 0.5)
     assert summary.delta_h1_mean_se_total == pytest.approx((own / 3 + total - own) ** 0.5)
     assert [entry.se_total for entry in summary.per_run] == [0.0046] * 3
@@ -112,16 +115,16 @@ def test_the_analyses_records_have_both_errors():
     assert validation_summary([one(-0.0253)], {}).delta_h1_mean_se_total is None
 
 
-def test_a_fit_says_how_far_its_converged_value_moves_with_the_update():
+def test_a_fit_says_how_far_its_converged_value_moves_with_the_update() -> None:
     rng = np.random.default_rng(1)
     runs = [result(size, n, scalars(rng, size), sampling_fraction=0.0) for size in (16, 64) for n in (1, 2, 3)]
-    known = [replace(r, variance_total=r.variance_conditional + 9e-6) for r in runs]
+    known = [replace(r, variance_total=present(r.variance_conditional) + 9e-6) for r in runs]
     more = {"alpha": 1e-3, "confidence": 0.95, "tolerance": 0.1}
     verdict, record = convergence(known, rng=np.random.default_rng(2), **more)
-    assert record.se_a_total == pytest.approx((record.fit.se_a**2 + 9e-6) ** 0.5)
+    assert record.se_a_total == pytest.approx((present(present(record.fit).se_a) ** 2 + 9e-6) ** 0.5)
     assert verdict.reason.endswith("over update batches")
     assert f"; a ± {record.se_a_total:.4f} over update batches" in verdict.reason
-    by_size = {size: sum(r.variance_conditional for r in runs if size == r.B_E) / 9 for size in (16, 64)}
+    by_size = {size: sum(present(r.variance_conditional) for r in runs if size == r.B_E) / 9 for size in (16, 64)}
     for size, own in by_size.items():
         assert record.mean_se_total[str(size)] == pytest.approx((own + 9e-6) ** 0.5)
     verdict, record = convergence(runs, rng=np.random.default_rng(2), **more)
@@ -129,7 +132,7 @@ def test_a_fit_says_how_far_its_converged_value_moves_with_the_update():
     assert verdict.reason.endswith("; the errors are for this update batch")
 
 
-def test_one_batch_size_has_no_fit_and_still_its_errors():
+def test_one_batch_size_has_no_fit_and_still_its_errors() -> None:
     fit = ScalingFit([64], 1, 64, 1.0, 0.95)
     words, record = errors_of_the_fit([one(-0.0253, se_total=0.0046)], fit)
     assert (words, record.se_a_total) == ("", None)

@@ -4,38 +4,42 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from pytest_entropy.checks.summaries.convergence import convergence
+from pytest_entropy.checks.summaries.convergence import ConvergenceAnalysis, convergence
 from pytest_entropy.checks.summaries.debug import debug_report, saved_gradients
 from pytest_entropy.checks.summaries.sanity_check import conclusion, validation_summary
 from pytest_entropy.checks.summaries.single_run import single_run_analysis
+from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.serialization import plain
+from pytest_entropy.stats.verdict import ScalingVerdict
 from tests.unit.reports.stored import ETA, result, scalars
 
 SETTINGS = {"confidence": 0.95, "tolerance": 0.1}
 SCORES = {"score": [0.0] * 16, "reinforce_loo": [1.0] * 16}
 
 
-def keys(record):
+def keys(record: object) -> list[str]:
     """The keys of a record as JSON gives them back, without NaN."""
     return list(json.loads(json.dumps(plain(record), allow_nan=False)))
 
 
-def scaling_runs(**more):
+def scaling_runs(**more: Any) -> list[RunRecord]:
     rng, given = np.random.default_rng(0), {"sampling_fraction": 0.0, **more}
     return [result(size, n, scalars(rng, size), **given) for size in (16, 64) for n in (1, 2, 3)]
 
 
-def concluded(runs):
+def concluded(runs: list[RunRecord]) -> tuple[ScalingVerdict, ConvergenceAnalysis]:
     return convergence(runs, alpha=1e-3, rng=np.random.default_rng(1), **SETTINGS)
 
 
-def test_the_convergence_analysis_has_its_keys():
+def test_the_convergence_analysis_has_its_keys() -> None:
     _, analysis = concluded(scaling_runs())
     assert keys(analysis) == [
         "verdict", "reason", "runs_needed", "fit", "check", "batch_statistics", "observed_ratio",
@@ -49,9 +53,10 @@ def test_the_convergence_analysis_has_its_keys():
 
 
 @pytest.mark.parametrize("name", ["sampling_fraction", "se_conditional"])
-def test_a_convergence_without_what_it_needs_is_inconclusive_and_written(name):
+def test_a_convergence_without_what_it_needs_is_inconclusive_and_written(name: str) -> None:
     runs = scaling_runs()
-    verdict, analysis = concluded([replace(runs[0], **{name: None}), *runs[1:]])
+    nothing: dict[str, Any] = {name: None}
+    verdict, analysis = concluded([replace(runs[0], **nothing), *runs[1:]])
     assert verdict.outcome.verdict == "inconclusive"
     assert f"B_E 16 run 1 has no {name}" in verdict.reason
     assert (analysis.fit, analysis.verdict) == (None, "inconclusive")
@@ -60,7 +65,7 @@ def test_a_convergence_without_what_it_needs_is_inconclusive_and_written(name):
     assert keys(analysis)
 
 
-def test_the_validation_summary_has_its_keys_and_names_failed_runs():
+def test_the_validation_summary_has_its_keys_and_names_failed_runs() -> None:
     runs = [result(16, 1, scalars(np.random.default_rng(0), 16), diagnostics=SCORES)]
     summary = validation_summary(runs, {(16, 2): ValueError("out of memory")})
     assert keys(summary) == [
@@ -77,7 +82,7 @@ def test_the_validation_summary_has_its_keys_and_names_failed_runs():
     assert validation_summary([], {(4, 1): ValueError("x")}).success_rate == 0
 
 
-def test_a_single_run_without_a_sweep_has_no_key_for_it():
+def test_a_single_run_without_a_sweep_has_no_key_for_it() -> None:
     runs = [result(16, 1, scalars(np.random.default_rng(0), 16))]
     analysis = single_run_analysis(runs, **SETTINGS)
     assert keys(analysis) == ["results"]
@@ -86,7 +91,7 @@ def test_a_single_run_without_a_sweep_has_no_key_for_it():
     ]  # fmt: skip
 
 
-def test_the_debug_report_has_the_saved_gradients(tmp_path):
+def test_the_debug_report_has_the_saved_gradients(tmp_path: Path) -> None:
     run = replace(result(16, 1, scalars(np.random.default_rng(0), 16), diagnostics=SCORES), directory="debug_BE016")
     (tmp_path / "update").mkdir()
     (tmp_path / run.directory).mkdir()

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
+from transformers import PreTrainedModel
 
 from pytest_entropy.policy.dora import along_slope
+from pytest_entropy.policy.logits import TeacherForced
+from pytest_entropy.policy.policy import Policy
+from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.estimators import get_estimator
 from pytest_entropy.probe.oracles.hooks import verify_tangent
@@ -15,14 +21,14 @@ from tests import tiny
 NAMES = ["rao_blackwell", "reinforce_loo", "score"]
 
 
-def plain(policy, rollouts, direction, name):
+def plain(policy: Policy, rollouts: Rollouts, direction: dict[str, torch.Tensor], name: str) -> np.ndarray:
     """The oracle: one backward per prompt, no sharing, weight gradients formed and dotted with u."""
     policy.share_prompt = False
     direction, out = along_slope(policy.model, direction), []
     for n in range(len(rollouts)):
         one = rollouts.select([n])
         scores = policy.teacher_force(one)
-        weights = get_estimator(name).weights(scores.log_probs, scores.entropies, one.mask)
+        weights = get_estimator(name).weights(scores.log_probs, scores.entropies, one.mask, None)
         grads = torch.autograd.grad(
             weights.surrogate(scores.log_probs, scores.entropies), list(policy.trainable.values()), allow_unused=True
         )
@@ -37,7 +43,7 @@ def plain(policy, rollouts, direction, name):
     return np.array(out)
 
 
-def models():
+def models() -> dict[str, Callable[[], PreTrainedModel]]:
     return {
         "full fine-tune": lambda: tiny.qwen2(),
         "untied": lambda: tiny.qwen2(tie_word_embeddings=False),
@@ -53,7 +59,7 @@ def models():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize("kind", list(models()))
-def test_equals_plain_backward(kind, dtype):
+def test_equals_plain_backward(kind: str, dtype: torch.dtype) -> None:
     policy = tiny.policy(models()[kind](), dtype=dtype)
     rollouts = tiny.sample(policy, tiny.prompts(6))
     u = tiny.direction(policy)
@@ -65,7 +71,7 @@ def test_equals_plain_backward(kind, dtype):
     assert verify_tangent(policy, rollouts, u, "rao_blackwell") < tolerance * 10
 
 
-def test_chunks_change_rounding_only_and_threads_nothing():
+def test_chunks_change_rounding_only_and_threads_nothing() -> None:
     policy = tiny.policy(tiny.lora(tiny.qwen2()))
     rollouts = tiny.sample(policy, tiny.prompts(12))
     u = tiny.direction(policy)
@@ -79,14 +85,14 @@ def test_chunks_change_rounding_only_and_threads_nothing():
         )
 
 
-def test_out_of_memory_halves_the_piece_and_goes_on(monkeypatch):
+def test_out_of_memory_halves_the_piece_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = tiny.policy(tiny.lora(tiny.qwen2()))
     rollouts = tiny.sample(policy, tiny.prompts(8))
     u = tiny.direction(policy)
     expected = directional_derivatives(policy, rollouts, u, ["rao_blackwell"], chunk_tokens=10_000)
     score, sizes = type(policy).teacher_force, []
 
-    def small_machine(self, part, ranks=None):
+    def small_machine(self: Policy, part: Rollouts, ranks: torch.Tensor | None = None) -> TeacherForced:
         sizes.append(len(part))
         if len(part) > 2:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory")
@@ -99,14 +105,14 @@ def test_out_of_memory_halves_the_piece_and_goes_on(monkeypatch):
     np.testing.assert_allclose(got.per_prompt["rao_blackwell"], expected.per_prompt["rao_blackwell"], rtol=1e-4)
 
 
-def test_a_direction_for_an_unknown_parameter_is_refused():
+def test_a_direction_for_an_unknown_parameter_is_refused() -> None:
     policy = tiny.policy(tiny.qwen2())
     rollouts = tiny.sample(policy, tiny.prompts(2))
     with pytest.raises(KeyError, match="the direction names parameters the model does not have"):
         directional_derivatives(policy, rollouts, {"nowhere": torch.zeros(1)}, NAMES, chunk_tokens=100)
 
 
-def test_parameters_are_left_as_they_were():
+def test_parameters_are_left_as_they_were() -> None:
     policy = tiny.policy(tiny.lora(tiny.qwen2()))
     before = {name: p.requires_grad for name, p in policy.model.named_parameters()}
     rollouts = tiny.sample(policy, tiny.prompts(2))
@@ -117,7 +123,7 @@ def test_parameters_are_left_as_they_were():
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.1])
-def test_first_surprises_are_expected_as_loops_over_the_bare_model_have_it(temperature):
+def test_first_surprises_are_expected_as_loops_over_the_bare_model_have_it(temperature: float) -> None:
     """Of each response the sum of 1 - max pi up to its first token that is not the likeliest."""
     policy = tiny.policy(tiny.lora(tiny.qwen2()), dtype=torch.float64, temperature=temperature)
     rollouts, u = tiny.sample(policy, tiny.prompts(7), G=3), tiny.direction(policy)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from pytest_entropy.errors import RunError, UsageError
+from pytest_entropy.policy.policy import Policy
+from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe import ProbeConfig
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.diagnostics.eta_sweep import EtaSweep, eta_sweep
 from pytest_entropy.probe.diagnostics.importance_sampling import (
+    Totals,
     effective_sample_size,
     entropy_change,
     entropy_slope,
@@ -24,18 +29,22 @@ from pytest_entropy.probe.diagnostics.importance_sampling import (
 )
 from pytest_entropy.probe.diagnostics.self_normalised import clipped, pareto_smoothed, self_normalised_change
 from pytest_entropy.settings.layers import Layer, resolve_config
+from pytest_entropy.settings.model import ExperimentConfig
 from tests import double, tiny
+from tests.present import present
 
 MULTIPLES = (-2, -1, 1, 2)
 
 
-def inputs(dtype=torch.float64, *, prompts=6, G=4):
+def inputs(
+    dtype: torch.dtype = torch.float64, *, prompts: int = 6, G: int = 4
+) -> tuple[Policy, Rollouts, dict[str, torch.Tensor]]:
     model = tiny.lora(tiny.qwen2())
     policy = tiny.policy(double.without_float32(model) if dtype == torch.float64 else model, dtype=dtype)
     return policy, tiny.sample(policy, tiny.prompts(prompts), G=G), tiny.direction(policy)
 
 
-def totals(policy, rollouts, u, step):
+def totals(policy: Policy, rollouts: Rollouts, u: dict[str, torch.Tensor], step: float) -> Totals:
     return totals_at(policy, rollouts, u, step, chunk_tokens=1000)
 
 
@@ -43,7 +52,9 @@ def totals(policy, rollouts, u, step):
     ("change", "estimator"),
     [(entropy_change, "importance_sampled"), (self_normalised_change, "self_normalised")],
 )
-def test_each_change_tends_to_its_linearisation_prompt_by_prompt(change, estimator):
+def test_each_change_tends_to_its_linearisation_prompt_by_prompt(
+    change: Callable[[Totals, Totals], np.ndarray], estimator: str
+) -> None:
     policy, rollouts, u = inputs()
     exact = directional_derivatives(policy, rollouts, u, [estimator], chunk_tokens=1000).per_prompt[estimator]
     before = totals(policy, rollouts, u, 0.0)
@@ -54,7 +65,7 @@ def test_each_change_tends_to_its_linearisation_prompt_by_prompt(change, estimat
     assert one_sided[1] / one_sided[0] == pytest.approx(10, rel=0.1)
 
 
-def test_self_normalised_weights_do_not_see_a_common_factor_and_the_unbiased_ones_do():
+def test_self_normalised_weights_do_not_see_a_common_factor_and_the_unbiased_ones_do() -> None:
     policy, rollouts, u = inputs()
     before, after = totals(policy, rollouts, u, 0.0), totals(policy, rollouts, u, 1e-3)
     doubled = after._replace(sequence=after.sequence + np.log(2))
@@ -62,7 +73,7 @@ def test_self_normalised_weights_do_not_see_a_common_factor_and_the_unbiased_one
     assert not np.allclose(entropy_change(before, doubled), entropy_change(before, after))
 
 
-def test_log_space_survives_weights_no_float_can_hold():
+def test_log_space_survives_weights_no_float_can_hold() -> None:
     policy, rollouts, u = inputs()
     before = totals(policy, rollouts, u, 0.0)
     far = before._replace(sequence=before.sequence + np.linspace(0, 4000, before.sequence.size).reshape(6, 4))
@@ -72,17 +83,17 @@ def test_log_space_survives_weights_no_float_can_hold():
     assert not np.isfinite(entropy_change(before, far)).all()
 
 
-def test_group_of_one_has_no_baseline():
+def test_group_of_one_has_no_baseline() -> None:
     policy, rollouts, u = inputs(G=1)
     with pytest.raises(ValueError, match="needs G >= 2"):
         entropy_change(*[totals(policy, rollouts, u, 0.0)] * 2)
 
 
-def test_moved_comes_back_bit_by_bit_even_after_an_error():
+def test_moved_comes_back_bit_by_bit_even_after_an_error() -> None:
     policy, _, u = inputs(torch.float32)
     before = {name: p.detach().clone() for name, p in policy.trainable.items()}
 
-    def fails_on_the_way():
+    def fails_on_the_way() -> None:
         with moved(policy, u, 0.3):
             assert not torch.equal(next(iter(before.values())), next(iter(policy.trainable.values())))
             raise RunError("on the way")
@@ -93,13 +104,13 @@ def test_moved_comes_back_bit_by_bit_even_after_an_error():
 
 
 @pytest.mark.parametrize(("dtype", "low", "high"), [(torch.float64, 0, 1e-9), (torch.bfloat16, 0.05, 2)])
-def test_step_rounding_is_what_the_weights_lose(dtype, low, high):
+def test_step_rounding_is_what_the_weights_lose(dtype: torch.dtype, low: float, high: float) -> None:
     policy, _, u = inputs(dtype)
     assert low <= step_rounding(policy, u, 1e-4) <= high
     assert step_rounding(policy, u, 0.0) == 0
 
 
-def test_sweep_has_the_training_step_and_leaves_for_a_usable_range():
+def test_sweep_has_the_training_step_and_leaves_for_a_usable_range() -> None:
     policy, rollouts, u = inputs()
     sweeps = {
         eta: eta_sweep(policy, rollouts, u, eta=eta, multiples=MULTIPLES, chunk_tokens=1000)
@@ -121,7 +132,7 @@ def test_sweep_has_the_training_step_and_leaves_for_a_usable_range():
         assert 2e-3 <= np.sqrt(np.square(move).mean()) <= 0.1
 
 
-def test_noise_floor_is_rounding_and_nothing_else():
+def test_noise_floor_is_rounding_and_nothing_else() -> None:
     floors = {}
     for dtype in (torch.float32, torch.float64):
         policy, rollouts, u = inputs(dtype)
@@ -133,11 +144,11 @@ def test_noise_floor_is_rounding_and_nothing_else():
     assert floors[torch.float64] < 1e-2 * floors[torch.float32]
 
 
-def test_fresh_responses_are_the_same_at_no_step():
+def test_fresh_responses_are_the_same_at_no_step() -> None:
     policy, rollouts, u = inputs()
     drawn = []
 
-    def sample():
+    def sample() -> Rollouts:
         drawn.append(tiny.sample(policy, tiny.prompts(6)))
         return drawn[-1]
 
@@ -153,7 +164,7 @@ def test_fresh_responses_are_the_same_at_no_step():
     assert np.abs(sweep.fresh[1]).min() > 1e-6
 
 
-def test_arrays_hold_the_whole_sweep():
+def test_arrays_hold_the_whole_sweep() -> None:
     policy, rollouts, u = inputs()
     sweep = eta_sweep(policy, rollouts, u, eta=1e-3, multiples=MULTIPLES, chunk_tokens=1000)
     again = EtaSweep.from_arrays(sweep.arrays())
@@ -162,13 +173,13 @@ def test_arrays_hold_the_whole_sweep():
     assert EtaSweep.from_arrays({"ranks": np.zeros(3)}) is None
 
 
-def test_a_step_out_of_range_is_named():
+def test_a_step_out_of_range_is_named() -> None:
     policy, rollouts, u = inputs(torch.float32)
     with pytest.raises(RunError, match=r"log-probabilities at theta \+ 1e\+38 u are not finite"):
         eta_sweep(policy, rollouts, u, eta=1e38, multiples=MULTIPLES, chunk_tokens=1000)
 
 
-def test_no_direction_moves_nothing():
+def test_no_direction_moves_nothing() -> None:
     policy, rollouts, u = inputs()
     still = {name: torch.zeros_like(value) for name, value in u.items()}
     sweep = eta_sweep(policy, rollouts, still, eta=1e-3, multiples=MULTIPLES, chunk_tokens=1000)
@@ -176,7 +187,7 @@ def test_no_direction_moves_nothing():
     assert sweep.unit == sweep.eta
 
 
-def test_pareto_smoothing_keeps_light_tails_and_tells_heavy_ones():
+def test_pareto_smoothing_keeps_light_tails_and_tells_heavy_ones() -> None:
     pytest.importorskip("arviz_stats")
     rng = np.random.default_rng(0)
     light = rng.normal(0, 0.1, (64, 8))
@@ -197,20 +208,20 @@ def test_pareto_smoothing_keeps_light_tails_and_tells_heavy_ones():
     assert np.isnan(pareto_smoothed(light[:2])[1])
 
 
-def test_missing_arviz_names_the_extra(monkeypatch):
+def test_missing_arviz_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "arviz_stats.base", None)
     with pytest.raises(UsageError, match=r"install pytest-entropy\[psis\]"):
         pareto_smoothed(np.zeros((4, 8)))
 
 
-def test_clipping_bounds_the_weights_from_above():
+def test_clipping_bounds_the_weights_from_above() -> None:
     logs = np.log(np.array([[0.1, 1.0, 3.0, 30.0]]))
     np.testing.assert_allclose(np.exp(clipped(logs, 4.0)), [[0.1, 1.0, 3.0, 4.0]])
     with pytest.raises(ValueError, match="must be above 1"):
         clipped(logs, 1.0)
 
 
-def test_threads_and_pieces_leave_totals_alone():
+def test_threads_and_pieces_leave_totals_alone() -> None:
     policy, rollouts, _ = inputs()
     whole = sequence_totals(policy, rollouts, chunk_tokens=10_000)
     pieces = sequence_totals(policy, rollouts, chunk_tokens=40, threads=3)
@@ -222,16 +233,16 @@ def test_threads_and_pieces_leave_totals_alone():
     ("settings", "message"),
     [({"eta_multiples": (0, 1)}, "finite and not 0"), ({"clip_weights": 0.5}, "must be above 1")],
 )
-def test_settings_that_cannot_work_are_named(settings, message):
+def test_settings_that_cannot_work_are_named(settings: dict[str, tuple[int, int] | float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ProbeConfig(**settings)
 
 
-def configured(**section):
+def configured(**section: Any) -> ExperimentConfig:
     return resolve_config([Layer("x", {"eta_sweep": section})]).config
 
 
-def test_configuration_turns_the_sweep_on_by_its_multiples():
+def test_configuration_turns_the_sweep_on_by_its_multiples() -> None:
     assert "eta_sweep" not in ProbeConfig(**configured().probe_settings()).diagnostics
     config = ProbeConfig(**configured(multiples=[-1, 2.5], clip_weights=5, fresh_samples=True).probe_settings())
     assert "eta_sweep" in config.diagnostics
@@ -241,27 +252,27 @@ def test_configuration_turns_the_sweep_on_by_its_multiples():
             configured(multiples=wrong)
 
 
-def test_configured_smoothing_without_arviz_is_refused_before_any_work(monkeypatch):
+def test_configured_smoothing_without_arviz_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pytest_entropy.settings.model.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"install pytest-entropy\[psis\]"):
         configured(multiples=[-1, 1], pareto_smoothed=True)
 
 
-def test_a_policy_that_no_step_moves_has_no_slope_to_measure():
+def test_a_policy_that_no_step_moves_has_no_slope_to_measure() -> None:
     """At a temperature near 0 the step that moves log-weights is beyond the parameters' own size: None, and no NaN."""
     policy, rollouts, u = inputs(torch.float32)
     measured = entropy_slope(policy, rollouts, u, score_of(policy, rollouts, u), chunk_tokens=1000)
-    assert np.isfinite(measured).all()
+    assert np.isfinite(present(measured)).all()
     frozen = tiny.policy(policy.model, temperature=1e-4)
     still = tiny.sample(frozen, tiny.prompts(6), G=4)
     score = score_of(frozen, still, u)
     assert np.abs(score).max() < 1e-3
     assert entropy_slope(frozen, still, u, score, chunk_tokens=1000) is None
     nowhere = {name: 0 * x for name, x in u.items()}
-    assert (entropy_slope(frozen, still, nowhere, score, chunk_tokens=1000) == 0).all()
+    assert (present(entropy_slope(frozen, still, nowhere, score, chunk_tokens=1000)) == 0).all()
 
 
-def test_the_sweep_of_a_collapsed_policy_stays_within_the_parameters_size():
+def test_the_sweep_of_a_collapsed_policy_stays_within_the_parameters_size() -> None:
     policy, _, u = inputs(torch.float32)
     frozen = tiny.policy(policy.model, temperature=1e-4)
     still = tiny.sample(frozen, tiny.prompts(6), G=4)
@@ -270,11 +281,11 @@ def test_the_sweep_of_a_collapsed_policy_stays_within_the_parameters_size():
     assert np.isfinite(sweep.change).all()
 
 
-def score_of(policy, rollouts, u):
+def score_of(policy: Policy, rollouts: Rollouts, u: dict[str, torch.Tensor]) -> np.ndarray:
     return directional_derivatives(policy, rollouts, u, ["score"], chunk_tokens=1000).per_prompt["score"]
 
 
-def test_the_longest_step_is_half_the_parameters_own_norm():
+def test_the_longest_step_is_half_the_parameters_own_norm() -> None:
     policy, _, u = inputs()
     step = longest_step(policy, u)
     moved_by = sum(float((step * x).square().sum()) for x in u.values()) ** 0.5
@@ -283,11 +294,11 @@ def test_the_longest_step_is_half_the_parameters_own_norm():
     assert longest_step(policy, {name: 0 * x for name, x in u.items()}) == float("inf")
 
 
-def test_a_step_that_the_scores_make_too_long_is_cut_to_first_order():
+def test_a_step_that_the_scores_make_too_long_is_cut_to_first_order() -> None:
     """A batch without a surprise has scores that say too little of how far its tokens' distributions move."""
     policy, rollouts, u = inputs()
     score = score_of(policy, rollouts, u)
-    right = entropy_slope(policy, rollouts, u, score, chunk_tokens=1000)
+    right = present(entropy_slope(policy, rollouts, u, score, chunk_tokens=1000))
     for understated in (30, 300):
-        found = entropy_slope(policy, rollouts, u, score / understated, chunk_tokens=1000)
+        found = present(entropy_slope(policy, rollouts, u, score / understated, chunk_tokens=1000))
         assert np.abs(found - right).max() < 0.02 * np.abs(right).max()

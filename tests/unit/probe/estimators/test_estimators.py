@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from pytest_entropy.policy.distribution import token_statistics_and_values
+from pytest_entropy.policy.policy import Policy
+from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe import ProbeConfig
 from pytest_entropy.probe.control_variate import PRIOR, ControlVariate, learn, share_of_others
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
@@ -16,32 +18,33 @@ from pytest_entropy.probe.derivatives.gradient import entropy_gradient
 from pytest_entropy.probe.estimators import get_estimator, weights_for
 from pytest_entropy.probe.oracles.hooks import verify_tangent
 from tests import tiny
+from tests.present import present
 
 G, LIMIT = 3, 10
 
 
 @pytest.fixture(scope="module")
-def policy():
+def policy() -> Policy:
     return tiny.policy(tiny.lora(tiny.qwen2()), dtype=torch.float64)
 
 
 @pytest.fixture(scope="module")
-def batch(policy):
+def batch(policy: Policy) -> Rollouts:
     """The batch that is learnt from."""
     return tiny.sample(policy, tiny.prompts(7), G=G, seed=1, limit=LIMIT)
 
 
 @pytest.fixture(scope="module")
-def rollouts(policy, batch):
+def rollouts(policy: Policy, batch: Rollouts) -> Rollouts:
     return replace(tiny.sample(policy, tiny.prompts(9), G=G, limit=LIMIT), control_variate=learn(batch, LIMIT))
 
 
-def to_go(rollouts, n, g):
+def to_go(rollouts: Rollouts, n: int, g: int) -> list[float]:
     row = rollouts.entropies[n, g, : rollouts.lengths[n, g]].tolist()
     return [sum(row[k + 1 :]) for k in range(len(row))]
 
 
-def test_tables_are_the_means_they_say(batch):
+def test_tables_are_the_means_they_say(batch: Rollouts) -> None:
     """Position and token tables by loops over all responses of the batch."""
     seen = [
         (k, token, gamma)
@@ -59,8 +62,8 @@ def test_tables_are_the_means_they_say(batch):
         assert float(values.token[token]) == pytest.approx(sum(rest) / (len(rest) + PRIOR), rel=1e-9, abs=1e-15)
 
 
-def test_action_value_weights_by_loops(policy, rollouts):
-    n, values = 2, rollouts.control_variate
+def test_action_value_weights_by_loops(policy: Policy, rollouts: Rollouts) -> None:
+    n, values = 2, present(rollouts.control_variate)
     one = rollouts.select([n])
     weights = weights_for("action_value", policy.teacher_force(one), one)
     unseen = [t for g in range(G) for t in rollouts.responses(n)[g] if t >= len(values.token)]
@@ -79,7 +82,7 @@ def test_action_value_weights_by_loops(policy, rollouts):
             assert float(weights.log_prob[0, g, k]) == pytest.approx((rest - shared) / G, rel=1e-9, abs=1e-12)
 
 
-def test_expected_values_are_sums_over_the_vocabulary():
+def test_expected_values_are_sums_over_the_vocabulary() -> None:
     torch.manual_seed(0)
     logits = torch.randn(2, 3, 4, 7, dtype=torch.float64, requires_grad=True)
     tokens, values = torch.randint(7, (2, 3, 4)), torch.randn(2, 5, dtype=torch.float64)
@@ -89,7 +92,7 @@ def test_expected_values_are_sums_over_the_vocabulary():
     assert torch.autograd.gradcheck(lambda x: token_statistics_and_values(x, tokens, 0.7, values), logits)
 
 
-def test_hooks_equal_a_plain_backward_and_the_vector(policy, rollouts):
+def test_hooks_equal_a_plain_backward_and_the_vector(policy: Policy, rollouts: Rollouts) -> None:
     u = tiny.direction(policy)
     s = directional_derivatives(policy, rollouts, u, ["action_value"], chunk_tokens=100).per_prompt["action_value"]
     vector = entropy_gradient(policy, rollouts, "action_value", chunk_tokens=70)
@@ -100,12 +103,12 @@ def test_hooks_equal_a_plain_backward_and_the_vector(policy, rollouts):
 
 
 @pytest.mark.parametrize("r", [0.01, 0.2, 0.9])
-def test_the_share_of_fewer_others_is_the_regression_on_fewer_others(policy, batch, r):
+def test_the_share_of_fewer_others_is_the_regression_on_fewer_others(policy: Policy, batch: Rollouts, r: float) -> None:
     """From the covariances of eight responses with correlation r: the slope on the mean of m of the others."""
     covariance = (1 - r) * np.eye(8) + r
 
-    def slope(m):
-        return covariance[0, 1 : m + 1].mean() / covariance[1 : m + 1, 1 : m + 1].mean()
+    def slope(m: int) -> float:
+        return float(covariance[0, 1 : m + 1].mean() / covariance[1 : m + 1, 1 : m + 1].mean())
 
     for known in range(1, 8):
         for asked in range(1, 8):
@@ -117,7 +120,7 @@ def test_the_share_of_fewer_others_is_the_regression_on_fewer_others(policy, bat
     assert 0 <= fewer.share <= learn(batch, LIMIT).share
 
 
-def test_with_nothing_learnt_it_is_rao_blackwell(policy):
+def test_with_nothing_learnt_it_is_rao_blackwell(policy: Policy) -> None:
     one = tiny.sample(policy, tiny.prompts(1), G=G)
     scores = policy.teacher_force(one)
     learning, plain = weights_for("action_value", scores, one), weights_for("rao_blackwell", scores, one)
@@ -125,7 +128,7 @@ def test_with_nothing_learnt_it_is_rao_blackwell(policy):
     assert learning.expected_value is None
 
 
-def test_tokens_that_were_never_seen_add_nothing(policy, batch):
+def test_tokens_that_were_never_seen_add_nothing(policy: Policy, batch: Rollouts) -> None:
     few = learn(batch, LIMIT)
     few = replace(few, token=few.token[:2])
     others = replace(tiny.sample(policy, tiny.prompts(4), G=G, limit=LIMIT), control_variate=few)
@@ -134,7 +137,7 @@ def test_tokens_that_were_never_seen_add_nothing(policy, batch):
     assert torch.equal(control_variate.own[others.tokens == 1], few.token[1].expand(int((others.tokens == 1).sum())))
 
 
-def test_a_scalar_does_not_depend_on_the_prompts_beside_it(policy, rollouts):
+def test_a_scalar_does_not_depend_on_the_prompts_beside_it(policy: Policy, rollouts: Rollouts) -> None:
     """What a run's scalars owe to others is U's alone, so that they are independent whatever B_E."""
     u = tiny.direction(policy)
     whole = directional_derivatives(policy, rollouts, u, ["action_value"], chunk_tokens=100).per_prompt["action_value"]
@@ -143,19 +146,19 @@ def test_a_scalar_does_not_depend_on_the_prompts_beside_it(policy, rollouts):
     assert alone == pytest.approx(whole[[5, 2]], rel=1e-6)
 
 
-def test_an_estimator_that_does_not_learn_ignores_the_tables(policy, rollouts):
+def test_an_estimator_that_does_not_learn_ignores_the_tables(policy: Policy, rollouts: Rollouts) -> None:
     scores = policy.teacher_force(rollouts)
     by_name = weights_for("rao_blackwell", scores, rollouts)
-    direct = get_estimator("rao_blackwell").weights(scores.log_probs, scores.entropies, rollouts.mask)
+    direct = get_estimator("rao_blackwell").weights(scores.log_probs, scores.entropies, rollouts.mask, None)
     assert torch.equal(by_name.log_prob, direct.log_prob)
 
 
-def test_one_response_has_no_leave_one_out_mean(policy):
+def test_one_response_has_no_leave_one_out_mean(policy: Policy) -> None:
     single = tiny.sample(policy, tiny.prompts(2), G=1)
     with pytest.raises(ValueError, match="reinforce_loo needs G >= 2"):
         weights_for("reinforce_loo", policy.teacher_force(single), single)
 
 
-def test_the_u_statistic_refuses_an_estimator_that_learns():
+def test_the_u_statistic_refuses_an_estimator_that_learns() -> None:
     with pytest.raises(ValueError, match="action_value's use other prompts"):
         ProbeConfig(mode="u_statistic", estimator="action_value")

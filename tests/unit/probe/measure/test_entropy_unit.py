@@ -13,17 +13,18 @@ from pytest_entropy.probe.update.linearisation import inner
 from tests import tiny
 
 
-def columns(count=11):
+def columns(count: int = 11) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     return rng.normal(size=count), rng.normal(size=count), rng.exponential(size=count), rng.uniform(1, 9, size=count)
 
 
-def by_hand(a, score, nats, lengths):
+def by_hand(a: np.ndarray, score: np.ndarray, nats: np.ndarray, lengths: np.ndarray) -> float:
     h_tok = nats.sum() / lengths.sum()
-    return sum(a_n - h_tok * l_n for a_n, l_n in zip(a, score, strict=True)) / len(a) / lengths.mean()
+    total = sum(a_n - h_tok * l_n for a_n, l_n in zip(a, score, strict=True))
+    return float(total / len(a) / lengths.mean())
 
 
-def test_the_derivative_is_recomputed_without_each_prompt():
+def test_the_derivative_is_recomputed_without_each_prompt() -> None:
     data = columns()
     jackknife = token_derivative(*data)
     assert jackknife.full == pytest.approx(by_hand(*data))
@@ -31,13 +32,13 @@ def test_the_derivative_is_recomputed_without_each_prompt():
     np.testing.assert_allclose(jackknife.left_out, without)
 
 
-def test_the_coefficients_give_the_corrected_derivative():
+def test_the_coefficients_give_the_corrected_derivative() -> None:
     a, score, nats, lengths = columns()
     alpha, beta = unit_coefficients(nats, lengths)
     assert alpha @ a + beta @ score == pytest.approx(token_derivative(a, score, nats, lengths).corrected)
 
 
-def test_entropy_per_token_is_a_ratio_of_means():
+def test_entropy_per_token_is_a_ratio_of_means() -> None:
     _, _, nats, lengths = columns()
     jackknife = token_entropy(nats, lengths)
     assert jackknife.full == pytest.approx(nats.sum() / lengths.sum())
@@ -46,13 +47,13 @@ def test_entropy_per_token_is_a_ratio_of_means():
     )
 
 
-def test_equal_lengths_leave_entropy_per_response_over_length():
+def test_equal_lengths_leave_entropy_per_response_over_length() -> None:
     a, _, nats, _ = columns()
     jackknife = token_derivative(a, np.zeros(11), nats, np.full(11, 4.0))
     np.testing.assert_allclose(jackknife.pseudo_values, a / 4)
 
 
-def test_the_gradient_vector_dotted_with_a_direction_is_the_scalar():
+def test_the_gradient_vector_dotted_with_a_direction_is_the_scalar() -> None:
     policy = tiny.policy(tiny.lora(tiny.qwen2()), dtype=torch.float64)
     rollouts = tiny.sample(policy, tiny.prompts(6))
     u = tiny.direction(policy)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -12,20 +14,20 @@ from pytest_entropy.probe.update.linearisation import Linearisation, inner
 SHAPES = {"a": (3, 4), "b": (5,)}
 
 
-def tensors(seed):
+def tensors(seed: int) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return {name: torch.randn(shape, generator=generator, dtype=torch.float64) for name, shape in SHAPES.items()}
 
 
-def state(**changes):
+def state(**changes: Any) -> dict[str, ParameterState]:
     m, v = tensors(1), tensors(2)
-    options = {"step": 7, "lr": 1e-3, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1, **changes}
+    options: dict[str, Any] = {"step": 7, "lr": 1e-3, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1, **changes}
     return {name: ParameterState(exp_avg=m[name], exp_avg_sq=v[name].square(), **options) for name in SHAPES}
 
 
 @pytest.mark.parametrize("clip", [None, 0.5, 100.0])
 @pytest.mark.parametrize("rule", ["preconditioned", "adamw", "sgd"])
-def test_both_ways_equal_finite_differences(rule, clip):
+def test_both_ways_equal_finite_differences(rule: str, clip: float | None) -> None:
     g, along, covector, theta, h = tensors(0), tensors(3), tensors(4), tensors(5), 1e-6
     line = Linearisation(rule, g, state(), theta, clip)
     ahead, behind = (
@@ -39,7 +41,7 @@ def test_both_ways_equal_finite_differences(rule, clip):
     assert inner(line.pullback(covector), along) == pytest.approx(inner(covector, moved), rel=1e-6)
 
 
-def test_linear_rules_do_not_depend_on_where():
+def test_linear_rules_do_not_depend_on_where() -> None:
     at_zero = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in SHAPES.items()}
     covector, theta = tensors(4), tensors(5)
     for rule in ("preconditioned", "sgd"):
@@ -48,7 +50,7 @@ def test_linear_rules_do_not_depend_on_where():
         assert all(torch.equal(here[name], there[name]) for name in here)
 
 
-def test_a_parameter_that_never_moved_has_a_finite_derivative():
+def test_a_parameter_that_never_moved_has_a_finite_derivative() -> None:
     """m = v = g = 0, an embedding row of a token never seen: du/dg is -(1 - beta1) / (1 - beta1^t) / eps."""
     zero = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in SHAPES.items()}
     still = {

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from pytest_entropy.probe.update.objective import OBJECTIVES, SCALINGS, advantages, normaliser_shares, token_weights
+from pytest_entropy.probe.update.objective import advantages, normaliser_shares, token_weights
 from pytest_entropy.settings.model import ProbeSection
-from pytest_entropy.settings.objectives import normalised_over_batch
+from pytest_entropy.settings.objectives import OBJECTIVES, SCALINGS, normalised_over_batch
 
 LIMIT = 9
 REWARDS = [[0.0, 1.0, 0.5, 1.0], [1.0, 1.0, 1.0, 1.0], [0.2, 0.9, 0.4, 0.0]]
 LENGTHS = [[1, 9, 4, 7], [3, 3, 2, 8], [5, 1, 1, 6]]
 
 
-def by_loops(objective, scaling, epsilon):
+def by_loops(objective: str, scaling: str, epsilon: float) -> list[list[float]]:
     """w by what each convention's paper or source says, one response at a time."""
     flat = [r for row in REWARDS for r in row]
     table = []
@@ -52,7 +52,7 @@ def by_loops(objective, scaling, epsilon):
 
 @pytest.mark.parametrize("scaling", ["none", "group", "batch", "leave_one_out"])
 @pytest.mark.parametrize("objective", list(OBJECTIVES))
-def test_weights_by_plain_loops(objective, scaling):
+def test_weights_by_plain_loops(objective: str, scaling: str) -> None:
     got = token_weights(
         torch.tensor(REWARDS), torch.tensor(LENGTHS), objective, max_new_tokens=LIMIT, scaling=scaling, epsilon=1e-6
     )
@@ -62,7 +62,7 @@ def test_weights_by_plain_loops(objective, scaling):
 # ---------------------------------------------------------------- the losses themselves, as TRL's trainers write them
 
 
-def trl_loss(loss_type, log_probs, mask, advantage):
+def trl_loss(loss_type: str, log_probs: torch.Tensor, mask: torch.Tensor, advantage: torch.Tensor) -> torch.Tensor:
     """Loss of the first on-policy step, from per-token log-probabilities ``[B, T]``; TRL's defaults."""
     log_ratio = log_probs - log_probs.detach()
     if loss_type in ("gspo", "luspo"):
@@ -95,7 +95,7 @@ def trl_loss(loss_type, log_probs, mask, advantage):
 @pytest.mark.parametrize(
     "loss_type", ["grpo", "dr_grpo", "dapo", "bnpo", "cispo", "gspo", "sapo", "luspo", "vespo", "rloo"]
 )
-def test_weights_are_the_gradient_of_the_loss(loss_type):
+def test_weights_are_the_gradient_of_the_loss(loss_type: str) -> None:
     lengths = torch.tensor(LENGTHS)
     mask = (torch.arange(LIMIT) < lengths.reshape(-1, 1)).double()
     generator = torch.Generator().manual_seed(0)
@@ -107,32 +107,32 @@ def test_weights_are_the_gradient_of_the_loss(loss_type):
     np.testing.assert_allclose(gradient, -(weights.reshape(-1, 1) * mask), rtol=1e-9, atol=1e-12)
 
 
-def test_every_name_trl_knows_is_accepted():
+def test_every_name_trl_knows_is_accepted() -> None:
     grpo_config = pytest.importorskip("trl.trainer.grpo_config", reason="compares with the installed TRL")
     section = grpo_config.GRPOConfig.__doc__.partition("loss_type (")[2].partition("mask_truncated_completions (")[0]
     names = re.findall(r'- `"(\w+)"`', section)
     assert "dapo" in names
     assert set(names) <= set(OBJECTIVES)
     for value, meant in ((True, "group"), (False, "none"), ("group", "group"), ("batch", "batch"), ("none", "none")):
-        assert ProbeSection(scale_rewards=value).scale_rewards == meant
+        assert ProbeSection.model_validate({"scale_rewards": value}).scale_rewards == meant
 
 
 @pytest.mark.parametrize("objective", list(OBJECTIVES))
-def test_prompts_meet_where_a_normaliser_says_so(objective):
+def test_prompts_meet_where_a_normaliser_says_so(objective: str) -> None:
     rewards, lengths = torch.tensor([[0.0, 1.0], [1.0, 3.0]]), torch.tensor([[1, 2], [3, 5]])
     for scaling in (None, *SCALINGS):
         shares = normaliser_shares(rewards, lengths, objective, scaling=scaling)
         assert bool(shares.any()) == normalised_over_batch(objective, scaling)
 
 
-def test_prompts_that_do_not_meet_share_nothing():
+def test_prompts_that_do_not_meet_share_nothing() -> None:
     rewards, lengths = torch.tensor(REWARDS), torch.tensor(LENGTHS)
     for objective, (_, divisor) in OBJECTIVES.items():
         shares = normaliser_shares(rewards, lengths, objective)
         assert bool((shares != 0).any()) == (divisor == "all_tokens")
 
 
-def test_bad_input_is_named():
+def test_bad_input_is_named() -> None:
     rewards, lengths = torch.tensor(REWARDS), torch.tensor(LENGTHS)
     with pytest.raises(ValueError, match="unknown objective 'ppo'"):
         token_weights(rewards, lengths, "ppo", max_new_tokens=LIMIT)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from pytest_entropy.optimizers.state import ParameterState
 from pytest_entropy.optimizers.update_rules import update_direction
+from pytest_entropy.policy.policy import Policy
+from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.derivatives.gradient import entropy_gradient, policy_gradient
 from pytest_entropy.probe.measure.entropy_unit import EntropyUnit
@@ -22,10 +26,10 @@ from tests import tiny
 ETA, LIMIT = 0.1, 8
 
 
-def optimizer_state(policy):
+def optimizer_state(policy: Policy) -> dict[str, ParameterState]:
     generator = torch.Generator().manual_seed(3)
 
-    def draw(p, scale):
+    def draw(p: torch.nn.Parameter, scale: float) -> torch.Tensor:
         return scale * torch.randn(p.shape, generator=generator, dtype=torch.float64)
 
     return {
@@ -38,11 +42,11 @@ def optimizer_state(policy):
 
 
 @pytest.fixture(scope="module")
-def policy():
+def policy() -> Policy:
     return tiny.policy(tiny.lora(tiny.qwen2()), dtype=torch.float64)
 
 
-def setting(policy, **options):
+def setting(policy: Policy, **options: Any) -> tuple[Rollouts, UpdateBatch, Linearisation, ProbeConfig]:
     """(E's rollouts, U as a batch, du/dg, configuration)."""
     config = ProbeConfig(B_U=5, G=3, max_new_tokens=LIMIT, chunk_tokens=150, **options)
     entropy = tiny.sample(policy, tiny.prompts(6), G=3, limit=LIMIT)
@@ -57,7 +61,7 @@ def setting(policy, **options):
 
 
 @pytest.mark.parametrize(("rule", "clip"), [("preconditioned", None), ("sgd", None), ("adamw", None), ("adamw", 1e-3)])
-def test_equals_the_definition_by_vectors(policy, rule, clip):
+def test_equals_the_definition_by_vectors(policy: Policy, rule: str, clip: float | None) -> None:
     entropy, batch, line, config = setting(policy, update_rule=rule, max_grad_norm=clip)
     unit = EntropyUnit("sequence", "rao_blackwell")
     u = update_direction(rule, line.gradient, line.state, line.parameters, max_grad_norm=clip)
@@ -79,7 +83,7 @@ def test_equals_the_definition_by_vectors(policy, rule, clip):
 
 
 @pytest.mark.parametrize(("advantage", "scaling"), [("dapo", None), ("dapo", "batch"), ("dr_grpo", "batch")])
-def test_what_is_normalised_over_the_batch_is_linearised(policy, advantage, scaling):
+def test_what_is_normalised_over_the_batch_is_linearised(policy: Policy, advantage: str, scaling: str | None) -> None:
     """<v, g> with prompt p counted 1 + h times, differentiated by h, is p's part of it."""
     entropy, batch, line, config = setting(policy, advantage=advantage, scale_rewards=scaling, update_rule="sgd")
     covector = entropy_gradient(policy, entropy, "rao_blackwell", chunk_tokens=150)
@@ -90,12 +94,12 @@ def test_what_is_normalised_over_the_batch_is_linearised(policy, advantage, scal
         policy, batch.rollouts, covector, (), chunk_tokens=150, sequence_weights={"raw": raw}
     ).per_prompt["raw"]
 
-    def value(counts):
+    def value(counts: np.ndarray) -> float:
         share = counts / counts.sum()
         tokens = (share * lengths.sum(1)).sum() if advantage == "dapo" else 3 * LIMIT
         mean = (share * rewards.mean(1)).sum()
         variance = (share * ((rewards - mean) ** 2).mean(1)).sum() * 15 / 14
-        return (share * slope).sum() / tokens / (variance**0.5 + 1e-4 if scaling else 1.0)
+        return float((share * slope).sum() / tokens / (variance**0.5 + 1e-4 if scaling else 1.0))
 
     h = 1e-5
     ones = np.ones(5)
@@ -106,7 +110,7 @@ def test_what_is_normalised_over_the_batch_is_linearised(policy, advantage, scal
     np.testing.assert_allclose(got - got.mean(), influence - influence.mean(), rtol=1e-3, atol=1e-9)
 
 
-def test_a_negative_estimate_is_said_and_has_no_standard_error():
+def test_a_negative_estimate_is_said_and_has_no_standard_error() -> None:
     variance = TotalVariance(entropy_batch=1.0, update_batch=2.0, interaction=4.0)
     assert variance.total == -1.0
     assert variance.se is None
@@ -114,6 +118,6 @@ def test_a_negative_estimate_is_said_and_has_no_standard_error():
     assert not TotalVariance(1.0, 2.0, 0.5).notes
 
 
-def test_one_prompt_has_no_variance():
+def test_one_prompt_has_no_variance() -> None:
     with pytest.raises(ValueError, match="B_U 1"):
         combine(np.zeros(3), np.zeros(1), np.zeros((3, 2)), eta=1.0)

@@ -7,20 +7,25 @@ import os
 import random
 import socket
 import tracemalloc
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import DemoPrompts, open_prompts
+from tests.in_order import in_order
 
 
-def refused(source, **options):
+def refused(source: Path | str, **options: Any) -> str:
     with pytest.raises(UsageError) as caught:
         open_prompts(str(source), **options)
     return str(caught.value)
 
 
-def jsonl(folder, content, name="prompts.jsonl"):
+def jsonl(folder: Path, content: list[dict[str, object]] | bytes | str, name: str = "prompts.jsonl") -> Path:
     path = folder / name
     if isinstance(content, list):
         content = "".join(json.dumps(row) + "\n" for row in content)
@@ -28,14 +33,14 @@ def jsonl(folder, content, name="prompts.jsonl"):
     return path
 
 
-def contents(source, **options):
-    return [prompt.content for prompt in open_prompts(str(source), **options)]
+def contents(source: Path, **options: Any) -> list[str | list[dict[str, Any]]]:
+    return [prompt.content for prompt in in_order(open_prompts(str(source), **options))]
 
 
-def test_rows_arrive_in_order_with_their_columns(tmp_path):
+def test_rows_arrive_in_order_with_their_columns(tmp_path: Path) -> None:
     rows = [{"prompt": f"q{n}", "answer": n, "level": {"hard": True}} for n in range(50)]
     prompts = open_prompts(str(jsonl(tmp_path, rows)))
-    assert [p.content for p in prompts] == [f"q{n}" for n in range(50)]
+    assert [p.content for p in in_order(prompts)] == [f"q{n}" for n in range(50)]
     assert prompts[3].columns == {"answer": 3, "level": {"hard": True}}
 
 
@@ -48,16 +53,16 @@ def test_rows_arrive_in_order_with_their_columns(tmp_path):
     ],
     ids=["BOM", "CRLF", "blank lines, no last line end"],
 )
-def test_what_editors_do_to_files(tmp_path, text):
+def test_what_editors_do_to_files(tmp_path: Path, text: bytes) -> None:
     assert contents(jsonl(tmp_path, text)) == ["a", "b"]
 
 
-def test_html_and_unicode_line_separators_arrive_unchanged(tmp_path):
+def test_html_and_unicode_line_separators_arrive_unchanged(tmp_path: Path) -> None:
     nasty = "<script>alert('&amp;')</script>\u2028\u2029\x85 {braces} \\n \x00 é e\u0301"
     path = jsonl(
         tmp_path, json.dumps({"prompt": nasty, "answer": nasty}, ensure_ascii=False).replace("\x00", "\\u0000")
     )
-    (prompt,) = open_prompts(str(path))
+    (prompt,) = in_order(open_prompts(str(path)))
     assert prompt.content == prompt.columns["answer"] == nasty
 
 
@@ -91,7 +96,7 @@ def test_html_and_unicode_line_separators_arrive_unchanged(tmp_path):
         (b"\n\n", "holds no prompts"),
     ],
 )  # fmt: skip
-def test_a_bad_file_is_told_file_line_and_reason(tmp_path, text, message):
+def test_a_bad_file_is_told_file_line_and_reason(tmp_path: Path, text: bytes, message: str) -> None:
     path = jsonl(tmp_path, text)
     said = refused(path)
     assert str(path) in said
@@ -99,7 +104,7 @@ def test_a_bad_file_is_told_file_line_and_reason(tmp_path, text, message):
     assert len(said) < 1000
 
 
-def test_a_gigabyte_on_one_line_is_refused_in_bounded_memory(tmp_path):
+def test_a_gigabyte_on_one_line_is_refused_in_bounded_memory(tmp_path: Path) -> None:
     path = tmp_path / "prompts.jsonl"
     with path.open("wb") as stream:
         stream.write(b'{"prompt": "')
@@ -114,13 +119,13 @@ def test_a_gigabyte_on_one_line_is_refused_in_bounded_memory(tmp_path):
     assert peak < 64 * 2**20
 
 
-def test_a_deep_column_that_parses_is_carried_along(tmp_path):
+def test_a_deep_column_that_parses_is_carried_along(tmp_path: Path) -> None:
     deep = "[" * 200 + "]" * 200
-    (prompt,) = open_prompts(str(jsonl(tmp_path, f'{{"prompt": "a", "extra": {deep}}}\n')))
+    (prompt,) = in_order(open_prompts(str(jsonl(tmp_path, f'{{"prompt": "a", "extra": {deep}}}\n'))))
     assert json.dumps(prompt.columns["extra"]) == deep
 
 
-def test_places_that_are_no_files(tmp_path, monkeypatch):
+def test_places_that_are_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     os.mkdir("folder.jsonl")
     os.mkfifo("pipe.jsonl")
@@ -144,22 +149,22 @@ def test_places_that_are_no_files(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read(tmp_path):
+def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
     path = jsonl(tmp_path, [{"prompt": "a"}])
     path.chmod(0)
     assert "cannot be read: Permission denied" in refused(path)
 
 
-def test_a_link_to_a_file_is_a_file(tmp_path):
+def test_a_link_to_a_file_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "link.jsonl").symlink_to(jsonl(tmp_path, [{"prompt": "a"}]))
     assert contents(tmp_path / "link.jsonl") == ["a"]
 
 
-def test_demo():
+def test_demo() -> None:
     assert isinstance(open_prompts("demo"), DemoPrompts)
 
 
-def write_parquet(path, rows):
+def write_parquet(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
     pyarrow = pytest.importorskip("pyarrow")
     import pyarrow.parquet as parquet
 
@@ -167,15 +172,15 @@ def write_parquet(path, rows):
     return path
 
 
-def test_parquet_with_text(tmp_path):
+def test_parquet_with_text(tmp_path: Path) -> None:
     rows = [{"prompt": f"q{n} <b>", "answer": n, "when": None} for n in range(3000)]
     path = write_parquet(tmp_path / "p.parquet", rows)
     prompts = open_prompts(str(path))
-    assert [p.content for p in prompts] == [row["prompt"] for row in rows]
+    assert [p.content for p in in_order(prompts)] == [row["prompt"] for row in rows]
     assert prompts[2999].columns == {"answer": 2999, "when": None}
 
 
-def test_verls_parquet_rows(tmp_path):
+def test_verls_parquet_rows(tmp_path: Path) -> None:
     rows = [
         {
             "data_source": "openai/gsm8k",
@@ -188,41 +193,41 @@ def test_verls_parquet_rows(tmp_path):
     ]
     prompts = open_prompts(str(write_parquet(tmp_path / "p.parquet", rows)))
     # Parquet gives every message every key; what was not there is not there again.
-    assert [p.content for p in prompts] == [row["prompt"] for row in rows]
-    assert [p.columns["answer"] for p in prompts] == ["0", "1"]
+    assert [p.content for p in in_order(prompts)] == [row["prompt"] for row in rows]
+    assert [p.columns["answer"] for p in in_order(prompts)] == ["0", "1"]
     assert prompts[1].columns["data_source"] == "openai/gsm8k"
     assert prompts[1].columns["extra_info"] == {"index": 1, "split": "train"}
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" + b"x" * 100 + b"PAR1", b'{"prompt": "a"}\n', b"\0" * 1000])
-def test_parquet_that_is_not_parquet(tmp_path, content):
+def test_parquet_that_is_not_parquet(tmp_path: Path, content: bytes) -> None:
     pytest.importorskip("pyarrow")
     said = refused(jsonl(tmp_path, content, "p.parquet"))
     assert "p.parquet is not a readable parquet file" in said
 
 
-def test_parquet_that_ends_early(tmp_path):
+def test_parquet_that_ends_early(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "p.parquet", [{"prompt": f"q{n}" * 50} for n in range(500)])
     whole = path.read_bytes()
     path.write_bytes(whole[:200] + b"\0" * 400 + whole[600:])
     assert "p.parquet is not a readable parquet file" in refused(path)
 
 
-def test_parquet_rows_are_named_by_number(tmp_path):
+def test_parquet_rows_are_named_by_number(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "p.parquet", [{"prompt": "a"}, {"prompt": ""}])
     assert f"prompts file {path}, row 2: the prompt is empty" in refused(path)
     path = write_parquet(tmp_path / "p.parquet", [{"prompt": b"bytes"}])
     assert "row 1: a prompt is a non-empty text or a list of chat messages, not bytes of length 5" in refused(path)
 
 
-def test_parquet_without_pyarrow(tmp_path, monkeypatch):
+def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
     said = refused(jsonl(tmp_path, b"PAR1", "p.parquet"))
     assert "needs pyarrow: pip install 'pytest-entropy[parquet]'" in said
 
 
-def damaged(content, rng):
+def damaged(content: bytes, rng: Random) -> bytes:
     """A copy with a few bytes changed, lost, added, or its end cut off."""
     out = bytearray(content)
     for _ in range(rng.randint(1, 6)):
@@ -241,7 +246,7 @@ def damaged(content, rng):
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
-def test_no_damage_to_a_file_ends_in_anything_but_prompts_or_our_error(tmp_path, kind):
+def test_no_damage_to_a_file_ends_in_anything_but_prompts_or_our_error(tmp_path: Path, kind: str) -> None:
     rows = [{"prompt": f"q{n} é", "answer": n, "more": {"y": [1, 2]}} for n in range(5)]
     path = tmp_path / f"p.{kind}"
     whole = (jsonl(tmp_path, rows, path.name) if kind == "jsonl" else write_parquet(path, rows)).read_bytes()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from markupsafe import Markup
 
@@ -9,7 +12,7 @@ from pytest_entropy import registry
 from pytest_entropy.errors import UsageError
 from pytest_entropy.reports.html import render, sections
 from pytest_entropy.reports.sections.base import Section
-from pytest_entropy.reports.view import view_experiment
+from pytest_entropy.reports.view import ExperimentView, view_experiment
 from tests.unit.reports.stored import store_experiment
 
 BUILT_IN = [
@@ -34,12 +37,12 @@ SECTION = LongestRun()
 
 
 @pytest.fixture
-def view(tmp_path):
+def view(tmp_path: Path) -> ExperimentView:
     return view_experiment(store_experiment(tmp_path))
 
 
 @pytest.fixture
-def another_package(tmp_path, monkeypatch):
+def another_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A package that is installed and names a section by an entry point."""
     site = tmp_path / "site"
     (site / "longest-1.0.dist-info").mkdir(parents=True)
@@ -53,18 +56,18 @@ def another_package(tmp_path, monkeypatch):
     registry._installed.cache_clear()
 
 
-def test_built_in_sections_stand_in_their_order():
+def test_built_in_sections_stand_in_their_order() -> None:
     assert [name for name, _ in sections()] == BUILT_IN
     assert len({section.order for _, section in sections()}) == len(BUILT_IN)
 
 
-def test_a_section_of_another_package_appears_in_its_place(view, another_package):
+def test_a_section_of_another_package_appears_in_its_place(view: ExperimentView, another_package: None) -> None:
     html = render(view)
     words = "<h2>Longest &lt;run&gt;</h2>\n<p>BE008_run001: 8 prompts</p>"
     assert html.index("<h2>Figures</h2>") < html.index(words) < html.index("<h2>Runs</h2>")
 
 
-def test_what_a_section_has_nothing_for_is_left_out(view):
+def test_what_a_section_has_nothing_for_is_left_out(view: ExperimentView) -> None:
     html = render(view)
     for heading in ("Against the baseline", "Failed runs", "Missing runs", "Checks", "Update batch"):
         assert f"{heading}" not in html
@@ -75,11 +78,11 @@ def test_what_a_section_has_nothing_for_is_left_out(view):
 class Broken(Section):
     title = "Broken"
 
-    def html(self, view) -> Markup:
+    def html(self, view: ExperimentView) -> Markup:
         raise ValueError("no luck")
 
 
-def test_a_section_that_cannot_be_made_is_named(view):
+def test_a_section_that_cannot_be_made_is_named(view: ExperimentView) -> None:
     registry.add("report_sections", "my_own", Broken())
     try:
         with pytest.raises(UsageError, match="report section 'my_own': ValueError: no luck"):

@@ -31,11 +31,14 @@ def reward_discrepancy(
     known = [named(term.function) for term in terms]
     if not all(reward is not None and reward.repeatable for reward in known):
         return None
-    largest = 0.0
-    for prompt, texts, given in zip(prompts, completions, rewards, strict=True):
-        for text, value in zip(texts, given, strict=True):
-            largest = max(largest, abs(value - _alone(terms, prompt, text)))
-    return largest
+    # scipy comes with it, which planning a session does without.
+    from pytest_entropy.stats.largest import largest
+
+    return largest(
+        abs(value - _alone(terms, prompt, text))
+        for prompt, texts, given in zip(prompts, completions, rewards, strict=True)
+        for text, value in zip(texts, given, strict=True)
+    )
 
 
 def _alone(terms: Sequence[RewardTerm], prompt: Prompt, text: str) -> float:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pytest_entropy.policy.sampling_tables import Recorder
 from transformers import DynamicCache
 
 from pytest_entropy.checkpoints import Checkpoint
@@ -24,6 +23,7 @@ from pytest_entropy.policy import sampling as sampling_module
 from pytest_entropy.policy import teacher_forcing
 from pytest_entropy.policy.policy import Policy, TeacherForced
 from pytest_entropy.policy.rollouts import Rollouts
+from pytest_entropy.policy.sampling_record import Recorder
 from pytest_entropy.probe import batches as draws
 from pytest_entropy.probe import control_variate as control_variates
 from pytest_entropy.probe import probe as probe_module

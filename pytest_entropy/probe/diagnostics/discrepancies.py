@@ -20,6 +20,7 @@ from pytest_entropy.prompts import Prompt
 from pytest_entropy.records.seeds import derive, generator
 from pytest_entropy.rewards import RewardFunction, reward_discrepancy
 from pytest_entropy.settings.probe import ProbeConfig
+from pytest_entropy.stats.largest import largest
 
 # A likelihood ratio that a correct sampler exceeds at most once in so many batches.
 IMPROBABLE = 1e12
@@ -116,7 +117,7 @@ def update_discrepancies(
     return {
         "shared_with_update": len(set(keys) & set(update.prompts)),
         "repeated": len(keys) - len(set(keys)),
-        "direction_gap": max(gaps),
+        "direction_gap": largest(gaps),
         **({"first_prompts": derive(*keys[:FIRST]) / 2**64} if many else {}),
     }
 

@@ -8,6 +8,7 @@ import torch
 
 from pytest_entropy.optimizers.state import AdamWState
 from pytest_entropy.optimizers.update_rules import update_rule
+from pytest_entropy.stats.largest import largest
 
 # About so many parameters are compared: enough to see a systematic error without stepping a full fine-tune in float64.
 MOST_ELEMENTS = 5_000_000
@@ -33,18 +34,18 @@ def optimizer_discrepancy(
     """
     chosen = update_rule(rule)
     clip = real_clipping(gradient, max_grad_norm) if chosen.clips and max_grad_norm is not None else 1.0
-    largest = max((entry.lr for entry in state.values()), default=0.0)
-    worst, seen = 0.0, 0
+    rate = max((entry.lr for entry in state.values()), default=0.0)
+    discrepancies, seen = [], 0
     for name, g in gradient.items():
         if seen > MOST_ELEMENTS:
             break
         seen += g.numel()
         real = chosen.torch_step(g.double() * clip, state.get(name), parameters[name].detach().double())
-        share = state[name].lr / largest if chosen.needs_state and largest > 0 else 1.0
+        share = state[name].lr / rate if chosen.needs_state and rate > 0 else 1.0
         size = float(real.norm()) * share
         gap = float((direction[name].double() - share * real).norm())
-        worst = max(worst, gap / size if size > 0 else gap)
-    return worst
+        discrepancies.append(gap / size if size > 0 else gap)
+    return largest(discrepancies)
 
 
 def real_clipping(gradient: Mapping[str, torch.Tensor], max_norm: float) -> float:

@@ -21,6 +21,7 @@ from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.directional import Derivatives
 from pytest_entropy.probe.estimators import get_estimator
 from pytest_entropy.probe.oracles.loops import LoopWeights, OnePrompt, Table, Taught
+from pytest_entropy.stats.largest import largest
 
 
 @dataclass(frozen=True)
@@ -133,17 +134,17 @@ def definition_discrepancies(
     wanted = [*((varied, name) for name in estimators), (shortest, estimators[0])]
     oracles = [(n, name, by_definition(policy, rollouts, n, direction, name)) for n, name in wanted]
     oracles += [(n, "", by_definition(policy, rollouts, n, None, "")) for n in (shortest, longest)]
-    worst = {"alone_log_probs": 0.0, "alone_entropies": 0.0, "definition": 0.0}
+    found: dict[str, list[float]] = {"alone_log_probs": [], "alone_entropies": [], "definition": []}
     for n, name, oracle in oracles:
         for key, alone, batch in (
             ("alone_log_probs", oracle.log_probs, derivatives.log_probs),
             ("alone_entropies", oracle.entropies, derivatives.entropies),
         ):
-            worst[key] = max(worst[key], _largest_gap(alone, batch[n]))
+            found[key].append(_largest_gap(alone, batch[n]))
         if oracle.s is not None and oracle.size is not None:
             gap_s = abs(float(derivatives.per_prompt[name][n]) - oracle.s)
-            worst["definition"] = max(worst["definition"], gap_s / oracle.size if oracle.size else gap_s)
-    return worst
+            found["definition"].append(gap_s / oracle.size if oracle.size else gap_s)
+    return {key: largest(gaps) for key, gaps in found.items()}
 
 
 def _largest_gap(alone: Table, batch: torch.Tensor) -> float:
@@ -152,7 +153,7 @@ def _largest_gap(alone: Table, batch: torch.Tensor) -> float:
         (row[: len(own)].double() - torch.tensor(own, dtype=torch.float64)).abs().max()
         for own, row in zip(alone, batch, strict=True)
     ]
-    return max(0.0, *map(float, gaps))
+    return largest(map(float, gaps))
 
 
 def token_unit_discrepancy(
@@ -188,5 +189,5 @@ def token_unit_discrepancy(
         for own in zip(*columns, strict=True)
     ]
     size = statistics.fmean(map(abs, expected))
-    gap: float = max(abs(value - other) for value, other in zip(values.tolist(), expected, strict=True))
+    gap = largest(abs(value - other) for value, other in zip(values.tolist(), expected, strict=True))
     return gap / size if size else gap

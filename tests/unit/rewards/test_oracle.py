@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -25,6 +26,12 @@ def test_an_exchanged_reward_is_a_gap() -> None:
     assert given == [[2.0, 0.5], [0.0, 2.0]]
     assert reward_discrepancy(BOTH, PROMPTS, TEXTS, given[::-1]) == 2.0
     assert reward_discrepancy(BOTH, PROMPTS, TEXTS, [[2.0, 0.5], [0.0, 1.0]]) == 1.0
+
+
+def test_a_reward_that_is_not_a_number_is_no_agreement() -> None:
+    found = reward_discrepancy(BOTH, PROMPTS, TEXTS, [[2.0, math.nan], [0.0, 2.0]])
+    assert found is not None
+    assert math.isnan(found)
 
 
 def test_a_function_of_someone_elses_is_not_asked_twice() -> None:

@@ -131,3 +131,19 @@ def test_an_estimator_without_a_definition_fails_loudly() -> None:
         replace(get_estimator("score"), definition=None)  # type: ignore[arg-type]
     with pytest.raises(RunError, match="no estimator is named"):
         definition_discrepancies(policy, rollouts, found, u, [])
+
+
+def test_a_number_that_is_none_is_no_agreement() -> None:
+    """One NaN in the batch's own tables, wherever it stands among the prompts that are looked at."""
+    policy = tiny.policy(tiny.lora(tiny.qwen2()))
+    rollouts, u = tiny.sample(policy, tiny.prompts(4)), tiny.direction(policy)
+    found = directional_derivatives(policy, rollouts, u, ["score"], chunk_tokens=99)
+    lengths = [len(ids) for ids in rollouts.prompt_ids]
+    for n in (lengths.index(min(lengths)), lengths.index(max(lengths))):
+        log_probs, s = found.log_probs.clone(), found.per_prompt["score"].copy()
+        log_probs[n, -1, 0] = torch.nan
+        broken = replace(found, log_probs=log_probs)
+        assert np.isnan(definition_discrepancies(policy, rollouts, broken, u, ["score"])["alone_log_probs"])
+    s[lengths.index(min(lengths))] = np.nan
+    broken = replace(found, per_prompt={"score": s})
+    assert np.isnan(definition_discrepancies(policy, rollouts, broken, u, ["score"])["definition"])

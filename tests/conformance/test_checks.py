@@ -97,14 +97,14 @@ def equal_rewards(runs: list[RunRecord]) -> list[RunRecord]:
     return [replace(run, update=replace(run.update, rewards=[[1.0] * 3] * 4, gradient_norm=0.0)) for run in runs]
 
 
-def test_every_built_in_part_has_its_faults():
+def test_every_built_in_part_has_its_faults() -> None:
     own = set(registry.names("checks")) - set(registry.added("checks"))
     assert own == {*EXACT, *simulated_runs.CHANGES, "update_moves"}
     assert set(registry.names("bookkeeping")) - set(registry.added("bookkeeping")) == set(IDENTITIES)
 
 
 @pytest.mark.parametrize("name", registry.names("checks"))
-def test_check(name):
+def test_check(name: str) -> None:
     if name == "update_moves":
         # It cannot fail: a batch of equal rewards is nobody's error.
         check_check(name, {"equal rewards": equal_rewards}, turns="inconclusive")
@@ -122,17 +122,18 @@ def test_check(name):
 
 
 @pytest.mark.parametrize("name", registry.names("bookkeeping"))
-def test_identity(name):
+def test_identity(name: str) -> None:
     check_identity(name, IDENTITIES.get(name))
 
 
-def test_every_field_of_a_stored_run_is_looked_at_or_is_for_the_reader():
+def test_every_field_of_a_stored_run_is_looked_at_or_is_for_the_reader() -> None:
     """``pytest -s`` prints the list: each measured field, and who does not pass without it, as the checks' needs say
     and :func:`check_check` has seen."""
     parts = {
         name: registry.get(kind, name, Check) for kind in ("checks", "bookkeeping") for name in registry.names(kind)
     }
-    fields, read = set(), set()
+    fields: set[str] = set()
+    read: set[str] = set()
     for form, runs in recorded.forms().items():
         for field in fields_of(runs[0]):
             who = [name for name, check in parts.items() if _needs(check, runs, field)]

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from pytest_entropy import registry
-from pytest_entropy.checks.base import Check, exact, mean_zero, numbers
+from pytest_entropy.checks.base import Check, Given, Runs, exact, mean_zero, numbers
+from pytest_entropy.records.measured import Measured
+from pytest_entropy.records.run import RunRecord
+from pytest_entropy.stats import CheckOutcome
 from pytest_entropy.testing import check_check, check_identity, recorded
+from pytest_entropy.testing.checks import Fault
 from pytest_entropy.testing.recorded import on_every_run
 from tests import simulated_runs
 
 COPIES, SCORE = "agreement.copies", "diagnostics.score"
+Judge = Callable[[Check, Runs, Given], CheckOutcome]
 RIGHT = Check(
     name="wrong",
     claim="no prompt has copies",
@@ -22,15 +29,17 @@ RIGHT = Check(
     needs=(COPIES,),
     judge=lambda check, runs, given: exact(check, numbers(runs, COPIES), noise_floor=0.5, unit="prompts"),
 )
-FAULTS = {"copies": on_every_run(lambda run: replace(run, agreement=replace(run.agreement, copies=3.0)))}
+FAULTS: dict[str, Fault] = {
+    "copies": on_every_run(lambda run: replace(run, agreement=replace(run.agreement, copies=3.0)))
+}
 
 
 @pytest.fixture
-def added():
+def added() -> Iterator[Callable[..., None]]:
     """A function that adds a check under the name ``wrong``."""
     kinds = []
 
-    def add(check, kind="checks"):
+    def add(check: Check, kind: str = "checks") -> None:
         kinds.append(kind)
         registry.add(kind, "wrong", check)
 
@@ -39,65 +48,65 @@ def added():
         registry.forget(kind, "wrong")
 
 
-def judged(check, values, **changes):
+def judged(check: Check, values: Iterable[float], **changes: Any) -> CheckOutcome:
     return replace(exact(check, values, noise_floor=0.5, unit="prompts"), **changes)
 
 
-def takes_a_missing_number_for_zero(check, runs, given):
+def takes_a_missing_number_for_zero(check: Check, runs: Runs, given: Given) -> CheckOutcome:
     return judged(check, [run.number(COPIES) if run.has(COPIES) else 0.0 for run in runs])
 
 
-def does_not_say_what_is_missing(check, runs, given):
+def does_not_say_what_is_missing(check: Check, runs: Runs, given: Given) -> CheckOutcome:
     if not all(run.has(COPIES) for run in runs):
         return judged(check, [0.0], verdict="inconclusive", reason="something is not there")
     return judged(check, numbers(runs, COPIES))
 
 
-def does_not_expect_a_missing_number(check, runs, given):
-    return judged(check, [float(run._run.agreement.copies) for run in runs])
+def does_not_expect_a_missing_number(check: Check, runs: Runs, given: Given) -> CheckOutcome:
+    return judged(check, [float(run._run.agreement.copies) for run in runs])  # type: ignore[arg-type]
 
 
-def reads_what_it_does_not_name(check, runs, given):
+def reads_what_it_does_not_name(check: Check, runs: Runs, given: Given) -> CheckOutcome:
     return judged(check, [*numbers(runs, COPIES), *numbers(runs, "agreement.repeated")])
 
 
-def reads_past_what_it_names(check, runs, given):
+def reads_past_what_it_names(check: Check, runs: Runs, given: Given) -> CheckOutcome:
     return judged(check, [copies + (run._run.agreement.draws or 0.0) for copies, run in _with_copies(runs)])
 
 
-def _with_copies(runs):
+def _with_copies(runs: Runs) -> Iterator[tuple[float, Measured]]:
     return zip(numbers(runs, COPIES), runs, strict=True)
 
 
-def changes_its_runs(check, runs, given):
+def changes_its_runs(check: Check, runs: Runs, given: Given) -> CheckOutcome:
     for run in runs:
         run._run.notes.append("judged")
     return judged(check, numbers(runs, COPIES))
 
 
-def is_red_at_the_truth(check, runs, given):
+def is_red_at_the_truth(check: Check, runs: Runs, given: Given) -> CheckOutcome:
     return judged(check, [1.0 + copies for copies in numbers(runs, COPIES)])
 
 
-def sees_nothing(check, runs, given):
+def sees_nothing(check: Check, runs: Runs, given: Given) -> CheckOutcome:
     return judged(check, [0.0 * copies for copies in numbers(runs, COPIES)])
 
 
-def wants_a_share(check, runs, given):
+def wants_a_share(check: Check, runs: Runs, given: Given) -> CheckOutcome:
     return judged(check, numbers(runs, COPIES), alpha=given.share)
 
 
-def says(**changes):
+def says(**changes: Any) -> Judge:
     """A judge whose outcomes are right but for ``changes``."""
     return lambda check, runs, given: judged(check, numbers(runs, COPIES), **changes)
 
 
-def differs_each_time():
+def differs_each_time() -> Judge:
     count = itertools.count(1)
     return lambda check, runs, given: judged(check, numbers(runs, COPIES), n=next(count))
 
 
-EXACT = {
+EXACT: dict[str, tuple[dict[str, Any], str]] = {
     "another name": ({"name": "other"}, "calls itself 'other'"),
     "no claim": ({"claim": ""}, "names no claim"),
     "no likely causes": ({"likely_causes": ""}, "names no likely causes"),
@@ -126,7 +135,7 @@ EXACT = {
 
 @pytest.mark.parametrize("fault", EXACT)
 @pytest.mark.parametrize(("kind", "check"), [("checks", check_check), ("bookkeeping", check_identity)])
-def test_what_is_wrong_is_said(added, kind, check, fault):
+def test_what_is_wrong_is_said(added: Callable[..., None], kind: str, check: Callable[..., None], fault: str) -> None:
     changes, said = EXACT[fault]
     if fault == "chance":
         changes = {"judge": differs_each_time()}
@@ -136,7 +145,7 @@ def test_what_is_wrong_is_said(added, kind, check, fault):
 
 
 @pytest.mark.parametrize(("kind", "check"), [("checks", check_check), ("bookkeeping", check_identity)])
-def test_without_a_fault_it_is_right(added, kind, check):
+def test_without_a_fault_it_is_right(added: Callable[..., None], kind: str, check: Callable[..., None]) -> None:
     added(RIGHT, kind)
     check("wrong", FAULTS)
     check("wrong")
@@ -149,20 +158,20 @@ def test_without_a_fault_it_is_right(added, kind, check):
         check("wrong", FAULTS, runs=runs)
 
 
-def test_one_that_changes_its_runs_leaves_others_as_they_are(added):
+def test_one_that_changes_its_runs_leaves_others_as_they_are(added: Callable[..., None]) -> None:
     added(replace(RIGHT, judge=changes_its_runs))
     with pytest.raises(AssertionError, match="changes the runs that it judges"):
         check_check("wrong", FAULTS)
     assert not any("judged" in run.notes for runs in recorded.forms().values() for run in runs)
 
 
-def test_one_that_passes_nowhere_is_refused(added):
+def test_one_that_passes_nowhere_is_refused(added: Callable[..., None]) -> None:
     added(replace(RIGHT, judge=says(verdict="inconclusive", reason="copies")))
     with pytest.raises(AssertionError, match="passes on none of two batches, .*: give runs that it must pass"):
         check_check("wrong", FAULTS)
 
 
-def test_a_statistical_identity_is_refused(added):
+def test_a_statistical_identity_is_refused(added: Callable[..., None]) -> None:
     added(replace(RIGHT, statistical=True), "bookkeeping")
     with pytest.raises(AssertionError, match="is statistical: what stored numbers keep has no error rate"):
         check_identity("wrong", FAULTS)
@@ -171,36 +180,36 @@ def test_a_statistical_identity_is_refused(added):
 # ---------------------------------------------------------------------- statistical
 
 
-def score(check, runs, given, **changes):
+def score(check: Check, runs: Runs, given: Given, **changes: Any) -> CheckOutcome:
     values = np.concatenate([run.scalars(SCORE) for run in runs])
     return replace(mean_zero(check, runs, given, values), **changes)
 
 
-def with_its_own_share(check, runs, given):
+def with_its_own_share(check: Check, runs: Runs, given: Given) -> CheckOutcome:
     return score(check, runs, replace(given, alpha=1e-3))
 
 
-def with_another_share(check, runs, given):
+def with_another_share(check: Check, runs: Runs, given: Given) -> CheckOutcome:
     assert given.share
     return with_its_own_share(check, runs, given)
 
 
-def above_only(check, runs, given):
+def above_only(check: Check, runs: Runs, given: Given) -> CheckOutcome:
     outcome = score(check, runs, given)
     return replace(outcome, verdict="pass") if outcome.effect is not None and outcome.effect < 0 else outcome
 
 
-def outcomes(**changes):
+def outcomes(**changes: Any) -> Judge:
     return lambda check, runs, given: score(check, runs, given, **changes)
 
 
-def half_the_effect(check, runs, given):
+def half_the_effect(check: Check, runs: Runs, given: Given) -> CheckOutcome:
     outcome = score(check, runs, given)
     interest = outcome.effect_of_interest
     return outcome if interest is None else replace(outcome, effect_of_interest=0.5 * interest)
 
 
-STATISTICAL = {
+STATISTICAL: dict[str, tuple[dict[str, Any], str]] = {
     "no share": ({"judge": with_its_own_share}, "judges without a share alpha"),
     "another share": ({"judge": with_another_share}, "was given alpha 0.002, and took 0.001"),
     "one side": ({"judge": above_only}, "does not see the fault 'below'"),
@@ -213,14 +222,14 @@ STATISTICAL = {
 
 
 @pytest.mark.parametrize("fault", STATISTICAL)
-def test_what_is_wrong_with_a_statistical_check_is_said(added, fault):
+def test_what_is_wrong_with_a_statistical_check_is_said(added: Callable[..., None], fault: str) -> None:
     changes, said = STATISTICAL[fault]
     added(replace(statistical(), **changes))
     with pytest.raises(AssertionError, match=rf"^check wrong.*{said}"):
         check_check("wrong", by_its_effect("above", "below"), runs=simulated(), alpha=2e-3)
 
 
-def test_a_fault_is_wanted_on_each_side(added):
+def test_a_fault_is_wanted_on_each_side(added: Callable[..., None]) -> None:
     added(statistical())
     check_check("wrong", by_its_effect("above", "below"), runs=simulated(), alpha=2e-3)
     for side, other in (("above", "below"), ("below", "above")):
@@ -234,12 +243,12 @@ def statistical() -> Check:
     return replace(own, name="wrong", judge=score)
 
 
-def simulated():
+def simulated() -> list[RunRecord]:
     return simulated_runs.simulated([32] * 15)
 
 
-def by_its_effect(*sides):
-    def put_off(sign):
+def by_its_effect(*sides: str) -> dict[str, Fault]:
+    def put_off(sign: int) -> Fault:
         by = sign * simulated_runs.size_of_the_effect("score_identity", simulated())
         change = simulated_runs.CHANGES["score_identity"][0]
         return on_every_run(lambda run: change(run, by))

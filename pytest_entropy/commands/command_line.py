@@ -10,12 +10,13 @@ from typing import Any
 
 from pytest_entropy.baselines.rules import DEFAULT
 from pytest_entropy.commands import old_script
-from pytest_entropy.commands.listing import experiments_at, is_stale, listing_entry, results_root
+from pytest_entropy.commands.listing import experiments_at, listing_entry, results_root
 from pytest_entropy.commands.migrate import migrate, moves
 from pytest_entropy.errors import UsageError
 from pytest_entropy.plugin.option_values import probability
-from pytest_entropy.records.directories import all_experiments
 from pytest_entropy.records.paths import REPORT
+from pytest_entropy.records.results_directory import all_experiments
+from pytest_entropy.reports.staleness import is_stale
 from pytest_entropy.runs.retention import candidates, prune
 from pytest_entropy.settings.experiments import KNOWN
 
@@ -94,7 +95,7 @@ def _add_compare(commands: Any) -> None:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from pytest_entropy.baselines.stored import compare_places, in_words, to_page
+    from pytest_entropy.baselines.compare_directories import compare_places, in_words, to_page
     from pytest_entropy.records.files import write_text
 
     by_experiment = compare_places(

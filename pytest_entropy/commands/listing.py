@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_entropy.errors import UsageError
-from pytest_entropy.records.directories import all_experiments, experiments_in, read_manifest
 from pytest_entropy.records.experiment import ExperimentRecord
 from pytest_entropy.records.files import read_json
-from pytest_entropy.records.paths import ERROR, REPORT, RESULTS, SUMMARY
+from pytest_entropy.records.paths import ERROR, RESULTS, SUMMARY
+from pytest_entropy.records.results_directory import all_experiments, experiments_in, read_manifest
 from pytest_entropy.records.summary import SummaryRecord
 
 
@@ -59,23 +59,3 @@ def listing_entry(directory: Path, manifest: ExperimentRecord) -> Entry:
         failed = sum((directory / run / ERROR).is_file() for run in planned)
         headline = "no summary: the session did not end; `report` writes it"
     return Entry(directory, manifest.experiment, done, failed, len(planned), headline)
-
-
-def is_stale(directory: Path, manifest: ExperimentRecord) -> bool:
-    """Whether an experiment's report is missing or older than a file it is made from."""
-    try:
-        made = (directory / REPORT).stat().st_mtime_ns
-    except OSError:
-        return True
-    sources = [path for path in directory.glob("*.json") if path.name != SUMMARY]
-    for run in manifest.planned_runs:
-        sources += [directory / run / RESULTS, directory / run / ERROR]
-    return any(_changed(path) > made for path in sources)
-
-
-def _changed(path: Path) -> int:
-    """Time of the file's last change in nanoseconds, 0 if it does not exist."""
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0

@@ -11,8 +11,8 @@ from pytest_entropy import registry
 from pytest_entropy.errors import UsageError
 from pytest_entropy.plugin import markers, options
 from pytest_entropy.plugin.declared_experiments import RUN_FIXTURE
-from pytest_entropy.plugin.planning import USAGE_ERROR
 from pytest_entropy.plugin.session import KEY, EntropySession, session_of
+from pytest_entropy.plugin.session_plans import USAGE_ERROR
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_entropy.baselines.baseline import load_baseline, locate, objective, refuse_another, save
+from pytest_entropy.baselines.baseline_file import load_baseline, locate, objective, refuse_another, save
 from pytest_entropy.baselines.rules import DEFAULT, Rule, parse_rules
 from pytest_entropy.errors import UsageError
 from pytest_entropy.plugin.options import given

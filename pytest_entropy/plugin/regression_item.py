@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_entropy.baselines.baseline import snapshot
+from pytest_entropy.baselines.baseline_file import snapshot
 from pytest_entropy.baselines.compare import Compared, compare, paired_runs
+from pytest_entropy.baselines.compare_directories import in_words, to_rows
 from pytest_entropy.baselines.rules import Rule
-from pytest_entropy.baselines.stored import in_words, to_rows
 from pytest_entropy.plugin import markers
 from pytest_entropy.plugin.regression_gate import Gate
 from pytest_entropy.records.comparison import Comparison

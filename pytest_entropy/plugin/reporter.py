@@ -58,7 +58,7 @@ class Reporter:
         self.expect([item.nodeid for item in session.items])
 
     def expect(self, nodeids: list[str]) -> None:
-        """Add the tests that this process, or an xdist worker, has collected to the progress line."""
+        """Tell the reporter's progress line of the tests that this process, or an xdist worker, has collected."""
         terminal = self.config.pluginmanager.getplugin("terminalreporter")
         if terminal is not None and terminal.isatty and self.config.get_verbosity() >= 0:
             from pytest_entropy.reports.progress import Progress

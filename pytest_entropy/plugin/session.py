@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_entropy.plugin import options
-from pytest_entropy.plugin.computing import Computing
 from pytest_entropy.plugin.declared_experiments import RUNS_FIXTURE
 from pytest_entropy.plugin.error_budget import shares_of
-from pytest_entropy.plugin.planning import Planning
 from pytest_entropy.plugin.process import Process
+from pytest_entropy.plugin.session_executor import Computing
+from pytest_entropy.plugin.session_plans import Planning
 
 if TYPE_CHECKING:
     from pytest_entropy.runs.execution import Execution

@@ -43,7 +43,7 @@ class _Layer:
 
 
 def along_slope(model: nn.Module, direction: Tensors) -> dict[str, torch.Tensor]:
-    """C u, by parameter name: its inner product with backward's gradient is the slope along ``direction``.
+    """C u by parameter name, u corrected for DoRA's norm: backward's gradient times C u is the slope along u.
 
     The magnitudes of DoRA layers are float64, the other tensors those of ``direction``.
 

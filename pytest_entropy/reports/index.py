@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from pytest_entropy.records.directories import all_experiments
 from pytest_entropy.records.files import read_json, write_json, write_text
 from pytest_entropy.records.paths import INDEX, SESSION_RECORD, SESSIONS
+from pytest_entropy.records.results_directory import all_experiments
 from pytest_entropy.records.session import SessionRecord
 from pytest_entropy.reports.pages import page
 from pytest_entropy.reports.tables import SizeTable, size_table

@@ -11,7 +11,6 @@ from typing import Any, Literal, TypeVar
 from pytest_entropy.errors import UsageError
 from pytest_entropy.records.comparison import Comparison
 from pytest_entropy.records.conclusion import Conclusion
-from pytest_entropy.records.directories import read_manifest
 from pytest_entropy.records.error_text import reason_in
 from pytest_entropy.records.experiment import SCHEMA_VERSION, ExperimentRecord
 from pytest_entropy.records.failed_items import failed_items
@@ -27,6 +26,7 @@ from pytest_entropy.records.paths import (
     UPDATE,
     UPDATE_RECORD,
 )
+from pytest_entropy.records.results_directory import read_manifest
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.update import StoredUpdate, UpdateRecord
 from pytest_entropy.reports.undecided import undecided_in_words

@@ -15,7 +15,7 @@ from pytest_entropy.checkpoints.preflight.device import require_device
 from pytest_entropy.checkpoints.preflight.screening import screen
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import PromptSet, open_prompts, with_arguments
-from pytest_entropy.records.directories import claim_stamp, find_resumable
+from pytest_entropy.records.results_directory import claim_stamp, find_resumable
 from pytest_entropy.rewards import RewardTerm, WeightedRewards, require_columns, resolve_reward
 from pytest_entropy.runs.plan import Plan
 from pytest_entropy.settings.experiments import ExperimentKind, kind_of

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_entropy.errors import UsageError
-from pytest_entropy.records.directories import all_experiments, experiments_in, read_manifest
 from pytest_entropy.records.paths import INDEX, SESSION_RECORD, SESSIONS
+from pytest_entropy.records.results_directory import all_experiments, experiments_in, read_manifest
 from pytest_entropy.reports.index import sessions
 from pytest_entropy.runs.session_lock import RunningSessions
 

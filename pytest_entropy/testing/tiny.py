@@ -117,6 +117,6 @@ def save_seed_checkpoint(root: Path, *, steps: int = 3, **adapter: Any) -> Path:
 
 
 def edit_json(path: Path, **changes: Any) -> None:
-    """Overwrite keys of a JSON file."""
+    """Overwrite keys of a JSON file of a tiny checkpoint."""
     record = json.loads(path.read_text())
     path.write_text(json.dumps({**record, **changes}))

@@ -112,7 +112,7 @@ def scaled(run: Measured) -> np.ndarray:
 
 
 def size_of(values: np.ndarray) -> float:
-    """Mean absolute value, the scale of relative discrepancies; 1 where all values are 0."""
+    """Mean absolute value, the scale of an identity's relative discrepancies; 1 where all values are 0."""
     return float(np.abs(values).mean()) or 1.0
 
 

@@ -49,7 +49,7 @@ def optimizer_discrepancy(
 
 
 def real_clipping(gradient: Mapping[str, torch.Tensor], max_norm: float) -> float:
-    """The factor by which ``torch.nn.utils.clip_grad_norm_`` multiplies the gradient; 1 for a gradient of zero.
+    """The oracle's clipping: the factor by which torch's ``clip_grad_norm_`` multiplies g; 1 for a gradient of zero.
 
     Args:
         gradient: g by parameter name.

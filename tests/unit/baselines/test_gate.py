@@ -10,7 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_entropy.baselines.baseline import gather, load_baseline, locate, objective, refuse_another, save, snapshot
+from pytest_entropy.baselines.baseline_file import (
+    gather,
+    load_baseline,
+    locate,
+    objective,
+    refuse_another,
+    save,
+    snapshot,
+)
 from pytest_entropy.baselines.compare import compare
 from pytest_entropy.baselines.noise import log_noise, log_noise_pseudo_values, swap_p_value
 from pytest_entropy.baselines.rules import DEFAULT, Rule, parse_rules

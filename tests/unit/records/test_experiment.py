@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pytest_entropy.records.conclusion import Conclusion
-from pytest_entropy.records.directories import read_manifest
 from pytest_entropy.records.experiment import ExperimentRecord
+from pytest_entropy.records.results_directory import read_manifest
 from pytest_entropy.records.serialization import RecordError
 from pytest_entropy.records.session import SessionRecord
 

@@ -11,10 +11,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from pytest_entropy.baselines.baseline import snapshot
+from pytest_entropy.baselines.baseline_file import snapshot
 from pytest_entropy.baselines.compare import compare
+from pytest_entropy.baselines.compare_directories import to_rows
 from pytest_entropy.baselines.rules import DEFAULT, parse_rules
-from pytest_entropy.baselines.stored import to_rows
 from pytest_entropy.plugin.session_end import write_reports
 from pytest_entropy.records.comparison import Comparison
 from pytest_entropy.records.files import read_json, write_json

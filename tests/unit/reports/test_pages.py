@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from pytest_entropy.baselines.baseline import snapshot
+from pytest_entropy.baselines.baseline_file import snapshot
 from pytest_entropy.baselines.compare import compare
+from pytest_entropy.baselines.compare_directories import to_page
 from pytest_entropy.baselines.rules import DEFAULT, parse_rules
-from pytest_entropy.baselines.stored import to_page
 from pytest_entropy.plugin.session_end import write_reports
 from pytest_entropy.records.files import write_json
 from pytest_entropy.reports.index import write_index

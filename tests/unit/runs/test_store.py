@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_entropy.records.directories import claim_stamp, find_resumable
 from pytest_entropy.records.files import read_json, write_json
+from pytest_entropy.records.results_directory import claim_stamp, find_resumable
 from pytest_entropy.runs.store import FailedRun, RunStore
 
 

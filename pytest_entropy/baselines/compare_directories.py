@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pytest_entropy.baselines.baseline import gather, refuse_another
+from pytest_entropy.baselines.baseline_file import gather, refuse_another
 from pytest_entropy.baselines.compare import Compared, compare
 from pytest_entropy.baselines.rules import DEFAULT, parse_rules
 from pytest_entropy.errors import UsageError

@@ -12,9 +12,9 @@ import pytest
 
 from pytest_entropy.errors import UsageError
 from pytest_entropy.plugin import markers, options
-from pytest_entropy.plugin.computing import Computing
 from pytest_entropy.plugin.declared_experiments import declared_experiments
 from pytest_entropy.plugin.process import Process
+from pytest_entropy.plugin.session_executor import Computing
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -38,7 +38,7 @@ class Planning:
     @cached_property
     def planner(self) -> Planner:
         """The planner, on a worker with the time stamp of its controller."""
-        from pytest_entropy.records.directories import session_stamp
+        from pytest_entropy.records.results_directory import session_stamp
         from pytest_entropy.runs.planner import Planner
 
         return Planner(self._request(), self._process.stamp or session_stamp())

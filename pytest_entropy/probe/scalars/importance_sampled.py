@@ -18,7 +18,7 @@ def weights(
     """The scalar ``importance_sampled``: X_n = (1/G) sum_g [grad H_g + (H_g - mean_{h != g} H_h) grad S_g].
 
     H_g = sum_k H_k of response g.  The derivative at h = 0 of the importance-sampled change on the same responses
-    (:mod:`~.importance_sampling`, docs/mathematics.md §7).  Unbiased; it serves to compare that change with, noise included.
+    (:mod:`~.importance_sampling`, docs/mathematics.md §7).  Unbiased; that change is compared with it, noise included.
 
     Args:
         log_probs: not used.

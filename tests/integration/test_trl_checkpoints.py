@@ -117,7 +117,7 @@ def as_dcp(place, record, names):
     with warnings.catch_warnings():
         # It says that it takes one process for granted.
         warnings.simplefilter("ignore")
-        dcp.save({"optimizer": by_names(record, names)}, checkpoint_id=place / "optimizer_0", no_dist=True)
+        dcp.save({"optimizer": by_names(record, names)}, checkpoint_id=place / "optimizer_0")
     (place / "optimizer.pt").unlink()
     return place
 

@@ -31,7 +31,7 @@ def shard(place):
     (place / "optimizer.pt").unlink()
     by_name = rewrite(place, record, names, order=list(range(len(names))), keys="strings")
     with pytest.warns(UserWarning, match="single process"):
-        dcp.save({"optimizer": by_name}, checkpoint_id=place / "optimizer_0", no_dist=True)
+        dcp.save({"optimizer": by_name}, checkpoint_id=place / "optimizer_0")
     return record, names
 
 

@@ -181,7 +181,7 @@ def test_a_dcp_directory_is_judged_by_its_description(tmp_path, change, name):
     by_name = rewrite(tmp_path, record, names, order=list(range(len(names))), keys="strings")
     by_name["param_groups"][0].update(change)
     with pytest.warns(UserWarning, match="single process"):
-        dcp.save({"optimizer": by_name}, checkpoint_id=tmp_path / "optimizer_0", no_dist=True)
+        dcp.save({"optimizer": by_name}, checkpoint_id=tmp_path / "optimizer_0")
     if name is None:
         screen(find_checkpoint(tmp_path))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 
 import pytest
@@ -141,6 +142,8 @@ READ = {
 @pytest.mark.parametrize("case", list(READ))
 def test_adamw_and_its_kin_pass_with_and_without_torch(tmp_path, case):
     kind, options = READ[case]
+    if case == "Adam, decoupled" and not options.keys() <= inspect.signature(kind).parameters.keys():
+        pytest.skip("this torch's Adam cannot decouple its decay")
     torch.save(stepped(kind, **options).state_dict(), tmp_path / "optimizer.pt")
     require_adamw(tmp_path / "optimizer.pt", torch.load(tmp_path / "optimizer.pt", weights_only=True))
     seen = read_outline(tmp_path / "optimizer.pt")

@@ -122,9 +122,7 @@ def as_dcp(place: Path, record: dict[str, Any], names: list[str]) -> Path:
     with warnings.catch_warnings():
         # It says that it takes one process for granted.
         warnings.simplefilter("ignore")
-        dcp.save(  # type: ignore[attr-defined]
-            {"optimizer": by_names(record, names)}, checkpoint_id=place / "optimizer_0", no_dist=True
-        )
+        dcp.save({"optimizer": by_names(record, names)}, checkpoint_id=place / "optimizer_0")  # type: ignore[attr-defined]
     (place / "optimizer.pt").unlink()
     return place
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
+from packaging.version import Version
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
@@ -209,7 +211,10 @@ def test_weights_that_are_no_floating_point_numbers(full: Path, dtype: torch.dty
     save_file({**tensors, "model.layers.0.self_attn.bias": torch.ones(2, 2, dtype=torch.bool)}, file, {"format": "pt"})
     load_checkpoint(full)
     name = next(key for key in tensors if key.endswith("q_proj.weight"))
-    save_file({**tensors, name: tensors[name].to(dtype)}, file, {"format": "pt"})
+    try:
+        save_file({**tensors, name: tensors[name].to(dtype)}, file, {"format": "pt"})
+    except KeyError:
+        pytest.skip(f"this safetensors cannot write {dtype}")
     with pytest.raises(UsageError, match="q_proj.weight.* is stored as .*, not as F32, F64, BF16, F16"):
         load_checkpoint(full)
 
@@ -259,8 +264,11 @@ def test_a_tokenizer_with_code_is_not_run(full: Path, canary: Path) -> None:
     (full / "tokenization_x.py").write_text(f"open({str(canary)!r}, 'w').close()\n")
     remote = {"AutoTokenizer": ["tokenization_x.Tokenizer", "tokenization_x.Tokenizer"]}
     tiny.edit_json(full / "tokenizer_config.json", auto_map=remote, tokenizer_class="Tokenizer")
-    # The file format is known without its class.
-    assert load_checkpoint(full).policy.encode("Tom has 3 apples.")
+    if Version(transformers.__version__) < Version("5"):
+        refused(full, "no usable tokenizer .* contains custom code", early=False)
+    else:
+        # The file format is known without its class.
+        assert load_checkpoint(full).policy.encode("Tom has 3 apples.")
 
 
 TEMPLATES = [

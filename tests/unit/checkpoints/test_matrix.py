@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,8 @@ def save(
         model.save_pretrained(root / "base")
         torch.manual_seed(1)
         settings = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear", "lora_dropout": 0.1, **adapter}
+        if unknown := settings.keys() - inspect.signature(LoraConfig).parameters.keys():
+            pytest.skip(f"this peft has no {', '.join(unknown)}")
         live = get_peft_model(model, LoraConfig(init_lora_weights=False, **settings))
     named = {name: p for name, p in live.named_parameters() if p.requires_grad}
     light = [p for name, p in named.items() if name.endswith("bias") or "norm" in name]
@@ -64,6 +67,8 @@ def save(
         # float16 has no 1e-8: torch would divide by zero.
         optimizer = tiny.trained_step(live, groups, eps=1e-4 if stored == torch.float16 else 1e-8)
     live.save_pretrained(place)
+    if adapter is not None and adapter.get("bias") == "lora_only" and not any("bias" in k for k in WeightsFile(place)):
+        pytest.skip("this peft does not save the biases that it trains")
     words.save_pretrained(place)
     torch.save(optimizer.state_dict(), place / "optimizer.pt")
     if adapter is not None:
@@ -183,10 +188,18 @@ def test_tensors_by_another_name_on_disk(tmp_path: Path) -> None:
         assert torch.equal(on_disk.read(key), checkpoint.policy.trainable[name]), name
 
 
-def test_experts_and_their_router(tmp_path: Path) -> None:
-    """Modules that return several tensors, or have no forward-mode derivative, take the plain backward."""
+def build_with_experts() -> Any:
+    """A random model whose feed-forward layers are four experts, two of them for each token."""
     more = {"moe_intermediate_size": 16, "num_experts": 4, "num_experts_per_tok": 2}
     model = build("Qwen3Moe", len(tiny.tokenizer()), **more)
+    if isinstance(model.model.layers[0].mlp.experts, torch.nn.ModuleList):
+        pytest.skip("this transformers has a module per expert, which sees only the rows routed to it")
+    return model
+
+
+def test_experts_and_their_router(tmp_path: Path) -> None:
+    """Modules that return several tensors, or have no forward-mode derivative, take the plain backward."""
+    model = build_with_experts()
     check(*save(tmp_path, model, adapter=None, stored=torch.float32))
 
 
@@ -201,8 +214,7 @@ EXPERTS: dict[str, dict[str, Any]] = {
 @pytest.mark.filterwarnings("ignore:The following .*_pattern keys did not match:RuntimeWarning")
 @pytest.mark.parametrize("case", list(EXPERTS))
 def test_adapters_on_experts(tmp_path: Path, case: str) -> None:
-    more = {"moe_intermediate_size": 16, "num_experts": 4, "num_experts_per_tok": 2}
-    model = build("Qwen3Moe", len(tiny.tokenizer()), **more)
+    model = build_with_experts()
     adapter = {**EXPERTS[case], "lora_dropout": 0.0}
     checkpoint = check(*save(tmp_path, model, adapter=adapter, stored=torch.float32))
     ranks = {len(p) for name, p in checkpoint.policy.trainable.items() if "experts" in name and "lora_A" in name}

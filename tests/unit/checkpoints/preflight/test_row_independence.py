@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
@@ -60,7 +61,10 @@ def policy(architecture: str, more: dict[str, Any]) -> Policy:
 
 @pytest.mark.parametrize("architecture", list(FITS))
 def test_attention_in_all_its_forms(architecture: str) -> None:
-    require_separate_rows(policy(architecture, FITS[architecture]), "checkpoint x")
+    fits = policy(architecture, FITS[architecture])
+    if "deprecated_arguments" in inspect.signature(fits.model.forward).parameters:
+        pytest.skip(f"{architecture} of this transformers cannot give the last position's logits alone")
+    require_separate_rows(fits, "checkpoint x")
 
 
 @pytest.mark.parametrize("architecture", list(DOES_NOT))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -144,6 +145,8 @@ READ: dict[str, tuple[Callable[..., torch.optim.Optimizer], dict[str, Any]]] = {
 @pytest.mark.parametrize("case", list(READ))
 def test_adamw_and_its_kin_pass_with_and_without_torch(tmp_path: Path, case: str) -> None:
     kind, options = READ[case]
+    if case == "Adam, decoupled" and not options.keys() <= inspect.signature(kind).parameters.keys():
+        pytest.skip("this torch's Adam cannot decouple its decay")
     torch.save(stepped(kind, **options).state_dict(), tmp_path / "optimizer.pt")
     require_adamw(tmp_path / "optimizer.pt", torch.load(tmp_path / "optimizer.pt", weights_only=True))
     seen = read_outline(tmp_path / "optimizer.pt")
@@ -186,9 +189,7 @@ def test_a_dcp_directory_is_judged_by_its_description(
     by_name = rewrite(tmp_path, record, names, order=list(range(len(names))), keys="strings")
     by_name["param_groups"][0].update(change)
     with pytest.warns(UserWarning, match="single process"):
-        dcp.save(  # type: ignore[attr-defined]
-            {"optimizer": by_name}, checkpoint_id=tmp_path / "optimizer_0", no_dist=True
-        )
+        dcp.save({"optimizer": by_name}, checkpoint_id=tmp_path / "optimizer_0")  # type: ignore[attr-defined]
     if name is None:
         screen(find_checkpoint(tmp_path))
     else:

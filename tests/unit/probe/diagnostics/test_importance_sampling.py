@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -194,8 +195,8 @@ def test_pareto_smoothing_keeps_light_tails_and_tells_heavy_ones() -> None:
     smoothed, khat = pareto_smoothed(light)
     assert khat < 0.5
     order = np.argsort(light.ravel())
-    # Only the tail is touched, and the weights keep their scale.
-    tail = int(3 * light.size**0.5)
+    # Only the tail is touched, whose length arviz-stats rounds up or down, and the weights keep their scale.
+    tail = math.ceil(3 * light.size**0.5)
     np.testing.assert_allclose(smoothed.ravel()[order[:-tail]], light.ravel()[order[:-tail]])
     assert np.abs(smoothed - light).max() < 0.1
     heavy = np.log(rng.pareto(0.8, (64, 8)))

@@ -11,7 +11,7 @@ from pytest_entropy.checks import bookkeeping
 from pytest_entropy.checks.se_slope import CHECK as se_slope
 from pytest_entropy.checks.summaries.convergence import convergence
 from pytest_entropy.checks.update_moves import CHECK as update_moves
-from pytest_entropy.plugin.fixtures import Experiment, Runs
+from pytest_entropy.plugin.experiment import Experiment, Runs
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.serialization import plain
 

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from pytest_entropy.checks.summaries import debug
-from pytest_entropy.plugin.fixtures import Experiment, Runs
+from pytest_entropy.plugin.experiment import Experiment, Runs
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.serialization import plain
 

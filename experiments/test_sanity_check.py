@@ -23,7 +23,7 @@ from pytest_entropy.checks.surprisal_identity import CHECK as surprisal_identity
 from pytest_entropy.checks.update_direction import CHECK as update_direction
 from pytest_entropy.checks.update_gradient import CHECK as update_gradient
 from pytest_entropy.checks.update_moves import CHECK as update_moves
-from pytest_entropy.plugin.fixtures import Experiment, Runs
+from pytest_entropy.plugin.experiment import Experiment, Runs
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.serialization import plain
 

@@ -12,7 +12,7 @@ from pytest_entropy.checks.eta_sweep_intercept import CHECK as eta_sweep_interce
 from pytest_entropy.checks.sampler_scorer_agreement import CHECK as sampler_scorer_agreement
 from pytest_entropy.checks.summaries import single_run
 from pytest_entropy.checks.update_moves import CHECK as update_moves
-from pytest_entropy.plugin.fixtures import Experiment, Runs
+from pytest_entropy.plugin.experiment import Experiment, Runs
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.serialization import plain
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from pytest_entropy.checks.base import Check, Given, Runs
 from pytest_entropy.stats import CheckOutcome, RunScalars, ScalingFit, ScalingVerdict, fit_scaling, scaling_verdict
-from pytest_entropy.stats.verdict import LIKELY_CAUSES, NULL
+from pytest_entropy.stats.convergence import LIKELY_CAUSES, NULL
 
 
 def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:

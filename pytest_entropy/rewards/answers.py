@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pytest_entropy.rewards.gold import accepted_answers, blocks
+from pytest_entropy.rewards.answer_notations import blocks
+from pytest_entropy.rewards.gold import accepted_answers
 
 
 def score(

@@ -46,7 +46,7 @@ def read_run(directory: Path) -> RunRecord:
 
 
 def write_update(directory: Path, update: Update, record: StoredUpdate) -> None:
-    """Write the update direction's tensors, the control variate's tables if there are any, and last the record."""
+    """Write an update's files into its directory: the direction, the control variate's tables, and last the record."""
     write_tensors(directory / DIRECTION, update.direction)
     if update.control_variate is not None:
         write_tensors(directory / ACTION_VALUES, vars(update.control_variate))

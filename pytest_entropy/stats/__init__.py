@@ -8,6 +8,14 @@ from pytest_entropy.stats.agreement import assert_within_noise, check_within_noi
 from pytest_entropy.stats.budget import split_budget
 from pytest_entropy.stats.calibration import assert_se_calibration, check_se_calibration
 from pytest_entropy.stats.calibration_power import min_discrepancy_se_calibration, min_num_samples_se_calibration
+from pytest_entropy.stats.convergence import (
+    ScalingVerdict,
+    assert_convergence,
+    check_convergence,
+    min_discrepancy_convergence,
+    min_num_samples_convergence,
+    scaling_verdict,
+)
 from pytest_entropy.stats.difference import (
     assert_equivalent,
     assert_mean_difference,
@@ -53,14 +61,6 @@ from pytest_entropy.stats.uniform import (
     check_uniform_p_values,
     min_discrepancy_uniform_p_values,
     min_num_samples_uniform_p_values,
-)
-from pytest_entropy.stats.verdict import (
-    ScalingVerdict,
-    assert_convergence,
-    check_convergence,
-    min_discrepancy_convergence,
-    min_num_samples_convergence,
-    scaling_verdict,
 )
 
 __all__ = [

@@ -55,7 +55,7 @@ def length(policy: Policy) -> torch.Tensor:
 
 
 def gradient(policy: Policy, value: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Its gradient by live parameter name."""
+    """The gradient of a value of the enumerable policy, such as its entropy, by live parameter name."""
     grads = torch.autograd.grad(value, list(policy.trainable.values()), allow_unused=True)
     return {
         name: torch.zeros_like(p) if g is None else g

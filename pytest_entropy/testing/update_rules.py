@@ -9,7 +9,8 @@ import torch
 from pytest_entropy.optimizers.state import AdamWState, ParameterState
 from pytest_entropy.optimizers.update_rules import update_direction, update_rule
 from pytest_entropy.probe.oracles.optimizer import optimizer_discrepancy
-from pytest_entropy.probe.update.linearisation import Linearisation, inner
+from pytest_entropy.probe.parameter_vectors import inner
+from pytest_entropy.probe.update.linearisation import Linearisation
 
 TOLERANCE = 1e-9
 _SHAPES = {"a": (3, 4), "b": (5,)}

@@ -228,8 +228,3 @@ def summed_gradients(
         if not torch.isfinite(g).all():
             raise RunError(f"the gradient of {name} is not finite; check the weights and the rewards")
     return totals
-
-
-def norm(tensors: dict[str, torch.Tensor]) -> float:
-    """Euclidean norm over all entries of all tensors, in float64."""
-    return float(sum(float(t.double().square().sum()) for t in tensors.values()) ** 0.5)

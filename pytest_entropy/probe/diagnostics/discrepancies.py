@@ -12,9 +12,9 @@ import torch
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import ControlVariateTables, Rollouts
 from pytest_entropy.probe.derivatives.directional import Derivatives
-from pytest_entropy.probe.derivatives.gradient import norm
 from pytest_entropy.probe.measure.entropy_unit import LENGTH, EntropyUnit
 from pytest_entropy.probe.oracles.run import definition_discrepancies, token_unit_discrepancy
+from pytest_entropy.probe.parameter_vectors import norm
 from pytest_entropy.probe.update.direction import Update, fingerprint
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.records.seeds import derive, generator

@@ -22,7 +22,8 @@ from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.directional import Derivatives, directional_derivatives
 from pytest_entropy.probe.derivatives.gradient import entropy_and_policy_gradient, entropy_gradient, policy_gradient
 from pytest_entropy.probe.oracles.run import by_definition
-from pytest_entropy.probe.update.linearisation import Linearisation, inner
+from pytest_entropy.probe.parameter_vectors import inner
+from pytest_entropy.probe.update.linearisation import Linearisation
 from pytest_entropy.probe.variance.spread import Spread
 from pytest_entropy.probe.variance.total import update_parts
 from pytest_entropy.records.diagnostics import SingleBatchParts

@@ -14,10 +14,11 @@ from pytest_entropy.optimizers.update_rules import update_direction
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import ControlVariateTables, Rollouts
 from pytest_entropy.probe.control_variate import learn
-from pytest_entropy.probe.derivatives.gradient import norm, policy_gradient
+from pytest_entropy.probe.derivatives.gradient import policy_gradient
 from pytest_entropy.probe.estimators import get_estimator
 from pytest_entropy.probe.oracles.optimizer import optimizer_discrepancy
 from pytest_entropy.probe.oracles.update import loss_slope_discrepancy, token_weights_by_definition
+from pytest_entropy.probe.parameter_vectors import norm
 from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.probe.update.direction import Update, fingerprint
 from pytest_entropy.probe.update.objective import token_weights

@@ -6,15 +6,14 @@ J are the delta method.  Tensors go in and come out by live parameter name, floa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from pytest_entropy.optimizers.state import AdamWState
 from pytest_entropy.optimizers.update_rules import update_direction, update_rule
-
-Tensors = Mapping[str, torch.Tensor]
+from pytest_entropy.probe.parameter_vectors import Tensors
 
 
 @dataclass(frozen=True)
@@ -63,12 +62,3 @@ class Linearisation:
             return closed_form(self._given(vector), self.state)
         pushed: dict[str, torch.Tensor] = torch.func.jvp(self._direction(), (self._point(),), (self._given(vector),))[1]
         return pushed
-
-
-def inner(left: Tensors, right: Tensors) -> float:
-    """<left, right> over all parameters, summed in float64.
-
-    Args:
-        left, right: tensors by parameter name; ``right`` holds every name of ``left``.
-    """
-    return sum(float((left[name].double().cpu() * right[name].double().cpu()).sum()) for name in left)

@@ -24,8 +24,9 @@ from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.derivatives.gradient import policy_gradient
 from pytest_entropy.probe.measure.entropy_unit import EntropyUnit
+from pytest_entropy.probe.parameter_vectors import inner
 from pytest_entropy.probe.update.batch import UpdateBatch
-from pytest_entropy.probe.update.linearisation import Linearisation, inner
+from pytest_entropy.probe.update.linearisation import Linearisation
 from pytest_entropy.probe.update.objective import normaliser_shares
 from pytest_entropy.probe.variance.spread import Spread
 from pytest_entropy.records.diagnostics import VarianceParts

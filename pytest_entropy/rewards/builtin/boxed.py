@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pytest_entropy.rewards.answer_notations import last_box
 from pytest_entropy.rewards.answers import score, without_spaces
 from pytest_entropy.rewards.builtin.base import NamedReward
-from pytest_entropy.rewards.gold import last_box
 
 
 def boxed(

@@ -18,7 +18,7 @@ from pytest_entropy.probe.estimators import weights_for
 from pytest_entropy.probe.oracles.hooks import plain_backward
 from pytest_entropy.probe.oracles.run import by_definition
 from pytest_entropy.probe.oracles.update import loss_slope_discrepancy
-from pytest_entropy.probe.update.linearisation import inner
+from pytest_entropy.probe.parameter_vectors import inner
 from tests import tiny
 from tests.double import without_float32
 from tests.present import present

@@ -9,9 +9,9 @@ import pytest
 from scipy import stats as scipy_stats
 
 from pytest_entropy import stats
+from pytest_entropy.stats.convergence import ScalingVerdict
 from pytest_entropy.stats.outcome import CheckOutcome
 from pytest_entropy.stats.scaling import RunScalars
-from pytest_entropy.stats.verdict import ScalingVerdict
 from tests.check_words import CheckWords
 from tests.present import present
 

@@ -18,7 +18,7 @@ from pytest_entropy.checks.summaries.sanity_check import conclusion, validation_
 from pytest_entropy.checks.summaries.single_run import single_run_analysis
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.serialization import plain
-from pytest_entropy.stats.verdict import ScalingVerdict
+from pytest_entropy.stats.convergence import ScalingVerdict
 from tests.unit.reports.stored import ETA, result, scalars
 
 SETTINGS = {"confidence": 0.95, "tolerance": 0.1}

@@ -9,7 +9,7 @@ import torch
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.derivatives.gradient import combined_gradient
 from pytest_entropy.probe.measure.entropy_unit import LENGTH, token_derivative, token_entropy, unit_coefficients
-from pytest_entropy.probe.update.linearisation import inner
+from pytest_entropy.probe.parameter_vectors import inner
 from tests import tiny
 
 

@@ -12,7 +12,8 @@ from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.gradient import entropy_gradient, policy_gradient
 from pytest_entropy.probe.measure import u_statistic as module
 from pytest_entropy.probe.measure.u_statistic import UStatistic, u_statistic
-from pytest_entropy.probe.update.linearisation import Linearisation, inner
+from pytest_entropy.probe.parameter_vectors import inner
+from pytest_entropy.probe.update.linearisation import Linearisation
 from tests import tiny
 from tests.present import present
 from tests.unit.probe.variance.test_total import optimizer_state

@@ -9,7 +9,8 @@ import torch
 
 from pytest_entropy.optimizers.state import ParameterState
 from pytest_entropy.optimizers.update_rules import update_direction
-from pytest_entropy.probe.update.linearisation import Linearisation, inner
+from pytest_entropy.probe.parameter_vectors import inner
+from pytest_entropy.probe.update.linearisation import Linearisation
 
 SHAPES = {"a": (3, 4), "b": (5,)}
 

@@ -15,8 +15,9 @@ from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.derivatives.gradient import entropy_gradient, policy_gradient
 from pytest_entropy.probe.measure.entropy_unit import EntropyUnit
+from pytest_entropy.probe.parameter_vectors import inner
 from pytest_entropy.probe.update.batch import UpdateBatch
-from pytest_entropy.probe.update.linearisation import Linearisation, inner
+from pytest_entropy.probe.update.linearisation import Linearisation
 from pytest_entropy.probe.update.objective import advantages
 from pytest_entropy.probe.variance import total as module
 from pytest_entropy.probe.variance.total import TotalVariance, combine, total_variance

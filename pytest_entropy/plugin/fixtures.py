@@ -11,6 +11,7 @@ from pytest_entropy.plugin.session import session_of
 
 if TYPE_CHECKING:
     from pytest_entropy.records.run import RunRecord
+    from pytest_entropy.runs.store import FailedRun
 
 FAILURE = pytest.StashKey["FailedRun"]()
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pytest_entropy.records.run import RunRecord
     from pytest_entropy.runs.store import FailedRun
 
-FAILURE = pytest.StashKey["FailedRun"]()
+FAILURE: pytest.StashKey[FailedRun] = pytest.StashKey()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pytest_entropy.records.serialization import MEASURED
+from pytest_entropy.records.serialization import MEASURED, without_nan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +62,9 @@ class Diagnostics:
     OMITS_NONE: ClassVar[bool] = True
     __pydantic_config__: ClassVar[object] = MEASURED
 
+    def __post_init__(self) -> None:
+        without_nan(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class VarianceParts:
@@ -102,3 +105,6 @@ class SingleBatchParts:
 
     OMITS_NONE: ClassVar[bool] = True
     __pydantic_config__: ClassVar[object] = MEASURED
+
+    def __post_init__(self) -> None:
+        without_nan(self)

@@ -102,6 +102,14 @@ def json_schema(cls: type[R]) -> dict[str, object]:
     return dict(schema)
 
 
+def without_nan(record: Dataclass) -> None:
+    """Set the fields of a new record that are NaN to None: such a number is not measured."""
+    for field in fields(record):
+        value = getattr(record, field.name)
+        if isinstance(value, float) and value != value:
+            object.__setattr__(record, field.name, None)
+
+
 class Stored:
     """A record that is read by itself, as a file or a part of one: it converts itself to its JSON form and back."""
 

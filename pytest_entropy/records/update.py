@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from pytest_entropy.records.serialization import MEASURED, Stored
+from pytest_entropy.records.serialization import MEASURED, Stored, without_nan
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,9 @@ class UpdateRecord(Stored):
     sample: list[Sample] = field(default_factory=list)
 
     __pydantic_config__: ClassVar[object] = MEASURED
+
+    def __post_init__(self) -> None:
+        without_nan(self)
 
 
 @dataclass(frozen=True, kw_only=True)

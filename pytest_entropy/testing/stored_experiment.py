@@ -13,6 +13,7 @@ import numpy as np
 from pytest_entropy.records.comparison import Comparison, QuantityRow
 from pytest_entropy.records.conclusion import Conclusion
 from pytest_entropy.records.experiment import ExperimentRecord
+from pytest_entropy.records.paths import CONFIG
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.serialization import plain
 from pytest_entropy.records.update import Sample, StoredUpdate
@@ -36,7 +37,7 @@ def whole_experiment(directory: Path) -> ExperimentView:
     runs = [_run(B_E, number) for B_E in SIZES for number in (1, 2)][:-1]
     for place in (*(run.directory for run in runs), FAILED):
         (directory / place).mkdir(parents=True, exist_ok=True)
-        (directory / place / "config.yaml").write_text("{}\n", encoding="utf-8")
+        (directory / place / CONFIG).write_text("{}\n", encoding="utf-8")
     resolved = resolve_config([Layer("test", {"batch_config": {"B_E_values": list(SIZES)}})])
     checks = [_outcome(f"check_{verdict}", verdict) for verdict in ("pass", "fail", "inconclusive")]
     row = QuantityRow(

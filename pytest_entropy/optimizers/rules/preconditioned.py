@@ -62,9 +62,10 @@ def _scale(state: ParameterState) -> torch.Tensor:
 
 
 def torch_step(g: torch.Tensor, state: ParameterState | None, theta: torch.Tensor) -> torch.Tensor:
-    """One parameter's step by ``torch.optim.AdamW`` with beta1 = 0 and no weight decay, at learning rate 1.
+    """One parameter's step by ``torch.optim.AdamW`` without weight decay, at learning rate 1.
 
-    The second moment it starts from is chosen such that adding this gradient yields the stored one.
+    The gradient stands where the momentum would, and the optimizer is given a gradient of 0, so that its second moment
+    decays to the stored one exactly; taking g^2 off the stored moment instead leaves rounding only where that is 0.
 
     Args:
         g: the parameter's gradient.
@@ -78,14 +79,13 @@ def torch_step(g: torch.Tensor, state: ParameterState | None, theta: torch.Tenso
         raise ValueError("the preconditioned step needs the optimizer's second moment")
     # Started from 0 at rate 1, the parameter becomes the direction itself, without cancellation against theta.
     parameter = torch.nn.Parameter(torch.zeros_like(theta))
-    parameter.grad = g
-    beta2 = state.betas[1]
-    before = (state.exp_avg_sq.double() - (1 - beta2) * g.square()) / beta2
-    optimizer = torch.optim.AdamW([parameter], lr=1.0, betas=(0.0, beta2), eps=state.eps, weight_decay=0.0)
+    parameter.grad = torch.zeros_like(parameter)
+    beta1, beta2 = 0.5, state.betas[1]
+    optimizer = torch.optim.AdamW([parameter], lr=1.0, betas=(beta1, beta2), eps=state.eps, weight_decay=0.0)
     optimizer.state[parameter] = {
         "step": torch.tensor(float(state.step - 1)),
-        "exp_avg": state.exp_avg.double().clone(),
-        "exp_avg_sq": before.clone(),
+        "exp_avg": g.double() * (1 - beta1**state.step) / beta1,
+        "exp_avg_sq": state.exp_avg_sq.double() / beta2,
     }
     optimizer.step()
     return parameter.detach()

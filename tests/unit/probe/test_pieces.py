@@ -133,7 +133,10 @@ OUT_OF_MEMORY = [
     MemoryError(),
     RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried to"),
     RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
-    torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+    # Older torch has no name of its own for it.
+    getattr(torch, "AcceleratorError", RuntimeError)(
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"
+    ),
 ]
 
 

@@ -12,7 +12,6 @@ listing their names does not.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -167,6 +166,8 @@ def require_name(kind: str, name: str) -> str:
     registered = names(kind)
     if name in registered:
         return name
+    import difflib
+
     near = difflib.get_close_matches(name, registered, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(registered)}"
     raise NotRegistered(f"{KINDS[kind].noun} {name!r} is not registered; {hint}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pytest_entropy.stats.outcome import CheckOutcome, require
+from pytest_entropy.stats.outcome import CheckOutcome, asserting
 
 
 def check_within_noise(
@@ -54,19 +54,4 @@ def check_within_noise(
     )
 
 
-def assert_within_noise(
-    difference: ArrayLike, *, noise_floor: float, name: str, null: str, unit: str, likely_causes: str
-) -> CheckOutcome:
-    """Run :func:`check_within_noise` and raise unless the outcome is a pass.
-
-    Args: those of :func:`check_within_noise`.
-
-    Raises:
-        StatisticalFailure: a difference exceeds the noise floor.
-    """
-    __tracebackhide__ = True
-    return require(
-        check_within_noise(
-            difference, noise_floor=noise_floor, name=name, null=null, unit=unit, likely_causes=likely_causes
-        )
-    )  # fmt: skip
+assert_within_noise = asserting(check_within_noise)

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import scipy
 
-from pytest_entropy.stats.outcome import CheckOutcome, Verdict, require, require_rates
+from pytest_entropy.stats.outcome import CheckOutcome, Verdict, asserting, require_rates
 from pytest_entropy.stats.scaling import RunScalars, ScalingFit, fit_scaling, least_squares_rows
 from pytest_entropy.stats.signal import format_measure
 
@@ -153,24 +153,7 @@ def check_convergence(
     return scaling_verdict(fit, alpha=alpha, confidence=confidence, tolerance=tolerance).outcome
 
 
-def assert_convergence(
-    runs: Sequence[RunScalars],
-    *,
-    alpha: float,
-    rng: np.random.Generator,
-    confidence: float = 0.95,
-    tolerance: float = 0.1,
-) -> CheckOutcome:
-    """Run :func:`check_convergence` and raise unless the outcome is a pass.
-
-    Args: those of :func:`check_convergence`.
-
-    Raises:
-        StatisticalFailure: delta_h1 depends on B_E.
-        Inconclusive: the runs cannot decide.
-    """
-    __tracebackhide__ = True
-    return require(check_convergence(runs, alpha=alpha, rng=rng, confidence=confidence, tolerance=tolerance))
+assert_convergence = asserting(check_convergence)
 
 
 def min_discrepancy_convergence(

@@ -22,7 +22,7 @@ from pytest_entropy.stats.guarded_t import (
     smallest_n,
 )
 from pytest_entropy.stats.mean import check_mean_zero, min_discrepancy_mean_zero, min_num_samples_mean_zero
-from pytest_entropy.stats.outcome import CheckOutcome, Verdict, require, require_rates
+from pytest_entropy.stats.outcome import CheckOutcome, Verdict, asserting, require_rates
 
 
 def paired_difference(name: str, x: ArrayLike, y: ArrayLike) -> np.ndarray:
@@ -85,33 +85,7 @@ def _identical(outcome: CheckOutcome) -> CheckOutcome:
     return replace(outcome, p_value=1.0, ci=(0.0, 0.0), verdict="pass")
 
 
-def assert_mean_difference(
-    x: ArrayLike,
-    y: ArrayLike,
-    *,
-    alpha: float,
-    name: str,
-    null: str,
-    unit: str,
-    likely_causes: str,
-    effect_of_interest: float | None = None,
-    power: float = 0.95,
-) -> CheckOutcome:
-    """Run :func:`check_mean_difference` and raise unless the outcome is a pass.
-
-    Args: those of :func:`check_mean_difference`.
-
-    Raises:
-        StatisticalFailure: the means differ.
-        Inconclusive: the pairs cannot decide.
-    """
-    __tracebackhide__ = True
-    return require(
-        check_mean_difference(
-            x, y, alpha=alpha, name=name, null=null, unit=unit, likely_causes=likely_causes,
-            effect_of_interest=effect_of_interest, power=power,
-        )
-    )  # fmt: skip
+assert_mean_difference = asserting(check_mean_difference)
 
 
 def min_discrepancy_mean_difference(x_or_sd: ArrayLike, n: int, *, alpha: float, power: float = 0.95) -> float:
@@ -220,32 +194,7 @@ def _spread(difference: np.ndarray, margin: float, alpha: float, beta: float) ->
     return _Equivalence(mean, mean / se if se > 0 else None, p, ci, verdict, smallest, needed)
 
 
-def assert_equivalent(
-    x: ArrayLike,
-    y: ArrayLike,
-    *,
-    margin: float,
-    alpha: float,
-    beta: float = 0.05,
-    name: str,
-    null: str,
-    unit: str,
-    likely_causes: str,
-) -> CheckOutcome:
-    """Run :func:`check_equivalent` and raise unless the outcome is a pass.
-
-    Args: those of :func:`check_equivalent`.
-
-    Raises:
-        StatisticalFailure: the difference lies outside the margin.
-        Inconclusive: the pairs cannot decide.
-    """
-    __tracebackhide__ = True
-    return require(
-        check_equivalent(
-            x, y, margin=margin, alpha=alpha, beta=beta, name=name, null=null, unit=unit, likely_causes=likely_causes
-        )
-    )  # fmt: skip
+assert_equivalent = asserting(check_equivalent)
 
 
 def min_discrepancy_equivalent(x_or_sd: ArrayLike, n: int, *, beta: float = 0.05, power: float = 0.95) -> float:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import scipy
 
-from pytest_entropy.stats.outcome import CheckOutcome, require, verdict_of
+from pytest_entropy.stats.outcome import CheckOutcome, asserting, verdict_of
 
 
 def check_likelihood_ratio(
@@ -117,30 +117,4 @@ def min_num_samples_likelihood_ratio(
     return math.ceil(min_discrepancy_likelihood_ratio(alternatives, alpha=alpha, power=power) / nats_per_draw)
 
 
-def assert_likelihood_ratio(
-    log_ratios: Mapping[str, float],
-    expected: Mapping[str, float],
-    *,
-    alpha: float,
-    name: str,
-    null: str,
-    likely_causes: str,
-    n: int,
-    declared: str | None = None,
-    power: float = 0.95,
-) -> CheckOutcome:
-    """Run :func:`check_likelihood_ratio` and raise unless the outcome is a pass.
-
-    Args: those of :func:`check_likelihood_ratio`.
-
-    Raises:
-        StatisticalFailure: an alternative explains the draws better.
-        Inconclusive: the draws could not show ``declared``.
-    """
-    __tracebackhide__ = True
-    return require(
-        check_likelihood_ratio(
-            log_ratios, expected, alpha=alpha, name=name, null=null, likely_causes=likely_causes, n=n,
-            declared=declared, power=power,
-        )
-    )  # fmt: skip
+assert_likelihood_ratio = asserting(check_likelihood_ratio)

@@ -18,7 +18,7 @@ from pytest_entropy.stats.guarded_t import (
     p_values_mean_zero,
     smallest_n,
 )
-from pytest_entropy.stats.outcome import CheckOutcome, is_blind, require, require_rates, verdict_of
+from pytest_entropy.stats.outcome import CheckOutcome, asserting, is_blind, require_rates, verdict_of
 
 # A mean that rare events carry is judged from so many expected events, or from one per so many observations, whichever
 # is less: measured in docs/statistics.md.
@@ -156,30 +156,4 @@ def few_events(expected: float) -> str:
     )
 
 
-def assert_mean_zero(
-    x: ArrayLike,
-    *,
-    alpha: float,
-    name: str,
-    null: str,
-    unit: str,
-    likely_causes: str,
-    effect_of_interest: float | None = None,
-    power: float = 0.95,
-    expected_events: float | None = None,
-) -> CheckOutcome:
-    """Run :func:`check_mean_zero` and raise unless the outcome is a pass.
-
-    Args: those of :func:`check_mean_zero`.
-
-    Raises:
-        StatisticalFailure: the mean is not zero.
-        Inconclusive: the observations cannot decide.
-    """
-    __tracebackhide__ = True
-    return require(
-        check_mean_zero(
-            x, alpha=alpha, name=name, null=null, unit=unit, likely_causes=likely_causes,
-            effect_of_interest=effect_of_interest, power=power, expected_events=expected_events,
-        )
-    )  # fmt: skip
+assert_mean_zero = asserting(check_mean_zero)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypedDict
+from functools import wraps
+from typing import Any, ClassVar, Literal, ParamSpec, TypedDict
 
 Verdict = Literal["pass", "fail", "inconclusive"]
+P = ParamSpec("P")
 
 
 class OutcomeRecord(TypedDict):
@@ -210,3 +212,24 @@ def require(outcome: CheckOutcome) -> CheckOutcome:
     if outcome.verdict == "inconclusive":
         raise Inconclusive(outcome)
     return outcome
+
+
+def asserting(check: Callable[P, CheckOutcome]) -> Callable[P, CheckOutcome]:
+    """The assert form of a ``check_``: a function of the same arguments that raises unless the outcome is a pass."""
+
+    @wraps(check)
+    def assert_form(*args: P.args, **kwargs: P.kwargs) -> CheckOutcome:
+        __tracebackhide__ = True
+        return require(check(*args, **kwargs))
+
+    name = check.__name__
+    assert_form.__name__ = assert_form.__qualname__ = name.replace("check_", "assert_", 1)
+    assert_form.__doc__ = f"""Run :func:`{name}` and raise unless the outcome is a pass.
+
+    Args: those of :func:`{name}`.
+
+    Raises:
+        StatisticalFailure: the outcome is a fail.
+        Inconclusive: the sample cannot decide.
+    """
+    return assert_form

@@ -18,7 +18,7 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike
 
-from pytest_entropy.stats.outcome import CheckOutcome, is_blind, require, require_rates, verdict_of
+from pytest_entropy.stats.outcome import CheckOutcome, asserting, is_blind, require_rates, verdict_of
 
 
 def check_uniform_pit(
@@ -97,33 +97,7 @@ def _two_tests(ranks: np.ndarray, w: np.ndarray) -> tuple[float, float, float, f
     return location, smaller * (2 - smaller), float((w * z).sum() / w.sum()), norm / float(w.sum())
 
 
-def assert_uniform_pit(
-    u: ArrayLike,
-    weights: ArrayLike,
-    *,
-    alpha: float,
-    name: str,
-    null: str,
-    unit: str,
-    likely_causes: str,
-    effect_of_interest: float | None = None,
-    power: float = 0.95,
-) -> CheckOutcome:
-    """Run :func:`check_uniform_pit` and raise unless the outcome is a pass.
-
-    Args: those of :func:`check_uniform_pit`.
-
-    Raises:
-        StatisticalFailure: the ranks are not uniform.
-        Inconclusive: the tokens cannot decide.
-    """
-    __tracebackhide__ = True
-    return require(
-        check_uniform_pit(
-            u, weights, alpha=alpha, name=name, null=null, unit=unit, likely_causes=likely_causes,
-            effect_of_interest=effect_of_interest, power=power,
-        )
-    )  # fmt: skip
+assert_uniform_pit = asserting(check_uniform_pit)
 
 
 def _detectable_score(alpha: float, power: float) -> float:

@@ -18,7 +18,7 @@ import scipy
 from numpy.typing import ArrayLike
 
 from pytest_entropy.stats.guarded_t import smallest_n
-from pytest_entropy.stats.outcome import CheckOutcome, is_blind, require, require_rates, verdict_of
+from pytest_entropy.stats.outcome import CheckOutcome, asserting, is_blind, require_rates, verdict_of
 
 UNIT = "largest excess of P(p <= x) over x"
 Side = Literal["too_small", "both"]
@@ -94,33 +94,7 @@ def _largest_gap(p: np.ndarray, side: Side, resolution: float) -> tuple[float, f
     return gap, float(scipy.stats.ksone.sf(gap, n) if side == "too_small" else scipy.stats.kstwo.sf(gap, n))
 
 
-def assert_uniform_p_values(
-    p_values: ArrayLike,
-    *,
-    alpha: float,
-    name: str = "uniform_p_values",
-    null: str = "p-values of correct sessions are no smaller than uniform",
-    likely_causes: str = "a test that rejects too often, or sessions that are not independent",
-    side: Side = "too_small",
-    resolution: float = 0.0,
-    effect_of_interest: float | None = None,
-    power: float = 0.95,
-) -> CheckOutcome:
-    """Run :func:`check_uniform_p_values` and raise unless the outcome is a pass.
-
-    Args: those of :func:`check_uniform_p_values`.
-
-    Raises:
-        StatisticalFailure: the p-values are not uniform.
-        Inconclusive: the p-values cannot decide.
-    """
-    __tracebackhide__ = True
-    return require(
-        check_uniform_p_values(
-            p_values, alpha=alpha, name=name, null=null, likely_causes=likely_causes, side=side, resolution=resolution,
-            effect_of_interest=effect_of_interest, power=power,
-        )
-    )  # fmt: skip
+assert_uniform_p_values = asserting(check_uniform_p_values)
 
 
 @lru_cache(maxsize=256)

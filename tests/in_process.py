@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -27,17 +28,13 @@ def run_here(arguments: Sequence[str], directory: Path) -> subprocess.CompletedP
 @contextlib.contextmanager
 def _as_if_new(directory: Path) -> Iterator[None]:
     """In ``directory``, with none of the outer session's environment, and none of its modules left behind."""
-    before, path, environment, here = set(sys.modules), list(sys.path), dict(os.environ), Path.cwd()
-    for name in [name for name in environment if name.startswith(("PYTEST", "GITHUB"))]:
-        del os.environ[name]
-    os.chdir(directory)
+    before = set(sys.modules)
     try:
-        yield
+        with contextlib.chdir(directory), mock.patch.dict(os.environ), mock.patch.object(sys, "path", list(sys.path)):
+            for name in [name for name in os.environ if name.startswith(("PYTEST", "GITHUB"))]:
+                del os.environ[name]
+            yield
     finally:
-        os.chdir(here)
-        os.environ.clear()
-        os.environ.update(environment)
-        sys.path[:] = path
         # Test modules, conftests and rewards of the directory; libraries stay, for torch cannot be imported twice.
         for name in set(sys.modules) - before:
             file = getattr(sys.modules[name], "__file__", None)

@@ -1,4 +1,4 @@
-"""List stored experiments, one line each, and tell which of their reports are out of date."""
+"""List stored experiments, one line each."""
 
 from __future__ import annotations
 

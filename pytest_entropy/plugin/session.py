@@ -10,8 +10,8 @@ from pytest_entropy.plugin import options
 from pytest_entropy.plugin.declared_experiments import RUNS_FIXTURE
 from pytest_entropy.plugin.error_budget import shares_of
 from pytest_entropy.plugin.process import Process
-from pytest_entropy.plugin.session_executor import Computing
-from pytest_entropy.plugin.session_plans import Planning
+from pytest_entropy.plugin.session_executor import SessionExecutor
+from pytest_entropy.plugin.session_plans import SessionPlans
 
 if TYPE_CHECKING:
     from pytest_entropy.runs.execution import Execution
@@ -32,8 +32,8 @@ class EntropySession:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self.process = Process(config)
-        self.computing = Computing(config, self.process)
-        self.planning = Planning(config, self.process, self.computing)
+        self.computing = SessionExecutor(config, self.process)
+        self.planning = SessionPlans(config, self.process, self.computing)
         self.shares: dict[str, float] = {}
 
     def execution_of(self, node: pytest.Item) -> Execution:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pytest_entropy.runs.plan import Plan
 
 
-class Computing:
+class SessionExecutor:
     """The executor of this process and the executions of its plans, each made on first use."""
 
     def __init__(self, config: pytest.Config, process: Process) -> None:

@@ -14,7 +14,7 @@ from pytest_entropy.errors import UsageError
 from pytest_entropy.plugin import markers, options
 from pytest_entropy.plugin.declared_experiments import declared_experiments
 from pytest_entropy.plugin.process import Process
-from pytest_entropy.plugin.session_executor import Computing
+from pytest_entropy.plugin.session_executor import SessionExecutor
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 USAGE_ERROR = "entropy_usage_error"
 
 
-class Planning:
+class SessionPlans:
     """The plans of one pytest process, and the first usage error among them."""
 
-    def __init__(self, config: pytest.Config, process: Process, computing: Computing) -> None:
+    def __init__(self, config: pytest.Config, process: Process, computing: SessionExecutor) -> None:
         self._config, self._process, self._computing = config, process, computing
         self.first_error: UsageError | None = None
         self._lock: FileLock | None = None

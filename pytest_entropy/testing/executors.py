@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -124,18 +125,9 @@ def _cuda_untouched() -> Iterator[None]:
     def refused(*arguments: object, **options: object) -> None:
         raise _Started
 
-    there = {name: getattr(torch.cuda, name) for name in STARTS_CUDA if hasattr(torch.cuda, name)}
-    environment = dict(os.environ)
-    try:
-        for name in there:
-            setattr(torch.cuda, name, refused)
+    there: Any = {name: refused for name in STARTS_CUDA if hasattr(torch.cuda, name)}
+    with mock.patch.multiple(torch.cuda, **there), mock.patch.dict(os.environ):
         yield
-    finally:
-        for name, own in there.items():
-            setattr(torch.cuda, name, own)
-        for added in set(os.environ) - set(environment):
-            del os.environ[added]
-        os.environ.update(environment)
 
 
 # ---------------------------------------------------------------------- runs

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest import mock
 from urllib.parse import urlsplit
 
 from markupsafe import Markup, escape
@@ -100,12 +101,8 @@ def _no_network() -> Iterator[None]:
     def refused(*arguments: object, **options: object) -> None:
         raise _Connected
 
-    own = socket.socket.connect, socket.getaddrinfo
-    try:
-        socket.socket.connect, socket.getaddrinfo = refused, refused  # type: ignore[method-assign, assignment]
+    with mock.patch.object(socket.socket, "connect", refused), mock.patch.object(socket, "getaddrinfo", refused):
         yield
-    finally:
-        socket.socket.connect, socket.getaddrinfo = own  # type: ignore[method-assign]
 
 
 def _complaints(html: str) -> Iterator[str]:

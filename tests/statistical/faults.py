@@ -237,17 +237,6 @@ def positions_of_padding(patch: pytest.MonkeyPatch) -> None:
     """Positions counted from the left edge, padding included, in sampling and scoring alike."""
     forward = Policy.forward
 
-    def shifted(
-        self: Policy,
-        ids: torch.Tensor,
-        kept: torch.Tensor,
-        positions: torch.Tensor,
-        cache: DynamicCache | None,
-        **named: Any,
-    ) -> torch.Tensor:
-        padding = (kept == 0).sum(-1, keepdim=True)
-        return forward(self, ids, kept, positions + padding, cache, **named)
-
     # Rotary positions are relative: a constant shift of a whole row would change nothing, so cached keys and
     # later queries are given different offsets, as code that recomputes positions in decoding only does.
     def decoding_only(
@@ -258,8 +247,9 @@ def positions_of_padding(patch: pytest.MonkeyPatch) -> None:
         cache: DynamicCache | None,
         **named: Any,
     ) -> torch.Tensor:
-        call = shifted if cache is not None and cache.get_seq_length() else forward
-        return call(self, ids, kept, positions, cache, **named)
+        if cache is not None and cache.get_seq_length():
+            positions = positions + (kept == 0).sum(-1, keepdim=True)
+        return forward(self, ids, kept, positions, cache, **named)
 
     patch.setattr(Policy, "forward", decoding_only)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import torch
 
@@ -12,6 +13,7 @@ from pytest_entropy.probe.inputs import ProbeInputs
 from pytest_entropy.probe.measure.run_record import run_record
 from pytest_entropy.probe.measure.single_batch import SingleBatch
 from pytest_entropy.probe.measure.two_batch import TwoBatch
+from pytest_entropy.probe.oracles.untouched_state import process_changes, process_state
 from pytest_entropy.probe.setup import Setup
 from pytest_entropy.probe.update.direction import Update
 from pytest_entropy.probe.update.source import UpdateSource
@@ -106,13 +108,22 @@ class EntropyProbe:
         if B_E < 2:
             raise ValueError(f"B_E is {B_E}: a standard error needs at least 2 prompts")
         own_seed = derive(seed, "E", B_E, run)
+        changes: list[str] = []
         if self.config.mode == "u_statistic":
             self._require_single_batch(B_E, update)
             measured = self.single_batch.measure(B_E, own_seed)
         else:
-            measured = self.two_batch.measure(B_E, own_seed, self.update(seed) if update is None else update)
+            update = self.update(seed) if update is None else update
+            # An update calls the user's reward function, which may change the process as it likes.
+            before = process_state()
+            measured = self.two_batch.measure(B_E, own_seed, update)
+            changes = process_changes(before, process_state())
         fraction = self._sampling_fraction(B_E, measured.update)
-        return run_record(self.setup, measured, run=run, seed=own_seed, sampling_fraction=fraction)
+        record = run_record(self.setup, measured, run=run, seed=own_seed, sampling_fraction=fraction)
+        left = self.setup.state_changes()
+        if left is None:
+            return record
+        return replace(record, state_changed=[*changes, *left])
 
     def entropy_gradient(
         self, B_E: int, seed: int = 0, *, run: int = 1, update: Update | None = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
+from typing import Any
 
 import torch
 
@@ -12,6 +14,8 @@ from pytest_entropy.probe.batches import draw_prompts, draw_responses
 from pytest_entropy.probe.inputs import ProbeInputs, learning_rate
 from pytest_entropy.probe.measure.entropy_unit import EntropyUnit
 from pytest_entropy.probe.oracles.hooks import verify_tangent
+from pytest_entropy.probe.oracles.texts import second_tokenizer
+from pytest_entropy.probe.oracles.untouched_state import UntouchedState
 from pytest_entropy.probe.pieces import threads_on
 from pytest_entropy.probe.update.linearisation import Linearisation
 from pytest_entropy.prompts import Prompt, PromptSet
@@ -47,6 +51,13 @@ class Setup:
         self.eta, self.eta_source = learning_rate(config.learning_rate, inputs)
         self.unit = EntropyUnit(config.entropy_unit, config.estimator)
         self._verified = False
+        # Of the state as loaded, before the first update.
+        self._state = UntouchedState.of(self.policy, self.optimizer) if "definition" in config.diagnostics else None
+
+    @cached_property
+    def second_tokenizer(self) -> Any:
+        """A tokenizer of the oracles' own, loaded from the policy's directory when it is first needed."""
+        return second_tokenizer(self.policy.tokenizer)
 
     def choose(self, count: int, seed: int, exclude: frozenset[str] = frozenset()) -> list[Prompt]:
         """Draw prompts from the set.
@@ -90,6 +101,15 @@ class Setup:
         if not self._verified:
             verify_tangent(self.policy, rollouts, direction, self.config.estimator)
             self._verified = True
+
+    def state_changes(self) -> list[str] | None:
+        """What has changed since the checkpoint was loaded and a run leaves to the next, in words; None if not asked.
+
+        It is compared where the diagnostic ``definition`` is asked for.
+        """
+        if self._state is None:
+            return None
+        return self._state.changes(UntouchedState.of(self.policy, self.optimizer))
 
     def linearisation(self, gradient: dict[str, torch.Tensor]) -> Linearisation:
         """J = du/dg of the configured update rule at a gradient, on the CPU, where the optimizer's state is."""

@@ -29,7 +29,13 @@ class Diagnostics:
         direction_gap: the direction that was used against its recorded fingerprint, relative.
         temperature_gap, size_gap: the policy's temperature and the batch sizes against the configured ones.
         other_prompts: number of rows that hold another prompt's tokens.
+        slopes, slopes_mean: s_n of every prompt against the slope of its surrogate by finite differences, the largest
+            discrepancy and that of the mean, relative to the root mean square slope; None where no step is usable.
+        slopes_noise: the even part of those finite differences, which holds as much rounding, relative likewise.
+        encodings: number of prompts whose tokens a plain encoding by a second tokenizer does not give.
         unit_gap: per-token values against their definition, relative.
+        entropy_per_token, entropy_per_token_se: the reported entropy per token and its standard error, recomputed from
+            the sampler's own record by plain loops, in nats.
         entropy_sampled, entropy_se_sampled: the reported entropy and its standard error, recomputed from the sampler's
             own record, in nats per response.
         length_sampled, ended_sampled: the reported mean length in tokens and share of ended responses, recomputed from
@@ -51,6 +57,8 @@ class Diagnostics:
     direction_gap: float | None = None
     first_prompts: float | None = None
     unit_gap: float | None = None
+    entropy_per_token: float | None = None
+    entropy_per_token_se: float | None = None
     temperature_gap: float | None = None
     size_gap: float | None = None
     other_prompts: float | None = None
@@ -58,6 +66,10 @@ class Diagnostics:
     alone_log_probs: float | None = None
     alone_entropies: float | None = None
     definition: float | None = None
+    slopes: float | None = None
+    slopes_mean: float | None = None
+    slopes_noise: float | None = None
+    encodings: float | None = None
 
     OMITS_NONE: ClassVar[bool] = True
     __pydantic_config__: ClassVar[object] = MEASURED

@@ -70,6 +70,18 @@ class Measured:
             raise self._missing(name)
         return list(value)
 
+    def words(self, name: str) -> list[str]:
+        """The list of words in field ``name``, such as ``state_changed``, which may be empty.
+
+        Raises:
+            Missing: there is no list.
+            Undeclared: ``needs`` do not declare the field.
+        """
+        value = self._value(name)
+        if value is None:
+            raise self._missing(name)
+        return list(value)
+
     def array(self, name: str) -> np.ndarray:
         """The array in field ``name``, such as ``arrays.ranks``, which is stored beside the record.
 

@@ -38,6 +38,8 @@ class RunRecord(Stored):
         estimator, update_rule: their names.
         diagnostics: further per-prompt scalars of the same rollouts, ``[B_E]``, by estimator.
         asked: the configured diagnostics, whose results this record must therefore hold; None if not recorded.
+        state_changed: what the run left changed of the policy, the optimizer's state and the process, in words;
+            None if that was not compared.
         sampling_fraction: B_E / N, the share of the N distinct prompts available to E that E drew: runs on a small set
             share prompts; 0 with replacement.
         expected_surprises: expected number of the batch's responses that leave the likeliest path, the sum of
@@ -86,6 +88,7 @@ class RunRecord(Stored):
     diagnostics: dict[str, Sequence[float]] = field(default_factory=dict)
     memory_mb: dict[str, float] = field(default_factory=dict)
     asked: list[str] | None = None
+    state_changed: list[str] | None = None
     sampling_fraction: float | None = None
     expected_surprises: float | None = None
     arrays: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)

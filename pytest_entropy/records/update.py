@@ -35,12 +35,19 @@ class UpdateRecord(Stored):
         entropy_mean, length_mean: mean entropy in nats and mean length in tokens per response.
         oracle_gap: u against a torch optimizer's step, largest relative difference.
         loss_slope_gap: <g, u> against the slope of the loss along u by finite differences, relative.
+        random_slope_gap, random_slope_noise: <g, v> against the slope of the loss along random directions v by finite
+            differences, largest discrepancy, and the rounding of those differences; relative to the root sum of squares
+            of the responses' parts.
+        zero_slope_gap: the slope of the loss along the entries of v where g is exactly 0, relative likewise.
+        zero_gradients: parameters with entries of g that are exactly 0, and their share, in words.
         eta_gap: eta against the configured rate or, without one, the optimizer's largest stored rate, relative.
         fingerprint, learnt_fingerprint: numbers that identify the direction, and the control variate's tables.
         reward_gap: largest difference between a reward and the reward of the same completion computed again; None if
             the reward function was not called again (``rewards_rechecked`` is False then).
         draw_gap: largest distance, in probability, of a token's random number from the token's interval.
         other_prompts: number of rows that hold another prompt's tokens.
+        encodings: number of prompts whose tokens a plain encoding does not give.
+        texts: number of responses whose text, as it was rewarded, a plain decoding does not give.
         sample: up to two responses, if rewards are equal within every group.
         seconds, memory_mb: wall time, and peak memory in MiB, by phase.
     """
@@ -61,6 +68,10 @@ class UpdateRecord(Stored):
     length_mean: float | None = None
     oracle_gap: float | None = None
     loss_slope_gap: float | None = None
+    random_slope_gap: float | None = None
+    random_slope_noise: float | None = None
+    zero_slope_gap: float | None = None
+    zero_gradients: list[str] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     eta_gap: float | None = None
     fingerprint: float | None = None
@@ -70,6 +81,8 @@ class UpdateRecord(Stored):
     rewards_rechecked: bool | None = None
     draw_gap: float | None = None
     other_prompts: float | None = None
+    encodings: float | None = None
+    texts: float | None = None
     sample: list[Sample] = field(default_factory=list)
 
     __pydantic_config__: ClassVar[object] = MEASURED

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_entropy.checks.base import Given, Runs
+from pytest_entropy.checks.base import ROUNDING, SCALAR_ROUNDINGS, Given, Runs, rounding
 from pytest_entropy.checks.bookkeeping.base import SUMMING_TOLERANCE, Discrepancy, beyond, identity
+from pytest_entropy.checks.bookkeeping.entropy_is_sampled import LITTLE
 from pytest_entropy.records.measured import Measured
 
 
@@ -15,9 +16,13 @@ def per_token(runs: Runs, given: Given) -> str:
 
 
 def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
-    """Yield the relative discrepancy of each run's values per token from their definition."""
+    """Yield the relative discrepancies of each run's values, entropy and its error per token from their definition."""
     for run in _per_token(runs):
         yield "unit_gap", beyond(run.number("agreement.unit_gap"), SUMMING_TOLERANCE)
+        floor = max(SUMMING_TOLERANCE, SCALAR_ROUNDINGS * rounding([run]))
+        nats = max(abs(run.number("entropy_mean")), LITTLE)
+        for reported, defined in (("entropy_mean", "entropy_per_token"), ("entropy_se", "entropy_per_token_se")):
+            yield reported, beyond(abs(run.number(reported) - run.number(f"agreement.{defined}")) / nats, floor)
 
 
 def _per_token(runs: Runs) -> list[Measured]:
@@ -26,9 +31,16 @@ def _per_token(runs: Runs) -> list[Measured]:
 
 CHECK = identity(
     "token_unit",
-    "values per token are the jackknife of the ratio of entropy and length",
+    "values, entropy and its error per token are the jackknife of the ratio of entropy and length",
     "entropy per token that is not the ratio's jackknife",
-    ("agreement.unit_gap",),
+    (
+        "agreement.unit_gap",
+        "agreement.entropy_per_token",
+        "agreement.entropy_per_token_se",
+        "entropy_mean",
+        "entropy_se",
+        ROUNDING,
+    ),
     discrepancies,
     per_token,
 )

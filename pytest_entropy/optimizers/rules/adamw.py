@@ -60,4 +60,4 @@ def torch_step(g: torch.Tensor, state: ParameterState | None, theta: torch.Tenso
     return parameter.detach() - theta
 
 
-UPDATE_RULE = UpdateRule(direction, torch_step, linear=False, clips=True)
+UPDATE_RULE = UpdateRule(direction, torch_step, linear=False, clips=True, elementwise=True)

@@ -45,6 +45,8 @@ class UpdateRule:
         linear: whether u is linear in the gradient, which mode ``u_statistic`` requires.
         needs_state: whether the rule uses the optimizer state, and with it the groups' relative rates.
         clips: whether the rule clips the gradient to ``max_grad_norm`` first.
+        elementwise: whether ``torch_step`` steps each element by itself, whatever the tensor's other elements are, so
+            that some elements of a large tensor can be compared; other rules are compared on whole tensors.
         pushforward, pullback: J y and J^T x, with J = du/dg, of a linear rule; None for automatic differentiation.
 
     Raises:
@@ -57,6 +59,7 @@ class UpdateRule:
     linear: bool
     needs_state: bool = True
     clips: bool = False
+    elementwise: bool = False
     pushforward: LinearMap | None = None
     pullback: LinearMap | None = None
 

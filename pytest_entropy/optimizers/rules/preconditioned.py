@@ -91,4 +91,6 @@ def torch_step(g: torch.Tensor, state: ParameterState | None, theta: torch.Tenso
     return parameter.detach()
 
 
-UPDATE_RULE = UpdateRule(direction, torch_step, linear=True, pushforward=pushforward, pullback=pullback)
+UPDATE_RULE = UpdateRule(
+    direction, torch_step, linear=True, elementwise=True, pushforward=pushforward, pullback=pullback
+)

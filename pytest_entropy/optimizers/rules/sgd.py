@@ -44,4 +44,6 @@ def torch_step(g: torch.Tensor, state: ParameterState | None, theta: torch.Tenso
     return parameter.detach()
 
 
-UPDATE_RULE = UpdateRule(direction, torch_step, linear=True, needs_state=False, pushforward=negative, pullback=negative)
+UPDATE_RULE = UpdateRule(
+    direction, torch_step, linear=True, needs_state=False, elementwise=True, pushforward=negative, pullback=negative
+)

@@ -124,7 +124,7 @@ class TwoBatch:
             with meter.phase("definition"):
                 discrepancies |= definition_discrepancies_of_run(
                     setup.policy, scored.prompts, scored.rollouts, scored.derivatives, scored.update, setup.config,
-                    self._estimators(), seed=scored.seed,
+                    self._estimators(), seed=scored.seed, tokenizer=setup.second_tokenizer,
                 )  # fmt: skip
         return discrepancies
 

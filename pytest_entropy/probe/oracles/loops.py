@@ -62,7 +62,14 @@ class LoopWeights:
 
 def to_go(entropies: Table) -> Table:
     """Gamma_k = sum_{j>k} H_j, the entropy-to-go after each token, nats."""
-    return [[sum(row[k + 1 :]) for k in range(len(row))] for row in entropies]
+    table = []
+    for row in entropies:
+        later, own = 0.0, []
+        for nats in reversed(row):
+            own.append(later)
+            later += nats
+        table.append(own[::-1])
+    return table
 
 
 def mean_of_others(table: Table, g: int, k: int) -> float:

@@ -63,7 +63,7 @@ def by_definition(
         entropies = [nats.tolist() for _, nats, _ in rows]
         if direction is None:
             return OracleResult(log_probs, entropies, None, None)
-        weights = _defined_weights(estimator, rollouts, prompt_index, log_probs, entropies)
+        weights = defined_weights(estimator, rollouts, prompt_index, log_probs, entropies)
         surrogate = torch.zeros((), dtype=torch.float64, device=policy.device)
         for g, (log_prob, nats, p) in enumerate(rows):
             surrogate = surrogate + (log_prob * log_prob.new_tensor(weights.log_prob[g])).sum()
@@ -79,10 +79,17 @@ def by_definition(
     return OracleResult(log_probs, entropies, sum(parts), sum(map(abs, parts)))
 
 
-def _defined_weights(
+def defined_weights(
     estimator: str, rollouts: Rollouts, prompt_index: int, log_probs: Table, entropies: Table
 ) -> LoopWeights:
-    """The estimator's weights for one prompt, by its definition."""
+    """The estimator's weights for one prompt, by its definition.
+
+    Args:
+        estimator: the name of the estimator.
+        rollouts: the batch that holds the prompt, with control variate tables where the estimator learns.
+        prompt_index: which of its prompts.
+        log_probs, entropies: of the prompt's responses, nats per token.
+    """
     part, values = get_estimator(estimator), rollouts.control_variate
     taught = None
     if part.learns and values is not None:
@@ -170,12 +177,7 @@ def token_unit_discrepancy(
         length_score: l_n ``[B]``, tokens per response per unit of eta.
         rollouts: B prompts x G responses; h_n and L_n are means over a prompt's responses.
     """
-    counted = [
-        [row[:k] for row, k in zip(rows.tolist(), own.tolist(), strict=True)]
-        for rows, own in zip(rollouts.entropies, rollouts.lengths, strict=True)
-    ]
-    nats = [statistics.fmean(math.fsum(row) for row in rows) for rows in counted]
-    lengths = [statistics.fmean(map(len, rows)) for rows in counted]
+    nats, lengths = _means_of_prompts(rollouts)
     columns = (entropy_term.tolist(), length_score.tolist(), nats, lengths)
     totals, B = [math.fsum(column) for column in columns], len(nats)
 
@@ -191,3 +193,26 @@ def token_unit_discrepancy(
     size = statistics.fmean(map(abs, expected))
     gap = largest(abs(value - other) for value, other in zip(values.tolist(), expected, strict=True))
     return gap / size if size else gap
+
+
+def token_entropy_by_definition(rollouts: Rollouts) -> tuple[float, float]:
+    """The entropy in nats per token, the jackknife of mean h / mean L over prompts, and its standard error, by loops.
+
+    Args:
+        rollouts: B prompts x G responses, B >= 2; h_n and L_n are means over a prompt's responses.
+    """
+    nats, lengths = _means_of_prompts(rollouts)
+    B, all_nats, all_tokens = len(nats), math.fsum(nats), math.fsum(lengths)
+    without = [(all_nats - h) / (all_tokens - length) for h, length in zip(nats, lengths, strict=True)]
+    pseudo = [B * all_nats / all_tokens - (B - 1) * ratio for ratio in without]
+    return statistics.fmean(pseudo), statistics.stdev(pseudo) / B**0.5
+
+
+def _means_of_prompts(rollouts: Rollouts) -> tuple[list[float], list[float]]:
+    """Each prompt's mean entropy (nats) and mean length (tokens) per response, ``[P]`` each."""
+    counted = [
+        [row[:k] for row, k in zip(rows.tolist(), own.tolist(), strict=True)]
+        for rows, own in zip(rollouts.entropies, rollouts.lengths, strict=True)
+    ]
+    nats = [statistics.fmean(math.fsum(row) for row in rows) for rows in counted]
+    return nats, [statistics.fmean(map(len, rows)) for rows in counted]

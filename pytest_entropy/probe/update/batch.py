@@ -17,6 +17,7 @@ from pytest_entropy.probe.control_variate import learn
 from pytest_entropy.probe.derivatives.gradient import policy_gradient
 from pytest_entropy.probe.estimators import get_estimator
 from pytest_entropy.probe.oracles.optimizer import optimizer_discrepancy
+from pytest_entropy.probe.oracles.random_slopes import random_slopes
 from pytest_entropy.probe.oracles.update import loss_slope_discrepancy, token_weights_by_definition
 from pytest_entropy.probe.parameter_vectors import norm
 from pytest_entropy.probe.profiler import Meter
@@ -107,16 +108,16 @@ def take_update(
         direction = update_direction(rule, gradient, optimizer, parameters, max_grad_norm=clip)
     with meter.phase("oracle"):
         gap = optimizer_discrepancy(rule, gradient, optimizer, parameters, direction, max_grad_norm=clip)
-        slope_gap = _loss_slope_discrepancy(batch, policy, config, gradient, direction, eta)
+        slopes = _slope_fields(batch, policy, config, gradient, direction, eta)
     control_variate = batch.control_variate(config)
     update = Update(
         direction=direction, gradient=gradient, rule=rule, objective=config.loss_type, eta=eta, eta_source=eta_source,
         gradient_norm=norm(gradient), direction_norm=norm(direction),
-        oracle_gap=gap, loss_slope_gap=slope_gap, eta_gap=_eta_discrepancy(eta, config, optimizer),
+        oracle_gap=gap, eta_gap=_eta_discrepancy(eta, config, optimizer),
         fingerprint=fingerprint(direction), control_variate=control_variate,
         learnt_fingerprint=None if control_variate is None else fingerprint(vars(control_variate)),
         seconds=meter.seconds, memory_mb=meter.memory_mb,
-        **_batch_fields(batch),
+        **_batch_fields(batch), **slopes,
     )  # fmt: skip
     _report(update, batch, config)
     return update
@@ -158,17 +159,20 @@ def _eta_discrepancy(eta: float, config: ProbeConfig, optimizer: AdamWState) -> 
     return abs(eta / expected - 1) if expected else 0.0
 
 
-def _loss_slope_discrepancy(
+def _slope_fields(
     batch: UpdateBatch,
     policy: Policy,
     config: ProbeConfig,
     gradient: Mapping[str, torch.Tensor],
     direction: Mapping[str, torch.Tensor],
     eta: float,
-) -> float | None:
-    """:func:`loss_slope_discrepancy` of the update batch; None unless the diagnostic ``definition`` is asked for."""
+) -> dict[str, Any]:
+    """Discrepancies of the gradient from slopes of the loss, along u and along random directions, as record fields.
+
+    Empty unless the diagnostic ``definition`` is asked for.
+    """
     if "definition" not in config.diagnostics:
-        return None
+        return {}
     weights = token_weights_by_definition(
         batch.rewards,
         batch.rollouts.lengths.tolist(),
@@ -177,6 +181,17 @@ def _loss_slope_discrepancy(
         scaling=config.scale_rewards,
         epsilon=config.advantage_epsilon,
     )
-    return loss_slope_discrepancy(
-        policy, batch.rollouts, weights, gradient, direction, step=eta, chunk_tokens=config.chunk_tokens
+    chunk = config.chunk_tokens
+    along_u = loss_slope_discrepancy(
+        policy, batch.rollouts, weights, gradient, direction, step=eta, chunk_tokens=chunk
+    )  # fmt: skip
+    random = random_slopes(
+        policy, batch.rollouts, weights, gradient, direction, step=eta, seed=batch.seed, chunk_tokens=chunk
     )
+    return {
+        "loss_slope_gap": along_u,
+        "random_slope_gap": random.gap,
+        "random_slope_noise": random.noise,
+        "zero_slope_gap": random.zero_gap,
+        "zero_gradients": random.zero_blocks,
+    }

@@ -61,14 +61,17 @@ class UpdateSource:
         if "definition" not in setup.config.diagnostics:
             return update
         discrepancies = reward_discrepancies(
-            setup.policy, prompts, rollouts, setup.reward, rewards, seed=derive(seed, "U")
-        )
+            setup.policy, prompts, rollouts, setup.reward, rewards, seed=derive(seed, "U"), rewarded=texts,
+            tokenizer=setup.second_tokenizer,
+        )  # fmt: skip
         return replace(
             update,
             other_prompts=discrepancies.other_prompts,
             reward_gap=discrepancies.reward_gap,
             rewards_rechecked=discrepancies.reward_gap is not None,
             draw_gap=discrepancies.draw_gap,
+            encodings=discrepancies.encodings,
+            texts=discrepancies.texts,
         )
 
     def batch(self, update: Update) -> UpdateBatch:

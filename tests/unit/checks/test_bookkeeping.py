@@ -24,18 +24,22 @@ AGREEMENT = {
     "length_sampled": 18.0, "ended_sampled": 1.0, "rounding": 1e-7, "past_the_end": 0.0, "copies": 0.0,
     "direction_gap": 0.0, "shared_with_update": 0.0, "repeated": 0.0,
 }  # fmt: skip
-LOOKED = {"temperature_gap": 0.0, "size_gap": 0.0, "other_prompts": 0.0}
+LOOKED = {
+    "temperature_gap": 0.0, "size_gap": 0.0, "other_prompts": 0.0, "encodings": 0.0, "slopes": 0.0, "slopes_mean": 0.0,
+    "slopes_noise": 0.0, "entropy_per_token": 1.75, "entropy_per_token_se": 0.1,
+}  # fmt: skip
 UPDATE = {
     "prompts": ["p1", "p2"], "rewards": [[0.0, 1.0], [1.0, 1.0]], "reward_mean": 0.75, "reward_std": 0.5,
     "degenerate_groups": 0.5, "eta": ETA, "oracle_gap": 0.0, "eta_gap": 0.0, "other_prompts": 0.0, "reward_gap": 0.0,
-    "rewards_rechecked": True, "fingerprint": 0.5,
+    "rewards_rechecked": True, "fingerprint": 0.5, "random_slope_gap": 0.0, "random_slope_noise": 0.0,
+    "zero_slope_gap": 0.0, "zero_gradients": [], "encodings": 0.0, "texts": 0.0,
 }  # fmt: skip
 
 
 def run_number(run: int, **agreement: float) -> RunRecord:
     s = scalars(np.random.default_rng(run), 16)
     record = AGREEMENT | LOOKED | {"first_prompts": run / 100} | agreement
-    return result(16, run, s, entropy_se=0.1, update=UPDATE, agreement=record, asked=["definition"])
+    return result(16, run, s, entropy_se=0.1, update=UPDATE, agreement=record, asked=["definition"], state_changed=[])
 
 
 def verdicts(*runs: RunRecord, with_replacement: bool = False) -> dict[str, str]:
@@ -57,8 +61,8 @@ def test_a_right_record_is_green() -> None:
 
 def test_every_identity_names_one_cause_of_its_own() -> None:
     causes = [check.likely_causes for check in identities()]
-    assert len(set(causes)) == len(causes) == 21
-    assert all(len(cause) <= 110 for cause in causes)
+    assert len(set(causes)) == len(causes) == 26
+    assert all(len(cause) <= 130 for cause in causes)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +173,7 @@ def test_what_does_not_apply_says_why_and_is_no_pass() -> None:
     found = {check.name: check.inapplicable([run]) for check in identities()}
     reasons = {name: reason for name, reason in found.items() if reason}
     assert set(reasons) == {
-        "single_batch_identity", "single_batch_definition", "single_batch_step", "token_unit",
+        "scalars_are_slopes", "single_batch_identity", "single_batch_definition", "single_batch_step", "token_unit",
         "total_variance_identity",
     }  # fmt: skip
     for check in identities():
@@ -185,7 +189,9 @@ def test_what_does_not_apply_says_why_and_is_no_pass() -> None:
 
 def test_a_run_that_does_not_say_what_it_was_asked_is_no_pass() -> None:
     assert not_passed(replace(run_number(1), asked=None), verdict="inconclusive") == [
-        "rewards_belong", "rows_belong", "sizes_as_configured", "temperature_is_configured", "total_variance_identity",
+        "gradient_is_whole", "prompts_are_encoded", "rewards_belong", "rows_belong", "scalars_are_slopes",
+        "sizes_as_configured", "state_is_restored", "temperature_is_configured", "texts_are_decoded",
+        "total_variance_identity",
     ]  # fmt: skip
 
 

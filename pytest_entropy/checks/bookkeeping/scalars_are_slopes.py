@@ -1,0 +1,60 @@
+"""s_n of every prompt is the slope of its surrogate along u, by finite differences (docs/mathematics.md §8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pytest_entropy.checks.base import Given, Runs
+from pytest_entropy.checks.bookkeeping.base import (
+    Discrepancy,
+    beyond,
+    definition_not_asked,
+    identity,
+    of_two_batches,
+    with_definition,
+)
+from pytest_entropy.records.measured import Measured
+
+NOISE = "agreement.slopes_noise"
+# Relative to the root mean square slope; in float32 the differences are off by 1e-3 at most, their mean by 2e-4.
+LARGEST_TOLERANCE, MEAN_TOLERANCE = 2e-2, 2e-3
+# A difference is off by its rounding, which the even part bounds: so many times that never happen by chance.
+ROUNDINGS = 6
+# Above it rounding, or curvature, hides what the identity is for.
+LARGEST_NOISE = 0.25 / ROUNDINGS
+
+
+def differences_not_taken(runs: Runs, given: Given) -> str:
+    """The reason why the identity does not apply; "" where it does."""
+    if reason := definition_not_asked(runs, given):
+        return reason
+    if not _asked(runs):
+        return "no run was asked for the diagnostic score, whose spread sets the finite step"
+    if all(run.number(NOISE) > LARGEST_NOISE for run in _asked(runs)):
+        return "rounding of the weights hides the finite differences; --dtype float32 has more digits"
+    return ""
+
+
+def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
+    """Yield the largest and the mean discrepancy of each run's s_n from the finite differences, beyond rounding."""
+    for run in _asked(runs):
+        noise = run.number(NOISE)
+        largest, mean = run.number("agreement.slopes"), run.number("agreement.slopes_mean")
+        if noise <= LARGEST_NOISE:
+            yield "s_n", beyond(largest, max(LARGEST_TOLERANCE, ROUNDINGS * noise))
+            yield "mean of s_n", beyond(mean, max(MEAN_TOLERANCE, ROUNDINGS * noise / run.B_E**0.5))
+
+
+def _asked(runs: Runs) -> list[Measured]:
+    return [run for run in with_definition(of_two_batches(runs)) if run.was_asked("score")]
+
+
+CHECK = identity(
+    "scalars_are_slopes",
+    "s_n of every prompt is the slope of its surrogate along u",
+    "a derivative that is wrong for some prompts, or a part of the gradient that backward loses (a detached module, a "
+    "tensor left out)",
+    ("asked", "agreement.slopes", "agreement.slopes_mean", NOISE),
+    discrepancies,
+    differences_not_taken,
+)

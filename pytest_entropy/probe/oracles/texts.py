@@ -1,0 +1,76 @@
+"""Prompts encoded and responses decoded a second time, by a tokenizer of its own, as transformers documents it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from pytest_entropy.policy.rollouts import Rollouts
+from pytest_entropy.prompts import Prompt
+from pytest_entropy.time_limit import call_within
+
+# Time limit for one prompt's template, in s.
+SECONDS = 30.0
+
+
+def second_tokenizer(tokenizer: Any) -> Any:
+    """A tokenizer loaded anew from the directory of another one; that one itself where there is no such directory.
+
+    Args:
+        tokenizer: a transformers tokenizer.
+    """
+    source = str(getattr(tokenizer, "name_or_path", ""))
+    try:
+        return type(tokenizer).from_pretrained(source, trust_remote_code=False, local_files_only=True)
+    except Exception:
+        # Which exceptions the library raises for a directory that is not there is not documented.
+        return tokenizer
+
+
+def other_encodings(tokenizer: Any, prompts: Sequence[Prompt], rollouts: Rollouts, chat_template: str | None) -> float:
+    """Number of prompts whose token ids in the rollouts are not those of a plain encoding.
+
+    Args:
+        tokenizer: the second tokenizer.
+        prompts: the P prompts.
+        rollouts: their responses, P prompts x G.
+        chat_template: the template that chat messages are rendered with.
+    """
+    return float(
+        sum(
+            list(_encoded(tokenizer, prompt, chat_template)) != list(ids)
+            for prompt, ids in zip(prompts, rollouts.prompt_ids, strict=True)
+        )
+    )
+
+
+def _encoded(tokenizer: Any, prompt: Prompt, chat_template: str | None) -> Sequence[int]:
+    if isinstance(prompt.content, str):
+        ids: Sequence[int] = tokenizer(prompt.content)["input_ids"]
+        return ids
+    render = partial(
+        tokenizer.apply_chat_template,
+        list(prompt.content),
+        chat_template=chat_template,
+        tokenize=False,
+        add_generation_prompt=True,
+        **prompt.template_arguments,
+    )
+    ids = tokenizer(call_within(SECONDS, render), add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def other_texts(tokenizer: Any, rollouts: Rollouts, texts: Sequence[Sequence[str]]) -> float:
+    """Number of responses whose text is not that of a plain decoding without special tokens.
+
+    Args:
+        tokenizer: the second tokenizer.
+        rollouts: P prompts x G responses.
+        texts: the responses' texts ``[P][G]``, as the reward function got them.
+    """
+    different = 0
+    for n, (rows, lengths) in enumerate(zip(rollouts.tokens.tolist(), rollouts.lengths.tolist(), strict=True)):
+        for g, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+            different += tokenizer.decode(row[:length], skip_special_tokens=True) != texts[n][g]
+    return float(different)

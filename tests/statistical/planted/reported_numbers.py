@@ -1,0 +1,5 @@
+"""To come."""
+
+from tests.statistical.planted.planted_fault import PlantedFault
+
+FAULTS: list[PlantedFault] = []

@@ -1,4 +1,4 @@
-"""Print the table of planted faults: ``python -m tests.statistical.planted [WORD ...]`` for faults with a word in it."""
+"""Print the table of planted faults: ``python -m tests.statistical.planted [KIND or NAME ...]``."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from pytest_entropy.checkpoints import load as load_module
 from pytest_entropy.checkpoints.demo import PATH
 from pytest_entropy.checkpoints.states import optimizer_file
-from pytest_entropy.probe import batches
+from pytest_entropy.probe import setup
 from pytest_entropy.settings.probe import ProbeConfig
 from tests.statistical.planted.planted_fault import Plant, PlantedFault, after, wrap
 
@@ -267,12 +267,19 @@ def norm_epsilon_of_the_library(model: Any) -> None:
             module.variance_epsilon = 1e-2
 
 
-def untied_head(model: Any) -> None:
-    """The output layer is a copy of the embedding from before its last change, in half precision."""
-    head = torch.nn.Linear(model.config.hidden_size, model.config.vocab_size, bias=False)
-    head.weight.copy_(model.lm_head.weight.to(torch.float8_e4m3fn).float())
-    head.weight.requires_grad_(False)
-    model.lm_head = head
+def untied_head(patch: pytest.MonkeyPatch) -> None:
+    """The output layer is a copy of the embedding of its own, in 8 bits."""
+
+    def changed(found: Any) -> Any:
+        model = found.model
+        head = torch.nn.Linear(model.config.hidden_size, model.config.vocab_size, bias=False)
+        with torch.no_grad():
+            head.weight.copy_(model.lm_head.weight.to(torch.float8_e4m3fn).float())
+        head.weight.requires_grad_(False)
+        model.lm_head = head
+        return found
+
+    after(patch, load_module, "_load", changed)
 
 
 # ---------------------------------------------------------------------- how responses end
@@ -313,9 +320,6 @@ def half_the_length(patch: pytest.MonkeyPatch) -> None:
 
         return draw
 
-    from pytest_entropy.probe import setup
-
-    assert batches.draw_responses is setup.draw_responses
     wrap(patch, setup, "draw_responses", changed)
 
 
@@ -397,7 +401,7 @@ FAULTS = [
     _fault("base through bfloat16", _model(base_in_bfloat16), "base", "bfloat16", "weights", "dtype", "precision"),
     _fault("rotary base of the library", _model(rotary_base_of_the_library), "rotary", "rope", "position", "config"),
     _fault("epsilon of the norms", _model(norm_epsilon_of_the_library), *NORMS),
-    _fault("head untied", _model(untied_head), "tied", "head", "output layer", "embedding", "weights"),
+    _fault("head untied", untied_head, "tied", "head", "output layer", "embedding", "weights"),
     _fault("end token added", another_end_token, "end token", "end-of-sequence", "eos", "end ids"),
     _fault(
         "end token lost", end_token_of_the_tokenizer_alone, "end token", "end-of-sequence", "eos", "end ids",

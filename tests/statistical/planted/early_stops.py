@@ -131,7 +131,7 @@ def beyond_the_first_sixteen(s: np.ndarray, pieces: list[list[int]]) -> np.ndarr
 def shrunk_where_large(s: np.ndarray, pieces: list[list[int]]) -> np.ndarray:
     """The few largest scalars are clipped, as outliers."""
     bound = np.quantile(np.abs(s), 0.9)
-    return np.clip(s, -bound, bound)
+    return np.asarray(np.clip(s, -bound, bound))
 
 
 def late_baseline(patch: pytest.MonkeyPatch) -> None:

@@ -153,24 +153,25 @@ def noise_left(policy: Policy) -> None:
 
 
 def attention_left(policy: Policy) -> None:
-    """A sliding window of 16 positions is left in the attention."""
-    for layer in policy.model.get_submodule("model.layers"):  # type: ignore[union-attr]
-        layer.self_attn.scaling *= 0.9
+    """The scale of the attention is left as a diagnostic set it."""
+    for module in policy.model.modules():
+        if isinstance(getattr(module, "scaling", None), float):
+            module.scaling *= 0.9  # type: ignore[assignment, operator]
 
 
 def autocast_left(patch: pytest.MonkeyPatch) -> None:
-    """Automatic mixed precision is entered by the first run and not left."""
-    calls: list[bool] = []
+    """Automatic mixed precision is left on for scoring when the first run has been measured."""
+    done: list[bool] = []
 
-    def changed(real: Callable[..., Any]) -> Callable[..., Any]:
-        def measure(*arguments: Any) -> Any:
-            with torch.autocast("cpu", torch.bfloat16, enabled=bool(calls)):
-                calls.append(True)
+    def scored(real: Callable[..., Any]) -> Callable[..., Any]:
+        def score(*arguments: Any) -> Any:
+            with torch.autocast("cpu", torch.bfloat16, enabled=bool(done)):
                 return real(*arguments)
 
-        return measure
+        return score
 
-    wrap(patch, TwoBatch, "measure", changed)
+    wrap(patch, Policy, "teacher_force", scored)
+    _once_after_a_run(lambda policy: done.append(True))(patch)
 
 
 # ---------------------------------------------------------------------- caches, tables, order

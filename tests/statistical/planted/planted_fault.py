@@ -24,7 +24,6 @@ class Sessions:
         reference: the arguments of the sessions of the correct program, where they are others.
         before: lays out the directory before the first session.
         between: what happens after the first session; it is given the fault's patch, which it may undo.
-        files: files of the experiments' directories by which a reader could notice nothing else than ``reads``.
     """
 
     commands: tuple[tuple[str, ...], ...]

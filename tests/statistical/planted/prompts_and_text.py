@@ -128,6 +128,11 @@ def _plain(policy: Policy, ids: list[int]) -> str:
     return str(policy.tokenizer.decode(ids, skip_special_tokens=True))
 
 
+def _token_by_token(policy: Policy, ids: list[int]) -> str:
+    """Tokens decoded one by one, with spaces between them, the end token among them."""
+    return " ".join(str(policy.tokenizer.decode([one])) for one in ids)
+
+
 def answers_of_the_next_row(patch: pytest.MonkeyPatch) -> None:
     """The column of answers is shifted by a row against the prompts."""
     size = len(DemoPrompts())
@@ -221,10 +226,7 @@ FAULTS = [
     _fault("template not applied", template_not_applied, "template", prompts=lines),
     _fault("rewards see no first tokens", _texts(lambda policy, ids: _plain(policy, ids[5:])), *TEXT),
     _fault("rewards lose the last two tokens", _texts(lambda policy, ids: _plain(policy, ids[:-2])), *TEXT),
-    _fault(
-        "rewards see special tokens", _texts(lambda policy, ids: "".join(policy.tokenizer.decode([i]) + " " for i in ids)),
-        *TEXT, "special token", "end token",
-    ),
+    _fault("rewards see special tokens", _texts(_token_by_token), *TEXT, "special token", "end token"),
     _fault("rewards see cut responses", texts_of_the_longest_response, *TEXT, "truncat"),
     _fault("answers of the next row", answers_of_the_next_row, *GOLD),
     _fault("answers cut to a character", answers_without_their_last_digit, *GOLD),

@@ -90,6 +90,8 @@ def _assembled(change: Callable[[np.ndarray, list[list[int]]], np.ndarray]) -> P
             def assemble(parts: Any, rollouts: Any, names: Any) -> Any:
                 kept = list(parts)
                 found = real(kept, rollouts, names)
+                if len(kept) == 1:
+                    return found
                 indices = [list(some) for some, _ in kept]
                 return replace(found, per_prompt={name: change(s, indices) for name, s in found.per_prompt.items()})
 

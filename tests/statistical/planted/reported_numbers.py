@@ -21,6 +21,7 @@ import pytest
 
 from pytest_entropy.baselines import compare
 from pytest_entropy.checkpoints.demo import PATH
+from pytest_entropy.plugin import session_end
 from pytest_entropy.plugin.experiment import Experiment
 from pytest_entropy.probe.derivatives import derivative_piece
 from pytest_entropy.probe.diagnostics import eta_sweep
@@ -249,10 +250,7 @@ def columns_exchanged(patch: pytest.MonkeyPatch) -> None:
 
 def without_sign(patch: pytest.MonkeyPatch) -> None:
     """The table of runs has no signs."""
-    wrap(
-        patch, tables, "to_csv",
-        lambda real: lambda view: real(view).replace(",-", ","),
-    )  # fmt: skip
+    after(patch, session_end, "to_csv", lambda text: text.replace(",-", ","))
 
 
 def first_run_for_the_mean(patch: pytest.MonkeyPatch) -> None:
@@ -489,9 +487,15 @@ def prepared_demo(place: Path) -> None:
 
 
 SCALING = (
-    "experiments/test_batch_scaling.py", "--checkpoint=demo", "--be-values=8,16", "--runs=2", "--bu=8",
+    "experiments/test_batch_scaling.py", "--checkpoint=demo", "--be-values=4,8", "--runs=2", "--bu=4",
 )  # fmt: skip
-SINGLE = ("experiments/test_single_run.py", "--be=8", "--bu=8", "--entropy-set=eta_sweep.multiples=[]")
+SINGLE = (
+    "experiments/test_single_run.py",
+    "--be=4",
+    "--bu=4",
+    "--entropy-set=batch_config.G=4",
+    "--entropy-set=eta_sweep.multiples=[]",
+)
 OWN = (*SINGLE, "--checkpoint={place}/step_30")
 GATE = ((*OWN, "--entropy-save=base"), (*OWN, "--entropy-compare=base", "--entropy-compare-anyway"))
 DELTA = _json("*/results.json", "delta_h1")

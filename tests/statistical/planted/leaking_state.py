@@ -160,17 +160,17 @@ def attention_left(policy: Policy) -> None:
 
 
 def autocast_left(patch: pytest.MonkeyPatch) -> None:
-    """Automatic mixed precision is left on for scoring when the first run has been measured."""
+    """Automatic mixed precision is left on for sampling when the first run has been measured."""
     done: list[bool] = []
 
-    def scored(real: Callable[..., Any]) -> Callable[..., Any]:
-        def score(*arguments: Any) -> Any:
+    def sampled(real: Callable[..., Any]) -> Callable[..., Any]:
+        def sample(*arguments: Any) -> Any:
             with torch.autocast("cpu", torch.bfloat16, enabled=bool(done)):
                 return real(*arguments)
 
-        return score
+        return sample
 
-    wrap(patch, Policy, "teacher_force", scored)
+    wrap(patch, Policy, "sample", sampled)
     _once_after_a_run(lambda policy: done.append(True))(patch)
 
 

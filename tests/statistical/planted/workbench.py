@@ -22,7 +22,6 @@ from pytest_entropy import EntropyProbe, ProbeConfig, load_checkpoint, registry
 from pytest_entropy.checkpoints.demo import PATH, PROFILE
 from pytest_entropy.checks import bookkeeping
 from pytest_entropy.checks.base import Check
-from pytest_entropy.errors import RunError, UsageError
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.settings.model import ExperimentConfig
 from pytest_entropy.settings.yaml_file import read_yaml
@@ -78,7 +77,8 @@ def _judge_runs(
         fault.plant(patch)
         try:
             runs = measured(fault)
-        except (RunError, UsageError) as error:
+        # Whatever a run raises makes a session red; whether its words name the cause is judged.
+        except Exception as error:
             return float("inf"), ("run",), (str(error),), time.perf_counter() - start
     red = [outcome for outcome in outcomes(runs) if outcome.verdict == "fail"]
     seconds = time.perf_counter() - start

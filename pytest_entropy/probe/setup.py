@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 
 import torch
 
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.batches import draw_prompts, draw_responses
-from pytest_entropy.probe.inputs import ProbeInputs, learning_rate
+from pytest_entropy.probe.inputs import NO_FILES, ProbeInputs, ReadAgain, learning_rate
 from pytest_entropy.probe.measure.entropy_unit import EntropyUnit
 from pytest_entropy.probe.oracles.hooks import verify_tangent
 from pytest_entropy.probe.pieces import threads_on
 from pytest_entropy.probe.update.linearisation import Linearisation
 from pytest_entropy.prompts import Prompt, PromptSet
+from pytest_entropy.records.second_reading import SecondReading
 from pytest_entropy.rewards import RewardFunction
 from pytest_entropy.settings.probe import ProbeConfig
 
@@ -46,7 +48,15 @@ class Setup:
         self.threads = threads_on(self.policy.device, threads)
         self.eta, self.eta_source = learning_rate(config.learning_rate, inputs)
         self.unit = EntropyUnit(config.entropy_unit, config.estimator)
+        self._inputs = inputs
         self._verified = False
+
+    @cached_property
+    def second_reading(self) -> SecondReading:
+        """The checkpoint's files, read a second time, against policy and optimizer state; compared when first asked."""
+        if not isinstance(self._inputs, ReadAgain):
+            return NO_FILES
+        return self._inputs.read_again(self.policy, self.optimizer)
 
     def choose(self, count: int, seed: int, exclude: frozenset[str] = frozenset()) -> list[Prompt]:
         """Draw prompts from the set.

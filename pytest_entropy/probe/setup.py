@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property
 
 import torch
 
@@ -51,9 +50,8 @@ class Setup:
         self._inputs = inputs
         self._verified = False
 
-    @cached_property
     def second_reading(self) -> SecondReading:
-        """The checkpoint's files, read a second time, against policy and optimizer state; compared when first asked."""
+        """The checkpoint's files, read a second time when it was loaded, against policy and optimizer state now."""
         if not isinstance(self._inputs, ReadAgain):
             return NO_FILES
         return self._inputs.read_again(self.policy, self.optimizer)

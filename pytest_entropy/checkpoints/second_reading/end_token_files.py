@@ -91,4 +91,5 @@ def _tokenizers_own(place: str) -> int | None:
     vocabulary = record.get("model", {}).get("vocab", {})
     if isinstance(vocabulary, list):
         vocabulary = {entry[0]: number for number, entry in enumerate(vocabulary)}
-    return vocabulary.get(content)
+    found = vocabulary.get(content)
+    return found if isinstance(found, int) else None

@@ -138,7 +138,10 @@ def _side_file(root: Path) -> list[str] | None:
     for name in ("optimizer_param_names.json", "param_names.json"):
         if (root / name).is_file():
             listed = json.loads((root / name).read_text(encoding="utf-8"))
-            return [str(entry) for entry in listed]
+            listed = listed.get("param_names", listed) if isinstance(listed, dict) else listed
+            # An object maps the optimizer's numbers to names.
+            ordered = [listed[str(number)] for number in range(len(listed))] if isinstance(listed, dict) else listed
+            return [str(entry) for entry in ordered]
     return None
 
 

@@ -82,7 +82,7 @@ def run_record(setup: Setup, measured: MeasuredBatch, *, run: int, seed: int, sa
         update=measured.update.record(), sampling_fraction=sampling_fraction,
         variance_total=spread.variance_total, se_total=spread.se_total, variance_parts=spread.parts,
         notes=list(spread.notes), u_statistic=measured.single_batch, arrays=measured.arrays,
-        reading=setup.second_reading,
+        reading=setup.second_reading(),
         seconds=measured.meter.seconds, memory_mb=measured.meter.memory_mb,
         peak_memory_mb=peak_memory_mb(measured.meter.device),
     )  # fmt: skip

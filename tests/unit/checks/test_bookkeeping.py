@@ -24,6 +24,7 @@ AGREEMENT = {
     "length_sampled": 18.0, "ended_sampled": 1.0, "rounding": 1e-7, "past_the_end": 0.0, "copies": 0.0,
     "direction_gap": 0.0, "shared_with_update": 0.0, "repeated": 0.0,
 }  # fmt: skip
+READING = {"optimizer_scalars": 0.0, "moments": 0.0, "weights": 0.0, "adapter_scaling": 0.0, "end_tokens": 0.0}
 LOOKED = {"temperature_gap": 0.0, "size_gap": 0.0, "other_prompts": 0.0}
 UPDATE = {
     "prompts": ["p1", "p2"], "rewards": [[0.0, 1.0], [1.0, 1.0]], "reward_mean": 0.75, "reward_std": 0.5,
@@ -35,7 +36,7 @@ UPDATE = {
 def run_number(run: int, **agreement: float) -> RunRecord:
     s = scalars(np.random.default_rng(run), 16)
     record = AGREEMENT | LOOKED | {"first_prompts": run / 100} | agreement
-    return result(16, run, s, entropy_se=0.1, update=UPDATE, agreement=record, asked=["definition"])
+    return result(16, run, s, entropy_se=0.1, update=UPDATE, agreement=record, asked=["definition"], reading=READING)
 
 
 def verdicts(*runs: RunRecord, with_replacement: bool = False) -> dict[str, str]:
@@ -57,7 +58,7 @@ def test_a_right_record_is_green() -> None:
 
 def test_every_identity_names_one_cause_of_its_own() -> None:
     causes = [check.likely_causes for check in identities()]
-    assert len(set(causes)) == len(causes) == 21
+    assert len(set(causes)) == len(causes) == 26
     assert all(len(cause) <= 110 for cause in causes)
 
 

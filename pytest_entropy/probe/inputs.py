@@ -30,7 +30,14 @@ class ProbeInputs(Protocol):
 class ReadAgain(Protocol):
     """Inputs that were loaded from files, and that compare what is in use with a second reading of them."""
 
-    def read_again(self, policy: Policy, optimizer: AdamWState) -> SecondReading: ...
+    def read_again(self, policy: Policy, optimizer: AdamWState) -> SecondReading:
+        """The discrepancies between the files and what is in use.
+
+        Args:
+            policy: the policy in use.
+            optimizer: the optimizer's state in use.
+        """
+        ...
 
 
 # The second reading of inputs without files.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_entropy.checkpoints.second_reading.files import read_json
+from pytest_entropy.checkpoints.second_reading.files import json_object
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ def read_end_tokens(weights: Path, base: str | None) -> NamedEndTokens:
         ValueError: a file is damaged, or the base is not on this machine.
     """
     model = str(weights) if base is None else base
-    config = read_json(beside(model, "config.json"))
+    config = json_object(beside(model, "config.json"))
     text = config.get("text_config") or {}
     own = any((weights / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
     words = str(weights) if own else model
-    named = set(_ids(read_json(beside(model, "generation_config.json")).get("eos_token_id")))
+    named = set(_ids(json_object(beside(model, "generation_config.json")).get("eos_token_id")))
     silent = []
     if "eos_token_id" in config or "eos_token_id" in text:
         named |= set(_ids(config.get("eos_token_id", text.get("eos_token_id"))))
@@ -76,12 +76,12 @@ def _ids(value: Any) -> list[int]:
 
 def _tokenizers_own(place: str) -> int | None:
     """The id of the tokenizer's end token; None where its files do not say."""
-    settings = read_json(beside(place, "tokenizer_config.json"))
-    token = settings.get("eos_token") or read_json(beside(place, "special_tokens_map.json")).get("eos_token")
+    settings = json_object(beside(place, "tokenizer_config.json"))
+    token = settings.get("eos_token") or json_object(beside(place, "special_tokens_map.json")).get("eos_token")
     content = token.get("content") if isinstance(token, dict) else token
     if not isinstance(content, str):
         return None
-    record = read_json(beside(place, "tokenizer.json"))
+    record = json_object(beside(place, "tokenizer.json"))
     for added in record.get("added_tokens", []):
         if added["content"] == content:
             return int(added["id"])

@@ -18,7 +18,7 @@ from pytest_entropy.checkpoints.second_reading.elements import Elements, element
 NESTED, BLOCKS = "__bnb_optimizer_quant_state__", (256, 2048)
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def json_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file; empty where there is no file.
 
     Raises:

@@ -12,7 +12,7 @@ from pytest_entropy.checkpoints.second_reading.elements import Elements, relativ
 from pytest_entropy.checkpoints.second_reading.end_token_files import NamedEndTokens, read_end_tokens
 from pytest_entropy.checkpoints.second_reading.files import (
     StoredOptimizer,
-    read_json,
+    json_object,
     read_optimizer_file,
     read_weights,
     weights_directory,
@@ -70,7 +70,7 @@ class PlainReading:
 
         return cls(
             tried("weights", lambda: read_weights(place)),
-            tried("adapter_scaling", lambda: read_json(place / "adapter_config.json")),
+            tried("adapter_scaling", lambda: json_object(place / "adapter_config.json")),
             tried("optimizer", lambda: read_optimizer_file(root)),
             tried("end_tokens", lambda: read_end_tokens(place, base)),
             unread,

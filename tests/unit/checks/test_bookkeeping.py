@@ -133,7 +133,7 @@ def single_batch(**changes: Any) -> RunRecord:
     zeta = float(s.var(ddof=1)) / 4
     made = result(
         16, 1, s, mode="u_statistic", entropy_se=0.1, update=UPDATE, agreement=AGREEMENT, asked=[],
-        u_statistic=SINGLE | {"zeta_1": zeta},
+        reading=READING, u_statistic=SINGLE | {"zeta_1": zeta},
     )  # fmt: skip
     parts = {k: v for k, v in changes.items() if k in SINGLE}
     others = {k: v for k, v in changes.items() if k not in SINGLE}

@@ -97,7 +97,7 @@ class PlainReading:
                 differing[name] = dict(worst[:NAMED])
             if found:
                 numbers[name] = worst[0][1] if worst else 0.0
-        return SecondReading(**numbers, differing=differing, unread={k: why for k, why in unread.items() if why})  # type: ignore[arg-type]
+        return SecondReading(**numbers, differing=differing, unread={k: why for k, why in unread.items() if why})
 
     def _comparisons(self, policy: Policy, optimizer: AdamWState) -> Mapping[str, Callable[[], Compared]]:
         return {

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from pytest_entropy.checkpoints import Checkpoint, load, load_checkpoint
+from pytest_entropy.checkpoints import Checkpoint, load_checkpoint
 from pytest_entropy.checkpoints.second_reading.elements import DRAWN, places
 from pytest_entropy.checkpoints.second_reading.end_token_files import read_end_tokens
 from pytest_entropy.checkpoints.second_reading.reading import PlainReading
+from pytest_entropy.checkpoints.states.optimizer_file import read_optimizer
 from pytest_entropy.checks.base import Check
 from pytest_entropy.checks.bookkeeping import identities
 from pytest_entropy.optimizers.state import AdamWState
@@ -92,6 +93,11 @@ def module(change: Callable[[Any], object]) -> Callable[[Checkpoint], InUse]:
     return changed
 
 
+def not_adapted(c: Checkpoint) -> InUse:
+    c.policy.model.get_submodule("model.layers.0.self_attn").q_proj = torch.nn.Identity()
+    return c.policy, c.optimizer
+
+
 def ends(change: Callable[[tuple[int, ...]], tuple[int, ...]]) -> Callable[[Checkpoint], InUse]:
     return lambda c: (replace(c.policy, eos_ids=change(c.policy.eos_ids)), c.optimizer)
 
@@ -115,11 +121,7 @@ FAULTS: dict[str, tuple[str, Callable[[Checkpoint], InUse], str]] = {
     "scaling off": ("adapter_scaling", module(lambda m: m.scale_layer(2.0)), "scaling of model.layers.0.self_attn.q"),
     "merged": ("adapter_scaling", module(lambda m: m.merge()), "model.layers.0.self_attn.q_proj is not active"),
     "disabled": ("adapter_scaling", module(lambda m: m.enable_adapters(False)), "self_attn.q_proj is not active"),
-    "not adapted": (
-        "adapter_scaling",
-        lambda c: (setattr(c.policy.model.model.layers[0].self_attn, "q_proj", torch.nn.Identity()), module(id)(c))[1],
-        "model.layers.0.self_attn.q_proj is not adapted",
-    ),
+    "not adapted": ("adapter_scaling", not_adapted, "model.layers.0.self_attn.q_proj is not adapted"),
     "an end token missing": ("end_tokens", ends(lambda ids: ids[1:]), "ends no response"),
     "an end token too many": ("end_tokens", ends(lambda ids: (*ids, 7)), "token 7 is named by no file"),
 }
@@ -147,14 +149,13 @@ def run_with(reading: SecondReading) -> RunRecord:
 
 def test_a_fault_of_the_loader_is_seen_in_a_run(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a neighbour step nothing else compares the states with their file."""
-    real = load.read_optimizer
 
     def wrong(*arguments: Any) -> Any:
-        mapped = real(*arguments)
+        mapped = read_optimizer(*arguments)
         mapped.states = {name: replace(own, betas=(0.9, 0.95)) for name, own in mapped.states.items()}
         return mapped
 
-    monkeypatch.setattr(load, "read_optimizer", wrong)
+    monkeypatch.setattr("pytest_entropy.checkpoints.load.read_optimizer", wrong)
     probe = EntropyProbe(
         load_checkpoint(stored),
         ProbeConfig(B_U=4, G=3, max_new_tokens=6, diagnostics=()),
@@ -165,6 +166,25 @@ def test_a_fault_of_the_loader_is_seen_in_a_run(stored: Path, monkeypatch: pytes
     assert record.reading.optimizer_scalars == pytest.approx(0.049, abs=1e-3)
     assert identity("optimizer_scalars").check([record]).verdict == "fail"
     assert identity("moments").check([record]).verdict == "pass"
+
+
+@pytest.mark.parametrize(("ends_with", "B_E", "noted"), [(None, 86, True), (None, 4, False), (1, 86, False)])
+def test_many_responses_of_which_none_ends_are_noted(
+    checkpoint: Checkpoint, ends_with: int | None, B_E: int, noted: bool
+) -> None:
+    head = checkpoint.policy.model.get_output_embeddings()
+    likelier = torch.zeros(head.out_features)
+    likelier[checkpoint.policy.eos_ids[0]] = 50.0 if ends_with else -1e4
+    head.register_forward_hook(lambda module, inputs, logits: logits + likelier)
+    probe = EntropyProbe(
+        checkpoint,
+        ProbeConfig(B_U=4, G=3, max_new_tokens=2, diagnostics=(), estimator="rao_blackwell"),
+        prompts=[Prompt(f"Tom has {n} apples.") for n in range(100)],
+        reward=lambda prompts, completions, **columns: [float(len(text)) for text in completions],
+    )
+    record = probe.run(B_E)
+    assert record.ended_share == (1.0 if ends_with else 0.0)
+    assert any("none of 258 responses ended within 2 tokens" in note for note in record.notes) == noted
 
 
 def test_what_cannot_be_read_says_why_and_is_no_pass(tmp_path: Path, checkpoint: Checkpoint) -> None:

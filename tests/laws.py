@@ -187,6 +187,20 @@ def kept_in(package: Package, library: str, rooms: Sequence[str]) -> list[str]:
     return kept_out(package, library, sorted(others), typing=True)
 
 
+def apart(package: Package, module: str, allowed: Sequence[str]) -> list[str]:
+    """``module`` and what is below it import of the package themselves and ``allowed`` only, annotations excepted."""
+    own = f"{package.name}.{module}"
+    near = [own, *(f"{package.name}.{name}" for name in allowed)]
+    return [
+        f"{package.place(entry)} imports {entry.target}"
+        for name in package.modules()
+        if name == own or name.startswith(f"{own}.")
+        for entry in package.imports(name)
+        if entry.target.split(".")[0] == package.name and not entry.typing
+        if not any(entry.target == other or entry.target.startswith(f"{other}.") for other in near)
+    ]
+
+
 def files_touched(package: Package, rooms: Sequence[str]) -> list[str]:
     """``rooms`` neither open files nor read or write JSON, YAML or paths."""
     broken = []

@@ -19,12 +19,14 @@ from pytest_entropy.checkpoints.preflight.adapter_files import require_all_read
 from pytest_entropy.checkpoints.preflight.device import require_device
 from pytest_entropy.checkpoints.preflight.row_independence import require_separate_rows
 from pytest_entropy.checkpoints.preflight.screening import screen
+from pytest_entropy.checkpoints.second_reading.reading import PlainReading
 from pytest_entropy.checkpoints.states.consecutive import prove_beside, weights_of
 from pytest_entropy.checkpoints.states.mapping_proof import MappingProof, prove
 from pytest_entropy.checkpoints.states.optimizer_file import Mapped, read_optimizer
 from pytest_entropy.errors import UsageError
 from pytest_entropy.optimizers.state import AdamWState
 from pytest_entropy.policy.policy import Policy
+from pytest_entropy.records.second_reading import SecondReading
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
@@ -42,6 +44,7 @@ class Checkpoint:
         mapping: the rule that gave the optimizer's integers their parameter names, and whether it was proved, in words.
         digest: SHA-256 of the files, as 16 hex digits.
         stored_names: live parameter name to key in the weights file.
+        second: what the same files say by a second, plain reading.
         ignored_generation_config: sampling defaults found beside the weights and deliberately not used.
     """
 
@@ -53,7 +56,17 @@ class Checkpoint:
     mapping: str
     digest: str
     stored_names: dict[str, str]
+    second: PlainReading
     ignored_generation_config: dict[str, object] = field(default_factory=dict)
+
+    def read_again(self, policy: Policy, optimizer: AdamWState) -> SecondReading:
+        """The discrepancies of a policy and an optimizer state in use from the second reading of the files.
+
+        Args:
+            policy: made from this checkpoint's.
+            optimizer: the state in use.
+        """
+        return self.second.compare(policy, optimizer)
 
 
 def load(files: CheckpointFiles, *, device: str = "cpu", dtype: str = "float32") -> Checkpoint:
@@ -91,6 +104,7 @@ def load(files: CheckpointFiles, *, device: str = "cpu", dtype: str = "float32")
         mapping=f"{mapped.rule}; {proof}",
         digest=files.digest(),
         stored_names=loaded.keys,
+        second=PlainReading.of(files.root, files.base),
         ignored_generation_config=_sampling_defaults(model.generation_config),
     )
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pytest_entropy.errors import RunError
 from pytest_entropy.optimizers.state import AdamWState
 from pytest_entropy.policy.policy import Policy
+from pytest_entropy.records.second_reading import SecondReading
 
 
 class ProbeInputs(Protocol):
@@ -23,6 +24,29 @@ class ProbeInputs(Protocol):
 
     @property
     def learning_rate_source(self) -> str: ...
+
+
+@runtime_checkable
+class ReadAgain(Protocol):
+    """Inputs that were loaded from files, and that compare what is in use with a second reading of them."""
+
+    def read_again(self, policy: Policy, optimizer: AdamWState) -> SecondReading:
+        """The discrepancies between the files and what is in use.
+
+        Args:
+            policy: the policy in use.
+            optimizer: the optimizer's state in use.
+        """
+        ...
+
+
+# The second reading of inputs without files.
+NO_FILES = SecondReading(
+    unread=dict.fromkeys(
+        ("optimizer_scalars", "moments", "weights", "adapter_scaling", "end_tokens"),
+        "policy and optimizer state were not loaded from files",
+    )
+)
 
 
 def learning_rate(configured: float | None, inputs: ProbeInputs) -> tuple[float, str]:

@@ -11,7 +11,7 @@ import torch
 
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.batches import draw_prompts, draw_responses
-from pytest_entropy.probe.inputs import ProbeInputs, learning_rate
+from pytest_entropy.probe.inputs import NO_FILES, ProbeInputs, ReadAgain, learning_rate
 from pytest_entropy.probe.measure.entropy_unit import EntropyUnit
 from pytest_entropy.probe.oracles.hooks import verify_tangent
 from pytest_entropy.probe.oracles.texts import second_tokenizer
@@ -19,6 +19,7 @@ from pytest_entropy.probe.oracles.untouched_state import UntouchedState
 from pytest_entropy.probe.pieces import threads_on
 from pytest_entropy.probe.update.linearisation import Linearisation
 from pytest_entropy.prompts import Prompt, PromptSet
+from pytest_entropy.records.second_reading import SecondReading
 from pytest_entropy.rewards import RewardFunction
 from pytest_entropy.settings.probe import ProbeConfig
 
@@ -50,6 +51,7 @@ class Setup:
         self.threads = threads_on(self.policy.device, threads)
         self.eta, self.eta_source = learning_rate(config.learning_rate, inputs)
         self.unit = EntropyUnit(config.entropy_unit, config.estimator)
+        self._inputs = inputs
         self._verified = False
         # Of the state as loaded, before the first update.
         self._state = UntouchedState.of(self.policy, self.optimizer) if "definition" in config.diagnostics else None
@@ -58,6 +60,12 @@ class Setup:
     def second_tokenizer(self) -> Any:
         """A tokenizer of the oracles' own, loaded from the policy's directory when it is first needed."""
         return second_tokenizer(self.policy.tokenizer)
+
+    def second_reading(self) -> SecondReading:
+        """The checkpoint's files, read a second time when it was loaded, against policy and optimizer state now."""
+        if not isinstance(self._inputs, ReadAgain):
+            return NO_FILES
+        return self._inputs.read_again(self.policy, self.optimizer)
 
     def choose(self, count: int, seed: int, exclude: frozenset[str] = frozenset()) -> list[Prompt]:
         """Draw prompts from the set.

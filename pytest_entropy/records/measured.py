@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -166,6 +166,16 @@ class Measured:
     def rewards_rechecked(self) -> bool | None:
         """Whether rewards were computed a second time for comparison; None if the record does not state it."""
         return self._run.update.rewards_rechecked
+
+    @property
+    def reading_differs(self) -> Mapping[str, Mapping[str, float]]:
+        """By field of the second reading what differs, and by how much."""
+        return self._run.reading.differing
+
+    @property
+    def reading_unread(self) -> Mapping[str, str]:
+        """By field of the second reading what was not read a second time, and why."""
+        return self._run.reading.unread
 
     @property
     def update_rule(self) -> str:

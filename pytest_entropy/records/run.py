@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from pytest_entropy.records.diagnostics import Diagnostics, SingleBatchParts, VarianceParts
+from pytest_entropy.records.second_reading import SecondReading
 from pytest_entropy.records.serialization import STRICT, Stored, read, read_text
 from pytest_entropy.records.update import UpdateRecord
 
@@ -51,6 +52,7 @@ class RunRecord(Stored):
         seconds, memory_mb: wall time, and peak memory in MiB, by phase.
         peak_memory_mb: the process's peak memory until the end of the run, in MiB.
         update: the update batch and its direction.
+        reading: the checkpoint's files, read a second time, against the policy and optimizer state of the run.
         arrays: token-level evidence and the eta sweep, by name; they are stored beside the record.
         directory: name of the run's directory; empty if it has none.
 
@@ -91,6 +93,7 @@ class RunRecord(Stored):
     state_changed: list[str] | None = None
     sampling_fraction: float | None = None
     expected_surprises: float | None = None
+    reading: SecondReading = field(default_factory=SecondReading)
     arrays: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
     directory: str = field(default="", compare=False)
 

@@ -10,11 +10,12 @@ import numpy as np
 
 from pytest_entropy.records.run import RunRecord
 
-PARTS = ("agreement", "update", "u_statistic", "variance_parts")
+PARTS = ("agreement", "update", "u_statistic", "variance_parts", "reading")
 # Of a record, what says which run it is, or describes it to a reader, and is no measurement.
 WORDS = frozenset({
     "B_E", "G", "run", "seed", "eta_source", "estimator", "update_rule", "unit", "mode", "notes", "seconds",
     "memory_mb", "peak_memory_mb", "schema_version", "update.rule", "update.sample", "update.rewards_rechecked",
+    "reading.differing", "reading.unread",
 })  # fmt: skip
 WAYS = ("deleted", "renamed")
 

@@ -69,15 +69,19 @@ EXACT: dict[str, Mapping[str, Fault]] = {
     "update_gradient": {"a weight of the objective": measured(update__loss_slope_gap=0.1)},
 }
 IDENTITIES: dict[str, Mapping[str, Fault]] = {
+    "adapter_scaling_is_configured": {"twice": measured(reading__adapter_scaling=0.5)},
     "batches_disjoint": {"shared": measured(agreement__shared_with_update=1.0)},
     "delta_h1_is_mean": {"above": scaled("delta_h1", 1.1), "below": scaled("delta_h1", 0.9)},
     "direction_is_recorded": {"another direction": measured(agreement__direction_gap=0.01)},
+    "end_tokens_are_configured": {"one less": measured(reading__end_tokens=1.0)},
     "entropy_is_sampled": {"above": scaled("entropy_mean", 1.1), "below": scaled("entropy_se", 0.9)},
     "gradient_is_whole": {
         "a tensor lost": measured(update__random_slope_gap=0.1),
         "a block of zeros": measured(update__zero_slope_gap=0.1),
     },
     "prompts_are_encoded": {"of E": measured(agreement__encodings=1.0), "of U": measured(update__encodings=1.0)},
+    "moments_are_stored": {"of a neighbour": measured(reading__moments=1.5)},
+    "optimizer_scalars_are_stored": {"one step": measured(reading__optimizer_scalars=0.03)},
     "prompts_distinct": {"in E": measured(agreement__repeated=1.0)},
     "rate_is_configured": {"twice": scaled("eta", 2), "another group's": measured(update__eta_gap=1.0)},
     "reported_means": {"longer": scaled("length_mean", 1.1), "fewer end": measured(ended_share=-0.1)},
@@ -102,6 +106,7 @@ IDENTITIES: dict[str, Mapping[str, Fault]] = {
     "texts_are_decoded": {"a token lost": measured(update__texts=3.0)},
     "token_unit": {"per response": measured(agreement__unit_gap=0.1)},
     "total_variance_identity": {"above": scaled("variance_total", 1.1), "below": scaled("variance_total", 0.9)},
+    "weights_are_stored": {"not restored": measured(reading__weights=1e-5)},
     "update_record": {"mean": scaled("update__reward_mean", 1.5), "spread": scaled("update__reward_std", 1.5)},
 }
 

@@ -46,6 +46,9 @@ LAWS: dict[str, Callable[[laws.Package], list[str]]] = {
     "matplotlib in reports only": lambda p: laws.kept_in(p, "matplotlib", ("reports",)),
     "jinja2 in reports only": lambda p: laws.kept_in(p, "jinja2", ("reports",)),
     "no files in the mathematics": lambda p: laws.files_touched(p, MATHEMATICS),
+    "the second reading shares nothing with the loader": lambda p: laws.apart(
+        p, "checkpoints.second_reading", ("records",)
+    ),
     "short modules and functions": lambda p: laws.too_long(p, module_lines=300, function_lines=50),
     "modules say what they are for": laws.unnamed,
     "no measured number has a default of 0": lambda p: laws.defaults_of_zero(
@@ -113,6 +116,11 @@ FAULTS = {
     "jinja2": ("jinja2 in reports only", {"commands/x.py": "from jinja2 import Template\n"}, "commands/x.py:1"),
     "JSON": ("no files in the mathematics", {"probe/x.py": "import json\n"}, "probe/x.py:1"),
     "open": ("no files in the mathematics", {"policy/x.py": "def f(p):\n    return p.open()\n"}, "policy/x.py:2"),
+    "the loader's reading": (
+        "the second reading shares nothing with the loader",
+        {"checkpoints/second_reading/x.py": "from pytest_entropy.checkpoints.formats import y\n"},
+        "checkpoints/second_reading/x.py:1",
+    ),
     "a long module": ("short modules and functions", {"stats/x.py": "x = 1\n" * 301}, "301 lines"),
     "a long function": (
         "short modules and functions",

@@ -77,6 +77,31 @@ def recorded(
     return discrepancies
 
 
+def read_again(name: str, claim: str, cause: str, field: str) -> Check:
+    """An identity between what is in use and a second, plain reading of the checkpoint's files.
+
+    It does not apply where the files, or a part of them, were not read a second time and nothing differs.
+
+    Args:
+        name, claim, cause: as in :func:`identity`.
+        field: of :class:`~pytest_entropy.records.second_reading.SecondReading`.
+    """
+    number = f"reading.{field}"
+
+    def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
+        for run in runs:
+            yield field, run.number(number)
+            yield from run.reading_differs.get(field, {}).items()
+
+    def applies(runs: Runs, given: Given) -> str:
+        why = {run.reading_unread[field] for run in runs if field in run.reading_unread}
+        if not why or any(run.has(number) and run.number(number) > NOISE_FLOOR for run in runs):
+            return ""
+        return f"not read a second time: {min(why)}"
+
+    return identity(name, claim, cause, (number,), discrepancies, applies)
+
+
 def identities() -> list[Check]:
     """All registered identities, by name."""
     return [registry.get(KIND, name, Check) for name in registry.names(KIND)]

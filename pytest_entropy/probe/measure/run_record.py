@@ -21,6 +21,8 @@ from pytest_entropy.records.diagnostics import Diagnostics, SingleBatchParts
 from pytest_entropy.records.run import RunRecord
 
 log = logging.getLogger(__name__)
+# That none of so many ends is no chance where one in fifty does (probability 0.006).
+MANY_RESPONSES = 256
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,26 @@ def run_record(setup: Setup, measured: MeasuredBatch, *, run: int, seed: int, sa
         asked=list(config.diagnostics), agreement=Diagnostics(**measured.agreement),
         update=measured.update.record(), sampling_fraction=sampling_fraction,
         variance_total=spread.variance_total, se_total=spread.se_total, variance_parts=spread.parts,
-        notes=list(spread.notes), u_statistic=measured.single_batch, arrays=measured.arrays,
+        notes=[*spread.notes, *_end_note(setup, batch.ended, measured.rollouts)],
+        u_statistic=measured.single_batch, arrays=measured.arrays,
+        reading=setup.second_reading(),
         seconds=measured.meter.seconds, memory_mb=measured.meter.memory_mb,
         peak_memory_mb=peak_memory_mb(measured.meter.device),
     )  # fmt: skip
     log.info("B_E %d run %d: delta_h1 %.6e, SE %.2e", B_E, run, result.delta_h1, result.se_conditional)
     return result
+
+
+def _end_note(setup: Setup, ended: float, rollouts: Rollouts) -> list[str]:
+    """A note where none of many responses ended, which a weak policy may do, and one with a wrong end token does."""
+    count = len(rollouts) * rollouts.group_size
+    if ended > 0 or count < MANY_RESPONSES:
+        return []
+    tokens = ", ".join(map(str, setup.policy.eos_ids))
+    return [
+        f"none of {count} responses ended within {setup.config.max_new_tokens} tokens: the policy never ends one, "
+        f"max_new_tokens is too small, or the end tokens (ids {tokens}) are not those it was trained with"
+    ]
 
 
 @dataclass(frozen=True)

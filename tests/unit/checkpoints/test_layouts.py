@@ -22,6 +22,7 @@ from pytest_entropy.checkpoints.layouts import known_layouts
 from pytest_entropy.checkpoints.load import Checkpoint
 from pytest_entropy.errors import UsageError
 from tests import tiny
+from tests.unit.checkpoints.read_again import expect_read_again
 
 ROOT = Path(__file__).parents[3]
 
@@ -46,6 +47,7 @@ def expect(
 ) -> None:
     """Every state is the one the live optimizer kept for that parameter."""
     assert set(checkpoint.optimizer) == set(names)
+    expect_read_again(checkpoint)
     for index, name in enumerate(names):
         for key in ("exp_avg", "exp_avg_sq"):
             assert torch.equal(getattr(checkpoint.optimizer[name], key), record["state"][index][key]), name

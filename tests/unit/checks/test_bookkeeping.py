@@ -28,6 +28,7 @@ LOOKED = {
     "temperature_gap": 0.0, "size_gap": 0.0, "other_prompts": 0.0, "encodings": 0.0, "slopes": 0.0, "slopes_mean": 0.0,
     "slopes_noise": 0.0, "entropy_per_token": 1.75, "entropy_per_token_se": 0.1,
 }  # fmt: skip
+READING = {"optimizer_scalars": 0.0, "moments": 0.0, "weights": 0.0, "adapter_scaling": 0.0, "end_tokens": 0.0}
 UPDATE = {
     "prompts": ["p1", "p2"], "rewards": [[0.0, 1.0], [1.0, 1.0]], "reward_mean": 0.75, "reward_std": 0.5,
     "degenerate_groups": 0.5, "eta": ETA, "oracle_gap": 0.0, "eta_gap": 0.0, "other_prompts": 0.0, "reward_gap": 0.0,
@@ -39,7 +40,10 @@ UPDATE = {
 def run_number(run: int, **agreement: float) -> RunRecord:
     s = scalars(np.random.default_rng(run), 16)
     record = AGREEMENT | LOOKED | {"first_prompts": run / 100} | agreement
-    return result(16, run, s, entropy_se=0.1, update=UPDATE, agreement=record, asked=["definition"], state_changed=[])
+    return result(
+        16, run, s, entropy_se=0.1, update=UPDATE, agreement=record, asked=["definition"], state_changed=[],
+        reading=READING,
+    )  # fmt: skip
 
 
 def verdicts(*runs: RunRecord, with_replacement: bool = False) -> dict[str, str]:
@@ -61,7 +65,7 @@ def test_a_right_record_is_green() -> None:
 
 def test_every_identity_names_one_cause_of_its_own() -> None:
     causes = [check.likely_causes for check in identities()]
-    assert len(set(causes)) == len(causes) == 26
+    assert len(set(causes)) == len(causes) == 31
     assert all(len(cause) <= 130 for cause in causes)
 
 
@@ -136,7 +140,7 @@ def single_batch(**changes: Any) -> RunRecord:
     zeta = float(s.var(ddof=1)) / 4
     made = result(
         16, 1, s, mode="u_statistic", entropy_se=0.1, update=UPDATE, agreement=AGREEMENT, asked=[],
-        u_statistic=SINGLE | {"zeta_1": zeta},
+        reading=READING, u_statistic=SINGLE | {"zeta_1": zeta},
     )  # fmt: skip
     parts = {k: v for k, v in changes.items() if k in SINGLE}
     others = {k: v for k, v in changes.items() if k not in SINGLE}

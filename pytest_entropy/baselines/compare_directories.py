@@ -12,7 +12,6 @@ from pytest_entropy.errors import UsageError
 from pytest_entropy.records.comparison import QuantityRow
 from pytest_entropy.reports.pages import page
 from pytest_entropy.reports.sections.comparison import comparison_plot
-from pytest_entropy.stats import format_measure
 
 WORDS = {"pass": "no change seen", "fail": "CHANGED", "inconclusive": "INCONCLUSIVE"}
 
@@ -54,14 +53,14 @@ def word(comparison: Compared) -> str:
 def in_words(comparison: Compared) -> str:
     """The comparison in a line.
 
-    For example ``delta_h1: unchanged, by 0.0001 ± 0.0004 nats per response for this update batch (rule delta_h1:5%)``.
+    For example ``delta_h1: unchanged, by 0.0001, 95 % CI [-0.0007, 0.0009] nats per response for this
+    update batch (rule delta_h1:5%)``.
     """
     outcome, rule = comparison.outcome, comparison.rule
     verdict = f"{rule.quantity}: {word(comparison)}"
     if outcome.effect is None or outcome.ci is None:
         return f"{verdict}: {outcome.likely_causes}"
-    # The standard error of a 95 % interval is its width over 3.92.
-    measure = format_measure(outcome.effect, (outcome.ci[1] - outcome.ci[0]) / 3.92)
+    measure = f"{outcome.effect:.3g}, 95 % CI [{outcome.ci[0]:.3g}, {outcome.ci[1]:.3g}]"
     over = f" {comparison.scope}" if comparison.scope else ""
     return f"{verdict}, by {measure} {outcome.unit}{over} (rule {rule.text})"
 

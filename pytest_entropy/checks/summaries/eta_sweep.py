@@ -15,6 +15,7 @@ import numpy as np
 from pytest_entropy.checks.summaries.sweep_fit import SweepFit, distrust, fit, rms, second_order_share, sweep_of
 from pytest_entropy.records.measured import Measured
 from pytest_entropy.records.run import RunRecord
+from pytest_entropy.stats.intervals import interval_of_mean
 
 if TYPE_CHECKING:
     from pytest_entropy.probe.diagnostics.eta_sweep import EtaSweep
@@ -30,6 +31,7 @@ class SweepPoint:
     Attributes:
         eta: the step.
         slope, se: Delta(eta)/eta without bias, nats per response per unit of eta, and its standard error over prompts.
+        interval: of the slope; None with too few prompts.
         ess, group_ess: effective sample size as a share, of all weights together and averaged over groups.
         khat: Pareto shape k-hat of the weights' tail.
         slope_self_normalised, se_self_normalised: by self-normalised weights.
@@ -46,6 +48,7 @@ class SweepPoint:
     se_self_normalised: float | None
     trusted: bool
     note: str
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ class SweepRecord:
         noise_floor: numerical noise of one change.
         intercept, difference: the slope at step 0, and that minus ``delta_h1_over_eta``.
         delta_h2: the second derivative of the entropy along the direction.
+        confidence: of all intervals.
+        intercept_interval, delta_h2_interval: None with too few prompts.
         second_order_share: (low, estimate, high) of the second-order term of a step as a share of the first.
         eta_star: the step whose second-order term is as large as the first, with a Fieller interval (None: no bound).
         fitted_steps: the trusted steps that the polynomial goes through.
@@ -89,12 +94,15 @@ class SweepRecord:
     fresh_samples: list[FreshSample]
     delta_h1_over_eta: float
     noise_floor: float
+    confidence: float
     intercept: float | None = None
     intercept_se: float | None = None
+    intercept_interval: tuple[float, float] | None = None
     difference: float | None = None
     difference_se: float | None = None
     delta_h2: float | None = None
     delta_h2_se: float | None = None
+    delta_h2_interval: tuple[float, float] | None = None
     second_order_share: tuple[float, float | None, float | None] | None = None
     eta_star: float | None = None
     eta_star_interval: tuple[float, float | None] | None = None
@@ -123,10 +131,11 @@ def sweep_record(run: RunRecord, *, confidence: float, tolerance: float) -> Swee
     out = SweepRecord(
         unit="nats per response",
         training_eta=float(sweep.eta),
-        points=[_point(sweep, j, reasons[j]) for j in range(len(sweep.steps))],
+        points=[_point(sweep, j, reasons[j], confidence) for j in range(len(sweep.steps))],
         fresh_samples=[_fresh(sweep, k) for k in range(len(sweep.fresh_steps))],
         delta_h1_over_eta=float(s.mean()),
         noise_floor=rms(sweep.floor),
+        confidence=confidence,
         fitted_steps=[] if fitted is None else fitted.steps.tolist(),
     )
     if fitted is not None:
@@ -142,10 +151,12 @@ def _with_fit(out: SweepRecord, fitted: SweepFit, s: np.ndarray, confidence: flo
         out,
         intercept=float(fitted.intercepts.mean()),
         intercept_se=_se(fitted.intercepts),
+        intercept_interval=interval_of_mean(fitted.intercepts, confidence=confidence),
         difference=float(difference.mean()),
         difference_se=_se(difference),
         delta_h2=float(curvature.mean()),
         delta_h2_se=_se(curvature),
+        delta_h2_interval=interval_of_mean(curvature, confidence=confidence),
         second_order_share=(low, share, high),
         eta_star=eta / share if share else None,
         eta_star_interval=(eta / high if high else 0.0, eta / low if low else None),
@@ -176,7 +187,7 @@ def _read(out: SweepRecord, tolerance: float) -> tuple[str, str]:
     return verdict, f"{words} at η = {eta:.3g}: {term}, {star}{doubt}"
 
 
-def _point(sweep: EtaSweep, j: int, reason: str) -> SweepPoint:
+def _point(sweep: EtaSweep, j: int, reason: str, confidence: float) -> SweepPoint:
     h = float(sweep.steps[j])
     slope, se = _slope(h, sweep.change[j])
     normalised, normalised_se = _slope(h, sweep.self_normalised[j])
@@ -191,6 +202,7 @@ def _point(sweep: EtaSweep, j: int, reason: str) -> SweepPoint:
         se_self_normalised=normalised_se,
         trusted=not reason,
         note=reason,
+        interval=None if slope is None or se is None else interval_of_mean(sweep.change[j] / h, confidence=confidence),
     )
 
 

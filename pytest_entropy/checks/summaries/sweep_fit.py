@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy
 
 from pytest_entropy.records.run import RunRecord
+from pytest_entropy.stats.intervals import two_sided_quantile
 
 if TYPE_CHECKING:
     from pytest_entropy.probe.diagnostics.eta_sweep import EtaSweep
@@ -127,7 +127,7 @@ def second_order_share(fitted: SweepFit, eta: float, *, confidence: float) -> tu
     a, b = fitted.intercepts, fitted.slopes * eta
     n = len(a)
     (aa, ab), (_, bb) = np.cov(a, b, ddof=1) / n
-    t = float(scipy.stats.t.isf((1 - confidence) / 2, n - 1))
+    t = two_sided_quantile(confidence, n - 1)
     mean_a, mean_b = float(a.mean()), float(b.mean())
     estimate = abs(mean_b / mean_a) if mean_a else None
     # Ratios r with |mean_b - r mean_a| <= t SE(b - r a): p r^2 - 2 q r + c <= 0.

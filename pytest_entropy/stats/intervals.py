@@ -54,7 +54,9 @@ def too_few(prompts: int) -> str:
     >>> too_few(8), too_few(32)
     ('no interval: 8 prompts are too few (it takes 32)', '')
     """
-    return "" if prompts >= FEWEST_PROMPTS else f"no interval: {prompts} prompts are too few (it takes {FEWEST_PROMPTS})"
+    return (
+        "" if prompts >= FEWEST_PROMPTS else f"no interval: {prompts} prompts are too few (it takes {FEWEST_PROMPTS})"
+    )
 
 
 def mean_interval(mean: float, se: float, skew: float, n: int, *, confidence: float) -> tuple[float, float] | None:

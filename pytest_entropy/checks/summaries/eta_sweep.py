@@ -79,11 +79,13 @@ class SweepRecord:
         delta_h1_over_eta: the mean of <X_n, u>.
         noise_floor: numerical noise of one change.
         intercept, difference: the slope at step 0, and that minus ``delta_h1_over_eta``.
-        delta_h2: the second derivative of the entropy along the direction.
-        confidence: of all intervals.
-        intercept_interval, delta_h2_interval: None with too few prompts.
-        second_order_share: (low, estimate, high) of the second-order term of a step as a share of the first.
-        eta_star: the step whose second-order term is as large as the first, with a Fieller interval (None: no bound).
+        delta_h2: the second derivative of the entropy along the direction.  It has no interval: one response in a
+            thousand can carry half of it, and a sample without that response does not show it (docs/statistics.md).
+        confidence: of the intervals.
+        intercept_interval: None with too few prompts.
+        second_order_share: (low, estimate, high) of the second-order term of a step as a share of the first; a range
+            from the spread that the sample shows, without a level, as ``delta_h2`` has none.
+        eta_star: the step whose second-order term is as large as the first, with such a range (None: no bound).
         fitted_steps: the trusted steps that the polynomial goes through.
         verdict, reading: whether first order holds at the training step, in a word and in a line.
     """
@@ -102,7 +104,6 @@ class SweepRecord:
     difference_se: float | None = None
     delta_h2: float | None = None
     delta_h2_se: float | None = None
-    delta_h2_interval: tuple[float, float] | None = None
     second_order_share: tuple[float, float | None, float | None] | None = None
     eta_star: float | None = None
     eta_star_interval: tuple[float, float | None] | None = None
@@ -156,7 +157,6 @@ def _with_fit(out: SweepRecord, fitted: SweepFit, s: np.ndarray, confidence: flo
         difference_se=_se(difference),
         delta_h2=float(curvature.mean()),
         delta_h2_se=_se(curvature),
-        delta_h2_interval=interval_of_mean(curvature, confidence=confidence),
         second_order_share=(low, share, high),
         eta_star=eta / share if share else None,
         eta_star_interval=(eta / high if high else 0.0, eta / low if low else None),
@@ -172,7 +172,7 @@ def _read(out: SweepRecord, tolerance: float) -> tuple[str, str]:
     if share is None:
         return "undecided", "eta sweep: the entropy does not move along the update"
     at_eta = next(point for point in out.points if point.eta == eta)
-    span = f"{_percent(low)} to {_percent(high)}" if high is not None else f"{_percent(low)} or more"
+    span = f"roughly {_percent(low)} to {_percent(high)}" if high is not None else f"roughly {_percent(low)} or more"
     term = f"the second-order term is {_percent(share)} of the first ({span})"
     star = f"η* = {out.eta_star:.2g}" if out.eta_star else "no curvature seen"
     doubt = "" if at_eta.trusted else f"; the slope at η itself is not trusted: {at_eta.note}"

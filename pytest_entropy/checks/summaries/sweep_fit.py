@@ -117,7 +117,8 @@ def fit(sweep: EtaSweep) -> SweepFit | None:
 def second_order_share(fitted: SweepFit, eta: float, *, confidence: float) -> tuple[float, float | None, float | None]:
     """(low, estimate, high) of |H'' eta / 2 H'|: the second-order term of a step as a share of the first.
 
-    Fieller's interval (1954) for a ratio of two means of the same prompts; ``high`` is None where H' may be 0.
+    Fieller's interval (1954) for a ratio of two means of the same prompts; ``high`` is None where H' may be 0.  It
+    keeps its level where the sample shows the spread of H'', which it does not always (docs/statistics.md).
 
     Args:
         fitted: slope and half the second derivative of each prompt.

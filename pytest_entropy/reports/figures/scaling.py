@@ -68,7 +68,7 @@ def scaling_figure(view: ExperimentView) -> Plot | None:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """What is drawn with a bar: a run, or the mean of the runs at one B_E; no interval where there are too few prompts."""
+    """What is drawn with a bar: a run, or the mean of the runs at one B_E; no interval with too few prompts."""
 
     B_E: int
     delta_h1: float

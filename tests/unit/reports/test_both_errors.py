@@ -35,7 +35,7 @@ from tests.unit.plugin.test_session_end import SCHEMA
 from tests.unit.reports.stored import store_experiment
 
 PART = 9e-6
-NOTE = "the estimate of the total variance is negative (-1): noise of the interaction exceeds the rest"
+NOTE = "B_U is 1: the total variance needs at least 2 prompts in the update batch"
 
 
 def known(run: dict[str, Any]) -> dict[str, float]:
@@ -43,8 +43,12 @@ def known(run: dict[str, Any]) -> dict[str, float]:
     return {"variance_total": total, "se_total": total**0.5}
 
 
-def negative(run: dict[str, Any]) -> dict[str, float | list[str] | None]:
-    return {"variance_total": -1.0, "se_total": None, "notes": [NOTE]}
+def missing(run: dict[str, Any]) -> dict[str, float | list[str] | None]:
+    return {"variance_total": None, "se_total": None, "notes": [NOTE]}
+
+
+def negative(run: dict[str, Any]) -> dict[str, float]:
+    return {"variance_total": -1.0, "se_total": 2 * float(run["se_conditional"])}
 
 
 def single_batch(run: dict[str, Any]) -> dict[str, float | str]:
@@ -111,8 +115,17 @@ def test_the_terminals_table_stays_narrow_and_labelled_where_it_is_not(tmp_path:
     assert "over U" not in " ".join(single)
 
 
-def test_a_negative_estimate_is_not_determined_everywhere(tmp_path: Path) -> None:
+def test_a_negative_estimate_has_the_larger_parts_error_everywhere(tmp_path: Path) -> None:
     view = stored(tmp_path, negative, runs=1)
+    joined, told = " ".join([*table(view), render(view), to_markdown([view])]), properties(view)
+    assert "not determined" not in joined
+    for run, properties_of_it in zip(view.runs, told, strict=True):
+        assert f"± {format_error(present(run.se_total))}" in joined
+        assert properties_of_it["se_total"] == run.se_total == 2 * present(run.se_conditional)
+
+
+def test_a_missing_estimate_is_not_determined_everywhere(tmp_path: Path) -> None:
+    view = stored(tmp_path, missing, runs=1)
     lines = table(view)
     assert all("not determined" in line for line in lines[1:3])
     assert max(map(len, lines)) <= 80
@@ -127,7 +140,7 @@ def test_a_negative_estimate_is_not_determined_everywhere(tmp_path: Path) -> Non
         assert (row["se_total"], row["notes"]) == ("", NOTE)
     told = properties(view)[0]
     assert "se_total" not in told
-    assert (told["variance_total"], told["notes"]) == (-1.0, NOTE)
+    assert told["notes"] == NOTE
     assert "over update batches not determined, 0.75 s" in live_line(items(view)[0])
 
 

@@ -7,7 +7,7 @@ x sum c^3 / (sum c^2)^(3/2).  By the Edgeworth expansion
     g(T) = T + q1 T^2 + q1^2 T^3 / 3 + q0,    q1 = (3 B - A) / 6,  q0 = B / 2 - q1
 
 is closer to symmetric than T; for a mean (A = B) it is Hall's cubic (1992, J. R. Statist. Soc. B 54, 221).  Where A
-exceeds 3 B (a run that is less than a third of its pool; the slope of a fit) the two partly cancel and t holds as it is.
+exceeds 3 B (a run of less than a third of its pool; the slope of a fit) the two partly cancel and t holds as it is.
 Skewness is itself noisy, so that an end that the cubic moves inwards is moved by half of that only.
 
 Measured coverage is in docs/statistics.md.  Below ``FEWEST_PROMPTS`` pooled prompts there is no interval: a sample of 8

@@ -119,7 +119,8 @@ class Measurement:
         """
         if self.variance_total is None or self.se is None:
             return None
-        return math.sqrt(max(self.variance_total, self.se**2, self.largest_part or 0.0))
+        parts = [self.se**2] if self.largest_part is None else [self.se**2, self.largest_part]
+        return math.sqrt(max(self.variance_total, *parts))
 
     @property
     def scope(self) -> str:

@@ -30,6 +30,7 @@ from pytest_entropy.reports.sections.figures import plots
 from pytest_entropy.reports.tables import size_table, summary_of, to_csv, to_markdown
 from pytest_entropy.reports.terminal import live_line, table_lines
 from pytest_entropy.reports.view import ExperimentView, view_experiment
+from pytest_entropy.stats import format_error
 from tests.present import present
 from tests.unit.plugin.test_session_end import SCHEMA
 from tests.unit.reports.stored import store_experiment
@@ -237,11 +238,11 @@ def test_a_comparison_says_that_its_difference_is_along_one_update(tmp_path: Pat
     assert "se_total" not in without["runs"][0]
     first = replace(first, update=SharedUpdate(prompts=["p"], rewards=[[0.0, 1.0]]))
     by_quantity = {c.rule.quantity: c for c in compare(first, first, parse_rules([DEFAULT]), alpha=1e-3)}
-    assert "nats per response for this update batch (rule" in in_words(by_quantity["delta_h1"])
+    assert "nats per response for this update batch, 95 % CI [0, 0] (rule" in in_words(by_quantity["delta_h1"])
     assert by_quantity["entropy"].scope == ""
     first.objective["probe.mode"] = "u_statistic"
     single = {c.rule.quantity: c for c in compare(first, first, parse_rules([DEFAULT]), alpha=1e-3)}
-    assert " over batches (rule" in in_words(single["delta_h1"])
+    assert " over batches, 95 % CI [0, 0] (rule" in in_words(single["delta_h1"])
 
 
 def test_the_list_says_what_the_conclusion_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

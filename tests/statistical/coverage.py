@@ -115,15 +115,23 @@ def scaling_fit(sessions: int, resamples: int, rng: np.random.Generator) -> Iter
                 yield Coverage(f"{kind}{name} of a + b/B_E", population, design, rate(np.array(hits)))
 
 
-# (dimensions, mean of x, mean of y): both means large; one; and none, where the interaction is all there is.
-DIRECTIONS = {"A, B, T alike": (50, 4.0, 4.0), "B alone": (50, 30.0, 5.0), "T alone": (50, 0.0, 0.0)}
+# (dimensions, length of the mean of x, of the mean of y), and what is promised: where the interaction T is a large part
+# the error is too large, since the unbiased estimate is then often below its parts and one of these stands in for it.
+DIRECTIONS: dict[str, tuple[int, float, float, Promise]] = {
+    "A, B": (50, 4.0, 4.0, EXACT),
+    "B": (50, 30.0, 5.0, EXACT),
+    "A, B, T": (50, 1.25, 1.25, BOUND),
+    "T": (50, 0.0, 0.0, BOUND),
+    # With so few directions scalars keep the skewness of their parts, which the update's part does not record.
+    "A, B, T of 5 directions": (5, 0.4, 0.4, NO_PROMISE),
+}
 
 
 def over_updates(sessions: int, rng: np.random.Generator) -> Iterator[Coverage]:
     """delta_h1 over update batches, x_n and y_p independent vectors; T from 16 x 8 pairs, as the probe has it."""
     for population in ("Gaussian", "lognormal(1)"):
         scale = simulate.spread(population)
-        for case, (size, mean_x, mean_y) in DIRECTIONS.items():
+        for case, (size, mean_x, mean_y, promise) in DIRECTIONS.items():
             for B_E, B_U in ((32, 32), (128, 32)):
 
                 def session(
@@ -143,7 +151,6 @@ def over_updates(sessions: int, rng: np.random.Generator) -> Iterator[Coverage]:
                     whole = Measurement(**{**vars(one), "update_prompts": B_U})
                     return covered(whole.ci_total(0.95), mean_x * mean_y)
 
-                promise = BOUND if case == "T alone" else EXACT
                 design = f"{case}, B_E {B_E}, B_U {B_U}"
                 yield Coverage("δH₁ over update batches", population, design, repeated(session, sessions), promise)
 

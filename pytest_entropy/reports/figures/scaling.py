@@ -86,7 +86,7 @@ def _drawn(view: ExperimentView) -> tuple[list[_Drawn], str]:
         drawn = [_Drawn(row.B_E, row.mean.value, row.mean.ci(CONFIDENCE)) for row in rows]
         what = f"mean of {len(runs) // len(rows)} runs"
     known = any(one.interval is not None for one in drawn)
-    return drawn, f"{what}, {f'{CONFIDENCE:.0%} CI' if known else 'no interval'}, {_scope(view)}"
+    return drawn, f"{what}, {f'{100 * CONFIDENCE:g} % CI' if known else 'no interval'}, {_scope(view)}"
 
 
 def run_intervals(runs: Sequence[RunRecord]) -> list[tuple[float, float] | None]:

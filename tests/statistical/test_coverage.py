@@ -40,11 +40,11 @@ def judge(rows: Iterable[Coverage]) -> None:
 
 
 def test_a_run_alone(rng: np.random.Generator) -> None:
-    judge(coverage.lone_run(4000, rng))
+    judge(coverage.lone_run(2000, rng))
 
 
 def test_a_run_among_others(rng: np.random.Generator) -> None:
-    judge(coverage.run_among_others(1000, rng))
+    judge(coverage.run_among_others(800, rng))
 
 
 def test_the_mean_over_runs(rng: np.random.Generator) -> None:
@@ -52,7 +52,7 @@ def test_the_mean_over_runs(rng: np.random.Generator) -> None:
 
 
 def test_the_scaling_fit(rng: np.random.Generator) -> None:
-    judge(coverage.scaling_fit(400, 0, rng))
+    judge(coverage.scaling_fit(250, 0, rng))
 
 
 def test_the_scaling_fits_bootstrap(rng: np.random.Generator) -> None:
@@ -60,7 +60,7 @@ def test_the_scaling_fits_bootstrap(rng: np.random.Generator) -> None:
 
 
 def test_over_update_batches(rng: np.random.Generator) -> None:
-    judge(coverage.over_updates(1000, rng))
+    judge(coverage.over_updates(500, rng))
 
 
 def test_the_eta_sweep(rng: np.random.Generator) -> None:
@@ -72,11 +72,11 @@ def test_the_eta_sweep(rng: np.random.Generator) -> None:
 
 
 def test_the_checks(rng: np.random.Generator) -> None:
-    judge(coverage.checks(2000, rng))
+    judge(coverage.checks(1000, rng))
 
 
 def test_intervals_by_shuffling(rng: np.random.Generator) -> None:
-    judge(coverage.shuffled(100, rng))
+    judge(coverage.shuffled(70, rng))
 
 
 def test_a_normal_quantile_and_too_few_prompts_would_be_seen() -> None:

@@ -80,7 +80,8 @@ class SweepRecord:
         noise_floor: numerical noise of one change.
         intercept, difference: the slope at step 0, and that minus ``delta_h1_over_eta``.
         delta_h2: the second derivative of the entropy along the direction.  It has no interval: a few
-            prompts in a thousand can carry a third of it, and a sample without one does not show it (docs/statistics.md).
+            prompts in a thousand can carry a third of it, and a sample without one does not show it
+            (docs/statistics.md).
         confidence: of the intervals.
         intercept_interval: None with too few prompts.
         second_order_share: (low, estimate, high) of the second-order term of a step as a share of the first; a range

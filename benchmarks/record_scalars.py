@@ -4,6 +4,9 @@ python benchmarks/record_scalars.py --prompts 4096 --G 8 --out tests/statistical
 
 A policy that has all but collapsed, for test_collapsed_policies (its update is momentum's, for its rewards are equal):
 --prompts 2048 --per-run 64 --temperature 0.25 --update-rule adamw --out tests/statistical/scalars/demo_t0.25.npz
+
+The eta sweep's slope at step 0 and second derivative of each prompt, for the intervals of test_coverage.py:
+--sweep --prompts 2048 --G 8 --out tests/statistical/scalars/sweep_g8.npz
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import numpy as np
 from scipy import stats
 
 from pytest_entropy import EntropyProbe, ProbeConfig, load_checkpoint
+from pytest_entropy.checks.summaries.sweep_fit import fit, sweep_of
 
 
 def record(
@@ -48,6 +52,29 @@ def record(
     return {name: np.concatenate(p) for name, p in parts.items()}, about
 
 
+def record_sweep(
+    prompts: int, G: int, seed: int, *, per_run: int, temperature: float, update_rule: str
+) -> tuple[dict[str, np.ndarray], dict[str, object]]:
+    """Slope at step 0 and second derivative ``[prompts]`` each, nats per response and units of eta; one update."""
+    config = ProbeConfig(
+        B_U=32, G=G, max_new_tokens=32, temperature=temperature, update_rule=update_rule, diagnostics=("eta_sweep",)
+    )
+    probe = EntropyProbe(load_checkpoint("demo"), config)
+    parts: dict[str, list[np.ndarray]] = {"slope": [], "second_derivative": []}
+    for number in range(1, prompts // per_run + 1):
+        sweep = sweep_of(probe.run(per_run, seed=seed, run=number))
+        fitted = None if sweep is None else fit(sweep)
+        assert fitted is not None, "fewer than two steps of the sweep are trusted"
+        parts["slope"].append(fitted.intercepts)
+        parts["second_derivative"].append(2 * fitted.slopes)
+        print(f"run {number}: through the steps {fitted.steps.tolist()}", flush=True)
+    about = {
+        "eta": probe.eta, "G": G, "seed": seed, "prompts_per_run": per_run, "temperature": temperature,
+        "update_rule": update_rule,
+    }  # fmt: skip
+    return {name: np.concatenate(p) for name, p in parts.items()}, about
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=int, default=4096)
@@ -56,10 +83,11 @@ def main() -> None:
     parser.add_argument("--per-run", type=int, default=256)
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--update-rule", default="preconditioned")
+    parser.add_argument("--sweep", action="store_true")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     began = time.perf_counter()
-    scalars, about = record(
+    scalars, about = (record_sweep if given.sweep else record)(
         given.prompts, given.G, given.seed,
         per_run=given.per_run, temperature=given.temperature, update_rule=given.update_rule,
     )  # fmt: skip

@@ -23,6 +23,7 @@ from pytest_entropy.baselines.noise import log_noise_pseudo_values, swap_p_value
 from pytest_entropy.baselines.rules import Rule
 from pytest_entropy.records.baseline import BaselineRun, Snapshot
 from pytest_entropy.stats import CheckOutcome, check_equivalent
+from pytest_entropy.stats.intervals import two_sided_quantile
 from pytest_entropy.stats.measurement import FOR_THIS_UPDATE, OVER_BATCHES
 
 # (a run of the baseline, the same run measured now)
@@ -163,7 +164,7 @@ def _entropy(rule: Rule, pairs: Sequence[Pair], alpha: float, unit: str) -> Comp
     if difference == 0 or se == 0:
         ci, p = (difference, difference), float(outside == 0)
     else:
-        reach = se * float(scipy.stats.t.isf(0.025, n - 1))
+        reach = se * two_sided_quantile(0.95, n - 1)
         ci = (difference - reach, difference + reach)
         p = float(min(1.0, 2 * scipy.stats.t.sf(outside / se, n - 1)))
     inside = -margin < ci[0] and ci[1] < margin

@@ -12,7 +12,7 @@ from pytest_entropy.errors import UsageError
 from pytest_entropy.records.comparison import QuantityRow
 from pytest_entropy.reports.pages import page
 from pytest_entropy.reports.sections.comparison import comparison_plot
-from pytest_entropy.stats import format_measure
+from pytest_entropy.stats.intervals import too_few
 
 WORDS = {"pass": "no change seen", "fail": "CHANGED", "inconclusive": "INCONCLUSIVE"}
 
@@ -54,16 +54,16 @@ def word(comparison: Compared) -> str:
 def in_words(comparison: Compared) -> str:
     """The comparison in a line.
 
-    For example ``delta_h1: unchanged, by 0.0001 ± 0.0004 nats per response for this update batch (rule delta_h1:5%)``.
+    For example ``delta_h1: unchanged, by 0.0001 nats per response for this update batch, 95 % CI
+    [-0.0007, 0.0009] (rule delta_h1:5%)``.
     """
     outcome, rule = comparison.outcome, comparison.rule
     verdict = f"{rule.quantity}: {word(comparison)}"
-    if outcome.effect is None or outcome.ci is None:
+    if outcome.effect is None:
         return f"{verdict}: {outcome.likely_causes}"
-    # The standard error of a 95 % interval is its width over 3.92.
-    measure = format_measure(outcome.effect, (outcome.ci[1] - outcome.ci[0]) / 3.92)
+    ends = f"95 % CI [{outcome.ci[0]:.3g}, {outcome.ci[1]:.3g}]" if outcome.ci is not None else too_few(outcome.n)
     over = f" {comparison.scope}" if comparison.scope else ""
-    return f"{verdict}, by {measure} {outcome.unit}{over} (rule {rule.text})"
+    return f"{verdict}, by {outcome.effect:.3g} {outcome.unit}{over}, {ends} (rule {rule.text})"
 
 
 def to_rows(comparisons: Sequence[Compared]) -> list[QuantityRow]:

@@ -31,7 +31,7 @@ class RunRecord(Stored):
         per_prompt: s_n = <X_n, u>, ``[B_E]``, ``unit`` per unit of eta; with ``unit`` "nats per token" or mode
             ``u_statistic`` pseudo-values, whose mean is the estimate and whose spread gives its standard error.
         variance_total, se_total: variance and standard error with U random as well (docs/mathematics.md §4); None if
-            not configured, and ``se_total`` also if the unbiased variance estimate is negative (see ``notes``).
+            not configured. The unbiased variance may be negative; ``se_total`` is then the root of its larger part.
         variance_parts: ``entropy_batch`` + ``update_batch`` - ``interaction`` is ``variance_total``.
         u_statistic: the numbers from which a U-statistic can be recomputed.
         notes: caveats about the numbers.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +80,18 @@ def draw_plot(title: str, reading: str, *draw: Callable[[Axes], None]) -> Plot:
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None}, facecolor="white")
     text = stream.getvalue()
     return Plot(title, reading, text[text.index("<svg") :])
+
+
+def bars(values: Sequence[float], intervals: Sequence[Sequence[float] | None]) -> np.ndarray:
+    """Bars below and above ``values`` to the ends of their intervals, ``[2, n]``; NaN, not drawn, without an interval.
+
+    Args:
+        values: ``[n]``.
+        intervals: (low, high) of each, None where there is none.
+    """
+    ends = [(math.nan, math.nan) if one is None else (value - one[0], one[1] - value)
+            for value, one in zip(values, intervals, strict=True)]  # fmt: skip
+    return np.array(ends, dtype=float).reshape(-1, 2).T
 
 
 def short_unit(view: ExperimentView) -> str:

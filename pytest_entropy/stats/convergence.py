@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import scipy
 
+from pytest_entropy.stats.intervals import too_few
 from pytest_entropy.stats.outcome import CheckOutcome, Verdict, asserting, require_rates
 from pytest_entropy.stats.scaling import RunScalars, ScalingFit, fit_scaling, least_squares_rows
 from pytest_entropy.stats.signal import format_measure
@@ -58,7 +59,8 @@ def scaling_verdict(
     if not tolerance >= 0:
         raise ValueError(f"tolerance is {tolerance}, it must not be negative")
     if fit.a is None or fit.b is None or fit.ci_a is None or fit.ci_b is None or fit.p_b is None:
-        reason = "one B_E alone cannot tell convergence from 1/B_E scaling; give several --be-values"
+        one_size = "one B_E alone cannot tell convergence from 1/B_E scaling; give several --be-values"
+        reason = one_size if len(fit.batch_sizes) < 2 else f"cannot tell: {too_few(fit.n_prompts)}"
         return ScalingVerdict("inconclusive", _outcome(fit, "inconclusive", alpha, reason), reason, None)
     size = max(fit.batch_sizes)
     a_is_nonzero = not fit.ci_a[0] <= 0 <= fit.ci_a[1]

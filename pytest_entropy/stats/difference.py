@@ -21,6 +21,7 @@ from pytest_entropy.stats.guarded_t import (
     p_values_mean_zero,
     smallest_n,
 )
+from pytest_entropy.stats.intervals import FEWEST_PROMPTS
 from pytest_entropy.stats.mean import check_mean_zero, min_discrepancy_mean_zero, min_num_samples_mean_zero
 from pytest_entropy.stats.outcome import CheckOutcome, Verdict, asserting, require_rates
 
@@ -166,7 +167,7 @@ class _Equivalence:
     mean: float
     statistic: float | None
     p_value: float
-    ci: tuple[float, float]
+    ci: tuple[float, float] | None
     verdict: Verdict
     smallest: float | None = None
     needed: int | None = None
@@ -191,7 +192,8 @@ def _spread(difference: np.ndarray, margin: float, alpha: float, beta: float) ->
     needed = None
     if verdict == "inconclusive":
         needed = max(n, min_num_samples_equivalent(difference, margin, beta=beta))
-    return _Equivalence(mean, mean / se if se > 0 else None, p, ci, verdict, smallest, needed)
+    shown = ci if n >= FEWEST_PROMPTS else None
+    return _Equivalence(mean, mean / se if se > 0 else None, p, shown, verdict, smallest, needed)
 
 
 assert_equivalent = asserting(check_equivalent)

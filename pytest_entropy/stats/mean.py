@@ -18,6 +18,7 @@ from pytest_entropy.stats.guarded_t import (
     p_values_mean_zero,
     smallest_n,
 )
+from pytest_entropy.stats.intervals import FEWEST_PROMPTS
 from pytest_entropy.stats.outcome import CheckOutcome, asserting, is_blind, require_rates, verdict_of
 
 # A mean that rare events carry is judged from so many expected events, or from one per so many observations, whichever
@@ -76,7 +77,8 @@ def check_mean_zero(
 ) -> CheckOutcome:
     """Two-sided test of mean zero on independent observations, by the guarded t (``guarded_t.py``).
 
-    The 95 % interval inverts the same test, and holds the mean at least that often on skewed data.
+    The 95 % interval inverts the same test: it holds the mean at least that often, measured in docs/statistics.md, and
+    there is none for fewer than ``FEWEST_PROMPTS`` observations.
     Inconclusive where n < 2 or all are zero (nothing moved, so nothing was tested), or where
     ``effect_of_interest`` is smaller than n can detect; equal observations other than zero fail with p = 0.
 
@@ -112,13 +114,14 @@ def _tested(empty: CheckOutcome, values: np.ndarray, power: float) -> CheckOutco
     if n >= SMALLEST_N and np.ptp(values) > 0:
         mean, se, t, skew = (float(m[0]) for m in moments(values[None]))
         p = float(p_values_mean_zero(values)[0])
+        ci = interval(mean, se, skew, n, confidence=0.95) if n >= FEWEST_PROMPTS else None
         smallest = needed_mean(Shape.of(values), n, alpha, power)
         blind = is_blind(smallest, interest)
         needed = None
         if blind and interest is not None:
             needed = min_num_samples_mean_zero(values, interest, alpha=alpha, power=power)
         return replace(
-            empty, statistic=t, p_value=p, effect=mean, ci=interval(mean, se, skew, n, confidence=0.95),
+            empty, statistic=t, p_value=p, effect=mean, ci=ci,
             verdict=verdict_of(p, alpha, blind=blind), minimum_detectable_effect=smallest, samples_needed=needed,
         )  # fmt: skip
     if not n:

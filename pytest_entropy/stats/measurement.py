@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Protocol
 
-from pytest_entropy.stats.guarded_t import SMALLEST_N, interval
+from pytest_entropy.stats.intervals import mean_interval
 from pytest_entropy.stats.signal import format_measure
 
 FOR_THIS_UPDATE = "for this update batch"
@@ -27,6 +27,7 @@ class MeasuredRun(Protocol):
         B_E: prompts of the entropy batch.
         delta_h1, se_conditional: the value and its error given the update batch, in one unit.
         variance_total: the variance over update batches in that unit squared; None where it was not computed.
+        se_total: the standard error over update batches.
         sampling_fraction: share of the set of prompts that the entropy batch drew; None where it was not recorded.
         mode: ``two_batch`` or ``u_statistic``.
         notes: remarks that a reader of the numbers needs.
@@ -40,6 +41,8 @@ class MeasuredRun(Protocol):
     def se_conditional(self) -> float | None: ...
     @property
     def variance_total(self) -> float | None: ...
+    @property
+    def se_total(self) -> float | None: ...
     @property
     def sampling_fraction(self) -> float | None: ...
     @property
@@ -58,6 +61,7 @@ class Measurement:
         prompts: independent prompts of the entropy batches.
         update_part: V_Y - T, the part that the randomness of the update batch adds to the variance; None where it was
             not computed.  The estimate is unbiased and may be negative.
+        largest_part: the larger of V_X and V_Y, of one run; None of several, and where it was not recorded.
         single_batch: each run draws one batch for its update and its entropy gradient.
         note: why there is no error over update batches although it was asked for, else empty.
         skew: skewness of the per-prompt scalars, 0 where it is not known.
@@ -75,6 +79,7 @@ class Measurement:
     skew: float = 0.0
     update_prompts: int | None = None
     sampling_fraction: float = 0.0
+    largest_part: float | None = None
 
     @classmethod
     def of(cls, run: MeasuredRun) -> Measurement:
@@ -95,6 +100,8 @@ class Measurement:
             single_batch=single_batch,
             note="" if single_batch else "; ".join(note for note in run.notes if "total variance" in note),
             sampling_fraction=FRACTION_NOT_KNOWN if fraction is None else fraction,
+            # It is recorded where it exceeds the unbiased estimate, and no part of it elsewhere.
+            largest_part=None if single_batch or run.se_total is None else run.se_total**2,
         )
 
     @property
@@ -106,9 +113,14 @@ class Measurement:
 
     @property
     def se_total(self) -> float | None:
-        """The standard error over update batches; None where its variance was not computed or came out negative."""
-        variance = self.variance_total
-        return math.sqrt(variance) if variance is not None and variance >= 0 else None
+        """The standard error over update batches; None where its variance was not computed.
+
+        E[V_X] and E[V_Y] are at most the variance, so that an unbiased estimate below them is replaced by the larger.
+        """
+        if self.variance_total is None or self.se is None:
+            return None
+        parts = [self.se**2] if self.largest_part is None else [self.se**2, self.largest_part]
+        return math.sqrt(max(self.variance_total, *parts))
 
     @property
     def scope(self) -> str:
@@ -140,20 +152,24 @@ class Measurement:
         return words
 
     def ci(self, confidence: float) -> tuple[float, float] | None:
-        """Interval at ``confidence`` given the update batch, by the guarded t; None without a standard error."""
-        if self.se is None or self.prompts < SMALLEST_N:
+        """Interval at ``confidence`` given the update batch; None without a standard error or with too few prompts."""
+        if self.se is None:
             return None
-        return interval(self.value, self.se, self.skew, self.prompts, confidence=confidence)
+        return mean_interval(self.value, self.se, self.skew, self.prompts, confidence=confidence)
 
     def ci_total(self, confidence: float) -> tuple[float, float] | None:
-        """Interval at ``confidence`` over update batches; None where that error is not known.
+        """Interval at ``confidence`` over update batches; None where that error is not known or has too few prompts.
 
-        It is a guarded t with the degrees of freedom of the smaller batch (docs/mathematics.md §4).
+        It has the degrees of freedom of the smaller batch (docs/mathematics.md §4).
         """
-        n = min(self.prompts, self.update_prompts or self.prompts)
-        if self.se_total is None or n < SMALLEST_N:
+        if self.se_total is None:
             return None
-        return interval(self.value, self.se_total, 0.0, n, confidence=confidence)
+        return mean_interval(self.value, self.se_total, 0.0, self.smaller_batch, confidence=confidence)
+
+    @property
+    def smaller_batch(self) -> int:
+        """Prompts of the smaller batch, the entropy batches or the update batch."""
+        return min(self.prompts, self.update_prompts or self.prompts)
 
 
 def pool(runs: Sequence[Measurement]) -> Measurement:
@@ -200,15 +216,8 @@ def _se_of_mean(errors: Sequence[float], fraction: float) -> float:
 
 
 def _note(variance: float | None, runs: Sequence[Measurement]) -> str:
-    """Why there is no usable error over update batches; empty where there is one, or where none was asked for."""
-    if variance is None:
-        return next((run.note for run in runs if run.note), "")
-    if variance >= 0:
-        return ""
-    return (
-        f"the estimate of the total variance is negative ({variance:.3g}), also as the mean over {len(runs)} runs: "
-        "larger batches or more runs give a usable one"
-    )
+    """Why there is no error over update batches; empty where there is one, or where none was asked for."""
+    return "" if variance is not None else next((run.note for run in runs if run.note), "")
 
 
 def format_error(se: float) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike
 
+from pytest_entropy.stats.intervals import two_sided_quantile
 from pytest_entropy.stats.outcome import CheckOutcome, asserting, is_blind, require_rates, verdict_of
 
 
@@ -60,13 +61,15 @@ def check_uniform_pit(
             likely_causes,
         )  # fmt: skip
     location, p, effect, se = _two_tests(ranks, w)
+    # Exactly normal under the null hypothesis, with a known standard error.
+    reach = two_sided_quantile(0.95) * se
     smallest = min_discrepancy_uniform_pit(w, alpha=alpha, power=power)
     blind = is_blind(smallest, effect_of_interest)
     needed = None
     if blind and effect_of_interest is not None:
         needed = min_num_samples_uniform_pit(w, effect_of_interest, alpha=alpha, power=power)
     return CheckOutcome(
-        name, null, location, p, alpha, effect, (effect - 1.96 * se, effect + 1.96 * se), unit, n,
+        name, null, location, p, alpha, effect, (effect - reach, effect + reach), unit, n,
         verdict_of(p, alpha, blind=blind), smallest, effect_of_interest, needed, likely_causes,
     )  # fmt: skip
 

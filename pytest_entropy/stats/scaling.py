@@ -9,9 +9,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy
 
+from pytest_entropy.stats.intervals import FEWEST_PROMPTS, PromptPool
 from pytest_entropy.stats.outcome import require_rates
-from pytest_entropy.stats.permutation import permutation_test, unit_spread
+from pytest_entropy.stats.permutation import permutation_test, run_moments, unit_spread
 from pytest_entropy.stats.signal import signal_to_noise
+
+# Resampled scalars held at a time.
+BOOTSTRAP_ENTRIES = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,9 @@ class ScalingFit:
         sigma: the spread of eta s_n, pooled within runs, in nats.
         confidence: of all intervals.
         a, b: the converged value, and the finite-batch bias times B_E, in nats.
-        se_a, se_b, ci_a, ci_b: their standard errors, and t intervals.
-        bootstrap_ci_a, bootstrap_ci_b: percentile intervals of a bootstrap over prompts.
+        se_a, se_b: their standard errors.
+        ci_a, ci_b: intervals by Student's t and the pooled skewness (``intervals.py``); None with too few prompts.
+        bootstrap_t_ci_a, bootstrap_t_ci_b: the same by a studentised bootstrap over prompts, which assumes neither.
         p_a, p_b: two-sided p-values of zero, a's by Student's t, b's by shuffling prompts over the runs (exact under
             any tails).
         p_b_resolution: the smallest p-value that the shuffles could have given.
@@ -64,13 +69,13 @@ class ScalingFit:
     se_a: float | None = None
     ci_a: tuple[float, float] | None = None
     p_a: float | None = None
-    bootstrap_ci_a: tuple[float, float] | None = None
+    bootstrap_t_ci_a: tuple[float, float] | None = None
     b: float | None = None
     se_b: float | None = None
     ci_b: tuple[float, float] | None = None
     p_b: float | None = None
     p_b_resolution: float | None = None
-    bootstrap_ci_b: tuple[float, float] | None = None
+    bootstrap_t_ci_b: tuple[float, float] | None = None
 
 
 def least_squares_rows(sizes: np.ndarray) -> np.ndarray:
@@ -111,47 +116,54 @@ def fit_scaling(
     if not all(np.isfinite(v).all() for v in values):
         raise ValueError("a run's scalars are not finite")
     sizes = np.array([r.B_E for r in runs], dtype=float)
-    freedom = int(sizes.sum()) - len(runs)
-    sigma = math.sqrt(sum(float(np.square(v - v.mean()).sum()) for v in values) / freedom)
+    pool = PromptPool.of(values)
     distinct = sorted({r.B_E for r in runs})
-    fit = ScalingFit(distinct, len(runs), int(sizes.sum()), sigma, confidence)
+    fit = ScalingFit(distinct, len(runs), pool.prompts, pool.sigma, confidence)
     if len(distinct) < 2:
         return fit
     linear = least_squares_rows(sizes)
-    fit = _with_parameters(fit, values, linear, sizes, freedom)
+    fit = _with_parameters(fit, values, linear, sizes, pool)
     p_b, resolution = _permutation_p(values, linear[1], rng, alpha, shuffles)
-    again = _bootstrap(values, linear, bootstrap, rng)
-    return replace(
-        fit,
-        p_b=p_b,
-        p_b_resolution=resolution,
-        bootstrap_ci_a=_quantiles(again[:, 0], confidence),
-        bootstrap_ci_b=_quantiles(again[:, 1], confidence),
-    )
+    fit = replace(fit, p_b=p_b, p_b_resolution=resolution)
+    return _with_bootstrap(fit, values, linear, sizes, bootstrap, rng) if pool.prompts >= FEWEST_PROMPTS else fit
 
 
 def _with_parameters(
-    fit: ScalingFit, values: list[np.ndarray], linear: np.ndarray, sizes: np.ndarray, freedom: int
+    fit: ScalingFit, values: list[np.ndarray], linear: np.ndarray, sizes: np.ndarray, pool: PromptPool
 ) -> ScalingFit:
-    """The fit with a and b, their standard errors and t intervals, and a's p-value."""
+    """The fit with a and b, their standard errors and intervals, and a's p-value."""
     a, b = (float(x) for x in linear @ np.array([v.mean() for v in values]))
-    se_a, se_b = (float(x) for x in np.sqrt((np.square(linear) * fit.sigma**2 / sizes).sum(axis=1)))
-    reach = float(scipy.stats.t.isf((1 - fit.confidence) / 2, freedom))
+    se_a, se_b = (pool.standard_error(row, sizes) for row in linear)
+    freedom = pool.prompts - pool.runs
     return replace(
         fit,
         a=a,
         se_a=se_a,
-        ci_a=(a - reach * se_a, a + reach * se_a),
+        ci_a=pool.sum_interval(a, linear[0], sizes, confidence=fit.confidence),
         p_a=float(2 * scipy.stats.t.sf(abs(a) / se_a, freedom)) if se_a > 0 else float(a == 0),
         b=b,
         se_b=se_b,
-        ci_b=(b - reach * se_b, b + reach * se_b),
+        ci_b=pool.sum_interval(b, linear[1], sizes, confidence=fit.confidence),
     )
 
 
-def _quantiles(column: np.ndarray, confidence: float) -> tuple[float, float]:
-    low, high = np.quantile(column, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+def _with_bootstrap(
+    fit: ScalingFit, values: list[np.ndarray], linear: np.ndarray, sizes: np.ndarray, draws: int,
+    rng: np.random.Generator,
+) -> ScalingFit:  # fmt: skip
+    """The fit with the studentised bootstrap's intervals of a and b."""
+    again = _bootstrap_t(values, linear, sizes, draws, rng)
+    tails = [(1 + fit.confidence) / 2, (1 - fit.confidence) / 2]
+    reach_a, reach_b = np.quantile(again, tails, axis=0).T
+    assert fit.a is not None
+    assert fit.b is not None
+    assert fit.se_a is not None
+    assert fit.se_b is not None
+    return replace(
+        fit,
+        bootstrap_t_ci_a=(fit.a - float(reach_a[0]) * fit.se_a, fit.a - float(reach_a[1]) * fit.se_a),
+        bootstrap_t_ci_b=(fit.b - float(reach_b[0]) * fit.se_b, fit.b - float(reach_b[1]) * fit.se_b),
+    )
 
 
 def _permutation_p(
@@ -174,11 +186,27 @@ def _permutation_p(
     return result.p_value, result.resolution
 
 
-def _bootstrap(values: list[np.ndarray], linear: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """(a, b) on resampled prompts, ``[draws, 2]``: within each run, with replacement."""
-    means = np.stack([v[rng.integers(0, len(v), size=(draws, len(v)))].mean(axis=1) for v in values], axis=1)
-    fits: np.ndarray = means @ linear.T
-    return fits
+def _bootstrap_t(
+    values: list[np.ndarray], linear: np.ndarray, sizes: np.ndarray, draws: int, rng: np.random.Generator
+) -> np.ndarray:
+    """(a, b) over their standard errors, ``[draws, 2]``, of runs whose prompts are drawn from all runs' residuals.
+
+    Prompts of one small run alone would have too small a variance, by the factor 1 - 1/B_E.
+    """
+    residuals = np.concatenate([v - v.mean() for v in values])
+    if not residuals.any():
+        return np.zeros((draws, 2))
+    whole = sizes.astype(int)
+    per_unit = np.sqrt((np.square(linear) / sizes).sum(axis=1))
+    out, piece = [np.empty((0, 2))], max(1, BOOTSTRAP_ENTRIES // len(residuals))
+    for done in range(0, draws, piece):
+        drawn = residuals[rng.integers(0, len(residuals), size=(min(piece, draws - done), len(residuals)))]
+        means, squares = run_moments(drawn, whole)
+        # Squared standard errors times B_E (B_E - 1) are sums of squares.
+        variance = (squares * sizes * (sizes - 1)).sum(axis=1) / (len(residuals) - len(sizes))
+        sigma = np.sqrt(np.where(variance > 0, variance, np.inf))
+        out.append((means @ linear.T) / (sigma[:, None] * per_unit))
+    return np.concatenate(out)
 
 
 @dataclass(frozen=True)

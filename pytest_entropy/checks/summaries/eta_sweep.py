@@ -15,6 +15,7 @@ import numpy as np
 from pytest_entropy.checks.summaries.sweep_fit import SweepFit, distrust, fit, rms, second_order_share, sweep_of
 from pytest_entropy.records.measured import Measured
 from pytest_entropy.records.run import RunRecord
+from pytest_entropy.stats.intervals import interval_of_mean
 
 if TYPE_CHECKING:
     from pytest_entropy.probe.diagnostics.eta_sweep import EtaSweep
@@ -30,6 +31,7 @@ class SweepPoint:
     Attributes:
         eta: the step.
         slope, se: Delta(eta)/eta without bias, nats per response per unit of eta, and its standard error over prompts.
+        interval: of the slope; None with too few prompts.
         ess, group_ess: effective sample size as a share, of all weights together and averaged over groups.
         khat: Pareto shape k-hat of the weights' tail.
         slope_self_normalised, se_self_normalised: by self-normalised weights.
@@ -46,6 +48,7 @@ class SweepPoint:
     se_self_normalised: float | None
     trusted: bool
     note: str
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,14 @@ class SweepRecord:
         delta_h1_over_eta: the mean of <X_n, u>.
         noise_floor: numerical noise of one change.
         intercept, difference: the slope at step 0, and that minus ``delta_h1_over_eta``.
-        delta_h2: the second derivative of the entropy along the direction.
-        second_order_share: (low, estimate, high) of the second-order term of a step as a share of the first.
-        eta_star: the step whose second-order term is as large as the first, with a Fieller interval (None: no bound).
+        delta_h2: the second derivative of the entropy along the direction.  It has no interval: a few
+            prompts in a thousand can carry a third of it, and a sample without one does not show it
+            (docs/statistics.md).
+        confidence: of the intervals.
+        intercept_interval: None with too few prompts.
+        second_order_share: (low, estimate, high) of the second-order term of a step as a share of the first; a range
+            from the spread that the sample shows, without a level, as ``delta_h2`` has none.
+        eta_star: the step whose second-order term is as large as the first, with such a range (None: no bound).
         fitted_steps: the trusted steps that the polynomial goes through.
         verdict, reading: whether first order holds at the training step, in a word and in a line.
     """
@@ -89,8 +97,10 @@ class SweepRecord:
     fresh_samples: list[FreshSample]
     delta_h1_over_eta: float
     noise_floor: float
+    confidence: float
     intercept: float | None = None
     intercept_se: float | None = None
+    intercept_interval: tuple[float, float] | None = None
     difference: float | None = None
     difference_se: float | None = None
     delta_h2: float | None = None
@@ -123,10 +133,11 @@ def sweep_record(run: RunRecord, *, confidence: float, tolerance: float) -> Swee
     out = SweepRecord(
         unit="nats per response",
         training_eta=float(sweep.eta),
-        points=[_point(sweep, j, reasons[j]) for j in range(len(sweep.steps))],
+        points=[_point(sweep, j, reasons[j], confidence) for j in range(len(sweep.steps))],
         fresh_samples=[_fresh(sweep, k) for k in range(len(sweep.fresh_steps))],
         delta_h1_over_eta=float(s.mean()),
         noise_floor=rms(sweep.floor),
+        confidence=confidence,
         fitted_steps=[] if fitted is None else fitted.steps.tolist(),
     )
     if fitted is not None:
@@ -142,6 +153,7 @@ def _with_fit(out: SweepRecord, fitted: SweepFit, s: np.ndarray, confidence: flo
         out,
         intercept=float(fitted.intercepts.mean()),
         intercept_se=_se(fitted.intercepts),
+        intercept_interval=interval_of_mean(fitted.intercepts, confidence=confidence),
         difference=float(difference.mean()),
         difference_se=_se(difference),
         delta_h2=float(curvature.mean()),
@@ -161,7 +173,7 @@ def _read(out: SweepRecord, tolerance: float) -> tuple[str, str]:
     if share is None:
         return "undecided", "eta sweep: the entropy does not move along the update"
     at_eta = next(point for point in out.points if point.eta == eta)
-    span = f"{_percent(low)} to {_percent(high)}" if high is not None else f"{_percent(low)} or more"
+    span = f"roughly {_percent(low)} to {_percent(high)}" if high is not None else f"roughly {_percent(low)} or more"
     term = f"the second-order term is {_percent(share)} of the first ({span})"
     star = f"η* = {out.eta_star:.2g}" if out.eta_star else "no curvature seen"
     doubt = "" if at_eta.trusted else f"; the slope at η itself is not trusted: {at_eta.note}"
@@ -176,7 +188,7 @@ def _read(out: SweepRecord, tolerance: float) -> tuple[str, str]:
     return verdict, f"{words} at η = {eta:.3g}: {term}, {star}{doubt}"
 
 
-def _point(sweep: EtaSweep, j: int, reason: str) -> SweepPoint:
+def _point(sweep: EtaSweep, j: int, reason: str, confidence: float) -> SweepPoint:
     h = float(sweep.steps[j])
     slope, se = _slope(h, sweep.change[j])
     normalised, normalised_se = _slope(h, sweep.self_normalised[j])
@@ -191,6 +203,7 @@ def _point(sweep: EtaSweep, j: int, reason: str) -> SweepPoint:
         se_self_normalised=normalised_se,
         trusted=not reason,
         note=reason,
+        interval=None if slope is None or se is None else interval_of_mean(sweep.change[j] / h, confidence=confidence),
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.stats import Measurement, ScalingFit, pool
+from pytest_entropy.stats.intervals import too_few
 from pytest_entropy.stats.measurement import OVER_UPDATES
 
 STILL = "no change: the update moves nothing"
@@ -25,8 +26,8 @@ def measurement(run: RunRecord) -> Measurement:
 def change(measured: Measurement, unit: str, *, confidence: float) -> tuple[str, str]:
     """(what the entropy does, how well that is known), in words.
 
-    The sign is claimed where the interval at ``confidence``, given the update batch, does not hold 0; where the
-    interval over update batches is known and holds 0, the second part says so.
+    The sign is claimed where the interval at ``confidence``, given the update batch, does not hold 0; where the error
+    over update batches is known and its interval holds 0, or has too few prompts, the second part says so.
 
     >>> what, known = change(Measurement(-0.0253, 0.001, 64), "nats/response", confidence=0.95)
     >>> what
@@ -45,12 +46,14 @@ def change(measured: Measurement, unit: str, *, confidence: float) -> tuple[str,
     given, total = measured.ci(confidence), measured.ci_total(confidence)
     over_updates = None if measured.single_batch or total is None or not _holds_zero(total) else _ci(total, confidence)
     if given is None:
-        return "change of unknown error", known
+        few = "" if measured.se is None else too_few(measured.prompts)
+        return ("change of uncertain sign", f"{known}, {few}") if few else ("change of unknown error", known)
     if _holds_zero(given):
         more = f", nor is one {OVER_UPDATES} ({over_updates})" if over_updates else ""
         return "no change seen", f"{known}, {_ci(given, confidence)}{more}"
     way = "falls" if measured.value < 0 else "rises"
-    more = f", but {OVER_UPDATES} its sign is not certain ({over_updates})" if over_updates else ""
+    few = too_few(measured.smaller_batch) if measured.second_error and measured.se_total is not None else ""
+    more = f", but {OVER_UPDATES} its sign is not certain ({over_updates or few})" if over_updates or few else ""
     return f"entropy {way} by {abs(measured.value):.3g} {unit}", known + more
 
 

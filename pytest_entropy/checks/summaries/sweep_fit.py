@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy
 
 from pytest_entropy.records.run import RunRecord
+from pytest_entropy.stats.intervals import two_sided_quantile
 
 if TYPE_CHECKING:
     from pytest_entropy.probe.diagnostics.eta_sweep import EtaSweep
@@ -117,7 +117,8 @@ def fit(sweep: EtaSweep) -> SweepFit | None:
 def second_order_share(fitted: SweepFit, eta: float, *, confidence: float) -> tuple[float, float | None, float | None]:
     """(low, estimate, high) of |H'' eta / 2 H'|: the second-order term of a step as a share of the first.
 
-    Fieller's interval (1954) for a ratio of two means of the same prompts; ``high`` is None where H' may be 0.
+    Fieller's interval (1954) for a ratio of two means of the same prompts; ``high`` is None where H' may be 0.  It
+    keeps its level where the sample shows the spread of H'', which it does not always (docs/statistics.md).
 
     Args:
         fitted: slope and half the second derivative of each prompt.
@@ -127,7 +128,7 @@ def second_order_share(fitted: SweepFit, eta: float, *, confidence: float) -> tu
     a, b = fitted.intercepts, fitted.slopes * eta
     n = len(a)
     (aa, ab), (_, bb) = np.cov(a, b, ddof=1) / n
-    t = float(scipy.stats.t.isf((1 - confidence) / 2, n - 1))
+    t = two_sided_quantile(confidence, n - 1)
     mean_a, mean_b = float(a.mean()), float(b.mean())
     estimate = abs(mean_b / mean_a) if mean_a else None
     # Ratios r with |mean_b - r mean_a| <= t SE(b - r a): p r^2 - 2 q r + c <= 0.

@@ -13,7 +13,7 @@ class Spread:
 
     Attributes:
         variance_total: the unbiased estimate, which may be negative.
-        se_total: root of ``variance_total``; None where the estimate is negative.
+        se_total: root of ``variance_total``, or of its larger part V_X or V_Y where that is larger; never negative.
         parts: V_X, V_Y and T, from which ``variance_total`` is computed.
         notes: remarks for the reader of a report.
     """

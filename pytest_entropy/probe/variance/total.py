@@ -50,9 +50,9 @@ class TotalVariance:
         return self.entropy_batch + self.update_batch - self.interaction
 
     @property
-    def se(self) -> float | None:
-        """Root of ``total``; None where the estimate is negative."""
-        return self.total**0.5 if self.total >= 0 else None
+    def se(self) -> float:
+        """Root of ``total``, or of V_X or V_Y where one is larger: E[V_X] and E[V_Y] are at most the total variance."""
+        return float(max(self.total, self.entropy_batch, self.update_batch) ** 0.5)
 
     def spread(self) -> Spread:
         """The part of the run's record that holds the variance."""
@@ -60,13 +60,14 @@ class TotalVariance:
 
     @property
     def notes(self) -> list[str]:
-        """A remark for the reader where the estimate is negative; else none."""
-        if self.total >= 0:
+        """A remark for the reader where the larger of V_X and V_Y stands in for the unbiased estimate; else none."""
+        larger = max(self.entropy_batch, self.update_batch)
+        if self.total >= larger:
             return []
         return [
-            f"the estimate of the total variance is negative ({self.total:.3g} = {self.entropy_batch:.3g} + "
-            f"{self.update_batch:.3g} - {self.interaction:.3g}): noise of the interaction exceeds the rest; "
-            "larger batches or the mean over several runs give a usable one"
+            f"the unbiased estimate of the total variance ({self.total:.3g} = {self.entropy_batch:.3g} + "
+            f"{self.update_batch:.3g} - {self.interaction:.3g}) is below one of its parts: the interaction is as large "
+            "as the rest, and se_total is the root of the larger part"
         ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.axes import Axes
 
-from pytest_entropy.reports.plot import ACCENT, GREY, INK, SECOND, Plot, draw_plot
+from pytest_entropy.reports.plot import ACCENT, GREY, INK, SECOND, Plot, bars, draw_plot
 from pytest_entropy.reports.view import ExperimentView
 from pytest_entropy.stats import format_measure
 from pytest_entropy.stats.measurement import FOR_THIS_UPDATE
@@ -24,18 +24,20 @@ def eta_sweep_figure(view: ExperimentView) -> Plot | None:
         reading = f"{reading}; {numbers}" if reading else numbers
 
     def draw(axes: Axes) -> None:
-        for trusted, color, label in ((True, ACCENT, "ΔH(η)/η, 95 % CI, this U"), (False, GREY, "not to be trusted")):
+        known = any(point.get("interval") for point in points)
+        what = f"{100 * sweep['confidence']:g} % CI" if known else "no interval"
+        for trusted, color, label in ((True, ACCENT, f"ΔH(η)/η, {what}, this U"), (False, GREY, "not to be trusted")):
             chosen = [point for point in points if point.get("trusted", True) == trusted]
             if chosen:
                 axes.errorbar(
                     [point["eta"] for point in chosen],
                     [point["slope"] for point in chosen],
-                    yerr=[_bar(point.get("se")) for point in chosen],
+                    yerr=bars([point["slope"] for point in chosen], [point.get("interval") for point in chosen]),
                     fmt="o", color=color, ms=4, lw=1, label=label,
                 )  # fmt: skip
         if intercept is not None:
-            error = _bar(sweep.get("intercept_se"))
-            axes.errorbar([0], [intercept], yerr=[error], fmt="s", color=INK, ms=4, lw=1, label="intercept of the fit")
+            bar = bars([intercept], [sweep.get("intercept_interval")])
+            axes.errorbar([0], [intercept], yerr=bar, fmt="s", color=INK, ms=4, lw=1, label="intercept of the fit")
         if slope is not None:
             axes.plot([0], [slope], "D", color=SECOND, ms=6, mfc="none", label="δH₁/η")
         if sweep.get("training_eta"):
@@ -46,8 +48,3 @@ def eta_sweep_figure(view: ExperimentView) -> Plot | None:
         axes.legend()
 
     return draw_plot("Entropy change against the step", reading or "ΔH(η)/η at each step", draw)
-
-
-def _bar(se: float | None) -> float:
-    """Half the width of a 95 % interval; NaN, which is not drawn, without a standard error."""
-    return float("nan") if se is None else 1.96 * se

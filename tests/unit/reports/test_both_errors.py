@@ -30,12 +30,13 @@ from pytest_entropy.reports.sections.figures import plots
 from pytest_entropy.reports.tables import size_table, summary_of, to_csv, to_markdown
 from pytest_entropy.reports.terminal import live_line, table_lines
 from pytest_entropy.reports.view import ExperimentView, view_experiment
+from pytest_entropy.stats import format_error
 from tests.present import present
 from tests.unit.plugin.test_session_end import SCHEMA
 from tests.unit.reports.stored import store_experiment
 
 PART = 9e-6
-NOTE = "the estimate of the total variance is negative (-1): noise of the interaction exceeds the rest"
+NOTE = "B_U is 1: the total variance needs at least 2 prompts in the update batch"
 
 
 def known(run: dict[str, Any]) -> dict[str, float]:
@@ -43,8 +44,12 @@ def known(run: dict[str, Any]) -> dict[str, float]:
     return {"variance_total": total, "se_total": total**0.5}
 
 
-def negative(run: dict[str, Any]) -> dict[str, float | list[str] | None]:
-    return {"variance_total": -1.0, "se_total": None, "notes": [NOTE]}
+def missing(run: dict[str, Any]) -> dict[str, float | list[str] | None]:
+    return {"variance_total": None, "se_total": None, "notes": [NOTE]}
+
+
+def negative(run: dict[str, Any]) -> dict[str, float]:
+    return {"variance_total": -1.0, "se_total": 2 * float(run["se_conditional"])}
 
 
 def single_batch(run: dict[str, Any]) -> dict[str, float | str]:
@@ -111,8 +116,17 @@ def test_the_terminals_table_stays_narrow_and_labelled_where_it_is_not(tmp_path:
     assert "over U" not in " ".join(single)
 
 
-def test_a_negative_estimate_is_not_determined_everywhere(tmp_path: Path) -> None:
+def test_a_negative_estimate_has_the_larger_parts_error_everywhere(tmp_path: Path) -> None:
     view = stored(tmp_path, negative, runs=1)
+    joined, told = " ".join([*table(view), render(view), to_markdown([view])]), properties(view)
+    assert "not determined" not in joined
+    for run, properties_of_it in zip(view.runs, told, strict=True):
+        assert f"± {format_error(present(run.se_total))}" in joined
+        assert properties_of_it["se_total"] == run.se_total == 2 * present(run.se_conditional)
+
+
+def test_a_missing_estimate_is_not_determined_everywhere(tmp_path: Path) -> None:
+    view = stored(tmp_path, missing, runs=1)
     lines = table(view)
     assert all("not determined" in line for line in lines[1:3])
     assert max(map(len, lines)) <= 80
@@ -127,7 +141,7 @@ def test_a_negative_estimate_is_not_determined_everywhere(tmp_path: Path) -> Non
         assert (row["se_total"], row["notes"]) == ("", NOTE)
     told = properties(view)[0]
     assert "se_total" not in told
-    assert (told["variance_total"], told["notes"]) == (-1.0, NOTE)
+    assert told["notes"] == NOTE
     assert "over update batches not determined, 0.75 s" in live_line(items(view)[0])
 
 
@@ -224,11 +238,11 @@ def test_a_comparison_says_that_its_difference_is_along_one_update(tmp_path: Pat
     assert "se_total" not in without["runs"][0]
     first = replace(first, update=SharedUpdate(prompts=["p"], rewards=[[0.0, 1.0]]))
     by_quantity = {c.rule.quantity: c for c in compare(first, first, parse_rules([DEFAULT]), alpha=1e-3)}
-    assert "nats per response for this update batch (rule" in in_words(by_quantity["delta_h1"])
+    assert "nats per response for this update batch, 95 % CI [0, 0] (rule" in in_words(by_quantity["delta_h1"])
     assert by_quantity["entropy"].scope == ""
     first.objective["probe.mode"] = "u_statistic"
     single = {c.rule.quantity: c for c in compare(first, first, parse_rules([DEFAULT]), alpha=1e-3)}
-    assert " over batches (rule" in in_words(single["delta_h1"])
+    assert " over batches, 95 % CI [0, 0] (rule" in in_words(single["delta_h1"])
 
 
 def test_the_list_says_what_the_conclusion_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

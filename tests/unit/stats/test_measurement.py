@@ -83,25 +83,26 @@ def test_the_updates_part_is_the_mean_over_the_runs_that_have_it() -> None:
     assert pool([run(update_part=None)] * 2).se_total is None
 
 
-def test_a_negative_estimate_is_not_determined_and_never_zero() -> None:
-    note = "the estimate of the total variance is negative (-0.03 = 0.01 + 0 - 0.04): noise"
+def test_a_negative_estimate_gives_the_larger_parts_error() -> None:
+    note = "the unbiased estimate of the total variance (-0.03 = 0.01 + 0.0225 - 0.0625) is below one of its parts"
     record: dict[str, Any] = {
         "delta_h1": -0.5,
         "se_conditional": 0.1,
         "variance_total": -0.03,
+        "se_total": 0.15,
         "B_E": B_E,
         "notes": [note],
     }
     one = Measurement.of(ItemReport(**record))
-    assert one.se_total is None
-    assert one.second_error == "not determined"
-    words = f"-0.50 ± 0.10 for this update batch, over update batches not determined ({note})"
-    assert one.in_words() == words
+    assert one.se_total == pytest.approx(0.15)
+    assert one.in_words() == "-0.50 ± 0.10 for this update batch, ± 0.15 over update batches"
     # As an item's properties have it.
     told = ItemReport(**record).to_properties()
     assert Measurement.of(ItemReport.from_properties(told)) == one
-    # Still negative over two runs; no longer so together with one that is positive.
-    assert "also as the mean over 2 runs" in pool([one, one]).note
+    # A record without the larger part has the conditional error at least.
+    assert Measurement.of(ItemReport(**{**record, "se_total": None})).se_total == pytest.approx(0.1)
+    # Still negative over two runs: the entropy batches' part is left; no longer so together with one that is positive.
+    assert pool([one, one]).se_total == pytest.approx(0.1 / 2**0.5)
     better = pool([one, run(update_part=0.1)])
     assert better.note == ""
     assert better.se_total == pytest.approx((0.02 / 4 + 0.03) ** 0.5)
@@ -131,9 +132,11 @@ def test_intervals_hold_both_errors_and_the_wider_one_knows_the_smaller_batch() 
     low, high = present(one.ci(0.95))
     assert 1.96 * 0.1 < (high - low) / 2 < 1.3 * 1.96 * 0.1
     wide = present(one.ci_total(0.95))
-    assert wide[1] - wide[0] > 2 * 2.04 * present(one.se_total), "31 degrees of freedom at most"
+    assert wide[1] - wide[0] == pytest.approx(2 * 2.0395 * present(one.se_total), rel=1e-4), "31 degrees of freedom"
     assert Measurement(-0.5, None, 400).ci(0.95) is None
     assert Measurement(-0.5, 0.1, 400).ci_total(0.95) is None
+    assert replace(one, update_prompts=8).ci_total(0.95) is None
+    assert Measurement(-0.5, 0.1, 31).ci(0.95) is None
 
 
 @pytest.mark.parametrize("runs", [[], [run(), run(single_batch=True)]])

@@ -66,10 +66,23 @@ def test_the_level_of_the_interval_decides_what_is_claimed() -> None:
     assert change(borderline, "nats", confidence=0.9999)[0] == "no change seen"
 
 
-def test_a_negative_estimate_is_said_with_its_reason() -> None:
-    note = "the estimate of the total variance is negative"
-    run = replace(one(-0.0253), variance_total=-1e-9, notes=[note])
-    assert f"over update batches not determined ({note})" in said(run)
+def test_a_missing_total_variance_is_said_with_its_reason() -> None:
+    note = "no total variance: one prompt"
+    assert f"over update batches not determined ({note})" in said(replace(one(-0.0253), notes=[note]))
+
+
+def test_a_negative_estimate_gives_the_larger_parts_error() -> None:
+    run = replace(one(-0.0253, se_total=0.003), variance_total=-1e-9)
+    assert "± 0.0030 over update batches" in said(run)
+
+
+def test_too_few_prompts_have_no_interval_and_claim_no_sign() -> None:
+    words = said(one(-0.0253, B_E=8))
+    assert words.startswith("change of uncertain sign")
+    assert words.endswith(", no interval: 8 prompts are too few (it takes 32)")
+    run = one(-0.0253, se_total=0.002)
+    few = replace(run, update=replace(run.update, prompts=run.update.prompts[:8]))
+    assert said(few).endswith("its sign is not certain (no interval: 8 prompts are too few (it takes 32))")
 
 
 def test_a_single_batch_has_one_error_over_batches() -> None:
@@ -89,7 +102,7 @@ def test_an_update_that_moves_nothing_divides_by_nothing() -> None:
 
 def test_the_single_run_and_the_debug_report_conclude_so() -> None:
     run = one(-0.0253, se_total=0.0046)
-    sweep = SweepRecord("nats per response", ETA, [], [], -100.0, 1e-9, reading="first order holds")
+    sweep = SweepRecord("nats per response", ETA, [], [], -100.0, 1e-9, 0.95, reading="first order holds")
     _, words = single_run.conclusion([run], sweep, confidence=0.95)
     assert words == (
         "entropy falls by 0.0253 nats/response at the next step, from 1.75 nats/response: δH₁ = -0.02530 ± 0.00050 "

@@ -111,11 +111,13 @@ def test_what_is_normalised_over_the_batch_is_linearised(policy: Policy, advanta
     np.testing.assert_allclose(got - got.mean(), influence - influence.mean(), rtol=1e-3, atol=1e-9)
 
 
-def test_a_negative_estimate_is_said_and_has_no_standard_error() -> None:
-    variance = TotalVariance(entropy_batch=1.0, update_batch=2.0, interaction=4.0)
-    assert variance.total == -1.0
-    assert variance.se is None
-    assert "negative (-1 = 1 + 2 - 4)" in variance.notes[0]
+def test_below_its_larger_part_the_estimate_is_said_and_that_part_gives_the_standard_error() -> None:
+    for parts, larger in (((1.0, 2.0, 4.0), 2.0), ((3.0, 0.5, 1.0), 3.0)):
+        variance = TotalVariance(*parts)
+        assert variance.total == sum(parts[:2]) - parts[2]
+        assert variance.se == pytest.approx(larger**0.5)
+        assert f"({variance.total:.3g} = " in variance.notes[0]
+    assert TotalVariance(1.0, 2.0, 0.5).se == pytest.approx(2.5**0.5)
     assert not TotalVariance(1.0, 2.0, 0.5).notes
 
 

@@ -106,6 +106,11 @@ IDENTITIES: dict[str, Mapping[str, Fault]] = {
     "texts_are_decoded": {"a token lost": measured(update__texts=3.0)},
     "token_unit": {"per response": measured(agreement__unit_gap=0.1)},
     "total_variance_identity": {"above": scaled("variance_total", 1.1), "below": scaled("variance_total", 0.9)},
+    "total_variance_parts": {
+        "V_Y": scaled("variance_parts__update_batch", 1.1),
+        "T": scaled("variance_parts__interaction", 0.9),
+        "another definition": measured(variance_parts__definition=0.02),
+    },
     "weights_are_stored": {"not restored": measured(reading__weights=1e-5)},
     "update_record": {"mean": scaled("update__reward_mean", 1.5), "spread": scaled("update__reward_std", 1.5)},
 }

@@ -13,12 +13,12 @@ PARTS = ("variance_parts.entropy_batch", "variance_parts.update_batch", "varianc
 
 def has_a_total(runs: Runs, given: Given) -> str:
     """The reason why the identity does not apply: no run has a total variance; "" where one has."""
-    return "" if _with_total(runs) else "total_variance was not asked for, or U is a single prompt"
+    return "" if with_total(runs) else "total_variance was not asked for, or U is a single prompt"
 
 
 def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
     """Yield the discrepancies of each run's total variance, relative to the conditional one."""
-    for run in _with_total(runs):
+    for run in with_total(runs):
         conditional = run.number("variance_conditional")
         entropy_batch, update_batch, interaction = (run.number(name) for name in PARTS)
         total = entropy_batch + update_batch - interaction
@@ -26,7 +26,8 @@ def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
         yield "entropy_batch", abs(entropy_batch - conditional) / (conditional or 1.0)
 
 
-def _with_total(runs: Runs) -> list[Measured]:
+def with_total(runs: Runs) -> list[Measured]:
+    """The runs whose total variance was asked for and can be computed."""
     return [run for run in runs if run.was_asked("total_variance") and len(run.rows("update.prompts")) >= 2]
 
 

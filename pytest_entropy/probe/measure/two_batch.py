@@ -78,7 +78,8 @@ class TwoBatch:
         scored = _Pass(prompts, rollouts, derivatives, s, update, seed)
         agreement = self._agreement(scored, meter)
         arrays = token_arrays(rollouts, derivatives) | self._finite_steps(scored, meter)
-        spread = self._spread(scored, meter)
+        spread, products = self._spread(scored, meter)
+        arrays |= products
         if "ranks" in diagnostics:
             with meter.phase("evidence"):
                 arrays["sampler_evidence"] = total_sampler_log_ratios(
@@ -138,18 +139,18 @@ class TwoBatch:
                 sample=lambda: setup.sample(scored.prompts, scored.seed), threads=setup.threads,
             )  # fmt: skip
 
-    def _spread(self, scored: _Pass, meter: Meter) -> Spread:
-        """The variance of delta_h1 with U random as well; empty without the diagnostic ``total_variance``."""
+    def _spread(self, scored: _Pass, meter: Meter) -> tuple[Spread, dict[str, np.ndarray]]:
+        """The variance of delta_h1 with U random as well, and the scalars behind it; both empty if not asked for."""
         setup = self.setup
         if "total_variance" not in setup.config.diagnostics:
-            return Spread()
+            return Spread(), {}
         if len(scored.update.prompts) < 2:
             note = "no total variance: it takes at least 2 prompts in the update batch (B_U >= 2)"
-            return Spread(notes=(note,))
+            return Spread(notes=(note,)), {}
         with meter.phase("total_variance"):
             batch = self.updates.batch(scored.update)
             gradient = scored.update.gradient or batch.gradient(setup.policy, setup.config)
-            return total_variance(
+            total = total_variance(
                 setup.policy,
                 scored.rollouts,
                 scored.s,
@@ -159,4 +160,5 @@ class TwoBatch:
                 setup.config,
                 eta=setup.eta,
                 rng=generator(scored.seed, "pairs"),
-            ).spread()
+            )
+        return total.spread(), total.arrays()

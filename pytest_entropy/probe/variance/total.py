@@ -14,7 +14,7 @@ the optimizer's state, eta, and the batch sizes.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.derivatives.gradient import policy_gradient
 from pytest_entropy.probe.measure.entropy_unit import EntropyUnit
+from pytest_entropy.probe.oracles.variance import Products, pair_discrepancy, products_discrepancies
 from pytest_entropy.probe.parameter_vectors import inner
 from pytest_entropy.probe.update.batch import UpdateBatch
 from pytest_entropy.probe.update.linearisation import Linearisation
@@ -31,6 +32,7 @@ from pytest_entropy.probe.update.objective import normaliser_shares
 from pytest_entropy.probe.variance.spread import Spread
 from pytest_entropy.records.diagnostics import VarianceParts
 from pytest_entropy.settings.probe import ProbeConfig
+from pytest_entropy.stats.largest import largest
 
 # T is estimated from pairs of so many prompts n and p: each p costs one backward and one directional pass over the n.
 ENTROPY_PROMPTS, UPDATE_PROMPTS = 16, 8
@@ -38,11 +40,20 @@ ENTROPY_PROMPTS, UPDATE_PROMPTS = 16, 8
 
 @dataclass(frozen=True)
 class TotalVariance:
-    """V_X, V_Y and T, in squared units of delta_h1; their combination is unbiased and may come out negative."""
+    """V_X, V_Y and T, in squared units of delta_h1; their combination is unbiased and may come out negative.
+
+    Attributes:
+        entropy_batch, update_batch, interaction: V_X, V_Y and T.
+        products, pairs: <mean x, y_p> ``[B_U]`` and <x_n, y_p> ``[N, K]``, which V_Y and T were computed from.
+        definition: their discrepancy from their definitions, relative; None where it was not computed.
+    """
 
     entropy_batch: float
     update_batch: float
     interaction: float
+    products: np.ndarray = field(default_factory=lambda: np.empty(0))
+    pairs: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    definition: float | None = None
 
     @property
     def total(self) -> float:
@@ -56,7 +67,17 @@ class TotalVariance:
 
     def spread(self) -> Spread:
         """The part of the run's record that holds the variance."""
-        return Spread(self.total, self.se, VarianceParts(**asdict(self)), tuple(self.notes))
+        parts = VarianceParts(
+            entropy_batch=self.entropy_batch,
+            update_batch=self.update_batch,
+            interaction=self.interaction,
+            definition=self.definition,
+        )
+        return Spread(self.total, self.se, parts, tuple(self.notes))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The scalars behind V_Y and T, as they are stored beside the run's record."""
+        return {"update_products": self.products, "pair_products": self.pairs}
 
     @property
     def notes(self) -> list[str]:
@@ -92,6 +113,8 @@ def combine(s: np.ndarray, y: np.ndarray, cross: np.ndarray, *, eta: float) -> T
         entropy_batch=float(eta**2 * s.var(ddof=1) / len(s)),
         update_batch=float(eta**2 * y.var(ddof=1) / len(y)),
         interaction=eta**2 * trace / (len(s) * len(y)),
+        products=y,
+        pairs=cross,
     )
 
 
@@ -126,12 +149,13 @@ def total_variance(
     if len(batch.rollouts) < 2:
         raise ValueError("B_U is 1: the total variance needs at least 2 prompts in the update batch")
     weights, shares = batch.token_weights(config), _shares(batch, config)
-    covector = line.pullback(unit.gradient(policy, rollouts, chunk_tokens=config.chunk_tokens))
+    mean_x = unit.gradient(policy, rollouts, chunk_tokens=config.chunk_tokens)
+    covector = line.pullback(mean_x)
     y = update_parts(policy, batch.rollouts, weights, covector, chunk_tokens=config.chunk_tokens)
     y -= shares * inner(covector, line.gradient)
     chosen = rng.permutation(len(batch.rollouts))[:UPDATE_PROMPTS]
     some = rollouts.select(rng.permutation(len(rollouts))[:ENTROPY_PROMPTS].tolist())
-    columns = []
+    columns, vector = [], {}
     for p in chosen.tolist():
         one = policy_gradient(
             policy, batch.rollouts.select([p]), len(weights) * weights[[p]], chunk_tokens=config.chunk_tokens
@@ -139,7 +163,12 @@ def total_variance(
         vector = line.pushforward({name: g - shares[p] * line.gradient[name] for name, g in one.items()})
         along = directional_derivatives(policy, some, vector, unit.estimators, chunk_tokens=config.chunk_tokens)
         columns.append(unit.values(along.per_prompt, some))
-    return combine(s, y, np.stack(columns, axis=1), eta=eta)
+    found = combine(s, y, np.stack(columns, axis=1), eta=eta)
+    products = Products(mean_x, covector, line.gradient, line.pushforward)
+    gaps = products_discrepancies(policy, batch.rollouts, weights, shares, y, products)
+    if unit.name == "sequence":
+        gaps.append(pair_discrepancy(policy, some, vector, float(columns[-1][0]), unit.estimator))
+    return replace(found, definition=largest(gaps))
 
 
 def update_parts(

@@ -53,7 +53,9 @@ def test_entropy_per_token_and_the_total_variance(workspace: Workspace) -> None:
     assert parts["entropy_batch"] == pytest.approx(run["variance_conditional"])
     total = parts["entropy_batch"] + parts["update_batch"] - parts["interaction"]
     assert run["variance_total"] == pytest.approx(total)
-    assert (run["se_total"] is None) == (total < 0) == bool(run["notes"])
+    larger = max(parts["entropy_batch"], parts["update_batch"])
+    assert run["se_total"] == pytest.approx(max(total, larger) ** 0.5)
+    assert bool(run["notes"]) == (total < larger)
 
 
 @pytest.mark.slow

@@ -157,9 +157,8 @@ def total_variance(
     some = rollouts.select(rng.permutation(len(rollouts))[:ENTROPY_PROMPTS].tolist())
     columns, vector = [], {}
     for p in chosen.tolist():
-        one = policy_gradient(
-            policy, batch.rollouts.select([p]), len(weights) * weights[[p]], chunk_tokens=config.chunk_tokens
-        )
+        own = len(weights) * weights[[p]]
+        one = policy_gradient(policy, batch.rollouts.select([p]), own, chunk_tokens=config.chunk_tokens)
         vector = line.pushforward({name: g - shares[p] * line.gradient[name] for name, g in one.items()})
         along = directional_derivatives(policy, some, vector, unit.estimators, chunk_tokens=config.chunk_tokens)
         columns.append(unit.values(along.per_prompt, some))

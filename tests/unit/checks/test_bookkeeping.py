@@ -164,11 +164,23 @@ def test_a_single_batch_follows_from_its_parts(changes: dict[str, float | Update
 def test_a_total_variance_is_the_sum_of_its_parts() -> None:
     run = replace(run_number(1), asked=["definition", "total_variance"])
     own = present(run.variance_conditional)
-    parts = VarianceParts(entropy_batch=own, update_batch=2 * own, interaction=0.5 * own)
-    run = replace(run, variance_parts=parts, variance_total=2.5 * own)
+    rng = np.random.default_rng(3)
+    products, pairs = rng.standard_normal(2), rng.standard_normal((3, 2))
+    centred = pairs - pairs.mean(0) - pairs.mean(1, keepdims=True) + pairs.mean()
+    update_batch = float(ETA**2 * products.var(ddof=1) / 2)
+    interaction = float(ETA**2 * np.square(centred).sum() / 2 / (16 * 2))
+    parts = VarianceParts(entropy_batch=own, update_batch=update_batch, interaction=interaction, definition=0.0)
+    total = own + update_batch - interaction
+    arrays = {"update_products": products, "pair_products": pairs}
+    run = replace(run, variance_parts=parts, variance_total=total, arrays=arrays)
     assert not_passed(run) == []
     assert "total_variance_identity" in verdicts(run)
-    assert not_passed(replace(run, variance_total=2.4 * own)) == ["total_variance_identity"]
+    assert not_passed(replace(run, variance_total=1.1 * total)) == ["total_variance_identity"]
+    for name in ("update_batch", "interaction"):
+        other = replace(parts, **{name: 1.1 * getattr(parts, name)})
+        wrong = own + present(other.update_batch) - present(other.interaction)
+        assert not_passed(replace(run, variance_parts=other, variance_total=wrong)) == ["total_variance_parts"]
+    assert not_passed(replace(run, variance_parts=replace(parts, definition=0.1))) == ["total_variance_parts"]
     assert not_passed(replace(run, variance_total=None), verdict="inconclusive") == ["total_variance_identity"]
 
 
@@ -178,7 +190,7 @@ def test_what_does_not_apply_says_why_and_is_no_pass() -> None:
     reasons = {name: reason for name, reason in found.items() if reason}
     assert set(reasons) == {
         "scalars_are_slopes", "single_batch_identity", "single_batch_definition", "single_batch_step", "token_unit",
-        "total_variance_identity",
+        "total_variance_identity", "total_variance_parts",
     }  # fmt: skip
     for check in identities():
         if check.name in reasons:
@@ -195,7 +207,7 @@ def test_a_run_that_does_not_say_what_it_was_asked_is_no_pass() -> None:
     assert not_passed(replace(run_number(1), asked=None), verdict="inconclusive") == [
         "gradient_is_whole", "prompts_are_encoded", "rewards_belong", "rows_belong", "scalars_are_slopes",
         "sizes_as_configured", "state_is_restored", "temperature_is_configured", "texts_are_decoded",
-        "total_variance_identity",
+        "total_variance_identity", "total_variance_parts",
     ]  # fmt: skip
 
 

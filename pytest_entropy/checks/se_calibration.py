@@ -14,6 +14,11 @@ def forgotten_prompts(runs: Runs) -> float | None:
     return RATIO
 
 
+def recorded_prompts(runs: Runs) -> list[list[int]] | None:
+    """The prompts of each run, by their numbers; None where a run has not recorded them, and the test is a bound."""
+    return [run.rows("prompts") for run in runs] if all(run.has("prompts") for run in runs) else None
+
+
 def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
     """Judge the spread of delta_h1 over runs against the runs' own standard errors."""
     return check_se_calibration(
@@ -26,6 +31,7 @@ def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
         name=check.name,
         effect_of_interest=forgotten_prompts(runs),
         sampling_fraction=max(numbers(runs, "sampling_fraction")),
+        prompts=recorded_prompts(runs),
     )
 
 
@@ -33,7 +39,7 @@ CHECK = Check(
     name="se_calibration",
     claim="the spread of delta_h1 over runs is what the reported standard errors say",
     likely_causes="a wrong ddof or a second division by B_E, prompts that are not independent, or microbatch scaling",
-    needs=("per_prompt", "delta_h1", "se_conditional", "eta", "sampling_fraction"),
+    needs=("per_prompt", "delta_h1", "se_conditional", "eta", "sampling_fraction", "prompts"),
     judge=judge,
     statistical=True,
     effect=forgotten_prompts,

@@ -14,13 +14,24 @@ def forgotten_prompts(runs: Runs) -> float | None:
     return RATIO
 
 
-def recorded_prompts(runs: Runs) -> list[list[int]] | None:
-    """The prompts of each run, by their numbers; None where a run has not recorded them, and the test is a bound."""
-    return [run.rows("prompts") for run in runs] if all(run.has("prompts") for run in runs) else None
+def drawn_prompts(runs: Runs) -> list[list[int]] | None:
+    """The prompts of each run, by their numbers; None where runs share none, or have updates of their own.
+
+    Raises:
+        Missing: a run has not recorded them.
+    """
+    with_own_updates = any(run.is_single_batch for run in runs)
+    if with_own_updates or max(numbers(runs, "sampling_fraction")) <= 0:
+        return None
+    return [run.rows("prompts") for run in runs]
 
 
 def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
-    """Judge the spread of delta_h1 over runs against the runs' own standard errors."""
+    """Judge the spread of delta_h1 over runs against the runs' own standard errors.
+
+    Those of single batches are never too small on average, but too large by up to a factor of the root of 2 (B - 1) /
+    (B - 2) (docs/mathematics.md §5): only a spread above them fails.
+    """
     return check_se_calibration(
         [run.scalars("per_prompt") for run in runs],
         numbers(runs, "delta_h1"),
@@ -31,7 +42,8 @@ def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
         name=check.name,
         effect_of_interest=forgotten_prompts(runs),
         sampling_fraction=max(numbers(runs, "sampling_fraction")),
-        prompts=recorded_prompts(runs),
+        prompts=drawn_prompts(runs),
+        upper_bounds=any(run.is_single_batch for run in runs),
     )
 
 

@@ -104,7 +104,11 @@ def check_se_calibration(
     middle = float(np.median(result.shuffled))
     outcome = _outcome(name, log_ratio - middle, replace(result, shuffled=result.shuffled - middle), detectable, alpha)
     same = np.ptp(result.shuffled) <= TIE
-    return replace(outcome, verdict="inconclusive", reason=DO_NOT_DIFFER) if same and outcome.verdict == "pass" else outcome
+    return (
+        replace(outcome, verdict="inconclusive", reason=DO_NOT_DIFFER)
+        if same and outcome.verdict == "pass"
+        else outcome
+    )
 
 
 def _recurrence(name: str, prompts: Sequence[Sequence[int]], sizes: np.ndarray) -> Recurrence | None:

@@ -83,7 +83,8 @@ def _log_arrangements(runs: np.ndarray) -> float:
     """Logarithm of the distinct shuffles of prompts that were each drawn by the runs ``[prompts, k]``."""
     prompts, k = runs.shape
     same = Counter(map(tuple, np.sort(runs, axis=1).tolist())).values()
-    return math.lgamma(prompts + 1) - sum(math.lgamma(n + 1) for n in same) + prompts * math.lgamma(k + 1)
+    alike = math.fsum(math.lgamma(n + 1) for n in same)
+    return math.lgamma(int(prompts) + 1) - alike + int(prompts) * math.lgamma(int(k) + 1)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ Only update rules that are linear in the gradient have parts y_n.  Memory does n
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +60,7 @@ class UStatistic:
     def pseudo_values(self) -> np.ndarray:
         """U + 2 sqrt(F) (r_n - U) ``[B]`` with F the ``inflation``: their mean is U, and var(ddof = 1) / B estimates
         its variance, on average never too low.  Without blocks they are the jackknife's: B U - (B - 1) U without n."""
-        return self.value + 2 * (self.inflation or 1.0) ** 0.5 * (self.row_means - self.value)
+        return self.value + 2 * math.sqrt(self.inflation or 1.0) * (self.row_means - self.value)
 
     @property
     def inflation(self) -> float | None:

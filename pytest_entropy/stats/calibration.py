@@ -59,32 +59,29 @@ def check_se_calibration(
 ) -> CheckOutcome:
     """Check the spread of delta_h1 over R runs against the standard errors that the probe reported.
 
-    Detects a wrong ddof or scale in the reported errors (at B_E = 2 and above in proportion), and prompts that are not
-    independent within a run.  Inconclusive with fewer than 3 runs, with scalars that are all equal, with too few
-    distinct arrangements or ``shuffles`` to reject at ``alpha``, where R runs cannot detect ``effect_of_interest``, or
-    where no shuffle differs from the runs.
+    Detects a wrong ddof or scale in the reported errors, and prompts that are not independent within a run.
+    Inconclusive with fewer than 3 runs, with equal scalars, with too few distinct arrangements or ``shuffles`` to
+    reject at ``alpha``, where R runs cannot detect ``effect_of_interest``, or where no shuffle differs from the runs.
 
     Args:
         per_prompt: R arrays ``[B_E]`` of s_n, nats per unit of eta.
         delta, se: R values of delta_h1 and its standard error, nats.
         scale: eta.
         alpha, power: false-alarm rate, and chance of detecting ``effect_of_interest``, both in (0, 1).
-        rng: draws the shuffles.
-        name: of the outcome.
+        rng, name: draws the shuffles; of the outcome.
         effect_of_interest: a ratio spread / SE above 1.
         shuffles: the most shuffles; by ``alpha`` if left out.
         sampling_fraction: the share f of one set of prompts that a run draws, in [0, 1]; 0 with replacement.
         prompts: of each run, a number per prompt, equal for equal prompts; None where it was not recorded.
-        upper_bounds: the standard errors are only never too small on average, so that a spread below them is no fault.
+        upper_bounds: the standard errors may be too large, so that a spread below them is no fault.
 
     Returns:
-        The outcome; its effect is the ratio spread / SE, 1 under the null hypothesis (where prompts recur, divided by
-        the median of that ratio over the shuffles), and its interval holds the ratios that would not be rejected at
-        5 %.
+        The outcome; its effect is the ratio spread / SE, 1 under the null hypothesis (where prompts recur, relative to
+        its median over the shuffles), and its interval holds the ratios that would not be rejected at 5 %.
 
     Raises:
-        ValueError: lengths do not match (those of prompts included), a run has fewer than 2 prompts, an SE is negative, the scale is 0, a number
-            is not finite, alpha or power lies outside (0, 1), or f outside [0, 1], the effect of interest is <= 1.
+        ValueError: lengths do not match, a run has fewer than 2 prompts, an SE is negative, the scale is 0, a number is
+            not finite, alpha, power or f is out of range, or the effect of interest is <= 1.
     """
     require_rates(alpha=alpha, power=power)
     _require_fraction(name, sampling_fraction)
@@ -93,30 +90,35 @@ def check_se_calibration(
         raise ValueError(f"{name}: effect_of_interest is {effect_of_interest}, a ratio spread / SE above 1 is meant")
     if len(sizes) < SMALLEST_RUNS or np.ptp(pooled) == 0:
         return _nothing_to_compare(name, len(sizes), alpha, effect_of_interest)
-    recurrence = _recurrence(name, prompts, sizes) if prompts is not None and sampling_fraction else None
-    hidden = sampling_fraction if recurrence is None else 0.0
-    # Without two sides nothing is too small.
+    recurrence = _recurrence(name, prompts if sampling_fraction else None, sizes)
+    hidden = 0.0 if recurrence else sampling_fraction
     least = 1.0 if upper_bounds else hidden
     log_ratio, result = _against_shuffles(pooled, sizes, delta, se, scale, least, rng, alpha, shuffles, recurrence)
     detectable = CalibrationPower.of(len(sizes), hidden, effect_of_interest, alpha=alpha, power=power)
     if recurrence is None:
         return _outcome(name, log_ratio, result, detectable, alpha)
-    middle = float(np.median(result.shuffled))
-    outcome = _outcome(name, log_ratio - middle, replace(result, shuffled=result.shuffled - middle), detectable, alpha)
-    same = np.ptp(result.shuffled) <= TIE
-    return (
-        replace(outcome, verdict="inconclusive", reason=DO_NOT_DIFFER)
-        if same and outcome.verdict == "pass"
-        else outcome
-    )
+    return _of_recurring(name, log_ratio, result, detectable, alpha)
 
 
-def _recurrence(name: str, prompts: Sequence[Sequence[int]], sizes: np.ndarray) -> Recurrence | None:
-    """How prompts recur over the runs; None where none does."""
+def _recurrence(name: str, prompts: Sequence[Sequence[int]] | None, sizes: np.ndarray) -> Recurrence | None:
+    """How prompts recur over the runs; None where none does, or where that is not known."""
+    if prompts is None:
+        return None
     if [len(run) for run in prompts] != sizes.tolist():
         raise ValueError(f"{name}: prompts and scalars differ in number")
     found = Recurrence.of(prompts)
     return found if found.recurs else None
+
+
+def _of_recurring(
+    name: str, log_ratio: float, result: PermutationResult, detectable: CalibrationPower, alpha: float
+) -> CheckOutcome:
+    """The outcome relative to shuffled runs, which share prompts too and spread less than the standard error."""
+    middle = float(np.median(result.shuffled))
+    outcome = _outcome(name, log_ratio - middle, replace(result, shuffled=result.shuffled - middle), detectable, alpha)
+    if outcome.verdict == "pass" and np.ptp(result.shuffled) <= TIE:
+        return replace(outcome, verdict="inconclusive", reason=DO_NOT_DIFFER)
+    return outcome
 
 
 def _against_shuffles(

@@ -12,8 +12,8 @@ per-prompt scalars (kurtosis up to 150):
 Both constants are empirical, chosen on lognormal, t, product and spike laws and confirmed on the demo's recorded
 scalars.  Measured levels, and where the guard ends, are in docs/statistics.md: at n = 60 and a nominal 1e-3 plain t
 rejects up to 2e-2 and Hall's test alone up to 8e-3.  This one keeps to 1e-3 and to 1.25e-4, a check's share of a
-session, from n = 120 up; below, p-values are drawn towards 1 (``small_sample``).  No test holds its level where nearly all variance sits in spikes that n observations meet a
-few times or never.
+session, from n = 120 up; below, small p-values are raised (``small_sample``).  No test holds its level where nearly all
+variance sits in spikes that n observations meet a few times or never.
 """
 
 from __future__ import annotations
@@ -79,6 +79,10 @@ def small_sample(p: np.ndarray, n: int) -> np.ndarray:
 
     >>> small_sample(np.array([1e-9, 0.3]), 480).tolist(), small_sample(np.array([1e-9, 0.3]), 60).round(6).tolist()
     ([1e-09, 0.3], [1e-05, 0.3])
+
+    Args:
+        p: p-values, of any shape.
+        n: observations per sample.
     """
     if n >= ENOUGH:
         return p
@@ -87,7 +91,12 @@ def small_sample(p: np.ndarray, n: int) -> np.ndarray:
 
 
 def nominal(alpha: float, n: int) -> float:
-    """The p-value that :func:`small_sample` raises to ``alpha``, at least 1e-300."""
+    """The p-value that :func:`small_sample` raises to ``alpha``, at least 1e-300.
+
+    Args:
+        alpha: a false-alarm rate, in (0, 1).
+        n: observations per sample.
+    """
     if n >= ENOUGH or alpha >= LARGE_P:
         return alpha
     return max(1e-300, LARGE_P * math.exp(math.log(alpha / LARGE_P) * ENOUGH / n))

@@ -54,7 +54,13 @@ class Recurrence:
         return any(rows.shape[1] > 1 for rows in self.places)
 
     def shuffled(self, pooled: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-        """``count`` shuffles ``[count, n]`` of the pooled scalars ``[n]``."""
+        """Shuffles ``[count, n]`` of the pooled scalars.
+
+        Args:
+            pooled: the scalars ``[n]`` of all runs, one run after the other.
+            count: the number of shuffles.
+            rng: source of the shuffles.
+        """
         out = np.empty((count, self.size))
         for rows in self.places:
             m, k = rows.shape

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -27,6 +28,11 @@ RUNS = 15
 WORDS: CheckWords = {"name": "check", "null": "", "unit": "", "likely_causes": ""}
 
 
+Law = Callable[[int, np.random.Generator], np.ndarray]
+# Scalars of each run, and a number for each of its prompts.
+Draw = Callable[[list[int], np.random.Generator], tuple[list[np.ndarray], list[np.ndarray]]]
+
+
 @dataclass(frozen=True)
 class Regime:
     """One kind of session.
@@ -35,7 +41,7 @@ class Regime:
         name: in words.
         draw: maps (B_E of the runs, rng) to scalars and prompts of each run, of one set of prompts if there is one.
         sizes: B_E of the sanity check's runs, and of the batch scaling's.
-        fraction: maps B_E to the share of the prompts that a run draws.
+        prompts: how many there are in the set that all runs draw from; None where they share none.
         means: maps (number of prompts, rng) to the scalars of the checks of means ``[3, n]``; none if there are no such
             checks.
         events: expected surprises of a prompt.
@@ -43,16 +49,16 @@ class Regime:
     """
 
     name: str
-    draw: Callable[[list[int], np.random.Generator], tuple[list[np.ndarray], list[np.ndarray]]]
+    draw: Draw
     sizes: tuple[list[int], list[int]]
-    fraction: Callable[[int], float] = lambda size: 0.0
-    means: Callable[[int, np.random.Generator], np.ndarray] | None = None
+    prompts: int | None = None
+    means: Law | None = None
     events: float = 10.0
     single_batch: bool = False
 
 
 def apart(
-    law: Callable[[int, np.random.Generator], np.ndarray],
+    law: Law,
 ) -> Callable[..., tuple[list[np.ndarray], list[np.ndarray]]]:
     """Runs that share no prompt."""
 
@@ -63,7 +69,7 @@ def apart(
     return draw
 
 
-def of_one_set(pool: int, between: float, law: str) -> Callable[..., tuple[list[np.ndarray], list[np.ndarray]]]:
+def of_one_set(pool: int, between: float, law: str) -> Draw:
     """Runs that draw from ``pool`` prompts without replacement; ``between`` of the variance is the prompts' own."""
 
     def draw(sizes: list[int], rng: np.random.Generator) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -75,7 +81,12 @@ def of_one_set(pool: int, between: float, law: str) -> Callable[..., tuple[list[
     return draw
 
 
-def demo_means(G: int) -> Callable[[int, np.random.Generator], np.ndarray]:
+def demo_scalars(G: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """s_n of the demo."""
+    return simulate.draw(f"G={G} s", (size,), rng)
+
+
+def demo_means(G: int) -> Law:
     """Scores, estimator differences and slope differences of the demo, ``[3, n]``."""
 
     def means(n: int, rng: np.random.Generator) -> np.ndarray:
@@ -119,7 +130,7 @@ def _standard(law: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.
     return simulate.draw(law, shape, rng) / simulate.SPREADS[law]
 
 
-def single(mean: float) -> Callable[[int, np.random.Generator], np.ndarray]:
+def single(mean: float) -> Law:
     """Pseudo-values of the U-statistic of one batch, with t(5) tails in 8 dimensions."""
     return lambda size, rng: pseudo_values(mean, size, 8, "t(5)", rng)[0]
 
@@ -152,7 +163,7 @@ def surprises(kind: str, each: float, n: int, rng: np.random.Generator) -> np.nd
     return x
 
 
-def surprised(each: float) -> Callable[[int, np.random.Generator], np.ndarray]:
+def surprised(each: float) -> Law:
     """Three such scalars of each prompt, ``[3, n]``."""
     kinds = ("equal sizes", "lognormal(1) sizes", "sizes of both signs")
     return lambda n, rng: np.stack([surprises(kind, each, n, rng) for kind in kinds])
@@ -164,18 +175,18 @@ def regimes() -> Iterator[Regime]:
         for between in (0.0, 0.5, 0.95):
             yield Regime(
                 f"{pool} prompts, {between:.0%} between them", of_one_set(pool, between, "lognormal(1)"),
-                ([32] * RUNS, [8] * 3 + [16] * 3 + [32] * 3), lambda size, pool=pool: size / pool, demo_means(8),
+                ([32] * RUNS, [8] * 3 + [16] * 3 + [32] * 3), pool, demo_means(8),
             )  # fmt: skip
     for between in (0.0, 0.5, 0.95):
         yield Regime(
             f"40 prompts, all in every run, {between:.0%} between them", of_one_set(40, between, "lognormal(1)"),
-            ([40] * RUNS, [10] * 3 + [20] * 3 + [40] * 3), lambda size: size / 40, demo_means(8),
+            ([40] * RUNS, [10] * 3 + [20] * 3 + [40] * 3), 40, demo_means(8),
         )  # fmt: skip
     for total in (100.0, 5.0, 1.0, 0.1, 0.0):
         each = total / (32 * RUNS)
         yield Regime(
             f"collapsed, {total:g} surprises expected",
-            apart(lambda size, rng, each=each: surprises("lognormal(1) sizes", each, size, rng)),
+            apart(partial(surprises, "lognormal(1) sizes", each)),
             ([32] * RUNS, [8] * 3 + [32] * 3 + [128] * 3), means=surprised(each), events=each,
         )  # fmt: skip
     for G in (2, 8):
@@ -183,7 +194,7 @@ def regimes() -> Iterator[Regime]:
             few = min(sizes)
             yield Regime(
                 f"G = {G}, B_E {few} to {max(sizes)}",
-                apart(lambda size, rng, G=G: simulate.draw(f"G={G} s", (size,), rng)), ([few] * RUNS, sizes),
+                apart(partial(demo_scalars, G)), ([few] * RUNS, sizes),
                 means=demo_means(G),
             )  # fmt: skip
     for size in (4, 8, 16, 32, 128):
@@ -232,10 +243,11 @@ def _of_runs(regime: Regime, rng: np.random.Generator) -> list[str]:
     s, prompts = regime.draw(equal, rng)
     delta, se = [float(x.mean()) for x in s], [float(x.std(ddof=1)) / len(x) ** 0.5 for x in s]
     numbers = [p.tolist() for p in prompts]
+    fraction = equal[0] / regime.prompts if regime.prompts else 0.0
 
     def calibration(shuffles: int | None) -> stats.CheckOutcome:
         return stats.check_se_calibration(
-            s, delta, se, scale=1.0, alpha=SHARE, rng=rng, sampling_fraction=regime.fraction(equal[0]),
+            s, delta, se, scale=1.0, alpha=SHARE, rng=rng, sampling_fraction=fraction,
             prompts=numbers, upper_bounds=regime.single_batch, shuffles=shuffles,
         )  # fmt: skip
 

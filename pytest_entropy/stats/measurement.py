@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Protocol
 
 from pytest_entropy.stats.guarded_t import SMALLEST_N, interval
-from pytest_entropy.stats.signal import format_measure
+from pytest_entropy.stats.signal import format_error, format_measure
 
 FOR_THIS_UPDATE = "for this update batch"
 OVER_UPDATES = "over update batches"
@@ -209,15 +209,3 @@ def _note(variance: float | None, runs: Sequence[Measurement]) -> str:
         f"the estimate of the total variance is negative ({variance:.3g}), also as the mean over {len(runs)} runs: "
         "larger batches or more runs give a usable one"
     )
-
-
-def format_error(se: float) -> str:
-    """A standard error alone, to its second significant digit, as in :func:`.signal.format_measure`.
-
-    >>> format_error(0.001), format_error(12.3), format_error(3.14e-7), format_error(0)
-    ('0.0010', '12', '3.1e-07', '0')
-    """
-    if not math.isfinite(se) or se == 0:
-        return f"{se:g}"
-    power = math.floor(math.log10(se))
-    return f"{se:.{max(0, 1 - power)}f}" if -5 <= power < 5 else f"{se:.1e}"

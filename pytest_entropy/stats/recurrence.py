@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pytest_entropy.stats.signal import format_error
+
 
 @dataclass(frozen=True)
 class Recurrence:
@@ -118,7 +120,20 @@ class PromptErrors:
         """Whether the error for these prompts is an estimate, and no range."""
         return self.share_within is not None
 
+    def in_words(self) -> str:
+        """Both meanings in words; empty where f is below 5 %, and they differ by less than 3 %.
 
+        >>> PromptErrors(0.02, 0.01, 0.02, 0.75, 40).in_words()
+        'the ± is for prompts like these; for these 40 prompts themselves it is between 0.010 and 0.020'
+        """
+        if self.sampling_fraction < SMALLEST_FRACTION:
+            return ""
+        low, high = format_error(self.these_low), format_error(self.these_high)
+        these = f"about {low}" if self.is_estimated else f"between {low} and {high}"
+        return f"the ± is for prompts like these; for these {self.prompts} prompts themselves it is {these}"
+
+
+SMALLEST_FRACTION = 0.05
 # Fewer degrees of freedom leave the variance between answers to one prompt unknown by more than a fifth.
 FEWEST_FREEDOM = 50
 

@@ -2,6 +2,7 @@
 
     python -m benchmarks.measure_levels rivals --sessions 100000
     python -m benchmarks.measure_levels levels sessions power
+    python -m benchmarks.measure_levels regimes coverage --sessions 2000
 
 Each part prints a Markdown table; rates come with 95 % Clopper-Pearson intervals.
 """
@@ -18,6 +19,7 @@ from scipy import stats as scipy_stats
 from pytest_entropy import stats
 from pytest_entropy.stats.guarded_t import moments
 from tests.statistical import levels
+from tests.statistical import regimes as every
 from tests.statistical import sessions as simulate
 from tests.statistical.rates import Rate, rejections, table
 from tests.statistical.sessions import ALPHAS, SHARE
@@ -133,6 +135,25 @@ def print_sessions(sessions: int, rng: np.random.Generator) -> None:
     print(table(["demo scalars", "checks", "budget", "promised", "sessions", "rate of red sessions"], rows))
 
 
+def print_regimes(sessions: int, rng: np.random.Generator) -> None:
+    """Correct sessions at the default budget in every regime, row by row as they are done."""
+    print("| regime | sessions | rate of red sessions | red checks |\n| --- | --- | --- | --- |", flush=True)
+    for regime in every.regimes():
+        seen, names = every.red_sessions(regime, sessions, rng)
+        print(f"| {regime.name} | {seen.trials} | {seen} | {', '.join(sorted(names)) or 'none'} |", flush=True)
+
+
+def print_coverage(sessions: int, rng: np.random.Generator) -> None:
+    """How often the U-statistic's printed interval holds the truth, before and after the correction of its error."""
+    rows = []
+    for name in ("t(5)", "lognormal(1)"):
+        for mean, what in ((0.0, "no change"), (0.5, "small change"), (3.0, "large change")):
+            for size in (4, 8, 16, 32, 128):
+                held = every.coverage(name, mean, size, sessions, rng)
+                rows.append([name, what, str(size), *(str(seen) for seen in held)])
+    print(table(["prompts", "truth", "B", "printed interval", "± 1.96 SE", "± 1.96 SE by the plug-in"], rows))
+
+
 def print_power(sessions: int, rng: np.random.Generator) -> None:
     rows: list[levels.Power] = []
     for n, count in ((480, sessions), (3840, sessions // 4)):
@@ -155,6 +176,8 @@ PARTS: dict[str, Callable[[int, np.random.Generator], None]] = {
     "hard": print_hard,
     "sessions": print_sessions,
     "power": print_power,
+    "regimes": print_regimes,
+    "coverage": print_coverage,
 }
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pytest_entropy.checks.base import Check, Given, Runs
 from pytest_entropy.stats import CheckOutcome, RunScalars, ScalingFit, ScalingVerdict, fit_scaling, scaling_verdict
 from pytest_entropy.stats.convergence import LIKELY_CAUSES, NULL
+from pytest_entropy.stats.own_updates import with_own_errors
 
 
 def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
@@ -28,7 +29,7 @@ def scaling_of(data: Sequence[RunScalars], runs: Runs, given: Given) -> tuple[Sc
         given: confidence, tolerance, rng, and alpha, the chance of a red verdict on a correct probe.
     """
     fit = fit_scaling(data, confidence=given.confidence, rng=given.generator, alpha=given.share)
-    fit = with_shared_prompts(fit, runs)
+    fit = with_own_errors(fit, list(data)) if runs[0].is_single_batch else with_shared_prompts(fit, runs)
     return fit, scaling_verdict(fit, alpha=given.share, confidence=given.confidence, tolerance=given.tolerance)
 
 

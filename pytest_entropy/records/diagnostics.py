@@ -107,7 +107,8 @@ class SingleBatchParts:
         plug_in: <mean x, mean y>, the V-statistic.
         diagonal: mean over blocks b of <x_b, y_b>.
         diagonal_gap: one prompt's product with its own block against its definition, relative.
-        zeta_1, zeta_1_jackknife: the variance of the row means, plug-in and by the jackknife (None for B = 2).
+        zeta_1, zeta_1_jackknife: the variance of the row means, plug-in and corrected as by the jackknife (None for
+            B = 2); the run's variance is eta^2 4 zeta_1_jackknife / B.
     """
 
     blocks: int | None = None

@@ -43,6 +43,9 @@ class RunRecord(Stored):
             None if that was not compared.
         sampling_fraction: B_E / N, the share of the N distinct prompts available to E that E drew: runs on a small set
             share prompts; 0 with replacement.
+        prompts: E's prompts, ``[B_E]``: a number each, equal for equal prompts in all runs
+            (:func:`~pytest_entropy.records.seeds.prompt_number`); None in mode ``u_statistic``, whose prompts the
+            update names, and where it was not recorded.
         expected_surprises: expected number of the batch's responses that leave the likeliest path, the sum of
             :func:`~.derivative_piece.expected_first_surprises`; every mean over sampled tokens rests on them.
         entropy_mean, entropy_se: the policy's entropy on the E batch and its standard error, in ``unit``.
@@ -94,6 +97,7 @@ class RunRecord(Stored):
     sampling_fraction: float | None = None
     expected_surprises: float | None = None
     reading: SecondReading = field(default_factory=SecondReading)
+    prompts: list[int] | None = None
     arrays: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
     directory: str = field(default="", compare=False)
 
@@ -114,7 +118,9 @@ class RunRecord(Stored):
         """
         update = self.update
         shown = UpdateRecord(sample=update.sample, rewards=update.rewards) if update.sample else UpdateRecord()
-        return replace(self, per_prompt=array("d", self.per_prompt), update=shown, diagnostics={}, arrays={})
+        return replace(
+            self, per_prompt=array("d", self.per_prompt), update=shown, diagnostics={}, prompts=None, arrays={}
+        )
 
     @classmethod
     def from_dict(

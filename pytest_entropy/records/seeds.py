@@ -18,6 +18,11 @@ def derive(*parts: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 
+def prompt_number(key: str) -> int:
+    """A number below 2^48 that stands for a prompt's content in records: the same in every run and on every machine."""
+    return derive("prompt", key) >> 16
+
+
 def generator(*parts: str | int) -> np.random.Generator:
     """A numpy generator (Philox, counter-based) seeded by :func:`derive` from these parts."""
     return np.random.Generator(np.random.Philox(key=derive(*parts)))

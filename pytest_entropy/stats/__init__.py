@@ -40,7 +40,7 @@ from pytest_entropy.stats.mean import (
     min_discrepancy_mean_zero,
     min_num_samples_mean_zero,
 )
-from pytest_entropy.stats.measurement import Measurement, format_error, pool
+from pytest_entropy.stats.measurement import Measurement, pool
 from pytest_entropy.stats.outcome import CheckOutcome, Inconclusive, StatisticalFailure, require
 from pytest_entropy.stats.probability_integral_transform import (
     assert_uniform_pit,
@@ -48,6 +48,7 @@ from pytest_entropy.stats.probability_integral_transform import (
     min_discrepancy_uniform_pit,
     min_num_samples_uniform_pit,
 )
+from pytest_entropy.stats.recurrence import PromptErrors, prompt_errors
 from pytest_entropy.stats.scaling import RunScalars, ScalingFit, fit_scaling, seed_fields
 from pytest_entropy.stats.se_slope import (
     assert_se_slope,
@@ -55,7 +56,7 @@ from pytest_entropy.stats.se_slope import (
     min_discrepancy_se_slope,
     min_num_samples_se_slope,
 )
-from pytest_entropy.stats.signal import format_measure, signal_to_noise
+from pytest_entropy.stats.signal import format_error, format_measure, signal_to_noise
 from pytest_entropy.stats.uniform import (
     assert_uniform_p_values,
     check_uniform_p_values,
@@ -68,6 +69,7 @@ __all__ = [
     "CheckOutcome",
     "Inconclusive",
     "Measurement",
+    "PromptErrors",
     "RunScalars",
     "ScalingFit",
     "ScalingVerdict",
@@ -115,6 +117,7 @@ __all__ = [
     "min_num_samples_uniform_pit",
     "p_values_mean_zero",
     "pool",
+    "prompt_errors",
     "require",
     "scaling_verdict",
     "seed_fields",

@@ -6,21 +6,25 @@ runs, so the level holds whatever their tails.
 
 Small sets of prompts: where every run draws the share f of one finite set of prompts without replacement, runs share
 prompts, and the square of their spread lies between 1 - f and 1 times SE^2 (the error for prompts like these), wherever
-the variance is.  So only a ratio below that whole range counts as too small, and the smallest ratio that is detected
-for certain grows by 1 / sqrt(1 - f).  Where a run leaves out fewer than ``FEWEST_LEFT_OUT`` prompts, only a spread that
-is too large fails (docs/statistics.md, "Small sets of prompts").
+the variance is.  Where it is known which prompts recur, shuffled runs share them as the real ones do
+(``recurrence.py``), and the test is exact and two-sided at any f.  Where it is not, only a ratio below that whole range
+counts as too small, the smallest ratio that is detected for certain grows by 1 / sqrt(1 - f), and where a run leaves
+out fewer than ``FEWEST_LEFT_OUT`` prompts, only a spread that is too large fails (docs/statistics.md, "Small prompt
+sets").
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from pytest_entropy.stats.calibration_power import CalibrationPower, loss_by_sharing
 from pytest_entropy.stats.outcome import CheckOutcome, require, require_rates, verdict_of
 from pytest_entropy.stats.permutation import PermutationResult, permutation_test, run_moments, unit_spread
+from pytest_entropy.stats.recurrence import Recurrence
 
 NULL = "the spread of delta_h1 over runs is what the reported standard errors say"
 LIKELY_CAUSES = "a wrong ddof or a second division by B_E, prompts that are not independent, or microbatch scaling"
@@ -28,6 +32,13 @@ UNIT = "spread / SE"
 SMALLEST_RUNS = 3
 # With fewer prompts left out, the differences between runs are as heavy-tailed as a single prompt.
 FEWEST_LEFT_OUT = 8
+# A spread below 1e-5 of the standard error is rounding, and counts as this much.
+SMALLEST_LOG_RATIO = math.log(1e-10)
+TIE = 1e-9
+DO_NOT_DIFFER = (
+    "the answers to one prompt hardly differ and the runs draw the same prompts, so shuffled runs are no other than "
+    "these: give more prompts, a smaller B_E, or --with-replacement"
+)
 
 
 def check_se_calibration(
@@ -43,31 +54,34 @@ def check_se_calibration(
     power: float = 0.95,
     shuffles: int | None = None,
     sampling_fraction: float = 0.0,
+    prompts: Sequence[Sequence[int]] | None = None,
+    upper_bounds: bool = False,
 ) -> CheckOutcome:
     """Check the spread of delta_h1 over R runs against the standard errors that the probe reported.
 
-    Detects a wrong ddof or scale in the reported errors (at B_E = 2 and above in proportion), and prompts that are not
-    independent within a run.  Inconclusive with fewer than 3 runs, with scalars that are all equal, with too few
-    distinct arrangements or ``shuffles`` to reject at ``alpha``, or where R runs cannot detect ``effect_of_interest``.
+    Detects a wrong ddof or scale in the reported errors, and prompts that are not independent within a run.
+    Inconclusive with fewer than 3 runs, with equal scalars, with too few distinct arrangements or ``shuffles`` to
+    reject at ``alpha``, where R runs cannot detect ``effect_of_interest``, or where no shuffle differs from the runs.
 
     Args:
         per_prompt: R arrays ``[B_E]`` of s_n, nats per unit of eta.
         delta, se: R values of delta_h1 and its standard error, nats.
         scale: eta.
         alpha, power: false-alarm rate, and chance of detecting ``effect_of_interest``, both in (0, 1).
-        rng: draws the shuffles.
-        name: of the outcome.
+        rng, name: draws the shuffles; of the outcome.
         effect_of_interest: a ratio spread / SE above 1.
         shuffles: the most shuffles; by ``alpha`` if left out.
         sampling_fraction: the share f of one set of prompts that a run draws, in [0, 1]; 0 with replacement.
+        prompts: of each run, a number per prompt, equal for equal prompts; None where it was not recorded.
+        upper_bounds: the standard errors may be too large, so that a spread below them is no fault.
 
     Returns:
-        The outcome; its effect is the ratio spread / SE, 1 under the null hypothesis, and its interval holds the
-        ratios that would not be rejected at 5 %.
+        The outcome; its effect is the ratio spread / SE, 1 under the null hypothesis (where prompts recur, relative to
+        its median over the shuffles), and its interval holds the ratios that would not be rejected at 5 %.
 
     Raises:
-        ValueError: lengths do not match, a run has fewer than 2 prompts, an SE is negative, the scale is 0, a number
-            is not finite, alpha or power lies outside (0, 1), or f outside [0, 1], the effect of interest is <= 1.
+        ValueError: lengths do not match, a run has fewer than 2 prompts, an SE is negative, the scale is 0, a number is
+            not finite, alpha, power or f is out of range, or the effect of interest is <= 1.
     """
     require_rates(alpha=alpha, power=power)
     _require_fraction(name, sampling_fraction)
@@ -76,9 +90,35 @@ def check_se_calibration(
         raise ValueError(f"{name}: effect_of_interest is {effect_of_interest}, a ratio spread / SE above 1 is meant")
     if len(sizes) < SMALLEST_RUNS or np.ptp(pooled) == 0:
         return _nothing_to_compare(name, len(sizes), alpha, effect_of_interest)
-    log_ratio, result = _against_shuffles(pooled, sizes, delta, se, scale, sampling_fraction, rng, alpha, shuffles)
-    detectable = CalibrationPower.of(len(sizes), sampling_fraction, effect_of_interest, alpha=alpha, power=power)
-    return _outcome(name, log_ratio, result, detectable, alpha)
+    recurrence = _recurrence(name, prompts if sampling_fraction else None, sizes)
+    hidden = 0.0 if recurrence else sampling_fraction
+    least = 1.0 if upper_bounds else hidden
+    log_ratio, result = _against_shuffles(pooled, sizes, delta, se, scale, least, rng, alpha, shuffles, recurrence)
+    detectable = CalibrationPower.of(len(sizes), hidden, effect_of_interest, alpha=alpha, power=power)
+    if recurrence is None:
+        return _outcome(name, log_ratio, result, detectable, alpha)
+    return _of_recurring(name, log_ratio, result, detectable, alpha)
+
+
+def _recurrence(name: str, prompts: Sequence[Sequence[int]] | None, sizes: np.ndarray) -> Recurrence | None:
+    """How prompts recur over the runs; None where none does, or where that is not known."""
+    if prompts is None:
+        return None
+    if [len(run) for run in prompts] != sizes.tolist():
+        raise ValueError(f"{name}: prompts and scalars differ in number")
+    found = Recurrence.of(prompts)
+    return found if found.recurs else None
+
+
+def _of_recurring(
+    name: str, log_ratio: float, result: PermutationResult, detectable: CalibrationPower, alpha: float
+) -> CheckOutcome:
+    """The outcome relative to shuffled runs, which share prompts too and spread less than the standard error."""
+    middle = float(np.median(result.shuffled))
+    outcome = _outcome(name, log_ratio - middle, replace(result, shuffled=result.shuffled - middle), detectable, alpha)
+    if outcome.verdict == "pass" and np.ptp(result.shuffled) <= TIE:
+        return replace(outcome, verdict="inconclusive", reason=DO_NOT_DIFFER)
+    return outcome
 
 
 def _against_shuffles(
@@ -91,6 +131,7 @@ def _against_shuffles(
     rng: np.random.Generator,
     alpha: float,
     shuffles: int | None,
+    recurrence: Recurrence | None,
 ) -> tuple[float, PermutationResult]:
     """The observed log(spread^2 / SE^2), and its permutation test."""
 
@@ -107,8 +148,9 @@ def _against_shuffles(
     left_out = float(sizes.max()) * (1 / sampling_fraction - 1) if sampling_fraction else math.inf
     lower = observed + loss_by_sharing(sampling_fraction) if left_out >= FEWEST_LEFT_OUT else math.inf
     result = permutation_test(
-        observed, centred, statistic, sizes=sizes, rng=rng, alpha=alpha, shuffles=shuffles, lower_observed=lower
-    )
+        observed, centred, statistic, sizes=sizes, rng=rng, alpha=alpha, shuffles=shuffles, lower_observed=lower,
+        recurrence=recurrence,
+    )  # fmt: skip
     return observed, result
 
 
@@ -166,6 +208,8 @@ def assert_se_calibration(
     effect_of_interest: float | None = None,
     power: float = 0.95,
     sampling_fraction: float = 0.0,
+    prompts: Sequence[Sequence[int]] | None = None,
+    upper_bounds: bool = False,
 ) -> CheckOutcome:
     """Run :func:`check_se_calibration` and raise unless the outcome is a pass.
 
@@ -179,7 +223,8 @@ def assert_se_calibration(
     return require(
         check_se_calibration(
             per_prompt, delta, se, scale=scale, alpha=alpha, rng=rng, name=name,
-            effect_of_interest=effect_of_interest, power=power, sampling_fraction=sampling_fraction,
+            effect_of_interest=effect_of_interest, power=power, sampling_fraction=sampling_fraction, prompts=prompts,
+            upper_bounds=upper_bounds,
         )
     )  # fmt: skip
 
@@ -205,7 +250,8 @@ def _validated(
 
 
 def _log_ratio(delta: np.ndarray, variances: np.ndarray) -> np.ndarray:
-    # A spread or a standard error of exactly zero is an infinite ratio, more extreme than any shuffle.
+    # A standard error of exactly zero is an infinite ratio, more extreme than any shuffle.
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio: np.ndarray = np.log(delta.var(axis=1, ddof=1)) - np.log(variances.mean(axis=1))
-    return ratio
+        ratio = np.log(delta.var(axis=1, ddof=1)) - np.log(variances.mean(axis=1))
+    floored: np.ndarray = np.maximum(ratio, SMALLEST_LOG_RATIO)
+    return floored

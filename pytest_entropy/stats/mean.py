@@ -15,6 +15,7 @@ from pytest_entropy.stats.guarded_t import (
     interval,
     moments,
     needed_mean,
+    nominal,
     p_values_mean_zero,
     smallest_n,
 )
@@ -39,7 +40,7 @@ def min_discrepancy_mean_zero(x_or_sd: ArrayLike, n: int, *, alpha: float, power
         ValueError: n < 2, a standard deviation that is not positive, alpha or power outside (0, 1).
     """
     require_rates(alpha=alpha, power=power)
-    return needed_mean(Shape.of(x_or_sd), n, alpha, power)
+    return needed_mean(Shape.of(x_or_sd), n, nominal(alpha, n), power)
 
 
 def min_num_samples_mean_zero(x_or_sd: ArrayLike, effect: float, *, alpha: float, power: float = 0.95) -> int:
@@ -60,7 +61,7 @@ def min_num_samples_mean_zero(x_or_sd: ArrayLike, effect: float, *, alpha: float
     if not (abs(effect) > 0 and math.isfinite(effect)):
         raise ValueError(f"effect is {effect}, it must be finite and not zero")
     shape = Shape.of(x_or_sd)
-    return smallest_n(lambda n: needed_mean(shape, n, alpha, power), abs(effect), at_least=SMALLEST_N)
+    return smallest_n(lambda n: needed_mean(shape, n, nominal(alpha, n), power), abs(effect), at_least=SMALLEST_N)
 
 
 def check_mean_zero(
@@ -77,8 +78,9 @@ def check_mean_zero(
 ) -> CheckOutcome:
     """Two-sided test of mean zero on independent observations, by the guarded t (``guarded_t.py``).
 
-    The 95 % interval inverts the same test: it holds the mean at least that often, measured in docs/statistics.md, and
-    there is none for fewer than ``FEWEST_PROMPTS`` observations.
+    The 95 % interval inverts the same test (below 120 observations without the rise of small p-values): it holds the
+    mean at least that often, measured in docs/statistics.md, and there is none for fewer than ``FEWEST_PROMPTS``
+    observations.
     Inconclusive where n < 2 or all are zero (nothing moved, so nothing was tested), or where
     ``effect_of_interest`` is smaller than n can detect; equal observations other than zero fail with p = 0.
 
@@ -115,7 +117,7 @@ def _tested(empty: CheckOutcome, values: np.ndarray, power: float) -> CheckOutco
         mean, se, t, skew = (float(m[0]) for m in moments(values[None]))
         p = float(p_values_mean_zero(values)[0])
         ci = interval(mean, se, skew, n, confidence=0.95) if n >= FEWEST_PROMPTS else None
-        smallest = needed_mean(Shape.of(values), n, alpha, power)
+        smallest = needed_mean(Shape.of(values), n, nominal(alpha, n), power)
         blind = is_blind(smallest, interest)
         needed = None
         if blind and interest is not None:

@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Protocol
 
 from pytest_entropy.stats.intervals import mean_interval
-from pytest_entropy.stats.signal import format_measure
+from pytest_entropy.stats.signal import format_error, format_measure
 
 FOR_THIS_UPDATE = "for this update batch"
 OVER_UPDATES = "over update batches"
@@ -218,15 +218,3 @@ def _se_of_mean(errors: Sequence[float], fraction: float) -> float:
 def _note(variance: float | None, runs: Sequence[Measurement]) -> str:
     """Why there is no error over update batches; empty where there is one, or where none was asked for."""
     return "" if variance is not None else next((run.note for run in runs if run.note), "")
-
-
-def format_error(se: float) -> str:
-    """A standard error alone, to its second significant digit, as in :func:`.signal.format_measure`.
-
-    >>> format_error(0.001), format_error(12.3), format_error(3.14e-7), format_error(0)
-    ('0.0010', '12', '3.1e-07', '0')
-    """
-    if not math.isfinite(se) or se == 0:
-        return f"{se:g}"
-    power = math.floor(math.log10(se))
-    return f"{se:.{max(0, 1 - power)}f}" if -5 <= power < 5 else f"{se:.1e}"

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pytest_entropy.stats.recurrence import Recurrence
+
 MOST_SHUFFLES = 200_000
 FIRST_SHUFFLES = 2_000
 BATCH_ENTRIES = 2_000_000
@@ -58,6 +60,7 @@ def permutation_test(
     alpha: float = 0.0,
     shuffles: int | None = None,
     lower_observed: float | None = None,
+    recurrence: Recurrence | None = None,
 ) -> PermutationResult:
     """Two-sided permutation test of the ``observed`` statistic, under prompts that are exchangeable over runs.
 
@@ -74,6 +77,7 @@ def permutation_test(
         shuffles: at most so many; :func:`most_shuffles` of ``alpha`` if left out.
         lower_observed: the value that smaller statistics are compared with, where a correct statistic may lie below
             its shuffles by the difference from ``observed``; with infinity only the upper side rejects.
+        recurrence: which scalars belong to one prompt, where runs share prompts; shuffled runs then share them alike.
 
     Raises:
         ValueError: fewer than 1 shuffle, or ``lower_observed`` below ``observed``.
@@ -84,11 +88,12 @@ def permutation_test(
     lower = observed if lower_observed is None else lower_observed
     if lower < observed:
         raise ValueError(f"lower_observed is {lower_observed}, it must not be below the observed statistic {observed}")
-    resolution = max(2 / (1 + most), min(1.0, 2 / arrangements(sizes)))
+    distinct = arrangements(sizes) if recurrence is None else _exp(recurrence.log_arrangements)
+    resolution = max(2 / (1 + most), min(1.0, 2 / distinct))
     shuffled = np.empty(0)
     target = min(FIRST_SHUFFLES, most)
     while True:
-        shuffled = np.concatenate([shuffled, _shuffled(pooled, statistic, target - len(shuffled), rng)])
+        shuffled = np.concatenate([shuffled, _shuffled(pooled, statistic, target - len(shuffled), rng, recurrence)])
         # Equal arrangements summed in another order differ by rounding; they are ties.
         slack = 1e-12 * max(1.0, abs(observed)) if math.isfinite(observed) else 0.0
         count = min(int((shuffled >= observed - slack).sum()), int((shuffled <= lower + slack).sum()))
@@ -107,18 +112,30 @@ def arrangements(sizes: Sequence[int] | np.ndarray) -> float:
     counts = [int(size) for size in sizes]
     log = math.lgamma(sum(counts) + 1) - math.fsum(math.lgamma(size + 1) for size in counts)
     log -= math.fsum(math.lgamma(alike + 1) for alike in Counter(counts).values())
+    return _exp(log)
+
+
+def _exp(log: float) -> float:
     return math.exp(log) if log < 690 else math.inf
 
 
 def _shuffled(
-    pooled: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], draws: int, rng: np.random.Generator
+    pooled: np.ndarray,
+    statistic: Callable[[np.ndarray], np.ndarray],
+    draws: int,
+    rng: np.random.Generator,
+    recurrence: Recurrence | None,
 ) -> np.ndarray:
     """The statistic on ``draws`` shuffles, in batches that bound memory."""
     per_batch = max(1, BATCH_ENTRIES // max(1, len(pooled)))
     out = [np.empty(0)]
     for done in range(0, draws, per_batch):
         rows = min(per_batch, draws - done)
-        out.append(statistic(rng.permuted(np.broadcast_to(pooled, (rows, len(pooled))), axis=1)))
+        if recurrence is None:
+            table = rng.permuted(np.broadcast_to(pooled, (rows, len(pooled))), axis=1)
+        else:
+            table = recurrence.shuffled(pooled, rows, rng)
+        out.append(statistic(table))
     return np.concatenate(out)
 
 

@@ -49,3 +49,15 @@ def format_measure(value: float, se: float | None) -> str:
     digits = max(0, min(12, 1 - math.floor(math.log10(se)) + power))
     scale = 10.0**power
     return f"({value / scale:.{digits}f} ± {se / scale:.{digits}f})e{power:+03d}"
+
+
+def format_error(se: float) -> str:
+    """A standard error alone, to its second significant digit, as in :func:`format_measure`.
+
+    >>> format_error(0.001), format_error(12.3), format_error(3.14e-7), format_error(0)
+    ('0.0010', '12', '3.1e-07', '0')
+    """
+    if not math.isfinite(se) or se == 0:
+        return f"{se:g}"
+    power = math.floor(math.log10(se))
+    return f"{se:.{max(0, 1 - power)}f}" if -5 <= power < 5 else f"{se:.1e}"

@@ -34,7 +34,9 @@ def test_u_statistic_runs_the_batch_scaling_experiment(workspace: Workspace, met
         assert run["delta_h1"] == pytest.approx(run["eta"] * value, rel=1e-4)
         assert run["delta_h1"] == pytest.approx(run["eta"] * np.mean(run["per_prompt"]), rel=1e-9)
         assert kept["diagonal_gap"] < 1e-3
-        assert run["variance_total"] == pytest.approx(run["eta"] ** 2 * 4 * kept["zeta_1"] / run["B_E"], rel=1e-4)
+        assert run["variance_total"] == pytest.approx(
+            run["eta"] ** 2 * 4 * kept["zeta_1_jackknife"] / run["B_E"], rel=1e-4
+        )
         assert len(run["update"]["prompts"]) == run["B_E"]
     assert not list(workspace.results.rglob("direction.safetensors")), "there is no shared update"
 

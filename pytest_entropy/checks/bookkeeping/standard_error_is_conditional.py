@@ -17,14 +17,14 @@ def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
         yield "se_conditional", abs(run.number("se_conditional") - se) / size
         yield "variance_conditional", abs(variance - se**2) / size**2
         if run.is_single_batch:
-            rows = 4 * run.number("eta") ** 2 * run.number("u_statistic.zeta_1") / run.B_E
-            yield "zeta_1", beyond(abs(variance - rows) / size**2, ORACLE_TOLERANCE)
+            rows = 4 * run.number("eta") ** 2 * run.number("u_statistic.zeta_1_jackknife") / run.B_E
+            yield "zeta_1_jackknife", beyond(abs(variance - rows) / size**2, ORACLE_TOLERANCE)
 
 
 CHECK = identity(
     "standard_error_is_conditional",
     "se_conditional^2 = variance_conditional = eta^2 var(s_n, ddof=1) / B_E",
     "ddof other than 1, or a division by B_E too many or too few in the error",
-    ("per_prompt", "eta", "se_conditional", "variance_conditional", "u_statistic.zeta_1"),
+    ("per_prompt", "eta", "se_conditional", "variance_conditional", "u_statistic.zeta_1_jackknife"),
     discrepancies,
 )

@@ -9,10 +9,10 @@ import numpy as np
 
 from pytest_entropy.checks.base import Given
 from pytest_entropy.checks.convergence import CHECK, scaling_of
-from pytest_entropy.checks.summaries.headline import errors_of_the_fit, measurement
+from pytest_entropy.checks.summaries.headline import errors_by_prompts, errors_of_the_fit, measurement, prompts_in_words
 from pytest_entropy.checks.update_moves import with_update_warning
 from pytest_entropy.records.run import RunRecord
-from pytest_entropy.stats import CheckOutcome, RunScalars, ScalingFit, ScalingVerdict, seed_fields
+from pytest_entropy.stats import CheckOutcome, PromptErrors, RunScalars, ScalingFit, ScalingVerdict, seed_fields
 from pytest_entropy.stats.outcome import OutcomeRecord
 from pytest_entropy.stats.scaling import BatchStatistics
 
@@ -30,6 +30,8 @@ class ConvergenceAnalysis:
         observed_ratio, expected_if_1_over_B_E, suggests_convergence, suggests_1_over_B_E_scaling: the predecessor's
             (:class:`~pytest_entropy.stats.scaling.SeedFields`).
         mean_se_total, se_a_total: errors over update batches, of the mean at each B_E and of a.
+        prompt_errors: the error of a run at the largest B_E for prompts like these, which is the one reported, and for
+            these prompts.
     """
 
     verdict: str
@@ -44,6 +46,7 @@ class ConvergenceAnalysis:
     suggests_1_over_B_E_scaling: bool
     mean_se_total: dict[str, float | None]
     se_a_total: float | None
+    prompt_errors: PromptErrors | None
 
 
 def run_scalars(runs: Sequence[RunRecord]) -> list[RunScalars]:
@@ -69,7 +72,7 @@ def convergence(
     fit, verdict = CHECK.or_inconclusive(runs, lambda measured: scaling_of(data, measured, given), _not_measured)
     words, errors = errors_of_the_fit(runs, fit)
     scope = f"the errors are {measurement(runs[0]).scope}" if fit is not None and fit.a is not None else ""
-    reason = "; ".join(filter(None, (verdict.reason, scope, words)))
+    reason = "; ".join(filter(None, (verdict.reason, scope, words, prompts_in_words(runs))))
     verdict = replace(verdict, reason=with_update_warning(runs, reason))
     seed = seed_fields(data, verdict.verdict)
     return verdict, ConvergenceAnalysis(
@@ -85,6 +88,7 @@ def convergence(
         suggests_1_over_B_E_scaling=seed.suggests_1_over_B_E_scaling,
         mean_se_total=errors.mean_se_total,
         se_a_total=errors.se_a_total,
+        prompt_errors=errors_by_prompts(runs),
     )
 
 

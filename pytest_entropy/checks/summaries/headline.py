@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pytest_entropy.records.run import RunRecord
-from pytest_entropy.stats import Measurement, ScalingFit, pool
+from pytest_entropy.stats import Measurement, PromptErrors, ScalingFit, pool, prompt_errors
 from pytest_entropy.stats.intervals import too_few
 from pytest_entropy.stats.measurement import OVER_UPDATES
 
@@ -55,6 +55,33 @@ def change(measured: Measurement, unit: str, *, confidence: float) -> tuple[str,
     few = too_few(measured.smaller_batch) if measured.second_error and measured.se_total is not None else ""
     more = f", but {OVER_UPDATES} its sign is not certain ({over_updates or few})" if over_updates or few else ""
     return f"entropy {way} by {abs(measured.value):.3g} {unit}", known + more
+
+
+def errors_by_prompts(runs: Sequence[RunRecord]) -> PromptErrors | None:
+    """The error of one run in its two meanings, for prompts like these and for these prompts.
+
+    It is of the runs at the largest B_E, with the variance between answers to one prompt where prompts recur over
+    these runs; None with replacement, for single batches, and where the runs lack a number.
+
+    Args:
+        runs: records of one experiment's runs.
+    """
+    largest = max((run.B_E for run in runs), default=0)
+    some = [run for run in runs if largest == run.B_E]
+    errors = [run.se_conditional for run in some if run.se_conditional is not None]
+    fraction = max((run.sampling_fraction or 0.0 for run in some), default=0.0)
+    if not errors or some[0].mode == "u_statistic":
+        return None
+    se = float(np.sqrt(np.mean(np.square(errors))))
+    prompts = [run.prompts for run in some if run.prompts is not None]
+    scalars = [np.asarray(run.per_prompt, dtype=float) for run in some]
+    return prompt_errors(se, largest, fraction, scalars, prompts)
+
+
+def prompts_in_words(runs: Sequence[RunRecord]) -> str:
+    """What the error of a run refers to, where its prompts are a large share of a small set; else empty."""
+    errors = errors_by_prompts(runs)
+    return "" if errors is None else errors.in_words()
 
 
 def _holds_zero(ci: tuple[float, float]) -> bool:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pytest_entropy.checks.summaries.headline import errors_by_prompts, prompts_in_words
 from pytest_entropy.checks.update_moves import with_update_warning
 from pytest_entropy.records.run import RunRecord
-from pytest_entropy.stats import Measurement, pool, signal_to_noise
+from pytest_entropy.stats import Measurement, PromptErrors, pool, signal_to_noise
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class ValidationSummary:
         spread_over_runs, se_conditional_pooled, spread_over_se: the spread of delta_h1 over runs, the root mean square
             of the runs' standard errors, and their ratio.
         signal_to_noise, signal_to_noise_label: of the mean.
+        prompt_errors: the error of a run for prompts like these, which is the one reported, and for these prompts.
     """
 
     runs_planned: int
@@ -59,6 +61,7 @@ class ValidationSummary:
     signal_to_noise: float | None
     signal_to_noise_label: str
     per_run: list[ValidatedRun]
+    prompt_errors: PromptErrors | None
 
 
 def validation_summary(runs: Sequence[RunRecord], failures: Mapping[tuple[int, int], Exception]) -> ValidationSummary:
@@ -92,6 +95,7 @@ def validation_summary(runs: Sequence[RunRecord], failures: Mapping[tuple[int, i
         signal_to_noise=ratio,
         signal_to_noise_label=label,
         per_run=[_one(run) for run in runs],
+        prompt_errors=errors_by_prompts(runs),
     )
 
 
@@ -115,4 +119,5 @@ def conclusion(runs: Sequence[RunRecord], planned: int) -> tuple[str, str]:
         planned: the number of runs planned.
     """
     verdict = "runs succeeded" if len(runs) == planned else "runs failed"
-    return verdict, with_update_warning(runs, f"{len(runs)} of {planned} runs gave a result")
+    reason = "; ".join(filter(None, (f"{len(runs)} of {planned} runs gave a result", prompts_in_words(runs))))
+    return verdict, with_update_warning(runs, reason)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pytest_entropy.checks.summaries.eta_sweep import SweepRecord, sweep_record
-from pytest_entropy.checks.summaries.headline import change, measurement
+from pytest_entropy.checks.summaries.headline import change, errors_by_prompts, measurement, prompts_in_words
 from pytest_entropy.checks.summaries.sweep_fit import sweep_of
 from pytest_entropy.checks.update_moves import with_update_warning
 from pytest_entropy.records.diagnostics import VarianceParts
 from pytest_entropy.records.run import RunRecord
-from pytest_entropy.stats import signal_to_noise
+from pytest_entropy.stats import PromptErrors, signal_to_noise
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class SingleResult:
     reward_mean: float | None
     seconds: dict[str, float]
     peak_memory_mb: float
+    prompt_errors: PromptErrors | None
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ def _one(run: RunRecord) -> SingleResult:
         reward_mean=run.update.reward_mean,
         seconds=run.seconds,
         peak_memory_mb=run.peak_memory_mb,
+        prompt_errors=errors_by_prompts([run]),
     )
 
 
@@ -104,6 +106,8 @@ def conclusion(
     noise = "" if ratio is None else f"; |SE/δH₁| = {ratio:.2f} ({label})"
     range_ = "" if sweep is None else f"; {sweep.reading}"
     known = f": {known}" if known else ""
+    of_prompts = prompts_in_words([run])
+    range_ += f"; {of_prompts}" if of_prompts else ""
     return "measured", with_update_warning(
         runs, f"{what} at the next step, from {run.entropy_mean:.2f} {unit}{known}{noise}{range_}"
     )

@@ -19,6 +19,7 @@ from pytest_entropy.probe.update.direction import Update
 from pytest_entropy.probe.variance.spread import Spread
 from pytest_entropy.records.diagnostics import Diagnostics, SingleBatchParts
 from pytest_entropy.records.run import RunRecord
+from pytest_entropy.records.seeds import prompt_number
 
 log = logging.getLogger(__name__)
 # That none of so many ends is no chance where one in fifty does (probability 0.006).
@@ -38,6 +39,7 @@ class MeasuredBatch:
         meter: time and memory of the phases.
         arrays: token-level evidence and the eta sweep, by name.
         spread: the variance with U random as well; empty where it was not computed.
+        prompts: content keys of E's prompts ``[B_E]``; empty in mode ``u_statistic``, where they are the update's.
         single_batch: the numbers from which a U-statistic is recomputed; empty in mode ``two_batch``.
     """
 
@@ -49,6 +51,7 @@ class MeasuredBatch:
     meter: Meter
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     spread: Spread = Spread()
+    prompts: tuple[str, ...] = ()
     single_batch: SingleBatchParts = SingleBatchParts()
 
 
@@ -82,6 +85,7 @@ def run_record(setup: Setup, measured: MeasuredBatch, *, run: int, seed: int, sa
         diagnostics={n: v.tolist() for n, v in measured.derivatives.per_prompt.items() if v is not s},
         asked=list(config.diagnostics), agreement=Diagnostics(**measured.agreement),
         update=measured.update.record(), sampling_fraction=sampling_fraction,
+        prompts=[prompt_number(key) for key in measured.prompts] or None,
         variance_total=spread.variance_total, se_total=spread.se_total, variance_parts=spread.parts,
         notes=[*spread.notes, *_end_note(setup, batch.ended, measured.rollouts)],
         u_statistic=measured.single_batch, arrays=measured.arrays,

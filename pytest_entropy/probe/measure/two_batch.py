@@ -85,7 +85,8 @@ class TwoBatch:
                 arrays["sampler_evidence"] = total_sampler_log_ratios(
                     setup.policy, rollouts, chunk_tokens=setup.config.chunk_tokens, threads=setup.threads
                 )
-        return MeasuredBatch(s, update, rollouts, derivatives, agreement, meter, arrays, spread)
+        keys = tuple(prompt.key for prompt in prompts)
+        return MeasuredBatch(s, update, rollouts, derivatives, agreement, meter, arrays, spread, keys)
 
     def entropy_batch(self, B_E: int, seed: int, update: Update) -> tuple[list[Prompt], Rollouts]:
         """Draw B_E prompts that U does not hold and G responses to each.

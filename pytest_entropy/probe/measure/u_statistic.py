@@ -12,6 +12,7 @@ Only update rules that are linear in the gradient have parts y_n.  Memory does n
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,8 +58,19 @@ class UStatistic:
 
     @property
     def pseudo_values(self) -> np.ndarray:
-        """U + 2 (r_n - U) ``[B]``: their mean is U, and var(ddof = 1) / B is 4 zeta_1 / B."""
-        return self.value + 2 * (self.row_means - self.value)
+        """U + 2 sqrt(F) (r_n - U) ``[B]`` with F the ``inflation``: their mean is U, and var(ddof = 1) / B estimates
+        its variance, on average never too low.  Without blocks they are the jackknife's: B U - (B - 1) U without n."""
+        return self.value + 2 * math.sqrt(self.inflation or 1.0) * (self.row_means - self.value)
+
+    @property
+    def inflation(self) -> float | None:
+        """F, which makes the variance of the row means, F times, no less than zeta_1 on average; None for B = 2.
+
+        A row mean holds its prompt's projection less a share of all others', so that its variance is too small by
+        1/F = (B - (3M - 4)/(M - 1)) / (B - 1); for M = B this is ((B - 2)/(B - 1))^2, the jackknife's.
+        """
+        B, M = len(self.row_means), self.blocks
+        return (B - 1) / (B - (3 * M - 4) / (M - 1)) if B > 2 else None
 
     def spread(self, eta: float) -> Spread:
         """The variance of delta_h1 = eta U, which is over batches: update and entropy gradient share one."""
@@ -83,9 +95,8 @@ class UStatistic:
 
     @property
     def zeta_1_jackknife(self) -> float | None:
-        """B/4 times the delete-one jackknife's variance of U: zeta_1 ((B-1)/(B-2))^2; None for B = 2."""
-        B = len(self.row_means)
-        return self.zeta_1 * ((B - 1) / (B - 2)) ** 2 if B > 2 else None
+        """B/4 times the variance of U by the pseudo-values: ``inflation`` times ``zeta_1``; None for B = 2."""
+        return None if self.inflation is None else self.zeta_1 * self.inflation
 
 
 def without_diagonal(plug_in: float, diagonal: float, blocks: int) -> float:

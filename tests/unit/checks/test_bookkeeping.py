@@ -130,7 +130,7 @@ def test_what_a_run_found_out_of_order_is_red_and_named(name: str, identity: str
     assert f"these do not follow from the record: {name} (1)" in outcome.message()
 
 
-SINGLE = {"blocks": 8, "plug_in": -100.0, "diagonal": 50.0, "diagonal_gap": 0.0, "zeta_1": 4.0}
+SINGLE = {"blocks": 8, "plug_in": -100.0, "diagonal": 50.0, "diagonal_gap": 0.0, "zeta_1_jackknife": 4.0}
 
 
 def single_batch(**changes: Any) -> RunRecord:
@@ -140,7 +140,7 @@ def single_batch(**changes: Any) -> RunRecord:
     zeta = float(s.var(ddof=1)) / 4
     made = result(
         16, 1, s, mode="u_statistic", entropy_se=0.1, update=UPDATE, agreement=AGREEMENT, asked=[],
-        reading=READING, u_statistic=SINGLE | {"zeta_1": zeta},
+        reading=READING, u_statistic=SINGLE | {"zeta_1_jackknife": zeta},
     )  # fmt: skip
     parts = {k: v for k, v in changes.items() if k in SINGLE}
     others = {k: v for k, v in changes.items() if k not in SINGLE}
@@ -153,7 +153,7 @@ def single_batch(**changes: Any) -> RunRecord:
         ({}, None),
         ({"plug_in": -120.0}, "single_batch_identity"),
         ({"diagonal_gap": 0.02}, "single_batch_definition"),
-        ({"zeta_1": 1.0}, "standard_error_is_conditional"),
+        ({"zeta_1_jackknife": 1.0}, "standard_error_is_conditional"),
         ({"update": UpdateRecord.from_dict(UPDATE | {"oracle_gap": 2.0})}, "single_batch_step"),
     ],
 )

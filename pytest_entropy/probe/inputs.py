@@ -43,7 +43,7 @@ class ReadAgain(Protocol):
 # The second reading of inputs without files.
 NO_FILES = SecondReading(
     unread=dict.fromkeys(
-        ("optimizer_scalars", "moments", "weights", "adapter_scaling", "end_tokens"),
+        ("optimizer_scalars", "moments", "weights", "adapter_scaling", "end_tokens", "scores", "base_weights"),
         "policy and optimizer state were not loaded from files",
     )
 )

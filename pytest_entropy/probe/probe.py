@@ -13,6 +13,7 @@ from pytest_entropy.probe.inputs import ProbeInputs
 from pytest_entropy.probe.measure.run_record import run_record
 from pytest_entropy.probe.measure.single_batch import SingleBatch
 from pytest_entropy.probe.measure.two_batch import TwoBatch
+from pytest_entropy.probe.oracles.prompt_draw import other_fraction
 from pytest_entropy.probe.oracles.untouched_state import process_changes, process_state
 from pytest_entropy.probe.setup import Setup
 from pytest_entropy.probe.update.direction import Update
@@ -123,7 +124,15 @@ class EntropyProbe:
         left = self.setup.state_changes()
         if left is None:
             return record
-        return replace(record, state_changed=[*changes, *left])
+        gap = other_fraction(
+            self.setup.prompts,
+            fraction,
+            B_E,
+            exclude=self._taken(measured.update),
+            replace=self.config.with_replacement,
+        )
+        agreement = replace(record.agreement, fraction_gap=gap)
+        return replace(record, state_changed=[*changes, *left], agreement=agreement)
 
     def entropy_gradient(
         self, B_E: int, seed: int = 0, *, run: int = 1, update: Update | None = None
@@ -157,10 +166,13 @@ class EntropyProbe:
         if update is not None:
             raise ValueError("mode u_statistic takes the update from the run's own batch: pass no update")
 
+    def _taken(self, update: Update) -> frozenset[str]:
+        """Content keys of the prompts that E cannot draw; a single batch is its own update batch."""
+        return frozenset(update.prompts if self.config.mode == "two_batch" else ())
+
     def _sampling_fraction(self, B_E: int, update: Update) -> float:
         """:func:`sampling_fraction` of E; cached by B_E and update, since counting reads the prompts."""
-        # A single batch is its own update batch.
-        taken = frozenset(update.prompts if self.config.mode == "two_batch" else ())
+        taken = self._taken(update)
         if (B_E, taken) not in self._fractions:
             self._fractions[B_E, taken] = sampling_fraction(
                 self.setup.prompts, B_E, exclude=taken, replace=self.config.with_replacement

@@ -23,11 +23,14 @@ class Prompt:
         content: a string, or chat messages.
         columns: the row's other columns by name; reward functions take them as keyword arguments.
         template_arguments: arguments of the chat template besides the messages, by name.
+        made_of: the text of a template, with ``{question}`` in it, and the question that the content was made of; None
+            where no template was configured.
     """
 
     content: Content
     columns: Mapping[str, Any] = field(default_factory=dict)
     template_arguments: Mapping[str, Any] = field(default_factory=dict)
+    made_of: tuple[str, str] | None = field(default=None, compare=False)
 
     def encoded(self, encode: Callable[..., Sequence[int]]) -> Sequence[int]:
         """The prompt's token ids, by a policy's ``encode``."""
@@ -70,3 +73,9 @@ class DemoPrompts:
     def __getitem__(self, index: int) -> Prompt:
         text, answer = word_problems.problem(index)
         return Prompt(text, {"answer": answer})
+
+    def plain_row(self, index: int) -> Prompt:
+        """The same prompt by a second way, with the answer computed from the problem's equation."""
+        problem = word_problems.parts(index)
+        sign = 1 if problem.sign == "+" else -1
+        return Prompt(problem.prompt, {"answer": str(problem.left + sign * problem.right)})

@@ -48,18 +48,18 @@ def prompts_from_rows(
                 f"{where}: no column {prompt_column!r} (found: {', '.join(map(str, row)) or 'none'}); "
                 "name the right one as prompts.prompt_column in the configuration"
             )
-        content = _content(row[prompt_column], where)
+        content, made_of = _content(row[prompt_column], where), None
         if text is not None:
             if not isinstance(content, str):
                 raise UsageError(f"{where}: prompts.template applies to text, and this prompt is chat messages")
-            content = apply_template(text, content)
+            content, made_of = apply_template(text, content), (text, content)
         columns = {key: value for key, value in row.items() if key != prompt_column}
         answer = _answer(row, answer_column, where)
         if answer is not _MISSING:
             columns["answer"] = answer
         if prompts and isinstance(content, str) != isinstance(prompts[0].content, str):
             raise UsageError(f"{where}: text and chat prompts in one source; make all of one kind")
-        prompts.append(Prompt(content, columns, _arguments(row.get(COLUMN), content, where)))
+        prompts.append(Prompt(content, columns, _arguments(row.get(COLUMN), content, where), made_of))
     if not prompts:
         raise UsageError(f"{source} holds no prompts")
     return prompts

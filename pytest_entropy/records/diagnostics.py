@@ -33,6 +33,8 @@ class Diagnostics:
             discrepancy and that of the mean, relative to the root mean square slope; None where no step is usable.
         slopes_noise: the even part of those finite differences, which holds as much rounding, relative likewise.
         encodings: number of prompts whose tokens a plain encoding by a second tokenizer does not give.
+        prompt_draw: number of places of E that hold another prompt than the run's seed puts there.
+        fraction_gap: the recorded share of the prompts against a second count.
         unit_gap: per-token values against their definition, relative.
         entropy_per_token, entropy_per_token_se: the reported entropy per token and its standard error, recomputed from
             the sampler's own record by plain loops, in nats.
@@ -70,6 +72,8 @@ class Diagnostics:
     slopes_mean: float | None = None
     slopes_noise: float | None = None
     encodings: float | None = None
+    prompt_draw: float | None = None
+    fraction_gap: float | None = None
 
     OMITS_NONE: ClassVar[bool] = True
     __pydantic_config__: ClassVar[object] = MEASURED

@@ -20,6 +20,8 @@ class SecondReading:
         weights: elements of every tensor in the weights file.
         adapter_scaling: the scaling of every adapted module; 1 for a module that is not adapted, merged, or disabled.
         end_tokens: 1 if a token that the files name ends no response, or a response ends with another one.
+        scores: log-probabilities of a few tokens against those of a model loaded a second time, nats, beyond rounding.
+        base_weights: elements of every tensor of an adapter's frozen base.
         differing: what differs, by field, and by how much; the first few of each field.
         unread: by field, what was not read a second time, and why.
     """
@@ -29,6 +31,8 @@ class SecondReading:
     weights: float | None = None
     adapter_scaling: float | None = None
     end_tokens: float | None = None
+    scores: float | None = None
+    base_weights: float | None = None
     differing: dict[str, dict[str, float]] = field(default_factory=dict)
     unread: dict[str, str] = field(default_factory=dict)
 

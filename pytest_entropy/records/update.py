@@ -47,6 +47,7 @@ class UpdateRecord(Stored):
         draw_gap: largest distance, in probability, of a token's random number from the token's interval.
         other_prompts: number of rows that hold another prompt's tokens.
         encodings: number of prompts whose tokens a plain encoding does not give.
+        prompt_draw: number of places that hold another prompt, or another answer, than the batch's seed puts there.
         texts: number of responses whose text, as it was rewarded, a plain decoding does not give.
         sample: up to two responses, if rewards are equal within every group.
         seconds, memory_mb: wall time, and peak memory in MiB, by phase.
@@ -83,6 +84,7 @@ class UpdateRecord(Stored):
     other_prompts: float | None = None
     encodings: float | None = None
     texts: float | None = None
+    prompt_draw: float | None = None
     sample: list[Sample] = field(default_factory=list)
 
     __pydantic_config__: ClassVar[object] = MEASURED

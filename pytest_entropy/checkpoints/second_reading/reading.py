@@ -18,6 +18,7 @@ from pytest_entropy.checkpoints.second_reading.files import (
     weights_directory,
 )
 from pytest_entropy.checkpoints.second_reading.names import live_parameters, optimizer_names, plain_name
+from pytest_entropy.checkpoints.second_reading.second_model import SecondScores, read_scores
 from pytest_entropy.records.second_reading import SecondReading
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class PlainReading:
         adapter: the adapter's configuration; empty for a whole model.
         optimizer: the optimizer's file.
         end_tokens: the end tokens that the files name.
+        scores: of a few tokens, by a model loaded from the same files.
+        base: elements of the tensors of an adapter's base, by key; empty for a whole model.
         unread: what could not be read, and why.
     """
 
@@ -47,6 +50,8 @@ class PlainReading:
     adapter: dict[str, Any] | None
     optimizer: StoredOptimizer | None
     end_tokens: NamedEndTokens | None
+    scores: SecondScores | None = None
+    base: dict[str, Elements] | None = None
     unread: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -73,6 +78,8 @@ class PlainReading:
             tried("adapter_scaling", lambda: json_object(place / "adapter_config.json")),
             tried("optimizer", lambda: read_optimizer_file(root)),
             tried("end_tokens", lambda: read_end_tokens(place, base)),
+            tried("scores", lambda: read_scores(place, base)),
+            tried("base", lambda: {} if base is None else read_weights(Path(base))),
             unread,
         )
 
@@ -106,6 +113,8 @@ class PlainReading:
             "weights": lambda: self._weights(policy),
             "adapter_scaling": lambda: self._scaling(policy),
             "end_tokens": lambda: self._end_tokens(policy),
+            "scores": lambda: self._scores(policy),
+            "base_weights": lambda: self._base_weights(policy),
         }
 
     def _states(self, policy: Policy, optimizer: AdamWState, *, moments: bool) -> Compared:
@@ -142,6 +151,23 @@ class PlainReading:
                 seen.add(id(parameter))
         rest = [name for name, parameter in policy.trainable.items() if id(parameter) not in seen]
         return found, f"no tensor has the name of {len(rest)} parameters, such as {rest[0]}" if rest else ""
+
+    def _base_weights(self, policy: Policy) -> Compared:
+        if not self.base:
+            return {}, self.unread.get("base", "a whole model has no base")
+        live = live_parameters(policy.model)
+        trained = {id(parameter) for parameter in policy.trainable.values()}
+        found: dict[str, float] = {}
+        for key, stored in self.base.items():
+            name, parameter = live.get(plain_name(key), (None, None))
+            if parameter is not None and id(parameter) not in trained:
+                found[str(name)] = stored.difference(parameter)
+        return found, "" if found else "no tensor of the base has the name of a live parameter"
+
+    def _scores(self, policy: Policy) -> Compared:
+        if self.scores is None:
+            return {}, self.unread["scores"]
+        return {"log-probabilities of a few tokens": self.scores.difference(policy.model)}, ""
 
     def _scaling(self, policy: Policy) -> Compared:
         if self.adapter is None or self.weights is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,8 +18,6 @@ from pytest_entropy.probe.oracles.run import (
     token_entropy_by_definition,
     token_unit_discrepancy,
 )
-from pytest_entropy.probe.oracles.slopes import slope_discrepancies
-from pytest_entropy.probe.oracles.texts import other_encodings, other_texts
 from pytest_entropy.probe.parameter_vectors import norm
 from pytest_entropy.probe.update.direction import Update, fingerprint
 from pytest_entropy.prompts import Prompt
@@ -143,7 +140,6 @@ def definition_discrepancies_of_run(
     estimators: Sequence[str],
     *,
     seed: int,
-    tokenizer: Any,
 ) -> dict[str, float]:
     """Discrepancies of a run from its configuration, its random numbers and its definitions.
 
@@ -156,31 +152,19 @@ def definition_discrepancies_of_run(
         config: the settings to compare with.
         estimators: names of the estimators that were computed.
         seed: the seed that the responses were drawn with.
-        tokenizer: the second tokenizer, which encodes the prompts again.
 
     Returns:
         By the names of :class:`Diagnostics`: ``temperature_gap``; ``size_gap``, the sum of differences of G and B_U;
-        ``other_prompts``, rows that hold another prompt's tokens; ``encodings``, prompts whose tokens a plain encoding
-        does not give; ``draws``, of :func:`largest_draw_discrepancy`;
-        those of :func:`~.oracles.run.definition_discrepancies`; and, where ``score`` was computed, those of
-        :func:`~.oracles.slopes.slope_discrepancies`.
+        ``other_prompts``, rows that hold another prompt's tokens; ``draws``, of :func:`largest_draw_discrepancy`; and
+        those of :func:`~.oracles.run.definition_discrepancies`.
     """
-    s, score = derivatives.per_prompt[config.estimator], derivatives.per_prompt.get("score")
     sizes = ((rollouts.group_size, config.entropy_group), (len(update.prompts), config.B_U))
     return {
         "temperature_gap": abs(policy.temperature - config.temperature),
         "size_gap": float(sum(abs(used - asked) for used, asked in sizes)),
         "other_prompts": _other_prompts(policy, prompts, rollouts),
-        "encodings": other_encodings(tokenizer, prompts, rollouts, policy.tokenizer.chat_template),
         "draws": largest_draw_discrepancy(policy, rollouts, seed),
         **definition_discrepancies(policy, rollouts, derivatives, update.direction, estimators),
-        **(
-            {}
-            if score is None
-            else slope_discrepancies(
-                policy, rollouts, update.direction, s, score, config.estimator, chunk_tokens=config.chunk_tokens
-            )
-        ),
     }
 
 
@@ -237,15 +221,11 @@ class RewardDiscrepancies:
         reward_gap: largest difference of a recorded reward from its response's reward computed again; None for a reward
             function that is called once only.
         draw_gap: of :func:`largest_draw_discrepancy`, in probability.
-        encodings: prompts whose tokens a plain encoding does not give.
-        texts: responses whose text, as it was rewarded, a plain decoding does not give.
     """
 
     other_prompts: float
     reward_gap: float | None
     draw_gap: float
-    encodings: float
-    texts: float
 
 
 def reward_discrepancies(
@@ -256,10 +236,8 @@ def reward_discrepancies(
     rewards: Sequence[Sequence[float]],
     *,
     seed: int,
-    rewarded: Sequence[Sequence[str]],
-    tokenizer: Any,
 ) -> RewardDiscrepancies:
-    """Compare U's rows with its prompts, its texts and rewards with second ones, its tokens with their random numbers.
+    """Compare U's rows with its prompts, its rewards with rewards computed again, its tokens with their random numbers.
 
     Args:
         policy: encodes the prompts, decodes and scores the responses.
@@ -268,19 +246,11 @@ def reward_discrepancies(
         reward: the reward function.
         rewards: the recorded rewards ``[B_U][G]``.
         seed: the seed that the responses were drawn with.
-        rewarded: the texts ``[B_U][G]`` that the reward function got.
-        tokenizer: the second tokenizer, which encodes and decodes again.
     """
     texts = [[policy.decode(ids) for ids in rollouts.responses(n)] for n in range(len(prompts))]
     gap = reward_discrepancy(reward, prompts, texts, rewards)
     others = _other_prompts(policy, prompts, rollouts)
-    return RewardDiscrepancies(
-        others,
-        gap,
-        largest_draw_discrepancy(policy, rollouts, seed),
-        other_encodings(tokenizer, prompts, rollouts, policy.tokenizer.chat_template),
-        other_texts(tokenizer, rollouts, rewarded),
-    )
+    return RewardDiscrepancies(others, gap, largest_draw_discrepancy(policy, rollouts, seed))
 
 
 def _other_prompts(policy: Policy, prompts: Sequence[Prompt], rollouts: Rollouts) -> float:

@@ -16,6 +16,7 @@ from pytest_entropy.probe.diagnostics.discrepancies import (
     update_discrepancies,
 )
 from pytest_entropy.probe.diagnostics.finite_steps import FINITE_STEPS, finite_steps
+from pytest_entropy.probe.diagnostics.second_computations import entropy_batch_again
 from pytest_entropy.probe.diagnostics.token_evidence import token_arrays, total_sampler_log_ratios
 from pytest_entropy.probe.estimators import estimator_names, get_estimator
 from pytest_entropy.probe.measure.run_record import MeasuredBatch
@@ -126,7 +127,11 @@ class TwoBatch:
             with meter.phase("definition"):
                 discrepancies |= definition_discrepancies_of_run(
                     setup.policy, scored.prompts, scored.rollouts, scored.derivatives, scored.update, setup.config,
-                    self._estimators(), seed=scored.seed, tokenizer=setup.second_tokenizer,
+                    self._estimators(), seed=scored.seed,
+                )  # fmt: skip
+                discrepancies |= entropy_batch_again(
+                    setup.policy, scored.prompts, scored.rollouts, scored.derivatives, scored.update, setup.config,
+                    seed=scored.seed, prompt_set=setup.prompts, tokenizer=setup.second_tokenizer,
                 )  # fmt: skip
         return discrepancies
 

@@ -47,7 +47,12 @@ def other_encodings(tokenizer: Any, prompts: Sequence[Prompt], rollouts: Rollout
 
 def _encoded(tokenizer: Any, prompt: Prompt, chat_template: str | None) -> Sequence[int]:
     if isinstance(prompt.content, str):
-        ids: Sequence[int] = tokenizer(prompt.content)["input_ids"]
+        text = prompt.content
+        if prompt.made_of is not None:
+            template, question = prompt.made_of
+            before, _, after = template.partition("{question}")
+            text = before + question.strip() + after
+        ids: Sequence[int] = tokenizer(text)["input_ids"]
         return ids
     render = partial(
         tokenizer.apply_chat_template,

@@ -35,7 +35,8 @@ class UntouchedState:
     Attributes:
         weights, buffers: sums of bits by tensor name.
         gradients: whether a parameter takes a gradient, and whether it holds one.
-        modules: a module's training mode, number of hooks, and a layer's adapters (active, merged, disabled).
+        modules: a module's training mode, number of hooks, plain attributes (such as a scaling), and a layer's adapters
+            (active, merged, disabled).
         optimizer: step, settings and sums of bits of the moments by parameter name.
     """
 
@@ -61,7 +62,7 @@ class UntouchedState:
             weights=_sums({n: p if n in trainable else _some(p) for n, p in parameters.items()}),
             buffers=_sums({n: _some(b) for n, b in buffers.items()}),
             gradients={n: (p.requires_grad, p.grad is not None) for n, p in parameters.items()},
-            modules={n: (m.training, _hooks(m), _adapters(m)) for n, m in model.named_modules()},
+            modules={n: (_hooks(m), _adapters(m), {} if remade else _plain(m)) for n, m in model.named_modules()},
             optimizer=_sums({f"{n} {part}": _some(t) for n, part, t in _moments(optimizer)})
             | {n: (s.step, s.lr, s.betas, s.eps, s.weight_decay) for n, s in optimizer.items()},
         )
@@ -76,7 +77,7 @@ class UntouchedState:
             ("weights not restored", self.weights, after.weights),
             ("buffers changed", self.buffers, after.buffers),
             ("gradients left on or off", self.gradients, after.gradients),
-            ("training mode, hooks or adapters left", self.modules, after.modules),
+            ("training mode, hooks, scaling attributes or adapters left", self.modules, after.modules),
             ("the optimizer's state changed", self.optimizer, after.optimizer),
         )
         return [f"{what}: {_listed(before, now)}" for what, before, now in kinds if before != now]
@@ -140,6 +141,16 @@ def _sum_of_bits(flat: torch.Tensor) -> torch.Tensor:
 def _hooks(module: torch.nn.Module) -> tuple[int, ...]:
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return tuple(len(getattr(module, kind, ())) for kind in kinds)
+
+
+def _plain(module: torch.nn.Module) -> dict[str, str]:
+    """A module's own numbers, switches and words, and dictionaries of them, as text."""
+    plain = bool | int | float | str | None
+    return {
+        name: repr(value)
+        for name, value in vars(module).items()
+        if isinstance(value, plain) or (isinstance(value, dict) and all(isinstance(v, plain) for v in value.values()))
+    }
 
 
 def _adapters(module: torch.nn.Module) -> str:

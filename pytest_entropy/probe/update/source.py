@@ -8,6 +8,7 @@ import torch
 
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.diagnostics.discrepancies import reward_discrepancies
+from pytest_entropy.probe.diagnostics.second_computations import update_batch_again
 from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.probe.setup import Setup
 from pytest_entropy.probe.update.batch import UpdateBatch, take_update
@@ -61,18 +62,19 @@ class UpdateSource:
         if "definition" not in setup.config.diagnostics:
             return update
         discrepancies = reward_discrepancies(
-            setup.policy, prompts, rollouts, setup.reward, rewards, seed=derive(seed, "U"), rewarded=texts,
-            tokenizer=setup.second_tokenizer,
-        )  # fmt: skip
+            setup.policy, prompts, rollouts, setup.reward, rewards, seed=derive(seed, "U")
+        )
         return replace(
             update,
             other_prompts=discrepancies.other_prompts,
             reward_gap=discrepancies.reward_gap,
             rewards_rechecked=discrepancies.reward_gap is not None,
             draw_gap=discrepancies.draw_gap,
-            encodings=discrepancies.encodings,
-            texts=discrepancies.texts,
-        )
+            **update_batch_again(
+                setup.policy, prompts, rollouts, texts, setup.config,
+                seed=derive(seed, "U"), prompt_set=setup.prompts, tokenizer=setup.second_tokenizer,
+            ),
+        )  # fmt: skip
 
     def batch(self, update: Update) -> UpdateBatch:
         """The batch of an update; its responses are drawn again from the update's seed, once, and kept."""

@@ -25,15 +25,19 @@ AGREEMENT = {
     "direction_gap": 0.0, "shared_with_update": 0.0, "repeated": 0.0,
 }  # fmt: skip
 LOOKED = {
-    "temperature_gap": 0.0, "size_gap": 0.0, "other_prompts": 0.0, "encodings": 0.0, "slopes": 0.0, "slopes_mean": 0.0,
+    "temperature_gap": 0.0, "size_gap": 0.0, "other_prompts": 0.0, "encodings": 0.0, "prompt_draw": 0.0,
+    "fraction_gap": 0.0, "slopes": 0.0, "slopes_mean": 0.0,
     "slopes_noise": 0.0, "entropy_per_token": 1.75, "entropy_per_token_se": 0.1,
 }  # fmt: skip
-READING = {"optimizer_scalars": 0.0, "moments": 0.0, "weights": 0.0, "adapter_scaling": 0.0, "end_tokens": 0.0}
+READING = {
+    "optimizer_scalars": 0.0, "moments": 0.0, "weights": 0.0, "adapter_scaling": 0.0, "end_tokens": 0.0, "scores": 0.0,
+    "base_weights": 0.0,
+}  # fmt: skip
 UPDATE = {
     "prompts": ["p1", "p2"], "rewards": [[0.0, 1.0], [1.0, 1.0]], "reward_mean": 0.75, "reward_std": 0.5,
     "degenerate_groups": 0.5, "eta": ETA, "oracle_gap": 0.0, "eta_gap": 0.0, "other_prompts": 0.0, "reward_gap": 0.0,
     "rewards_rechecked": True, "fingerprint": 0.5, "random_slope_gap": 0.0, "random_slope_noise": 0.0,
-    "zero_slope_gap": 0.0, "zero_gradients": [], "encodings": 0.0, "texts": 0.0,
+    "zero_slope_gap": 0.0, "zero_gradients": [], "encodings": 0.0, "texts": 0.0, "prompt_draw": 0.0,
 }  # fmt: skip
 
 
@@ -65,7 +69,7 @@ def test_a_right_record_is_green() -> None:
 
 def test_every_identity_names_one_cause_of_its_own() -> None:
     causes = [check.likely_causes for check in identities()]
-    assert len(set(causes)) == len(causes) == 32
+    assert len(set(causes)) == len(causes) == 35
     assert all(len(cause) <= 130 for cause in causes)
 
 
@@ -205,9 +209,9 @@ def test_what_does_not_apply_says_why_and_is_no_pass() -> None:
 
 def test_a_run_that_does_not_say_what_it_was_asked_is_no_pass() -> None:
     assert not_passed(replace(run_number(1), asked=None), verdict="inconclusive") == [
-        "gradient_is_whole", "prompts_are_encoded", "rewards_belong", "rows_belong", "scalars_are_slopes",
-        "sizes_as_configured", "state_is_restored", "temperature_is_configured", "texts_are_decoded",
-        "total_variance_identity", "total_variance_parts",
+        "gradient_is_whole", "prompts_are_drawn", "prompts_are_encoded", "rewards_belong", "rows_belong",
+        "scalars_are_slopes", "sizes_as_configured", "state_is_restored", "temperature_is_configured",
+        "texts_are_decoded", "total_variance_identity", "total_variance_parts",
     ]  # fmt: skip
 
 

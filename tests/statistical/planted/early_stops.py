@@ -137,12 +137,12 @@ def shrunk_where_large(s: np.ndarray, pieces: list[list[int]]) -> np.ndarray:
 
 
 def late_baseline(patch: pytest.MonkeyPatch) -> None:
-    """Tables of the control variate stop at position 20: later tokens take the last entry, in tokens and sum alike."""
+    """From position 8 on the weights of tokens are half as large again."""
 
     def changed(real: Callable[..., Any]) -> Callable[..., Any]:
         def weights(log_probs: Any, entropies: Any, mask: Any, control_variate: Any = None) -> Any:
             found = real(log_probs, entropies, mask, control_variate)
-            late = torch.arange(mask.shape[-1]) >= 20
+            late = torch.arange(mask.shape[-1]) >= 8
             return replace(found, log_prob=torch.where(late, found.log_prob * 1.5, found.log_prob))
 
         return weights
@@ -155,7 +155,7 @@ def late_baseline(patch: pytest.MonkeyPatch) -> None:
 
 
 def late_positions_cooler(patch: pytest.MonkeyPatch) -> None:
-    """From position 20 on tokens are drawn at T = 0.7, and recorded at 1."""
+    """From position 8 on tokens are drawn at T = 0.7, and recorded at 1."""
     position = {"k": 0}
     draw = distribution.draw
 
@@ -175,7 +175,7 @@ def late_positions_cooler(patch: pytest.MonkeyPatch) -> None:
         return sample
 
     def drawn(log_p: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-        return draw(torch.log_softmax(log_p / 0.7, -1) if position["k"] >= 20 else log_p, u)
+        return draw(torch.log_softmax(log_p / 0.7, -1) if position["k"] >= 8 else log_p, u)
 
     patch.setattr(distribution, "draw", drawn)
     wrap(patch, sampling, "draw_tokens", sampled)
@@ -201,11 +201,11 @@ def last_responses_copied(patch: pytest.MonkeyPatch) -> None:
 
 
 def positions_bounded(patch: pytest.MonkeyPatch) -> None:
-    """Positions stop growing at 44, where a short context would end."""
+    """Positions stop growing at 30, where a short context would end."""
 
     def changed(real: Callable[..., Any]) -> Callable[..., Any]:
         def forward(self: Policy, ids: Any, kept: Any, positions: torch.Tensor, *more: Any, **named: Any) -> Any:
-            return real(self, ids, kept, positions.clamp(max=44), *more, **named)
+            return real(self, ids, kept, positions.clamp(max=30), *more, **named)
 
         return forward
 

@@ -496,7 +496,7 @@ SINGLE = (
     "--entropy-set=batch_config.G=4",
     "--entropy-set=eta_sweep.multiples=[]",
 )
-OWN = (*SINGLE, "--checkpoint={place}/step_30")
+OWN = (*SINGLE, "--checkpoint={place}/step_30", "--entropy-set=sampling.max_new_tokens=32")
 GATE = ((*OWN, "--entropy-save=base"), (*OWN, "--entropy-compare=base", "--entropy-compare-anyway"))
 DELTA = _json("*/results.json", "delta_h1")
 

@@ -60,34 +60,28 @@ def check_se_calibration(
     """Check the spread of delta_h1 over R runs against the standard errors that the probe reported.
 
     Detects a wrong ddof or scale in the reported errors, and prompts that are not independent within a run.
-    Inconclusive with fewer than 3 runs, with equal scalars, with too few distinct arrangements or ``shuffles`` to
-    reject at ``alpha``, where R runs cannot detect ``effect_of_interest``, or where no shuffle differs from the runs.
+    Inconclusive with fewer than 3 runs, with equal scalars, where arrangements or ``shuffles`` are too few for
+    ``alpha``, or R runs for ``effect_of_interest``, or where no shuffle differs from the runs.
 
     Args:
         per_prompt: R arrays ``[B_E]`` of s_n, nats per unit of eta.
         delta, se: R values of delta_h1 and its standard error, nats.
-        scale: eta.
+        scale, effect_of_interest: eta; a ratio spread / SE above 1.
         alpha, power: false-alarm rate, and chance of detecting ``effect_of_interest``, both in (0, 1).
-        rng, name: draws the shuffles; of the outcome.
-        effect_of_interest: a ratio spread / SE above 1.
-        shuffles: the most shuffles; by ``alpha`` if left out.
+        rng, name, shuffles: draws the shuffles; of the outcome; the most shuffles, by ``alpha`` if left out.
         sampling_fraction: the share f of one set of prompts that a run draws, in [0, 1]; 0 with replacement.
         prompts: of each run, a number per prompt, equal for equal prompts; None where it was not recorded.
         upper_bounds: the standard errors may be too large, so that a spread below them is no fault.
 
     Returns:
-        The outcome; its effect is the ratio spread / SE, 1 under the null hypothesis (where prompts recur, relative to
-        its median over the shuffles), and its interval holds the ratios that would not be rejected at 5 %.
+        The outcome; its effect is spread / SE, 1 under the null hypothesis (where prompts recur, relative to its median
+        over the shuffles), its interval the ratios that would not be rejected at 5 %.
 
     Raises:
-        ValueError: lengths do not match, a run has fewer than 2 prompts, an SE is negative, the scale is 0, a number is
-            not finite, alpha, power or f is out of range, or the effect of interest is <= 1.
+        ValueError: lengths do not match, a run has fewer than 2 prompts, or a number is out of range or not finite.
     """
-    require_rates(alpha=alpha, power=power)
-    _require_fraction(name, sampling_fraction)
+    _require_ranges(name, sampling_fraction, effect_of_interest, alpha=alpha, power=power)
     pooled, sizes = _validated(name, per_prompt, delta, se, scale)
-    if effect_of_interest is not None and not effect_of_interest > 1:
-        raise ValueError(f"{name}: effect_of_interest is {effect_of_interest}, a ratio spread / SE above 1 is meant")
     if len(sizes) < SMALLEST_RUNS or np.ptp(pooled) == 0:
         return _nothing_to_compare(name, len(sizes), alpha, effect_of_interest)
     recurrence = _recurrence(name, prompts if sampling_fraction else None, sizes)
@@ -95,9 +89,8 @@ def check_se_calibration(
     least = 1.0 if upper_bounds else hidden
     log_ratio, result = _against_shuffles(pooled, sizes, delta, se, scale, least, rng, alpha, shuffles, recurrence)
     detectable = CalibrationPower.of(len(sizes), hidden, effect_of_interest, alpha=alpha, power=power)
-    if recurrence is None:
-        return _outcome(name, log_ratio, result, detectable, alpha)
-    return _of_recurring(name, log_ratio, result, detectable, alpha)
+    judged = _outcome if recurrence is None else _of_recurring
+    return judged(name, log_ratio, result, detectable, alpha)
 
 
 def _recurrence(name: str, prompts: Sequence[Sequence[int]] | None, sizes: np.ndarray) -> Recurrence | None:
@@ -191,9 +184,12 @@ def _nothing_to_compare(name: str, runs: int, alpha: float, interest: float | No
     )  # fmt: skip
 
 
-def _require_fraction(name: str, fraction: float) -> None:
+def _require_ranges(name: str, fraction: float, interest: float | None, **rates: float) -> None:
+    require_rates(**rates)
     if not 0 <= fraction <= 1:
         raise ValueError(f"{name}: sampling_fraction is {fraction}, it must lie in [0, 1]")
+    if interest is not None and not interest > 1:
+        raise ValueError(f"{name}: effect_of_interest is {interest}, a ratio spread / SE above 1 is meant")
 
 
 def assert_se_calibration(

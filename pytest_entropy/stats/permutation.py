@@ -69,9 +69,8 @@ def permutation_test(
 
     Args:
         observed: the statistic of the sample.
-        pooled: the scalars ``[n]`` of all runs, one run after the other.
+        pooled, sizes: the scalars ``[n]`` of all runs, one run after the other; the number of scalars of each.
         statistic: maps shuffled rows ``[batch, n]`` to ``[batch]``.
-        sizes: the number of scalars of each run.
         rng: source of the shuffles.
         alpha: the false-alarm rate that the number of shuffles has to resolve.
         shuffles: at most so many; :func:`most_shuffles` of ``alpha`` if left out.

@@ -67,15 +67,15 @@ def errors_by_prompts(runs: Sequence[RunRecord]) -> PromptErrors | None:
         runs: records of one experiment's runs.
     """
     largest = max((run.B_E for run in runs), default=0)
-    some = [run for run in runs if largest == run.B_E]
+    some = [run for run in runs if largest == run.B_E and run.mode == "two_batch"]
     errors = [run.se_conditional for run in some if run.se_conditional is not None]
-    fraction = max((run.sampling_fraction or 0.0 for run in some), default=0.0)
-    if not errors or some[0].mode == "u_statistic":
+    fractions = [run.sampling_fraction for run in some if run.sampling_fraction is not None]
+    if not errors or not fractions:
         return None
     se = float(np.sqrt(np.mean(np.square(errors))))
     prompts = [run.prompts for run in some if run.prompts is not None]
     scalars = [np.asarray(run.per_prompt, dtype=float) for run in some]
-    return prompt_errors(se, largest, fraction, scalars, prompts)
+    return prompt_errors(se, largest, max(fractions), scalars, prompts)
 
 
 def prompts_in_words(runs: Sequence[RunRecord]) -> str:

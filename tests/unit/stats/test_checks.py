@@ -10,6 +10,7 @@ from scipy import stats as scipy_stats
 
 from pytest_entropy import stats
 from pytest_entropy.stats.convergence import ScalingVerdict
+from pytest_entropy.stats.guarded_t import nominal, small_sample
 from pytest_entropy.stats.outcome import CheckOutcome
 from pytest_entropy.stats.scaling import RunScalars
 from tests.check_words import CheckWords
@@ -245,3 +246,12 @@ def test_a_reason_is_said_and_travels() -> None:
     assert stats.CheckOutcome.from_dict(outcome.to_dict()) == outcome
     old = {key: value for key, value in outcome.to_dict().items() if key != "reason"}
     assert stats.CheckOutcome.from_dict(old).reason == ""
+
+
+def test_few_observations_take_more_than_a_small_p() -> None:
+    for n in (2, 8, 60, 119):
+        assert small_sample(np.array(nominal(1e-2, n)), n) == pytest.approx(1e-2)
+        assert small_sample(np.array(0.1), n) == 0.1
+    assert float(small_sample(np.array(1e-6), 120)) == 1e-6
+    assert nominal(1e-4, 120) == 1e-4
+    assert nominal(1e-9, 2) == 1e-300

@@ -44,6 +44,7 @@ def test_the_convergence_analysis_has_its_keys() -> None:
     assert keys(analysis) == [
         "verdict", "reason", "runs_needed", "fit", "check", "batch_statistics", "observed_ratio",
         "expected_if_1_over_B_E", "suggests_convergence", "suggests_1_over_B_E_scaling", "mean_se_total", "se_a_total",
+            "prompt_errors",
     ]  # fmt: skip
     assert keys(analysis.fit)[:6] == ["batch_sizes", "n_runs", "n_prompts", "sigma", "confidence", "a"]
     assert "declared_effect" in analysis.check
@@ -71,7 +72,7 @@ def test_the_validation_summary_has_its_keys_and_names_failed_runs() -> None:
     assert keys(summary) == [
         "runs_planned", "runs_succeeded", "success_rate", "failed_runs", "delta_h1_mean", "delta_h1_mean_se",
         "delta_h1_mean_se_total", "spread_over_runs", "se_conditional_pooled", "spread_over_se", "signal_to_noise",
-        "signal_to_noise_label", "per_run",
+        "signal_to_noise_label", "per_run", "prompt_errors",
     ]  # fmt: skip
     assert plain(summary.failed_runs) == [{"B_E": 16, "run": 2, "error": "out of memory"}]
     assert keys(summary.per_run[0]) == [

@@ -82,6 +82,20 @@ def test_the_jackknife_deletes_prompts(setting: Setting, products: np.ndarray) -
     assert 4 * present(result.zeta_1_jackknife) / B == pytest.approx(variance, rel=1e-4)
 
 
+@pytest.mark.parametrize("blocks", [6, 3, 2])
+def test_inflation_is_what_projections_lose(blocks: int) -> None:
+    """Row means of independent projections g_n: their variance, F times, is that of g on average."""
+    rng = np.random.default_rng(blocks)
+    g = rng.normal(size=(20_000, B))
+    block = np.arange(B) // (B // blocks)
+    others = (block[:, None] != block[None, :]) / (B - B // blocks)
+    rows = g + g @ others.T
+    variance = rows.var(axis=1, ddof=1)
+    inflation = present(UStatistic(blocks, rows[0], 0.0, 0.0, 0.0).inflation)
+    error = float(variance.std()) / 20_000**0.5
+    assert inflation * float(variance.mean()) == pytest.approx(1.0, abs=6 * inflation * error)
+
+
 def test_a_diagonal_that_is_left_in_shows(
     setting: Setting,
     monkeypatch: pytest.MonkeyPatch,

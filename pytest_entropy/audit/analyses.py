@@ -18,8 +18,8 @@ from pytest_entropy.audit.arithmetic import (
     spread,
     standard_error,
 )
-from pytest_entropy.audit.figures import fitted_value
-from pytest_entropy.audit.ledger import RESULTS_SAY, Ledger, lookup, numbers
+from pytest_entropy.audit.figures import REACH, fitted_value
+from pytest_entropy.audit.ledger import Ledger, finite, lookup, numbers
 from pytest_entropy.audit.printed import MEASURE
 from pytest_entropy.audit.sizes import GIVES, by_size
 from pytest_entropy.audit.stored_run import StoredRun, pooled
@@ -27,8 +27,10 @@ from pytest_entropy.audit.sweep import sweep, sweep_arrays
 from pytest_entropy.records.paths import CONCLUSION, RESULTS
 
 Runs = Sequence[StoredRun]
-COPIED = ("delta_h1", "se_conditional", "se_total", "entropy_mean", "entropy_se", "eta", "peak_memory_mb", "length_mean",
-          "ended_share", "B_E", "G")  # fmt: skip
+COPIED = (
+    "delta_h1", "se_conditional", "se_total", "entropy_mean", "entropy_se", "eta", "peak_memory_mb", "length_mean",
+    "ended_share", "B_E", "G",
+)  # fmt: skip
 
 
 def is_older(file: Path, directory: Path, runs: Runs) -> bool:
@@ -62,7 +64,10 @@ def analysis(ledger: Ledger, directory: Path, experiment: str, runs: Runs) -> li
     if not file.is_file() or is_older(file, directory, runs):
         return []
     record = json.loads(file.read_bytes())
-    compare(ledger, name, record, runs)
+    try:
+        compare(ledger, name, record, runs)
+    except KeyError:
+        return []  # of an earlier version, whose records had other keys
     swept = list(_sweeps(record, runs))
     for of_run, run in swept:
         arrays = sweep_arrays(directory, run)
@@ -97,7 +102,8 @@ def _convergence(ledger: Ledger, file: str, record: Mapping[str, Any], runs: Run
             _of_size(ledger, file, stated[str(B_E)], of_size)
             whole = pooled(of_size)
             total = lookup(record, "mean_se_total") or {}
-            ledger.number(file, f"mean_se_total of B_E {B_E}", total.get(str(B_E)), whole.se_total, says=GIVES)
+            shown = finite(total.get(str(B_E)))
+            ledger.number(file, f"mean_se_total of B_E {B_E}", shown, whole.total_near(shown), says=GIVES)
     smallest, largest = min(sizes), max(sizes)
     ledger.number(file, "expected_if_1_over_B_E", record["expected_if_1_over_B_E"], largest / smallest, says=GIVES)
     ratio = None
@@ -143,18 +149,43 @@ def _fit(ledger: Ledger, file: str, fit: Mapping[str, Any], runs: Runs) -> None:
     within = math.fsum((value - mean(values)) ** 2 for values in groups for value in values)
     freedom = sum(map(len, groups)) - len(groups)
     ledger.number(file, "fit.sigma", fit["sigma"], math.sqrt(within / freedom), within=_near(runs), says=GIVES)
-    line = line_through([run.B_E for run in runs], [mean(values) for values in groups])
-    for name, value in zip("ab", line or (None, None), strict=True):
-        near = (
-            1e-6
-            * size([part for values in groups for part in values])
-            * (max(counts["batch_sizes"]) if name == "b" else 1)
-        )
-        says = "least squares of its runs gives"
+    sizes = [run.B_E for run in runs]
+    line = line_through(sizes, [mean(values) for values in groups])
+    if line is None:
+        return
+    scale = 1e-6 * size([part for values in groups for part in values])
+    says = "least squares of its runs gives"
+    # The inverse of the normal equations' matrix, times sigma^2, is the covariance of (a, b).
+    inverse = math.fsum(1 / B for B in sizes), math.fsum(sizes)
+    determinant = inverse[0] * inverse[1] - len(sizes) ** 2
+    for name, value, part, near in zip("ab", line, inverse, (scale, scale * max(sizes)), strict=True):
         ledger.number(file, f"fit.{name}", fit[name], value, within=near, says=says)
-        interval = numbers(fit.get(f"ci_{name}"))
-        if value is not None and interval and not interval[0] - near <= value <= interval[1] + near:
-            ledger.differs(file, f"fit.ci_{name} is {interval}, {says} {name} = {value:.6g}")
+        se = math.sqrt(within / freedom * part / determinant)
+        if name == "a":
+            se = _with_shared_prompts(se, runs, finite(fit[f"se_{name}"]))
+        ledger.number(file, f"fit.se_{name}", fit[f"se_{name}"], se, within=near, says=says)
+        _interval(ledger, file, f"fit.ci_{name}", numbers(fit.get(f"ci_{name}")), value, se, near)
+
+
+def _interval(
+    ledger: Ledger, file: str, name: str, ends: Sequence[float], value: float, se: float, near: float
+) -> None:
+    if not ends or se <= near:
+        return
+    low, high = ends
+    reach = (high - low) / 2 / se
+    if not low - near <= value <= high + near or not REACH[0] <= reach <= REACH[1]:
+        words = f"{name} is {low:.6g} to {high:.6g}, {reach:.3g} standard errors to each side"
+        ledger.differs(file, f"{words}, {GIVES} {value:.6g} with the standard error {se:.6g}")
+
+
+def _with_shared_prompts(se: float, runs: Runs, shown: float | None) -> float:
+    """The error of a with what runs that draw from one set of prompts have in common; it may be left out."""
+    shares = [(run.number("se_conditional"), run.number("sampling_fraction")) for run in runs]
+    common = [error**2 * share for error, share in shares if error is not None and share is not None]
+    if len(common) < len(runs) or shown is None:
+        return se
+    return min(se, math.sqrt(se**2 + mean(common)), key=lambda one: abs(one - shown))
 
 
 def _near(runs: Runs) -> float:
@@ -173,7 +204,7 @@ def _validation(ledger: Ledger, file: str, record: Mapping[str, Any], runs: Runs
     expected = {
         "delta_h1_mean": whole.value,
         "delta_h1_mean_se": whole.se,
-        "delta_h1_mean_se_total": whole.se_total,
+        "delta_h1_mean_se_total": whole.total_near(finite(record["delta_h1_mean_se_total"])),
         "spread_over_runs": sd,
         "se_conditional_pooled": rms,
     }
@@ -263,12 +294,10 @@ def _conclusion(
     if len(parts) != len(described):
         return
     for (way, text), run in zip(parts, described, strict=True):
-        value = run.number("delta_h1")
-        ledger.measure(CONCLUSION, f"delta_h1 of {run.name}", text, value, run.number("se_conditional"))
-        if way and value is not None and (value < 0) != (way == "falls"):
-            ledger.differs(
-                CONCLUSION, f"says that entropy {way}, delta_h1 of {run.name} is {value:.6g} ({RESULTS_SAY})"
-            )
+        delta = run.number("delta_h1")
+        ledger.measure(CONCLUSION, f"delta_h1 of {run.name}", text, delta, run.number("se_conditional"))
+        if way and delta is not None and (delta < 0) != (way == "falls"):
+            ledger.differs(CONCLUSION, f"says that entropy {way}, and delta_h1 of {run.name} is {delta:.6g}")
 
 
 ANALYSES: dict[str, tuple[str, Callable[[Ledger, str, Mapping[str, Any], Runs], None]]] = {

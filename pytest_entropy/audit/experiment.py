@@ -98,7 +98,7 @@ def _markdown(
 def _items(ledger: Ledger, shown: Shown, runs: Iterable[StoredRun]) -> None:
     stored = {run.order: run for run in runs}
     for item in shown.items:
-        item_numbers(ledger, PROPERTIES, item, stored.values())
+        item_numbers(ledger, PROPERTIES, item, stored)
         line = shown.live.get(item.name)
         if line is not None and item.order in stored:
             live_line_numbers(ledger, line, stored[item.order])

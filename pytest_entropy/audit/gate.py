@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from pytest_entropy.audit.arithmetic import ROUNDING, mean, spread, standard_error
+from pytest_entropy.audit.figures import REACH
 from pytest_entropy.audit.ledger import Ledger, finite, numbers
 from pytest_entropy.audit.stored_run import StoredRun
 from pytest_entropy.records.paths import COMPARISON, RESULTS
 
 SAY = f"the baseline and the runs' {RESULTS} give"
-# A 95 % interval reaches at least 1.9 standard errors; guards against skewness widen it.
-LEAST_REACH, MOST_REACH = 1.0, 200.0
 RULE = re.compile(r"(?P<quantity>\w+)(?P<kind>[:~])[+-]?(?P<size>[0-9.]+(?:[eE][+-]?\d+)?)(?P<share>%?)")
 Side = list[tuple[Mapping[str, Any], Mapping[str, Any]]]
 # Before, now, the difference, and its standard error; None where it is not recomputed.
@@ -79,9 +78,8 @@ def _row(ledger: Ledger, row: Mapping[str, Any], pairs: Side) -> None:
     ends = numbers(outcome.get("ci"))
     within = bool(ends) and -margin <= ends[0] and ends[1] <= margin
     if rule["kind"] == "~" and outcome["verdict"] == "pass" and not within:
-        ledger.differs(
-            COMPARISON, f"{quantity} passes {row['rule']}, and its interval {ends} is not within {margin:.6g}"
-        )
+        words = f"{quantity} passes {row['rule']}, and its interval {ends} is not within {margin:.6g}"
+        ledger.differs(COMPARISON, words)
     # A rule without a direction fails on any difference that its interval shows to be beyond the margin.
     p, alpha = finite(outcome["p_value"]), finite(outcome["alpha"])
     if outcome["verdict"] == "fail" and p is not None and alpha is not None and p >= alpha:
@@ -97,7 +95,7 @@ def _interval(
         return
     low, high = ends
     reach = (high - low) / 2 / se
-    if not (low - near <= difference <= high + near and LEAST_REACH <= reach <= MOST_REACH):
+    if not (low - near <= difference <= high + near and REACH[0] <= reach <= REACH[1]):
         words = f"the interval of {quantity} is {low:.6g} to {high:.6g}"
         ledger.differs(COMPARISON, f"{words}, {SAY} {difference:.6g} with the standard error {se:.6g}")
 
@@ -120,11 +118,14 @@ def _entropy(pairs: Side) -> Recomputed:
         math.fsum(w * pair[side]["entropy_mean"] for w, pair in zip(weights, pairs, strict=True)) / total
         for side in (0, 1)
     )
-    errors = [(pair[0].get("entropy_se"), pair[1].get("entropy_se")) for pair in pairs]
-    se = None
-    if all(one is not None and other is not None for one, other in errors) and new != old:
-        squares = (w**2 * (one**2 + other**2) for w, (one, other) in zip(weights, errors, strict=True))
-        se = math.sqrt(math.fsum(squares)) / total
+    squares = [
+        w**2 * (one**2 + other**2)
+        for w, pair in zip(weights, pairs, strict=True)
+        if (one := finite(pair[0].get("entropy_se"))) is not None
+        and (other := finite(pair[1].get("entropy_se"))) is not None
+    ]
+    known = len(squares) == len(pairs) and new != old
+    se = math.sqrt(math.fsum(squares)) / total if known else None
     return old, new, new - old, se
 
 

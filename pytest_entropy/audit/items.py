@@ -52,14 +52,14 @@ class ReportedItem:
         return int(self.properties["B_E"]), int(self.properties["run"])
 
 
-def item_numbers(ledger: Ledger, file: str, item: ReportedItem, runs: Iterable[StoredRun]) -> None:
+def item_numbers(ledger: Ledger, file: str, item: ReportedItem, runs: Mapping[tuple[int, int], StoredRun]) -> None:
     """Compare the properties of an item with its run; an item without a result has none.
 
     Args:
         ledger: where discrepancies are noted.
         file: what holds the properties.
         item: the item.
-        runs: stored runs of its experiment.
+        runs: stored runs of its experiment by (B_E, run number).
     """
     if item.order is None:
         return
@@ -67,7 +67,7 @@ def item_numbers(ledger: Ledger, file: str, item: ReportedItem, runs: Iterable[S
     if named and (int(named["B_E"]), int(named["run"])) != item.order:
         ledger.differs(file, f"{item.name} has the numbers of B_E {item.order[0]} run {item.order[1]}")
         return
-    run = next((run for run in runs if run.order == item.order), None)
+    run = runs.get(item.order)
     if run is None:
         ledger.differs(file, f"{item.name} has numbers, and no {RESULTS} of its run exists")
         return

@@ -8,8 +8,11 @@ from typing import Any
 
 from pytest_entropy.audit import printed
 from pytest_entropy.audit.arithmetic import agree
+from pytest_entropy.records.paths import RESULTS
 
-RESULTS_SAY = "its results.json says"
+# Begins the message of a session or command about a discrepancy.
+DIFFERS = "REPORTED OTHERWISE THAN MEASURED"
+RESULTS_SAY = f"its {RESULTS} says"
 
 
 def finite(value: object) -> float | None:

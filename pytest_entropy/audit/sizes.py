@@ -76,7 +76,8 @@ def _size_row(ledger: Ledger, file: str, row: SizeCells, runs: Sequence[StoredRu
     ledger.measure(file, f"mean delta_h1 {where}", row.measure, whole.value, whole.se, says=GIVES)
     if row.over_u is not None and not runs[0].is_single_batch:
         shown = row.over_u.removeprefix("± ") if row.over_u != NOT_KNOWN else "-"
-        ledger.printed(file, f"the error over update batches {where}", shown, whole.se_total, says=GIVES)
+        total = whole.total_near(float(shown) if shown != "-" else None)
+        ledger.printed(file, f"the error over update batches {where}", shown, total, says=GIVES)
     one = None if whole.se is None else whole.se * len(runs) ** 0.5
     ratio, word = noise_over_signal(whole.value, one)
     shown, _, label = row.noise.partition(" ")

@@ -112,12 +112,27 @@ class PooledRuns:
     Attributes:
         value: mean delta_h1.
         se: its standard error for this update batch; of single batches, over batches.
-        se_total: over update batches; None where it was not computed or its variance is negative.
+        variance: over update batches, without bias; None where it was not computed, and it may be negative.
+        recorded: of a single run, its own ``se_total``.
     """
 
     value: float | None
     se: float | None
-    se_total: float | None
+    variance: float | None
+    recorded: float | None = None
+
+    def total_near(self, shown: float | None) -> float | None:
+        """The error over update batches; of two admissible ones that which is nearer to ``shown``.
+
+        An unbiased variance below the one given the update batch, which the variance is at least, may be replaced by it
+        (docs/mathematics.md §4).
+        """
+        if self.recorded is not None or self.variance is None or self.se is None:
+            return self.recorded
+        unbiased = math.sqrt(self.variance) if self.variance >= 0 else None
+        if self.variance >= self.se**2 or shown is None:
+            return unbiased
+        return min((one for one in (unbiased, self.se) if one is not None), key=lambda one: abs(one - shown))
 
 
 def pooled(runs: Sequence[StoredRun]) -> PooledRuns:
@@ -134,11 +149,11 @@ def pooled(runs: Sequence[StoredRun]) -> PooledRuns:
         share = max([0.0, *(one for one in shares if one is not None)]) if len(runs) > 1 else 0.0
         se = math.sqrt(mean(squares) * ((1 - share) / len(runs) + share))
     if runs[0].is_single_batch:
-        return PooledRuns(value, se, se)
+        return PooledRuns(value, se, None if se is None else se**2, se)
     parts = [
         total - error**2
         for run, error in zip(runs, errors, strict=True)
         if (total := run.number("variance_total")) is not None and error is not None
     ]
     variance = se**2 + mean(parts) if parts and se is not None else None
-    return PooledRuns(value, se, math.sqrt(variance) if variance is not None and variance >= 0 else None)
+    return PooledRuns(value, se, variance, runs[0].number("se_total") if len(runs) == 1 else None)

@@ -52,6 +52,7 @@ def sweep(ledger: Ledger, file: str, record: Mapping[str, Any], arrays: Arrays, 
     ledger.text(file, f"the number of steps {where}", len(points), len(arrays["steps"]), says=GIVE)
     for n, point in enumerate(points[: len(arrays["steps"])]):
         _point(ledger, file, point, arrays, n, where)
+    _backwards(ledger, file, arrays, where)
     scalars = numbers(run.record["per_prompt"])
     if run.is_single_batch or run.record.get("unit") == "nats per token":
         scalars = numbers((run.record.get("diagnostics") or {}).get(run.record["estimator"]))
@@ -61,6 +62,15 @@ def sweep(ledger: Ledger, file: str, record: Mapping[str, Any], arrays: Arrays, 
         ledger.number(file, f"delta_h1_over_eta {where}", stated, h1, within=near, says="its scalars give")
     if record.get("intercept") is not None:
         _fit(ledger, file, record, arrays, scalars, where)
+
+
+def _backwards(ledger: Ledger, file: str, arrays: Arrays, where: str) -> None:
+    """A step backwards that was taken has another change than the mirrored one of the step forwards."""
+    changes = dict(zip(arrays["steps"], arrays["change"], strict=True))
+    for step, forwards in changes.items():
+        backwards = changes.get(-step)
+        if step > 0 and backwards is not None and any(forwards) and backwards == [-change for change in forwards]:
+            ledger.differs(file, f"the changes at -{step:g} {where} are those at {step:g} with the other sign")
 
 
 def _point(ledger: Ledger, file: str, point: Mapping[str, Any], arrays: Arrays, n: int, where: str) -> None:

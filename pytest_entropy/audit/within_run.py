@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from pytest_entropy.audit.arithmetic import ROUNDING, mean, size, spread, standard_error
+from pytest_entropy.audit.arithmetic import ROUNDING, agree, mean, size, spread, standard_error
 from pytest_entropy.audit.ledger import Ledger, lookup, numbers
 from pytest_entropy.audit.stored_run import StoredRun
 from pytest_entropy.records.paths import RESULTS
@@ -59,10 +59,13 @@ def _total_variance(ledger: Ledger, file: str, run: StoredRun) -> None:
     total, error = run.number("variance_total"), run.number("se_total")
     if total is None or run.is_single_batch:
         return
-    root = math.sqrt(total) if total >= 0 else None
-    ledger.number(file, "se_total", error, root, says="the root of variance_total is")
     parts = [run.number(f"variance_parts.{name}") for name in ("entropy_batch", "update_batch", "interaction")]
     known = [part for part in parts if part is not None]
+    # The variance is at least each of its two large parts, which may stand for a smaller unbiased estimate.
+    least = max([total, *known[:2]])
+    roots = [math.sqrt(total) if total >= 0 else None, *([math.sqrt(least)] if least >= 0 else [])]
+    if not any(agree(error, root) for root in roots):
+        ledger.number(file, "se_total", error, roots[0], says="the root of variance_total is")
     if len(known) == len(parts):
         expected = known[0] + known[1] - known[2]
         floor = ROUNDING * size(known)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.container import BarContainer, ErrorbarContainer
@@ -46,8 +47,8 @@ def _panel(axes: Axes) -> dict[str, Any]:
 
 
 def _line(line: Line2D, label: str) -> dict[str, Any]:
-    xs, ys = (_row(line.get_data(orig=False)[n]) for n in (0, 1))
-    return {"label": label, "x": xs, "y": ys}
+    xs, ys = (np.asarray(values, dtype=float).ravel() for values in line.get_data(orig=False))
+    return {"label": label, "x": _row(xs), "y": _row(ys)}
 
 
 def _segments(lines: LineCollection) -> list[Any]:

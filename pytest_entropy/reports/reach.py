@@ -1,0 +1,22 @@
+"""What a green experiment leaves open where no statistical check could decide."""
+
+from __future__ import annotations
+
+from pytest_entropy.reports.view import ExperimentView
+
+
+def left_open(view: ExperimentView) -> str:
+    """What green means where checks were made and none with an error rate decided; empty where one did.
+
+    It names the faults that those checks would have pointed to.
+    """
+    checks = list(view.checks.values())
+    if not checks or any(check.p_value is not None and check.verdict != "inconclusive" for check in checks):
+        return ""
+    undecided = [check for check in checks if check.verdict == "inconclusive"]
+    causes = dict.fromkeys(check.likely_causes for check in undecided if check.likely_causes)
+    unseen = "; ".join(causes) or "a wrong sampler, a sign or factor in the estimator, a wrong standard error"
+    return (
+        "no statistical check could decide: green means that the exact comparisons agree. Not looked for, and not seen "
+        f"if there: {unseen}"
+    )

@@ -187,6 +187,18 @@ def kept_in(package: Package, library: str, rooms: Sequence[str]) -> list[str]:
     return kept_out(package, library, sorted(others), typing=True)
 
 
+def shared(package: Package, room: str, allowed: Sequence[str]) -> list[str]:
+    """``room`` imports nothing of the package but itself and the modules ``allowed``, annotations included."""
+    own = {f"{package.name}.{name}" for name in allowed}
+    return [
+        f"{package.place(entry)} imports {entry.target}"
+        for module in package.modules()
+        if package.room(module) == room
+        for entry in package.imports(module)
+        if entry.target.split(".")[0] == package.name and package.room(entry.target) != room and entry.target not in own
+    ]
+
+
 def files_touched(package: Package, rooms: Sequence[str]) -> list[str]:
     """``rooms`` neither open files nor read or write JSON, YAML or paths."""
     broken = []

@@ -11,7 +11,8 @@ def left_open(view: ExperimentView) -> str:
     It names the faults that those checks would have pointed to.
     """
     checks = list(view.checks.values())
-    if not checks or any(check.p_value is not None and check.verdict != "inconclusive" for check in checks):
+    decided = any(check.p_value is not None and check.verdict != "inconclusive" for check in checks)
+    if decided or not checks or view.tone == "fail":
         return ""
     undecided = [check for check in checks if check.verdict == "inconclusive"]
     causes = dict.fromkeys(check.likely_causes for check in undecided if check.likely_causes)

@@ -187,15 +187,17 @@ def kept_in(package: Package, library: str, rooms: Sequence[str]) -> list[str]:
     return kept_out(package, library, sorted(others), typing=True)
 
 
-def shared(package: Package, room: str, allowed: Sequence[str]) -> list[str]:
-    """``room`` imports nothing of the package but itself and the modules ``allowed``, annotations included."""
-    own = {f"{package.name}.{name}" for name in allowed}
+def shared(package: Package, part: str, allowed: Sequence[str]) -> list[str]:
+    """The modules below ``part`` import nothing of the package but one another and those ``allowed``."""
+    own, others = f"{package.name}.{part}", {f"{package.name}.{name}" for name in allowed}
     return [
         f"{package.place(entry)} imports {entry.target}"
         for module in package.modules()
-        if package.room(module) == room
+        if f"{module}.".startswith(f"{own}.")
         for entry in package.imports(module)
-        if entry.target.split(".")[0] == package.name and package.room(entry.target) != room and entry.target not in own
+        if entry.target.split(".")[0] == package.name
+        and not f"{entry.target}.".startswith(f"{own}.")
+        and entry.target not in others
     ]
 
 

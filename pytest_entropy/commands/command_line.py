@@ -129,9 +129,9 @@ def _list(options: argparse.Namespace) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     # Drawing is slow to import.
-    from pytest_entropy.audit.ledger import DIFFERS
     from pytest_entropy.commands.parallel import each
     from pytest_entropy.plugin.session_audit import write_audited
+    from pytest_entropy.reports.audit.ledger import DIFFERS
     from pytest_entropy.reports.index import index_of, sessions, write_index
     from pytest_entropy.reports.view import view_experiment
 

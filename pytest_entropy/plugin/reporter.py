@@ -118,7 +118,7 @@ class Reporter:
 
     def _audit_junit(self, session: pytest.Session, audit: SessionAudit, file: Path) -> None:
         """Read the JUnit file a second time; the terminal's summary is written by now."""
-        from pytest_entropy.audit.ledger import DIFFERS
+        from pytest_entropy.reports.audit.ledger import DIFFERS
 
         differing = audit.junit(file)
         for line in differing:
@@ -127,9 +127,9 @@ class Reporter:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _write_files(self, session: pytest.Session, *, green: bool) -> None:
-        from pytest_entropy.audit.ledger import DIFFERS
         from pytest_entropy.plugin.session_audit import SessionAudit
         from pytest_entropy.plugin.session_end import prune_as_asked, write_session_files
+        from pytest_entropy.reports.audit.ledger import DIFFERS
 
         planning = session_of(self.config).planning
         root = planning.planner.results_root

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_entropy.audit.experiment import Shown, audit
-from pytest_entropy.audit.gate import saved_baseline
-from pytest_entropy.audit.items import ReportedItem, item_numbers, junit_items
-from pytest_entropy.audit.ledger import Ledger
-from pytest_entropy.audit.report import session_page
-from pytest_entropy.audit.rows import read_table
-from pytest_entropy.audit.stored_run import Before, StoredRun, look_before, read_stored
 from pytest_entropy.records.item import ItemReport
 from pytest_entropy.records.paths import TABLE
+from pytest_entropy.reports.audit.experiment import Shown, audit
+from pytest_entropy.reports.audit.gate import saved_baseline
+from pytest_entropy.reports.audit.items import ReportedItem, item_numbers, junit_items
+from pytest_entropy.reports.audit.ledger import Ledger
+from pytest_entropy.reports.audit.report import session_page
+from pytest_entropy.reports.audit.rows import read_table
+from pytest_entropy.reports.audit.stored_run import Before, StoredRun, look_before, read_stored
 from pytest_entropy.reports.tables import size_table
 from pytest_entropy.reports.terminal import live_line, table_lines
 

@@ -18,7 +18,7 @@ FLOORS = [
     {"registry"},
     {"stats", "optimizers"},
     {"records"},
-    {"settings", "audit"},
+    {"settings"},
     {"prompts"},
     {"policy"},
     {"reports"},
@@ -32,18 +32,7 @@ FLOORS = [
     {"commands"},
     {"__main__", "__init__"},
 ]
-WITHOUT_TORCH = (
-    "records",
-    "settings",
-    "stats",
-    "checks",
-    "baselines",
-    "reports",
-    "commands",
-    "prompts",
-    "registry",
-    "audit",
-)
+WITHOUT_TORCH = ("records", "settings", "stats", "checks", "baselines", "reports", "commands", "prompts", "registry")
 MATHEMATICS = ("probe", "stats", "optimizers", "policy")
 LAWS: dict[str, Callable[[laws.Package], list[str]]] = {
     "imports point downwards": lambda p: laws.upward_imports(p, FLOORS),
@@ -60,12 +49,12 @@ LAWS: dict[str, Callable[[laws.Package], list[str]]] = {
     "short modules and functions": lambda p: laws.too_long(p, module_lines=300, function_lines=50),
     "modules say what they are for": laws.unnamed,
     "no measured number has a default of 0": lambda p: laws.defaults_of_zero(
-        p, ("audit", "checks", "probe", "baselines", "stats", "records", "reports", "runs")
+        p, ("checks", "probe", "baselines", "stats", "records", "reports", "runs")
     ),
     "one name, one meaning": laws.twins,
     "the mathematics says what its arguments are": lambda p: laws.arguments_untold(p, MATHEMATICS),
     "functions say what they raise": laws.errors_untold,
-    "the audit shares nothing with what it audits": lambda p: laws.shared(p, "audit", ("records.paths",)),
+    "the audit shares nothing with what it audits": lambda p: laws.shared(p, "reports.audit", ("records.paths",)),
 }
 
 
@@ -91,8 +80,8 @@ FAULTS = {
     ),
     "an audit by what it audits": (
         "the audit shares nothing with what it audits",
-        {"audit/x.py": "from pytest_entropy.records.run import RunRecord\n"},
-        "audit/x.py:1",
+        {"reports/audit/x.py": "from pytest_entropy.records.run import RunRecord\n"},
+        "reports/audit/x.py:1",
     ),
     "for annotations": (
         "imports point downwards",

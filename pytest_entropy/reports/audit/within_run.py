@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from pytest_entropy.audit.arithmetic import ROUNDING, agree, mean, size, spread, standard_error
-from pytest_entropy.audit.ledger import Ledger, lookup, numbers
-from pytest_entropy.audit.stored_run import StoredRun
 from pytest_entropy.records.paths import RESULTS
+from pytest_entropy.reports.audit.arithmetic import ROUNDING, agree, mean, size, spread, standard_error
+from pytest_entropy.reports.audit.ledger import Ledger, lookup, numbers
+from pytest_entropy.reports.audit.stored_run import StoredRun
 
 # The sampler and the scorer are two passes; float32 rounding of both, relative.
 TWO_PASSES, ROUNDINGS = 1e-3, 32

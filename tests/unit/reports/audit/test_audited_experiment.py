@@ -13,23 +13,26 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 
-from pytest_entropy.audit.experiment import Shown, audit
-from pytest_entropy.audit.items import ReportedItem
-from pytest_entropy.audit.stored_run import look_before
 from pytest_entropy.checks.summaries import sanity_check
 from pytest_entropy.checks.summaries.convergence import convergence
 from pytest_entropy.plugin.session_end import write_reports
 from pytest_entropy.records.files import write_json
 from pytest_entropy.records.item import ItemReport
 from pytest_entropy.records.serialization import plain
+from pytest_entropy.records.summary import RunRow
 from pytest_entropy.reports import tables
+from pytest_entropy.reports.audit.experiment import Shown, audit
+from pytest_entropy.reports.audit.items import ReportedItem
+from pytest_entropy.reports.audit.stored_run import look_before
 from pytest_entropy.reports.figures import error_scaling, scaling
 from pytest_entropy.reports.sections import runs as runs_section
 from pytest_entropy.reports.tables import size_table
 from pytest_entropy.reports.terminal import live_line, table_lines
 from pytest_entropy.reports.view import view_experiment
 from pytest_entropy.runs.run_files import read_run
+from pytest_entropy.stats import pool
 from tests.unit.plugin.test_session_end import outcome
 from tests.unit.reports.stored import store_experiment
 
@@ -80,6 +83,7 @@ def test_what_is_written_agrees_with_the_runs(tmp_path: Path, sizes: tuple[int, 
 
 def test_failed_missing_and_unreadable_runs_are_no_discrepancy(tmp_path: Path) -> None:
     directory = stored(tmp_path, runs=4)
+    (directory / "convergence_analysis.json").unlink()
     (directory / "BE008_run001" / "results.json").unlink()
     (directory / "BE008_run002" / "results.json").rename(directory / "BE008_run002" / "error.txt")
     (directory / "BE032_run001" / "results.json").write_text('{"B_E": 32}')
@@ -105,6 +109,7 @@ def test_numbers_that_are_missing_zero_or_not_finite_are_no_discrepancy(tmp_path
 
 def test_a_run_that_arrives_while_reports_are_made_is_no_discrepancy(tmp_path: Path) -> None:
     directory = stored(tmp_path)
+    (directory / "convergence_analysis.json").unlink()
     late = directory / "BE032_run002" / "results.json"
     away = late.rename(tmp_path / "away")
     assert audited(directory, lambda _: away.rename(late)) == []
@@ -154,8 +159,8 @@ CHANGED = {
         edited("summary.json", r'"missing_runs": \[\]', '"missing_runs": ["BE008_run001"]'),
         "calls BE008_run001 missing",
     ),
-    "page's row": (edited("report.html", r"(?<=<td>BE008_run001</td><td>)-", ""), "report.html: delta_h1 of B_E 8 run 1"),
-    "page's caption": (edited("report.html", r"over 80 prompts", "over 81 prompts"), "the number of prompts is 81"),
+    "page's row": (edited("report.html", r"(?<=<td>BE008_run001</td><td>)-", ""), "delta_h1 of B_E 8 run 1 is 0"),
+    "page's caption": (edited("report.html", r"over 80 prompts", "over 81 prompts"), "an alternative text is"),
     "fit": (edited("convergence_analysis.json", r'"b": ', '"b": 1'), "fit.b is"),
     "spread with ddof 0": (
         edited("convergence_analysis.json", r'(?<="std_delta_h1": )0', "1"), "std_delta_h1 of B_E 8",
@@ -203,27 +208,26 @@ def first_of(row: Any) -> Any:
 
 
 def halved_bars(patch: pytest.MonkeyPatch) -> None:
-    draw = scaling.Axes.errorbar
-    patch.setattr(scaling.Axes, "errorbar", lambda self, x, y, yerr, **more: draw(self, x, y, yerr=0.4 * yerr, **more))
+    draw = Axes.errorbar
+    patch.setattr(Axes, "errorbar", lambda self, x, y, yerr, **more: draw(self, x, y, yerr=0.4 * yerr, **more))
 
 
 def reversed_points(patch: pytest.MonkeyPatch) -> None:
-    draw = scaling.Axes.errorbar
-    patch.setattr(scaling.Axes, "errorbar", lambda self, x, y, **more: draw(self, x, y[::-1], **more))
+    draw = Axes.errorbar
+    patch.setattr(Axes, "errorbar", lambda self, x, y, **more: draw(self, x, y[::-1], **more))
 
 
 def rows_shifted(patch: pytest.MonkeyPatch) -> None:
-    row, seen = runs_section.RunRow, []  # type: ignore[var-annotated]
+    seen: list[Any] = []
 
     def of(run: Any, experiment: str) -> Any:
         seen.append(run)
-        return replace(row.of(seen[max(0, len(seen) - 2)], experiment), directory=run.directory)
+        return replace(RunRow.of(seen[max(0, len(seen) - 2)], experiment), directory=run.directory)
 
     patch.setattr(runs_section, "RunRow", SimpleNamespace(of=of))
 
 
 def single_error(patch: pytest.MonkeyPatch) -> None:
-    pool = tables.pool
     patch.setattr(tables, "pool", lambda runs: replace(pool(runs), se=2 * (pool(runs).se or 1.0)))
 
 

@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 FIGURE = re.compile(
-    r'<figure><img src="data:image/svg\+xml;base64,(?P<svg>[^"]*)" alt="[^"]*">\s*'
+    r'<figure><img src="data:image/svg\+xml;base64,(?P<svg>[^"]*)" alt="(?P<alt>[^"]*)">\s*'
     r"<figcaption><strong>(?P<title>.*?)\.</strong> (?P<reading>.*?)</figcaption>",
     re.DOTALL,
 )
@@ -31,10 +31,11 @@ class PrintedTable:
 
 @dataclass(frozen=True)
 class PrintedFigure:
-    """A figure: its title, its caption, and the numbers that its axes hold."""
+    """A figure: its title, its caption, its alternative text, and the numbers that its axes hold."""
 
     title: str
     reading: str
+    alternative: str
     panels: list[dict[str, Any]]
 
 
@@ -90,4 +91,5 @@ def figures_of(html: str) -> Iterator[PrintedFigure]:
         description = ET.fromstring(head).find(f".//{DESCRIPTION}")
         if description is None or not description.text:
             raise ValueError(f"the figure {unescape(found['title'])!r} does not hold its numbers")
-        yield PrintedFigure(unescape(found["title"]), unescape(found["reading"]), json.loads(description.text))
+        title, reading, alternative = (unescape(found[name]) for name in ("title", "reading", "alt"))
+        yield PrintedFigure(title, reading, alternative, json.loads(description.text))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_entropy.audit.arithmetic import (
+from pytest_entropy.records.paths import CONCLUSION, RESULTS
+from pytest_entropy.reports.audit.arithmetic import (
     ROUNDING,
     line_through,
     mean,
@@ -18,13 +18,12 @@ from pytest_entropy.audit.arithmetic import (
     spread,
     standard_error,
 )
-from pytest_entropy.audit.figures import REACH, fitted_value
-from pytest_entropy.audit.ledger import Ledger, finite, lookup, numbers
-from pytest_entropy.audit.printed import MEASURE
-from pytest_entropy.audit.sizes import GIVES, by_size
-from pytest_entropy.audit.stored_run import StoredRun, pooled
-from pytest_entropy.audit.sweep import sweep, sweep_arrays
-from pytest_entropy.records.paths import CONCLUSION, RESULTS
+from pytest_entropy.reports.audit.conclusion import conclusion_numbers
+from pytest_entropy.reports.audit.figures import REACH
+from pytest_entropy.reports.audit.ledger import Ledger, finite, lookup, numbers
+from pytest_entropy.reports.audit.sizes import GIVES, by_size
+from pytest_entropy.reports.audit.stored_run import StoredRun, pooled
+from pytest_entropy.reports.audit.sweep import sweep, sweep_arrays
 
 Runs = Sequence[StoredRun]
 COPIED = (
@@ -45,10 +44,11 @@ def is_older(file: Path, directory: Path, runs: Runs) -> bool:
     return any((directory / run.directory / RESULTS).stat().st_mtime_ns > written for run in runs)
 
 
-def analysis(ledger: Ledger, directory: Path, experiment: str, runs: Runs) -> list[Mapping[str, Any]]:
+def analysis(ledger: Ledger, directory: Path, experiment: str, runs: Runs) -> list[Mapping[str, Any]] | None:
     """Compare the record of a built-in experiment's analysis with the runs; returns its eta sweeps.
 
-    A record that is older than a run, of a session that did not make it again, is not compared.
+    None where nothing was compared: without a record of a known form, or with one that is older than a run, of a
+    session that did not make it again.
 
     Args:
         ledger: where discrepancies are noted.
@@ -58,16 +58,16 @@ def analysis(ledger: Ledger, directory: Path, experiment: str, runs: Runs) -> li
     """
     known = ANALYSES.get(experiment)
     if known is None or not runs:
-        return []
+        return None
     name, compare = known
     file = directory / name
     if not file.is_file() or is_older(file, directory, runs):
-        return []
+        return None
     record = json.loads(file.read_bytes())
     try:
         compare(ledger, name, record, runs)
     except KeyError:
-        return []  # of an earlier version, whose records had other keys
+        return None  # of an earlier version, whose records had other keys
     swept = list(_sweeps(record, runs))
     for of_run, run in swept:
         arrays = sweep_arrays(directory, run)
@@ -77,7 +77,7 @@ def analysis(ledger: Ledger, directory: Path, experiment: str, runs: Runs) -> li
             sweep(ledger, name, of_run, arrays, run)
     conclusion = directory / CONCLUSION
     if conclusion.is_file() and not is_older(conclusion, directory, runs):
-        _conclusion(ledger, json.loads(conclusion.read_bytes()), record, experiment, runs)
+        conclusion_numbers(ledger, json.loads(conclusion.read_bytes()), record, experiment, runs)
     return [of_run for of_run, _ in swept]
 
 
@@ -275,29 +275,6 @@ def _debug(ledger: Ledger, file: str, record: Mapping[str, Any], runs: Runs) -> 
         for key, value in shape.items():
             near = ROUNDING * size(own)
             ledger.number(file, f"per_prompt.{key} of {run.name}", entry["per_prompt"][key], value, within=near)
-
-
-def _conclusion(
-    ledger: Ledger, stated: Mapping[str, Any], record: Mapping[str, Any], experiment: str, runs: Runs
-) -> None:
-    """The numbers in the reason: a and b of batch scaling, delta_h1 of each described run."""
-    reason = str(stated.get("reason") or "")
-    if experiment == "batch_scaling":
-        ledger.text(CONCLUSION, "the verdict", stated.get("verdict"), record["verdict"], says="its analysis says")
-        fitted = line_through([run.B_E for run in runs], [mean(run.contributions) for run in runs])
-        for name, value in zip("ab", fitted or (), strict=False):
-            found = re.search(rf"\b{name} = ({MEASURE})", reason)
-            if found:
-                fitted_value(ledger, CONCLUSION, name, found[1], value)
-    described = runs[:1] if experiment == "single_run" else runs if experiment == "debug" else ()
-    parts = re.findall(rf"(?:(falls|rises) by [^:,;]*[:,;] ?[^;]*?|[^;]*?)δH₁ = ({MEASURE})", reason)
-    if len(parts) != len(described):
-        return
-    for (way, text), run in zip(parts, described, strict=True):
-        delta = run.number("delta_h1")
-        ledger.measure(CONCLUSION, f"delta_h1 of {run.name}", text, delta, run.number("se_conditional"))
-        if way and delta is not None and (delta < 0) != (way == "falls"):
-            ledger.differs(CONCLUSION, f"says that entropy {way}, and delta_h1 of {run.name} is {delta:.6g}")
 
 
 ANALYSES: dict[str, tuple[str, Callable[[Ledger, str, Mapping[str, Any], Runs], None]]] = {

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pytest_entropy.audit.arithmetic import mean, noise_over_signal
-from pytest_entropy.audit.ledger import Ledger
-from pytest_entropy.audit.printed import MEASURE, NUMBER
-from pytest_entropy.audit.stored_run import StoredRun, pooled
 from pytest_entropy.records.paths import RESULTS
+from pytest_entropy.reports.audit.arithmetic import mean, noise_over_signal
+from pytest_entropy.reports.audit.ledger import Ledger
+from pytest_entropy.reports.audit.printed import MEASURE, NUMBER
+from pytest_entropy.reports.audit.stored_run import StoredRun, pooled
 
 GIVES = f"its runs' {RESULTS} give"
 NOT_KNOWN = "not determined"

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_entropy.audit.arithmetic import noise_over_signal
-from pytest_entropy.audit.ledger import Ledger, finite, numbers
-from pytest_entropy.audit.stored_run import Before, StoredRun, failed
 from pytest_entropy.records.paths import CHECKS, MANIFEST, RESULTS, SUMMARY, TABLE
+from pytest_entropy.reports.audit.arithmetic import noise_over_signal
+from pytest_entropy.reports.audit.ledger import Ledger, finite, numbers
+from pytest_entropy.reports.audit.stored_run import Before, StoredRun, failed
 
 # Columns that are a number, and columns that are a text, of a run's file.
 COPIED = (

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_entropy.audit.arithmetic import mean, size, standard_error
-from pytest_entropy.audit.figures import DRAWN, line_of
-from pytest_entropy.audit.ledger import Ledger, finite, numbers
-from pytest_entropy.audit.pages import PrintedFigure
-from pytest_entropy.audit.stored_run import StoredRun
 from pytest_entropy.records.paths import ARRAYS
+from pytest_entropy.reports.audit.arithmetic import mean, size, standard_error
+from pytest_entropy.reports.audit.figures import DRAWN, line_of
+from pytest_entropy.reports.audit.ledger import Ledger, finite, numbers
+from pytest_entropy.reports.audit.pages import PrintedFigure
+from pytest_entropy.reports.audit.stored_run import StoredRun
 
 GIVE = "its stored arrays give"
 # Relative: powers of steps lose digits.

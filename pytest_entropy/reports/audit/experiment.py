@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytest_entropy.audit.analyses import analysis
-from pytest_entropy.audit.gate import comparison
-from pytest_entropy.audit.items import ReportedItem, item_numbers, live_line_numbers
-from pytest_entropy.audit.ledger import Ledger, finite
-from pytest_entropy.audit.printed import NUMBER
-from pytest_entropy.audit.report import report_page
-from pytest_entropy.audit.rows import read_table, summary, table_rows
-from pytest_entropy.audit.sizes import markdown_table, terminal_table
-from pytest_entropy.audit.stored_run import Before, StoredRun, read_stored
-from pytest_entropy.audit.within_run import contradictions
 from pytest_entropy.records.paths import COMPARISON, MANIFEST, SUMMARY_TEXT, TABLE
+from pytest_entropy.reports.audit.analyses import analysis
+from pytest_entropy.reports.audit.gate import comparison
+from pytest_entropy.reports.audit.items import ReportedItem, item_numbers, live_line_numbers
+from pytest_entropy.reports.audit.ledger import Ledger, finite
+from pytest_entropy.reports.audit.printed import NUMBER
+from pytest_entropy.reports.audit.report import report_page
+from pytest_entropy.reports.audit.rows import read_table, summary, table_rows
+from pytest_entropy.reports.audit.sizes import markdown_table, terminal_table
+from pytest_entropy.reports.audit.stored_run import Before, StoredRun, read_stored
+from pytest_entropy.reports.audit.within_run import contradictions
 
 PROPERTIES = "the test items' properties"
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_entropy.audit.arithmetic import ROUNDING, mean, spread, standard_error
-from pytest_entropy.audit.figures import REACH
-from pytest_entropy.audit.ledger import Ledger, finite, numbers
-from pytest_entropy.audit.stored_run import StoredRun
 from pytest_entropy.records.paths import COMPARISON, RESULTS
+from pytest_entropy.reports.audit.arithmetic import ROUNDING, mean, spread, standard_error
+from pytest_entropy.reports.audit.figures import REACH
+from pytest_entropy.reports.audit.ledger import Ledger, finite, numbers
+from pytest_entropy.reports.audit.stored_run import StoredRun
 
 SAY = f"the baseline and the runs' {RESULTS} give"
 RULE = re.compile(r"(?P<quantity>\w+)(?P<kind>[:~])[+-]?(?P<size>[0-9.]+(?:[eE][+-]?\d+)?)(?P<share>%?)")

@@ -10,9 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pytest_entropy.audit.arithmetic import mean
-from pytest_entropy.audit.ledger import finite, lookup, numbers
 from pytest_entropy.records.paths import CHECKS, ERROR, RESULTS
+from pytest_entropy.reports.audit.arithmetic import mean
+from pytest_entropy.reports.audit.ledger import finite, lookup, numbers
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def number(text: str) -> Printed:
     mantissa, _, power = text.strip().lower().partition("e")
     digits = len(mantissa.partition(".")[2])
     value = float(text)
-    return Printed(value, SLACK * 0.5 * 10.0 ** (int(power or 0) - digits))
+    return Printed(value, SLACK * 0.5 * 10.0 ** ((int(power) if power else 0) - digits))
 
 
 def measure(text: str) -> tuple[Printed, Printed | None]:

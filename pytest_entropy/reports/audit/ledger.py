@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_entropy.audit import printed
-from pytest_entropy.audit.arithmetic import agree
 from pytest_entropy.records.paths import RESULTS
+from pytest_entropy.reports.audit import printed
+from pytest_entropy.reports.audit.arithmetic import agree
 
 # Begins the message of a session or command about a discrepancy.
 DIFFERS = "REPORTED OTHERWISE THAN MEASURED"

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_entropy.audit.figures import figure
-from pytest_entropy.audit.ledger import Ledger, finite
-from pytest_entropy.audit.pages import PrintedTable, figures_of, tables_of
-from pytest_entropy.audit.sizes import SizeCells, size_rows
-from pytest_entropy.audit.stored_run import StoredRun
-from pytest_entropy.audit.sweep import sweep_figure
 from pytest_entropy.records.paths import COMPARISON, REPORT, RESULTS, UPDATE, UPDATE_RECORD
+from pytest_entropy.reports.audit.figures import figure
+from pytest_entropy.reports.audit.ledger import Ledger, finite
+from pytest_entropy.reports.audit.pages import PrintedTable, figures_of, tables_of
+from pytest_entropy.reports.audit.sizes import SizeCells, size_rows
+from pytest_entropy.reports.audit.stored_run import StoredRun
+from pytest_entropy.reports.audit.sweep import sweep_figure
 
 SWEEP = "Entropy change against the step"
 # Rows shown at most.
@@ -24,7 +24,7 @@ def report_page(
     ledger: Ledger,
     directory: Path,
     runs: Mapping[str, StoredRun],
-    sweeps: Sequence[Mapping[str, Any]],
+    sweeps: Sequence[Mapping[str, Any]] | None,
     checks: Sequence[Mapping[str, Any]],
 ) -> None:
     """Compare the tables and figures of ``report.html``.
@@ -33,7 +33,7 @@ def report_page(
         ledger: where discrepancies are noted.
         directory: the experiment's.
         runs: stored runs by directory.
-        sweeps: the eta sweeps in the analysis' record.
+        sweeps: the eta sweeps in the analysis' record; None without an analysis of these runs.
         checks: the outcomes in the summary.
     """
     html = (directory / REPORT).read_text(encoding="utf-8")
@@ -51,11 +51,13 @@ def report_page(
             _update(ledger, table, directory)
     ordered = sorted(runs.values(), key=lambda run: run.order)
     for shown in figures_of(html):
+        caption = f"{shown.title}: {shown.reading}"
+        ledger.text(REPORT, "an alternative text", shown.alternative, caption, says="its caption is")
         if shown.title == SWEEP:
-            for record in sweeps[:1]:
+            for record in (sweeps or ())[:1]:
                 sweep_figure(ledger, REPORT, shown, record)
         elif ordered:
-            figure(ledger, REPORT, shown, ordered)
+            figure(ledger, REPORT, shown, ordered, analysed=sweeps is not None)
 
 
 def _runs(ledger: Ledger, table: PrintedTable, runs: Mapping[str, StoredRun]) -> None:

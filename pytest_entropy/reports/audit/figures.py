@@ -6,14 +6,15 @@ import math
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from pytest_entropy.audit.arithmetic import line_through, mean, size
-from pytest_entropy.audit.ledger import RESULTS_SAY, Ledger
-from pytest_entropy.audit.pages import PrintedFigure
-from pytest_entropy.audit.printed import MEASURE, NUMBER
-from pytest_entropy.audit.sizes import GIVES, by_size
-from pytest_entropy.audit.stored_run import StoredRun, pooled
+from pytest_entropy.reports.audit.arithmetic import line_through, mean, size
+from pytest_entropy.reports.audit.ledger import RESULTS_SAY, Ledger
+from pytest_entropy.reports.audit.pages import PrintedFigure
+from pytest_entropy.reports.audit.printed import MEASURE, NUMBER
+from pytest_entropy.reports.audit.sizes import GIVES, by_size
+from pytest_entropy.reports.audit.stored_run import StoredRun, pooled
 
 # Drawn numbers have ten digits.
 DRAWN = 1e-8
@@ -24,7 +25,7 @@ REACH = (1.3, 200.0)
 Runs = Sequence[StoredRun]
 
 
-def figure(ledger: Ledger, file: str, shown: PrintedFigure, runs: Runs) -> None:
+def figure(ledger: Ledger, file: str, shown: PrintedFigure, runs: Runs, *, analysed: bool) -> None:
     """Compare a figure with the runs; a figure of another title holds no number of theirs.
 
     Args:
@@ -32,8 +33,13 @@ def figure(ledger: Ledger, file: str, shown: PrintedFigure, runs: Runs) -> None:
         file: the page that has the figure.
         shown: the figure.
         runs: the runs in the order of (B_E, run).
+        analysed: whether the stored analysis is of these runs; else its fit is not compared.
     """
     compare = FIGURES.get(shown.title)
+    if not analysed and compare is _scaling:
+        panels = [{**panel, "lines": [line for line in panel["lines"] if line["label"].startswith(("runs", "mean"))]}
+                  for panel in shown.panels]  # fmt: skip
+        shown = replace(shown, reading="", panels=panels)
     if compare is not None:
         compare(ledger, f"{file}, figure {shown.title!r}", shown, runs)
 
@@ -99,7 +105,7 @@ def _interval(
 ) -> None:
     """An interval holds its point, and reaches more than one standard error and not hundreds: not of another unit."""
     (_, low), (_, high) = ends
-    if low is None or high is None or value is None:
+    if low is None or high is None or value is None or errors[0] == 0:
         return
     near = DRAWN * (abs(low) + abs(high))
     reaches = [(high - low) / 2 / error for error in errors if error]

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_entropy.audit.arithmetic import noise_over_signal
-from pytest_entropy.audit.ledger import Ledger
-from pytest_entropy.audit.printed import MEASURE
-from pytest_entropy.audit.stored_run import StoredRun
 from pytest_entropy.records.paths import RESULTS
+from pytest_entropy.reports.audit.arithmetic import noise_over_signal
+from pytest_entropy.reports.audit.ledger import Ledger
+from pytest_entropy.reports.audit.printed import MEASURE
+from pytest_entropy.reports.audit.stored_run import StoredRun
 
 # As JUnit's properties are called (records/item.py).
 DIRECTORY = "entropy_directory"

@@ -173,7 +173,7 @@ def saved_baseline(ledger: Ledger, file: Path, experiment: str, runs: Iterable[S
     stored = {run.order: run for run in runs}
     where = f"baseline {file.name}"
     ledger.text(where, f"the runs of {experiment}", sorted(saved), sorted(stored), says="stored are")
-    for order in saved.keys() & stored.keys():
+    for order in sorted(saved.keys() & stored.keys()):
         one, run = saved[order], stored[order]
         for name in ("eta", "delta_h1", "se_conditional", "entropy_mean", "entropy_se", "se_total"):
             ledger.number(where, f"{name} of {run.name}", one.get(name), run.number(name))

@@ -17,7 +17,7 @@ from pytest_entropy.rewards import RewardTerm, WeightedRewards, resolve_reward
 from pytest_entropy.runs.inputs import digest_with_inputs, prompt_texts, with_local_imports
 from pytest_entropy.settings.layers import Layer, resolve_config
 
-REWARD = "from scoring import score\nimport json\ndef reward(prompts, completions, **columns):\n    return score(completions)\n"
+REWARD = "from scoring import score\ndef reward(prompts, completions, **columns):\n    return score(completions)\n"
 
 
 @pytest.fixture
@@ -63,8 +63,9 @@ def test_relative_imports_of_a_package_are_found(tmp_path: Path) -> None:
     package = tmp_path / "mine"
     (package / "parts").mkdir(parents=True)
     texts = {
-        "__init__.py": "", "reward.py": "from . import shared\nfrom .parts.rule import x\n", "shared.py": "import mine.other\n",
-        "other.py": "", "parts/__init__.py": "", "parts/rule.py": "from ..far import y\nx = 1\n", "far.py": "y = 1\n",
+        "__init__.py": "", "reward.py": "from . import shared\nfrom .parts.rule import x\n",
+        "shared.py": "import mine.other\n", "other.py": "", "parts/__init__.py": "",
+        "parts/rule.py": "from ..far import y\nx = 1\n", "far.py": "y = 1\n",
         "not_imported.py": "",
     }  # fmt: skip
     for name, text in texts.items():

@@ -15,7 +15,12 @@ def left_open(view: ExperimentView) -> str:
     if decided or not checks or view.tone == "fail":
         return ""
     undecided = [check for check in checks if check.verdict == "inconclusive"]
-    causes = dict.fromkeys(check.likely_causes for check in undecided if check.likely_causes)
+    # Of convergence, the experiment's reason stands in place of causes.
+    causes = dict.fromkeys(
+        f"that not: {check.null}" if check.likely_causes in view.reason else check.likely_causes
+        for check in undecided
+        if check.likely_causes
+    )
     unseen = "; ".join(causes) or "a wrong sampler, a sign or factor in the estimator, a wrong standard error"
     return (
         "no statistical check could decide: green means that the exact comparisons agree. Not looked for, and not seen "

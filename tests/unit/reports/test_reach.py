@@ -22,7 +22,7 @@ def test_green_says_what_it_leaves_open(tmp_path: Path, verdict: str, said: str)
         [1.0, -1.0] * 40, alpha=1e-3, name="score_identity", null="0", unit="nats", likely_causes="a wrong sampler"
     )
     noisy = replace(noisy, verdict=verdict)  # type: ignore[arg-type]
-    view = write_reports(store_experiment(tmp_path, checks=[exact.to_dict(), noisy.to_dict()]))  # type: ignore[list-item]
+    view = write_reports(store_experiment(tmp_path, checks=[exact.to_dict(), noisy.to_dict()]))
     words = left_open(view)
     assert words.startswith(said) if said else words == ""
     for name in ("summary.md", "report.html"):

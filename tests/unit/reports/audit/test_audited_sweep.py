@@ -36,7 +36,7 @@ def swept(root: Path) -> Path:
         "rounding": np.zeros(5), "floor": np.full(16, 1e-7), "fresh_steps": np.zeros(0), "fresh": np.zeros((0, 16)),
         "fresh_changed": np.zeros(0, dtype=int),
     }  # fmt: skip
-    np.savez(file.parent / "arrays.npz", **{f"sweep_{name}": values for name, values in arrays.items()})  # type: ignore[arg-type]
+    np.savez(file.parent / "arrays.npz", **{f"sweep_{name}": values for name, values in arrays.items()})
     run = read_run(file.parent)
     analysis = single_run_analysis([run], confidence=0.95, tolerance=0.1)
     write_json(directory / "single_test_results.json", plain(analysis))

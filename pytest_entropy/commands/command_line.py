@@ -130,21 +130,25 @@ def _list(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     # Drawing is slow to import.
     from pytest_entropy.commands.parallel import each
-    from pytest_entropy.plugin.session_end import write_reports
+    from pytest_entropy.plugin.session_audit import write_audited
+    from pytest_entropy.reports.audit.ledger import DIFFERS
     from pytest_entropy.reports.index import index_of, sessions, write_index
     from pytest_entropy.reports.view import view_experiment
 
-    made, unreadable, roots, wanted = {}, set(), set(), []
+    made, unreadable, roots, wanted, differing = {}, set(), set(), [], 0
     for directory, manifest in experiments_at(options.results):
         roots.add(results_root(directory))
         if options.all or directory in options.results or is_stale(directory, manifest):
             wanted.append(directory)
-    for directory, written in each(write_reports, wanted, expected=UsageError):
+    for directory, written in each(write_audited, wanted, expected=UsageError):
         if isinstance(written, UsageError):
             unreadable.add(directory.absolute())
             print(f"error: {written}", file=sys.stderr)
         else:
-            made[directory.absolute()] = written
+            made[directory.absolute()], found = written
+            differing += len(found)
+            for line in found:
+                print(f"error: {DIFFERS}: {line}", file=sys.stderr)
             print(directory / REPORT)
     indexes = []
     for root in roots:
@@ -156,7 +160,7 @@ def _report(options: argparse.Namespace) -> int:
                 print(indexes[-1])
     if not made and not unreadable and not indexes:
         print("all reports are up to date; --all makes them again")
-    return 2 if unreadable else 0
+    return 2 if unreadable else 1 if differing else 0
 
 
 def _prune(options: argparse.Namespace) -> int:

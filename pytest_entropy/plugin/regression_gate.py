@@ -37,6 +37,8 @@ class Gate:
         for option in ("--entropy-compare-fail", "--entropy-compare-anyway", "--entropy-missing"):
             if given(config, option) and not self.name:
                 raise UsageError(f"{option} does nothing without --entropy-compare NAME")
+        # The files of baselines that this session saved.
+        self.written: list[Path] = []
         self._option_rules = parse_rules(given(config, "--entropy-compare-fail") or ())
 
     @property
@@ -97,7 +99,8 @@ class Gate:
             try:
                 if not (green and directories):
                     raise UsageError("no experiment has results" if green else "the session was not green")
-                saved.append(f"baseline {done}: {save(locate(self.root, name), name, directories)}")
+                self.written.append(save(locate(self.root, name), name, directories))
+                saved.append(f"baseline {done}: {self.written[-1]}")
             except (UsageError, OSError) as error:
                 not_saved.append(f"baseline {name} NOT {done}: {error}")
         return saved, not_saved

@@ -13,6 +13,7 @@ import pytest
 from pytest_entropy.plugin.session import session_of
 
 if TYPE_CHECKING:
+    from pytest_entropy.plugin.session_audit import SessionAudit
     from pytest_entropy.records.item import ItemReport
     from pytest_entropy.reports.progress import Progress
     from pytest_entropy.reports.view import ExperimentView
@@ -28,6 +29,8 @@ class Reporter:
         self.config = config
         # Item reports by experiment, in order of arrival.
         self.items: dict[str, list[ItemReport]] = {}
+        # The properties of each of their items as they were reported, by node id.
+        self.properties: dict[str, list[tuple[str, Any]]] = {}
         # The experiments as they were stored at session end.
         self.views: list[ExperimentView] = []
         # Messages about what session end did.
@@ -37,6 +40,7 @@ class Reporter:
         # A worker's usage error, the only message of a session that has one.
         self.usage_error: str | None = None
         self._progress: Progress | None = None
+        self._audit: SessionAudit | None = None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -44,6 +48,7 @@ class Reporter:
             item = _item_of(report)
             if item is not None:
                 self.items.setdefault(item.experiment, []).append(item)
+                self.properties[report.nodeid] = list(report.user_properties)
                 self._note_failure(report, item)
                 self._show_progress(item)
 
@@ -108,18 +113,36 @@ class Reporter:
             from pytest_entropy.reports.junit import keep_to_xunit2
 
             keep_to_xunit2(Path(os.path.expanduser(os.path.expandvars(file))))
+        if self._audit is not None and file:
+            self._audit_junit(session, self._audit, Path(os.path.expanduser(os.path.expandvars(file))))
+
+    def _audit_junit(self, session: pytest.Session, audit: SessionAudit, file: Path) -> None:
+        """Read the JUnit file a second time; the terminal's summary is written by now."""
+        from pytest_entropy.reports.audit.ledger import DIFFERS
+
+        differing = audit.junit(file)
+        for line in differing:
+            print(f"ERROR: {DIFFERS}: {line}", file=sys.stderr)
+        if differing and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _write_files(self, session: pytest.Session, *, green: bool) -> None:
+        from pytest_entropy.plugin.session_audit import SessionAudit
         from pytest_entropy.plugin.session_end import prune_as_asked, write_session_files
+        from pytest_entropy.reports.audit.ledger import DIFFERS
 
         planning = session_of(self.config).planning
         root = planning.planner.results_root
         items = [item for reports in self.items.values() for item in reports]
-        self.views, trouble = write_session_files(self.config, root, planning.planner.stamp, items)
-        saved, not_saved = planning.gate.save([view.directory for view in self.views], green=green)
+        gate = planning.gate
+        audit = self._audit = SessionAudit(items, self.properties, gate.file if gate.name else None)
+        self.views, trouble = write_session_files(self.config, root, planning.planner.stamp, items, audit)
+        # Numbers that are reported otherwise than measured are no baseline.
+        saved, not_saved = gate.save([view.directory for view in self.views], green=green and not audit.found)
+        differing = [f"{DIFFERS}: {line}" for line in audit.found + audit.baselines(gate.written, self.views)]
         removed, not_removed = prune_as_asked(self.config, root)
         self.notes += saved + removed
-        self.trouble += trouble + not_saved + not_removed
+        self.trouble += differing + trouble + not_saved + not_removed
         if self.trouble and green:
             # A requested file is missing: exit code 0 would mislead a job that goes on to use it.
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

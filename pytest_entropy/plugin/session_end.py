@@ -21,9 +21,11 @@ from pytest_entropy.runs.retention import prune
 if TYPE_CHECKING:
     import pytest
 
+    from pytest_entropy.plugin.session_audit import SessionAudit
+
 
 def write_session_files(
-    config: pytest.Config, root: Path, stamp: str, items: Iterable[ItemReport]
+    config: pytest.Config, root: Path, stamp: str, items: Iterable[ItemReport], audit: SessionAudit
 ) -> tuple[list[ExperimentView], list[str]]:
     """Write the reports of the session's experiments, the session's index, and the files for CI and TensorBoard.
 
@@ -34,6 +36,7 @@ def write_session_files(
         root: the directory of all results.
         stamp: the session's time stamp.
         items: the session's item reports.
+        audit: reads what was written a second time, and keeps the discrepancies that it finds.
 
     Returns:
         The experiments, and messages about the files that could not be written.
@@ -49,9 +52,14 @@ def write_session_files(
         with _noted(trouble, "other plugins' analyses"):
             ask_plugins(config, directory)
         with _noted(trouble, f"report of {directory.name}"):
+            audit.look_before(directory)
             views.append(write_reports(directory))
+            with _noted(trouble, f"audit of {directory.name}", "NOT made"):
+                audit.experiment(views[-1])
     with _noted(trouble, "index of the session"):
-        write_index(root, stamp, views)
+        page = write_index(root, stamp, views)
+        with _noted(trouble, "audit of the session's page", "NOT made"):
+            audit.index(page, views)
     job_summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if job_summary and views:
         with _noted(trouble, "GITHUB_STEP_SUMMARY"), open(job_summary, "a", encoding="utf-8") as stream:
@@ -66,12 +74,12 @@ def write_session_files(
 
 
 @contextmanager
-def _noted(trouble: list[str], what: str) -> Iterator[None]:
+def _noted(trouble: list[str], what: str, words: str = "NOT written") -> Iterator[None]:
     """Turn an error of the block into a line of ``trouble``."""
     try:
         yield
     except Exception as error:
-        trouble.append(f"{what} NOT written: {type(error).__name__}: {error}")
+        trouble.append(f"{what} {words}: {type(error).__name__}: {error}")
 
 
 def prune_as_asked(config: pytest.Config, root: Path) -> tuple[list[str], list[str]]:

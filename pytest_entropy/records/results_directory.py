@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -89,18 +89,36 @@ def all_experiments(root: Path) -> Iterator[tuple[Path, ExperimentRecord]]:
             yield from experiments_in(root / name)
 
 
-def find_resumable(category: Path, checkpoint_digest: str, config_digest: str) -> Path | None:
-    """The newest experiment directory with these digests; None if there is none.
+def find_resumable(
+    category: Path, checkpoint_digest: str, config_digest: str, versions: Mapping[str, str] | None = None
+) -> tuple[Path | None, str]:
+    """The newest experiment directory with these digests and versions, and why a newer one is not continued.
+
+    Runs of two versions of the software in one directory would be compared and averaged as if of one.
 
     Args:
         category: the directory of all experiments of one name.
         checkpoint_digest: digest of the checkpoint's content.
         config_digest: digest of the configuration.
+        versions: of the packages on which a result depends, as the manifest's environment has them.
+
+    Returns:
+        The directory, None if there is none; and the versions that a newer directory differs in, in words.
     """
     wanted = (checkpoint_digest, config_digest)
     matching = [
-        directory
+        (directory, manifest.environment)
         for directory, manifest in experiments_in(category)
         if (manifest.checkpoint_digest, manifest.config_digest) == wanted
     ]
-    return matching[-1] if matching else None
+    reason = ""
+    for directory, stored in reversed(matching):
+        other = [
+            f"{name} {stored.get(name, 'of unknown version')}, now {version}"
+            for name, version in (versions or {}).items()
+            if stored.get(name) != version
+        ]
+        if not other:
+            return directory, reason
+        reason = reason or f"{directory.name} was measured with {'; '.join(other)}"
+    return None, reason

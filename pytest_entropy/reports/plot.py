@@ -17,6 +17,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
+from pytest_entropy.reports.drawn_numbers import description_of
 from pytest_entropy.reports.view import ExperimentView
 
 INK, ACCENT, SECOND, GREY = "#2b3a4a", "#1f6fb2", "#c4562f", "#8a9bab"
@@ -46,7 +47,7 @@ class Plot:
     Attributes:
         title: its heading.
         reading: what it shows, in a line; also its alternative text.
-        svg: its SVG source.
+        svg: its SVG source, whose description holds the drawn numbers.
     """
 
     title: str
@@ -77,7 +78,8 @@ def draw_plot(title: str, reading: str, *draw: Callable[[Axes], None]) -> Plot:
         for number, part in enumerate(draw, start=1):
             part(figure.add_subplot(len(draw), 1, number))
         stream = io.StringIO()
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None}, facecolor="white")
+        metadata = {"Date": None, "Creator": None, "Description": description_of(figure)}
+        figure.savefig(stream, format="svg", metadata=metadata, facecolor="white")
     text = stream.getvalue()
     return Plot(title, reading, text[text.index("<svg") :])
 

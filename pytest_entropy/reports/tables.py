@@ -11,6 +11,7 @@ from statistics import fmean
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.serialization import plain
 from pytest_entropy.records.summary import RunRow, SummaryRecord
+from pytest_entropy.reports.reach import left_open
 from pytest_entropy.reports.view import ExperimentView
 from pytest_entropy.stats import Measurement, format_measure, pool, signal_to_noise
 from pytest_entropy.stats.measurement import NOT_DETERMINED, OVER_UPDATES
@@ -163,6 +164,8 @@ def to_markdown(views: Sequence[ExperimentView]) -> str:
             p = "" if check.p_value is None else f", p = {check.p_value:.3g} (α = {check.alpha:.2g})"
             lines.append(f"- {check.name}: {check.verdict}{p}")
         lines += [f"- failed run: {name}" for name in sorted(view.failures)]
+        if said := left_open(view):
+            lines += ["", _escape(said)]
         # Only the last three parts, from results/ on: the same text from any working directory.
         lines += ["", f"Results: `{'/'.join(view.directory.absolute().parts[-3:])}`", ""]
     return "\n".join(lines)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_entropy.records.item import ItemReport
+from pytest_entropy.reports.reach import left_open
 from pytest_entropy.reports.tables import SizeTable, size_table
 from pytest_entropy.reports.undecided import undecided_in_words
 from pytest_entropy.reports.view import ExperimentView
@@ -39,6 +40,8 @@ def step_lines(plan: Any) -> list[str]:
     shown = ("learning_rate", "advantage", "scale_rewards", "temperature", "top_k", "top_p")
     parts = [_sourced(name, step[name]) for name in shown if step[name]["value"] is not None or name == shown[0]]
     lines = [f"  step: {'; '.join(parts)}", f"  optimizer states: {step['optimizer_states']['value']}"]
+    if plan.superseded:
+        lines.append(f"  not resumed: {plan.superseded}; everything is computed again")
     ignored = step["ignored_sampling"]["value"]
     if ignored:
         listed = ", ".join(f"{name} {value}" for name, value in ignored.items())
@@ -123,6 +126,9 @@ def write_terminal(
             yellow = line.startswith("INCONCLUSIVE")
             for part in [f"{name}: {line}"] if quiet else _wrapped(line):
                 reporter.write_line(part, yellow=yellow, red=bool(failed) and not yellow)
+        if view is not None and not quiet:
+            for part in _wrapped(left_open(view)):
+                reporter.write_line(part, yellow=True)
         if failed:
             for part in [f"{name}: failed: {', '.join(failed)}"] if quiet else _wrapped(f"failed: {', '.join(failed)}"):
                 reporter.write_line(part, red=True)

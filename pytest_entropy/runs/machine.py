@@ -42,6 +42,10 @@ class Machine:
         return self.loaded[key]
 
 
+# Another version of these may give other numbers; of numpy, Python and pytest only if the random streams change.
+DECISIVE = ("pytest-entropy", "torch", "transformers", "peft")
+
+
 def environment() -> dict[str, str]:
     """Versions of Python and of the packages on which a result may depend."""
     from importlib.metadata import version

@@ -34,6 +34,8 @@ class Plan:
         directory: directory of its results, which may not exist yet.
         stamp: the session's time stamp.
         resumed: whether the directory existed when the session began.
+        superseded: why a stored experiment of this configuration is not continued, in words; empty where it is, or
+            where there is none.
     """
 
     kind: ExperimentKind
@@ -47,6 +49,7 @@ class Plan:
     directory: Path
     stamp: str
     resumed: bool
+    superseded: str = ""
 
     @cached_property
     def runs(self) -> list[tuple[int, int]]:

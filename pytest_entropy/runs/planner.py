@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,8 @@ from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import PromptSet, open_prompts, with_arguments
 from pytest_entropy.records.results_directory import claim_stamp, find_resumable
 from pytest_entropy.rewards import RewardTerm, WeightedRewards, require_columns, resolve_reward
+from pytest_entropy.runs.inputs import digest_with_inputs
+from pytest_entropy.runs.machine import DECISIVE, environment
 from pytest_entropy.runs.plan import Plan
 from pytest_entropy.settings.experiments import ExperimentKind, kind_of
 from pytest_entropy.settings.layers import Layer, ResolvedConfig, resolve_config
@@ -119,17 +120,19 @@ class Planner:
         require_device(resolved.config.model.device)
         files, metadata, digest = self._checkpoint(resolved)
         prompts = self._prompts(resolved)
-        config_digest = _with_inputs(resolved)
-        root = self.results_root / kind.name
-        resumable = None
-        if self.request.resume:
-            resumable = find_resumable(root, digest, config_digest)
-        directory = resumable or root / f"{kind.directory}_{self.stamp}"
         reward = self._rewards(resolved, prompts)
+        config_digest = digest_with_inputs(resolved, prompts, reward)
+        root = self.results_root / kind.name
+        resumable, superseded = None, ""
+        if self.request.resume:
+            present = environment()
+            versions = {name: present[name] for name in DECISIVE}
+            resumable, superseded = find_resumable(root, digest, config_digest, versions)
+        directory = resumable or root / f"{kind.directory}_{self.stamp}"
         require_chat_template(prompts, files, resolved.config.prompts.chat_template_kwargs)
         return Plan(
             kind, resolved, files, metadata, digest, config_digest, prompts, reward, directory, self.stamp,
-            resumable is not None,
+            resumable is not None, superseded,
         )  # fmt: skip
 
     def _layers(self, kind: ExperimentKind, module: Path, overrides: dict[str, object]) -> list[Layer]:
@@ -195,19 +198,6 @@ class Planner:
                 "give more prompts, smaller --be-values/--be/--bu, or --with-replacement"
             )
         return prompts
-
-
-def _with_inputs(resolved: ResolvedConfig) -> str:
-    """Digest of the configuration and of the prompt and reward files it names, as 16 hex digits."""
-    config = resolved.config
-    names = [config.prompts.source, *(term.name.split(".py:")[0] + ".py" for term in config.reward)]
-    total = hashlib.sha256(resolved.digest().encode())
-    for name in names:
-        path = Path(name).expanduser()
-        if path.is_file():
-            with path.open("rb") as stream:
-                total.update(hashlib.file_digest(stream, "sha256").digest())
-    return total.hexdigest()[:16]
 
 
 def demo_profile(name: str) -> list[Layer]:

@@ -57,6 +57,7 @@ LAWS: dict[str, Callable[[laws.Package], list[str]]] = {
     "one name, one meaning": laws.twins,
     "the mathematics says what its arguments are": lambda p: laws.arguments_untold(p, MATHEMATICS),
     "functions say what they raise": laws.errors_untold,
+    "the audit shares nothing with what it audits": lambda p: laws.apart(p, "reports.audit", ("records.paths",)),
 }
 
 
@@ -79,6 +80,11 @@ FAULTS = {
         "imports point downwards",
         {"stats/x.py": "def f():\n    from pytest_entropy.probe.probe import g\n"},
         "stats/x.py:2",
+    ),
+    "an audit by what it audits": (
+        "the audit shares nothing with what it audits",
+        {"reports/audit/x.py": "from pytest_entropy.records.run import RunRecord\n"},
+        "reports/audit/x.py:1",
     ),
     "for annotations": (
         "imports point downwards",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from pytest_entropy.reports.pages import fragment
+from pytest_entropy.reports.reach import left_open
 from pytest_entropy.reports.sections.base import Section
 from pytest_entropy.reports.view import ExperimentView
 
@@ -16,7 +17,7 @@ class Checks(Section):
 
     def html(self, view: ExperimentView) -> Markup | None:
         """The table of checks; None without checks."""
-        return fragment("checks", checks=list(view.checks.values())) if view.checks else None
+        return fragment("checks", checks=list(view.checks.values()), left_open=left_open(view)) if view.checks else None
 
 
 SECTION = Checks()

@@ -139,5 +139,5 @@ def test_resume_takes_the_newest_of_the_same_kind(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         record = {"schema_version": 1, "experiment": "x", "stamp": stamp, "checkpoint_digest": digest}
         write_json(tmp_path / name / "experiment.json", {**record, "config_digest": "c"})
-    assert find_resumable(tmp_path, "same", "c") == tmp_path / "b"
-    assert find_resumable(tmp_path, "none", "c") is None
+    assert find_resumable(tmp_path, "same", "c") == (tmp_path / "b", "")
+    assert find_resumable(tmp_path, "none", "c") == (None, "")

@@ -1,0 +1,47 @@
+"""The numbers in the words of an experiment's conclusion, against the runs' files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytest_entropy.records.paths import CONCLUSION
+from pytest_entropy.reports.audit.arithmetic import line_through, mean
+from pytest_entropy.reports.audit.figures import fitted_value
+from pytest_entropy.reports.audit.ledger import Ledger
+from pytest_entropy.reports.audit.printed import MEASURE
+from pytest_entropy.reports.audit.stored_run import StoredRun
+
+Runs = Sequence[StoredRun]
+
+
+def conclusion_numbers(
+    ledger: Ledger, stated: Mapping[str, Any], record: Mapping[str, Any], experiment: str, runs: Runs
+) -> None:
+    """Compare the numbers in the reason: a and b of batch scaling, delta_h1 of each described run.
+
+    Args:
+        ledger: where discrepancies are noted.
+        stated: the conclusion.
+        record: the analysis' record.
+        experiment: the experiment's name.
+        runs: the runs in the order of (B_E, run).
+    """
+    reason = str(stated.get("reason") or "")
+    if experiment == "batch_scaling":
+        ledger.text(CONCLUSION, "the verdict", stated.get("verdict"), record["verdict"], says="its analysis says")
+        fitted = line_through([run.B_E for run in runs], [mean(run.contributions) for run in runs])
+        for name, value in zip("ab", fitted or (), strict=False):
+            found = re.search(rf"\b{name} = ({MEASURE})", reason)
+            if found:
+                fitted_value(ledger, CONCLUSION, name, found[1], value)
+    described = runs[:1] if experiment == "single_run" else runs if experiment == "debug" else ()
+    parts = re.findall(rf"(?:(falls|rises) by [^:,;]*[:,;] ?[^;]*?|[^;]*?)δH₁ = ({MEASURE})", reason)
+    if len(parts) != len(described):
+        return
+    for (way, text), run in zip(parts, described, strict=True):
+        delta = run.number("delta_h1")
+        ledger.measure(CONCLUSION, f"delta_h1 of {run.name}", text, delta, run.number("se_conditional"))
+        if way and delta is not None and (delta < 0) != (way == "falls"):
+            ledger.differs(CONCLUSION, f"says that entropy {way}, and delta_h1 of {run.name} is {delta:.6g}")

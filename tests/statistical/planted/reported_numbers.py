@@ -422,20 +422,21 @@ def another_reward(patch: pytest.MonkeyPatch, place: Path) -> None:
     (place / "my_rewards.py").write_text(REWARD.format(value="text.count('1') / 10"))
 
 
-def data_set(place: Path, answers: int = 0) -> None:
+def data_set(place: Path, first: int = 0) -> None:
     from datasets import Dataset
 
-    problems = [DemoPrompts()[index] for index in range(200)]
-    columns = [str(int(str(one.columns["answer"])) + answers) for one in problems]
+    problems = [DemoPrompts()[index] for index in range(first, first + 200)]
     shutil.rmtree(place / "problems", ignore_errors=True)
-    Dataset.from_dict({"prompt": [str(one.content) for one in problems], "answer": columns}).save_to_disk(
-        str(place / "problems")
-    )
+    columns = {
+        "prompt": [str(one.content) for one in problems],
+        "answer": [str(one.columns["answer"]) for one in problems],
+    }
+    Dataset.from_dict(columns).save_to_disk(str(place / "problems"))
 
 
-def data_set_corrected(patch: pytest.MonkeyPatch, place: Path) -> None:
-    """The data set's answers are corrected by one, under its old name."""
-    data_set(place, answers=1)
+def data_set_replaced(patch: pytest.MonkeyPatch, place: Path) -> None:
+    """A later edition of the data set, with other problems, under the old name."""
+    data_set(place, first=200)
 
 
 # ---------------------------------------------------------------------- what is read
@@ -634,7 +635,7 @@ FAULTS = [
     _fault(
         "runs of a changed data set resumed", nothing, *STORED, "data set", "dataset", "prompts",
         **_resumed(
-            "--checkpoint=demo", "--prompts=datasets:{place}/problems", before=data_set, between=data_set_corrected
+            "--checkpoint=demo", "--prompts=datasets:{place}/problems", before=data_set, between=data_set_replaced
         ),
     ),
 ]  # fmt: skip

@@ -103,4 +103,4 @@ def _failures(place: Path, last: subprocess.CompletedProcess[str]) -> tuple[tupl
 def _change(found: float | str, correct: float | str) -> float:
     if isinstance(found, str) or isinstance(correct, str):
         return float(found != correct)
-    return float(np.inf if not np.isfinite(found) else abs(found - correct) / abs(correct))
+    return float(np.inf if not np.isfinite(found) else abs(found - correct) / (abs(correct) or abs(found) or 1.0))

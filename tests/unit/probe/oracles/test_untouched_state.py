@@ -37,20 +37,24 @@ def swapped(policy: Policy) -> None:
         weight.copy_(weight.flip(0))
 
 
+def module(policy: Policy, name: str) -> Any:
+    return policy.model.get_submodule(name)
+
+
 CHANGES: dict[str, tuple[Callable[[Policy], Any], str]] = {
     "a weight off by one bit": (one_bit, "weights not restored: 1"),
     "rows in another order": (swapped, "weights not restored: 1"),
     "a base weight": (
         lambda p: p.model.get_parameter(f"{Q}.base_layer.weight").data.mul_(1.01), "weights not restored"
     ),
-    "a buffer": (lambda p: p.model.get_buffer("model.rotary_emb.inv_freq").mul_(0.9), "inv_freq"),
+    "a buffer": (lambda p: module(p, "model.rotary_emb").inv_freq.mul_(0.9), "inv_freq"),
     "a hook": (lambda p: p.model.get_submodule(Q).register_forward_hook(lambda *a: None), Q),
     "training mode": (lambda p: p.model.get_submodule(f"{Q}.lora_dropout").train(), "training mode"),
-    "a scaling": (lambda p: p.model.get_submodule(Q).scaling.update(default=9.0), "scaling"),
+    "a scaling": (lambda p: module(p, Q).scaling.update(default=9.0), "scaling"),
     "an attention's scale": (
         lambda p: setattr(p.model.get_submodule("model.layers.1.self_attn"), "scaling", 0.1), "layers.1.self_attn"
     ),
-    "an adapter merged": (lambda p: p.model.get_submodule(Q).merge(), "adapters left"),
+    "an adapter merged": (lambda p: module(p, Q).merge(), "adapters left"),
     "a gradient kept": (
         lambda p: setattr(p.trainable[f"{Q}.lora_A.default.weight"], "grad", torch.zeros(4, 32)), "gradients left"
     ),

@@ -107,9 +107,11 @@ def live_line_numbers(ledger: Ledger, line: str, run: StoredRun) -> None:
     se = run.number("se_conditional")
     ledger.measure("the terminal", f"delta_h1 of {run.name}", found[1] if found else line, run.number("delta_h1"), se)
     total = re.search(r"± (\S+) over update batches", line)
-    if total and not run.is_single_batch:
+    recorded = run.number("se_total")
+    # A run stored before has none where the unbiased estimate is negative; the line shows the larger part instead.
+    if total and recorded is not None and not run.is_single_batch:
         says = f"its {RESULTS} gives"
-        ledger.printed("the terminal", f"se_total of {run.name}", total[1], run.number("se_total"), says=says)
+        ledger.printed("the terminal", f"se_total of {run.name}", total[1], recorded, says=says)
 
 
 def junit_items(path: Path) -> list[ReportedItem]:

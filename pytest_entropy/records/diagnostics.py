@@ -111,6 +111,7 @@ class SingleBatchParts:
         plug_in: <mean x, mean y>, the V-statistic.
         diagonal: mean over blocks b of <x_b, y_b>.
         diagonal_gap: one prompt's product with its own block against its definition, relative.
+        row_gap: one prompt's row mean against its definition, relative; None where blocks are not prompts.
         zeta_1, zeta_1_jackknife: the variance of the row means, plug-in and corrected as by the jackknife (None for
             B = 2); the run's variance is eta^2 4 zeta_1_jackknife / B.
     """
@@ -119,6 +120,7 @@ class SingleBatchParts:
     plug_in: float | None = None
     diagonal: float | None = None
     diagonal_gap: float | None = None
+    row_gap: float | None = None
     zeta_1: float | None = None
     zeta_1_jackknife: float | None = None
 

@@ -101,7 +101,10 @@ IDENTITIES: dict[str, Mapping[str, Fault]] = {
         "one prompt": measured(agreement__slopes=0.5),
         "the mean": measured(agreement__slopes_mean=0.1),
     },
-    "single_batch_definition": {"another product": measured(u_statistic__diagonal_gap=0.02)},
+    "single_batch_definition": {
+        "another product": measured(u_statistic__diagonal_gap=0.02),
+        "a row mean of one side": measured(u_statistic__row_gap=0.02),
+    },
     "single_batch_identity": {"plug-in": scaled("u_statistic__plug_in", 1.2)},
     "single_batch_step": {"another step": measured(update__oracle_gap=2.0)},
     "sizes_as_configured": {"one prompt fewer": measured(agreement__size_gap=1.0)},
@@ -119,7 +122,11 @@ IDENTITIES: dict[str, Mapping[str, Fault]] = {
         "another definition": measured(variance_parts__definition=0.02),
     },
     "weights_are_stored": {"not restored": measured(reading__weights=1e-5)},
-    "update_record": {"mean": scaled("update__reward_mean", 1.5), "spread": scaled("update__reward_std", 1.5)},
+    "update_record": {
+        "mean": scaled("update__reward_mean", 1.5),
+        "spread": scaled("update__reward_std", 1.5),
+        "another norm": measured(update__norm_gap=1e-3),
+    },
 }
 
 

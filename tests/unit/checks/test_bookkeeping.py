@@ -38,6 +38,7 @@ UPDATE = {
     "degenerate_groups": 0.5, "eta": ETA, "oracle_gap": 0.0, "eta_gap": 0.0, "other_prompts": 0.0, "reward_gap": 0.0,
     "rewards_rechecked": True, "fingerprint": 0.5, "random_slope_gap": 0.0, "random_slope_noise": 0.0,
     "zero_slope_gap": 0.0, "zero_gradients": [], "encodings": 0.0, "texts": 0.0, "prompt_draw": 0.0,
+    "norm_gap": 0.0,
 }  # fmt: skip
 
 
@@ -96,6 +97,7 @@ def test_a_reported_number_that_is_not_its_record_is_red(name: str, value: float
         ("reward_mean", 0.5, "update_record"),
         ("reward_std", 0.4, "update_record"),
         ("degenerate_groups", 0.0, "update_record"),
+        ("norm_gap", 0.1, "update_record"),
         ("eta", 2 * ETA, "rate_is_configured"),
         ("eta_gap", 1.0, "rate_is_configured"),
         ("prompts", ["p1", "p1"], "prompts_distinct"),
@@ -134,12 +136,14 @@ def test_what_a_run_found_out_of_order_is_red_and_named(name: str, identity: str
     assert f"these do not follow from the record: {name} (1)" in outcome.message()
 
 
-SINGLE = {"blocks": 8, "plug_in": -100.0, "diagonal": 50.0, "diagonal_gap": 0.0, "zeta_1_jackknife": 4.0}
+SINGLE = {
+    "blocks": 16, "plug_in": -100.0, "diagonal": 50.0, "diagonal_gap": 0.0, "row_gap": 0.0, "zeta_1_jackknife": 4.0,
+}  # fmt: skip
 
 
 def single_batch(**changes: Any) -> RunRecord:
     """A single batch whose numbers follow from its parts."""
-    value = (8 * -100.0 - 50.0) / 7
+    value = (16 * -100.0 - 50.0) / 15
     s = np.array([value - 10.0, value + 10.0] * 8)
     zeta = float(s.var(ddof=1)) / 4
     made = result(
@@ -157,6 +161,8 @@ def single_batch(**changes: Any) -> RunRecord:
         ({}, None),
         ({"plug_in": -120.0}, "single_batch_identity"),
         ({"diagonal_gap": 0.02}, "single_batch_definition"),
+        ({"row_gap": 0.02}, "single_batch_definition"),
+        ({"row_gap": None, "blocks": 8, "plug_in": -90.0}, None),
         ({"zeta_1_jackknife": 1.0}, "standard_error_is_conditional"),
         ({"update": UpdateRecord.from_dict(UPDATE | {"oracle_gap": 2.0})}, "single_batch_step"),
     ],

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from pytest_entropy.checks.base import SURPRISES, Check, Given, Runs, joined, mean_derivative, mean_zero
+from dataclasses import replace
+
+import numpy as np
+
+from pytest_entropy.checks.base import SURPRISES, Check, Given, Runs, exact, joined, mean_derivative, mean_zero
+from pytest_entropy.records.measured import Measured
 from pytest_entropy.stats import CheckOutcome
 
-OTHER = "diagnostics.reinforce_loo"
+NAME = "reinforce_loo"
+OTHER = f"diagnostics.{NAME}"
 
 
 def wrong_sign(runs: Runs) -> float | None:
@@ -14,10 +20,26 @@ def wrong_sign(runs: Runs) -> float | None:
 
 
 def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
-    """Judge the mean difference of the two estimates, prompt by prompt."""
+    """Judge the mean difference of the two estimates, prompt by prompt; numbers that are one estimator's alone fail."""
+    copied = sum(map(float, (_is_copied(run) for run in runs)))
+    if copied:
+        outcome = exact(check, [copied], noise_floor=0.0, unit="runs with equal numbers")
+        return replace(
+            outcome,
+            null=f"{runs[0].estimator} and {NAME} are two computations, whose numbers differ",
+            likely_causes="one estimator's numbers are recorded under both names",
+        )
     difference = joined(runs, "entropy_term") - joined(runs, OTHER)
     null = f"{runs[0].estimator} - reinforce_loo has mean 0 on the same rollouts"
     return mean_zero(check, runs, given, difference, null=null)
+
+
+def _is_copied(run: Measured) -> bool:
+    """Whether all numbers of two estimators are equal bit by bit; where all are 0 they may be."""
+    if run.estimator == NAME:
+        return False
+    own = run.scalars("entropy_term")
+    return bool(own.any()) and np.array_equal(own, run.scalars(OTHER))
 
 
 CHECK = Check(

@@ -16,6 +16,8 @@ class Diagnostics:
         log_probs, entropies: sampler against scorer, largest absolute difference in nats.
         alone_log_probs, alone_entropies: the batch against each prompt computed alone and unpadded, largest absolute
             difference in nats.
+        alone_surprises: a prompt's expected number of responses with a surprise against that by its definition, per
+            token.
         definition: s_n against the estimator's definition, relative to the sum of absolute contributions.
         rounding: unit roundoff of the weights.
         unterminated: number of responses shorter than ``max_new_tokens`` without an end token.
@@ -34,6 +36,12 @@ class Diagnostics:
         slopes_noise: the even part of those finite differences, which holds as much rounding, relative likewise.
         encodings: number of prompts whose tokens a plain encoding by a second tokenizer does not give.
         prompt_draw: number of places of E that hold another prompt than the run's seed puts there.
+        compared_prompt, compared_loo: a prompt whose s_n were compared with their definition, and its s_n by
+            ``reinforce_loo``, nats per unit of eta; None where that was not computed.
+        sweep_change, sweep_self_normalised: the change of entropy at one step of the eta sweep, and that by
+            self-normalised weights, against plain loops, relative to the sum of absolute contributions.
+        sweep_sizes: effective sample sizes at that step against plain loops, relative.
+        sweep_khat: k-hat at that step against a second fit; None where weights were not smoothed.
         fraction_gap: the recorded share of the prompts against a second count.
         unit_gap: per-token values against their definition, relative.
         entropy_per_token, entropy_per_token_se: the reported entropy per token and its standard error, recomputed from
@@ -67,6 +75,7 @@ class Diagnostics:
     draws: float | None = None
     alone_log_probs: float | None = None
     alone_entropies: float | None = None
+    alone_surprises: float | None = None
     definition: float | None = None
     slopes: float | None = None
     slopes_mean: float | None = None
@@ -74,6 +83,12 @@ class Diagnostics:
     encodings: float | None = None
     prompt_draw: float | None = None
     fraction_gap: float | None = None
+    compared_prompt: float | None = None
+    compared_loo: float | None = None
+    sweep_change: float | None = None
+    sweep_self_normalised: float | None = None
+    sweep_sizes: float | None = None
+    sweep_khat: float | None = None
 
     OMITS_NONE: ClassVar[bool] = True
     __pydantic_config__: ClassVar[object] = MEASURED
@@ -111,6 +126,7 @@ class SingleBatchParts:
         plug_in: <mean x, mean y>, the V-statistic.
         diagonal: mean over blocks b of <x_b, y_b>.
         diagonal_gap: one prompt's product with its own block against its definition, relative.
+        row_gap: one prompt's row mean against its definition, relative; None where blocks are not prompts.
         zeta_1, zeta_1_jackknife: the variance of the row means, plug-in and corrected as by the jackknife (None for
             B = 2); the run's variance is eta^2 4 zeta_1_jackknife / B.
     """
@@ -119,6 +135,7 @@ class SingleBatchParts:
     plug_in: float | None = None
     diagonal: float | None = None
     diagonal_gap: float | None = None
+    row_gap: float | None = None
     zeta_1: float | None = None
     zeta_1_jackknife: float | None = None
 

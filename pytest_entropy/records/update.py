@@ -30,6 +30,7 @@ class UpdateRecord(Stored):
         prompts: U's prompts by content.
         rewards: ``[B_U][G]``.
         gradient_norm, direction_norm: Euclidean norms of g and u over all trainable parameters.
+        norm_gap: those norms against a second computation, the norm of the tensors' norms, relative.
         reward_mean, reward_std: mean and standard deviation of the rewards.
         degenerate_groups: share of the groups whose rewards are all equal.
         entropy_mean, length_mean: mean entropy in nats and mean length in tokens per response.
@@ -62,6 +63,7 @@ class UpdateRecord(Stored):
     rewards: list[list[float]] = field(default_factory=list)
     gradient_norm: float | None = None
     direction_norm: float | None = None
+    norm_gap: float | None = None
     reward_mean: float | None = None
     reward_std: float | None = None
     degenerate_groups: float | None = None

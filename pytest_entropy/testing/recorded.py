@@ -46,8 +46,8 @@ def _measured(loaded: Checkpoint) -> Forms:
 
     checked: Any = ExperimentConfig(diagnostics=True).probe_settings()["diagnostics"]
     everything = probe(diagnostics=(*checked, "total_variance", "eta_sweep")).run
-    two = [replace(everything(16, 1, run=run), expected_surprises=SURPRISES) for run in (1, 2)]
-    small = [replace(everything(6, 1, run=run), expected_surprises=SURPRISES) for run in (1, 2)]
+    two = [_with_surprises(everything(16, 1, run=run)) for run in (1, 2)]
+    small = [_with_surprises(everything(6, 1, run=run)) for run in (1, 2)]
     per_token = probe(entropy_unit="token", diagnostics=("definition",)).run
     single = probe(mode="u_statistic", estimator="rao_blackwell", diagnostics=()).run
     return {
@@ -62,6 +62,14 @@ def _measured(loaded: Checkpoint) -> Forms:
 def on_every_run(change: Callable[[RunRecord], RunRecord]) -> Callable[[list[RunRecord]], list[RunRecord]]:
     """A fault of every run."""
     return lambda runs: [change(run) for run in runs]
+
+
+def _with_surprises(run: RunRecord) -> RunRecord:
+    """The run with each prompt's expected surprises scaled, so that they add up to ``SURPRISES``."""
+    first = run.arrays["first_surprises"]
+    return replace(
+        run, expected_surprises=SURPRISES, arrays={**run.arrays, "first_surprises": SURPRISES / first.sum() * first}
+    )
 
 
 def _without_sweep(run: RunRecord) -> RunRecord:

@@ -51,6 +51,10 @@ def off_by_its_effect(name: str, side: int) -> Fault:
     return put_off
 
 
+def copied_estimator(run: RunRecord) -> RunRecord:
+    return replace(run, diagnostics={**run.diagnostics, "reinforce_loo": list(run.per_prompt)})
+
+
 EXACT: dict[str, Mapping[str, Fault]] = {
     "batch_invariance": {
         "padding changes log-probabilities": measured(agreement__alone_log_probs=0.01),
@@ -101,13 +105,30 @@ IDENTITIES: dict[str, Mapping[str, Fault]] = {
         "one prompt": measured(agreement__slopes=0.5),
         "the mean": measured(agreement__slopes_mean=0.1),
     },
-    "single_batch_definition": {"another product": measured(u_statistic__diagonal_gap=0.02)},
+    "second_estimator_is_compared": {
+        "the first estimator's": on_every_run(copied_estimator),
+        "another number": measured(agreement__compared_loo=1.0),
+    },
+    "single_batch_definition": {
+        "another product": measured(u_statistic__diagonal_gap=0.02),
+        "a row mean of one side": measured(u_statistic__row_gap=0.02),
+    },
     "single_batch_identity": {"plug-in": scaled("u_statistic__plug_in", 1.2)},
     "single_batch_step": {"another step": measured(update__oracle_gap=2.0)},
     "sizes_as_configured": {"one prompt fewer": measured(agreement__size_gap=1.0)},
     "standard_error_is_conditional": {"above": scaled("se_conditional", 1.1), "below": scaled("se_conditional", 0.9)},
     "state_is_restored": {
         "a hook left": on_every_run(lambda run: replace(run, state_changed=["hooks left: 1, lm_head"])),
+    },
+    "surprises_are_counted": {
+        "every surprise": measured(agreement__alone_surprises=0.05),
+        "of other prompts": scaled("expected_surprises", 0.9),
+    },
+    "sweep_is_weighted": {
+        "no weights": measured(agreement__sweep_change=0.01),
+        "over all prompts": measured(agreement__sweep_self_normalised=0.01),
+        "by the largest weight": measured(agreement__sweep_sizes=0.2),
+        "the other tail": measured(agreement__sweep_khat=0.3),
     },
     "temperature_is_configured": {"0.7": measured(agreement__temperature_gap=0.3)},
     "texts_are_decoded": {"a token lost": measured(update__texts=3.0)},
@@ -119,7 +140,11 @@ IDENTITIES: dict[str, Mapping[str, Fault]] = {
         "another definition": measured(variance_parts__definition=0.02),
     },
     "weights_are_stored": {"not restored": measured(reading__weights=1e-5)},
-    "update_record": {"mean": scaled("update__reward_mean", 1.5), "spread": scaled("update__reward_std", 1.5)},
+    "update_record": {
+        "mean": scaled("update__reward_mean", 1.5),
+        "spread": scaled("update__reward_std", 1.5),
+        "another norm": measured(update__norm_gap=1e-3),
+    },
 }
 
 

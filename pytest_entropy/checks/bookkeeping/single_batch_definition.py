@@ -1,4 +1,4 @@
-"""One prompt's product in a single batch equals the estimator's definition (docs/mathematics.md §5)."""
+"""One prompt's product and row mean in a single batch equal their definitions (docs/mathematics.md §5)."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ from collections.abc import Iterator
 from pytest_entropy.checks.base import ROUNDING, SCALAR_ROUNDINGS, SCALAR_TOLERANCE, Given, Runs, rounding
 from pytest_entropy.checks.bookkeeping.base import Discrepancy, beyond, identity, single_batches
 
-GAP = "u_statistic.diagonal_gap"
+GAP, ROW_GAP, BLOCKS = "u_statistic.diagonal_gap", "u_statistic.row_gap", "u_statistic.blocks"
 
 
 def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
-    """Yield the relative discrepancy of one prompt's product from its definition, for each single batch."""
+    """Yield the relative discrepancies of a prompt's product and row mean from definitions, for each single batch."""
     for run in runs:
         if run.is_single_batch:
             tolerance = max(SCALAR_TOLERANCE, SCALAR_ROUNDINGS * rounding([run]))
             yield "diagonal_gap", beyond(run.number(GAP), tolerance)
+            # Of blocks no row mean is computed a second time.
+            if run.number(BLOCKS) == run.B_E:
+                yield "row_gap", beyond(run.number(ROW_GAP), tolerance)
 
 
 CHECK = identity(
     "single_batch_definition",
-    "a prompt's product with its own block is what the estimator's definition gives",
-    "an estimator other than its definition",
-    (GAP, ROUNDING),
+    "a prompt's product with its own block, and its row mean, are what the estimator's definition gives",
+    "an estimator other than its definition, or row means of one side alone",
+    (GAP, ROW_GAP, BLOCKS, ROUNDING),
     discrepancies,
     single_batches,
 )

@@ -1,4 +1,4 @@
-"""The recorded statistics of the update's rewards follow from the recorded rewards."""
+"""The recorded statistics of the update's rewards follow from these, and the norms of g and u from g and u."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pytest_entropy.checks.base import Given, Runs
-from pytest_entropy.checks.bookkeeping.base import Discrepancy, identity
+from pytest_entropy.checks.base import ORACLE_TOLERANCE, Given, Runs
+from pytest_entropy.checks.bookkeeping.base import Discrepancy, beyond, identity
+
+NORM_GAP = "update.norm_gap"
 
 
 def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
-    """Yield the discrepancies of the mean reward and its spread (relative), and of the share of equal groups."""
+    """Yield the discrepancies of mean reward, spread and norms (relative), and of the share of equal groups."""
     for run in runs:
         rewards = np.asarray(run.rows("update.rewards"), dtype=float)
         size = float(np.abs(rewards).max()) or 1.0
@@ -21,12 +23,13 @@ def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
             ("degenerate_groups", (np.ptp(rewards, axis=1) == 0).mean(), 1.0),
         ):
             yield f"{name} of the update", abs(run.number(f"update.{name}") - float(value)) / scale
+        yield "norm of the gradient or of the direction", beyond(run.number(NORM_GAP), ORACLE_TOLERANCE)
 
 
 CHECK = identity(
     "update_record",
-    "mean, spread and equal groups of the update's rewards are those of its rewards",
-    "a mean of the rewards that the rewards do not give",
-    ("update.rewards", "update.reward_mean", "update.reward_std", "update.degenerate_groups"),
+    "mean, spread and equal groups of the update's rewards are those of its rewards, and norms those of its tensors",
+    "a mean of the rewards that the rewards do not give, or a norm (gradient_norm, direction_norm) of other entries",
+    ("update.rewards", "update.reward_mean", "update.reward_std", "update.degenerate_groups", NORM_GAP),
     discrepancies,
 )

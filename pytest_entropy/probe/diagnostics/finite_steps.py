@@ -12,6 +12,7 @@ from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.directional import Derivatives
 from pytest_entropy.probe.diagnostics.eta_sweep import eta_sweep
 from pytest_entropy.probe.diagnostics.importance_sampling import entropy_slope
+from pytest_entropy.probe.oracles.sweep import sweep_discrepancies
 from pytest_entropy.settings.probe import ProbeConfig
 
 FINITE_STEPS = frozenset({"entropy_slope", "eta_sweep"})
@@ -27,7 +28,7 @@ def finite_steps(
     eta: float,
     sample: Callable[[], Rollouts],
     threads: int,
-) -> dict[str, np.ndarray]:
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Compute the diagnostics of :data:`FINITE_STEPS` that ``config.diagnostics`` names (docs/mathematics.md §7).
 
     Args:
@@ -42,7 +43,8 @@ def finite_steps(
         threads: number of pieces computed at once.
 
     Returns:
-        The arrays of the eta sweep by name; empty if it was not asked for.
+        The arrays of the eta sweep by name, and their discrepancies of
+        :func:`~pytest_entropy.probe.oracles.sweep.sweep_discrepancies`; both empty if it was not asked for.
     """
     chunk_tokens = config.chunk_tokens
     if "entropy_slope" in config.diagnostics:
@@ -51,7 +53,7 @@ def finite_steps(
         if slope is not None:
             derivatives.per_prompt["entropy_slope"] = slope
     if "eta_sweep" not in config.diagnostics:
-        return {}
+        return {}, {}
     sweep = eta_sweep(
         policy,
         rollouts,
@@ -64,4 +66,14 @@ def finite_steps(
         clip=config.clip_weights,
         sample=sample if config.fresh_samples else None,
     )
-    return sweep.arrays()
+    gaps = sweep_discrepancies(
+        policy,
+        rollouts,
+        direction,
+        sweep,
+        pareto=config.pareto_smoothed,
+        clip=config.clip_weights,
+        chunk_tokens=chunk_tokens,
+        threads=threads,
+    )
+    return sweep.arrays(), gaps

@@ -13,21 +13,24 @@ from pytest_entropy.probe.pieces import scoring_chunks, work_through
 
 
 def token_arrays(rollouts: Rollouts, derivatives: Derivatives) -> dict[str, np.ndarray]:
-    """Token-level arrays for the surprisal checks (docs/mathematics.md §8); empty unless ranks were computed.
+    """Token-level arrays for the surprisal checks (docs/mathematics.md §8), and each prompt's expected surprises.
 
     Args:
         rollouts: P prompts x G responses.
         derivatives: their scoring pass.
 
     Returns:
-        ``ranks`` and ``surprisal_sd`` (nats), one entry per token that counts; ``excess_surprisal`` ``[P]``, a prompt's
+        ``first_surprises`` ``[P]``, where the scoring pass knows them.  If ranks were computed also ``ranks`` and
+        ``surprisal_sd`` (nats), one entry per token that counts; ``excess_surprisal`` ``[P]``, a prompt's
         mean of sum_k (-log pi(t_k) - H_k) per response, nats.
     """
+    first = derivatives.first_surprises
+    known = {"first_surprises": first} if np.isfinite(first).all() else {}
     if derivatives.ranks is None or derivatives.surprisal_sd is None:
-        return {}
+        return known
     mask = rollouts.mask.cpu()
     surprisal = -derivatives.log_probs.double() - derivatives.entropies.double()
-    return {
+    return known | {
         "ranks": derivatives.ranks[mask].numpy(),
         "surprisal_sd": derivatives.surprisal_sd[mask].numpy(),
         "excess_surprisal": surprisal.sum(-1).mean(1).numpy(),

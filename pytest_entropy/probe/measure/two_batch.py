@@ -78,7 +78,10 @@ class TwoBatch:
         s = setup.unit.values(derivatives.per_prompt, rollouts)
         scored = _Pass(prompts, rollouts, derivatives, s, update, seed)
         agreement = self._agreement(scored, meter)
-        arrays = token_arrays(rollouts, derivatives) | self._finite_steps(scored, meter)
+        arrays = token_arrays(rollouts, derivatives)
+        swept, sweep_gaps = self._finite_steps(scored, meter)
+        arrays |= swept
+        agreement |= sweep_gaps
         spread, products = self._spread(scored, meter)
         arrays |= products
         if "ranks" in diagnostics:
@@ -135,10 +138,11 @@ class TwoBatch:
                 )  # fmt: skip
         return discrepancies
 
-    def _finite_steps(self, scored: _Pass, meter: Meter) -> dict[str, np.ndarray]:
+    def _finite_steps(self, scored: _Pass, meter: Meter) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+        """The arrays of the eta sweep and their discrepancies from plain loops; both empty if it was not asked for."""
         setup = self.setup
         if not FINITE_STEPS & set(setup.config.diagnostics):
-            return {}
+            return {}, {}
         with meter.phase("ground_truth"):
             return finite_steps(
                 setup.policy, scored.rollouts, scored.update.direction, scored.derivatives, setup.config, eta=setup.eta,

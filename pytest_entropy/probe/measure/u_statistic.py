@@ -23,6 +23,7 @@ from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.directional import Derivatives, directional_derivatives
 from pytest_entropy.probe.derivatives.gradient import entropy_and_policy_gradient, entropy_gradient, policy_gradient
 from pytest_entropy.probe.oracles.run import by_definition
+from pytest_entropy.probe.oracles.variance import gradient_of_prompt, row_discrepancy
 from pytest_entropy.probe.parameter_vectors import inner
 from pytest_entropy.probe.update.linearisation import Linearisation
 from pytest_entropy.probe.variance.spread import Spread
@@ -41,6 +42,7 @@ class UStatistic:
         diagonal: mean over blocks of <x_b, y_b>, where x_b and y_b are block means.
         diagonal_gap: the gap between one prompt's product with its own block and its definition, relative to the sum
             of absolute contributions.
+        row_gap: the gap between one prompt's row mean and its definition, relative likewise; None for M < B.
 
     Products are in nats per response per unit of eta.
     """
@@ -50,6 +52,7 @@ class UStatistic:
     plug_in: float
     diagonal: float
     diagonal_gap: float
+    row_gap: float | None = None
 
     @property
     def value(self) -> float:
@@ -84,6 +87,7 @@ class UStatistic:
             plug_in=self.plug_in,
             diagonal=self.diagonal,
             diagonal_gap=self.diagonal_gap,
+            row_gap=self.row_gap,
             zeta_1=self.zeta_1,
             zeta_1_jackknife=self.zeta_1_jackknife,
         )
@@ -154,9 +158,24 @@ def u_statistic(
         own_x[indices], own_y[indices] = own_block(
             policy, rollouts.select(indices), B * weights[indices], line, estimator, chunk_tokens=chunk_tokens
         )
-    rows = without_diagonal_rows(by_x, own_x, M) + without_diagonal_rows(by_y, own_y, M)
+    rows = (without_diagonal_rows(by_x, own_x, M) + without_diagonal_rows(by_y, own_y, M)) / 2
     gap = _diagonal_discrepancy(policy, rollouts, weights, line, own_x, M, estimator, chunk_tokens=chunk_tokens)
-    return UStatistic(M, rows / 2, inner(mean_x, direction), float(own_x.mean()), gap), along
+    row_gap = None
+    if M == B:
+        # Of the prompt whose two sides differ most: a row mean of one side alone is another.
+        n = int(np.abs(by_x - by_y).argmax())
+        y = _part_of_direction(policy, rollouts, weights, line, n)
+        row_gap = row_discrepancy(policy, rollouts, float(rows[n]), n, y, direction, mean_x, estimator)
+    return UStatistic(M, rows, inner(mean_x, direction), float(own_x.mean()), gap, row_gap), along
+
+
+def _part_of_direction(
+    policy: Policy, rollouts: Rollouts, weights: torch.Tensor, line: Linearisation, n: int
+) -> dict[str, torch.Tensor]:
+    """y_n = J g_n by live parameter name, with g_n from a plain backward, 0 for parameters that it does not reach."""
+    gradient = gradient_of_prompt(policy, rollouts, weights, n)
+    whole = {name: gradient.get(name, torch.zeros_like(g)).to(g.device) for name, g in line.gradient.items()}
+    return line.pushforward(whole)
 
 
 def without_diagonal_rows(all_pairs: np.ndarray, own: np.ndarray, blocks: int) -> np.ndarray:

@@ -23,6 +23,12 @@ from pytest_entropy.probe.estimators import get_estimator
 from pytest_entropy.probe.oracles.loops import LoopWeights, OnePrompt, Table, Taught
 from pytest_entropy.stats.largest import largest
 
+# Two tokens are as likely as each other, up to rounding, where their probabilities differ by less, relative: so many
+# roundings of the weights' type, which bounds the noise of log-probabilities as the checks do.
+SMALLEST_TIE, TIE = 5e-4, 32
+# The second estimator of a run, whose recorded scalars are compared with those that were compared here.
+LOO = "reinforce_loo"
+
 
 @dataclass(frozen=True)
 class OracleResult:
@@ -33,12 +39,14 @@ class OracleResult:
         entropies: H_k in nats, response by response.
         s: s_n = <X_n, u>; None without a direction.
         size: sum over parameter tensors i of |<X_n, u>_i|, which gaps of s_n are divided by; None without a direction.
+        surprises: of :func:`first_surprises_by_definition`.
     """
 
     log_probs: Table
     entropies: Table
     s: float | None
     size: float | None
+    surprises: tuple[float, float]
 
 
 def by_definition(
@@ -61,8 +69,11 @@ def by_definition(
             rows.append(_one_response(policy, list(rollouts.prompt_ids[prompt_index]), response))
         log_probs = [log_prob.tolist() for log_prob, _, _ in rows]
         entropies = [nats.tolist() for _, nats, _ in rows]
+        tops = [p.detach().topk(2, dim=-1).values.tolist() for _, _, p in rows]
+        chances = [[math.exp(value) for value in row] for row in log_probs]
+        surprises = first_surprises_by_definition(tops, chances, tie=max(SMALLEST_TIE, TIE * policy.rounding))
         if direction is None:
-            return OracleResult(log_probs, entropies, None, None)
+            return OracleResult(log_probs, entropies, None, None, surprises)
         weights = defined_weights(estimator, rollouts, prompt_index, log_probs, entropies)
         surrogate = torch.zeros((), dtype=torch.float64, device=policy.device)
         for g, (log_prob, nats, p) in enumerate(rows):
@@ -76,7 +87,34 @@ def by_definition(
         for grad, u in zip(grads, direction.values(), strict=True)
         if grad is not None
     ]
-    return OracleResult(log_probs, entropies, sum(parts), sum(map(abs, parts)))
+    return OracleResult(log_probs, entropies, sum(parts), sum(map(abs, parts)), surprises)
+
+
+def first_surprises_by_definition(
+    likeliest: Sequence[Sequence[Sequence[float]]], own: Table, *, tie: float
+) -> tuple[float, float]:
+    """The expected number of responses that leave the likeliest path, by a loop over tokens; the least and the most.
+
+    It is the sum of 1 - max_u pi(u) over a response's tokens up to and including the first that is not the likeliest.
+    Where several tokens are the likeliest up to rounding, one of them may count as either: at the least it is taken
+    for a surprise, at the most it is not.
+
+    Args:
+        likeliest: the two largest probabilities at each token, the larger first, response by response.
+        own: pi(t_k), response by response.
+        tie: relative difference of two probabilities that rounding explains.
+    """
+    least = most = 0.0
+    for tops, row in zip(likeliest, own, strict=True):
+        certain = True
+        for (top, second), p in zip(tops, row, strict=True):
+            most += 1 - top
+            if certain:
+                least += 1 - top
+            if p < top * (1 - tie):
+                break
+            certain = certain and second < top * (1 - tie)
+    return least, most
 
 
 def defined_weights(
@@ -129,6 +167,9 @@ def definition_discrepancies(
     Returns:
         ``alone_log_probs``, ``alone_entropies``: largest absolute differences of log pi and of H, nats.
         ``definition``: largest difference of s_n relative to :attr:`OracleResult.size`.
+        ``alone_surprises``: largest difference of a prompt's expected number of responses with a surprise, per token;
+        left out where the batch does not know it.
+        ``compared_prompt``, ``compared_loo``: the prompt with most entropy, and its s_n by ``reinforce_loo`` if named.
 
     Raises:
         RunError: no estimator is named.
@@ -151,7 +192,17 @@ def definition_discrepancies(
         if oracle.s is not None and oracle.size is not None:
             gap_s = abs(float(derivatives.per_prompt[name][n]) - oracle.s)
             found["definition"].append(gap_s / oracle.size if oracle.size else gap_s)
-    return {key: largest(gaps) for key, gaps in found.items()}
+    if LOO in estimators:
+        compared = {"compared_prompt": float(varied), "compared_loo": float(derivatives.per_prompt[LOO][varied])}
+    else:
+        compared = {}
+    if np.isfinite(derivatives.first_surprises).all():
+        found["alone_surprises"] = [
+            max(oracle.surprises[0] - value, value - oracle.surprises[1], 0.0) / float(rollouts.lengths[n].sum())
+            for n, _, oracle in oracles
+            for value in [float(derivatives.first_surprises[n])]
+        ]
+    return {key: largest(gaps) for key, gaps in found.items()} | compared
 
 
 def _largest_gap(alone: Table, batch: torch.Tensor) -> float:

@@ -17,6 +17,7 @@ from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.diagnostics.importance_sampling import moved, sequence_totals
 from pytest_entropy.probe.oracles.loops import Table
+from pytest_entropy.stats.largest import largest
 
 # The finite step along u is so long that the S_pg that changes most changes by about this many nats.
 MOVE = 0.02
@@ -137,6 +138,20 @@ def loss_slope_discrepancy(
     size = float(np.abs(table * near).sum()) / step
     slope = (4 * slopes[0] - slopes[1]) / 3
     return abs(slope - inner) / size if size else abs(inner)
+
+
+def norm_discrepancy(*pairs: tuple[float, Mapping[str, torch.Tensor]]) -> float:
+    """Largest relative gap of a norm from the norm of its tensors' norms.
+
+    Args:
+        pairs: a norm, and the tensors by name that it is the norm of.
+    """
+    gaps = []
+    for reported, tensors in pairs:
+        norms = [torch.linalg.vector_norm(t.detach().double()).cpu() for t in tensors.values()]
+        whole = float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0
+        gaps.append(abs(reported - whole) / (whole or 1.0))
+    return largest(gaps)
 
 
 def _sequence_at(

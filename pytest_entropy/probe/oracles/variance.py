@@ -1,4 +1,4 @@
-"""The scalars behind the variance over update batches by their definitions: plain backwards, prompt by prompt."""
+"""Products of two prompts' parts by their definitions, those behind variances: plain backwards, prompt by prompt."""
 
 from __future__ import annotations
 
@@ -45,18 +45,68 @@ def products_discrepancies(
         by: the vectors.
     """
     p = int(rollouts.lengths.sum(1).argmin())
-    plain, parameters = replace(policy, share_prompt=False), list(policy.trainable.values())
-    with torch.enable_grad():
-        forced = plain.teacher_force(rollouts.select([p]))
-        own = weights[p].to(forced.log_probs.device)
-        loss = -len(weights) * (own * forced.log_probs.double().sum(-1)[0]).sum()
-        grads = torch.autograd.grad(loss, parameters, allow_unused=True)
-    gradient = {name: g for name, g in zip(policy.trainable, grads, strict=True) if g is not None}
+    gradient = gradient_of_prompt(policy, rollouts, weights, p)
     whole = inner(by.gradient, by.covector)
     expected = inner(gradient, by.covector) - float(shares[p]) * whole
     size = norm(gradient) * norm(by.covector) or 1.0
     pushed = inner(by.mean_x, by.pushforward(by.gradient))
     return [abs(float(products[p]) - expected) / size, abs(pushed - whole) / ((abs(pushed) + abs(whole)) or 1.0)]
+
+
+def gradient_of_prompt(
+    policy: Policy, rollouts: Rollouts, weights: torch.Tensor, prompt_index: int
+) -> dict[str, torch.Tensor]:
+    """g_p = -B sum_g w_pg grad S_pg, a prompt's part of the gradient of the loss, by one plain backward.
+
+    Args:
+        policy: the gradient is over its trainable parameters.
+        rollouts: B prompts x G responses.
+        weights: token weights w ``[B, G]`` of the loss.
+        prompt_index: p.
+    """
+    plain, parameters = replace(policy, share_prompt=False), list(policy.trainable.values())
+    with torch.enable_grad():
+        forced = plain.teacher_force(rollouts.select([prompt_index]))
+        own = weights[prompt_index].to(forced.log_probs.device)
+        loss = -len(weights) * (own * forced.log_probs.double().sum(-1)[0]).sum()
+        grads = torch.autograd.grad(loss, parameters, allow_unused=True)
+    return {name: g for name, g in zip(policy.trainable, grads, strict=True) if g is not None}
+
+
+def row_discrepancy(
+    policy: Policy,
+    rollouts: Rollouts,
+    row: float,
+    prompt_index: int,
+    y: Tensors,
+    mean_y: Tensors,
+    mean_x: Tensors,
+    estimator: str,
+) -> float:
+    """Relative discrepancy of a prompt's row mean r_n from its definition (docs/mathematics.md §5).
+
+    r_n = [(B <x_n, mean y> - <x_n, y_n>) + (B <mean x, y_n> - <x_n, y_n>)] / 2 (B - 1); the discrepancy is relative to
+    the same sum of absolute contributions.
+
+    Args:
+        policy: its bare model computes <x_n, mean y> and <x_n, y_n>.
+        rollouts: B prompts x G responses.
+        row: r_n.
+        prompt_index: n.
+        y: y_n by live parameter name, from :func:`gradient_of_prompt`.
+        mean_y, mean_x: the direction and the entropy gradient, by live parameter name.
+        estimator: name of the estimator that defines x_n.
+    """
+    B = len(rollouts)
+    by_x, own = (by_definition(policy, rollouts, prompt_index, dict(v), estimator) for v in (mean_y, y))
+    by_y = [inner({name: mean_x[name]}, y) for name in y]
+    assert by_x.s is not None
+    assert by_x.size is not None
+    assert own.s is not None
+    assert own.size is not None
+    expected = ((B * by_x.s - own.s) + (B * sum(by_y) - own.s)) / (2 * (B - 1))
+    size = ((B * by_x.size + own.size) + (B * sum(map(abs, by_y)) + own.size)) / (2 * (B - 1))
+    return abs(row - expected) / (size or 1.0)
 
 
 def pair_discrepancy(policy: Policy, rollouts: Rollouts, y: Tensors, product: float, estimator: str) -> float:

@@ -9,6 +9,7 @@ import torch
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.diagnostics.discrepancies import reward_discrepancies
 from pytest_entropy.probe.diagnostics.second_computations import update_batch_again
+from pytest_entropy.probe.oracles.update import norm_discrepancy
 from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.probe.setup import Setup
 from pytest_entropy.probe.update.batch import UpdateBatch, take_update
@@ -59,6 +60,8 @@ class UpdateSource:
         update = take_update(
             batch, setup.policy, setup.optimizer, setup.config, eta=setup.eta, eta_source=setup.eta_source, meter=meter
         )
+        norms = (update.gradient_norm, update.gradient), (update.direction_norm, update.direction)
+        update = replace(update, norm_gap=norm_discrepancy(*norms))
         if "definition" not in setup.config.diagnostics:
             return update
         discrepancies = reward_discrepancies(

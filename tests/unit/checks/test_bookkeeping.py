@@ -27,7 +27,7 @@ AGREEMENT = {
 LOOKED = {
     "temperature_gap": 0.0, "size_gap": 0.0, "other_prompts": 0.0, "encodings": 0.0, "prompt_draw": 0.0,
     "fraction_gap": 0.0, "slopes": 0.0, "slopes_mean": 0.0,
-    "slopes_noise": 0.0, "entropy_per_token": 1.75, "entropy_per_token_se": 0.1,
+    "slopes_noise": 0.0, "alone_surprises": 0.0, "entropy_per_token": 1.75, "entropy_per_token_se": 0.1,
 }  # fmt: skip
 READING = {
     "optimizer_scalars": 0.0, "moments": 0.0, "weights": 0.0, "adapter_scaling": 0.0, "end_tokens": 0.0, "scores": 0.0,
@@ -38,16 +38,18 @@ UPDATE = {
     "degenerate_groups": 0.5, "eta": ETA, "oracle_gap": 0.0, "eta_gap": 0.0, "other_prompts": 0.0, "reward_gap": 0.0,
     "rewards_rechecked": True, "fingerprint": 0.5, "random_slope_gap": 0.0, "random_slope_noise": 0.0,
     "zero_slope_gap": 0.0, "zero_gradients": [], "encodings": 0.0, "texts": 0.0, "prompt_draw": 0.0,
+    "norm_gap": 0.0,
 }  # fmt: skip
 
 
 def run_number(run: int, **agreement: float) -> RunRecord:
     s = scalars(np.random.default_rng(run), 16)
     record = AGREEMENT | LOOKED | {"first_prompts": run / 100} | agreement
-    return result(
+    made = result(
         16, run, s, entropy_se=0.1, update=UPDATE, agreement=record, asked=["definition"], state_changed=[],
-        reading=READING,
+        reading=READING, expected_surprises=40.0,
     )  # fmt: skip
+    return replace(made, arrays={"first_surprises": np.full(16, 2.5)})
 
 
 def verdicts(*runs: RunRecord, with_replacement: bool = False) -> dict[str, str]:
@@ -69,7 +71,7 @@ def test_a_right_record_is_green() -> None:
 
 def test_every_identity_names_one_cause_of_its_own() -> None:
     causes = [check.likely_causes for check in identities()]
-    assert len(set(causes)) == len(causes) == 35
+    assert len(set(causes)) == len(causes) == 38
     assert all(len(cause) <= 130 for cause in causes)
 
 
@@ -81,6 +83,7 @@ def test_every_identity_names_one_cause_of_its_own() -> None:
         ("entropy_se", 0.11, "entropy_is_sampled"),
         ("length_mean", 18.1, "reported_means"),
         ("ended_share", 0.9, "reported_means"),
+        ("expected_surprises", 41.0, "surprises_are_counted"),
         ("se_conditional", 1e-3, "standard_error_is_conditional"),
         ("variance_conditional", 1e-9, "standard_error_is_conditional"),
     ],
@@ -96,6 +99,7 @@ def test_a_reported_number_that_is_not_its_record_is_red(name: str, value: float
         ("reward_mean", 0.5, "update_record"),
         ("reward_std", 0.4, "update_record"),
         ("degenerate_groups", 0.0, "update_record"),
+        ("norm_gap", 0.1, "update_record"),
         ("eta", 2 * ETA, "rate_is_configured"),
         ("eta_gap", 1.0, "rate_is_configured"),
         ("prompts", ["p1", "p1"], "prompts_distinct"),
@@ -134,12 +138,14 @@ def test_what_a_run_found_out_of_order_is_red_and_named(name: str, identity: str
     assert f"these do not follow from the record: {name} (1)" in outcome.message()
 
 
-SINGLE = {"blocks": 8, "plug_in": -100.0, "diagonal": 50.0, "diagonal_gap": 0.0, "zeta_1_jackknife": 4.0}
+SINGLE = {
+    "blocks": 16, "plug_in": -100.0, "diagonal": 50.0, "diagonal_gap": 0.0, "row_gap": 0.0, "zeta_1_jackknife": 4.0,
+}  # fmt: skip
 
 
 def single_batch(**changes: Any) -> RunRecord:
     """A single batch whose numbers follow from its parts."""
-    value = (8 * -100.0 - 50.0) / 7
+    value = (16 * -100.0 - 50.0) / 15
     s = np.array([value - 10.0, value + 10.0] * 8)
     zeta = float(s.var(ddof=1)) / 4
     made = result(
@@ -157,6 +163,8 @@ def single_batch(**changes: Any) -> RunRecord:
         ({}, None),
         ({"plug_in": -120.0}, "single_batch_identity"),
         ({"diagonal_gap": 0.02}, "single_batch_definition"),
+        ({"row_gap": 0.02}, "single_batch_definition"),
+        ({"row_gap": None, "blocks": 8, "plug_in": -90.0}, None),
         ({"zeta_1_jackknife": 1.0}, "standard_error_is_conditional"),
         ({"update": UpdateRecord.from_dict(UPDATE | {"oracle_gap": 2.0})}, "single_batch_step"),
     ],
@@ -175,7 +183,7 @@ def test_a_total_variance_is_the_sum_of_its_parts() -> None:
     interaction = float(ETA**2 * np.square(centred).sum() / 2 / (16 * 2))
     parts = VarianceParts(entropy_batch=own, update_batch=update_batch, interaction=interaction, definition=0.0)
     total = own + update_batch - interaction
-    arrays = {"update_products": products, "pair_products": pairs}
+    arrays = run.arrays | {"update_products": products, "pair_products": pairs}
     run = replace(run, variance_parts=parts, variance_total=total, arrays=arrays)
     assert not_passed(run) == []
     assert "total_variance_identity" in verdicts(run)
@@ -188,13 +196,36 @@ def test_a_total_variance_is_the_sum_of_its_parts() -> None:
     assert not_passed(replace(run, variance_total=None), verdict="inconclusive") == ["total_variance_identity"]
 
 
+def test_the_sweep_is_weighted() -> None:
+    gaps = {"sweep_change": 0.0, "sweep_self_normalised": 0.0, "sweep_sizes": 0.0}
+
+    def swept(**changes: float) -> RunRecord:
+        return replace(run_number(1, **gaps | changes), asked=["definition", "eta_sweep"])
+
+    assert not_passed(swept()) == []
+    for name in (*gaps, "sweep_khat"):
+        assert not_passed(swept(**{name: 0.1})) == ["sweep_is_weighted"]
+
+
+def test_a_column_holds_what_was_compared() -> None:
+    run = replace(run_number(1, compared_prompt=3.0, compared_loo=-90.0), asked=["definition", "reinforce_loo"])
+    numbers = [-50.0] * 3 + [-90.0] + [-20.0] * 12
+    right = replace(run, diagnostics={"reinforce_loo": numbers})
+    assert not_passed(right) == []
+    assert "second_estimator_is_compared" in verdicts(right)
+    others = replace(run, diagnostics={"reinforce_loo": numbers[::-1]})
+    assert not_passed(others) == ["second_estimator_is_compared"]
+    # An estimator has no second one in itself.
+    assert "second_estimator_is_compared" not in verdicts(replace(others, estimator="reinforce_loo"))
+
+
 def test_what_does_not_apply_says_why_and_is_no_pass() -> None:
     run = run_number(1)
     found = {check.name: check.inapplicable([run]) for check in identities()}
     reasons = {name: reason for name, reason in found.items() if reason}
     assert set(reasons) == {
-        "scalars_are_slopes", "single_batch_identity", "single_batch_definition", "single_batch_step", "token_unit",
-        "total_variance_identity", "total_variance_parts",
+        "scalars_are_slopes", "second_estimator_is_compared", "single_batch_identity", "single_batch_definition",
+        "single_batch_step", "sweep_is_weighted", "token_unit", "total_variance_identity", "total_variance_parts",
     }  # fmt: skip
     for check in identities():
         if check.name in reasons:
@@ -210,8 +241,9 @@ def test_what_does_not_apply_says_why_and_is_no_pass() -> None:
 def test_a_run_that_does_not_say_what_it_was_asked_is_no_pass() -> None:
     assert not_passed(replace(run_number(1), asked=None), verdict="inconclusive") == [
         "gradient_is_whole", "prompts_are_drawn", "prompts_are_encoded", "rewards_belong", "rows_belong",
-        "scalars_are_slopes", "sizes_as_configured", "state_is_restored", "temperature_is_configured",
-        "texts_are_decoded", "total_variance_identity", "total_variance_parts",
+        "scalars_are_slopes", "second_estimator_is_compared", "sizes_as_configured", "state_is_restored",
+        "surprises_are_counted", "sweep_is_weighted", "temperature_is_configured", "texts_are_decoded",
+        "total_variance_identity", "total_variance_parts",
     ]  # fmt: skip
 
 

@@ -18,10 +18,15 @@ from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.control_variate import learn
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.estimators import estimator_names, get_estimator
-from pytest_entropy.probe.oracles.run import by_definition, definition_discrepancies
+from pytest_entropy.probe.oracles.run import (
+    by_definition,
+    definition_discrepancies,
+    first_surprises_by_definition,
+)
 from pytest_entropy.probe.oracles.update import (
     OBJECTIVES_BY_DEFINITION,
     loss_slope_discrepancy,
+    norm_discrepancy,
     token_weights_by_definition,
 )
 from pytest_entropy.probe.update.objective import token_weights
@@ -147,3 +152,35 @@ def test_a_number_that_is_none_is_no_agreement() -> None:
     s[lengths.index(min(lengths))] = np.nan
     broken = replace(found, per_prompt={"score": s})
     assert np.isnan(definition_discrepancies(policy, rollouts, broken, u, ["score"])["definition"])
+
+
+def test_a_response_counts_up_to_its_first_surprise() -> None:
+    tops = [[(0.5, 0.4), (0.7, 0.1), (0.6, 0.3)], [(0.9, 0.1), (0.8, 0.1), (0.5, 0.3)]]
+    # The first leaves the path at its second token; the second never does.
+    own = [[0.5, 0.1, 0.6], [0.9, 0.8, 0.5]]
+    assert first_surprises_by_definition(tops, own, tie=1e-3) == pytest.approx((1.6, 1.6))
+
+
+def test_equally_likely_tokens_may_count_as_either() -> None:
+    tops = [[(0.4, 0.3999999), (0.9, 0.1)]]
+    for own in (0.4, 0.3999999):
+        assert first_surprises_by_definition(tops, [[own, 0.9]], tie=1e-3) == pytest.approx((0.6, 0.7))
+
+
+def test_a_batch_counts_surprises_as_their_definition_does() -> None:
+    policy = tiny.policy(tiny.lora(tiny.qwen2()))
+    rollouts, u = tiny.sample(policy, [[3, 4], [5, 6, 7], [8]], G=G, limit=6), tiny.direction(policy)
+    fast = directional_derivatives(policy, rollouts, u, ["rao_blackwell"], chunk_tokens=16384)
+    found = definition_discrepancies(policy, rollouts, fast, u, ["rao_blackwell"])
+    assert found["alone_surprises"] < 1e-5
+    other = replace(fast, first_surprises=fast.first_surprises + 1)
+    assert definition_discrepancies(policy, rollouts, other, u, ["rao_blackwell"])["alone_surprises"] > 1e-2
+    unknown = replace(fast, first_surprises=np.full(3, np.nan))
+    assert "alone_surprises" not in definition_discrepancies(policy, rollouts, unknown, u, ["rao_blackwell"])
+
+
+def test_a_norm_is_that_of_all_entries() -> None:
+    tensors = {"a": torch.tensor([3.0, 0.0]), "b": torch.tensor([[4.0]])}
+    assert norm_discrepancy((5.0, tensors)) == pytest.approx(0, abs=1e-12)
+    assert norm_discrepancy((5.0, tensors), (7.0, tensors)) == pytest.approx(0.4)
+    assert norm_discrepancy((0.0, {})) == 0

@@ -42,8 +42,8 @@ def sweep_discrepancies(
 
     Returns:
         By the names of :class:`Diagnostics`: ``sweep_change``, ``sweep_self_normalised``, relative to the mean absolute
-        contribution; ``sweep_sizes``, relative; ``sweep_khat`` if weights were smoothed.  Empty where the weights
-        overflow at every step.
+        contribution; ``sweep_sizes``, relative; ``sweep_khat``, 0 where neither fits one.  Empty where the
+        weights overflow at every step.
     """
     j = _longest(sweep)
     if j is None:
@@ -62,12 +62,12 @@ def sweep_discrepancies(
         (float(sweep.ess[j]), _sample_size(every)),
         (float(sweep.group_ess[j]), math.fsum(map(_sample_size, logs)) / len(logs)),
     )
-    found = {
+    return {
         "sweep_change": _off(sweep.change[j].tolist(), changes),
         "sweep_self_normalised": _off(sweep.self_normalised[j].tolist(), normalised),
         "sweep_sizes": largest(abs(reported - size) / size for reported, size in sizes),
+        "sweep_khat": _apart(float(sweep.khat[j]), khat),
     }
-    return found | ({"sweep_khat": _apart(float(sweep.khat[j]), khat)} if pareto else {})
 
 
 def _longest(sweep: EtaSweep) -> int | None:

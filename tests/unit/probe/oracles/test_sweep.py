@@ -32,8 +32,7 @@ def gaps(sweep: EtaSweep, *, pareto: bool = False, clip: float | None = None) ->
 @pytest.mark.parametrize("pareto", [False, pytest.param(True, marks=pytest.mark.skipif(not HAS_PSIS, reason="psis"))])
 def test_a_sweep_is_what_loops_give(pareto: bool, clip: float | None) -> None:
     found = gaps(swept(pareto=pareto, clip=clip), pareto=pareto, clip=clip)
-    assert set(found) - {"sweep_khat"} == {"sweep_change", "sweep_self_normalised", "sweep_sizes"}
-    assert ("sweep_khat" in found) == pareto
+    assert set(found) == {"sweep_change", "sweep_self_normalised", "sweep_sizes", "sweep_khat"}
     assert max(found.values()) < 1e-6
 
 
@@ -58,3 +57,11 @@ def test_a_step_whose_weights_overflow_is_passed_over() -> None:
     change[0] = np.inf
     assert max(gaps(replace(sweep, change=change)).values()) < 1e-6
     assert gaps(replace(sweep, change=np.full_like(change, np.nan))) == {}
+
+
+@pytest.mark.skipif(not HAS_PSIS, reason="psis")
+def test_the_shape_of_the_other_tail_is_seen() -> None:
+    sweep = swept(pareto=True)
+    assert np.isfinite(sweep.khat).all()
+    assert gaps(replace(sweep, khat=sweep.khat + 0.1), pareto=True)["sweep_khat"] == pytest.approx(0.1)
+    assert gaps(replace(sweep, khat=np.full(len(sweep.khat), np.nan)), pareto=True)["sweep_khat"] == 1

@@ -41,7 +41,7 @@ class Diagnostics:
         sweep_change, sweep_self_normalised: the change of entropy at one step of the eta sweep, and that by
             self-normalised weights, against plain loops, relative to the sum of absolute contributions.
         sweep_sizes: effective sample sizes at that step against plain loops, relative.
-        sweep_khat: k-hat at that step against a second fit; None where weights were not smoothed.
+        sweep_khat: k-hat at that step against a second fit; 0 where weights were not smoothed.
         fraction_gap: the recorded share of the prompts against a second count.
         unit_gap: per-token values against their definition, relative.
         entropy_per_token, entropy_per_token_se: the reported entropy per token and its standard error, recomputed from

@@ -22,13 +22,12 @@ def not_swept(runs: Runs, given: Given) -> str:
 
 
 def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
-    """Yield the relative discrepancies at one step of each run's sweep, and that of k-hat where it was computed."""
+    """Yield the relative discrepancies at one step of each run's sweep, and the absolute one of k-hat."""
     for run in _swept(runs):
         tolerance = max(TOLERANCE, SCALAR_ROUNDINGS * run.number(ROUNDING))
         for name in GAPS:
             yield name.rpartition(".")[2], beyond(run.number(name), tolerance)
-        if run.has(KHAT):
-            yield "sweep_khat", beyond(run.number(KHAT), max(KHAT_TOLERANCE, tolerance))
+        yield "sweep_khat", beyond(run.number(KHAT), max(KHAT_TOLERANCE, tolerance))
 
 
 def _swept(runs: Runs) -> list[Measured]:

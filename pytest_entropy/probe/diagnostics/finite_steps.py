@@ -54,26 +54,12 @@ def finite_steps(
             derivatives.per_prompt["entropy_slope"] = slope
     if "eta_sweep" not in config.diagnostics:
         return {}, {}
+    pareto, clip = config.pareto_smoothed, config.clip_weights
     sweep = eta_sweep(
-        policy,
-        rollouts,
-        direction,
-        eta=eta,
-        multiples=config.eta_multiples,
-        chunk_tokens=chunk_tokens,
-        threads=threads,
-        pareto=config.pareto_smoothed,
-        clip=config.clip_weights,
-        sample=sample if config.fresh_samples else None,
-    )
+        policy, rollouts, direction, eta=eta, multiples=config.eta_multiples, chunk_tokens=chunk_tokens,
+        threads=threads, pareto=pareto, clip=clip, sample=sample if config.fresh_samples else None,
+    )  # fmt: skip
     gaps = sweep_discrepancies(
-        policy,
-        rollouts,
-        direction,
-        sweep,
-        pareto=config.pareto_smoothed,
-        clip=config.clip_weights,
-        chunk_tokens=chunk_tokens,
-        threads=threads,
+        policy, rollouts, direction, sweep, pareto=pareto, clip=clip, chunk_tokens=chunk_tokens, threads=threads
     )
     return sweep.arrays(), gaps

@@ -142,17 +142,14 @@ def u_statistic(
     Raises:
         ValueError: M < 2, or M does not divide B.
     """
-    B = len(rollouts)
-    M = B if blocks is None else blocks
+    B, M = len(rollouts), len(rollouts) if blocks is None else blocks
     if M < 2 or B % M:
         raise ValueError(f"{B} prompts cannot be cut into {M} equal blocks: give a number >= 2 that divides B_E")
-    along = directional_derivatives(
-        policy, rollouts, direction, [estimator], chunk_tokens=chunk_tokens, threads=threads
-    )
-    mean_x = entropy_gradient(policy, rollouts, estimator, chunk_tokens=chunk_tokens)
-    covector = line.pullback(mean_x)
+    chunk, one = chunk_tokens, [estimator]
+    along = directional_derivatives(policy, rollouts, direction, one, chunk_tokens=chunk, threads=threads)
+    mean_x = entropy_gradient(policy, rollouts, estimator, chunk_tokens=chunk)
     by_x = along.per_prompt[estimator]
-    by_y = update_parts(policy, rollouts, weights, covector, chunk_tokens=chunk_tokens)
+    by_y = update_parts(policy, rollouts, weights, line.pullback(mean_x), chunk_tokens=chunk)
     own_x, own_y = np.zeros(B), np.zeros(B)
     for indices in np.arange(B).reshape(M, -1).tolist():
         own_x[indices], own_y[indices] = own_block(
@@ -162,7 +159,7 @@ def u_statistic(
     gap = _diagonal_discrepancy(policy, rollouts, weights, line, own_x, M, estimator, chunk_tokens=chunk_tokens)
     row_gap = None
     if M == B:
-        # Of the prompt whose two sides differ most: a row mean of one side alone is another.
+        # The prompt whose two sides differ most: a row mean of one side alone is another.
         n = int(np.abs(by_x - by_y).argmax())
         y = _part_of_direction(policy, rollouts, weights, line, n)
         row_gap = row_discrepancy(policy, rollouts, float(rows[n]), n, y, direction, mean_x, estimator)

@@ -184,25 +184,26 @@ def definition_discrepancies(
     oracles += [(n, "", by_definition(policy, rollouts, n, None, "")) for n in (shortest, longest)]
     found: dict[str, list[float]] = {"alone_log_probs": [], "alone_entropies": [], "definition": []}
     for n, name, oracle in oracles:
-        for key, alone, batch in (
-            ("alone_log_probs", oracle.log_probs, derivatives.log_probs),
-            ("alone_entropies", oracle.entropies, derivatives.entropies),
-        ):
-            found[key].append(_largest_gap(alone, batch[n]))
+        found["alone_log_probs"].append(_largest_gap(oracle.log_probs, derivatives.log_probs[n]))
+        found["alone_entropies"].append(_largest_gap(oracle.entropies, derivatives.entropies[n]))
         if oracle.s is not None and oracle.size is not None:
             gap_s = abs(float(derivatives.per_prompt[name][n]) - oracle.s)
             found["definition"].append(gap_s / oracle.size if oracle.size else gap_s)
-    if LOO in estimators:
-        compared = {"compared_prompt": float(varied), "compared_loo": float(derivatives.per_prompt[LOO][varied])}
-    else:
-        compared = {}
     if np.isfinite(derivatives.first_surprises).all():
         found["alone_surprises"] = [
-            max(oracle.surprises[0] - value, value - oracle.surprises[1], 0.0) / float(rollouts.lengths[n].sum())
+            _outside(float(derivatives.first_surprises[n]), oracle.surprises) / float(rollouts.lengths[n].sum())
             for n, _, oracle in oracles
-            for value in [float(derivatives.first_surprises[n])]
         ]
-    return {key: largest(gaps) for key, gaps in found.items()} | compared
+    return {key: largest(gaps) for key, gaps in found.items()} | _compared(derivatives, varied)
+
+
+def _outside(value: float, bounds: tuple[float, float]) -> float:
+    return max(bounds[0] - value, value - bounds[1], 0.0)
+
+
+def _compared(derivatives: Derivatives, prompt_index: int) -> dict[str, float]:
+    second = derivatives.per_prompt.get(LOO)
+    return {} if second is None else {"compared_prompt": prompt_index, "compared_loo": float(second[prompt_index])}
 
 
 def _largest_gap(alone: Table, batch: torch.Tensor) -> float:

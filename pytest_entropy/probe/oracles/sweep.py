@@ -30,7 +30,7 @@ def sweep_discrepancies(
     chunk_tokens: int,
     threads: int = 1,
 ) -> dict[str, float]:
-    """Discrepancies of the sweep at its longest step (backwards rather than forwards) from plain loops.
+    """Discrepancies of the sweep from plain loops at the ladder's longest step, backwards rather than forwards.
 
     Args:
         policy: the policy at theta; its totals are computed anew, there and at the step.
@@ -42,16 +42,15 @@ def sweep_discrepancies(
 
     Returns:
         By the names of :class:`Diagnostics`: ``sweep_change``, ``sweep_self_normalised``, relative to the mean absolute
-        contribution; ``sweep_sizes``, relative; ``sweep_khat`` if weights were smoothed.  Empty where the weights
-        overflow at every step.
+        contribution; ``sweep_sizes``, relative; ``sweep_khat``, 0 where neither fits one.  Empty where the
+        weights overflow at every step.
     """
-    usable = [j for j in range(len(sweep.steps)) if np.isfinite(sweep.change[j]).all()]
-    if not usable:
+    j = _longest(sweep)
+    if j is None:
         return {}
-    steps: list[float] = sweep.steps.tolist()
-    j = max(usable, key=lambda k: (abs(steps[k]), -steps[k]))
+    step = float(sweep.steps[j])
     before = sequence_totals(policy, rollouts, chunk_tokens=chunk_tokens, threads=threads)
-    after = totals_at(policy, rollouts, direction, steps[j], chunk_tokens=chunk_tokens, threads=threads)
+    after = totals_at(policy, rollouts, direction, step, chunk_tokens=chunk_tokens, threads=threads)
     old, new, logs = before.nats.tolist(), after.nats.tolist(), (after.sequence - before.sequence).tolist()
     changes = [_change(*group) for group in zip(old, new, logs, strict=True)]
     smoothed, khat = _smoothed(logs) if pareto else (logs, math.nan)
@@ -63,12 +62,23 @@ def sweep_discrepancies(
         (float(sweep.ess[j]), _sample_size(every)),
         (float(sweep.group_ess[j]), math.fsum(map(_sample_size, logs)) / len(logs)),
     )
-    found = {
+    return {
         "sweep_change": _off(sweep.change[j].tolist(), changes),
         "sweep_self_normalised": _off(sweep.self_normalised[j].tolist(), normalised),
         "sweep_sizes": largest(abs(reported - size) / size for reported, size in sizes),
+        "sweep_khat": _apart(float(sweep.khat[j]), khat),
     }
-    return found | ({"sweep_khat": _apart(float(sweep.khat[j]), khat)} if pareto else {})
+
+
+def _longest(sweep: EtaSweep) -> int | None:
+    """Which step is the ladder's longest that no weight overflows at; None where there is none.
+
+    The training step may be far longer than the ladder's, with one response's weight above all others together.
+    """
+    steps, eta = sweep.steps.tolist(), float(sweep.eta)
+    finite = [j for j in range(len(steps)) if np.isfinite(sweep.change[j]).all()]
+    ladder = [j for j in finite if steps[j] != eta] or finite
+    return max(ladder, key=lambda j: (abs(steps[j]), -steps[j]), default=None)
 
 
 def _change(old: Sequence[float], new: Sequence[float], logs: Sequence[float]) -> tuple[float, float]:

@@ -16,8 +16,8 @@ def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
 CHECK = Check(
     name="sampler_scorer_agreement",
     claim="the sampler and the scorer give every token the same log-probability and entropy",
-    likely_causes="another temperature, truncation or penalty in the sampler, dropout, wrong positions, rows in another "
-    "order, or another precision (autocast) in one of the two",
+    likely_causes="another temperature, truncation or penalty in the sampler, dropout, wrong positions, rows in "
+    "another order, or another precision (autocast) in one of the two",
     needs=(*GAPS, *FLOOR_NEEDS),
     judge=judge,
 )

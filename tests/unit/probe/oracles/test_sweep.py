@@ -13,7 +13,7 @@ from pytest_entropy.probe.oracles.sweep import sweep_discrepancies
 from tests import tiny
 
 POLICY = tiny.policy(tiny.lora(tiny.qwen2()))
-PROMPTS = 6
+PROMPTS = 12
 ROLLOUTS, U = tiny.sample(POLICY, tiny.prompts(PROMPTS)), tiny.direction(POLICY)
 HAS_PSIS = importlib.util.find_spec("arviz_stats") is not None
 

@@ -23,8 +23,8 @@ class Printed:
 def number(text: str) -> Printed:
     """The number in ``text``, which holds nothing else.
 
-    >>> number("-0.0253"), number("1.2e-07")
-    (Printed(value=-0.0253, half=5.005e-05), Printed(value=1.2e-07, half=5.005e-09))
+    >>> number("-0.0253"), number("1.5")
+    (Printed(value=-0.0253, half=5.005e-05), Printed(value=1.5, half=0.05005))
 
     Raises:
         ValueError: ``text`` is no number.

@@ -82,7 +82,7 @@ def _hidden(directory: Path) -> bool:
 
 
 def read_stored(directory: Path, names: Sequence[str]) -> dict[str, StoredRun]:
-    """The runs of an experiment's directory by name, without those whose file is no run's.
+    """The runs of an experiment's directory by name, without those whose file is no run's or lacks its numbers.
 
     Args:
         directory: the experiment's.
@@ -93,10 +93,12 @@ def read_stored(directory: Path, names: Sequence[str]) -> dict[str, StoredRun]:
         try:
             record = json.loads((directory / name / RESULTS).read_bytes())
             run = StoredRun(name, record)
-            _ = run.order, run.seconds
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            whole = all(type(record[key]) is int for key in ("B_E", "run")) and bool(run.order) and run.seconds >= 0
+            whole = whole and run.number("delta_h1") is not None and run.number("eta") is not None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
             continue
-        found[name] = run
+        if whole:
+            found[name] = run
     return found
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pytest_entropy.checkpoints.load import Checkpoint
 
-FIELDS = ("optimizer_scalars", "moments", "weights", "end_tokens")
+FIELDS = ("optimizer_scalars", "moments", "weights", "end_tokens", "scores")
+OF_ADAPTERS = ("adapter_scaling", "base_weights")
 
 
 def expect_read_again(checkpoint: Checkpoint, *, unread: tuple[str, ...] = ()) -> None:
-    """Nothing differs, and nothing but ``unread`` is left out; only an adapter has a scaling."""
+    """Nothing differs, and nothing but ``unread`` is left out; only an adapter has a scaling and a base."""
     reading = checkpoint.read_again(checkpoint.policy, checkpoint.optimizer)
     assert reading.differing == {}
-    fields = (*FIELDS, "adapter_scaling") if checkpoint.files.is_adapter else FIELDS
-    assert set(reading.unread) == set(unread) | ({"adapter_scaling"} - set(fields))
+    fields = (*FIELDS, *OF_ADAPTERS) if checkpoint.files.is_adapter else FIELDS
+    assert set(reading.unread) == set(unread) | (set(OF_ADAPTERS) - set(fields))
     assert all(getattr(reading, field) == 0.0 for field in set(fields) - set(unread))

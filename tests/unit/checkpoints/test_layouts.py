@@ -44,10 +44,12 @@ def expect(
     checkpoint: Checkpoint,
     record: dict[str, Any],
     names: list[str],
+    *,
+    unread: tuple[str, ...] = (),
 ) -> None:
     """Every state is the one the live optimizer kept for that parameter."""
     assert set(checkpoint.optimizer) == set(names)
-    expect_read_again(checkpoint)
+    expect_read_again(checkpoint, unread=unread)
     for index, name in enumerate(names):
         for key in ("exp_avg", "exp_avg_sq"):
             assert torch.equal(getattr(checkpoint.optimizer[name], key), record["state"][index][key]), name

@@ -35,6 +35,8 @@ IDENTITIES = {
     "weights": "weights_are_stored",
     "adapter_scaling": "adapter_scaling_is_configured",
     "end_tokens": "end_tokens_are_configured",
+    "scores": "model_is_loaded",
+    "base_weights": "base_is_stored",
 }
 InUse = tuple[Policy, AdamWState]
 Q, K = (f"model.layers.0.self_attn.{name}_proj.lora_A.default.weight" for name in "qk")

@@ -50,7 +50,8 @@ def test_is_read_by_name(tmp_path: Path) -> None:
     checkpoint = load_checkpoint(place)
     assert checkpoint.files.layout == "DCP directory"
     assert checkpoint.mapping.startswith("names in optimizer_0; ")
-    expect(checkpoint, record, names)
+    # A directory of shards has no second reading of the optimizer.
+    expect(checkpoint, record, names, unread=("optimizer_scalars", "moments"))
     group = record["param_groups"][0]
     for state in checkpoint.optimizer.values():
         assert (state.step, state.lr, state.betas) == (3, group["lr"], group["betas"])

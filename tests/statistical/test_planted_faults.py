@@ -6,6 +6,7 @@ list was written.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 
 import pytest
@@ -26,10 +27,25 @@ def test_the_sanity_check_is_asked_for_its_checks() -> None:
     assert {"definition", "update_gradient", "se_calibration"} <= set(asked_checks())
 
 
+# Every third fault is planted here, so that the slow tests keep their limit; ``python -m tests.statistical.planted``
+# plants all of them, and so does this variable.
+ALL = os.environ.get("ENTROPY_ALL_PLANTED_FAULTS") == "1"
+CHOSEN = [name for n, name in enumerate(PLANTED) if ALL or n % 3 == 0]
+# Faults that no check sees, or sees without its cause, and why (docs/faults.md has their effects).
+NOT_CAUGHT: dict[str, str] = {}
+NOT_NAMED: dict[str, str] = {}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PLANTED)
-def test_a_planted_fault_takes_effect(name: str) -> None:
+@pytest.mark.parametrize("name", CHOSEN)
+def test_a_planted_fault_takes_effect_and_is_caught_by_a_check_that_names_it(name: str) -> None:
     judged = judge(PLANTED[name])
     print(f"\n{row(PLANTED[name], judged)}")
-    # Whether it is caught is printed, not asserted: that is what the list is for.
     assert judged.effect > LEAST_EFFECT
+    assert bool(judged.caught_by) is (name not in NOT_CAUGHT), judged.caught_by
+    assert judged.named is (name not in NOT_CAUGHT and name not in NOT_NAMED), judged.messages
+
+
+def test_what_is_not_caught_is_in_the_list() -> None:
+    assert {*NOT_CAUGHT, *NOT_NAMED} <= set(PLANTED)
+    assert len(NOT_CAUGHT) <= 0.05 * len(PLANTED)

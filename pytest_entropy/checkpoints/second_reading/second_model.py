@@ -47,8 +47,10 @@ class SecondScores:
             return 1.0
         seen = torch.maximum(own, self.log_probs) > -12
         worst = float((own - self.log_probs)[seen].abs().max())
+        # The second model computes on the CPU, whose sums another device takes in another order.
+        least = LEAST if next(model.parameters()).device.type == "cpu" else 4 * LEAST
         rounding = max(torch.finfo(p.dtype).eps for p in model.parameters() if p.is_floating_point())
-        return 0.0 if worst <= max(LEAST, ROUNDINGS * rounding) else worst
+        return 0.0 if worst <= max(least, ROUNDINGS * rounding) else worst
 
 
 def read_scores(place: Path, base: str | None) -> SecondScores:

@@ -35,8 +35,8 @@ class UntouchedState:
     Attributes:
         weights, buffers: sums of bits by tensor name.
         gradients: whether a parameter takes a gradient, and whether it holds one.
-        modules: a module's training mode, number of hooks, plain attributes (such as a scaling), and a layer's adapters
-            (active, merged, disabled).
+        modules: a module's training mode, number of hooks, numbers (such as a scaling), and a layer's adapters (active,
+            merged, disabled).
         optimizer: step, settings and sums of bits of the moments by parameter name.
     """
 
@@ -62,7 +62,9 @@ class UntouchedState:
             weights=_sums({n: p if n in trainable else _some(p) for n, p in parameters.items()}),
             buffers=_sums({n: _some(b) for n, b in buffers.items()}),
             gradients={n: (p.requires_grad, p.grad is not None) for n, p in parameters.items()},
-            modules={n: (_hooks(m), _adapters(m), {} if remade else _plain(m)) for n, m in model.named_modules()},
+            modules={
+                n: (m.training, _hooks(m), _adapters(m), {} if remade else _plain(m)) for n, m in model.named_modules()
+            },
             optimizer=_sums({f"{n} {part}": _some(t) for n, part, t in _moments(optimizer)})
             | {n: (s.step, s.lr, s.betas, s.eps, s.weight_decay) for n, s in optimizer.items()},
         )
@@ -75,7 +77,8 @@ class UntouchedState:
         """
         kinds = (
             ("weights not restored", self.weights, after.weights),
-            ("buffers changed", self.buffers, after.buffers),
+            # A model may add a buffer in its first pass.
+            ("buffers changed", self.buffers, {name: after.buffers.get(name) for name in self.buffers}),
             ("gradients left on or off", self.gradients, after.gradients),
             ("training mode, hooks, scaling attributes or adapters left", self.modules, after.modules),
             ("the optimizer's state changed", self.optimizer, after.optimizer),
@@ -144,12 +147,15 @@ def _hooks(module: torch.nn.Module) -> tuple[int, ...]:
 
 
 def _plain(module: torch.nn.Module) -> dict[str, str]:
-    """A module's own numbers, switches and words, and dictionaries of them, as text."""
-    plain = bool | int | float | str | None
+    """A module's own numbers that are not integers (a scale, an epsilon), and dictionaries of them, as text.
+
+    Integers and words are left out: modules keep the lengths of their last input in them.
+    """
     return {
         name: repr(value)
         for name, value in vars(module).items()
-        if isinstance(value, plain) or (isinstance(value, dict) and all(isinstance(v, plain) for v in value.values()))
+        if isinstance(value, float)
+        or (isinstance(value, dict) and value and all(isinstance(v, float) for v in value.values()))
     }
 
 

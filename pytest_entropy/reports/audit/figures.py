@@ -104,6 +104,9 @@ def _interval(
     errors: Sequence[float | None],
 ) -> None:
     """An interval holds its point, and reaches more than one standard error and not hundreds: not of another unit."""
+    # A point of too few prompts has no interval.
+    if not ends:
+        return
     (_, low), (_, high) = ends
     if low is None or high is None or value is None or errors[0] == 0:
         return

@@ -52,10 +52,12 @@ def too_few(prompts: int) -> str:
     """Why so many prompts have no interval, in words; empty where they have one.
 
     >>> too_few(8), too_few(32)
-    ('no interval: 8 prompts are too few (it takes 32)', '')
+    ('no interval: 8 prompts are too few (it takes 32 to decide)', '')
     """
     return (
-        "" if prompts >= FEWEST_PROMPTS else f"no interval: {prompts} prompts are too few (it takes {FEWEST_PROMPTS})"
+        ""
+        if prompts >= FEWEST_PROMPTS
+        else f"no interval: {prompts} prompts are too few (it takes {FEWEST_PROMPTS} to decide)"
     )
 
 

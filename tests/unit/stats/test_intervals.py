@@ -69,7 +69,7 @@ def test_too_few_prompts_have_no_interval_and_a_reason() -> None:
     few = rng().normal(size=FEWEST_PROMPTS - 1)
     assert interval_of_mean(few, confidence=0.95) is None
     assert mean_interval(0.0, 1.0, 0.0, len(few), confidence=0.95) is None
-    assert too_few(len(few)) == "no interval: 31 prompts are too few (it takes 32)"
+    assert too_few(len(few)) == "no interval: 31 prompts are too few (it takes 32 to decide)"
     assert interval_of_mean(np.append(few, 0.0), confidence=0.95) is not None
 
 

@@ -79,10 +79,10 @@ def test_a_negative_estimate_gives_the_larger_parts_error() -> None:
 def test_too_few_prompts_have_no_interval_and_claim_no_sign() -> None:
     words = said(one(-0.0253, B_E=8))
     assert words.startswith("change of uncertain sign")
-    assert words.endswith(", no interval: 8 prompts are too few (it takes 32)")
+    assert words.endswith(", no interval: 8 prompts are too few (it takes 32 to decide)")
     run = one(-0.0253, se_total=0.002)
     few = replace(run, update=replace(run.update, prompts=run.update.prompts[:8]))
-    assert said(few).endswith("its sign is not certain (no interval: 8 prompts are too few (it takes 32))")
+    assert said(few).endswith("its sign is not certain (no interval: 8 prompts are too few (it takes 32 to decide))")
 
 
 def test_a_single_batch_has_one_error_over_batches() -> None:

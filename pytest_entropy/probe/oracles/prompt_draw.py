@@ -27,10 +27,10 @@ def other_draws(
     order = rng.integers(0, len(prompts), size=len(drawn)) if replace else rng.permutation(len(prompts))
     expected: list[Prompt] = []
     seen = set(exclude)
-    for index in order.tolist():
+    for index in order:
         if len(expected) == len(drawn):
             break
-        prompt = _plain(prompts, index)
+        prompt = _plain(prompts, int(index))
         if replace or prompt.key not in seen:
             seen.add(prompt.key)
             expected.append(prompt)

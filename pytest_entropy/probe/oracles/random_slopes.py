@@ -7,7 +7,7 @@ a part there: <g, v> must be the slope of the loss along v, which finite differe
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 from pytest_entropy.policy.dora import along_slope
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
-from pytest_entropy.probe.diagnostics.importance_sampling import moved, sequence_totals
+from pytest_entropy.probe.oracles.central_differences import CentralDifferences
 from pytest_entropy.probe.oracles.loops import Table
 from pytest_entropy.probe.parameter_vectors import inner
 from pytest_entropy.records.seeds import derive
@@ -24,7 +24,7 @@ from pytest_entropy.records.seeds import derive
 # The part of g that is lost has a product of random size with each; all of them are small together rarely.
 DIRECTIONS = 3
 # The step is so long that the S_pg that changes most changes by about this many nats; curvature along v stays below.
-MOVE, TRIES = 0.02, 4
+MOVE = 0.02
 # A step divided by it moves the responses by less than their rounding.
 SHORT = 64
 # Names in a message.
@@ -75,29 +75,40 @@ def random_slopes(
         chunk_tokens: token budget of a piece.
     """
     table, scales = np.array(weights), _scales(direction)
-
-    def half(v: Mapping[str, torch.Tensor], h: float) -> np.ndarray:
-        ahead, behind = (_sequences(policy, rollouts, v, sign * h, chunk_tokens=chunk_tokens) for sign in (1, -1))
-        return np.asarray((ahead - behind) / 2)
-
-    first = _draw(gradient, scales, derive(seed, "slope", 0))
-    zeros = {name: v * (gradient[name] == 0).cpu() for name, v in first.items()}
-    step = _usable_step(lambda h: half(first, h), step)
+    differences = CentralDifferences(policy, rollouts, chunk_tokens)
+    v = _draw(gradient, scales, derive(seed, "slope", 0))
+    step, change = differences.usable(v, step, MOVE)
     # A step too short to change anything leaves the rounding of the same passes.
-    left = half(first, step / SHORT) - half(first, step) / SHORT
+    left = differences.half(v, step / SHORT) - change / SHORT
+    noise = float(np.sqrt(np.square(table * left).sum())) / step
+    zero_gap = _slope_of_zeros(differences, table, gradient, v, step)
     gaps, sizes = [], []
     for position in range(DIRECTIONS):
-        # One at a time: of a full fine-tune each is as large as the model.
-        v = _draw(gradient, scales, derive(seed, "slope", position)) if position else first
-        near, far = table * half(v, step) / step, table * half(v, 2 * step) / (2 * step)
+        if position:
+            # One at a time: of a full fine-tune each is as large as the model.
+            v = _draw(gradient, scales, derive(seed, "slope", position))
+            change = differences.half(v, step)
+        near, far = table * change / step, table * differences.half(v, 2 * step) / (2 * step)
         # Extrapolated to a step of 0 (Richardson): curvature adds up over responses, and rounding does not.
         slope = -float((4 * near - far).sum()) / 3
         gaps.append(abs(slope - inner(gradient, along_slope(policy.model, v))))
         sizes.append(float(np.sqrt(np.square(near).sum())))
     size = max(sizes) or 1.0
-    noise = float(np.sqrt(np.square(table * left).sum())) / step
-    zero_gap = abs(float((table * half(zeros, step)).sum())) / step
     return RandomSlopes(max(gaps) / size, noise / size, zero_gap / size, _named(gradient))
+
+
+def _slope_of_zeros(
+    differences: CentralDifferences,
+    table: np.ndarray,
+    gradient: Mapping[str, torch.Tensor],
+    v: Mapping[str, torch.Tensor],
+    step: float,
+) -> float:
+    """The loss's slope along the entries of v at which the gradient is exactly 0; 0 where it is 0 nowhere."""
+    zeros = {name: x * (gradient[name] == 0).cpu() for name, x in v.items()}
+    if not any(bool(x.any()) for x in zeros.values()):
+        return 0.0
+    return abs(float((table * differences.half(zeros, step)).sum())) / step
 
 
 def _scales(direction: Mapping[str, torch.Tensor]) -> dict[str, float]:
@@ -119,24 +130,8 @@ def _draw(gradient: Mapping[str, torch.Tensor], scales: Mapping[str, float], see
     return {name: scales[name] * torch.randn(g.shape, generator=random) for name, g in gradient.items()}
 
 
-def _usable_step(change: Callable[[float], np.ndarray], step: float) -> float:
-    for _ in range(TRIES):
-        most = float(np.abs(change(step)).max())
-        if most == 0.0 or MOVE / 2 < most < 2 * MOVE:
-            break
-        step *= MOVE / most
-    return step
-
-
 def _named(gradient: Mapping[str, torch.Tensor]) -> list[str]:
     """Parameters whose gradient has entries that are exactly 0, with the entries' share, most first."""
     shares = {name: float((g == 0).double().mean()) for name, g in gradient.items()}
     zero = sorted((name for name, share in shares.items() if share > 0), key=lambda name: -shares[name])
     return [f"{name} ({shares[name]:.0%} of its entries)" for name in zero[:MOST_NAMES]]
-
-
-def _sequences(
-    policy: Policy, rollouts: Rollouts, direction: Mapping[str, torch.Tensor], step: float, *, chunk_tokens: int
-) -> np.ndarray:
-    with moved(policy, direction, step):
-        return sequence_totals(policy, rollouts, chunk_tokens=chunk_tokens)[0]

@@ -15,7 +15,7 @@ import torch
 from pytest_entropy.policy.dora import along_slope
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
-from pytest_entropy.probe.diagnostics.importance_sampling import moved, sequence_totals
+from pytest_entropy.probe.oracles.central_differences import CentralDifferences
 from pytest_entropy.probe.oracles.loops import Table
 from pytest_entropy.stats.largest import largest
 
@@ -116,25 +116,12 @@ def loss_slope_discrepancy(
         step: the first h; it is rescaled until the S_pg that changes most changes by about ``MOVE`` nats.
         chunk_tokens: token budget of a piece.
     """
-    table = np.array(weights)
-
-    def change(h: float) -> np.ndarray:
-        ahead, behind = (
-            _sequence_at(policy, rollouts, direction, sign * h, chunk_tokens=chunk_tokens) for sign in (1, -1)
-        )
-        half: np.ndarray = (ahead - behind) / 2
-        return half
-
-    near = change(step)
-    for _ in range(4):
-        most = float(np.abs(near).max())
-        if most == 0.0 or MOVE / 2 < most < 2 * MOVE:
-            break
-        step *= MOVE / most
-        near = change(step)
+    table, differences = np.array(weights), CentralDifferences(policy, rollouts, chunk_tokens)
+    step, near = differences.usable(direction, step, MOVE)
     along = along_slope(policy.model, direction)
     inner = sum(float((gradient[name].double() * u.double()).sum()) for name, u in along.items())
-    slopes = [-float((table * moved_by).sum()) / h for h, moved_by in ((step, near), (2 * step, change(2 * step)))]
+    far = differences.half(direction, 2 * step)
+    slopes = [-float((table * moved_by).sum()) / h for h, moved_by in ((step, near), (2 * step, far))]
     size = float(np.abs(table * near).sum()) / step
     slope = (4 * slopes[0] - slopes[1]) / 3
     return abs(slope - inner) / size if size else abs(inner)
@@ -152,10 +139,3 @@ def norm_discrepancy(*pairs: tuple[float, Mapping[str, torch.Tensor]]) -> float:
         whole = float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0
         gaps.append(abs(reported - whole) / (whole or 1.0))
     return largest(gaps)
-
-
-def _sequence_at(
-    policy: Policy, rollouts: Rollouts, direction: Mapping[str, torch.Tensor], step: float, *, chunk_tokens: int
-) -> np.ndarray:
-    with moved(policy, direction, step):
-        return sequence_totals(policy, rollouts, chunk_tokens=chunk_tokens)[0]

@@ -64,6 +64,7 @@ class EntropyProbe:
         self.two_batch = TwoBatch(self.setup, self.updates)
         self.single_batch = SingleBatch(self.setup, self.updates)
         self._fractions: dict[tuple[int, frozenset[str]], float] = {}
+        self._fraction_gaps: dict[tuple[int, frozenset[str]], float] = {}
 
     @property
     def policy(self) -> Policy:
@@ -116,22 +117,15 @@ class EntropyProbe:
         else:
             update = self.update(seed) if update is None else update
             # An update calls the user's reward function, which may change the process as it likes.
-            before = process_state()
+            before = process_state() if self.setup.compares_state else {}
             measured = self.two_batch.measure(B_E, own_seed, update)
-            changes = process_changes(before, process_state())
+            changes = process_changes(before, process_state()) if before else []
         fraction = self._sampling_fraction(B_E, measured.update)
         record = run_record(self.setup, measured, run=run, seed=own_seed, sampling_fraction=fraction)
         left = self.setup.state_changes()
         if left is None:
             return record
-        gap = other_fraction(
-            self.setup.prompts,
-            fraction,
-            B_E,
-            exclude=self._taken(measured.update),
-            replace=self.config.with_replacement,
-        )
-        agreement = replace(record.agreement, fraction_gap=gap)
+        agreement = replace(record.agreement, fraction_gap=self._fraction_gap(fraction, B_E, measured.update))
         return replace(record, state_changed=[*changes, *left], agreement=agreement)
 
     def entropy_gradient(
@@ -165,6 +159,15 @@ class EntropyProbe:
             )
         if update is not None:
             raise ValueError("mode u_statistic takes the update from the run's own batch: pass no update")
+
+    def _fraction_gap(self, fraction: float, B_E: int, update: Update) -> float:
+        """:func:`other_fraction` of a sampling fraction; cached as it is, since counting reads the prompts."""
+        taken = self._taken(update)
+        if (B_E, taken) not in self._fraction_gaps:
+            self._fraction_gaps[B_E, taken] = other_fraction(
+                self.setup.prompts, fraction, B_E, exclude=taken, replace=self.config.with_replacement
+            )
+        return self._fraction_gaps[B_E, taken]
 
     def _taken(self, update: Update) -> frozenset[str]:
         """Content keys of the prompts that E cannot draw; a single batch is its own update batch."""

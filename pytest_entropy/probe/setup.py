@@ -110,6 +110,11 @@ class Setup:
             verify_tangent(self.policy, rollouts, direction, self.config.estimator)
             self._verified = True
 
+    @property
+    def compares_state(self) -> bool:
+        """Whether a run's state is compared with what was loaded: where the diagnostic ``definition`` is asked for."""
+        return self._state is not None
+
     def state_changes(self) -> list[str] | None:
         """What has changed since the checkpoint was loaded and a run leaves to the next, in words; None if not asked.
 

@@ -136,17 +136,22 @@ def single(mean: float) -> Law:
 
 
 def coverage(law: str, mean: float, size: int, sessions: int, rng: np.random.Generator) -> tuple[Rate, Rate, Rate]:
-    """How often the U-statistic's printed interval, 1.96 of its errors, and 1.96 of the plug-in's, hold the truth."""
+    """How often the U-statistic's printed interval, 1.96 of its errors, and 1.96 of the plug-in's, hold the truth.
+
+    Of the printed ones, among the sessions that have one.
+    """
     held = np.zeros((sessions, 3), dtype=bool)
+    given = np.zeros(sessions, dtype=bool)
     for session in range(sessions):
         s, plug_in = pseudo_values(mean, size, 2, law, rng)
         value, se, former = float(s.mean()), *(float(x.std(ddof=1)) / size**0.5 for x in (s, plug_in))
         skew = float((((s - value) / s.std()) ** 3).mean())
         ci = stats.Measurement(value, se, size, single_batch=True, skew=skew).ci(0.95)
         gap = abs(value - mean**2)
+        given[session] = ci is not None
         held[session] = (ci is not None and ci[0] <= mean**2 <= ci[1], gap <= 1.96 * se, gap <= 1.96 * former)
-    printed, corrected, before = (rate(column) for column in held.T)
-    return printed, corrected, before
+    printed = Rate(int(held[given, 0].sum()), int(given.sum()))
+    return printed, rate(held[:, 1]), rate(held[:, 2])
 
 
 def surprises(kind: str, each: float, n: int, rng: np.random.Generator) -> np.ndarray:

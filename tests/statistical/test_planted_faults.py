@@ -34,6 +34,13 @@ CHOSEN = [name for n, name in enumerate(PLANTED) if ALL or n % 3 == 0]
 # Faults that no check sees, or sees without its cause, and why (docs/faults.md has their effects).
 NOT_CAUGHT: dict[str, str] = {}
 NOT_NAMED: dict[str, str] = {}
+# What the program did not notice when the list was written, and now does: it computes such runs again, so nothing is
+# left to be caught.
+MENDED = {
+    "runs of an older version resumed",
+    "runs of a changed reward module resumed",
+    "runs of a changed data set resumed",
+}
 
 
 @pytest.mark.slow
@@ -41,11 +48,14 @@ NOT_NAMED: dict[str, str] = {}
 def test_a_planted_fault_takes_effect_and_is_caught_by_a_check_that_names_it(name: str) -> None:
     judged = judge(PLANTED[name])
     print(f"\n{row(PLANTED[name], judged)}")
+    if name in MENDED:
+        assert (judged.effect, judged.caught_by) == (0, ())
+        return
     assert judged.effect > LEAST_EFFECT
     assert bool(judged.caught_by) is (name not in NOT_CAUGHT), judged.caught_by
     assert judged.named is (name not in NOT_CAUGHT and name not in NOT_NAMED), judged.messages
 
 
 def test_what_is_not_caught_is_in_the_list() -> None:
-    assert {*NOT_CAUGHT, *NOT_NAMED} <= set(PLANTED)
+    assert {*NOT_CAUGHT, *NOT_NAMED, *MENDED} <= set(PLANTED)
     assert len(NOT_CAUGHT) <= 0.05 * len(PLANTED)

@@ -29,11 +29,18 @@ def test_a_correct_probe_is_not_red_in_any_regime() -> None:
     assert_at_most(Rate(red, trials), regimes.BUDGET, "all regimes together")
 
 
-@pytest.mark.parametrize("size", [4, 8, 16, 32, 128])
+@pytest.mark.parametrize("size", [4, 8, 16])
+def test_a_small_single_batch_has_no_interval(size: int) -> None:
+    printed, _, _ = regimes.coverage("t(5)", 0.5, size, 100, np.random.default_rng(0))
+    assert printed.trials == 0
+
+
+@pytest.mark.parametrize("size", [32, 128])
 @pytest.mark.parametrize("mean", [0.0, 0.5, 3.0])
 def test_the_interval_of_a_single_batch_holds_the_truth(size: int, mean: float) -> None:
     """At 0.95 by design; 0.93 is promised, since products of heavy tails are skewed."""
     rng = np.random.default_rng(np.random.SeedSequence().entropy)
     printed, _, _ = regimes.coverage("t(5)", mean, size, 1000, rng)
+    assert printed.trials == 1000, "every batch of 32 has an interval"
     missed = Rate(printed.trials - printed.count, printed.trials)
     assert_at_most(missed, 0.07, f"intervals of B = {size} at {mean} that miss")

@@ -11,7 +11,6 @@ from typing import Any
 from pytest_entropy.records.paths import CONCLUSION, RESULTS
 from pytest_entropy.reports.audit.arithmetic import (
     ROUNDING,
-    line_through,
     mean,
     noise_over_signal,
     size,
@@ -19,7 +18,7 @@ from pytest_entropy.reports.audit.arithmetic import (
     standard_error,
 )
 from pytest_entropy.reports.audit.conclusion import conclusion_numbers
-from pytest_entropy.reports.audit.figures import REACH
+from pytest_entropy.reports.audit.fit import fit, rounding_of
 from pytest_entropy.reports.audit.ledger import Ledger, finite, lookup, numbers
 from pytest_entropy.reports.audit.sizes import GIVES, by_size
 from pytest_entropy.reports.audit.stored_run import StoredRun, pooled
@@ -115,7 +114,7 @@ def _convergence(ledger: Ledger, file: str, record: Mapping[str, Any], runs: Run
     for key, word in (("suggests_convergence", "converges"), ("suggests_1_over_B_E_scaling", "scales_as_1/B_E")):
         ledger.text(file, key, record[key], verdict == word, says=f"the verdict {verdict!r} means")
     if record.get("fit"):
-        _fit(ledger, file, record["fit"], runs)
+        fit(ledger, file, record["fit"], runs)
 
 
 def _of_size(ledger: Ledger, file: str, stated: Mapping[str, Any], runs: Runs) -> None:
@@ -137,66 +136,11 @@ def _of_size(ledger: Ledger, file: str, stated: Mapping[str, Any], runs: Runs) -
         ledger.number(file, f"delta_h1 of {run.name}", value, run.number("delta_h1"), within=near)
 
 
-def _fit(ledger: Ledger, file: str, fit: Mapping[str, Any], runs: Runs) -> None:
-    counts = {
-        "n_runs": len(runs),
-        "n_prompts": sum(run.B_E for run in runs),
-        "batch_sizes": sorted({run.B_E for run in runs}),
-    }
-    for key, expected in counts.items():
-        ledger.text(file, f"fit.{key}", fit[key], expected, says="stored are")
-    groups = [run.contributions for run in runs]
-    within = math.fsum((value - mean(values)) ** 2 for values in groups for value in values)
-    freedom = sum(map(len, groups)) - len(groups)
-    ledger.number(file, "fit.sigma", fit["sigma"], math.sqrt(within / freedom), within=_near(runs), says=GIVES)
-    sizes = [run.B_E for run in runs]
-    line = line_through(sizes, [mean(values) for values in groups])
-    if line is None:
-        return
-    scale = 1e-6 * size([part for values in groups for part in values])
-    says = "least squares of its runs gives"
-    # The inverse of the normal equations' matrix, times sigma^2, is the covariance of (a, b).
-    inverse = math.fsum(1 / B for B in sizes), math.fsum(sizes)
-    determinant = inverse[0] * inverse[1] - len(sizes) ** 2
-    for name, value, part, near in zip("ab", line, inverse, (scale, scale * max(sizes)), strict=True):
-        ledger.number(file, f"fit.{name}", fit[name], value, within=near, says=says)
-        se = math.sqrt(within / freedom * part / determinant)
-        if name == "a":
-            se = _with_shared_prompts(se, runs, finite(fit[f"se_{name}"]))
-        ledger.number(file, f"fit.se_{name}", fit[f"se_{name}"], se, within=near, says=says)
-        _interval(ledger, file, f"fit.ci_{name}", numbers(fit.get(f"ci_{name}")), value, se, near)
-
-
-def _interval(
-    ledger: Ledger, file: str, name: str, ends: Sequence[float], value: float, se: float, near: float
-) -> None:
-    if not ends or se <= near:
-        return
-    low, high = ends
-    reach = (high - low) / 2 / se
-    if not low - near <= value <= high + near or not REACH[0] <= reach <= REACH[1]:
-        words = f"{name} is {low:.6g} to {high:.6g}, {reach:.3g} standard errors to each side"
-        ledger.differs(file, f"{words}, {GIVES} {value:.6g} with the standard error {se:.6g}")
-
-
-def _with_shared_prompts(se: float, runs: Runs, shown: float | None) -> float:
-    """The error of a with what runs that draw from one set of prompts have in common; it may be left out."""
-    shares = [(run.number("se_conditional"), run.number("sampling_fraction")) for run in runs]
-    common = [error**2 * share for error, share in shares if error is not None and share is not None]
-    if len(common) < len(runs) or shown is None:
-        return se
-    return min(se, math.sqrt(se**2 + mean(common)), key=lambda one: abs(one - shown))
-
-
-def _near(runs: Runs) -> float:
-    return ROUNDING * size([value for run in runs for value in run.contributions])
-
-
 def _validation(ledger: Ledger, file: str, record: Mapping[str, Any], runs: Runs) -> None:
     planned, done = record["runs_planned"], record["runs_succeeded"]
     ledger.text(file, "runs_succeeded", done, len(runs), says="stored are")
     ledger.number(file, "success_rate", record["success_rate"], len(runs) / planned, says=GIVES)
-    whole, near = pooled(runs), _near(runs)
+    whole, near = pooled(runs), rounding_of(runs)
     deltas = [value for run in runs if (value := run.number("delta_h1")) is not None]
     errors = [error for run in runs if (error := run.number("se_conditional")) is not None]
     rms = math.sqrt(mean([error**2 for error in errors])) if len(errors) == len(runs) else None

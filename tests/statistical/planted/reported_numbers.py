@@ -281,12 +281,27 @@ def millinats(patch: pytest.MonkeyPatch) -> None:
 
 def bars_of_one_error(patch: pytest.MonkeyPatch) -> None:
     """Bars called 95 % intervals are one standard error long."""
-    after(patch, scaling, "_columns", lambda found: (found[0], found[1], found[2] / 1.96, found[3]))
+
+    def short(one: Any) -> Any:
+        if one.interval is None:
+            return one
+        low, high = one.interval
+        middle, reach = (low + high) / 2, (high - low) / 2 / 1.96
+        return replace(one, interval=(middle - reach, middle + reach))
+
+    after(patch, scaling, "_drawn", lambda found: ([short(one) for one in found[0]], found[1]))
 
 
 def figure_of_entropy(patch: pytest.MonkeyPatch) -> None:
     """The points of the figure are in another order than their batch sizes."""
-    after(patch, scaling, "_columns", lambda found: (found[0], found[1][::-1], found[2], found[3]))
+
+    def reversed_points(drawn: Any) -> list[Any]:
+        return [
+            replace(one, delta_h1=other.delta_h1, interval=other.interval)
+            for one, other in zip(drawn, drawn[::-1], strict=True)
+        ]
+
+    after(patch, scaling, "_drawn", lambda found: (reversed_points(found[0]), found[1]))
 
 
 def rows_shifted(patch: pytest.MonkeyPatch) -> None:

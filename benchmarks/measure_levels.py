@@ -150,7 +150,7 @@ def print_coverage(sessions: int, rng: np.random.Generator) -> None:
         for mean, what in ((0.0, "no change"), (0.5, "small change"), (3.0, "large change")):
             for size in (4, 8, 16, 32, 128):
                 held = every.coverage(name, mean, size, sessions, rng)
-                rows.append([name, what, str(size), *(str(seen) for seen in held)])
+                rows.append([name, what, str(size), *(str(seen) if seen.trials else "none" for seen in held)])
     print(table(["prompts", "truth", "B", "printed interval", "± 1.96 SE", "± 1.96 SE by the plug-in"], rows))
 
 

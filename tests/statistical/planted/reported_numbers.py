@@ -503,7 +503,7 @@ def prepared_demo(place: Path) -> None:
 
 
 SCALING = (
-    "experiments/test_batch_scaling.py", "--checkpoint=demo", "--be-values=4,8", "--runs=2", "--bu=4",
+    "experiments/test_batch_scaling.py", "--checkpoint=demo", "--be-values=8,16", "--runs=2", "--bu=4",
 )  # fmt: skip
 SINGLE = (
     "experiments/test_single_run.py",

@@ -36,7 +36,7 @@ def plain(value: object) -> Any:
     """
     if is_dataclass(value) and not isinstance(value, type):
         skipped = getattr(value, "NOT_WRITTEN", ())
-        pairs = ((f.name, getattr(value, f.name)) for f in fields(value) if f.name not in skipped)
+        pairs = ((name, getattr(value, name)) for name in _names(type(value)) if name not in skipped)
         sparse, keys = getattr(value, "OMITS_NONE", False), getattr(value, "KEYS", {})
         return {keys.get(name, name): plain(item) for name, item in pairs if not (sparse and item is None)}
     if isinstance(value, Mapping):
@@ -104,10 +104,15 @@ def json_schema(cls: type[R]) -> dict[str, object]:
 
 def without_nan(record: Dataclass) -> None:
     """Set the fields of a new record that are NaN to None: such a number is not measured."""
-    for field in fields(record):
-        value = getattr(record, field.name)
+    for name in _names(type(record)):
+        value = getattr(record, name)
         if isinstance(value, float) and value != value:
-            object.__setattr__(record, field.name, None)
+            object.__setattr__(record, name, None)
+
+
+@cache
+def _names(cls: type[Dataclass]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(cls))
 
 
 class Stored:

@@ -18,14 +18,29 @@ def spread(values: Sequence[float]) -> float | None:
     """The standard deviation with ddof = 1; None for a single value."""
     if len(values) < 2:
         return None
-    centre = mean(values)
-    return math.sqrt(math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1))
+    return math.sqrt(_squares(values) / (len(values) - 1))
 
 
 def standard_error(values: Sequence[float]) -> float | None:
     """The standard error of the mean of independent values; None for a single value."""
     sd = spread(values)
     return None if sd is None else sd / math.sqrt(len(values))
+
+
+def spread_within(groups: Sequence[Sequence[float]]) -> float | None:
+    """The standard deviation of values from the mean of their group; None without a degree of freedom.
+
+    Args:
+        groups: the values of each.
+    """
+    freedom = sum(map(len, groups)) - len(groups)
+    squares = math.fsum(_squares(values) for values in groups)
+    return math.sqrt(squares / freedom) if freedom > 0 else None
+
+
+def _squares(values: Sequence[float]) -> float:
+    centre = mean(values)
+    return math.fsum((value - centre) ** 2 for value in values)
 
 
 def size(values: Sequence[float]) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pytest_entropy.reports.audit.arithmetic import line_through, mean, size
+from pytest_entropy.reports.audit.arithmetic import line_through, mean, size, spread_within
 from pytest_entropy.reports.audit.ledger import RESULTS_SAY, Ledger
 from pytest_entropy.reports.audit.pages import PrintedFigure
 from pytest_entropy.reports.audit.printed import MEASURE, NUMBER
@@ -76,23 +76,16 @@ def _scaling(ledger: Ledger, file: str, shown: PrintedFigure, runs: Runs) -> Non
     for (x, y), (name, B_E, value, _) in zip(points, named, strict=False):
         _same(ledger, file, f"delta_h1 of {name}", y, value, RESULTS_SAY)
         ledger.number(file, f"B_E of {name}", x, float(B_E), within=BESIDE * B_E)
-    spreads = {B_E: _pooled_error(runs, B_E) for B_E in by_size(runs)}
+    # The spread of all runs' prompts, which an interval may use in place of its own run's.
+    spread = spread_within([run.contributions for run in runs])
     for interval in panel["intervals"]:
         if interval["label"].startswith(label):
             for ends, (name, B_E, value, se) in zip(interval["ends"], named, strict=False):
-                _interval(ledger, file, name, ends, value, [se, spreads[B_E]])
+                _interval(ledger, file, name, ends, value, [se, None if spread is None else spread / math.sqrt(B_E)])
     fit = line_through([run.B_E for run in runs], [run.number("delta_h1") or math.nan for run in runs])
     if fit is not None:
         _fit_lines(ledger, file, panel, runs, fit)
         _fit_caption(ledger, file, shown.reading, fit)
-
-
-def _pooled_error(runs: Runs, B_E: int) -> float | None:
-    """The standard error of a run by the spread of all runs' prompts, which an interval may use in place of its own."""
-    groups = [run.contributions for run in runs]
-    squares = math.fsum((value - mean(values)) ** 2 for values in groups for value in values)
-    freedom = sum(map(len, groups)) - len(groups)
-    return math.sqrt(squares / freedom / B_E) if freedom > 0 else None
 
 
 def _interval(

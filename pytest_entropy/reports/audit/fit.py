@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_entropy.reports.audit.arithmetic import ROUNDING, line_through, mean, size, standard_error
+from pytest_entropy.reports.audit.arithmetic import ROUNDING, line_through, mean, size, spread_within, standard_error
 from pytest_entropy.reports.audit.figures import REACH
 from pytest_entropy.reports.audit.ledger import Ledger, finite, numbers
 from pytest_entropy.reports.audit.sizes import GIVES
@@ -32,16 +32,17 @@ def fit(ledger: Ledger, file: str, stated: Mapping[str, Any], runs: Runs) -> Non
     for key, expected in counts.items():
         ledger.text(file, f"fit.{key}", stated[key], expected, says="stored are")
     groups = [run.contributions for run in runs]
-    within = math.fsum((value - mean(values)) ** 2 for values in groups for value in values)
-    freedom = sum(map(len, groups)) - len(groups)
-    ledger.number(file, "fit.sigma", stated["sigma"], math.sqrt(within / freedom), within=rounding_of(runs), says=GIVES)
+    sigma = spread_within(groups)
+    if sigma is None:
+        return
+    ledger.number(file, "fit.sigma", stated["sigma"], sigma, within=rounding_of(runs), says=GIVES)
     sizes = [run.B_E for run in runs]
     line = line_through(sizes, [mean(values) for values in groups])
     if line is None:
         return
     scale = 1e-6 * size([part for values in groups for part in values])
     says = "least squares of its runs gives"
-    errors = _own_errors(groups) if runs[0].is_single_batch else _common_errors(sizes, within / freedom)
+    errors = _own_errors(groups) if runs[0].is_single_batch else _common_errors(sizes, sigma)
     for name, value, se, near in zip("ab", line, errors, (scale, scale * max(sizes)), strict=True):
         ledger.number(file, f"fit.{name}", stated[name], value, within=near, says=says)
         if name == "a" and not runs[0].is_single_batch:
@@ -50,12 +51,12 @@ def fit(ledger: Ledger, file: str, stated: Mapping[str, Any], runs: Runs) -> Non
         _interval(ledger, file, f"fit.ci_{name}", numbers(stated.get(f"ci_{name}")), value, se, near)
 
 
-def _common_errors(sizes: Sequence[int], variance: float) -> tuple[float, float]:
-    """Errors of (a, b) for one variance of all prompts: their covariance is its product with the inverse of the normal
+def _common_errors(sizes: Sequence[int], sigma: float) -> tuple[float, float]:
+    """Errors of (a, b) for one spread of all prompts: their covariance is sigma^2 times the inverse of the normal
     equations' matrix."""
     inverse = math.fsum(1 / B for B in sizes), math.fsum(sizes)
     determinant = inverse[0] * inverse[1] - len(sizes) ** 2
-    return math.sqrt(variance * inverse[0] / determinant), math.sqrt(variance * inverse[1] / determinant)
+    return sigma * math.sqrt(inverse[0] / determinant), sigma * math.sqrt(inverse[1] / determinant)
 
 
 def _own_errors(groups: Sequence[Sequence[float]]) -> tuple[float, float]:

@@ -27,12 +27,12 @@ class StoredRun:
         """The number of prompts of its entropy batch."""
         return int(self.record["B_E"])
 
-    @property
+    @cached_property
     def order(self) -> tuple[int, int]:
         """(B_E, run number)."""
         return self.B_E, int(self.record["run"])
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The run in words."""
         return f"B_E {self.order[0]} run {self.order[1]}"

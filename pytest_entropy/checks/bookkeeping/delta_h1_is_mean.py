@@ -18,7 +18,7 @@ def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
 CHECK = identity(
     "delta_h1_is_mean",
     "delta_h1 is eta times the mean of s_n",
-    "a division by B_E too many or too few in delta_h1",
+    "a division by B_E too many or too few in delta_h1, or numbers that were rounded as results.json was written",
     ("per_prompt", "eta", "delta_h1"),
     discrepancies,
 )

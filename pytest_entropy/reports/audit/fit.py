@@ -64,7 +64,8 @@ def _own_errors(groups: Sequence[Sequence[float]]) -> tuple[float, float]:
     sizes = [len(values) for values in groups]
     reciprocal, total, count = math.fsum(1 / B for B in sizes), math.fsum(sizes), len(sizes)
     determinant = reciprocal * total - count**2
-    squares = [(standard_error(values) or 0.0) ** 2 for values in groups]
+    errors = [standard_error(values) for values in groups]
+    squares = [math.nan if error is None else error**2 for error in errors]
     of_a = math.fsum((reciprocal * B - count) ** 2 * square for B, square in zip(sizes, squares, strict=True))
     of_b = math.fsum((total - count * B) ** 2 * square for B, square in zip(sizes, squares, strict=True))
     return math.sqrt(of_a) / determinant, math.sqrt(of_b) / determinant

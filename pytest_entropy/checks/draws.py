@@ -17,7 +17,7 @@ CHECK = Check(
     name="draws",
     claim="a sampled token is the one that its own random number picks from softmax(logits / T)",
     likely_causes="a sampler that draws from another distribution than it records (temperature, top-k, top-p, a "
-    "repetition penalty), or random numbers that belong to another batch, prompt or response",
+    "repetition penalty), or random numbers that belong to another batch, prompt or response, as with copies of one",
     needs=(*DRAWS, *FLOOR_NEEDS),
     judge=judge,
 )

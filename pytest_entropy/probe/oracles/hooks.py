@@ -45,7 +45,7 @@ def verify_tangent(policy: Policy, rollouts: Rollouts, direction: Mapping[str, t
         raise RunError(
             f"the fast directional derivative is off by {gap:.1%} from a plain backward on this model; "
             "please report the architecture. A module uses a parameter outside its own forward, or attention "
-            "over a shared prompt cache gives other numbers than over the whole sequence"
+            "over a shared prompt cache (its positions, its mask) gives other numbers than over the whole sequence"
         )
     return gap
 

@@ -116,7 +116,8 @@ OPTIONS = (
     ),
     Option(
         "--entropy-threads",
-        "CPU threads per process (default: cores divided among workers); no effect on any number",
+        "CPU threads per process (default: cores divided among workers, at most OMP_NUM_THREADS); no effect on any "
+        "number",
         positive(1),
         "N",
     ),

@@ -57,9 +57,16 @@ def environment() -> dict[str, str]:
 def threads_for(requested: int | None, workers: int) -> int:
     """CPU threads of one process: the number requested, else its share of the machine's cores.
 
+    The share is at most ``OMP_NUM_THREADS``, by which a machine that has other work limits a process's threads.
+
     Args:
         requested: number of threads, None for the share.
         workers: number of processes on this machine.
     """
+    if requested:
+        return requested
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return requested or max(1, cores // max(1, workers))
+    share = max(1, cores // max(1, workers))
+    # OpenMP takes a list, of which the first number is the outermost level's.
+    limit = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return min(share, int(limit)) if limit.isdigit() and int(limit) else share

@@ -18,8 +18,8 @@ from pytest_entropy.reports.audit.arithmetic import (
     standard_error,
 )
 from pytest_entropy.reports.audit.conclusion import conclusion_numbers
-from pytest_entropy.reports.audit.fit import fit, rounding_of
 from pytest_entropy.reports.audit.ledger import Ledger, finite, lookup, numbers
+from pytest_entropy.reports.audit.scaling_fit import rounding_of, scaling_fit_numbers
 from pytest_entropy.reports.audit.sizes import GIVES, by_size
 from pytest_entropy.reports.audit.stored_run import StoredRun, pooled
 from pytest_entropy.reports.audit.sweep import sweep, sweep_arrays
@@ -114,7 +114,7 @@ def _convergence(ledger: Ledger, file: str, record: Mapping[str, Any], runs: Run
     for key, word in (("suggests_convergence", "converges"), ("suggests_1_over_B_E_scaling", "scales_as_1/B_E")):
         ledger.text(file, key, record[key], verdict == word, says=f"the verdict {verdict!r} means")
     if record.get("fit"):
-        fit(ledger, file, record["fit"], runs)
+        scaling_fit_numbers(ledger, file, record["fit"], runs)
 
 
 def _of_size(ledger: Ledger, file: str, stated: Mapping[str, Any], runs: Runs) -> None:

@@ -15,7 +15,7 @@ from pytest_entropy.reports.audit.stored_run import StoredRun
 Runs = Sequence[StoredRun]
 
 
-def fit(ledger: Ledger, file: str, stated: Mapping[str, Any], runs: Runs) -> None:
+def scaling_fit_numbers(ledger: Ledger, file: str, stated: Mapping[str, Any], runs: Runs) -> None:
     """Compare every number of the fit.
 
     Args:

@@ -209,6 +209,7 @@ def extended(workspace: Workspace) -> Extended:
     return space
 
 
+@pytest.mark.slow
 def test_each_part_is_used_by_a_session(extended: Extended, checkpoint: Path) -> None:
     (extended.path / "conftest.py").write_text(HOOK)
     done = extended.run(

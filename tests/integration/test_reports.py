@@ -82,6 +82,7 @@ def test_too_small_a_sample_says_what_would_do(workspace: Workspace) -> None:
     assert "INCONCLUSIVE" in words, "two runs at B_E 4 and 8 cannot have decided"
 
 
+@pytest.mark.slow
 def test_reports_escape_what_came_from_outside(workspace: Workspace) -> None:
     prompts = "".join(json.dumps({"prompt": f"{HOSTILE} {i}", "answer": HOSTILE}) + "\n" for i in range(40))
     (workspace.path / "prompts.jsonl").write_text(prompts)

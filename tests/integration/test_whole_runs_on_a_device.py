@@ -78,6 +78,7 @@ def test_no_part_of_a_run_mixes_devices_and_the_numbers_are_the_cpus() -> None:
                 np.testing.assert_allclose(here[f"array {array}"], cpu[f"array {array}"], atol=1e-4, err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_fault_that_was_there_is_seen() -> None:
     (record,) = records("mixed", "parameters for the oracle").values()
     assert record["phase"] == "oracle"

@@ -201,6 +201,7 @@ def test_self_normalised_change_is_biased_by_one_over_G_of_the_weights_part(
     assert abs(z(excess - bias)) < 4
 
 
+@pytest.mark.slow
 def test_self_normalised_change_over_large_groups_is_the_enumerated_one(
     policy: Policy, u: dict[str, torch.Tensor], enumerated: Enumerated
 ) -> None:
@@ -209,6 +210,7 @@ def test_self_normalised_change_over_large_groups_is_the_enumerated_one(
     assert abs(z(many.centred(policy, u, change))) < 4
 
 
+@pytest.mark.slow
 def test_fresh_responses_have_the_enumerated_change_far_from_theta(policy: Policy, u: dict[str, torch.Tensor]) -> None:
     which = np.random.default_rng(13).integers(0, len(enumerable.PROMPTS), PROMPTS)
     ids = [enumerable.PROMPTS[i] for i in which]
@@ -250,9 +252,10 @@ def demo() -> RunRecord:
     return demo_run((-2, -1, -NEAR, NEAR, 10 * NEAR, 1, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "estimator"),
-    [("self_normalised", "self_normalised"), pytest.param("change", "importance_sampled", marks=pytest.mark.slow)],
+    [("self_normalised", "self_normalised"), ("change", "importance_sampled")],
 )
 def test_slope_tends_to_its_exact_linearisation_on_every_prompt(demo: RunRecord, kind: str, estimator: str) -> None:
     sweep = present(EtaSweep.from_arrays(demo.arrays))

@@ -111,6 +111,7 @@ def test_prune_spares_what_is_in_use(results: Path, capsys: pytest.CaptureFixtur
     assert stamps(results) == ["t4"]
 
 
+@pytest.mark.slow
 def test_what_is_not_ours_is_neither_read_nor_removed(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Other tools have an experiment.json, too."""
     main(["report", str(results)])

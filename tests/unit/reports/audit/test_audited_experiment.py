@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,12 +26,12 @@ from pytest_entropy.records.summary import RunRow
 from pytest_entropy.reports import tables
 from pytest_entropy.reports.audit.experiment import Shown, audit
 from pytest_entropy.reports.audit.items import ReportedItem
-from pytest_entropy.reports.audit.stored_run import look_before
+from pytest_entropy.reports.audit.stored_run import Before, look_before
 from pytest_entropy.reports.figures import error_scaling, scaling
 from pytest_entropy.reports.sections import runs as runs_section
 from pytest_entropy.reports.tables import size_table
 from pytest_entropy.reports.terminal import live_line, table_lines
-from pytest_entropy.reports.view import view_experiment
+from pytest_entropy.reports.view import ExperimentView, view_experiment
 from pytest_entropy.runs.run_files import read_run
 from pytest_entropy.stats import pool
 from tests.unit.plugin.test_session_end import outcome
@@ -64,7 +65,11 @@ def analyse(directory: Path) -> None:
 def audited(directory: Path, change: Callable[[Path], object] = lambda directory: None) -> list[str]:
     """The audit of the reports, written and then changed."""
     before = look_before(directory)
-    view = write_reports(directory)
+    return after_change(directory, before, write_reports(directory), change)
+
+
+def after_change(directory: Path, before: Before, view: ExperimentView, change: Callable[[Path], object]) -> list[str]:
+    """The audit of written reports after a change."""
     change(directory)
     items = [ItemReport.of_run(read_run(directory / run.directory), stored=False) for run in view.runs]
     named = [replace(item, nodeid=f"test.py::test_run[BE{item.B_E:03d}-run{item.run:03d}]") for item in items]
@@ -184,10 +189,21 @@ def intervals_of_one_error(file: Path) -> None:
     file.write_text(json.dumps(record))
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An experiment with its reports, to be copied."""
+    directory = stored(tmp_path_factory.mktemp("written"))
+    write_reports(directory)
+    return directory
+
+
 @pytest.mark.parametrize("fault", CHANGED)
-def test_a_number_that_is_changed_is_named(tmp_path: Path, fault: str) -> None:
+def test_a_number_that_is_changed_is_named(written: Path, tmp_path: Path, fault: str) -> None:
     change, words = CHANGED[fault]
-    found = audited(stored(tmp_path), change)
+    directory = shutil.copytree(written, tmp_path / written.name)
+    view, before = view_experiment(directory), look_before(directory)
+    assert after_change(directory, before, view, lambda _: None) == [], "before the change"
+    found = after_change(directory, before, view, change)
     assert any(words in line for line in found), found
 
 

@@ -114,6 +114,7 @@ def test_an_experiment_of_ones_own_refuses_bad_input_in_one_message(files: Works
     assert not files.results.exists()
 
 
+@pytest.mark.slow
 def test_one_experiment_has_one_configuration(files: Workspace) -> None:
     classes = [
         f"    @pytest.mark.entropy_experiment('own', batch_config={{'B_E_values': [{size}]}})\n"

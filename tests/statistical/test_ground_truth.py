@@ -268,6 +268,7 @@ def test_slope_tends_to_its_exact_linearisation_on_every_prompt(demo: RunRecord,
     assert error[ladder[1]] / error[ladder[0]] == pytest.approx(10, rel=0.1)
 
 
+@pytest.mark.slow
 def test_intercept_of_the_demo_is_delta_h1_and_a_wrong_factor_is_not(demo: RunRecord) -> None:
     sweep = present(EtaSweep.from_arrays(demo.arrays))
     keep = np.isin(np.round(sweep.steps / sweep.unit, 6), LADDER)

@@ -53,6 +53,7 @@ def test_list_knows_a_session_that_did_not_end(results: Path, capsys: pytest.Cap
     assert "no summary: the session did not end" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_report_makes_what_is_missing_or_out_of_date(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(results)]) == 0
     made = {path: path.read_bytes() for path in results.rglob("*.html")}

@@ -50,6 +50,7 @@ def pairs(states: dict[str, ParameterState]) -> list[tuple[str, str]]:
     return [(a, b) for a, b in itertools.combinations(states, 2) if shapes[a] == shapes[b]]
 
 
+@pytest.mark.slow
 def test_every_swap_of_the_demo_is_named(the_demo: Checkpoint) -> None:
     states = dict(the_demo.optimizer)
     assert len(pairs(states)) > 200

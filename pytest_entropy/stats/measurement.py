@@ -8,7 +8,10 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Protocol
 
-from pytest_entropy.stats.intervals import mean_interval
+import numpy as np
+
+from pytest_entropy.stats.guarded_t import interval
+from pytest_entropy.stats.intervals import mean_interval, too_few
 from pytest_entropy.stats.signal import format_error, format_measure
 
 FOR_THIS_UPDATE = "for this update batch"
@@ -104,6 +107,16 @@ class Measurement:
             largest_part=None if single_batch or run.se_total is None else run.se_total**2,
         )
 
+    def with_skew_of(self, scalars: Sequence[float]) -> Measurement:
+        """The same with the skewness of its scalars, which its interval depends on.
+
+        Args:
+            scalars: ``[B_E]``, per prompt.
+        """
+        s = np.asarray(scalars, dtype=float)
+        spread = s.std()
+        return replace(self, skew=float((((s - s.mean()) / spread) ** 3).mean()) if spread > 0 else 0.0)
+
     @property
     def variance_total(self) -> float | None:
         """The estimate of the variance over update batches; None where it was not computed, and it may be negative."""
@@ -152,9 +165,14 @@ class Measurement:
         return words
 
     def ci(self, confidence: float) -> tuple[float, float] | None:
-        """Interval at ``confidence`` given the update batch; None without a standard error or with too few prompts."""
-        if self.se is None:
+        """Interval at ``confidence`` given the update batch; None without a standard error or with too few prompts.
+
+        Of a single batch it is a check's bound: products of two gradients have heavier tails than the cubic takes out.
+        """
+        if self.se is None or (self.single_batch and too_few(self.prompts)):
             return None
+        if self.single_batch:
+            return interval(self.value, self.se, self.skew, self.prompts, confidence=confidence)
         return mean_interval(self.value, self.se, self.skew, self.prompts, confidence=confidence)
 
     def ci_total(self, confidence: float) -> tuple[float, float] | None:

@@ -17,10 +17,7 @@ STILL = "no change: the update moves nothing"
 
 def measurement(run: RunRecord) -> Measurement:
     """A run's delta_h1 with both errors, and the skewness and B_U that their intervals depend on."""
-    s = np.asarray(run.per_prompt, dtype=float)
-    spread = s.std()
-    skew = float((((s - s.mean()) / spread) ** 3).mean()) if spread > 0 else 0.0
-    return replace(Measurement.of(run), skew=skew, update_prompts=len(run.update.prompts))
+    return replace(Measurement.of(run).with_skew_of(run.per_prompt), update_prompts=len(run.update.prompts))
 
 
 def change(measured: Measurement, unit: str, *, confidence: float) -> tuple[str, str]:

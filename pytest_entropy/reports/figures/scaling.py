@@ -99,7 +99,7 @@ def run_intervals(runs: Sequence[RunRecord]) -> list[tuple[float, float] | None]
         runs: of one experiment.
     """
     if any(run.mode == "u_statistic" for run in runs):
-        return [Measurement.of(run).ci(CONFIDENCE) for run in runs]
+        return [Measurement.of(run).with_skew_of(run.per_prompt).ci(CONFIDENCE) for run in runs]
     pool = PromptPool.of([run.eta * np.asarray(run.per_prompt, dtype=float) for run in runs])
     return [
         None if run.se_conditional is None else pool.sum_interval(

@@ -49,7 +49,7 @@ def test_a_single_batchs_runs_have_their_own_errors() -> None:
     """Each draws its own update, so that they share no distribution."""
     rng = np.random.default_rng(0)
     runs = [result(B_E, n, scalars(rng, B_E), mode="u_statistic") for n, B_E in enumerate((8, 64), start=1)]
-    assert run_intervals(runs) == [None, Measurement.of(runs[1]).ci(0.95)]
+    assert run_intervals(runs) == [None, Measurement.of(runs[1]).with_skew_of(runs[1].per_prompt).ci(0.95)]
 
 
 def test_the_legend_says_whether_there_are_intervals(tmp_path: Path) -> None:

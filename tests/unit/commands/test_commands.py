@@ -69,6 +69,7 @@ def test_report_makes_what_is_missing_or_out_of_date(results: Path, capsys: pyte
     assert {path: path.read_bytes() for path in results.rglob("*.html")} == made
 
 
+@pytest.mark.slow
 def test_report_after_the_controller_was_killed_at_session_end(results: Path) -> None:
     main(["report", str(results)])
     whole = {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
@@ -342,6 +343,7 @@ def test_the_old_commands_need_a_checkpoint_as_they_did(capsys: pytest.CaptureFi
     assert "--checkpoint" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_over_many_stored_runs(tmp_path: Path) -> None:
     directory = store_experiment(tmp_path, sizes=(256,), runs=300)
     tracemalloc.start()

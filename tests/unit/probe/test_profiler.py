@@ -34,6 +34,7 @@ def test_a_phase_that_fails_is_counted_all_the_same() -> None:
     assert costs.memory_mb["reward"] > 0
 
 
+@pytest.mark.slow
 def test_memory_is_of_its_own_phase_and_the_process_keeps_the_peak() -> None:
     """In an own process, where nothing else allocates."""
     code = """

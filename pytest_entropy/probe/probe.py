@@ -64,7 +64,7 @@ class EntropyProbe:
         self.two_batch = TwoBatch(self.setup, self.updates)
         self.single_batch = SingleBatch(self.setup, self.updates)
         self._fractions: dict[tuple[int, frozenset[str]], float] = {}
-        self._fraction_gaps: dict[tuple[int, frozenset[str]], float] = {}
+        self._fraction_gaps: dict[tuple[float, int, frozenset[str]], float] = {}
 
     @property
     def policy(self) -> Policy:
@@ -161,13 +161,13 @@ class EntropyProbe:
             raise ValueError("mode u_statistic takes the update from the run's own batch: pass no update")
 
     def _fraction_gap(self, fraction: float, B_E: int, update: Update) -> float:
-        """:func:`other_fraction` of a sampling fraction; cached as it is, since counting reads the prompts."""
+        """:func:`other_fraction` of a sampling fraction; cached for equal ones, since counting reads the prompts."""
         taken = self._taken(update)
-        if (B_E, taken) not in self._fraction_gaps:
-            self._fraction_gaps[B_E, taken] = other_fraction(
+        if (fraction, B_E, taken) not in self._fraction_gaps:
+            self._fraction_gaps[fraction, B_E, taken] = other_fraction(
                 self.setup.prompts, fraction, B_E, exclude=taken, replace=self.config.with_replacement
             )
-        return self._fraction_gaps[B_E, taken]
+        return self._fraction_gaps[fraction, B_E, taken]
 
     def _taken(self, update: Update) -> frozenset[str]:
         """Content keys of the prompts that E cannot draw; a single batch is its own update batch."""

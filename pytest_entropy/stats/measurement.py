@@ -169,11 +169,10 @@ class Measurement:
 
         Of a single batch it is a check's bound: products of two gradients have heavier tails than the cubic takes out.
         """
-        if self.se is None or (self.single_batch and too_few(self.prompts)):
+        if self.se is None or too_few(self.prompts):
             return None
-        if self.single_batch:
-            return interval(self.value, self.se, self.skew, self.prompts, confidence=confidence)
-        return mean_interval(self.value, self.se, self.skew, self.prompts, confidence=confidence)
+        of_mean = interval if self.single_batch else mean_interval
+        return of_mean(self.value, self.se, self.skew, self.prompts, confidence=confidence)
 
     def ci_total(self, confidence: float) -> tuple[float, float] | None:
         """Interval at ``confidence`` over update batches; None where that error is not known or has too few prompts.

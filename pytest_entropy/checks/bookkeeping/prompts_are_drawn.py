@@ -20,8 +20,8 @@ def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
 CHECK = identity(
     "prompts_are_drawn",
     "prompts are drawn uniformly from the whole set, each with its own row's answer, in the order that the seed gives",
-    "a subset of the prompts drawn (a first part, a length), or the same prompts by every run, another order, answers "
-    "of another row",
+    "a subset of the prompts (a first part, a length), some more often, the same prompts by every run, another order "
+    "or row's answers",
     ("asked", "agreement.prompt_draw", "agreement.fraction_gap", "update.prompt_draw"),
     discrepancies,
     definition_not_asked,

@@ -19,9 +19,9 @@ from pytest_entropy.reports.audit.arithmetic import (
 )
 from pytest_entropy.reports.audit.conclusion import conclusion_numbers
 from pytest_entropy.reports.audit.ledger import Ledger, finite, lookup, numbers
-from pytest_entropy.reports.audit.scaling_fit import rounding_of, scaling_fit_numbers
+from pytest_entropy.reports.audit.scaling_fit import scaling_fit_numbers
 from pytest_entropy.reports.audit.sizes import GIVES, by_size
-from pytest_entropy.reports.audit.stored_run import StoredRun, pooled
+from pytest_entropy.reports.audit.stored_run import StoredRun, pooled, rounding_of
 from pytest_entropy.reports.audit.sweep import sweep, sweep_arrays
 
 Runs = Sequence[StoredRun]

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_entropy.reports.audit.arithmetic import ROUNDING, line_through, mean, size, spread_within, standard_error
+from pytest_entropy.reports.audit.arithmetic import line_through, mean, size, spread_within, standard_error
 from pytest_entropy.reports.audit.figures import REACH
 from pytest_entropy.reports.audit.ledger import Ledger, finite, numbers
 from pytest_entropy.reports.audit.sizes import GIVES
-from pytest_entropy.reports.audit.stored_run import StoredRun
+from pytest_entropy.reports.audit.stored_run import StoredRun, rounding_of
 
 Runs = Sequence[StoredRun]
 
@@ -33,12 +33,10 @@ def scaling_fit_numbers(ledger: Ledger, file: str, stated: Mapping[str, Any], ru
         ledger.text(file, f"fit.{key}", stated[key], expected, says="stored are")
     groups = [run.contributions for run in runs]
     sigma = spread_within(groups)
-    if sigma is None:
-        return
     ledger.number(file, "fit.sigma", stated["sigma"], sigma, within=rounding_of(runs), says=GIVES)
     sizes = [run.B_E for run in runs]
     line = line_through(sizes, [mean(values) for values in groups])
-    if line is None:
+    if line is None or sigma is None:
         return
     scale = 1e-6 * size([part for values in groups for part in values])
     says = "least squares of its runs gives"
@@ -90,12 +88,3 @@ def _with_shared_prompts(se: float, runs: Runs, shown: float | None) -> float:
     if len(common) < len(runs) or shown is None:
         return se
     return min(se, math.sqrt(se**2 + mean(common)), key=lambda one: abs(one - shown))
-
-
-def rounding_of(runs: Runs) -> float:
-    """The rounding of a mean over the runs' prompts, in the unit of delta_h1.
-
-    Args:
-        runs: the stored runs.
-    """
-    return ROUNDING * size([value for run in runs for value in run.contributions])

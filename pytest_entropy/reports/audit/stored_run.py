@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_entropy.records.paths import CHECKS, ERROR, RESULTS
-from pytest_entropy.reports.audit.arithmetic import mean
+from pytest_entropy.reports.audit.arithmetic import ROUNDING, mean, size
 from pytest_entropy.reports.audit.ledger import finite, lookup, numbers
 
 
@@ -159,3 +159,12 @@ def pooled(runs: Sequence[StoredRun]) -> PooledRuns:
     ]
     variance = se**2 + mean(parts) if parts and se is not None else None
     return PooledRuns(value, se, variance, runs[0].number("se_total") if len(runs) == 1 else None)
+
+
+def rounding_of(runs: Sequence[StoredRun]) -> float:
+    """The rounding of a mean over the runs' prompts, in the unit of delta_h1.
+
+    Args:
+        runs: the stored runs.
+    """
+    return ROUNDING * size([value for run in runs for value in run.contributions])

@@ -1,0 +1,129 @@
+"""Forecast the memory of each kind of piece: run it on a copy of the policy without data, and count what it holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from pytest_entropy.policy.distribution import draw_tokens
+from pytest_entropy.policy.policy import Policy
+from pytest_entropy.policy.prefill import prefill
+from pytest_entropy.probe.derivatives.derivative_piece import DerivativePiece
+from pytest_entropy.probe.derivatives.gradient import GradientPiece, Loss
+from pytest_entropy.probe.estimators import get_estimator
+from pytest_entropy.probe.memory.live_bytes import META, LiveBytes
+from pytest_entropy.probe.memory.weightless import longest_rollouts, without_data
+
+
+@dataclass(frozen=True)
+class PieceSize:
+    """The size of a piece whose responses are all as long as they may be.
+
+    Attributes:
+        prompts: number of prompts.
+        rows: number of each prompt's responses that are computed at once.
+    """
+
+    prompts: int
+    rows: int
+
+    @classmethod
+    def within(cls, tokens: int, group: int, prompt_tokens: int, limit: int) -> PieceSize:
+        """The largest piece of at most so many tokens, which is one response at least.
+
+        Args:
+            tokens: the budget.
+            group: G, number of responses to a prompt.
+            prompt_tokens: tokens of a prompt, which count once.
+            limit: tokens of a response.
+        """
+        whole = prompt_tokens + group * limit
+        if whole <= tokens:
+            return cls(tokens // whole, group)
+        return cls(1, max(1, min(group, (tokens - prompt_tokens) // limit)))
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The bytes that pieces of a policy's work hold at most, beside its weights.
+
+    Attributes:
+        policy: the policy; only its shapes matter.
+        estimator: name of the estimator.
+        prompt_tokens: tokens of a prompt.
+        limit: tokens of a response.
+    """
+
+    policy: Policy
+    estimator: str
+    prompt_tokens: int
+    limit: int
+
+    @cached_property
+    def _copy(self) -> Policy:
+        return without_data(self.policy)
+
+    def derivatives(self, size: PieceSize) -> int:
+        """A piece of directional derivatives: one scoring pass under the hooks, and one backward by epsilon.
+
+        Args:
+            size: the piece's.
+        """
+        direction = {
+            name: torch.empty(p.shape, dtype=torch.float64, device=META) for name, p in self._copy.trainable.items()
+        }
+        return self._peak(DerivativePiece(self._rollouts(size), direction, (self.estimator,)))
+
+    def gradient(self, size: PieceSize) -> int:
+        """A piece of the loss's gradient: one scoring pass, one backward by the parameters.
+
+        Args:
+            size: the piece's.
+        """
+        weights = torch.zeros(size.prompts, size.rows, dtype=torch.float64)
+        return self._peak(GradientPiece(self._rollouts(size), (Loss(weights),)))
+
+    @torch.no_grad()
+    def sampling(self, prompts: int, group: int) -> int:
+        """A sampling call, at its last token: the cache of all positions, and one more step.
+
+        Args:
+            prompts: number of prompts.
+            group: G, number of responses to each.
+        """
+        policy, rows = self._copy, prompts * group
+        with LiveBytes() as live:
+            last, cache, _ = prefill(policy, ((0,) * self.prompt_tokens,) * prompts)
+            cache.batch_repeat_interleave(group)
+            first = live.peak
+            if self.limit > 1:
+                self._fill(policy, cache, rows)
+            live.peak = live.now
+            logits = self._step(policy, cache, rows, 1)
+            draw_tokens(logits, policy.temperature, torch.zeros(rows, dtype=torch.float64, device=META))
+            del last, logits
+        return max(first, live.peak)
+
+    def _fill(self, policy: Policy, cache: object, rows: int) -> None:
+        """Put all but the last response token into the cache."""
+        self._step(policy, cache, rows, self.limit - 1)
+
+    def _step(self, policy: Policy, cache: object, rows: int, tokens: int) -> torch.Tensor:
+        ids = torch.zeros(rows, tokens, dtype=torch.int64, device=META)
+        positions = torch.zeros(rows, tokens, dtype=torch.int64, device=META)
+        return policy.forward(ids, None, positions, cache, keep=1)[:, -1]  # type: ignore[arg-type]
+
+    def _rollouts(self, size: PieceSize):  # type: ignore[no-untyped-def]
+        learns = get_estimator(self.estimator).learns
+        return longest_rollouts(
+            size.prompts, size.rows, prompt_tokens=self.prompt_tokens, limit=self.limit, learns=learns
+        )
+
+    def _peak(self, piece: DerivativePiece | GradientPiece) -> int:
+        policy = self._copy
+        with LiveBytes() as live:
+            live.exclude(policy.model)
+            piece.compute(policy)
+        return live.peak

@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from pytest_entropy.errors import RunError
+from pytest_entropy.policy.block_search import SPAN, invert
 
-# Entries of [rows, vocabulary] drawn from at once: bounds the float64 copies that drawing makes.
+# Entries of [rows, vocabulary] drawn from at once: bounds the float32 copies that drawing makes.
 DRAW_ENTRIES = 2**25
+# Tokens whose cumulative probabilities the check of the draws holds in float64 at once.
+CHECKED_TOKENS = 2**15
 
 
 def log_distribution(logits: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -136,6 +138,8 @@ def draw(log_probs: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
         log_probs: ``[rows, V]`` nats.
         uniform: ``[rows]`` random numbers in [0, 1).
     """
+    if log_probs.shape[-1] > SPAN:
+        return invert(log_probs, uniform)
     cumulative = log_probs.double().exp().cumsum(-1)
     target = (uniform.double() * cumulative[:, -1]).unsqueeze(-1)
     drawn = torch.searchsorted(cumulative, target, right=True).squeeze(-1)
@@ -145,42 +149,47 @@ def draw(log_probs: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
 def draw_discrepancy(log_probs: torch.Tensor, tokens: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     """How far each random number lies outside its token's interval of cumulative probability, ``[...]`` float64.
 
-    0 where :func:`draw` would pick the token.
+    0 where :func:`draw` would pick the token, up to the rounding of float64 sums.
 
     Args:
         log_probs: ``[..., V]`` nats.
         tokens: ``[...]`` int64, the tokens that were drawn.
         uniform: ``[...]``, the random numbers they were drawn with.
     """
-    cumulative = log_probs.double().exp().cumsum(-1)
-    target = uniform.double() * cumulative[..., -1]
-    upper = cumulative.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+    upper = total = torch.zeros_like(tokens, dtype=torch.float64)
+    first = 0
+    for log_p in log_probs.split(CHECKED_TOKENS, dim=-1):
+        cumulative = log_p.double().exp().cumsum(-1) + total.unsqueeze(-1)
+        place = (tokens - first).unsqueeze(-1)
+        here = (place >= 0) & (place < log_p.shape[-1])
+        at = cumulative.gather(-1, place.clamp(0, log_p.shape[-1] - 1))
+        upper = torch.where(here.squeeze(-1), at.squeeze(-1), upper)
+        total = cumulative[..., -1]
+        first += log_p.shape[-1]
+    target = uniform.double() * total
     lower = upper - log_probs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1).double().exp()
     return torch.maximum(lower - target, target - upper).clamp(min=0)
 
 
 class Drawn(NamedTuple):
-    """One drawn token per row, its log-probability and the entropy of its distribution, all ``[rows]``, in nats."""
+    """One drawn token per row, its log-probability and the entropy of its distribution, all ``[rows]``, in nats.
+
+    ``finite``: ``[rows]`` bool, whether the row's distribution has finite logits; else the other three mean nothing.
+    """
 
     tokens: torch.Tensor
     log_probs: torch.Tensor
     entropies: torch.Tensor
-
-    def select(self, rows: torch.Tensor) -> Drawn:
-        """The draws of some rows, given by index or bool mask."""
-        return Drawn(*(column[rows] for column in self))
+    finite: torch.Tensor
 
 
 def draw_tokens(logits: torch.Tensor, temperature: float, uniform: torch.Tensor) -> Drawn:
-    """Draw one token per row from softmax(logits / T), a few rows at a time if V is large.
+    """Draw one token per row from softmax(logits / T), a few rows at a time if V is large; waits for no device.
 
     Args:
         logits: ``[rows, V]``.
         temperature: T.
         uniform: ``[rows]`` random numbers in [0, 1).
-
-    Raises:
-        RunError: the logits are not finite.
     """
     rows = max(1, DRAW_ENTRIES // logits.shape[-1])
     parts = [_draw_rows(*some, temperature) for some in zip(logits.split(rows), uniform.split(rows), strict=True)]
@@ -189,10 +198,9 @@ def draw_tokens(logits: torch.Tensor, temperature: float, uniform: torch.Tensor)
 
 def _draw_rows(logits: torch.Tensor, uniform: torch.Tensor, temperature: float) -> Drawn:
     log_p = log_distribution(logits, temperature)
-    if not torch.isfinite(log_p.amax(-1)).all():
-        raise RunError("the model's logits are not finite while sampling; check the weights and dtype")
     tokens = draw(log_p, uniform)
-    return Drawn(tokens, log_p.gather(-1, tokens.unsqueeze(-1)).squeeze(-1), entropy(log_p))
+    likelihood = log_p.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+    return Drawn(tokens, likelihood, entropy(log_p), torch.isfinite(log_p.amax(-1)))
 
 
 def surprisal_rank(

@@ -2,7 +2,8 @@
 
 transformers' ``DynamicCache`` concatenates all keys and values again for every token, and its ``StaticCache`` cannot
 drop the rows of responses that have ended.  This cache is written in place, grows by blocks, and drops rows.  Responses
-are the same to the last bit.  It is off by default (``memory.static_cache``): on the demo's CPU it saves nothing.
+are the same to the last bit.  By default (``memory.static_cache``) it is used off the CPU: on the demo's CPU it saves
+nothing.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import torch
 from transformers import DynamicCache, PretrainedConfig
 from transformers.cache_utils import DynamicLayer
 
-# Positions by which a full layer grows at a time.
-BLOCK = 64
+# Positions by which a full layer grows at a time: growing copies a layer, and 2048 tokens take 8 copies of it.
+BLOCK = 256
 
 
 class PreallocatedLayer(DynamicLayer):
@@ -78,6 +79,15 @@ class PreallocatedLayer(DynamicLayer):
         table = states.new_empty(*states.shape[:-2], capacity, states.shape[-1])
         table[..., :before, :] = states
         return table
+
+
+def preallocated(device: torch.device) -> bool:
+    """Whether the sampler preallocates its cache unless it is told otherwise.
+
+    Args:
+        device: of the policy.
+    """
+    return device.type != "cpu"
 
 
 def decoding_cache(config: PretrainedConfig, limit: int) -> DynamicCache:

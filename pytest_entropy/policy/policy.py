@@ -11,6 +11,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from pytest_entropy.errors import RunError
+from pytest_entropy.policy import attention_mask as masks
 from pytest_entropy.policy import sampling, teacher_forcing
 from pytest_entropy.policy.chat_template import encode_chat
 from pytest_entropy.policy.logits import TeacherForced
@@ -151,7 +152,7 @@ class Policy:
     def forward(
         self,
         ids: torch.Tensor,
-        attention_mask: torch.Tensor,
+        attention_mask: torch.Tensor | None,
         positions: torch.Tensor,
         cache: DynamicCache | None,
         keep: int = 0,
@@ -161,7 +162,8 @@ class Policy:
 
         Args:
             ids: ``[rows, positions]`` int64, the input tokens.
-            attention_mask: ``[rows, cached + positions]``, 0 for padding, 1 else.
+            attention_mask: ``[rows, cached + positions]``, 0 for padding, 1 else, or the mask of a decoding step
+                (:mod:`.attention_mask`); None without padding, since attention then has its fast kernel.
             positions: ``[rows, positions]`` int64, each token's position in its row, padding not counted.
             cache: the keys and values of earlier positions, to which these are added; None to cache nothing.
             keep: return only the logits of the last ``keep`` positions; 0 for all.
@@ -171,8 +173,7 @@ class Policy:
         more = {"logits_to_keep": keep} if model is self.model else {}
         out = model(
             input_ids=ids,
-            # Without padding attention needs no mask, and can use its fast kernel.
-            attention_mask=None if bool(attention_mask.all()) else attention_mask,
+            attention_mask=attention_mask,
             position_ids=positions,
             use_cache=cache is not None,
             **{self.cache_argument: cache},
@@ -180,6 +181,11 @@ class Policy:
         )
         found: torch.Tensor = out.logits if model is self.model else out.last_hidden_state
         return found
+
+    @cached_property
+    def takes_prepared_mask(self) -> bool:
+        """Whether the model takes a decoding step's mask as it is: :func:`attention_mask.takes_prepared_mask`."""
+        return masks.takes_prepared_mask(self)
 
     @cached_property
     def cache_argument(self) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import DynamicCache
 
+from pytest_entropy.policy.attention_mask import padding_needed
 from pytest_entropy.policy.kv_cache import decoding_cache
 
 if TYPE_CHECKING:
@@ -47,5 +48,6 @@ def prefill(
     positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
     config = policy.model.config
     cache = decoding_cache(config, capacity) if capacity else DynamicCache(config=config)
-    logits = policy.forward(ids, attention_mask, positions, cache, keep=1, model=model)
+    kept = attention_mask if padding_needed(prompt_ids) else None
+    logits = policy.forward(ids, kept, positions, cache, keep=1, model=model)
     return logits[:, -1], cache, attention_mask

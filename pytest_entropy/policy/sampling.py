@@ -1,5 +1,8 @@
 """Sampling from softmax(logits / T) by a loop of our own, because ``generate`` would apply generation defaults.
 
+On a GPU the loop launches the work of some tokens before it looks which responses have ended.  Tokens of a response
+after its end are dropped, and the others' do not depend on them, so that responses are the same.
+
 Each response has its own random numbers, derived from the seed, the prompt's index and the response's index
 (:mod:`pytest_entropy.records.seeds`).
 """
@@ -11,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from pytest_entropy.policy.decoding import DecodingBatch, tokens_per_look
 from pytest_entropy.policy.distribution import draw_tokens
 from pytest_entropy.policy.prefill import prefill
 from pytest_entropy.policy.rollouts import Rollouts
@@ -18,9 +22,6 @@ from pytest_entropy.policy.sampling_record import Recorder
 
 if TYPE_CHECKING:
     from pytest_entropy.policy.policy import Policy
-
-# Ended rows leave the decoding batch only once more than a quarter have ended, because copying the cache is costly.
-COMPACT_BELOW = 0.75
 
 
 @torch.no_grad()
@@ -37,34 +38,23 @@ def sample(policy: Policy, prompt_ids: Sequence[Sequence[int]], uniforms: torch.
             finite.
     """
     policy.require_eval()
-    prompts, group, limit = len(prompt_ids), uniforms.shape[1], uniforms.shape[2]
+    group, limit = uniforms.shape[1:]
     policy.require_room(max(map(len, prompt_ids)) + limit)
-    uniforms = uniforms.to(policy.device)
-    last_logits, cache, attention_mask = prefill(policy, prompt_ids, capacity=limit if policy.static_cache else 0)
+    uniforms = uniforms.to(policy.device).reshape(-1, limit)
+    last_logits, cache, prompt_mask = prefill(policy, prompt_ids, capacity=limit if policy.static_cache else 0)
     cache.batch_repeat_interleave(group)
-    rows = prompts * group
     logits = last_logits.repeat_interleave(group, dim=0)
-    attention_mask = attention_mask.repeat_interleave(group, dim=0)
-    start = attention_mask.sum(-1, keepdim=True)
-    uniforms = uniforms.reshape(rows, limit)
-    record = Recorder(rows, limit, policy.device, policy.dtype)
-    alive = torch.arange(rows, device=policy.device)
-    running = torch.ones(rows, dtype=torch.bool, device=policy.device)
-    eos = torch.tensor(policy.eos_ids, dtype=torch.int64, device=policy.device)
+    batch = DecodingBatch(policy, prompt_ids, group, limit, cache, prompt_mask)
+    record = Recorder(len(uniforms), limit, policy.device, policy.dtype)
+    per_look = tokens_per_look(policy.device)
     for k in range(limit):
-        drawn = draw_tokens(logits, policy.temperature, uniforms[alive, k])
-        tokens = drawn.tokens
-        record.write(alive[running], k, drawn.select(running))
-        running = running & ~torch.isin(tokens, eos)
-        record.end(alive[~running], k)
-        remaining = int(running.sum())
-        if remaining == 0 or k + 1 == limit:
-            break
-        if remaining < COMPACT_BELOW * len(alive):
-            index = running.nonzero().squeeze(-1)
-            cache.batch_select_indices(index)
-            alive, tokens, attention_mask, start = alive[index], tokens[index], attention_mask[index], start[index]
-            running = running[index]
-        attention_mask = torch.cat([attention_mask, attention_mask.new_ones(len(alive), 1)], dim=1)
-        logits = policy.forward(tokens.unsqueeze(1), attention_mask, start + k, cache)[:, -1]
-    return record.rollouts(prompt_ids, group, eos)
+        drawn = draw_tokens(logits, policy.temperature, uniforms[:, k][batch.alive])
+        record.write(batch.alive, k, drawn, batch.running)
+        batch.take(drawn)
+        last = k + 1 == limit
+        if last or (k + 1) % per_look == 0:
+            if batch.running_rows() == 0 or last:
+                break
+            batch.compact()
+        logits = batch.step(k)
+    return record.rollouts(prompt_ids, group, policy.eos_ids)

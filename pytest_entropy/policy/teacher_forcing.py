@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pytest_entropy.policy import alternatives
+from pytest_entropy.policy.attention_mask import padding_needed
 from pytest_entropy.policy.distribution import (
     draw_discrepancy,
     log_distribution,
@@ -167,7 +168,8 @@ def _shared(policy: Policy, rollouts: Rollouts, tokens: torch.Tensor, model: tor
         attention_mask = torch.cat([attention_mask, attention_mask.new_ones(len(attention_mask), length - 1)], dim=1)
         inputs = tokens.reshape(-1, length)[:, :-1]
         with row_groups(group):
-            rest = policy.forward(inputs, attention_mask, start + steps, cache, model=model)
+            kept = attention_mask if padding_needed(rollouts.prompt_ids) else None
+            rest = policy.forward(inputs, kept, start + steps, cache, model=model)
         first = torch.cat([first, rest], dim=1)
     return first
 
@@ -181,5 +183,6 @@ def _logits(policy: Policy, rollouts: Rollouts, tokens: torch.Tensor) -> torch.T
     attention_mask = torch.cat([attention_mask, attention_mask.new_ones(len(attention_mask), length)], dim=1)
     positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
     with row_groups(group):
-        logits = policy.forward(ids, attention_mask, positions, None, keep=length + 1)
+        kept = attention_mask if padding_needed(rollouts.prompt_ids) else None
+        logits = policy.forward(ids, kept, positions, None, keep=length + 1)
     return logits[:, :-1].reshape(prompts, group, length, -1)

@@ -131,7 +131,7 @@ def draw_responses(
     def piece(indices: list[int]) -> SamplePiece:
         return SamplePiece(tuple(indices), tuple(ids[n] for n in indices), seed, group, config.max_new_tokens)
 
-    chunks = sampling_chunks([len(row) for row in ids], group, config.sample_rows)
+    chunks = sampling_chunks([len(row) for row in ids], group, config.sample_rows, policy.device.type)
     return gathered(worked(policy, chunks, piece, threads=threads), len(ids))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from pytest_entropy.policy.kv_cache import preallocated
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.batches import draw_prompts, draw_responses
 from pytest_entropy.probe.inputs import NO_FILES, ProbeInputs, ReadAgain, learning_rate
@@ -46,7 +47,8 @@ class Setup:
         self, inputs: ProbeInputs, config: ProbeConfig, prompts: PromptSet, reward: RewardFunction, threads: int
     ) -> None:
         self.config, self.prompts, self.reward = config, prompts, reward
-        self.policy = replace(inputs.policy, temperature=config.temperature, static_cache=config.static_cache)
+        static_cache = preallocated(inputs.policy.device) if config.static_cache == "auto" else config.static_cache
+        self.policy = replace(inputs.policy, temperature=config.temperature, static_cache=static_cache)
         self.optimizer = inputs.optimizer
         self.threads = threads_on(self.policy.device, threads)
         self.eta, self.eta_source = learning_rate(config.learning_rate, inputs)

@@ -176,9 +176,9 @@ class MemorySection(SettingsSection):
     """Largest number of responses decoded together; changes results by rounding only."""
     chunk_tokens: Size = 16384
     """Largest number of tokens scored together (by each thread, on a CPU); changes results by rounding only."""
-    static_cache: bool = False
-    """Sample with a preallocated key/value cache that is written in place; responses do not change (slower on a CPU,
-    not measured on a GPU)."""
+    static_cache: Literal["auto", True, False] = "auto"
+    """Sample with a preallocated key/value cache that is written in place; responses do not change. auto: on a GPU, not
+    on a CPU, where it is no faster."""
 
 
 def _above_one(value: float | None) -> float | None:

@@ -54,7 +54,7 @@ class Workload:
 
     def scalars(self, rollouts: Rollouts, *estimators: str) -> dict[str, np.ndarray]:
         """s_n by estimator, as the probe takes them."""
-        chunk = self.probe.config.chunk_tokens
+        chunk = self.probe.config.tokens_at_once
         return directional_derivatives(
             self.probe.policy, rollouts, self.update.direction, estimators, chunk_tokens=chunk
         ).per_prompt

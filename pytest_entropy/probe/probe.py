@@ -146,7 +146,7 @@ class EntropyProbe:
         """
         update = self.update(seed) if update is None else update
         _, rollouts = self.two_batch.entropy_batch(B_E, derive(seed, "E", B_E, run), update)
-        gradient = self.setup.unit.gradient(self.policy, rollouts, chunk_tokens=self.config.chunk_tokens)
+        gradient = self.setup.unit.gradient(self.policy, rollouts, chunk_tokens=self.config.tokens_at_once)
         for name, g in gradient.items():
             log.debug("entropy gradient |g| %.3e  %s", g.norm(), name)
         return gradient

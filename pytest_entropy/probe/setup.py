@@ -14,6 +14,8 @@ from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.batches import draw_prompts, draw_responses
 from pytest_entropy.probe.inputs import NO_FILES, ProbeInputs, ReadAgain, learning_rate
 from pytest_entropy.probe.measure.entropy_unit import EntropyUnit
+from pytest_entropy.probe.memory.budget import available, budget_for
+from pytest_entropy.probe.memory.heap import return_large_blocks
 from pytest_entropy.probe.oracles.hooks import verify_tangent
 from pytest_entropy.probe.oracles.texts import second_tokenizer
 from pytest_entropy.probe.oracles.untouched_state import UntouchedState
@@ -23,6 +25,9 @@ from pytest_entropy.prompts import Prompt, PromptSet
 from pytest_entropy.records.second_reading import SecondReading
 from pytest_entropy.rewards import RewardFunction
 from pytest_entropy.settings.probe import ProbeConfig
+
+# Prompts whose tokens are counted for the forecast of memory.
+SOME_PROMPTS = 64
 
 
 class Setup:
@@ -46,17 +51,35 @@ class Setup:
     def __init__(
         self, inputs: ProbeInputs, config: ProbeConfig, prompts: PromptSet, reward: RewardFunction, threads: int
     ) -> None:
-        self.config, self.prompts, self.reward = config, prompts, reward
+        self.prompts, self.reward = prompts, reward
         static_cache = preallocated(inputs.policy.device) if config.static_cache == "auto" else config.static_cache
         self.policy = replace(inputs.policy, temperature=config.temperature, static_cache=static_cache)
         self.optimizer = inputs.optimizer
         self.threads = threads_on(self.policy.device, threads)
         self.eta, self.eta_source = learning_rate(config.learning_rate, inputs)
         self.unit = EntropyUnit(config.entropy_unit, config.estimator)
+        self.config = self._within_memory(config)
         self._inputs = inputs
         self._verified = False
         # Of the state as loaded, before the first update.
         self._state = UntouchedState.of(self.policy, self.optimizer) if "definition" in config.diagnostics else None
+
+    def _within_memory(self, config: ProbeConfig) -> ProbeConfig:
+        """The settings with sizes of pieces that fit what is free.
+
+        Raises:
+            UsageError: not even one response fits.
+        """
+        return_large_blocks(self.policy.model)
+        free = available(self.policy.device)
+        chosen = budget_for(self.policy, config, prompt_tokens=self._long_prompt(), threads=self.threads, free=free)
+        sizes = {"chunk_tokens": chosen.chunk_tokens, "sample_rows": chosen.sample_rows}
+        return config.model_copy(update=sizes)
+
+    def _long_prompt(self) -> int:
+        """Tokens of the longest of some of the prompts, evenly spread over the set."""
+        some = range(0, len(self.prompts), max(1, len(self.prompts) // SOME_PROMPTS))
+        return max(len(self.prompts[n].encoded(self.policy.encode)) for n in some)
 
     @cached_property
     def second_tokenizer(self) -> Any:

@@ -16,7 +16,7 @@ def free_bytes(proc: Path = PROC, cgroups: Path = CGROUPS) -> int | None:
     """Bytes that this process can still allocate; None where nothing tells.
 
     They are the least of what the machine has available, of what the process's control groups allow beyond what they
-    hold (files' pages not counted, since they can be dropped), and of what its own limits (``ulimit -v``, ``-d``) leave.
+    hold (files' pages not counted, since they can be dropped), and of what its own limits (``ulimit``) leave.
 
     Args:
         proc, cgroups: the mounts of proc and of the control groups.

@@ -26,6 +26,8 @@ from pytest_entropy.settings.fields import PositiveFloat, SettingsSection, Size,
 from pytest_entropy.settings.former_names import RENAMED, current_name
 from pytest_entropy.settings.objectives import OBJECTIVES, SCALINGS, known_objective, normalised_over_batch
 
+# The number of tokens scored together where memory does not bound it.
+LARGEST_CHUNK = 16384
 # With two prompts both row means are equal, and the error estimated from their spread would be 0.
 SMALLEST_SINGLE_BATCH = 3
 
@@ -174,8 +176,9 @@ class MemorySection(SettingsSection):
 
     sample_rows: Size = 512
     """Largest number of responses decoded together; changes results by rounding only."""
-    chunk_tokens: Size = 16384
-    """Largest number of tokens scored together (by each thread, on a CPU); changes results by rounding only."""
+    chunk_tokens: Size | Literal["auto"] = "auto"
+    """Largest number of tokens scored together (by each thread, on a CPU); changes results by rounding only. auto:
+    16384, or a power of two below it whose forecast memory fits what is free."""
     static_cache: Literal["auto", True, False] = "auto"
     """Sample with a preallocated key/value cache that is written in place; responses do not change. auto: on a GPU, not
     on a CPU, where it is no faster."""
@@ -238,6 +241,11 @@ class ProbeConfig(UpdateSettings, BatchSizes, SampledPolicy, MemorySection, Swee
             super().__init__(**{name: builtin(value) for name, value in settings.items()})
         except ValidationError as error:
             raise ValueError("; ".join(map(_sentence, error.errors()))) from None
+
+    @property
+    def tokens_at_once(self) -> int:
+        """Number of tokens scored together; the largest one where it is still to be chosen."""
+        return LARGEST_CHUNK if self.chunk_tokens == "auto" else self.chunk_tokens
 
     @property
     def entropy_group(self) -> int:

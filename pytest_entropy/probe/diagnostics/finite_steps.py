@@ -46,7 +46,7 @@ def finite_steps(
         The arrays of the eta sweep by name, and their discrepancies of
         :func:`~pytest_entropy.probe.oracles.sweep.sweep_discrepancies`; both empty if it was not asked for.
     """
-    chunk_tokens = config.chunk_tokens
+    chunk_tokens = config.tokens_at_once
     if "entropy_slope" in config.diagnostics:
         score = derivatives.per_prompt["score"]
         slope = entropy_slope(policy, rollouts, direction, score, chunk_tokens=chunk_tokens)

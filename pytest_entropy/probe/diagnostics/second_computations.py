@@ -45,7 +45,7 @@ def entropy_batch_again(
         prompt_set: the whole set, from which E is drawn again.
         tokenizer: the second tokenizer.
     """
-    taken, chunk = frozenset(update.prompts), config.chunk_tokens
+    taken, chunk = frozenset(update.prompts), config.tokens_at_once
     found = {
         "encodings": other_encodings(tokenizer, prompts, rollouts, policy.tokenizer.chat_template),
         "prompt_draw": other_draws(prompt_set, prompts, seed, exclude=taken, replace=config.with_replacement),

@@ -45,7 +45,7 @@ class SingleBatch:
                 update.direction,
                 config.estimator,
                 blocks=config.u_statistic_blocks,
-                chunk_tokens=config.chunk_tokens,
+                chunk_tokens=config.tokens_at_once,
                 threads=setup.threads,
             )
         agreement = sampler_discrepancies(rollouts, derivatives, setup.policy, config.max_new_tokens)

@@ -71,7 +71,7 @@ class TwoBatch:
                 rollouts,
                 update.direction,
                 self._estimators(),
-                chunk_tokens=setup.config.chunk_tokens,
+                chunk_tokens=setup.config.tokens_at_once,
                 threads=setup.threads,
                 ranks=draw_ranks(rollouts, seed) if "ranks" in diagnostics else None,
             )
@@ -87,7 +87,7 @@ class TwoBatch:
         if "ranks" in diagnostics:
             with meter.phase("evidence"):
                 arrays["sampler_evidence"] = total_sampler_log_ratios(
-                    setup.policy, rollouts, chunk_tokens=setup.config.chunk_tokens, threads=setup.threads
+                    setup.policy, rollouts, chunk_tokens=setup.config.tokens_at_once, threads=setup.threads
                 )
         keys = tuple(prompt.key for prompt in prompts)
         return MeasuredBatch(s, update, rollouts, derivatives, agreement, meter, arrays, spread, keys)

@@ -10,6 +10,7 @@ import torch
 from pytest_entropy.policy.distribution import draw_tokens
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.prefill import prefill
+from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.derivative_piece import DerivativePiece
 from pytest_entropy.probe.derivatives.gradient import GradientPiece, Loss
 from pytest_entropy.probe.estimators import get_estimator
@@ -104,7 +105,7 @@ class Forecast:
             logits = self._step(policy, cache, rows, 1)
             draw_tokens(logits, policy.temperature, torch.zeros(rows, dtype=torch.float64, device=META))
             del last, logits
-        return max(first, live.peak)
+        return int(max(first, live.peak))
 
     def _fill(self, policy: Policy, cache: object, rows: int) -> None:
         """Put all but the last response token into the cache."""
@@ -115,7 +116,7 @@ class Forecast:
         positions = torch.zeros(rows, tokens, dtype=torch.int64, device=META)
         return policy.forward(ids, None, positions, cache, keep=1)[:, -1]  # type: ignore[arg-type]
 
-    def _rollouts(self, size: PieceSize):  # type: ignore[no-untyped-def]
+    def _rollouts(self, size: PieceSize) -> Rollouts:
         learns = get_estimator(self.estimator).learns
         return longest_rollouts(
             size.prompts, size.rows, prompt_tokens=self.prompt_tokens, limit=self.limit, learns=learns
@@ -126,4 +127,4 @@ class Forecast:
         with LiveBytes() as live:
             live.exclude(policy.model)
             piece.compute(policy)
-        return live.peak
+        return int(live.peak)

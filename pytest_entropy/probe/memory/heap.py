@@ -10,6 +10,8 @@ import ctypes
 import sys
 from contextlib import suppress
 
+from torch import nn
+
 # From this size on a block has pages of its own, which return to the system when it is freed.
 OWN_PAGES = 2**20
 # Below so many bytes of weights the pages' set-up costs more than it saves: tensors are small, and made often.
@@ -17,12 +19,13 @@ LARGE_MODEL = 2**28
 _M_MMAP_THRESHOLD = -3
 
 
-def return_large_blocks(weights: int) -> bool:
-    """For a model of so many bytes, tell glibc to return freed blocks; whether it was told.
+def return_large_blocks(model: nn.Module) -> bool:
+    """If a model in this process's memory is large, tell glibc to return freed blocks; whether it was told.
 
     Args:
-        weights: bytes of the model's weights in this process's memory.
+        model: the policy's model.
     """
+    weights = sum(p.numel() * p.element_size() for p in model.parameters() if p.device.type == "cpu")
     if weights < LARGE_MODEL or sys.platform != "linux":
         return False
     with suppress(OSError, AttributeError):

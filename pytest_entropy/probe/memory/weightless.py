@@ -52,7 +52,8 @@ def longest_rollouts(prompts: int, group: int, *, prompt_tokens: int, limit: int
         torch.zeros((), dtype=torch.float64),
     )
     return Rollouts(
-        prompt_ids=((0,) * prompt_tokens,) * prompts,
+        # One shorter by a token: padding needs a mask, with which attention holds more.
+        prompt_ids=((0,) * prompt_tokens,) * (prompts - 1) + ((0,) * max(1, prompt_tokens - (prompts > 1)),),
         tokens=torch.zeros(shape, dtype=torch.int64),
         lengths=torch.full(shape[:2], limit),
         ended=torch.zeros(shape[:2], dtype=torch.bool),

@@ -68,7 +68,7 @@ class UpdateBatch:
         Raises:
             RunError: the gradient is not finite.
         """
-        return policy_gradient(policy, self.rollouts, self.token_weights(config), chunk_tokens=config.chunk_tokens)
+        return policy_gradient(policy, self.rollouts, self.token_weights(config), chunk_tokens=config.tokens_at_once)
 
     def control_variate(self, config: ProbeConfig) -> ControlVariateTables | None:
         """Entropy-to-go tables learnt from the responses; None if the configured estimator uses none."""
@@ -181,7 +181,7 @@ def _slope_fields(
         scaling=config.scale_rewards,
         epsilon=config.advantage_epsilon,
     )
-    chunk = config.chunk_tokens
+    chunk = config.tokens_at_once
     along_u = loss_slope_discrepancy(
         policy, batch.rollouts, weights, gradient, direction, step=eta, chunk_tokens=chunk
     )  # fmt: skip

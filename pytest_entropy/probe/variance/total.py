@@ -149,18 +149,18 @@ def total_variance(
     if len(batch.rollouts) < 2:
         raise ValueError("B_U is 1: the total variance needs at least 2 prompts in the update batch")
     weights, shares = batch.token_weights(config), _shares(batch, config)
-    mean_x = unit.gradient(policy, rollouts, chunk_tokens=config.chunk_tokens)
+    mean_x = unit.gradient(policy, rollouts, chunk_tokens=config.tokens_at_once)
     covector = line.pullback(mean_x)
-    y = update_parts(policy, batch.rollouts, weights, covector, chunk_tokens=config.chunk_tokens)
+    y = update_parts(policy, batch.rollouts, weights, covector, chunk_tokens=config.tokens_at_once)
     y -= shares * inner(covector, line.gradient)
     chosen = rng.permutation(len(batch.rollouts))[:UPDATE_PROMPTS]
     some = rollouts.select(rng.permutation(len(rollouts))[:ENTROPY_PROMPTS].tolist())
     columns, vector = [], {}
     for p in chosen.tolist():
         own = len(weights) * weights[[p]]
-        one = policy_gradient(policy, batch.rollouts.select([p]), own, chunk_tokens=config.chunk_tokens)
+        one = policy_gradient(policy, batch.rollouts.select([p]), own, chunk_tokens=config.tokens_at_once)
         vector = line.pushforward({name: g - shares[p] * line.gradient[name] for name, g in one.items()})
-        along = directional_derivatives(policy, some, vector, unit.estimators, chunk_tokens=config.chunk_tokens)
+        along = directional_derivatives(policy, some, vector, unit.estimators, chunk_tokens=config.tokens_at_once)
         columns.append(unit.values(along.per_prompt, some))
     found = combine(s, y, np.stack(columns, axis=1), eta=eta)
     products = Products(mean_x, covector, line.gradient, line.pushforward)

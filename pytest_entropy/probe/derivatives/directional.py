@@ -16,6 +16,9 @@ from pytest_entropy.probe.derivatives.derivative_piece import DerivativePiece, P
 from pytest_entropy.probe.derivatives.gradient import GradientSum
 from pytest_entropy.probe.pieces import scoring_chunks, worked
 
+# Bytes of directions that need no thought.
+LIGHT = 2**26
+
 
 @dataclass(frozen=True)
 class Derivatives:
@@ -25,6 +28,7 @@ class Derivatives:
         per_prompt: <X_n, u> ``[P]`` float64 by estimator name, in nats per unit of eta.
         log_probs: log pi(t_k) ``[P, G, L]``, nats.
         entropies: H_k ``[P, G, L]``, nats.
+        sequence, nats: sums of both over the tokens of each response, S and sum_k H_k, ``[P, G]`` float64, nats.
         ranks, surprisal_sd: ``[P, G, L]``; None unless surprisal ranks were asked for.
         first_surprises: ``[P]``, of :func:`~.derivative_piece.expected_first_surprises`.
         gradient: sum_n X_n by live parameter name, float64; None unless it was asked for.
@@ -36,6 +40,8 @@ class Derivatives:
     ranks: torch.Tensor | None = None
     surprisal_sd: torch.Tensor | None = None
     first_surprises: np.ndarray = field(default_factory=lambda: np.empty(0))
+    sequence: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    nats: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     gradient: dict[str, torch.Tensor] | None = None
 
 
@@ -64,18 +70,16 @@ def directional_derivatives(
         sequence_weights: instead of estimators, fixed weights w ``[P, G]`` by name of surrogates sum_g w_ng S_ng.
             They are parts of a trainer's loss and are differentiated as its backward does; estimators are
             differentiated along the slope, which differs with DoRA (:mod:`pytest_entropy.policy.dora`).
-        gradient_of: name of the one of the estimators whose sum over prompts is wanted as a vector, too; it comes from
-            the same backward.  None for none.
+        gradient_of: the estimator whose sum over prompts is wanted as a vector from the same backward; None for none.
 
     Raises:
-        ValueError: an estimator does not allow this G; or both estimators and sequence weights are given; or
-            ``gradient_of`` is none of the estimators.
+        ValueError: an estimator does not allow this G, or both estimators and sequence weights are given.
         KeyError: the direction names a parameter that the model does not have.
         RunError: the gradient of a parameter, which the message names, is not finite.
     """
     if estimators and sequence_weights:
         raise ValueError("estimators are differentiated along the slope, sequence weights by backward: not in one pass")
-    if gradient_of is not None and gradient_of not in estimators:
+    if gradient_of not in (None, *estimators):
         raise ValueError(f"the gradient of {gradient_of} is wanted, and the estimators are {list(estimators)}")
     directions = (direction,)
 
@@ -131,7 +135,7 @@ def derivatives_along(
 
 
 def directions_at_once(policy: Policy) -> int:
-    """How many directions :func:`derivatives_along` may take: as many as weigh no more than the model, at least one.
+    """How many directions :func:`derivatives_along` may take: as many as the model weighs, or ``LIGHT``; at least one.
 
     Args:
         policy: a direction moves all its trainable parameters.
@@ -140,7 +144,7 @@ def directions_at_once(policy: Policy) -> int:
         sum(p.numel() * p.element_size() for p in parameters)
         for parameters in (policy.model.parameters(), policy.trainable.values())
     )
-    return max(1, model // max(direction, 1))
+    return max(1, max(model, LIGHT) // max(direction, 1))
 
 
 def _assemble(
@@ -149,12 +153,16 @@ def _assemble(
     estimators: Sequence[str],
     gradient: GradientSum | None,
 ) -> Derivatives:
-    """Derivatives of the whole batch from those of its pieces, in whichever order; vectors are added to ``gradient``."""
+    """Derivatives of the whole batch from those of its pieces, in any order; vectors are added to ``gradient``."""
     shape = rollouts.tokens.shape
     per_prompt = {name: np.zeros(shape[0]) for name in estimators}
     tables: dict[str, torch.Tensor] = {}
-    first_surprises = np.zeros(shape[0])
+    first_surprises, sequence, nats = np.zeros(shape[0]), np.zeros(shape[:2]), np.zeros(shape[:2])
     for indices, result in parts:
+        # Summed piece by piece, as a pass without derivatives does: on the CPU the bits are the same.
+        sequence[indices], nats[indices] = (
+            table.double().sum(-1).numpy() for table in (result.forced.log_probs, result.forced.entropies)
+        )
         first_surprises[indices] = result.first_surprises
         # Only of a complete piece: one that runs out of memory has added nothing.
         if gradient is not None:
@@ -166,4 +174,4 @@ def _assemble(
             if column is not None:
                 table = tables.setdefault(name, torch.zeros(shape, dtype=column.dtype))
                 table[indices, :, : column.shape[2]] = column
-    return Derivatives(per_prompt=per_prompt, first_surprises=first_surprises, **tables)
+    return Derivatives(per_prompt=per_prompt, first_surprises=first_surprises, sequence=sequence, nats=nats, **tables)

@@ -176,14 +176,13 @@ class TwoBatch:
             return Spread(notes=(note,)), {}
         with meter.phase("total_variance"):
             batch = self.updates.batch(scored.update)
-            gradient = scored.update.gradient or batch.gradient(setup.policy, setup.config)
             total = total_variance(
                 setup.policy,
                 scored.rollouts,
                 scored.s,
                 self._entropy_gradient(scored),
                 batch,
-                setup.linearisation(gradient),
+                setup.linearisation(self.updates.gradient(scored.update)),
                 setup.unit,
                 setup.config,
                 eta=setup.eta,

@@ -157,28 +157,53 @@ def total_variance(
     if len(batch.rollouts) < 2:
         raise ValueError("B_U is 1: the total variance needs at least 2 prompts in the update batch")
     weights, shares, chunk = batch.token_weights(config), _shares(batch, config), config.chunk_tokens
-    covector = line.pullback(mean_x)
+    parts = _Parts(policy, batch, line, line.pullback(mean_x), weights, shares, chunk)
     chosen = rng.permutation(len(batch.rollouts))[:UPDATE_PROMPTS].tolist()
     some = rollouts.select(rng.permutation(len(rollouts))[:ENTROPY_PROMPTS].tolist())
-    known, columns, vectors = {}, [], [{}]
-    at_once = directions_at_once(policy)
-    for group in (chosen[i : i + at_once] for i in range(0, len(chosen), at_once)):
-        vectors = []
-        for p in group:
-            own = len(weights) * weights[[p]]
-            g = policy_gradient(policy, batch.rollouts.select([p]), own, chunk_tokens=chunk)
-            known[p] = inner(covector, g)
-            vectors.append(line.pushforward({name: g[name] - shares[p] * whole for name, whole in line.gradient.items()}))
-        along = derivatives_along(policy, some, vectors, unit.estimators, chunk_tokens=chunk)
-        columns += [unit.values({name: x[k] for name, x in along.items()}, some) for k in range(len(group))]
-    y = update_parts(policy, batch.rollouts, weights, covector, chunk_tokens=chunk, known=known)
-    y -= shares * inner(covector, line.gradient)
-    found = combine(s, y, np.stack(columns, axis=1), eta=eta)
-    products = Products(mean_x, covector, line.gradient, line.pushforward)
+    known, cross, vector = parts.of(chosen, some, unit)
+    y = update_parts(policy, batch.rollouts, weights, parts.covector, chunk_tokens=chunk, known=known)
+    y -= shares * inner(parts.covector, line.gradient)
+    found = combine(s, y, cross, eta=eta)
+    products = Products(mean_x, parts.covector, line.gradient, line.pushforward)
     gaps = products_discrepancies(policy, batch.rollouts, weights, shares, y, products)
     if unit.name == "sequence":
-        gaps.append(pair_discrepancy(policy, some, vectors[-1], float(columns[-1][0]), unit.estimator))
+        gaps.append(pair_discrepancy(policy, some, vector, float(cross[0, -1]), unit.estimator))
     return replace(found, definition=largest(gaps))
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What the parts g_p and y_p = J (g_p - share_p g) of U's prompts follow from; ``covector`` is v = J^T mean x."""
+
+    policy: Policy
+    batch: UpdateBatch
+    line: Linearisation
+    covector: dict[str, torch.Tensor]
+    weights: torch.Tensor
+    shares: np.ndarray
+    chunk_tokens: int
+
+    def of(
+        self, chosen: list[int], some: Rollouts, unit: EntropyUnit
+    ) -> tuple[dict[int, float], np.ndarray, dict[str, torch.Tensor]]:
+        """(<v, g_p> by p, <x_n, y_p> ``[N, K]``, the last y_p) of K chosen prompts of U and N prompts of E."""
+        known: dict[int, float] = {}
+        columns: list[np.ndarray] = []
+        vectors: list[dict[str, torch.Tensor]] = []
+        at_once = directions_at_once(self.policy)
+        for group in (chosen[i : i + at_once] for i in range(0, len(chosen), at_once)):
+            vectors = [self._part(p, known) for p in group]
+            along = derivatives_along(self.policy, some, vectors, unit.estimators, chunk_tokens=self.chunk_tokens)
+            columns += [unit.values({name: x[k] for name, x in along.items()}, some) for k in range(len(group))]
+        return known, np.stack(columns, axis=1), vectors[-1]
+
+    def _part(self, p: int, known: dict[int, float]) -> dict[str, torch.Tensor]:
+        """y_p; <v, g_p> is added to ``known``."""
+        own, one = len(self.weights) * self.weights[[p]], self.batch.rollouts.select([p])
+        g = policy_gradient(self.policy, one, own, chunk_tokens=self.chunk_tokens)
+        known[p] = inner(self.covector, g)
+        whole = self.line.gradient
+        return self.line.pushforward({name: g[name] - self.shares[p] * whole[name] for name in whole})
 
 
 def update_parts(

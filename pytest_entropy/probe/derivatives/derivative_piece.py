@@ -66,7 +66,8 @@ class DerivativePiece:
             plain = [_uncovered_direction(tangent) for tangent in tangents]
             # Where no hook covers a parameter (adapters of experts' parameters alone), the graph holds no epsilon.
             hooked = any(len(left) < len(t.direction) for left, t in zip(plain, tangents, strict=True))
-            per_prompt, gradient = {}, {}
+            per_prompt: dict[str, np.ndarray] = {}
+            gradient: dict[str, torch.Tensor] = {}
             for position, name in enumerate(names):
                 weights = self._surrogate(name, forced, policy)
                 per_prompt[name] = np.zeros((len(tangents), p))

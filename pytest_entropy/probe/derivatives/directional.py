@@ -174,4 +174,7 @@ def _assemble(
             if column is not None:
                 table = tables.setdefault(name, torch.zeros(shape, dtype=column.dtype))
                 table[indices, :, : column.shape[2]] = column
-    return Derivatives(per_prompt=per_prompt, first_surprises=first_surprises, sequence=sequence, nats=nats, **tables)
+    return Derivatives(
+        per_prompt, tables["log_probs"], tables["entropies"], tables.get("ranks"), tables.get("surprisal_sd"),
+        first_surprises, sequence, nats,
+    )  # fmt: skip

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +17,7 @@ from pytest_entropy.probe.diagnostics.finite_steps import totals_at_theta
 from pytest_entropy.probe.diagnostics.importance_sampling import sequence_totals
 from tests import tiny
 
-MODELS = {
+MODELS: dict[str, Callable[[], Any]] = {
     "lora": lambda: tiny.lora(tiny.qwen2()),
     "dora": lambda: tiny.lora(tiny.qwen2(), use_dora=True),
     "full fine-tune": lambda: tiny.qwen2(),

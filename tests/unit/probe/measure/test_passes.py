@@ -14,7 +14,7 @@ import torch
 from pytest_entropy.checkpoints import Checkpoint, load_checkpoint
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.probe import EntropyProbe, ProbeConfig
-from pytest_entropy.probe.oracles import variance
+from pytest_entropy.probe.oracles.run import by_definition
 from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.prompts import Prompt
 from tests import tiny
@@ -31,7 +31,7 @@ class Passes:
         self.by_phase: dict[str, Counter[str]] = {}
         self._phase, self._graph, self._defines = "", 0, False
         phase, score, sample = Meter.phase, Policy.teacher_force, Policy.sample
-        grad, define = torch.autograd.grad, variance.by_definition
+        grad, define = torch.autograd.grad, by_definition
 
         @contextmanager
         def phase_of(meter: Meter, name: str) -> Iterator[None]:
@@ -65,7 +65,7 @@ class Passes:
         patch.setattr(Policy, "teacher_force", scored)
         patch.setattr(Policy, "sample", sampled)
         patch.setattr(torch.autograd, "grad", differentiated)
-        patch.setattr(variance, "by_definition", defined)
+        patch.setattr("pytest_entropy.probe.oracles.variance.by_definition", defined)
 
     def _count(self, what: str, prompts: int) -> None:
         self.by_phase.setdefault(self._phase, Counter())[what] += prompts

@@ -29,7 +29,7 @@ PLACES = [
     Place("the sampler's tables",
           "policy.sampling_record:Recorder.__init__", "dtype=dtype, device=device", "dtype=dtype"),
     Place("weights of the loss", "probe.derivatives.gradient:Loss.value", ".to(forced.log_probs.device)", ""),
-    Place("gradient of the loss", "probe.derivatives.gradient:summed_gradients", "g.double().cpu()", "g.double()"),
+    Place("gradient of the loss", "probe.derivatives.gradient:GradientSum.add", "g.double().cpu()", "g.double()"),
     Place("lengths of the update batch", "probe.update.batch:UpdateBatch.token_weights", "lengths.cpu()", "lengths",
           "lora bfloat16"),
     Place("parameters for the oracle", "probe.update.batch:take_update", "p.detach().cpu()", "p.detach()"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -20,14 +21,17 @@ class PieceDerivatives:
     """The result of a piece with p prompts.
 
     Attributes:
-        per_prompt: <X_n, u> ``[p]`` float64 by estimator name, in nats per unit of eta.
+        per_prompt: <X_n, u> ``[K, p]`` float64 by estimator name, for K directions u, in nats per unit of eta.
         forced: the scoring pass, tables ``[p, G, L]`` on the CPU.
         first_surprises: ``[p]``, of :func:`expected_first_surprises`.
+        gradient: sum_n X_n of the estimator ``gradient_of`` by live parameter name, without DoRA's correction; else
+            empty.
     """
 
     per_prompt: dict[str, np.ndarray]
     forced: TeacherForced
     first_surprises: np.ndarray
+    gradient: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -36,38 +40,47 @@ class DerivativePiece:
 
     Attributes:
         part: the prompts' rollouts, p prompts x G responses.
-        direction: u by live parameter name; all pieces of a batch share one.
+        directions: K directions u by live parameter name; all pieces of a batch share them.
         estimators: names of estimators.
         sequence_weights: instead of estimators, weights ``[p, G]`` by name of surrogates sum_g w_ng S_ng.
         ranks: uniform numbers ``[p, G, L]`` for surprisal ranks; None if no ranks are wanted.
+        gradient_of: name of the estimator whose sum_n X_n is wanted as a vector from the same backward; None for none.
     """
 
     part: Rollouts
-    direction: Mapping[str, torch.Tensor]
+    directions: tuple[Mapping[str, torch.Tensor], ...]
     estimators: tuple[str, ...] = ()
     sequence_weights: Mapping[str, torch.Tensor] | None = None
     ranks: torch.Tensor | None = None
+    gradient_of: str | None = None
 
     def compute(self, policy: Policy) -> PieceDerivatives:
-        """Compute <X_n, u> ``[p]`` by one scoring pass and one backward by epsilon for each estimator."""
-        names = [*self.estimators, *(self.sequence_weights or {})]
-        with attached(policy, self.direction, slope=bool(self.estimators)) as tangent:
-            epsilon = torch.zeros(len(self.part), dtype=torch.float64, device=policy.device, requires_grad=True)
-            with torch.enable_grad(), tangent.at(epsilon):
+        """Compute <X_n, u> ``[K, p]`` by one scoring pass and one backward by K epsilons for each estimator."""
+        names, p = [*self.estimators, *(self.sequence_weights or {})], len(self.part)
+        with attached(
+            policy, self.directions, slope=bool(self.estimators), gradients=self.gradient_of is not None
+        ) as tangents:
+            epsilons = [torch.zeros(p, dtype=torch.float64, device=policy.device, requires_grad=True) for _ in tangents]
+            with torch.enable_grad(), _moved(tangents, epsilons):
                 forced = policy.teacher_force(self.part, self.ranks)
-            plain = _uncovered_direction(tangent)
-            # Where no hook covers a parameter (adapters of experts' parameters alone), the graph does not hold epsilon.
-            hooked = len(plain) < len(tangent.direction)
-            per_prompt = {}
+            plain = [_uncovered_direction(tangent) for tangent in tangents]
+            # Where no hook covers a parameter (adapters of experts' parameters alone), the graph holds no epsilon.
+            hooked = any(len(left) < len(t.direction) for left, t in zip(plain, tangents, strict=True))
+            per_prompt: dict[str, np.ndarray] = {}
+            gradient: dict[str, torch.Tensor] = {}
             for position, name in enumerate(names):
                 weights = self._surrogate(name, forced, policy)
-                last = position + 1 == len(names)
-                per_prompt[name] = np.zeros(len(self.part))
-                if hooked:
-                    per_prompt[name] += _derivative(weights, forced, epsilon, keep=not last or bool(plain))
-                if plain:
+                per_prompt[name] = np.zeros((len(tangents), p))
+                parameters = policy.trainable if name == self.gradient_of else {}
+                if hooked or parameters:
+                    keep = position + 1 < len(names) or any(plain)
+                    along, vector = _derivative(weights, forced, epsilons if hooked else [], parameters, keep=keep)
+                    per_prompt[name] += along
+                    gradient |= vector
+                if any(plain):
                     per_prompt[name] += _by_plain_backward(policy, self.part, weights, plain)
-            return PieceDerivatives(per_prompt, _detached(forced), expected_first_surprises(forced, self.part))
+            first_surprises = expected_first_surprises(forced, self.part)
+            return PieceDerivatives(per_prompt, _detached(forced), first_surprises, gradient)
 
     def _surrogate(self, name: str, forced: TeacherForced, policy: Policy) -> Weights:
         if self.sequence_weights is not None and name in self.sequence_weights:
@@ -100,10 +113,30 @@ def expected_first_surprises(forced: TeacherForced, part: Rollouts) -> np.ndarra
     return (chance * (mask & (before == 0))).sum((1, 2)).cpu().numpy()
 
 
-def _derivative(weights: Weights, forced: TeacherForced, epsilon: torch.Tensor, *, keep: bool) -> np.ndarray:
+@contextmanager
+def _moved(tangents: Sequence[Tangent], epsilons: Sequence[torch.Tensor]) -> Iterator[None]:
+    """A block in which the forward pass depends on each direction's epsilon."""
+    with ExitStack() as stack:
+        for tangent, epsilon in zip(tangents, epsilons, strict=True):
+            stack.enter_context(tangent.at(epsilon))
+        yield
+
+
+def _derivative(
+    weights: Weights,
+    forced: TeacherForced,
+    epsilons: Sequence[torch.Tensor],
+    parameters: Mapping[str, torch.Tensor],
+    *,
+    keep: bool,
+) -> tuple[np.ndarray, dict[str, torch.Tensor]]:
+    """The surrogate's derivatives by each prompt's epsilon ``[K, p]``, and by the parameters, from one backward."""
     surrogate = weights.surrogate(forced.log_probs, forced.entropies, forced.expected_values)
-    (grad,) = torch.autograd.grad(surrogate, epsilon, retain_graph=keep)
-    return grad.cpu().numpy()
+    grads = torch.autograd.grad(
+        surrogate, [*epsilons, *parameters.values()], retain_graph=keep, materialize_grads=bool(parameters)
+    )
+    along = [grad.cpu().numpy() for grad in grads[: len(epsilons)]]
+    return np.stack(along) if along else np.zeros(()), dict(zip(parameters, grads[len(epsilons) :], strict=True))
 
 
 def _uncovered_direction(tangent: Tangent) -> dict[str, torch.Tensor]:
@@ -112,15 +145,16 @@ def _uncovered_direction(tangent: Tangent) -> dict[str, torch.Tensor]:
 
 
 def _by_plain_backward(
-    policy: Policy, part: Rollouts, weights: Weights, direction: Mapping[str, torch.Tensor]
+    policy: Policy, part: Rollouts, weights: Weights, directions: Sequence[Mapping[str, torch.Tensor]]
 ) -> np.ndarray:
-    """<X_n, u> over the parameters that hooks cannot cover, by one backward per prompt (slow)."""
-    parameters = {name: policy.trainable[name] for name in direction}
-    out = np.zeros(len(part))
+    """<X_n, u> ``[K, p]`` over the parameters that hooks cannot cover, by one backward per prompt (slow)."""
+    parameters = {name: policy.trainable[name] for direction in directions for name in direction}
+    frozen = [parameter for parameter in parameters.values() if not parameter.requires_grad]
+    out = np.zeros((len(directions), len(part)))
     for n in range(len(part)):
         one = part.select([n])
         prompt_weights = weights.select(n, one.tokens.shape[2])
-        for parameter in parameters.values():
+        for parameter in frozen:
             parameter.requires_grad_(True)
         try:
             with torch.enable_grad():
@@ -128,13 +162,11 @@ def _by_plain_backward(
                 surrogate = prompt_weights.surrogate(forced.log_probs, forced.entropies, forced.expected_values)
                 grads = torch.autograd.grad(surrogate, list(parameters.values()), allow_unused=True)
         finally:
-            for parameter in parameters.values():
+            for parameter in frozen:
                 parameter.requires_grad_(False)
-        out[n] = sum(
-            float((g.double() * direction[name].double()).sum())
-            for name, g in zip(parameters, grads, strict=True)
-            if g is not None
-        )
+        reached = {name: g.double() for name, g in zip(parameters, grads, strict=True) if g is not None}
+        for k, direction in enumerate(directions):
+            out[k, n] = sum(float((g * direction[name].double()).sum()) for name, g in reached.items())
     return out
 
 

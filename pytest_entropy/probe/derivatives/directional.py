@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
+from pytest_entropy.policy.dora import slope_gradient
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.attached import attached
 from pytest_entropy.probe.derivatives.derivative_piece import DerivativePiece, PieceDerivatives
+from pytest_entropy.probe.derivatives.gradient import GradientSum
 from pytest_entropy.probe.pieces import scoring_chunks, worked
+
+# Bytes of directions that need no thought.
+LIGHT = 2**26
 
 
 @dataclass(frozen=True)
@@ -23,8 +28,10 @@ class Derivatives:
         per_prompt: <X_n, u> ``[P]`` float64 by estimator name, in nats per unit of eta.
         log_probs: log pi(t_k) ``[P, G, L]``, nats.
         entropies: H_k ``[P, G, L]``, nats.
+        sequence, nats: sums of both over the tokens of each response, S and sum_k H_k, ``[P, G]`` float64, nats.
         ranks, surprisal_sd: ``[P, G, L]``; None unless surprisal ranks were asked for.
         first_surprises: ``[P]``, of :func:`~.derivative_piece.expected_first_surprises`.
+        gradient: sum_n X_n by live parameter name, float64; None unless it was asked for.
     """
 
     per_prompt: dict[str, np.ndarray]
@@ -33,6 +40,9 @@ class Derivatives:
     ranks: torch.Tensor | None = None
     surprisal_sd: torch.Tensor | None = None
     first_surprises: np.ndarray = field(default_factory=lambda: np.empty(0))
+    sequence: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    nats: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    gradient: dict[str, torch.Tensor] | None = None
 
 
 def directional_derivatives(
@@ -45,6 +55,7 @@ def directional_derivatives(
     threads: int = 1,
     ranks: torch.Tensor | None = None,
     sequence_weights: Mapping[str, torch.Tensor] | None = None,
+    gradient_of: str | None = None,
 ) -> Derivatives:
     """s_n = <X_n, u> of every prompt, without a gradient vector per prompt (docs/mathematics.md §3).
 
@@ -59,44 +70,111 @@ def directional_derivatives(
         sequence_weights: instead of estimators, fixed weights w ``[P, G]`` by name of surrogates sum_g w_ng S_ng.
             They are parts of a trainer's loss and are differentiated as its backward does; estimators are
             differentiated along the slope, which differs with DoRA (:mod:`pytest_entropy.policy.dora`).
+        gradient_of: the estimator whose sum over prompts is wanted as a vector from the same backward; None for none.
 
     Raises:
-        ValueError: an estimator does not allow this G; or both estimators and sequence weights are given.
+        ValueError: an estimator does not allow this G, or both estimators and sequence weights are given.
         KeyError: the direction names a parameter that the model does not have.
+        RunError: the gradient of a parameter, which the message names, is not finite.
     """
     if estimators and sequence_weights:
         raise ValueError("estimators are differentiated along the slope, sequence weights by backward: not in one pass")
-    names = [*estimators, *(sequence_weights or {})]
+    if gradient_of not in (None, *estimators):
+        raise ValueError(f"the gradient of {gradient_of} is wanted, and the estimators are {list(estimators)}")
+    directions = (direction,)
 
     def piece(indices: list[int]) -> DerivativePiece:
         part = rollouts.select(indices)
         own_weights = None if sequence_weights is None else {name: w[indices] for name, w in sequence_weights.items()}
         own_ranks = None if ranks is None else ranks[indices, :, : part.tokens.shape[2]]
-        return DerivativePiece(part, direction, tuple(estimators), own_weights, own_ranks)
+        return DerivativePiece(part, directions, tuple(estimators), own_weights, own_ranks, gradient_of)
 
     # Attached once around all pieces; otherwise every piece would attach and remove the hooks itself.
-    with attached(policy, direction, slope=bool(estimators)):
+    with attached(policy, directions, slope=bool(estimators), gradients=gradient_of is not None):
         parts = worked(policy, scoring_chunks(rollouts, chunk_tokens), piece, threads=threads)
-        return _assemble(parts, rollouts, names)
+        gradient = None if gradient_of is None else GradientSum(policy)
+        found = _assemble(parts, rollouts, [*estimators, *(sequence_weights or {})], gradient)
+    return found if gradient is None else replace(found, gradient=slope_gradient(policy.model, gradient.finite()))
+
+
+def derivatives_along(
+    policy: Policy,
+    rollouts: Rollouts,
+    directions: Sequence[Mapping[str, torch.Tensor]],
+    estimators: Sequence[str],
+    *,
+    chunk_tokens: int,
+) -> dict[str, np.ndarray]:
+    """<X_n, u_k> ``[K, P]`` of every prompt along K directions at once, by estimator name, in nats per unit of eta.
+
+    One scoring pass and one backward per estimator serve all directions: what grows with K are the hooks' products,
+    and the memory for K copies of the directions (:func:`directions_at_once`).
+
+    Args:
+        policy: runs the scoring pass; its parameters do not change.
+        rollouts: P prompts x G responses.
+        directions: K directions u by live parameter name, all of the same parameters.
+        estimators: names of estimators; each costs one more backward over the same graph.
+        chunk_tokens: token budget of a piece, which bounds memory whatever P is.
+
+    Raises:
+        ValueError: an estimator does not allow this G.
+        KeyError: a direction names a parameter that the model does not have.
+    """
+    every = tuple(directions)
+    per_prompt = {name: np.zeros((len(every), len(rollouts))) for name in estimators}
+    with attached(policy, every, slope=True):
+        for indices, found in worked(
+            policy,
+            scoring_chunks(rollouts, chunk_tokens),
+            lambda indices: DerivativePiece(rollouts.select(indices), every, tuple(estimators)),
+        ):
+            for name in estimators:
+                per_prompt[name][:, indices] = found.per_prompt[name]
+    return per_prompt
+
+
+def directions_at_once(policy: Policy) -> int:
+    """How many directions :func:`derivatives_along` may take: as many as the model weighs, or ``LIGHT``; at least one.
+
+    Args:
+        policy: a direction moves all its trainable parameters.
+    """
+    model, direction = (
+        sum(p.numel() * p.element_size() for p in parameters)
+        for parameters in (policy.model.parameters(), policy.trainable.values())
+    )
+    return max(1, max(model, LIGHT) // max(direction, 1))
 
 
 def _assemble(
     parts: Iterable[tuple[list[int], PieceDerivatives]],
     rollouts: Rollouts,
     estimators: Sequence[str],
+    gradient: GradientSum | None,
 ) -> Derivatives:
-    """Derivatives of the whole batch from those of its pieces, in whichever order the pieces come."""
+    """Derivatives of the whole batch from those of its pieces, in any order; vectors are added to ``gradient``."""
     shape = rollouts.tokens.shape
     per_prompt = {name: np.zeros(shape[0]) for name in estimators}
     tables: dict[str, torch.Tensor] = {}
-    first_surprises = np.zeros(shape[0])
+    first_surprises, sequence, nats = np.zeros(shape[0]), np.zeros(shape[:2]), np.zeros(shape[:2])
     for indices, result in parts:
+        # Summed piece by piece, as a pass without derivatives does: on the CPU the bits are the same.
+        sequence[indices], nats[indices] = (
+            table.double().sum(-1).numpy() for table in (result.forced.log_probs, result.forced.entropies)
+        )
         first_surprises[indices] = result.first_surprises
+        # Only of a complete piece: one that runs out of memory has added nothing.
+        if gradient is not None:
+            gradient.add(result.gradient)
         for name in estimators:
-            per_prompt[name][indices] = result.per_prompt[name]
+            per_prompt[name][indices] = result.per_prompt[name][0]
         for name in ("log_probs", "entropies", "ranks", "surprisal_sd"):
             column: torch.Tensor | None = getattr(result.forced, name)
             if column is not None:
                 table = tables.setdefault(name, torch.zeros(shape, dtype=column.dtype))
                 table[indices, :, : column.shape[2]] = column
-    return Derivatives(per_prompt=per_prompt, first_surprises=first_surprises, **tables)
+    return Derivatives(
+        per_prompt, tables["log_probs"], tables["entropies"], tables.get("ranks"), tables.get("surprisal_sd"),
+        first_surprises, sequence, nats,
+    )  # fmt: skip

@@ -213,8 +213,7 @@ def summed_gradients(
     Raises:
         RunError: the gradient of a parameter, which the message names, is not finite.
     """
-    zero = {name: parameter.shape for name, parameter in policy.trainable.items()}
-    totals = [{name: torch.zeros(shape, dtype=torch.float64) for name, shape in zero.items()} for _ in objectives]
+    totals = [GradientSum(policy) for _ in objectives]
 
     def piece(indices: list[int]) -> GradientPiece:
         return GradientPiece(rollouts.select(indices), tuple(objective.select(indices) for objective in objectives))
@@ -222,9 +221,32 @@ def summed_gradients(
     # Gradients are added only when a piece is complete: one that runs out of memory has added nothing.
     for _, gradients in worked(policy, scoring_chunks(rollouts, chunk_tokens), piece):
         for total, grads in zip(totals, gradients, strict=True):
-            for name, g in grads.items():
-                total[name] += g.double().cpu()
-    for name, g in ((name, g) for total in totals for name, g in total.items()):
-        if not torch.isfinite(g).all():
-            raise RunError(f"the gradient of {name} is not finite; check the weights and the rewards")
-    return totals
+            total.add(grads)
+    return [total.finite() for total in totals]
+
+
+class GradientSum:
+    """A sum of gradients over pieces by live parameter name, float64, on the CPU; a parameter without one has 0.
+
+    Args:
+        policy: the gradients are over its trainable parameters.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self._total = {name: torch.zeros(p.shape, dtype=torch.float64) for name, p in policy.trainable.items()}
+
+    def add(self, gradient: Mapping[str, torch.Tensor]) -> None:
+        """Add a piece's gradient, of any type and on any device."""
+        for name, g in gradient.items():
+            self._total[name] += g.double().cpu()
+
+    def finite(self) -> dict[str, torch.Tensor]:
+        """The sum.
+
+        Raises:
+            RunError: the gradient of a parameter, which the message names, is not finite.
+        """
+        for name, g in self._total.items():
+            if not torch.isfinite(g).all():
+                raise RunError(f"the gradient of {name} is not finite; check the weights and the rewards")
+        return self._total

@@ -15,8 +15,8 @@ from __future__ import annotations
 import copy
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -101,7 +101,8 @@ class Tangent:
 
     Call :meth:`attach` before the forward passes, and run each of them within :meth:`at` with its epsilon.  A
     parameter that no module's forward uses (an ``nn.ParameterDict`` entry, say) is not covered: after a pass,
-    :meth:`uncovered` names such parameters, and the caller adds their part by a plain backward.
+    :meth:`uncovered` names such parameters, and the caller adds their part by a plain backward.  Tangents of several
+    directions may be attached at once if they were made by :meth:`together`.
     """
 
     def __init__(self, model: nn.Module, direction: Mapping[str, torch.Tensor]) -> None:
@@ -132,6 +133,23 @@ class Tangent:
                 self._names[module] = {name for name, _ in own.values()}
         self._fired: set[str] = set()
         self._state = _State()
+        self._together: tuple[Tangent, ...] = (self,)
+
+    @classmethod
+    def together(cls, model: nn.Module, directions: Iterable[Mapping[str, torch.Tensor]]) -> list[Tangent]:
+        """The tangents of several directions, whose hooks may be attached to the model at the same time.
+
+        Args:
+            model: the module whose forward pass is differentiated.
+            directions: each a u by live parameter name.
+
+        Raises:
+            KeyError: a direction names a parameter that the model does not have.
+        """
+        tangents = [cls(model, direction) for direction in directions]
+        for tangent in tangents:
+            tangent._together = tuple(tangents)
+        return tangents
 
     def attach(self) -> list[RemovableHandle]:
         """Register the forward hooks and return their handles, which the caller removes."""
@@ -150,6 +168,14 @@ class Tangent:
                 yield
         finally:
             self._state.epsilon = previous
+
+    @contextmanager
+    def _quiet(self) -> Iterator[None]:
+        """A block in which no hook of these directions fires in this thread."""
+        with ExitStack() as stack:
+            for tangent in self._together:
+                stack.enter_context(tangent.at(None))
+            yield
 
     def uncovered(self) -> list[str]:
         """Names of the direction's parameters that no hook has covered in any pass so far."""
@@ -176,7 +202,7 @@ class Tangent:
             return _AttachWide.apply(output, epsilon, x, weight, rows_per_prompt())  # type: ignore[no-untyped-call]
         # A module may call others that carry hooks, which must not fire while its tangent is computed.
         try:
-            with self.at(None), torch.no_grad():
+            with self._quiet(), torch.no_grad():
                 tangent = module_tangent(module, moved, args, kwargs)
         except NotImplementedError:
             # Some operations have no forward-mode derivative (torch's grouped product of experts).

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -35,6 +35,9 @@ SMALLEST_MOVE, LARGEST_MOVE, TARGET_MOVE = 2e-3, 0.1, 0.03
 MOST_RESCALINGS = 4
 # The noise floor's step in units: the even terms fall by its square, far below any rounding that matters.
 TINY_STEP = 2.0**-10
+# The noise floor is the root mean square over one prompt in so many, and at least so many: what it stands beside, a
+# tenth of a standard deviation, is in most cases thousands of times larger.
+FLOOR_EVERY, FLOOR_LEAST = 4, 8
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,8 @@ class EtaSweep:
         ess, group_ess: ``[J]``, effective sample size as a share, of all weights together and averaged over groups.
         khat: ``[J]``, Pareto shape of the weights' tail; NaN where it was not computed.
         rounding: ``[J]``, relative error of the step through the weights' precision.
-        floor: ``[P]``, (Delta(e) + Delta(-e)) / sqrt 2 at a step e so small that only rounding is left: the numerical
-            noise of one change, from forward passes and from rounded weights.
+        floor: ``[Q]``, (Delta(e) + Delta(-e)) / sqrt 2 of Q of the prompts at a step e so small that only rounding is
+            left: the numerical noise of one change, from forward passes and from rounded weights.
         fresh_steps: ``[K]``, steps at which fresh responses were drawn; K = 0 if none were.
         fresh: ``[K, P]``, the change from responses drawn anew with the same random numbers.
         fresh_changed: ``[K]``, number of responses that differ from those at theta.
@@ -83,28 +86,67 @@ class EtaSweep:
         return cls(**{name: arrays[PREFIX + name] for name in cls.__dataclass_fields__})
 
 
+@dataclass
+class StepTotals:
+    """Totals of the same responses at theta and at steps along u, each computed when it is first asked for, and kept.
+
+    Attributes:
+        policy: the policy at theta.
+        rollouts: P prompts x G responses drawn at theta.
+        direction: u by live parameter name.
+        chunk_tokens, threads: token budget of a piece, and number of pieces computed at once.
+        known: totals by step, 0 for theta.
+    """
+
+    policy: Policy
+    rollouts: Rollouts
+    direction: Mapping[str, torch.Tensor]
+    chunk_tokens: int
+    threads: int = 1
+    known: dict[float, Totals] = field(default_factory=dict)
+
+    def __call__(self, step: float) -> Totals:
+        """The totals ``[P, G]`` at theta + step * u.
+
+        Raises:
+            RunError: log-probabilities there are not finite.
+        """
+        if step not in self.known:
+            self.known[step] = self._computed(step)
+        return self.known[step]
+
+    def select(self, indices: list[int]) -> StepTotals:
+        """The same of some of the prompts, with nothing known yet."""
+        return replace(self, rollouts=self.rollouts.select(indices), known={})
+
+    def _computed(self, step: float) -> Totals:
+        pieces: dict[str, int] = {"chunk_tokens": self.chunk_tokens, "threads": self.threads}
+        if step == 0:
+            return sequence_totals(self.policy, self.rollouts, **pieces)
+        totals = totals_at(self.policy, self.rollouts, self.direction, step, **pieces)
+        if not (np.isfinite(totals.sequence).all() and np.isfinite(totals.nats).all()):
+            raise RunError(
+                f"log-probabilities at theta + {step:g} u are not finite: the step leaves the range of the weights' "
+                "type; check the learning rate, or give smaller eta_sweep.multiples"
+            )
+        return totals
+
+
 def eta_sweep(
-    policy: Policy,
-    rollouts: Rollouts,
-    direction: Mapping[str, torch.Tensor],
+    at: StepTotals,
     *,
     eta: float,
     multiples: Sequence[float],
-    chunk_tokens: int,
-    threads: int = 1,
     pareto: bool = False,
     clip: float | None = None,
     sample: Callable[[], Rollouts] | None = None,
 ) -> EtaSweep:
-    """Entropy changes at a ladder of steps: one scoring pass per step, one at theta, two for the noise floor (§7).
+    """Entropy changes at a ladder of steps: one scoring pass per step, one at theta, few for the noise floor (§7).
 
     Args:
-        policy: the policy at theta.
-        rollouts: P prompts x G responses drawn at theta.
-        direction: u by live parameter name.
+        at: gives the responses' totals at theta and along u; those that are known are not computed again.
         eta: the training step; always among the steps.
         multiples: the other steps as multiples of the ladder's unit, none of them 0.
-        chunk_tokens, threads: token budget of a piece, and number of pieces computed at once.
         pareto: whether to smooth the weights of the self-normalised change, and report k-hat.
         clip: upper bound on those weights; None for none.
         sample: draws responses to the same prompts with the same random numbers at the policy's present parameters;
@@ -114,19 +156,18 @@ def eta_sweep(
         RunError: log-probabilities at a step are not finite.
         UsageError: ``pareto`` is set, and arviz-stats is not installed.
     """
-    at = _Totals(policy, rollouts, direction, chunk_tokens, threads)
-    before = at.start()
+    policy, direction, before = at.policy, at.direction, at(0.0)
     unit = _unit(before, at, eta, longest_step(policy, direction))
-    noise = sum(entropy_change(before, at(sign * unit * TINY_STEP, keep=False)) for sign in (1, -1)) / math.sqrt(2)
     steps = sorted({eta, *(multiple * unit for multiple in multiples)})
-    points = [_point(before, at(h, keep=False), pareto=pareto, clip=clip) for h in steps]
+    noise = _noise(at, unit * TINY_STEP)
+    points = [_point(before, at(h), pareto=pareto, clip=clip) for h in steps]
     fresh_steps = sorted({eta, max(steps, key=lambda h: (abs(h), h))}) if sample else []
-    fresh = [fresh_change(policy, rollouts, direction, h, sample) for h in fresh_steps if sample]
+    fresh = [fresh_change(policy, at.rollouts, direction, h, sample) for h in fresh_steps if sample]
     sweep = EtaSweep(
         **{name: np.array(value) for name, value in (("eta", eta), ("unit", unit), ("steps", steps))},
         **{name: np.array([point[name] for point in points]) for name in points[0]},
         rounding=np.array([step_rounding(policy, direction, h) for h in steps]),
-        floor=np.asarray(noise),
+        floor=noise,
         fresh_steps=np.array(fresh_steps),
         fresh=np.array([change for change, _ in fresh]),
         fresh_changed=np.array([changed for _, changed in fresh]),
@@ -135,38 +176,16 @@ def eta_sweep(
     return sweep
 
 
-@dataclass
-class _Totals:
-    """Totals of the same responses at steps along u, cached for the candidates of the ladder's unit."""
-
-    policy: Policy
-    rollouts: Rollouts
-    direction: Mapping[str, torch.Tensor]
-    chunk_tokens: int
-    threads: int
-    known: dict[float, Totals] = field(default_factory=dict)
-
-    def start(self) -> Totals:
-        """The totals at theta."""
-        return sequence_totals(self.policy, self.rollouts, chunk_tokens=self.chunk_tokens, threads=self.threads)
-
-    def __call__(self, step: float, *, keep: bool = True) -> Totals:
-        if step in self.known:
-            return self.known[step]
-        totals = totals_at(
-            self.policy, self.rollouts, self.direction, step, chunk_tokens=self.chunk_tokens, threads=self.threads
-        )
-        if not (np.isfinite(totals.sequence).all() and np.isfinite(totals.nats).all()):
-            raise RunError(
-                f"log-probabilities at theta + {step:g} u are not finite: the step leaves the range of the weights' "
-                "type; check the learning rate, or give smaller eta_sweep.multiples"
-            )
-        if keep:
-            self.known[step] = totals
-        return totals
+def _noise(at: StepTotals, step: float) -> np.ndarray:
+    """The numerical noise of one change of Q of the prompts, ``[Q]``, from passes of one shape."""
+    prompts = len(at.rollouts)
+    Q = min(prompts, max(FLOOR_LEAST, prompts // FLOOR_EVERY))
+    some = at if prompts == Q else at.select([n * prompts // Q for n in range(Q)])
+    changes = [entropy_change(some(0.0), some(sign * step)) for sign in (1, -1)]
+    return np.asarray(sum(changes) / math.sqrt(2))
 
 
-def _unit(before: Totals, at: _Totals, eta: float, longest: float) -> float:
+def _unit(before: Totals, at: StepTotals, eta: float, longest: float) -> float:
     """The ladder's unit: eta, or a power of two of it that moves log-weights by an amount in the usable range."""
     unit = eta
     for _ in range(MOST_RESCALINGS):
@@ -177,7 +196,6 @@ def _unit(before: Totals, at: _Totals, eta: float, longest: float) -> float:
         if scale == 1:
             break
         unit *= scale
-    at(unit)
     return unit
 
 

@@ -198,6 +198,7 @@ def entropy_slope(
     score: np.ndarray,
     *,
     chunk_tokens: int,
+    before: Totals | None = None,
 ) -> np.ndarray | None:
     """(Delta_n(h) - Delta_n(-h)) / 2h ``[P]``, nats per unit of eta: it estimates <grad H, u> without a derivative.
 
@@ -208,6 +209,7 @@ def entropy_slope(
         score: ``[P]``, <grad S, u> averaged over each group; its spread sets the step h, which is shortened where the
             even part of the change is large.
         chunk_tokens: token budget of a piece.
+        before: the totals at theta, where they are known.
 
     Returns:
         ``[P]``; None where no step of up to :func:`longest_step` moves the responses enough to tell a change from
@@ -219,7 +221,8 @@ def entropy_slope(
     if not spread * longest_step(policy, direction) >= LOG_WEIGHT_SPREAD:
         return None
     step = LOG_WEIGHT_SPREAD / spread
-    before = sequence_totals(policy, rollouts, chunk_tokens=chunk_tokens)
+    if before is None:
+        before = sequence_totals(policy, rollouts, chunk_tokens=chunk_tokens)
     slope_at_longest, even_before_cut = None, np.inf
     for _ in range(1 + MOST_CUTS):
         ahead, behind = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.batches import draw_ranks
@@ -74,6 +75,7 @@ class TwoBatch:
                 chunk_tokens=setup.config.tokens_at_once,
                 threads=setup.threads,
                 ranks=draw_ranks(rollouts, seed) if "ranks" in diagnostics else None,
+                gradient_of=self._vector_in_pass(update),
             )
         s = setup.unit.values(derivatives.per_prompt, rollouts)
         scored = _Pass(prompts, rollouts, derivatives, s, update, seed)
@@ -84,6 +86,7 @@ class TwoBatch:
         agreement |= sweep_gaps
         spread, products = self._spread(scored, meter)
         arrays |= products
+        derivatives = replace(derivatives, gradient=None)
         if "ranks" in diagnostics:
             with meter.phase("evidence"):
                 arrays["sampler_evidence"] = total_sampler_log_ratios(
@@ -116,6 +119,20 @@ class TwoBatch:
     def _estimators(self) -> list[str]:
         extra = [name for name in self.setup.config.diagnostics if name in estimator_names()]
         return list(dict.fromkeys([*self.setup.unit.estimators, *extra]))
+
+    def _vector_in_pass(self, update: Update) -> str | None:
+        """The estimator whose X_n the derivative pass sums up as a vector, which the total variance takes; else None.
+
+        Per token the vector's coefficients differ between prompts, so that one backward cannot give it with the s_n.
+        """
+        total = "total_variance" in self.setup.config.diagnostics and len(update.prompts) > 1
+        return self.setup.unit.estimator if total and self.setup.unit.name == "sequence" else None
+
+    def _entropy_gradient(self, scored: _Pass) -> dict[str, torch.Tensor]:
+        setup, summed = self.setup, scored.derivatives.gradient
+        if summed is None:
+            return setup.unit.gradient(setup.policy, scored.rollouts, chunk_tokens=setup.config.tokens_at_once)
+        return {name: g / len(scored.rollouts) for name, g in summed.items()}
 
     def _agreement(self, scored: _Pass, meter: Meter) -> dict[str, float]:
         setup = self.setup
@@ -159,13 +176,13 @@ class TwoBatch:
             return Spread(notes=(note,)), {}
         with meter.phase("total_variance"):
             batch = self.updates.batch(scored.update)
-            gradient = scored.update.gradient or batch.gradient(setup.policy, setup.config)
             total = total_variance(
                 setup.policy,
                 scored.rollouts,
                 scored.s,
+                self._entropy_gradient(scored),
                 batch,
-                setup.linearisation(gradient),
+                setup.linearisation(self.updates.gradient(scored.update)),
                 setup.unit,
                 setup.config,
                 eta=setup.eta,

@@ -11,12 +11,14 @@ import torch
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.diagnostics.eta_sweep import EtaSweep
-from pytest_entropy.probe.diagnostics.importance_sampling import sequence_totals, totals_at
+from pytest_entropy.probe.diagnostics.importance_sampling import Totals, sequence_totals, totals_at
 from pytest_entropy.probe.oracles.loops import Table
 from pytest_entropy.stats.largest import largest
 
 # Below so many weights k-hat is not fitted.
 FEWEST_WEIGHTS = 25
+# Prompts that are scored again.
+FEWEST_PROMPTS, MOST_PROMPTS = 2, 16
 
 
 def sweep_discrepancies(
@@ -24,6 +26,7 @@ def sweep_discrepancies(
     rollouts: Rollouts,
     direction: Mapping[str, torch.Tensor],
     sweep: EtaSweep,
+    recorded: Mapping[float, Totals],
     *,
     pareto: bool,
     clip: float | None,
@@ -32,11 +35,17 @@ def sweep_discrepancies(
 ) -> dict[str, float]:
     """Discrepancies of the sweep from plain loops at the ladder's longest step, backwards rather than forwards.
 
+    Loops over the recorded totals give every prompt's changes and all sample sizes again.  The recorded totals
+    themselves are compared with new scoring passes, at theta and at the step, for a quarter of the prompts (at least
+    ``FEWEST_PROMPTS`` and at most ``MOST_PROMPTS``), spread over the lengths: what a pass of the whole batch gets
+    wrong by pieces, rows or steps shows in any of them; one prompt alone, of those not chosen, would not be seen.
+
     Args:
-        policy: the policy at theta; its totals are computed anew, there and at the step.
+        policy: the policy at theta.
         rollouts: P prompts x G responses drawn at theta.
         direction: u by live parameter name.
         sweep: the sweep.
+        recorded: the totals ``[P, G]`` that the sweep was computed from, by step, 0 for theta.
         pareto, clip: how the weights of its self-normalised change were smoothed or bounded.
         chunk_tokens, threads: token budget of a piece, and number of pieces computed at once.
 
@@ -49,8 +58,16 @@ def sweep_discrepancies(
     if j is None:
         return {}
     step = float(sweep.steps[j])
-    before = sequence_totals(policy, rollouts, chunk_tokens=chunk_tokens, threads=threads)
-    after = totals_at(policy, rollouts, direction, step, chunk_tokens=chunk_tokens, threads=threads)
+    found = _by_loops(sweep, j, recorded[0.0], recorded[step], pareto=pareto, clip=clip)
+    chosen = spread_over_lengths(rollouts)
+    again = _changes_again(policy, rollouts.select(chosen), direction, step, chunk_tokens, threads)
+    return found | {"sweep_change": largest([found["sweep_change"], _off(sweep.change[j][chosen].tolist(), again)])}
+
+
+def _by_loops(
+    sweep: EtaSweep, j: int, before: Totals, after: Totals, *, pareto: bool, clip: float | None
+) -> dict[str, float]:
+    """The discrepancies of step j from loops over the totals of all prompts."""
     old, new, logs = before.nats.tolist(), after.nats.tolist(), (after.sequence - before.sequence).tolist()
     changes = [_change(*group) for group in zip(old, new, logs, strict=True)]
     smoothed, khat = _smoothed(logs) if pareto else (logs, math.nan)
@@ -68,6 +85,28 @@ def sweep_discrepancies(
         "sweep_sizes": largest(abs(reported - size) / size for reported, size in sizes),
         "sweep_khat": _apart(float(sweep.khat[j]), khat),
     }
+
+
+def spread_over_lengths(rollouts: Rollouts) -> list[int]:
+    """The prompts that are scored again: the shortest, the longest, and others evenly between, by response tokens.
+
+    Args:
+        rollouts: P prompts x G responses.
+    """
+    tokens = rollouts.lengths.sum(1).tolist()
+    order = sorted(range(len(tokens)), key=lambda n: (tokens[n], n))
+    count = min(len(order), MOST_PROMPTS, max(FEWEST_PROMPTS, len(order) // 4))
+    return [order[round(i * (len(order) - 1) / max(count - 1, 1))] for i in range(count)]
+
+
+def _changes_again(
+    policy: Policy, some: Rollouts, direction: Mapping[str, torch.Tensor], step: float, chunk_tokens: int, threads: int
+) -> list[tuple[float, float]]:
+    """:func:`_change` of some prompts from totals that are computed anew, at theta and at the step."""
+    before = sequence_totals(policy, some, chunk_tokens=chunk_tokens, threads=threads)
+    after = totals_at(policy, some, direction, step, chunk_tokens=chunk_tokens, threads=threads)
+    logs = (after.sequence - before.sequence).tolist()
+    return [_change(*group) for group in zip(before.nats.tolist(), after.nats.tolist(), logs, strict=True)]
 
 
 def _longest(sweep: EtaSweep) -> int | None:

@@ -37,7 +37,8 @@ class UpdateSource:
             meter = Meter(device=self.setup.policy.device)
             with meter.phase("sampling"):
                 prompts, rollouts = self._rollouts(seed)
-            self._updates[seed] = self.take(prompts, rollouts, seed, meter)
+            made = self._updates[seed] = self.take(prompts, rollouts, seed, meter)
+            self._batches[seed] = UpdateBatch(tuple(made.prompts), rollouts, made.rewards, seed)
         return self._updates[seed]
 
     def take(self, prompts: list[Prompt], rollouts: Rollouts, seed: int, meter: Meter) -> Update:
@@ -80,11 +81,22 @@ class UpdateSource:
         )  # fmt: skip
 
     def batch(self, update: Update) -> UpdateBatch:
-        """The batch of an update; its responses are drawn again from the update's seed, once, and kept."""
+        """The batch of an update; one of another process is drawn again from the update's seed, once, and kept."""
         if update.seed not in self._batches:
             _, rollouts = self._rollouts(update.seed)
             self._batches[update.seed] = UpdateBatch(tuple(update.prompts), rollouts, update.rewards, update.seed)
         return self._batches[update.seed]
+
+    def gradient(self, update: Update) -> dict[str, torch.Tensor]:
+        """The gradient of an update's loss by live parameter name, float64, on the CPU.
+
+        It is computed again where the update was read from disk and is not this process's own.
+
+        Raises:
+            RunError: the gradient is not finite.
+        """
+        own = self._updates.get(update.seed, update)
+        return update.gradient or own.gradient or self.batch(update).gradient(self.setup.policy, self.setup.config)
 
     def _rollouts(self, seed: int) -> tuple[list[Prompt], Rollouts]:
         prompts = self.setup.choose(self.setup.config.B_U, derive(seed, "U"))

@@ -14,6 +14,7 @@ the optimizer's state, eta, and the batch sizes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,11 +22,15 @@ import torch
 
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
-from pytest_entropy.probe.derivatives.directional import directional_derivatives
+from pytest_entropy.probe.derivatives.directional import (
+    derivatives_along,
+    directional_derivatives,
+    directions_at_once,
+)
 from pytest_entropy.probe.derivatives.gradient import policy_gradient
 from pytest_entropy.probe.measure.entropy_unit import EntropyUnit
 from pytest_entropy.probe.oracles.variance import Products, pair_discrepancy, products_discrepancies
-from pytest_entropy.probe.parameter_vectors import inner
+from pytest_entropy.probe.parameter_vectors import Tensors, inner
 from pytest_entropy.probe.update.batch import UpdateBatch
 from pytest_entropy.probe.update.linearisation import Linearisation
 from pytest_entropy.probe.update.objective import normaliser_shares
@@ -34,7 +39,8 @@ from pytest_entropy.records.diagnostics import VarianceParts
 from pytest_entropy.settings.probe import ProbeConfig
 from pytest_entropy.stats.largest import largest
 
-# T is estimated from pairs of so many prompts n and p: each p costs one backward and one directional pass over the n.
+# T is estimated from pairs of so many prompts n and p: each p costs one backward of its own, and all of them together
+# one pass over the n.
 ENTROPY_PROMPTS, UPDATE_PROMPTS = 16, 8
 
 
@@ -122,6 +128,7 @@ def total_variance(
     policy: Policy,
     rollouts: Rollouts,
     s: np.ndarray,
+    mean_x: Tensors,
     batch: UpdateBatch,
     line: Linearisation,
     unit: EntropyUnit,
@@ -136,6 +143,7 @@ def total_variance(
         policy: the gradients are over its trainable parameters.
         rollouts: E, B_E prompts x G responses.
         s: s_n ``[B_E]``, in ``unit`` per unit of eta.
+        mean_x: the entropy gradient of E in ``unit``, by live parameter name.
         batch: U.
         line: J = du/dg at U's gradient.
         unit: the unit of entropy, with the estimator.
@@ -148,30 +156,64 @@ def total_variance(
     """
     if len(batch.rollouts) < 2:
         raise ValueError("B_U is 1: the total variance needs at least 2 prompts in the update batch")
-    weights, shares = batch.token_weights(config), _shares(batch, config)
-    mean_x = unit.gradient(policy, rollouts, chunk_tokens=config.tokens_at_once)
-    covector = line.pullback(mean_x)
-    y = update_parts(policy, batch.rollouts, weights, covector, chunk_tokens=config.tokens_at_once)
-    y -= shares * inner(covector, line.gradient)
-    chosen = rng.permutation(len(batch.rollouts))[:UPDATE_PROMPTS]
+    weights, shares, chunk = batch.token_weights(config), _shares(batch, config), config.tokens_at_once
+    parts = _Parts(policy, batch, line, line.pullback(mean_x), weights, shares, chunk)
+    chosen = rng.permutation(len(batch.rollouts))[:UPDATE_PROMPTS].tolist()
     some = rollouts.select(rng.permutation(len(rollouts))[:ENTROPY_PROMPTS].tolist())
-    columns, vector = [], {}
-    for p in chosen.tolist():
-        own = len(weights) * weights[[p]]
-        one = policy_gradient(policy, batch.rollouts.select([p]), own, chunk_tokens=config.tokens_at_once)
-        vector = line.pushforward({name: g - shares[p] * line.gradient[name] for name, g in one.items()})
-        along = directional_derivatives(policy, some, vector, unit.estimators, chunk_tokens=config.tokens_at_once)
-        columns.append(unit.values(along.per_prompt, some))
-    found = combine(s, y, np.stack(columns, axis=1), eta=eta)
-    products = Products(mean_x, covector, line.gradient, line.pushforward)
+    known, cross, vector = parts.of(chosen, some, unit)
+    y = update_parts(policy, batch.rollouts, weights, parts.covector, chunk_tokens=chunk, known=known)
+    y -= shares * inner(parts.covector, line.gradient)
+    found = combine(s, y, cross, eta=eta)
+    products = Products(mean_x, parts.covector, line.gradient, line.pushforward)
     gaps = products_discrepancies(policy, batch.rollouts, weights, shares, y, products)
     if unit.name == "sequence":
-        gaps.append(pair_discrepancy(policy, some, vector, float(columns[-1][0]), unit.estimator))
+        gaps.append(pair_discrepancy(policy, some, vector, float(cross[0, -1]), unit.estimator))
     return replace(found, definition=largest(gaps))
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """What the parts g_p and y_p = J (g_p - share_p g) of U's prompts follow from; ``covector`` is v = J^T mean x."""
+
+    policy: Policy
+    batch: UpdateBatch
+    line: Linearisation
+    covector: dict[str, torch.Tensor]
+    weights: torch.Tensor
+    shares: np.ndarray
+    chunk_tokens: int
+
+    def of(
+        self, chosen: list[int], some: Rollouts, unit: EntropyUnit
+    ) -> tuple[dict[int, float], np.ndarray, dict[str, torch.Tensor]]:
+        """(<v, g_p> by p, <x_n, y_p> ``[N, K]``, the last y_p) of K chosen prompts of U and N prompts of E."""
+        known: dict[int, float] = {}
+        columns: list[np.ndarray] = []
+        vectors: list[dict[str, torch.Tensor]] = []
+        at_once = directions_at_once(self.policy)
+        for group in (chosen[i : i + at_once] for i in range(0, len(chosen), at_once)):
+            vectors = [self._part(p, known) for p in group]
+            along = derivatives_along(self.policy, some, vectors, unit.estimators, chunk_tokens=self.chunk_tokens)
+            columns += [unit.values({name: x[k] for name, x in along.items()}, some) for k in range(len(group))]
+        return known, np.stack(columns, axis=1), vectors[-1]
+
+    def _part(self, p: int, known: dict[int, float]) -> dict[str, torch.Tensor]:
+        """y_p; <v, g_p> is added to ``known``."""
+        own, one = len(self.weights) * self.weights[[p]], self.batch.rollouts.select([p])
+        g = policy_gradient(self.policy, one, own, chunk_tokens=self.chunk_tokens)
+        known[p] = inner(self.covector, g)
+        whole = self.line.gradient
+        return self.line.pushforward({name: g[name] - self.shares[p] * whole[name] for name in whole})
+
+
 def update_parts(
-    policy: Policy, rollouts: Rollouts, weights: torch.Tensor, covector: dict[str, torch.Tensor], *, chunk_tokens: int
+    policy: Policy,
+    rollouts: Rollouts,
+    weights: torch.Tensor,
+    covector: dict[str, torch.Tensor],
+    *,
+    chunk_tokens: int,
+    known: Mapping[int, float] | None = None,
 ) -> np.ndarray:
     """<v, g_p> ``[B_U]`` with mean <v, g>, where g_p = -B_U sum_g w_pg grad S_pg is prompt p's part of the gradient.
 
@@ -181,10 +223,17 @@ def update_parts(
         weights: token weights w ``[B_U, G]``.
         covector: v by live parameter name.
         chunk_tokens: token budget of a piece.
+        known: <v, g_p> by p of the prompts whose g_p was at hand, which are not computed again.
     """
-    parts = {"parts": -len(weights) * weights}
-    passed = directional_derivatives(policy, rollouts, covector, (), chunk_tokens=chunk_tokens, sequence_weights=parts)
-    return passed.per_prompt["parts"]
+    products = np.array([(known or {}).get(p, np.nan) for p in range(len(rollouts))])
+    others = [p for p in range(len(rollouts)) if p not in (known or {})]
+    if others:
+        parts = {"parts": -len(weights) * weights[others]}
+        passed = directional_derivatives(
+            policy, rollouts.select(others), covector, (), chunk_tokens=chunk_tokens, sequence_weights=parts
+        )
+        products[others] = passed.per_prompt["parts"]
+    return products
 
 
 def _shares(batch: UpdateBatch, config: ProbeConfig) -> np.ndarray:

@@ -101,7 +101,7 @@ def pieces_of(policy: Policy) -> dict[str, Piece[object]]:
     ids = tuple(tuple(row) for row in tiny.prompts(2))
     return {
         "sample": SamplePiece((0, 1), ids, 7, 4, 10),
-        "derivatives": DerivativePiece(part, u, ("rao_blackwell", "score")),
+        "derivatives": DerivativePiece(part, (u,), ("rao_blackwell", "score"), gradient_of="score"),
         "loss": GradientPiece(part, (Loss(weights), Surrogate({"score": torch.ones(2, dtype=torch.float64)}))),
         "totals": TotalsPiece(part),
         "evidence": LogRatiosPiece(part),

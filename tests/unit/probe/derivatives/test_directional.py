@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,14 @@ from pytest_entropy.policy.dora import along_slope
 from pytest_entropy.policy.logits import TeacherForced
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
-from pytest_entropy.probe.derivatives.directional import directional_derivatives
+from pytest_entropy.probe.derivatives import directional
+from pytest_entropy.probe.derivatives.attached import attached
+from pytest_entropy.probe.derivatives.directional import (
+    derivatives_along,
+    directional_derivatives,
+    directions_at_once,
+)
+from pytest_entropy.probe.derivatives.gradient import entropy_gradient
 from pytest_entropy.probe.estimators import get_estimator
 from pytest_entropy.probe.oracles.hooks import verify_tangent
 from tests import tiny
@@ -103,6 +111,95 @@ def test_out_of_memory_halves_the_piece_and_goes_on(monkeypatch: pytest.MonkeyPa
     assert sizes[0] == 8
     assert sizes[-1] == 2
     np.testing.assert_allclose(got.per_prompt["rao_blackwell"], expected.per_prompt["rao_blackwell"], rtol=1e-4)
+
+
+def trains_its_head(policy: Policy) -> bool:
+    head = policy.model.get_output_embeddings()
+    return any(p.requires_grad for p in head.parameters())
+
+
+@pytest.mark.parametrize("kind", list(models()))
+def test_a_vector_from_the_same_backward_leaves_every_bit_of_s_alone(kind: str) -> None:
+    policy = tiny.policy(models()[kind]())
+    rollouts, u = tiny.sample(policy, tiny.prompts(9)), tiny.direction(policy)
+    alone = directional_derivatives(policy, rollouts, u, NAMES, chunk_tokens=100)
+    both = directional_derivatives(policy, rollouts, u, NAMES, chunk_tokens=100, threads=2, gradient_of=NAMES[1])
+    # torch multiplies a slice by a matrix that requires a gradient in another order of sums: the first token's logits.
+    exact = 0.0 if not trains_its_head(policy) else 1e-5
+    for name in NAMES:
+        scale = np.abs(alone.per_prompt[name]).max()
+        np.testing.assert_allclose(both.per_prompt[name], alone.per_prompt[name], rtol=0, atol=exact * scale)
+    for table in ("log_probs", "entropies", "sequence", "nats", "first_surprises"):
+        np.testing.assert_allclose(getattr(both, table), getattr(alone, table), rtol=exact, atol=exact)
+    assert alone.gradient is None
+    mean = entropy_gradient(policy, rollouts, NAMES[1], chunk_tokens=100)
+    assert both.gradient is not None
+    assert both.gradient.keys() == mean.keys()
+    for name, g in mean.items():
+        torch.testing.assert_close(both.gradient[name] / 9, g, rtol=1e-4, atol=1e-5 * float(g.abs().max()))
+
+
+def test_a_vector_of_pieces_that_ran_out_of_memory_counts_each_prompt_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = tiny.policy(tiny.lora(tiny.qwen2()), dtype=torch.float64)
+    rollouts, u = tiny.sample(policy, tiny.prompts(8)), tiny.direction(policy)
+    expected = entropy_gradient(policy, rollouts, "rao_blackwell", chunk_tokens=10_000)
+    real, failed = torch.autograd.grad, []
+
+    def small_machine(*arguments: Any, **named: Any) -> Any:
+        found = real(*arguments, **named)
+        if len(arguments[1][0]) > 2:
+            failed.append(len(arguments[1][0]))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return found
+
+    monkeypatch.setattr(torch.autograd, "grad", small_machine)
+    found = directional_derivatives(
+        policy, rollouts, u, ["rao_blackwell"], chunk_tokens=10_000, gradient_of="rao_blackwell"
+    ).gradient
+    assert failed == [8, 4, 4]
+    assert found is not None
+    for name, g in expected.items():
+        torch.testing.assert_close(found[name] / 8, g, rtol=1e-8, atol=1e-10)
+
+
+def test_a_vector_of_an_estimator_that_is_not_computed_is_refused() -> None:
+    policy = tiny.policy(tiny.lora(tiny.qwen2()))
+    rollouts, u = tiny.sample(policy, tiny.prompts(2)), tiny.direction(policy)
+    with pytest.raises(ValueError, match="the gradient of score is wanted"):
+        directional_derivatives(policy, rollouts, u, ["rao_blackwell"], chunk_tokens=99, gradient_of="score")
+
+
+@pytest.mark.parametrize("kind", list(models()))
+def test_directions_at_once_are_those_one_by_one(kind: str) -> None:
+    policy = tiny.policy(models()[kind]())
+    rollouts = tiny.sample(policy, tiny.prompts(7))
+    directions = [tiny.direction(policy, seed=seed) for seed in range(3)]
+    found = derivatives_along(policy, rollouts, directions, NAMES, chunk_tokens=100)
+    for k, u in enumerate(directions):
+        alone = directional_derivatives(policy, rollouts, u, NAMES, chunk_tokens=100).per_prompt
+        for name in NAMES:
+            assert np.array_equal(found[name][k], alone[name])
+    assert not any(m._forward_hooks for m in policy.model.modules())
+
+
+def test_no_more_directions_at_once_than_weigh_as_much_as_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, adapted = tiny.policy(tiny.qwen2()), tiny.policy(tiny.lora(tiny.qwen2()))
+    assert min(map(directions_at_once, (whole, adapted))) >= 8
+    monkeypatch.setattr(directional, "LIGHT", 0)
+    assert directions_at_once(whole) == 1
+    weights, direction = (sum(p.numel() for p in ps) for ps in (adapted.model.parameters(), adapted.trainable.values()))
+    assert directions_at_once(adapted) == weights // direction > 1
+
+
+def test_other_directions_wait_until_the_attached_ones_are_gone() -> None:
+    policy = tiny.policy(tiny.lora(tiny.qwen2()))
+    u, v = (tiny.direction(policy, seed=seed) for seed in (0, 1))
+    with attached(policy, [u, v], slope=True):
+        with attached(policy, [u, v], slope=True) as tangents:
+            assert len(tangents) == 2
+        for others, more in (([u], {}), ([v, u], {}), ([u, v], {"gradients": True})):
+            with pytest.raises(RuntimeError, match="other directions are attached"):
+                attached(policy, others, slope=True, **more).__enter__()
 
 
 def test_a_direction_for_an_unknown_parameter_is_refused() -> None:

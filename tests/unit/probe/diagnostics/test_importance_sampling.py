@@ -16,7 +16,7 @@ from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe import ProbeConfig
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
-from pytest_entropy.probe.diagnostics.eta_sweep import EtaSweep, eta_sweep
+from pytest_entropy.probe.diagnostics.eta_sweep import EtaSweep, StepTotals, eta_sweep
 from pytest_entropy.probe.diagnostics.importance_sampling import (
     Totals,
     effective_sample_size,
@@ -114,8 +114,7 @@ def test_step_rounding_is_what_the_weights_lose(dtype: torch.dtype, low: float, 
 def test_sweep_has_the_training_step_and_leaves_for_a_usable_range() -> None:
     policy, rollouts, u = inputs()
     sweeps = {
-        eta: eta_sweep(policy, rollouts, u, eta=eta, multiples=MULTIPLES, chunk_tokens=1000)
-        for eta in (1e-9, 1e-3, 3.0)
+        eta: eta_sweep(StepTotals(policy, rollouts, u, 1000), eta=eta, multiples=MULTIPLES) for eta in (1e-9, 1e-3, 3.0)
     }
     for eta, sweep in sweeps.items():
         assert eta in sweep.steps
@@ -137,7 +136,7 @@ def test_noise_floor_is_rounding_and_nothing_else() -> None:
     floors = {}
     for dtype in (torch.float32, torch.float64):
         policy, rollouts, u = inputs(dtype)
-        sweep = eta_sweep(policy, rollouts, u, eta=1e-3, multiples=MULTIPLES, chunk_tokens=1000)
+        sweep = eta_sweep(StepTotals(policy, rollouts, u, 1000), eta=1e-3, multiples=MULTIPLES)
         floors[dtype] = np.sqrt(np.square(sweep.floor).mean())
         at_eta = np.abs(sweep.change[sweep.steps == 1e-3]).mean()
         assert floors[dtype] < 1e-2 * at_eta
@@ -153,7 +152,7 @@ def test_fresh_responses_are_the_same_at_no_step() -> None:
         drawn.append(tiny.sample(policy, tiny.prompts(6)))
         return drawn[-1]
 
-    sweep = eta_sweep(policy, rollouts, u, eta=1e-14, multiples=(-1, 2), chunk_tokens=1000, sample=sample)
+    sweep = eta_sweep(StepTotals(policy, rollouts, u, 1000), eta=1e-14, multiples=(-1, 2), sample=sample)
     assert torch.equal(drawn[0].tokens, rollouts.tokens)
     np.testing.assert_allclose(sweep.fresh[0], 0, atol=1e-10)
     assert sweep.fresh_steps.tolist() == [1e-14, sweep.steps.max()]
@@ -167,7 +166,7 @@ def test_fresh_responses_are_the_same_at_no_step() -> None:
 
 def test_arrays_hold_the_whole_sweep() -> None:
     policy, rollouts, u = inputs()
-    sweep = eta_sweep(policy, rollouts, u, eta=1e-3, multiples=MULTIPLES, chunk_tokens=1000)
+    sweep = eta_sweep(StepTotals(policy, rollouts, u, 1000), eta=1e-3, multiples=MULTIPLES)
     again = EtaSweep.from_arrays(sweep.arrays())
     for name in EtaSweep.__dataclass_fields__:
         np.testing.assert_array_equal(getattr(again, name), getattr(sweep, name))
@@ -177,13 +176,13 @@ def test_arrays_hold_the_whole_sweep() -> None:
 def test_a_step_out_of_range_is_named() -> None:
     policy, rollouts, u = inputs(torch.float32)
     with pytest.raises(RunError, match=r"log-probabilities at theta \+ 1e\+38 u are not finite"):
-        eta_sweep(policy, rollouts, u, eta=1e38, multiples=MULTIPLES, chunk_tokens=1000)
+        eta_sweep(StepTotals(policy, rollouts, u, 1000), eta=1e38, multiples=MULTIPLES)
 
 
 def test_no_direction_moves_nothing() -> None:
     policy, rollouts, u = inputs()
     still = {name: torch.zeros_like(value) for name, value in u.items()}
-    sweep = eta_sweep(policy, rollouts, still, eta=1e-3, multiples=MULTIPLES, chunk_tokens=1000)
+    sweep = eta_sweep(StepTotals(policy, rollouts, still, 1000), eta=1e-3, multiples=MULTIPLES)
     assert not sweep.change.any()
     assert sweep.unit == sweep.eta
 
@@ -277,7 +276,7 @@ def test_the_sweep_of_a_collapsed_policy_stays_within_the_parameters_size() -> N
     policy, _, u = inputs(torch.float32)
     frozen = tiny.policy(policy.model, temperature=1e-4)
     still = tiny.sample(frozen, tiny.prompts(6), G=4)
-    sweep = eta_sweep(frozen, still, u, eta=1e-4, multiples=MULTIPLES, chunk_tokens=1000)
+    sweep = eta_sweep(StepTotals(frozen, still, u, 1000), eta=1e-4, multiples=MULTIPLES)
     assert float(sweep.unit) <= longest_step(frozen, u)
     assert np.isfinite(sweep.change).all()
 

@@ -67,7 +67,8 @@ def test_equals_the_definition_by_vectors(policy: Policy, rule: str, clip: float
     unit = EntropyUnit("sequence", "rao_blackwell")
     u = update_direction(rule, line.gradient, line.state, line.parameters, max_grad_norm=clip)
     s = directional_derivatives(policy, entropy, u, ["rao_blackwell"], chunk_tokens=150).per_prompt["rao_blackwell"]
-    got = total_variance(policy, entropy, s, batch, line, unit, config, eta=ETA, rng=np.random.default_rng(0))
+    mean_x = unit.gradient(policy, entropy, chunk_tokens=150)
+    got = total_variance(policy, entropy, s, mean_x, batch, line, unit, config, eta=ETA, rng=np.random.default_rng(0))
     x = [entropy_gradient(policy, entropy.select([n]), "rao_blackwell", chunk_tokens=150) for n in range(6)]
     weights = batch.token_weights(config)
     y = [

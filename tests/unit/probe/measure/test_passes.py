@@ -1,0 +1,128 @@
+"""How many prompts a run scores, differentiates and samples, phase by phase: budgets that must not rise unseen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pytest_entropy.checkpoints import Checkpoint, load_checkpoint
+from pytest_entropy.policy.policy import Policy
+from pytest_entropy.probe import EntropyProbe, ProbeConfig
+from pytest_entropy.probe.oracles.run import by_definition
+from pytest_entropy.probe.profiler import Meter
+from pytest_entropy.prompts import Prompt
+from tests import tiny
+
+PROMPTS = [Prompt(f"Tom has {n} apples and buys {n % 7} more.", {"answer": str(n + n % 7)}) for n in range(80)]
+# Prompts that are scored without a graph, scored with one, differentiated, sampled, and computed by their definition.
+WITHOUT, WITH, BACKWARD, SAMPLED, DEFINED = "without", "with", "backward", "sampled", "defined"
+
+
+class Passes:
+    """Counts of prompts by phase of the run; the real functions do the work."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.by_phase: dict[str, Counter[str]] = {}
+        self._phase, self._graph, self._defines = "", 0, False
+        phase, score, sample = Meter.phase, Policy.teacher_force, Policy.sample
+        grad, define = torch.autograd.grad, by_definition
+
+        @contextmanager
+        def phase_of(meter: Meter, name: str) -> Iterator[None]:
+            self._phase = name
+            with phase(meter, name):
+                yield
+
+        def scored(policy: Policy, rollouts: Any, *more: Any) -> Any:
+            self._count(WITH if torch.is_grad_enabled() else WITHOUT, len(rollouts))
+            self._graph = len(rollouts)
+            return score(policy, rollouts, *more)
+
+        def sampled(policy: Policy, ids: Any, uniforms: Any) -> Any:
+            self._count(SAMPLED, len(ids))
+            return sample(policy, ids, uniforms)
+
+        def differentiated(*arguments: Any, **named: Any) -> Any:
+            if not self._defines:
+                self._count(BACKWARD, self._graph)
+            return grad(*arguments, **named)
+
+        def defined(*arguments: Any) -> Any:
+            self._count(DEFINED, 1)
+            self._defines = True
+            try:
+                return define(*arguments)
+            finally:
+                self._defines = False
+
+        patch.setattr(Meter, "phase", phase_of)
+        patch.setattr(Policy, "teacher_force", scored)
+        patch.setattr(Policy, "sample", sampled)
+        patch.setattr(torch.autograd, "grad", differentiated)
+        patch.setattr("pytest_entropy.probe.oracles.variance.by_definition", defined)
+
+    def _count(self, what: str, prompts: int) -> None:
+        self.by_phase.setdefault(self._phase, Counter())[what] += prompts
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    root: Path = tmp_path_factory.mktemp("checkpoint")
+    return load_checkpoint(tiny.save_seed_checkpoint(root))
+
+
+def length(prompts: list[str], completions: list[str], **columns: Any) -> list[float]:
+    return [float(len(completion)) for completion in completions]
+
+
+def measured(
+    loaded: Checkpoint, patch: pytest.MonkeyPatch, B_E: int, B_U: int, **settings: Any
+) -> tuple[dict[str, Counter[str]], Any]:
+    """(counts by phase, record) of a single run with everything that its template asks for."""
+    config = ProbeConfig(
+        B_U=B_U, G=3, max_new_tokens=6, learning_rate=1e-3, diagnostics=("total_variance", "eta_sweep"), **settings
+    )
+    probe = EntropyProbe(loaded, config, prompts=PROMPTS, reward=length)
+    probe.update(0)
+    passes = Passes(patch)
+    return passes.by_phase, probe.run(B_E, 0)
+
+
+def test_a_small_run_passes_over_each_prompt_as_rarely_as_its_definition_allows(
+    loaded: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts, record = measured(loaded, monkeypatch, B_E=4, B_U=4)
+    steps = len(record.arrays["sweep_steps"])
+    assert counts == {
+        "sampling": {SAMPLED: 4},
+        "self_check": {WITHOUT: 2, WITH: 2, BACKWARD: 2},
+        # The entropy gradient as a vector, and the totals at theta, come from this pass as well.
+        "derivatives": {WITH: 4, BACKWARD: 4},
+        # Steps, two for the noise floor, and for half of the prompts theta and one step again.
+        "ground_truth": {WITHOUT: (steps + 2) * 4 + 2 * 2},
+        # Per-prompt gradients of U, pair products with E, and an oracle of each.
+        "total_variance": {WITH: 4 + 4 + 1, BACKWARD: 4 + 4 + 1, DEFINED: 1},
+    }
+
+
+def test_beyond_the_sampled_pairs_u_is_passed_once_more_and_the_noise_is_a_parts(
+    loaded: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts, record = measured(loaded, monkeypatch, B_E=40, B_U=10)
+    steps, floor = len(record.arrays["sweep_steps"]), len(record.arrays["sweep_floor"])
+    assert floor == 10
+    assert counts["ground_truth"] == {WITHOUT: steps * 40 + 3 * floor + 2 * 10}
+    # K = 8 prompts of U, N = 16 of E, the two other prompts of U, and the oracles.
+    assert counts["total_variance"] == {WITH: 8 + 16 + 2 + 1, BACKWARD: 8 + 16 + 2 + 1, DEFINED: 1}
+
+
+def test_per_token_the_vector_takes_a_pass_of_its_own(loaded: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts, _ = measured(loaded, monkeypatch, B_E=4, B_U=4, entropy_unit="token")
+    assert counts["derivatives"] == {WITH: 4, BACKWARD: 2 * 4}
+    assert counts["total_variance"] == {WITH: 4 + 4 + 4 + 1, BACKWARD: 4 + 4 + 2 * 4 + 1}

@@ -84,6 +84,23 @@ class Rollouts:
             control_variate=self.control_variate,
         )
 
+    def responses_between(self, first: int, last: int) -> Rollouts:
+        """Responses ``first .. last - 1`` to every prompt, truncated to the longest of them.
+
+        Args:
+            first, last: indices in the group.
+        """
+        longest = int(self.lengths[:, first:last].max())
+        return Rollouts(
+            prompt_ids=self.prompt_ids,
+            tokens=self.tokens[:, first:last, :longest],
+            lengths=self.lengths[:, first:last],
+            ended=self.ended[:, first:last],
+            log_probs=self.log_probs[:, first:last, :longest],
+            entropies=self.entropies[:, first:last, :longest],
+            control_variate=self.control_variate,
+        )
+
     def responses(self, prompt_index: int) -> list[list[int]]:
         """The G responses to one prompt as lists of token ids, EOS included."""
         rows, lengths = self.tokens[prompt_index].tolist(), self.lengths[prompt_index].tolist()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import groupby
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import torch
 
@@ -130,8 +130,55 @@ def work_through(policy: Policy, chunks: Sequence[Slots], piece: MakePiece[T], *
     return list(worked(policy, chunks, piece, threads=threads))
 
 
+class _Within(Generic[T]):
+    """Computes pieces within the memory there is: what ran out is computed in smaller parts, and what follows, too.
+
+    Args:
+        policy: what the pieces are computed on.
+        piece: makes the piece of some indices.
+    """
+
+    def __init__(self, policy: Policy, piece: MakePiece[T]) -> None:
+        self._policy, self._piece = policy, piece
+        # The largest number of prompts that is tried, and how often a single prompt's piece is lessened.
+        self._prompts: int | None = None
+        self._lessened = 0
+
+    def attempt(self, indices: Slots) -> list[Done[T]]:
+        """The results of the piece of these indices, or of several that take its place."""
+        if self._prompts is not None and len(indices) > self._prompts:
+            return [done for some in _cut(indices, self._prompts) for done in self.attempt(some)]
+        piece = self._made(indices)
+        try:
+            return [(indices, piece.compute(self._policy))]
+        except Exception as error:
+            if not is_out_of_memory(error) or (len(indices) < 2 and _lesser(piece) is None):
+                raise
+        # Outside the except block, so that the failed pass's tensors are free before the next try.
+        del piece
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if len(indices) > 1:
+            self._prompts = min(self._prompts or len(indices), len(indices) // 2)
+        else:
+            self._lessened += 1
+        return self.attempt(indices)
+
+    def _made(self, indices: Slots) -> Piece[T]:
+        piece = self._piece(indices)
+        for _ in range(self._lessened if len(indices) == 1 else 0):
+            piece = _lesser(piece) or piece
+        return piece
+
+
+def _lesser(piece: Piece[T]) -> Piece[T] | None:
+    """The same request in a form that needs less memory, if the piece's kind has one."""
+    lesser: Callable[[], Piece[T] | None] | None = getattr(piece, "lesser", None)
+    return None if lesser is None else lesser()
+
+
 def worked(policy: Policy, chunks: Sequence[Slots], piece: MakePiece[T], *, threads: int = 1) -> Iterator[Done[T]]:
-    """Compute the piece of every chunk, several at once; a chunk that runs out of memory is halved.
+    """Compute the piece of every chunk, several at once; a chunk that runs out of memory is halved, and later ones too.
 
     Args:
         policy: what the pieces are computed on.
@@ -143,18 +190,8 @@ def worked(policy: Policy, chunks: Sequence[Slots], piece: MakePiece[T], *, thre
         (indices, result) in the order of the chunks; no result is held after the caller has dropped it.
     """
 
-    def attempt(indices: Slots) -> list[Done[T]]:
-        try:
-            return [(indices, piece(indices).compute(policy))]
-        except Exception as error:
-            if len(indices) < 2 or not is_out_of_memory(error):
-                raise
-        # Outside the except block, so that the failed pass's tensors are free before the next try.
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        middle = len(indices) // 2
-        return attempt(indices[:middle]) + attempt(indices[middle:])
-
+    within = _Within(policy, piece)
+    attempt = within.attempt
     with one_thread_per_operation():
         if threads < 2 or len(chunks) < 2:
             for indices in chunks:

@@ -30,7 +30,8 @@ from pytest_entropy.probe import probe as probe_module
 from pytest_entropy.probe import setup as setup_module
 from pytest_entropy.probe.derivatives import gradient
 from pytest_entropy.probe.derivatives.directional import Derivatives, directional_derivatives
-from pytest_entropy.probe.derivatives.gradient import Objective, policy_gradient
+from pytest_entropy.probe.derivatives.gradient import policy_gradient
+from pytest_entropy.probe.derivatives.objectives import Objective
 from pytest_entropy.probe.estimators import action_value, base
 from pytest_entropy.probe.measure import entropy_unit, two_batch, u_statistic
 from pytest_entropy.probe.measure.run_record import run_record
@@ -338,7 +339,13 @@ def pieces_as_means(patch: pytest.MonkeyPatch) -> None:
             def __init__(self, part: Objective) -> None:
                 self.part = part
 
-            def select(self, indices: list[int]) -> AsMean:
+            needs_scores = False
+
+            def as_surrogates(self, forced: TeacherForced | None, part: Rollouts) -> list[Weights]:
+                factor = torch.full((len(part),), len(rollouts) / (len(part) * pieces), dtype=torch.float64)
+                return [weights.scaled(factor) for weights in self.part.as_surrogates(forced, part)]
+
+            def select(self, indices: list[int]) -> Objective:
                 return AsMean(self.part.select(indices))
 
             def value(self, forced: TeacherForced, part: Rollouts) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ import torch
 from pytest_entropy.policy.policy import Policy, TeacherForced
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.attached import attached
+from pytest_entropy.probe.derivatives.by_rows import in_turn, scored_in_turn
 from pytest_entropy.probe.derivatives.tangent import Tangent
 from pytest_entropy.probe.estimators import Weights, weights_for
 
@@ -33,6 +34,17 @@ class PieceDerivatives:
     first_surprises: np.ndarray
     gradient: dict[str, torch.Tensor] = field(default_factory=dict)
 
+    def add(self, part: PieceDerivatives) -> None:
+        """Add the derivatives and gradients of some of the prompts' responses.
+
+        Args:
+            part: the derivatives of these responses' share of the surrogates.
+        """
+        for name, values in part.per_prompt.items():
+            self.per_prompt[name] = self.per_prompt.get(name, np.zeros_like(values)) + values
+        for name, g in part.gradient.items():
+            self.gradient[name] = self.gradient[name] + g if name in self.gradient else g.double()
+
 
 @dataclass(frozen=True)
 class DerivativePiece:
@@ -45,6 +57,7 @@ class DerivativePiece:
         sequence_weights: instead of estimators, weights ``[p, G]`` by name of surrogates sum_g w_ng S_ng.
         ranks: uniform numbers ``[p, G, L]`` for surprisal ranks; None if no ranks are wanted.
         gradient_of: name of the estimator whose sum_n X_n is wanted as a vector from the same backward; None for none.
+        rows: number of responses to a prompt that are computed at once; None for all.
     """
 
     part: Rollouts
@@ -53,34 +66,63 @@ class DerivativePiece:
     sequence_weights: Mapping[str, torch.Tensor] | None = None
     ranks: torch.Tensor | None = None
     gradient_of: str | None = None
+    rows: int | None = None
 
     def compute(self, policy: Policy) -> PieceDerivatives:
-        """Compute <X_n, u> ``[K, p]`` by one scoring pass and one backward by K epsilons for each estimator."""
-        names, p = [*self.estimators, *(self.sequence_weights or {})], len(self.part)
+        """Compute <X_n, u> ``[K, p]`` by one scoring pass and one backward by K epsilons for each estimator.
+
+        With ``rows`` set there is such a pass for every so many responses, and a scoring pass without gradients before.
+        """
+        group, names = self.part.group_size, [*self.estimators, *(self.sequence_weights or {})]
         with attached(
             policy, self.directions, slope=bool(self.estimators), gradients=self.gradient_of is not None
         ) as tangents:
-            epsilons = [torch.zeros(p, dtype=torch.float64, device=policy.device, requires_grad=True) for _ in tangents]
-            with torch.enable_grad(), _moved(tangents, epsilons):
-                forced = policy.teacher_force(self.part, self.ranks)
-            plain = [_uncovered_direction(tangent) for tangent in tangents]
-            # Where no hook covers a parameter (adapters of experts' parameters alone), the graph holds no epsilon.
-            hooked = any(len(left) < len(t.direction) for left, t in zip(plain, tangents, strict=True))
-            per_prompt: dict[str, np.ndarray] = {}
-            gradient: dict[str, torch.Tensor] = {}
-            for position, name in enumerate(names):
-                weights = self._surrogate(name, forced, policy)
-                per_prompt[name] = np.zeros((len(tangents), p))
-                parameters = policy.trainable if name == self.gradient_of else {}
-                if hooked or parameters:
-                    keep = position + 1 < len(names) or any(plain)
-                    along, vector = _derivative(weights, forced, epsilons if hooked else [], parameters, keep=keep)
-                    per_prompt[name] += along
-                    gradient |= vector
-                if any(plain):
-                    per_prompt[name] += _by_plain_backward(policy, self.part, weights, plain)
-            first_surprises = expected_first_surprises(forced, self.part)
-            return PieceDerivatives(per_prompt, _detached(forced), first_surprises, gradient)
+            if self.rows is None or self.rows >= group:
+                return self._differentiated(policy, tangents, self.part, dict.fromkeys(names), self.ranks)
+            forced = scored_in_turn(policy, self.part, self.rows, self.ranks)
+            weights = {name: self._surrogate(name, forced, policy) for name in names}
+            total = PieceDerivatives({}, _detached(forced), expected_first_surprises(forced, self.part))
+            for first, last in in_turn(group, self.rows):
+                some = self.part.responses_between(first, last)
+                own = {name: w.responses_between(first, last, some.tokens.shape[2]) for name, w in weights.items()}
+                total.add(self._differentiated(policy, tangents, some, own, None))
+            return total
+
+    def lesser(self) -> DerivativePiece | None:
+        """The same request computed half as many responses at a time; None where it is one already."""
+        rows = self.part.group_size if self.rows is None else self.rows
+        return replace(self, rows=(rows + 1) // 2) if rows > 1 else None
+
+    def _differentiated(
+        self,
+        policy: Policy,
+        tangents: Sequence[Tangent],
+        part: Rollouts,
+        weights: Mapping[str, Weights | None],
+        ranks: torch.Tensor | None,
+    ) -> PieceDerivatives:
+        """One scoring pass of ``part``, and one backward for each name; weights that are None are those of the pass."""
+        p = len(part)
+        epsilons = [torch.zeros(p, dtype=torch.float64, device=policy.device, requires_grad=True) for _ in tangents]
+        with torch.enable_grad(), _moved(tangents, epsilons):
+            forced = policy.teacher_force(part, ranks)
+        plain = [_uncovered_direction(tangent) for tangent in tangents]
+        # Where no hook covers a parameter (adapters of experts' parameters alone), the graph holds no epsilon.
+        hooked = any(len(left) < len(t.direction) for left, t in zip(plain, tangents, strict=True))
+        per_prompt: dict[str, np.ndarray] = {}
+        gradient: dict[str, torch.Tensor] = {}
+        for position, (name, given) in enumerate(weights.items()):
+            own = self._surrogate(name, forced, policy) if given is None else given
+            per_prompt[name] = np.zeros((len(tangents), p))
+            parameters = policy.trainable if name == self.gradient_of else {}
+            if hooked or parameters:
+                keep = position + 1 < len(weights) or any(plain)
+                along, vector = _derivative(own, forced, epsilons if hooked else [], parameters, keep=keep)
+                per_prompt[name] += along
+                gradient |= vector
+            if any(plain):
+                per_prompt[name] += _by_plain_backward(policy, part, own, plain)
+        return PieceDerivatives(per_prompt, _detached(forced), expected_first_surprises(forced, part), gradient)
 
     def _surrogate(self, name: str, forced: TeacherForced, policy: Policy) -> Weights:
         if self.sequence_weights is not None and name in self.sequence_weights:

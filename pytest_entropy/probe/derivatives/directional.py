@@ -12,6 +12,7 @@ from pytest_entropy.policy.dora import slope_gradient
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.attached import attached
+from pytest_entropy.probe.derivatives.by_rows import rows_within
 from pytest_entropy.probe.derivatives.derivative_piece import DerivativePiece, PieceDerivatives
 from pytest_entropy.probe.derivatives.gradient import GradientSum
 from pytest_entropy.probe.pieces import scoring_chunks, worked
@@ -87,7 +88,8 @@ def directional_derivatives(
         part = rollouts.select(indices)
         own_weights = None if sequence_weights is None else {name: w[indices] for name, w in sequence_weights.items()}
         own_ranks = None if ranks is None else ranks[indices, :, : part.tokens.shape[2]]
-        return DerivativePiece(part, directions, tuple(estimators), own_weights, own_ranks, gradient_of)
+        rows = rows_within(part, chunk_tokens)
+        return DerivativePiece(part, directions, tuple(estimators), own_weights, own_ranks, gradient_of, rows)
 
     # Attached once around all pieces; otherwise every piece would attach and remove the hooks itself.
     with attached(policy, directions, slope=bool(estimators), gradients=gradient_of is not None):
@@ -123,11 +125,16 @@ def derivatives_along(
     """
     every = tuple(directions)
     per_prompt = {name: np.zeros((len(every), len(rollouts))) for name in estimators}
+
+    def piece(indices: list[int]) -> DerivativePiece:
+        part = rollouts.select(indices)
+        return DerivativePiece(part, every, tuple(estimators), rows=rows_within(part, chunk_tokens))
+
     with attached(policy, every, slope=True):
         for indices, found in worked(
             policy,
             scoring_chunks(rollouts, chunk_tokens),
-            lambda indices: DerivativePiece(rollouts.select(indices), every, tuple(estimators)),
+            piece,
         ):
             for name in estimators:
                 per_prompt[name][:, indices] = found.per_prompt[name]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
@@ -12,7 +12,9 @@ from pytest_entropy.errors import RunError
 from pytest_entropy.policy.dora import slope_gradient
 from pytest_entropy.policy.policy import Policy, TeacherForced
 from pytest_entropy.policy.rollouts import Rollouts
-from pytest_entropy.probe.estimators import weights_for
+from pytest_entropy.probe.derivatives.by_rows import in_turn, rows_within, scored_in_turn
+from pytest_entropy.probe.derivatives.objectives import Loss, Objective, Surrogate
+from pytest_entropy.probe.estimators import Weights
 from pytest_entropy.probe.pieces import scoring_chunks, worked
 
 
@@ -94,88 +96,61 @@ def combined_gradient(
     return slope_gradient(policy.model, total)
 
 
-class Objective(Protocol):
-    """A differentiable function of the policy that is a sum over prompts."""
-
-    def select(self, indices: list[int]) -> Objective:
-        """The sum over the prompts of these indices only."""
-
-    def value(self, forced: TeacherForced, part: Rollouts) -> torch.Tensor:
-        """The sum as a scalar tensor, float64, differentiable by the policy's parameters.
-
-        Args:
-            forced: the scoring pass of ``part``, in whose graph the parameters are.
-            part: the rollouts of the selected prompts.
-        """
-
-
-@dataclass(frozen=True)
-class Loss:
-    """The policy-gradient loss -sum_{p,g} w_pg S_pg with token weights ``[P, G]``."""
-
-    weights: torch.Tensor
-
-    def select(self, indices: list[int]) -> Loss:
-        """The loss of the prompts of these indices only."""
-        return Loss(self.weights[indices])
-
-    def value(self, forced: TeacherForced, part: Rollouts) -> torch.Tensor:
-        """The loss as a scalar tensor, float64, differentiable by the policy's parameters.
-
-        Args:
-            forced: the scoring pass of ``part``, in whose graph the parameters are.
-            part: the rollouts of the selected prompts.
-        """
-        own = self.weights.to(forced.log_probs.device)
-        return -(own * forced.log_probs.double().sum(-1)).sum()
-
-
-@dataclass(frozen=True)
-class Surrogate:
-    """sum_e sum_n c_en (surrogate of estimator e for prompt n); ``coefficients`` c_e are ``[P]`` by estimator name."""
-
-    coefficients: Mapping[str, torch.Tensor]
-
-    def select(self, indices: list[int]) -> Surrogate:
-        """The combination over the prompts of these indices only."""
-        return Surrogate({name: c[indices] for name, c in self.coefficients.items()})
-
-    def value(self, forced: TeacherForced, part: Rollouts) -> torch.Tensor:
-        """The combination as a scalar tensor, float64, differentiable by the policy's parameters.
-
-        Args:
-            forced: the scoring pass of ``part``, in whose graph the parameters are.
-            part: the rollouts of the selected prompts.
-        """
-        device = forced.log_probs.device
-        total = torch.zeros((), dtype=torch.float64, device=device)
-        for name, c in self.coefficients.items():
-            weights = weights_for(name, forced, part).scaled(c.to(device))
-            total = total + weights.surrogate(forced.log_probs, forced.entropies, forced.expected_values)
-        return total
-
-
 @dataclass(frozen=True)
 class GradientPiece:
-    """A request for the gradients of one or several objectives over some prompts."""
+    """A request for the gradients of one or several objectives over some prompts.
+
+    Attributes:
+        part: the prompts' rollouts, p prompts x G responses.
+        objectives: what is differentiated.
+        rows: number of responses to a prompt that are computed at once; None for all.
+    """
 
     part: Rollouts
     objectives: tuple[Objective, ...]
+    rows: int | None = None
 
     def compute(self, policy: Policy) -> list[dict[str, torch.Tensor]]:
         """Gradients by live parameter name, one dictionary per objective: one scoring pass, one backward each."""
-        parameters, last = list(policy.trainable.values()), len(self.objectives) - 1
-        with torch.enable_grad():
-            forced = policy.teacher_force(self.part)
-            gradients = [
-                torch.autograd.grad(
-                    objective.value(forced, self.part), parameters, allow_unused=True, retain_graph=i < last
-                )
-                for i, objective in enumerate(self.objectives)
-            ]
-        return [
-            {name: g for name, g in zip(policy.trainable, grads, strict=True) if g is not None} for grads in gradients
+        group = self.part.group_size
+        if self.rows is None or self.rows >= group:
+            return _gradients(policy, self.part, [partial(o.value, part=self.part) for o in self.objectives])
+        scored = any(objective.needs_scores for objective in self.objectives)
+        forced = scored_in_turn(policy, self.part, self.rows) if scored else None
+        weights = [objective.as_surrogates(forced, self.part) for objective in self.objectives]
+        totals: list[dict[str, torch.Tensor]] = [{} for _ in self.objectives]
+        for first, last in in_turn(group, self.rows):
+            some = self.part.responses_between(first, last)
+            own = [[w.responses_between(first, last, some.tokens.shape[2]) for w in several] for several in weights]
+            gradients = _gradients(policy, some, [partial(_surrogates, several) for several in own])
+            for total, found in zip(totals, gradients, strict=True):
+                for name, g in found.items():
+                    total[name] = total[name] + g if name in total else g.double()
+        return totals
+
+    def lesser(self) -> GradientPiece | None:
+        """The same request computed half as many responses at a time; None where it is one already."""
+        rows = self.part.group_size if self.rows is None else self.rows
+        return replace(self, rows=(rows + 1) // 2) if rows > 1 else None
+
+
+def _surrogates(weights: Sequence[Weights], forced: TeacherForced) -> torch.Tensor:
+    values = [w.surrogate(forced.log_probs, forced.entropies, forced.expected_values) for w in weights]
+    return torch.stack(values).sum()
+
+
+def _gradients(
+    policy: Policy, part: Rollouts, values: Sequence[Callable[[TeacherForced], torch.Tensor]]
+) -> list[dict[str, torch.Tensor]]:
+    """Gradients of functions of one scoring pass by live parameter name; a backward each over the same graph."""
+    parameters, last = list(policy.trainable.values()), len(values) - 1
+    with torch.enable_grad():
+        forced = policy.teacher_force(part)
+        gradients = [
+            torch.autograd.grad(value(forced), parameters, allow_unused=True, retain_graph=i < last)
+            for i, value in enumerate(values)
         ]
+    return [{name: g for name, g in zip(policy.trainable, grads, strict=True) if g is not None} for grads in gradients]
 
 
 def _mean(rollouts: Rollouts) -> torch.Tensor:
@@ -216,7 +191,9 @@ def summed_gradients(
     totals = [GradientSum(policy) for _ in objectives]
 
     def piece(indices: list[int]) -> GradientPiece:
-        return GradientPiece(rollouts.select(indices), tuple(objective.select(indices) for objective in objectives))
+        part = rollouts.select(indices)
+        own = tuple(objective.select(indices) for objective in objectives)
+        return GradientPiece(part, own, rows_within(part, chunk_tokens))
 
     # Gradients are added only when a piece is complete: one that runs out of memory has added nothing.
     for _, gradients in worked(policy, scoring_chunks(rollouts, chunk_tokens), piece):

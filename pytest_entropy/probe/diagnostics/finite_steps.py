@@ -46,12 +46,8 @@ def finite_steps(
         The arrays of the eta sweep by name, and their discrepancies of
         :func:`~pytest_entropy.probe.oracles.sweep.sweep_discrepancies`; both empty if it was not asked for.
     """
-<<<<<<< HEAD
-    chunk_tokens = config.tokens_at_once
-=======
     chunk_tokens = config.tokens_at_once
     before = totals_at_theta(policy, rollouts, derivatives, chunk_tokens=chunk_tokens, threads=threads)
->>>>>>> part-passes
     if "entropy_slope" in config.diagnostics:
         score = derivatives.per_prompt["score"]
         slope = entropy_slope(policy, rollouts, direction, score, chunk_tokens=chunk_tokens, before=before)

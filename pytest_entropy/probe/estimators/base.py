@@ -63,6 +63,15 @@ class Weights:
         """
         return self._each(lambda weights: weights[n : n + 1, :, :length])
 
+    def responses_between(self, first: int, last: int, length: int) -> Weights:
+        """The weights ``[P, last - first, length]`` of some of each prompt's responses.
+
+        Args:
+            first, last: indices in the group.
+            length: tokens of the longest of them.
+        """
+        return self._each(lambda weights: weights[:, first:last, :length])
+
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Weights:
         entropy, expected = self.entropy, self.expected_value
         return Weights(

@@ -116,7 +116,11 @@ class _Chooser:
 
     def choose(self, plain: Budget) -> Budget:
         """Sizes that fit, at most those of ``plain``."""
-        forecast = Forecast(self.policy, self.config.estimator, self.prompt_tokens, self.config.max_new_tokens)
+        config = self.config
+        forecast = Forecast(
+            self.policy, config.estimator, self.prompt_tokens, config.max_new_tokens,
+            with_gradient="total_variance" in config.diagnostics,
+        )  # fmt: skip
         phases = {"derivatives": forecast.derivatives, "gradient": forecast.gradient}
         groups = {"derivatives": self.config.entropy_group, "gradient": self.config.G}
 

@@ -12,7 +12,8 @@ from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.prefill import prefill
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.derivative_piece import DerivativePiece
-from pytest_entropy.probe.derivatives.gradient import GradientPiece, Loss
+from pytest_entropy.probe.derivatives.gradient import GradientPiece
+from pytest_entropy.probe.derivatives.objectives import Loss
 from pytest_entropy.probe.estimators import get_estimator
 from pytest_entropy.probe.memory.live_bytes import META, LiveBytes
 from pytest_entropy.probe.memory.weightless import longest_rollouts, without_data
@@ -55,12 +56,14 @@ class Forecast:
         estimator: name of the estimator.
         prompt_tokens: tokens of a prompt.
         limit: tokens of a response.
+        with_gradient: whether a derivative pass gives the entropy gradient as a vector, too.
     """
 
     policy: Policy
     estimator: str
     prompt_tokens: int
     limit: int
+    with_gradient: bool = False
 
     @cached_property
     def _copy(self) -> Policy:
@@ -75,7 +78,9 @@ class Forecast:
         direction = {
             name: torch.empty(p.shape, dtype=torch.float64, device=META) for name, p in self._copy.trainable.items()
         }
-        return self._peak(DerivativePiece(self._rollouts(size), direction, (self.estimator,)))
+        gradient_of = self.estimator if self.with_gradient else None
+        piece = DerivativePiece(self._rollouts(size), (direction,), (self.estimator,), gradient_of=gradient_of)
+        return self._peak(piece)
 
     def gradient(self, size: PieceSize) -> int:
         """A piece of the loss's gradient: one scoring pass, one backward by the parameters.

@@ -98,21 +98,21 @@ def last_prompt_dropped(patch: pytest.MonkeyPatch) -> None:
 def late_tokens_dropped(patch: pytest.MonkeyPatch) -> None:
     """The loss of tokens from position 10 on is masked."""
 
-    def value(self: gradient.Loss, forced: Any, part: Any) -> torch.Tensor:
+    def value(self: objectives.Loss, forced: Any, part: Any) -> torch.Tensor:
         own: torch.Tensor = self.weights * forced.log_probs[..., :10].double().sum(-1)
         return -own.sum()
 
-    patch.setattr(gradient.Loss, "value", value)
+    patch.setattr(objectives.Loss, "value", value)
 
 
 def first_token_dropped(patch: pytest.MonkeyPatch) -> None:
     """The mask of the prompt is four tokens too long: the loss of a response's first tokens is lost."""
 
-    def value(self: gradient.Loss, forced: Any, part: Any) -> torch.Tensor:
+    def value(self: objectives.Loss, forced: Any, part: Any) -> torch.Tensor:
         own: torch.Tensor = self.weights * forced.log_probs[..., 4:].double().sum(-1)
         return -own.sum()
 
-    patch.setattr(gradient.Loss, "value", value)
+    patch.setattr(objectives.Loss, "value", value)
 
 
 def _while_computing(owner: Any, hook_at: Callable[[Any], torch.nn.Module]) -> Plant:

@@ -19,7 +19,8 @@ from pytest_entropy.probe.batches import SamplePiece
 from pytest_entropy.probe.control_variate import learn
 from pytest_entropy.probe.derivatives.derivative_piece import DerivativePiece
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
-from pytest_entropy.probe.derivatives.gradient import GradientPiece, Loss, Surrogate
+from pytest_entropy.probe.derivatives.gradient import GradientPiece
+from pytest_entropy.probe.derivatives.objectives import Loss, Surrogate
 from pytest_entropy.probe.diagnostics.importance_sampling import TotalsPiece
 from pytest_entropy.probe.diagnostics.token_evidence import LogRatiosPiece
 from pytest_entropy.probe.pieces import Piece, is_out_of_memory, threads_on, work_through, worked

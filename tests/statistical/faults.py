@@ -267,13 +267,8 @@ def rows_shuffled(patch: pytest.MonkeyPatch) -> None:
 
 def unscaled_logits_in_scoring(patch: pytest.MonkeyPatch) -> None:
     """The temperature forgotten by the scorer (sampling at T = 0.8)."""
-    plain, learning = distribution_module.token_statistics, distribution_module.token_statistics_and_values
-    patch.setattr(teacher_forcing, "token_statistics", lambda logits, tokens, temperature: plain(logits, tokens, 1.0))
-    patch.setattr(
-        teacher_forcing,
-        "token_statistics_and_values",
-        lambda logits, tokens, temperature, values: learning(logits, tokens, 1.0, values),
-    )
+    asked = teacher_forcing.Asked
+    patch.setattr(teacher_forcing, "Asked", lambda temperature, values: asked(1.0, values))
 
 
 # ---------------------------------------------------------------------- estimators

@@ -16,8 +16,9 @@ import torch
 from torch.nn.modules import module as registered
 from torch.utils.checkpoint import checkpoint
 
+from pytest_entropy.policy.head_statistics import HeadStatistics
 from pytest_entropy.policy.row_map import SamePass, row_groups
-from pytest_entropy.policy.token_statistics import Asked, HeadStatistics, TokenNumbers, token_statistics
+from pytest_entropy.policy.token_statistics import Asked, TokenNumbers, token_statistics
 
 # Entries of [tokens, vocabulary] computed at once: 128 MiB in float32.
 TABLE_ENTRIES = 2**25
@@ -76,7 +77,11 @@ class WholeLogits:
     def statistics(
         self, asked: Asked, tokens: torch.Tensor, mask: torch.Tensor, uniform: torch.Tensor | None
     ) -> TokenNumbers:
-        """See :meth:`Predictions.statistics`."""
+        """See :meth:`Predictions.statistics`.
+
+        Args:
+            asked, tokens, mask, uniform: as there.
+        """
         return token_statistics(self.logits, tokens, asked, uniform)
 
     def pieces(self) -> Iterator[tuple[int, torch.Tensor]]:
@@ -103,7 +108,11 @@ class PiecewiseLogits:
     def statistics(
         self, asked: Asked, tokens: torch.Tensor, mask: torch.Tensor, uniform: torch.Tensor | None
     ) -> TokenNumbers:
-        """See :meth:`Predictions.statistics`; logits are computed once where the head is plain, else twice."""
+        """See :meth:`Predictions.statistics`; logits are computed once where the head is plain, else twice.
+
+        Args:
+            asked, tokens, mask, uniform: as there.
+        """
         if is_plain(self.head):
             return self._at_once(asked, tokens, mask, uniform)
         results = []

@@ -24,6 +24,7 @@ from pytest_entropy.policy import teacher_forcing
 from pytest_entropy.policy.policy import Policy, TeacherForced
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.policy.sampling_record import Recorder
+from pytest_entropy.policy.token_statistics import Asked
 from pytest_entropy.probe import batches as draws
 from pytest_entropy.probe import control_variate as control_variates
 from pytest_entropy.probe import probe as probe_module
@@ -267,8 +268,7 @@ def rows_shuffled(patch: pytest.MonkeyPatch) -> None:
 
 def unscaled_logits_in_scoring(patch: pytest.MonkeyPatch) -> None:
     """The temperature forgotten by the scorer (sampling at T = 0.8)."""
-    asked = teacher_forcing.Asked
-    patch.setattr(teacher_forcing, "Asked", lambda temperature, values: asked(1.0, values))
+    patch.setattr(teacher_forcing, "Asked", lambda temperature, values: Asked(1.0, values))
 
 
 # ---------------------------------------------------------------------- estimators

@@ -141,7 +141,7 @@ def test_bfloat16_base_with_float32_adapter_is_scored_in_float32(small_tables: C
         results.append(directional_derivatives(policy, rollouts, u, ["rao_blackwell"], chunk_tokens=10**6))
     whole, pieces = results
     assert whole.log_probs.dtype == torch.float32
-    # Activations and their gradients are bfloat16: over 12 models both were off float64 by 1 to 16 % of the typical size.
+    # Activations and their gradients are bfloat16: both are off float64 by 1 to 16 % of the typical size.
     one, other = (found.per_prompt["rao_blackwell"] for found in (whole, pieces))
     assert np.sqrt(np.mean((one - other) ** 2) / np.mean(one**2)) < 0.25
 

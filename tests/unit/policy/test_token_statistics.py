@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from pytest_entropy.policy import token_statistics as module
+from pytest_entropy.policy.head_statistics import HeadStatistics
 from pytest_entropy.policy.logits import PiecewiseLogits, is_plain
-from pytest_entropy.policy.token_statistics import Asked, HeadStatistics, TokenNumbers, token_statistics
+from pytest_entropy.policy.token_statistics import Asked, TokenNumbers, token_statistics
 from tests.present import present
 
 V, N, H = 50, 7, 6
@@ -62,7 +63,7 @@ ASKED = {
 
 def combined(found: TokenNumbers) -> torch.Tensor:
     weights = torch.linspace(-1, 2, 3 * N, dtype=torch.float64).reshape(3, N)
-    return sum((w * x.double()).sum() for w, x in zip(weights, found, strict=False))  # type: ignore[return-value]
+    return torch.stack([(w * present(x).double()).sum() for w, x in zip(weights, found[:3], strict=True)]).sum()
 
 
 @pytest.mark.parametrize("kind", list(ASKED))
@@ -139,7 +140,7 @@ def test_only_a_frozen_linear_map_without_hooks_is_plain() -> None:
     torch.nn.utils.parametrizations.weight_norm(head)
     assert not is_plain(head)
     replaced = made()[0]
-    replaced.forward = lambda x: 2 * x  # type: ignore[method-assign]
+    replaced.forward = lambda x: 2 * x  # type: ignore[assignment, method-assign]
     assert not is_plain(replaced)
 
 

@@ -26,7 +26,7 @@ def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
         expected,
         alpha=given.share,
         name=check.name,
-        null=f"{check.claim} ({decided} of {drawn} tokens decide)",
+        null=check.claim + (f" ({decided} of {drawn} tokens decide)" if decided < drawn else ""),
         n=decided,
         declared=DECLARED,
         likely_causes=check.likely_causes,

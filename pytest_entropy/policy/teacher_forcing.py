@@ -15,7 +15,7 @@ from pytest_entropy.policy.logits import TABLE_ENTRIES, PiecewiseLogits, Predict
 from pytest_entropy.policy.prefill import left_padded, prefill
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.policy.row_map import row_groups
-from pytest_entropy.policy.token_statistics import Asked
+from pytest_entropy.policy.token_statistics import Asked, slices
 
 if TYPE_CHECKING:
     from pytest_entropy.policy.policy import Policy
@@ -75,6 +75,8 @@ def sampler_log_ratios(policy: Policy, rollouts: Rollouts) -> torch.Tensor:
 def draw_discrepancies(policy: Policy, rollouts: Rollouts, uniforms: torch.Tensor) -> torch.Tensor:
     """How far each random number lies outside its token's interval of cumulative probability, ``[P, G, L]`` float64.
 
+    One prompt at a time, so that memory does not grow with P.
+
     Args:
         policy: the policy that sampled.
         rollouts: the responses, ``[P, G, L]``.
@@ -84,14 +86,20 @@ def draw_discrepancies(policy: Policy, rollouts: Rollouts, uniforms: torch.Tenso
         RunError: the model is in training mode.
     """
     policy.require_eval()
-    tokens, uniforms = padded_tokens(policy, rollouts), uniforms.to(policy.device)
-    parts = []
-    for first, logits in predictions(policy, rollouts, tokens).pieces():
-        span = slice(first, first + logits.shape[2])
-        parts.append(
-            draw_discrepancy(log_distribution(logits, policy.temperature), tokens[:, :, span], uniforms[:, :, span])
-        )
-    return torch.cat(parts, dim=2) * rollouts.mask.to(policy.device)
+    uniforms = uniforms.to(policy.device)
+    gaps = torch.zeros(rollouts.tokens.shape, dtype=torch.float64, device=policy.device)
+    for n in range(len(rollouts)):
+        one = rollouts.select([n])
+        tokens = padded_tokens(policy, one)
+        for first, logits in predictions(policy, one, tokens).pieces():
+            span = slice(first, first + logits.shape[2])
+            table, drawn, picked = logits.flatten(0, 2), tokens[0, :, span].flatten(), uniforms[n, :, span].flatten()
+            found = [
+                draw_discrepancy(log_distribution(table[rows], policy.temperature), drawn[rows], picked[rows])
+                for rows in slices(table, TABLE_ENTRIES)
+            ]
+            gaps[n, :, span] = torch.cat(found).reshape(rollouts.group_size, -1)
+    return gaps * rollouts.mask.to(policy.device)
 
 
 def padded_tokens(policy: Policy, rollouts: Rollouts) -> torch.Tensor:

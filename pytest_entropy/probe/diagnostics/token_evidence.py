@@ -13,8 +13,8 @@ from pytest_entropy.probe.derivatives.directional import Derivatives
 from pytest_entropy.probe.pieces import scoring_chunks, work_through
 from pytest_entropy.records.seeds import generator
 
-# Tokens of a run whose likelihood ratios are computed.  A sampler at 1.1 times the temperature leaves about 0.003 nats
-# in a token, so 150 nats in these; a dozen decide.
+# Tokens of a run whose likelihood ratios are computed.  To second order a sampler at 1.1 times the temperature leaves
+# 0.005 nats in a token whose surprisal varies by 1 nat, so 250 nats in these; a dozen decide.
 MOST_TOKENS = 50_000
 
 

@@ -2,7 +2,8 @@
 
 With a vocabulary of 150 000 and long responses they take tens of GB in float32, and several times that with
 probabilities and gradients.  So above :data:`TABLE_ENTRIES` entries the logits are computed from the last hidden states
-for a few positions at a time, used, and recomputed in backward (Chen et al. 2016, arXiv 1604.06174).
+for a few tokens at a time and used.  Where the output layer is plain, its gradients are made at once
+(:class:`.HeadStatistics`); else the logits are recomputed in backward (Chen et al. 2016, arXiv 1604.06174).
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ def _one(size: int, number: int, rng: np.random.Generator) -> RunRecord:
     )  # fmt: skip
     arrays = {
         "ranks": rng.random(20 * size), "surprisal_sd": 0.5 + rng.random(20 * size), "sampler_evidence": evidence,
+        "evidence_tokens": np.array(20 * size),
         **_sweep(s + 20 * rng.standard_normal(size), rng.normal(-2000, 500, size)).arrays(),
     }  # fmt: skip
     return replace(run, arrays=arrays)

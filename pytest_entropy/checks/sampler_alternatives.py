@@ -7,7 +7,7 @@ import numpy as np
 from pytest_entropy.checks.base import TEMPERATURE, Check, Given, Runs
 from pytest_entropy.stats import CheckOutcome, check_likelihood_ratio
 
-EVIDENCE, RANKS = "arrays.sampler_evidence", "arrays.ranks"
+EVIDENCE, TOKENS, RANKS = "arrays.sampler_evidence", "arrays.evidence_tokens", "arrays.ranks"
 # The wrong sampler that the check must be able to detect.
 DECLARED = f"temperature x {TEMPERATURE:g}"
 
@@ -20,16 +20,22 @@ def expected_evidence(runs: Runs) -> float | None:
 def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
     """Judge the likelihood ratios of all runs together, for all wrong samplers at once."""
     log_ratios, expected = _tables(runs)
+    decided, drawn = map(sum, _tokens(runs))
     return check_likelihood_ratio(
         log_ratios,
         expected,
         alpha=given.share,
         name=check.name,
-        null=check.claim,
-        n=sum(len(run.array(RANKS)) for run in runs),
+        null=check.claim + (f" ({decided} of {drawn} tokens decide)" if decided < drawn else ""),
+        n=decided,
         declared=DECLARED,
         likely_causes=check.likely_causes,
     )
+
+
+def _tokens(runs: Runs) -> tuple[list[int], list[int]]:
+    """How many tokens of each run the evidence is of, and how many were drawn."""
+    return [int(run.array(TOKENS)) for run in runs], [len(run.array(RANKS)) for run in runs]
 
 
 def _tables(runs: Runs) -> tuple[dict[str, float], dict[str, float]]:
@@ -45,7 +51,7 @@ CHECK = Check(
     name="sampler_alternatives",
     claim="sampled tokens are as likely under the policy as its own draws are",
     likely_causes="a generation default left on in the sampler",
-    needs=(EVIDENCE, RANKS),
+    needs=(EVIDENCE, TOKENS, RANKS),
     judge=judge,
     statistical=True,
     effect=expected_evidence,

@@ -14,8 +14,26 @@ from functools import cached_property
 
 import torch
 
-# Entries of [tokens, vocabulary] processed at once: bounds memory whatever the vocabulary.
-SLICE_ENTRIES = 4_000_000
+from pytest_entropy.policy.nucleus import nucleus_threshold
+from pytest_entropy.policy.token_statistics import slices
+
+# Entries of [tokens, vocabulary] processed at once off the CPU: bounds memory whatever the vocabulary.
+SLICE_ENTRIES = 2**28
+# The largest k of top-k sampling below.
+LARGEST_K = 50
+
+
+@dataclass(frozen=True)
+class Past:
+    """The tokens in the prompt or earlier in the response, for n tokens.
+
+    Attributes:
+        ids: ``[n, S]`` int64; an entry that does not count holds the id of one that does, and each row has one.
+        counted: ``[n, S]`` bool, True at one entry of every token id that occurred.
+    """
+
+    ids: torch.Tensor
+    counted: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -24,8 +42,8 @@ class Tokens:
 
     Attributes:
         logits: ``[n, V]``, the model's, not divided by the temperature.
-        log_p: ``[n, V]`` nats, the policy's log-probabilities.
-        seen: ``[n, V]`` bool, the tokens that occur in the prompt or earlier in the response.
+        log_p: ``[n, V]`` nats, the policy's log-probabilities, finite.
+        past: the tokens in the prompt or earlier in the response.
         drawn: ``[n]`` int64, ids of the drawn tokens.
         temperature: the policy's.
         end_ids: the policy's end tokens.
@@ -33,10 +51,20 @@ class Tokens:
 
     logits: torch.Tensor
     log_p: torch.Tensor
-    seen: torch.Tensor
+    past: Past
     drawn: torch.Tensor
     temperature: float
     end_ids: tuple[int, ...]
+
+    @cached_property
+    def p(self) -> torch.Tensor:
+        """``[n, V]``: the policy's probabilities."""
+        return self.log_p.exp()
+
+    @cached_property
+    def room(self) -> torch.Tensor:
+        """``[n, V]``: a table that every alternative may overwrite."""
+        return torch.empty_like(self.log_p)
 
     @cached_property
     def drawn_log_p(self) -> torch.Tensor:
@@ -44,52 +72,51 @@ class Tokens:
         return self.log_p.gather(-1, self.drawn.unsqueeze(-1))
 
     @cached_property
-    def mass(self) -> torch.Tensor:
-        """``[n, V]`` float64: entry k is the probability of the k + 1 likeliest tokens together."""
-        return self.log_p.sort(dim=-1, descending=True).values.double().exp().cumsum(-1)
-
-    @cached_property
-    def rank(self) -> torch.Tensor:
-        """``[n]`` int64: the number of tokens likelier than the drawn one."""
-        return (self.log_p > self.drawn_log_p).sum(-1)
+    def top(self) -> torch.Tensor:
+        """``[n, K]`` nats: log p of the likeliest tokens, the likeliest first."""
+        return self.log_p.topk(min(LARGEST_K, self.log_p.shape[-1]), dim=-1).values
 
 
 # Drawn tokens -> log q(t)/p(t) of each and KL(q || p) at its prefix, both [n] float64, in nats.
 Alternative = Callable[[Tokens], tuple[torch.Tensor, torch.Tensor]]
 
 
-def _truncated(t: Tokens, size: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """q is p restricted to the ``size`` ``[n]`` likeliest tokens, so that log q/p is -log of their mass for each."""
-    gain = -t.mass.gather(-1, (size - 1).unsqueeze(-1)).squeeze(-1).clamp(max=1.0).log()
-    return torch.where(t.rank < size, gain, -torch.inf), gain
+def _truncated(t: Tokens, threshold: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """q is p restricted to the tokens with log p >= ``threshold`` ``[n, 1]``; log q/p is -log of their mass for each.
 
-
-def _reweighted(t: Tokens, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """q = softmax(scores), for finite ``scores`` ``[n, V]``."""
-    log_q = torch.log_softmax(scores, dim=-1)
-    ratio = log_q - t.log_p
-    kl = (log_q.exp() * ratio).sum(-1, dtype=torch.float64)
-    return ratio.gather(-1, t.drawn.unsqueeze(-1)).squeeze(-1).double(), kl
+    Tokens as likely as the threshold belong to them, however many they are, so that the mean of q/p is exactly 1.
+    """
+    mass = torch.ge(t.log_p, threshold, out=t.room).mul_(t.p).sum(-1).double()
+    gain = -mass.clamp(max=1.0).log()
+    return torch.where((t.drawn_log_p >= threshold).squeeze(-1), gain, -torch.inf), gain
 
 
 def tempered(factor: float) -> Alternative:
     """A sampler at ``factor`` times the policy's temperature."""
-    return lambda t: _reweighted(t, t.log_p / factor)
+    tilt = 1 / factor - 1
+
+    def hotter(t: Tokens) -> tuple[torch.Tensor, torch.Tensor]:
+        weight = torch.mul(t.log_p, 1 / factor, out=t.room).exp_()
+        total = weight.sum(-1).double()
+        mean = weight.mul_(t.log_p).sum(-1).double() / total
+        return t.drawn_log_p.squeeze(-1).double() * tilt - total.log(), mean * tilt - total.log()
+
+    return hotter
 
 
 def top_k(k: int) -> Alternative:
-    """Top-k sampling: only the k likeliest tokens."""
-    return lambda t: _truncated(t, torch.full_like(t.drawn, min(k, t.log_p.shape[-1])))
+    """Top-k sampling: only the k likeliest tokens, and those as likely as the last of them."""
+    return lambda t: _truncated(t, t.top[:, min(k, t.top.shape[-1]) - 1].unsqueeze(-1))
 
 
 def top_p(mass: float) -> Alternative:
-    """Nucleus sampling: only the fewest likeliest tokens whose probability is at least ``mass``."""
-    return lambda t: _truncated(t, (t.mass < mass).sum(-1).clamp(max=t.mass.shape[-1] - 1) + 1)
+    """Nucleus sampling: only the fewest likeliest tokens whose probability is at least ``mass``, with ties."""
+    return lambda t: _truncated(t, nucleus_threshold(t.log_p, t.p, mass, t.room))
 
 
 def min_p(share: float) -> Alternative:
     """Min-p sampling: only tokens at least ``share`` times as likely as the likeliest."""
-    return lambda t: _truncated(t, (t.log_p >= t.log_p.amax(-1, keepdim=True) + math.log(share)).sum(-1))
+    return lambda t: _truncated(t, t.log_p.amax(-1, keepdim=True) + math.log(share))
 
 
 def repetition_penalty(penalty: float) -> Alternative:
@@ -99,8 +126,15 @@ def repetition_penalty(penalty: float) -> Alternative:
     """
 
     def penalised(t: Tokens) -> tuple[torch.Tensor, torch.Tensor]:
-        lowered = torch.where(t.logits < 0, t.logits * penalty, t.logits / penalty)
-        return _reweighted(t, torch.where(t.seen, lowered, t.logits) / t.temperature)
+        score = t.logits.gather(-1, t.past.ids).double()
+        lowered = torch.where(score < 0, score * penalty, score / penalty)
+        change = torch.where(t.past.counted, (lowered - score) / t.temperature, 0.0)
+        weight = t.p.gather(-1, t.past.ids).double() * t.past.counted * change.exp()
+        # Summed, not 1 - sum of the others: nearly all probability may lie on what was seen.
+        unseen = t.room.copy_(t.p).scatter_(-1, t.past.ids, 0.0).sum(-1).double()
+        total = (unseen + weight.sum(-1)).log()
+        own = (change * (t.past.ids == t.drawn.unsqueeze(-1))).sum(-1)
+        return own - total, (weight * change).sum(-1) / total.exp() - total
 
     return penalised
 
@@ -109,9 +143,11 @@ def end_token_odds(factor: float) -> Alternative:
     """A sampler whose end tokens have ``factor`` times the policy's probability, before normalisation."""
 
     def weighted(t: Tokens) -> tuple[torch.Tensor, torch.Tensor]:
-        scores = t.log_p.clone()
-        scores[..., list(t.end_ids)] += math.log(factor)
-        return _reweighted(t, scores)
+        ends = torch.tensor(sorted(set(t.end_ids)), dtype=torch.int64, device=t.drawn.device)
+        ending = t.p[:, ends].sum(-1).double()
+        total = torch.log1p((factor - 1) * ending)
+        own = math.log(factor) * torch.isin(t.drawn, ends)
+        return own - total, factor * math.log(factor) * ending / total.exp() - total
 
     return weighted
 
@@ -137,7 +173,7 @@ ALTERNATIVES: dict[str, Alternative] = {
 def log_ratios(
     logits: torch.Tensor,
     tokens: torch.Tensor,
-    seen: Callable[[int, int], torch.Tensor],
+    past: Callable[[slice], Past],
     *,
     temperature: float,
     end_ids: tuple[int, ...],
@@ -150,22 +186,21 @@ def log_ratios(
     Args:
         logits: ``[n, V]``, the model's at the n response tokens.
         tokens: ``[n]`` int64, the tokens drawn there.
-        seen: maps (first, last) to ``[last - first, V]`` bool, the tokens in the prompt or earlier in the response for
-            rows ``first .. last - 1``.
+        past: maps a slice of rows to the tokens in the prompt or earlier in the response.
         temperature: the policy's.
         end_ids: the policy's end tokens.
     """
     total = torch.zeros(len(ALTERNATIVES), 2, dtype=torch.float64, device=logits.device)
-    rows = max(1, SLICE_ENTRIES // logits.shape[-1])
-    for first in range(0, len(tokens), rows):
-        last = min(first + rows, len(tokens))
-        raw = logits[first:last].float() if logits.dtype != torch.float64 else logits[first:last]
-        log_p = torch.log_softmax(raw / temperature, dim=-1)
-        piece = Tokens(raw, log_p, seen(first, last), tokens[first:last], temperature, end_ids)
+    for rows in slices(logits, SLICE_ENTRIES):
+        raw = logits[rows].float() if logits.dtype != torch.float64 else logits[rows]
+        log_p = torch.log_softmax(raw if temperature == 1.0 else raw / temperature, dim=-1)
+        # Finite also when divided by a temperature's factor, so that no product with a probability of 0 is undefined.
+        log_p.clamp_(min=torch.finfo(log_p.dtype).min / 4)
+        piece = Tokens(raw, log_p, past(rows), tokens[rows], temperature, end_ids)
         for j, alternative in enumerate(ALTERNATIVES.values()):
             ratio, kl = alternative(piece)
-            total[j, 0] += ratio.double().sum()
-            total[j, 1] += kl.double().sum()
+            total[j, 0] += ratio.sum()
+            total[j, 1] += kl.sum()
     return total
 
 
@@ -192,17 +227,29 @@ def of_responses(
     """
     span = slice(position, position + logits.shape[2])
     rows = mask[:, :, span].nonzero()
-    in_prompt = torch.zeros(len(tokens), logits.shape[-1], dtype=torch.bool, device=logits.device)
-    for n, ids in enumerate(prompt_ids):
-        in_prompt[n, list(ids)] = True
-    first_of_prompt = torch.tensor([ids[0] for ids in prompt_ids], device=logits.device)
+    ids, first = _first_occurrences(tokens, prompt_ids)
+    longest = ids.shape[2] - tokens.shape[2]
+    index = torch.arange(ids.shape[2], device=ids.device)
 
-    def seen(first: int, last: int) -> torch.Tensor:
-        prompt, response, k = rows[first:last].unbind(1)
-        earlier = torch.arange(tokens.shape[2], device=logits.device) < (k + position).unsqueeze(1)
-        # Tokens at or after the position are replaced by a prompt token, which is marked anyway.
-        marked = torch.where(earlier, tokens[prompt, response], first_of_prompt[prompt].unsqueeze(1))
-        return in_prompt[prompt].scatter_(1, marked, True)
+    def past(some: slice) -> Past:
+        prompt, response, k = rows[some].unbind(1)
+        counted = first[prompt, response] & (index < (k + longest + position).unsqueeze(1))
+        return Past(torch.where(counted, ids[prompt, response], ids[prompt, response, :1]), counted)
 
     drawn = tokens[:, :, span][mask[:, :, span]]
-    return log_ratios(logits[mask[:, :, span]], drawn, seen, temperature=temperature, end_ids=end_ids)
+    return log_ratios(logits[mask[:, :, span]], drawn, past, temperature=temperature, end_ids=end_ids)
+
+
+def _first_occurrences(tokens: torch.Tensor, prompt_ids: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prompts, filled with their first token, and responses: ids and whether they are the first of their kind.
+
+    Both are ``[P, G, S + L]``, S the length of the longest prompt.
+    """
+    longest = max(map(len, prompt_ids))
+    filled = [[*ids, *[ids[0]] * (longest - len(ids))] for ids in prompt_ids]
+    prompts = torch.tensor(filled, device=tokens.device).unsqueeze(1).expand(-1, tokens.shape[1], -1)
+    ids = torch.cat([prompts, tokens], dim=2)
+    in_order, order = ids.sort(dim=-1, stable=True)
+    new = torch.ones_like(ids, dtype=torch.bool)
+    new[..., 1:] = in_order[..., 1:] != in_order[..., :-1]
+    return ids, torch.zeros_like(new).scatter_(-1, order, new)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -33,99 +33,6 @@ def _scaled(logits: torch.Tensor, temperature: float) -> torch.Tensor:
 def entropy(log_probs: torch.Tensor) -> torch.Tensor:
     """Shannon entropy -sum p log p over the last dimension, in nats; a token with log p = -inf contributes 0."""
     return -(log_probs.exp() * log_probs.clamp(min=torch.finfo(log_probs.dtype).min)).sum(-1)
-
-
-class TokenStatistics(torch.autograd.Function):
-    """(log pi(t), H, Q, max log pi), each ``[P, G, L]`` in nats, of ``[P, G, L, V]`` logits already divided by T.
-
-    Q = sum_u p(u) q(u) is the expected action value of the next token, for fixed action values q.  The derivatives
-    with respect to the logits are d log pi(t) = e_t - p, dH = -p (log p + H) and dQ = p (q - Q); max log pi has none.
-    Only one tensor of the logits' size is saved for backward, where plain autograd would save four.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, scaled: torch.Tensor, tokens: torch.Tensor, values: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Compute the four tables.
-
-        Args:
-            ctx: autograd's context.
-            scaled: ``[P, G, L, V]``, logits / T.
-            tokens: ``[P, G, L]`` int64, the tokens t.
-            values: ``[P, V]`` nats, the action values q; None for Q = 0.
-        """
-        log_p = torch.log_softmax(scaled, dim=-1)
-        drawn = log_p.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
-        likeliest = log_p.amax(-1)
-        # A token of probability 0 must contribute 0 to every sum, so its log p is made finite.
-        log_p.clamp_(min=torch.finfo(log_p.dtype).min)
-        p = log_p.exp()
-        nats = -(p * log_p).sum(-1)
-        expected = torch.zeros_like(nats) if values is None else _per_prompt(p, values)
-        ctx.save_for_backward(log_p, nats, tokens, expected, values)
-        ctx.mark_non_differentiable(likeliest)
-        return drawn, nats, expected, likeliest
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        """The gradient with respect to ``scaled``, ``[P, G, L, V]``, given those with respect to the four results."""
-        grad_log_prob, grad_entropy, grad_expected, _ = grads
-        log_p, nats, tokens, expected, values = ctx.saved_tensors
-        p = log_p.exp()
-        # Apart from e_t, the gradient is p times a combination of log p, q and a constant.
-        constant = grad_log_prob + grad_entropy * nats + grad_expected * expected
-        out = (p * log_p).mul_(-grad_entropy.unsqueeze(-1))
-        if values is not None:
-            out += p * values[:, None, None] * grad_expected.unsqueeze(-1)
-        out -= p.mul_(constant.unsqueeze(-1))
-        out.scatter_add_(-1, tokens.unsqueeze(-1), grad_log_prob.unsqueeze(-1))
-        return out, None, None
-
-
-def _per_prompt(p: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """sum_u p(u) q_n(u): ``[P, G, L, V]`` and ``[P, V]`` to ``[P, G, L]``."""
-    return torch.matmul(p, values[:, None, :, None]).squeeze(-1)
-
-
-def token_statistics(
-    logits: torch.Tensor, tokens: torch.Tensor, temperature: float
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """log pi(t_k) and H_k, differentiable in ``logits``, and max_u log pi(u), each ``[P, G, L]`` in nats.
-
-    Args:
-        logits: ``[P, G, L, V]``.
-        tokens: ``[P, G, L]`` int64.
-        temperature: T.
-    """
-    drawn, nats, _, likeliest = _statistics(_scaled(logits, temperature), tokens, None)
-    return drawn, nats, likeliest
-
-
-def token_statistics_and_values(
-    logits: torch.Tensor, tokens: torch.Tensor, temperature: float, values: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """log pi(t_k), H_k, Q_k = sum_u pi(u | t_<k) q_n(u), differentiable in ``logits``, and max_u log pi(u).
-
-    Each is ``[P, G, L]``, in nats.  Q_k is the baseline of docs/variance-reduction.md.
-
-    Args:
-        logits: ``[P, G, L, V]``.
-        tokens: ``[P, G, L]`` int64.
-        temperature: T.
-        values: ``[P, T]`` nats with T <= V, the action values q_n of the first T token ids; the others have 0.
-    """
-    values = torch.nn.functional.pad(values, (0, logits.shape[-1] - values.shape[-1]))
-    scaled = _scaled(logits, temperature)
-    return _statistics(scaled, tokens, values.to(scaled))
-
-
-def _statistics(
-    scaled: torch.Tensor, tokens: torch.Tensor, values: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    found: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
-    found = TokenStatistics.apply(scaled, tokens, values)  # type: ignore[no-untyped-call]
-    return found
 
 
 def draw(log_probs: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
@@ -199,6 +106,7 @@ def draw_tokens(logits: torch.Tensor, temperature: float, uniform: torch.Tensor)
 def _draw_rows(logits: torch.Tensor, uniform: torch.Tensor, temperature: float) -> Drawn:
     log_p = log_distribution(logits, temperature)
     tokens = draw(log_p, uniform)
+<<<<<<< HEAD
     likelihood = log_p.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
     return Drawn(tokens, likelihood, entropy(log_p), torch.isfinite(log_p.amax(-1)))
 
@@ -225,3 +133,6 @@ def surprisal_rank(
     mean = (p * surprisal).sum(-1)
     spread = ((p * surprisal.square()).sum(-1) - mean.square()).clamp(min=0).sqrt()
     return (above + uniform * tied) / p.sum(-1), spread
+=======
+    return Drawn(tokens, log_p.gather(-1, tokens.unsqueeze(-1)).squeeze(-1), entropy(log_p))
+>>>>>>> part-vocab

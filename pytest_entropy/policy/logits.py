@@ -2,20 +2,24 @@
 
 With a vocabulary of 150 000 and long responses they take tens of GB in float32, and several times that with
 probabilities and gradients.  So above :data:`TABLE_ENTRIES` entries the logits are computed from the last hidden states
-for a few positions at a time, used, and recomputed in backward (Chen et al. 2016, arXiv 1604.06174).
+for a few tokens at a time and used.  Where the output layer is plain, its gradients are made at once
+(:class:`.HeadStatistics`); else the logits are recomputed in backward (Chen et al. 2016, arXiv 1604.06174).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
+from torch.nn.modules import module as registered
 from torch.utils.checkpoint import checkpoint
 
+from pytest_entropy.policy.head_statistics import HeadStatistics
 from pytest_entropy.policy.row_map import SamePass, row_groups
+from pytest_entropy.policy.token_statistics import Asked, TokenNumbers, token_statistics
 
 # Entries of [tokens, vocabulary] computed at once: 128 MiB in float32.
 TABLE_ENTRIES = 2**25
@@ -28,7 +32,7 @@ class TeacherForced:
     Attributes:
         log_probs: log pi(t_k) in nats, differentiable if gradients are enabled.
         entropies: exact next-token entropies H_k in nats, differentiable if gradients are enabled.
-        ranks: randomised surprisal ranks of :func:`surprisal_rank`, uniform if the tokens follow the distribution; None
+        ranks: randomised surprisal ranks of :class:`.TokenNumbers`, uniform if the tokens follow the distribution; None
             unless requested.
         surprisal_sd: the surprisal's standard deviation in nats; None unless requested.
         expected_values: Q_k in nats, the expected action value of the next token, differentiable; None without a
@@ -44,22 +48,19 @@ class TeacherForced:
     likeliest: torch.Tensor | None = None
 
 
-# (logits [P, G, l, V], tables [P, G, l]) -> results [P, G, l].
-Statistics = Callable[..., tuple[torch.Tensor, ...]]
-
-
 class Predictions(Protocol):
     """The logits that predict the response tokens, whole or in pieces."""
 
-    def statistics(self, function: Statistics, *tables: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Apply ``function`` to the logits and the tables of all positions.
+    def statistics(
+        self, asked: Asked, tokens: torch.Tensor, mask: torch.Tensor, uniform: torch.Tensor | None
+    ) -> TokenNumbers:
+        """The numbers of the response tokens, ``[P, G, L]`` each, differentiable if gradients are enabled.
 
         Args:
-            function: maps logits ``[P, G, l, V]`` and tables ``[P, G, l]`` to results ``[P, G, l]``.
-            tables: ``[P, G, L]``, such as the tokens.
-
-        Returns:
-            The results, ``[P, G, L]`` each, differentiable if gradients are enabled.
+            asked: temperature and action values.
+            tokens: ``[P, G, L]`` int64.
+            mask: ``[P, G, L]`` bool on the lengths' device, the tokens that count; others' numbers mean nothing.
+            uniform: ``[P, G, L]`` random numbers in [0, 1) for the ranks; None for no ranks.
         """
         ...
 
@@ -74,9 +75,15 @@ class WholeLogits:
 
     logits: torch.Tensor
 
-    def statistics(self, function: Statistics, *tables: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """See :meth:`Predictions.statistics`."""
-        return function(self.logits, *tables)
+    def statistics(
+        self, asked: Asked, tokens: torch.Tensor, mask: torch.Tensor, uniform: torch.Tensor | None
+    ) -> TokenNumbers:
+        """See :meth:`Predictions.statistics`.
+
+        Args:
+            asked, tokens, mask, uniform: as there.
+        """
+        return token_statistics(self.logits, tokens, asked, uniform)
 
     def pieces(self) -> Iterator[tuple[int, torch.Tensor]]:
         """See :meth:`Predictions.pieces`."""
@@ -99,40 +106,90 @@ class PiecewiseLogits:
     group: int
     positions: int
 
-    def statistics(self, function: Statistics, *tables: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """See :meth:`Predictions.statistics`; the logits are recomputed in backward."""
+    def statistics(
+        self, asked: Asked, tokens: torch.Tensor, mask: torch.Tensor, uniform: torch.Tensor | None
+    ) -> TokenNumbers:
+        """See :meth:`Predictions.statistics`; logits are computed once where the head is plain, else twice.
 
-        def piece(hidden: torch.Tensor, *sliced: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            return function(self._logits(hidden), *sliced)
-
+        Args:
+            asked, tokens, mask, uniform: as there.
+        """
+        if is_plain(self.head):
+            return self._at_once(asked, tokens, mask, uniform)
         results = []
         for first in range(0, self.hidden.shape[1], self.positions):
             span = slice(first, first + self.positions)
-            inputs = self.hidden[:, span], *(table[:, :, span] for table in tables)
+            sliced = None if uniform is None else uniform[:, :, span]
+            piece = _Recomputed(self, asked, tokens[:, :, span], sliced)
+            hidden = self.hidden[:, span]
             if not torch.is_grad_enabled():
-                results.append(piece(*inputs))
+                results.append(piece(hidden))
                 continue
             again = SamePass()
             results.append(
                 checkpoint(
                     piece,
-                    *inputs,
+                    hidden,
                     use_reentrant=False,
                     preserve_rng_state=False,
                     # Backward may run on another thread, which lacks this thread's row groups.
                     context_fn=lambda again=again: (nullcontext(), again),  # type: ignore[misc]
                 )
             )
-        return tuple(torch.cat(columns, dim=2) for columns in zip(*results, strict=True))
+        columns = (column if column[0] is not None else None for column in zip(*results, strict=True))
+        return TokenNumbers(*(column and torch.cat(column, dim=2) for column in columns))  # type: ignore[arg-type]
+
+    def _at_once(
+        self, asked: Asked, tokens: torch.Tensor, mask: torch.Tensor, uniform: torch.Tensor | None
+    ) -> TokenNumbers:
+        """The numbers of the tokens that count, 0 of the others, with gradients made while the logits are at hand."""
+        # The mask is where the lengths are, so that a GPU need not be waited for.
+        index = mask.reshape(-1).nonzero().squeeze(-1).to(tokens.device)
+        own = None if uniform is None else uniform.reshape(-1)[index]
+        hidden, drawn = self.hidden.reshape(-1, self.hidden.shape[-1])[index], tokens.reshape(-1)[index]
+        block = self.positions * len(self.hidden)
+        found = HeadStatistics.apply(hidden, self.head, drawn, asked, own, block)  # type: ignore[no-untyped-call]
+        zeros = (None if x is None else x.new_zeros(tokens.numel()).index_copy(0, index, x) for x in found)
+        return TokenNumbers(*(None if x is None else x.reshape(tokens.shape) for x in zeros))  # type: ignore[arg-type]
 
     def pieces(self) -> Iterator[tuple[int, torch.Tensor]]:
         """See :meth:`Predictions.pieces`."""
         for first in range(0, self.hidden.shape[1], self.positions):
-            yield first, self._logits(self.hidden[:, first : first + self.positions])
+            yield first, self.logits_of(self.hidden[:, first : first + self.positions])
 
-    def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
+    def logits_of(self, hidden: torch.Tensor) -> torch.Tensor:
+        """The logits ``[P, G, l, V]`` of hidden states ``[P * G, l, H]``."""
         with row_groups(self.group):
             # A slice of positions is not contiguous, and torch multiplies such a slice row by row, reading the whole
             # output layer's weights for each row.
             logits: torch.Tensor = self.head(hidden.contiguous())
         return logits.reshape(-1, self.group, *logits.shape[1:])
+
+
+class _Recomputed:
+    """The numbers of a piece's tokens from its hidden states; without ranks when backward asks for them again."""
+
+    def __init__(
+        self, source: PiecewiseLogits, asked: Asked, tokens: torch.Tensor, uniform: torch.Tensor | None
+    ) -> None:
+        self._source, self._asked, self._tokens, self._uniform = source, asked, tokens, uniform
+
+    def __call__(self, hidden: torch.Tensor) -> TokenNumbers:
+        uniform, self._uniform = self._uniform, None
+        return token_statistics(self._source.logits_of(hidden), self._tokens, self._asked, uniform)
+
+
+def is_plain(head: torch.nn.Module) -> bool:
+    """Whether an output layer is a frozen linear map and nothing else: no hook, parametrization or adapter on it.
+
+    Args:
+        head: the output layer.
+    """
+    hooks: Any = (
+        head._forward_hooks, head._forward_pre_hooks, head._backward_hooks, head._backward_pre_hooks,
+        registered._global_forward_hooks, registered._global_forward_pre_hooks, registered._global_backward_hooks,
+        registered._global_backward_pre_hooks,
+    )  # fmt: skip
+    if type(head) is not torch.nn.Linear or "forward" in vars(head) or any(hooks):
+        return False
+    return not any(p.requires_grad for p in head.parameters())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pytest_entropy.policy import alternatives
+<<<<<<< HEAD
 from pytest_entropy.policy.attention_mask import padding_needed
 from pytest_entropy.policy.distribution import (
     draw_discrepancy,
@@ -18,10 +19,14 @@ from pytest_entropy.policy.distribution import (
     token_statistics,
     token_statistics_and_values,
 )
+=======
+from pytest_entropy.policy.distribution import draw_discrepancy, log_distribution
+>>>>>>> part-vocab
 from pytest_entropy.policy.logits import TABLE_ENTRIES, PiecewiseLogits, Predictions, TeacherForced, WholeLogits
 from pytest_entropy.policy.prefill import left_padded, prefill
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.policy.row_map import row_groups
+from pytest_entropy.policy.token_statistics import Asked, slices
 
 if TYPE_CHECKING:
     from pytest_entropy.policy.policy import Policy
@@ -42,30 +47,16 @@ def teacher_force(policy: Policy, rollouts: Rollouts, ranks: torch.Tensor | None
     """
     policy.require_eval()
     tokens = padded_tokens(policy, rollouts)
-    made = predictions(policy, rollouts, tokens)
-    mask = rollouts.mask.to(policy.device)
-    control_variate = rollouts.control_variate
-    extra: dict[str, torch.Tensor] = {}
+    mask, control_variate = rollouts.mask.to(policy.device), rollouts.control_variate
+    asked = Asked(policy.temperature, None if control_variate is None else control_variate.token)
+    uniform = None if ranks is None else ranks.to(policy.device)
+    found = predictions(policy, rollouts, tokens).statistics(asked, tokens, rollouts.mask, uniform)
+    log_probs, nats, expected, likeliest, ranks, spread = (
+        None if column is None else torch.where(mask, column, 0.0) for column in found
+    )
     if control_variate is None:
-        log_probs, nats, likeliest = made.statistics(
-            lambda logits, drawn: token_statistics(logits, drawn, policy.temperature), tokens
-        )
-    else:
-        values = control_variate.token.to(policy.device).expand(len(rollouts), -1)
-        log_probs, nats, expected, likeliest = made.statistics(
-            lambda logits, drawn: token_statistics_and_values(logits, drawn, policy.temperature, values), tokens
-        )
-        extra["expected_values"] = torch.where(mask, expected, 0.0)
-    if ranks is not None:
-        with torch.no_grad():
-            rank, spread = made.statistics(lambda *tables: _ranks(policy, *tables), tokens, ranks.to(policy.device))
-            extra |= {"ranks": rank * mask, "surprisal_sd": spread * mask}
-    log_probs, nats, extra["likeliest"] = (torch.where(mask, x, 0.0) for x in (log_probs, nats, likeliest))
-    return TeacherForced(log_probs, nats, **extra)
-
-
-def _ranks(policy: Policy, logits: torch.Tensor, *tables: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    return surprisal_rank(log_distribution(logits.detach(), policy.temperature), *tables)
+        expected = None
+    return TeacherForced(log_probs, nats, ranks, spread, expected, likeliest)  # type: ignore[arg-type]
 
 
 @torch.no_grad()
@@ -95,6 +86,8 @@ def sampler_log_ratios(policy: Policy, rollouts: Rollouts) -> torch.Tensor:
 def draw_discrepancies(policy: Policy, rollouts: Rollouts, uniforms: torch.Tensor) -> torch.Tensor:
     """How far each random number lies outside its token's interval of cumulative probability, ``[P, G, L]`` float64.
 
+    One prompt at a time, so that memory does not grow with P.
+
     Args:
         policy: the policy that sampled.
         rollouts: the responses, ``[P, G, L]``.
@@ -104,14 +97,20 @@ def draw_discrepancies(policy: Policy, rollouts: Rollouts, uniforms: torch.Tenso
         RunError: the model is in training mode.
     """
     policy.require_eval()
-    tokens, uniforms = padded_tokens(policy, rollouts), uniforms.to(policy.device)
-    parts = []
-    for first, logits in predictions(policy, rollouts, tokens).pieces():
-        span = slice(first, first + logits.shape[2])
-        parts.append(
-            draw_discrepancy(log_distribution(logits, policy.temperature), tokens[:, :, span], uniforms[:, :, span])
-        )
-    return torch.cat(parts, dim=2) * rollouts.mask.to(policy.device)
+    uniforms = uniforms.to(policy.device)
+    gaps = torch.zeros(rollouts.tokens.shape, dtype=torch.float64, device=policy.device)
+    for n in range(len(rollouts)):
+        one = rollouts.select([n])
+        tokens = padded_tokens(policy, one)
+        for first, logits in predictions(policy, one, tokens).pieces():
+            span = slice(first, first + logits.shape[2])
+            table, drawn, picked = logits.flatten(0, 2), tokens[0, :, span].flatten(), uniforms[n, :, span].flatten()
+            found = [
+                draw_discrepancy(log_distribution(table[rows], policy.temperature), drawn[rows], picked[rows])
+                for rows in slices(table, TABLE_ENTRIES)
+            ]
+            gaps[n, :, span] = torch.cat(found).reshape(rollouts.group_size, -1)
+    return gaps * rollouts.mask.to(policy.device)
 
 
 def padded_tokens(policy: Policy, rollouts: Rollouts) -> torch.Tensor:

@@ -24,6 +24,7 @@ from pytest_entropy.policy import teacher_forcing
 from pytest_entropy.policy.policy import Policy, TeacherForced
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.policy.sampling_record import Recorder
+from pytest_entropy.policy.token_statistics import Asked
 from pytest_entropy.probe import batches as draws
 from pytest_entropy.probe import control_variate as control_variates
 from pytest_entropy.probe import probe as probe_module
@@ -32,7 +33,7 @@ from pytest_entropy.probe.derivatives import gradient
 from pytest_entropy.probe.derivatives.directional import Derivatives, directional_derivatives
 from pytest_entropy.probe.derivatives.gradient import policy_gradient
 from pytest_entropy.probe.derivatives.objectives import Objective
-from pytest_entropy.probe.estimators import action_value, base
+from pytest_entropy.probe.estimators import Weights, action_value, base
 from pytest_entropy.probe.measure import entropy_unit, two_batch, u_statistic
 from pytest_entropy.probe.measure.run_record import run_record
 from pytest_entropy.probe.measure.two_batch import TwoBatch
@@ -268,13 +269,7 @@ def rows_shuffled(patch: pytest.MonkeyPatch) -> None:
 
 def unscaled_logits_in_scoring(patch: pytest.MonkeyPatch) -> None:
     """The temperature forgotten by the scorer (sampling at T = 0.8)."""
-    plain, learning = distribution_module.token_statistics, distribution_module.token_statistics_and_values
-    patch.setattr(teacher_forcing, "token_statistics", lambda logits, tokens, temperature: plain(logits, tokens, 1.0))
-    patch.setattr(
-        teacher_forcing,
-        "token_statistics_and_values",
-        lambda logits, tokens, temperature, values: learning(logits, tokens, 1.0, values),
-    )
+    patch.setattr(teacher_forcing, "Asked", lambda temperature, values: Asked(1.0, values))
 
 
 # ---------------------------------------------------------------------- estimators

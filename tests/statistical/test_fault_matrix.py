@@ -138,5 +138,6 @@ def one_run(probe: EntropyProbe, run: int) -> tuple[np.ndarray, int]:
     """(evidence table, tokens) of the responses of one run, without its derivatives."""
     batch = [probe.setup.prompts[i] for i in np.random.default_rng([7, run]).integers(0, len(probe.setup.prompts), B_E)]
     rollouts = probe.setup.sample(batch, derive(0, "E", B_E, run))
-    table = total_sampler_log_ratios(probe.policy, rollouts, chunk_tokens=probe.config.tokens_at_once)
+    found = total_sampler_log_ratios(probe.policy, rollouts, seed=0, chunk_tokens=probe.config.tokens_at_once)
+    table = found["sampler_evidence"]
     return table, int(rollouts.lengths.sum())

@@ -21,6 +21,7 @@ from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.directional import Derivatives
 from pytest_entropy.probe.estimators import get_estimator
 from pytest_entropy.probe.oracles.loops import LoopWeights, OnePrompt, Table, Taught
+from pytest_entropy.probe.oracles.one_response import gradient_of_response, numbers_of_response
 from pytest_entropy.stats.largest import largest
 
 # Two tokens are as likely as each other, up to rounding, where their probabilities differ by less, relative: so many
@@ -54,6 +55,8 @@ def by_definition(
 ) -> OracleResult:
     """Log-probs, entropies and s_n = <X_n, u> of one prompt by definition (docs/mathematics.md §3).
 
+    One response at a time: first the numbers that the weights are made of, then a backward of its own for each.
+
     Args:
         policy: its bare model scores one unpadded response at a time.
         rollouts: the batch that holds the prompt.
@@ -62,31 +65,21 @@ def by_definition(
         estimator: name of the estimator that defines X_n; not used without a direction.
     """
     direction = None if direction is None else along_slope(policy.model, direction)
-    parameters = [policy.trainable[name] for name in direction or ()]
-    rows = []
-    with torch.set_grad_enabled(direction is not None):
-        for response in rollouts.responses(prompt_index):
-            rows.append(_one_response(policy, list(rollouts.prompt_ids[prompt_index]), response))
-        log_probs = [log_prob.tolist() for log_prob, _, _ in rows]
-        entropies = [nats.tolist() for _, nats, _ in rows]
-        tops = [p.detach().topk(2, dim=-1).values.tolist() for _, _, p in rows]
-        chances = [[math.exp(value) for value in row] for row in log_probs]
-        surprises = first_surprises_by_definition(tops, chances, tie=max(SMALLEST_TIE, TIE * policy.rounding))
-        if direction is None:
-            return OracleResult(log_probs, entropies, None, None, surprises)
-        weights = defined_weights(estimator, rollouts, prompt_index, log_probs, entropies)
-        surrogate = torch.zeros((), dtype=torch.float64, device=policy.device)
-        for g, (log_prob, nats, p) in enumerate(rows):
-            surrogate = surrogate + (log_prob * log_prob.new_tensor(weights.log_prob[g])).sum()
-            surrogate = surrogate + (nats * nats.new_tensor(weights.entropy[g])).sum()
-            if weights.q:
-                surrogate = surrogate + (p[:, : len(weights.q)] @ p.new_tensor(weights.q)).sum() / len(rows)
-        grads = torch.autograd.grad(surrogate, parameters, allow_unused=True)
-    parts = [
-        float((grad.double().cpu() * u.double().cpu()).sum())
-        for grad, u in zip(grads, direction.values(), strict=True)
-        if grad is not None
-    ]
+    prompt, responses = list(rollouts.prompt_ids[prompt_index]), rollouts.responses(prompt_index)
+    alone = [numbers_of_response(policy, prompt, response) for response in responses]
+    log_probs, entropies = [one.log_probs for one in alone], [one.entropies for one in alone]
+    tops = [one.likeliest for one in alone]
+    chances = [[math.exp(value) for value in row] for row in log_probs]
+    surprises = first_surprises_by_definition(tops, chances, tie=max(SMALLEST_TIE, TIE * policy.rounding))
+    if direction is None:
+        return OracleResult(log_probs, entropies, None, None, surprises)
+    weights = defined_weights(estimator, rollouts, prompt_index, log_probs, entropies)
+    parts = [0.0] * len(direction)
+    for g, response in enumerate(responses):
+        grads = gradient_of_response(policy, prompt, response, weights, g, list(direction))
+        for i, (grad, u) in enumerate(zip(grads, direction.values(), strict=True)):
+            if grad is not None:
+                parts[i] += float((grad.double().cpu() * u.double().cpu()).sum())
     return OracleResult(log_probs, entropies, sum(parts), sum(map(abs, parts)), surprises)
 
 
@@ -133,16 +126,6 @@ def defined_weights(
     if part.learns and values is not None:
         taught = Taught(values.position.tolist(), values.token.tolist(), float(values.share))
     return part.definition(OnePrompt(log_probs, entropies, rollouts.responses(prompt_index), taught))
-
-
-def _one_response(policy: Policy, prompt: list[int], response: list[int]) -> tuple[torch.Tensor, ...]:
-    """(log pi(t_k), H_k, pi) of one response, ``[L]`` float64 nats twice and ``[L, V]``, from the bare model."""
-    ids = torch.tensor([prompt + response], device=policy.device)
-    logits = policy.model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1].double()
-    p = torch.softmax(logits / policy.temperature, dim=-1)
-    log_p = (logits / policy.temperature) - torch.logsumexp(logits / policy.temperature, dim=-1, keepdim=True)
-    own = log_p[torch.arange(len(response)), response]
-    return own, -(p * log_p).sum(-1), p
 
 
 def definition_discrepancies(

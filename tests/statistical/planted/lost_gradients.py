@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from pytest_entropy.policy import teacher_forcing
-from pytest_entropy.probe.derivatives import attached, derivative_piece, gradient
+from pytest_entropy.probe.derivatives import attached, derivative_piece, gradient, objectives
 from pytest_entropy.probe.update import batch as update_batch
 from tests.statistical.planted.planted_fault import Plant, PlantedFault, after, wrap
 

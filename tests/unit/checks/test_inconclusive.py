@@ -83,6 +83,17 @@ def test_alternatives_are_those_that_the_evidence_is_of(runs: list[RunRecord]) -
     assert runs[0].arrays["sampler_evidence"].shape == (len(ALTERNATIVES), 2)
 
 
+def test_the_evidence_says_how_many_tokens_decided(runs: list[RunRecord]) -> None:
+    drawn = sum(len(run.arrays["ranks"]) for run in runs)
+    assert "tokens decide" not in judged("sampler_alternatives", runs).message()
+    few = [replace(run, arrays={**run.arrays, "evidence_tokens": np.array(10)}) for run in runs]
+    outcome = judged("sampler_alternatives", few)
+    assert outcome.n == 10 * len(runs)
+    assert f"({10 * len(runs)} of {drawn} tokens decide)" in outcome.message()
+    unknown = [not_measured(run, "arrays.evidence_tokens") for run in runs]
+    assert judged("sampler_alternatives", unknown).verdict == "inconclusive"
+
+
 def test_an_effect_of_interest_needs_its_measurements_as_well(runs: list[RunRecord]) -> None:
     with pytest.raises(Missing, match="entropy_term"):
         CHECKS["score_identity"].effect_of_interest([replace(run, per_prompt=None) for run in runs])  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from pytest_entropy.policy import distribution, teacher_forcing
 from pytest_entropy.policy.logits import PiecewiseLogits, WholeLogits
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.teacher_forcing import padded_tokens, predictions
+from pytest_entropy.policy.token_statistics import Asked, token_statistics
 from pytest_entropy.probe.control_variate import learn
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.derivatives.gradient import entropy_gradient
@@ -140,9 +141,9 @@ def test_bfloat16_base_with_float32_adapter_is_scored_in_float32(small_tables: C
         results.append(directional_derivatives(policy, rollouts, u, ["rao_blackwell"], chunk_tokens=10**6))
     whole, pieces = results
     assert whole.log_probs.dtype == torch.float32
-    scale = np.abs(whole.per_prompt["rao_blackwell"]).max()
-    # Activations and their gradients are bfloat16: another order of sums moves a prompt's scalar by per cents.
-    assert np.abs(pieces.per_prompt["rao_blackwell"] - whole.per_prompt["rao_blackwell"]).max() < 0.1 * scale
+    # Activations and their gradients are bfloat16: both are off float64 by 1 to 16 % of the typical size.
+    one, other = (found.per_prompt["rao_blackwell"] for found in (whole, pieces))
+    assert np.sqrt(np.mean((one - other) ** 2) / np.mean(one**2)) < 0.25
 
 
 @pytest.mark.parametrize("grad", [True, False])
@@ -154,11 +155,8 @@ def test_the_head_is_given_rows_that_lie_together(grad: bool) -> None:
     head.register_forward_pre_hook(lambda module, args: given.append(args[0]))
     pieces = PiecewiseLogits(hidden.requires_grad_(grad), head, group=3, positions=2)
 
-    def statistics(logits: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        return distribution.token_statistics(logits, tokens, 1.0)
-
     with torch.set_grad_enabled(grad):
-        log_probs, nats, _ = pieces.statistics(statistics, own)
+        log_probs, nats, *_ = pieces.statistics(Asked(1.0), own, torch.ones(own.shape, dtype=torch.bool), None)
     if grad:
         log_probs.sum().backward()
     made = torch.cat([logits for _, logits in pieces.pieces()], dim=2)
@@ -167,6 +165,6 @@ def test_the_head_is_given_rows_that_lie_together(grad: bool) -> None:
     # To rounding, the numbers of a product row by row.
     rows = torch.stack([head.weight @ row.T for row in hidden.detach()]).mT.reshape(2, 3, 7, 60)
     torch.testing.assert_close(made.detach(), rows.detach(), rtol=0, atol=1e-5)
-    expected = statistics(rows, own)
+    expected = token_statistics(rows, own, Asked(1.0))
     torch.testing.assert_close(log_probs, expected[0], rtol=0, atol=1e-5, check_device=False)
     torch.testing.assert_close(nats, expected[1], rtol=0, atol=1e-5)

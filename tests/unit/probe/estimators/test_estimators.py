@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from pytest_entropy.policy.distribution import token_statistics_and_values
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
+from pytest_entropy.policy.token_statistics import Asked, token_statistics
 from pytest_entropy.probe import ProbeConfig
 from pytest_entropy.probe.control_variate import PRIOR, ControlVariate, learn, share_of_others
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
@@ -85,11 +85,12 @@ def test_action_value_weights_by_loops(policy: Policy, rollouts: Rollouts) -> No
 def test_expected_values_are_sums_over_the_vocabulary() -> None:
     torch.manual_seed(0)
     logits = torch.randn(2, 3, 4, 7, dtype=torch.float64, requires_grad=True)
-    tokens, values = torch.randint(7, (2, 3, 4)), torch.randn(2, 5, dtype=torch.float64)
-    expected = token_statistics_and_values(logits, tokens, 0.7, values)[2]
+    tokens, values = torch.randint(7, (2, 3, 4)), torch.randn(5, dtype=torch.float64)
+    asked = Asked(0.7, values)
+    expected = token_statistics(logits, tokens, asked).expected
     p = torch.softmax(logits / 0.7, -1)
-    assert torch.allclose(expected, (p[..., :5] * values[:, None, None]).sum(-1), rtol=1e-12, atol=0)
-    assert torch.autograd.gradcheck(lambda x: token_statistics_and_values(x, tokens, 0.7, values), logits)
+    assert torch.allclose(expected, (p[..., :5] * values).sum(-1), rtol=1e-12, atol=0)
+    assert torch.autograd.gradcheck(lambda x: token_statistics(x, tokens, asked)[:3], logits)
 
 
 def test_hooks_equal_a_plain_backward_and_the_vector(policy: Policy, rollouts: Rollouts) -> None:

@@ -18,6 +18,7 @@ from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.control_variate import learn
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.estimators import estimator_names, get_estimator
+from pytest_entropy.probe.oracles import one_response
 from pytest_entropy.probe.oracles.run import (
     by_definition,
     definition_discrepancies,
@@ -184,3 +185,19 @@ def test_a_norm_is_that_of_all_entries() -> None:
     assert norm_discrepancy((5.0, tensors)) == pytest.approx(0, abs=1e-12)
     assert norm_discrepancy((5.0, tensors), (7.0, tensors)) == pytest.approx(0.4)
     assert norm_discrepancy((0.0, {})) == 0
+
+
+@pytest.mark.parametrize("name", ["rao_blackwell", "action_value"])
+def test_pieces_of_a_response_do_not_change_its_definition(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = tiny.policy(tiny.lora(tiny.qwen2()), dtype=torch.float64, temperature=0.8)
+    tables = learn(tiny.sample(policy, tiny.prompts(4), seed=1), 10)
+    rollouts = replace(tiny.sample(policy, tiny.prompts(3)), control_variate=tables)
+    u = tiny.direction(policy)
+    whole = by_definition(policy, rollouts, 1, u, name)
+    monkeypatch.setattr(one_response, "PIECE_ENTRIES", 3 * 60)
+    pieces = by_definition(policy, rollouts, 1, u, name)
+    assert present(pieces.s) == pytest.approx(present(whole.s), rel=1e-9)
+    assert present(pieces.size) == pytest.approx(present(whole.size), rel=1e-9)
+    assert pieces.log_probs == whole.log_probs
+    assert pieces.entropies == whole.entropies
+    assert pieces.surprises == whole.surprises

@@ -1,0 +1,100 @@
+"""One unpadded response by the bare model: its numbers and the gradient of its part of a surrogate, in float64.
+
+The float64 tables are of a few positions at a time.  Nothing is shared with the policy's own scoring.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from pytest_entropy.policy.policy import Policy
+from pytest_entropy.probe.oracles.loops import LoopWeights
+
+# Entries of the float64 tables [positions, vocabulary] that are held at once: 64 MiB each.
+PIECE_ENTRIES = 2**23
+
+
+class ResponseNumbers(NamedTuple):
+    """The numbers of one response, a row per token.
+
+    Attributes:
+        log_probs: log pi(t_k), nats.
+        entropies: H_k, nats.
+        likeliest: the two largest probabilities, the larger first.
+    """
+
+    log_probs: list[float]
+    entropies: list[float]
+    likeliest: list[list[float]]
+
+
+def numbers_of_response(policy: Policy, prompt: list[int], response: list[int]) -> ResponseNumbers:
+    """The numbers of one response by the bare model, without gradient.
+
+    Args:
+        policy: gives model and temperature.
+        prompt: the prompt's token ids.
+        response: the response's token ids.
+    """
+    log_probs: list[float] = []
+    entropies: list[float] = []
+    tops: list[list[float]] = []
+    with torch.no_grad():
+        logits = _logits(policy, prompt, response)
+        for some in _pieces(logits):
+            own, nats, p = _numbers(policy, logits[some], response[some])
+            log_probs += own.tolist()
+            entropies += nats.tolist()
+            tops += p.topk(2, dim=-1).values.tolist()
+    return ResponseNumbers(log_probs, entropies, tops)
+
+
+def gradient_of_response(
+    policy: Policy, prompt: list[int], response: list[int], weights: LoopWeights, g: int, names: list[str]
+) -> tuple[torch.Tensor | None, ...]:
+    """The gradient of one response's part of the surrogate in some parameters; None for one without influence.
+
+    Args:
+        policy: gives model and temperature.
+        prompt: the prompt's token ids.
+        response: the response's token ids.
+        weights: of the prompt's responses.
+        g: the response's number among them.
+        names: the parameters.
+    """
+    with torch.enable_grad():
+        logits = _logits(policy, prompt, response)
+        slope = torch.empty_like(logits)
+        for some in _pieces(logits):
+            piece = logits[some].detach().requires_grad_(True)
+            own, nats, p = _numbers(policy, piece, response[some])
+            part = (own * own.new_tensor(weights.log_prob[g][some])).sum()
+            part = part + (nats * nats.new_tensor(weights.entropy[g][some])).sum()
+            if weights.q:
+                part = part + (p[:, : len(weights.q)] @ p.new_tensor(weights.q)).sum() / len(weights.log_prob)
+            (slope[some],) = torch.autograd.grad(part, piece)
+    return torch.autograd.grad(logits, [policy.trainable[name] for name in names], slope, allow_unused=True)
+
+
+def _logits(policy: Policy, prompt: list[int], response: list[int]) -> torch.Tensor:
+    """The bare model's logits ``[L, V]`` at the tokens of one response."""
+    ids = torch.tensor([prompt + response], device=policy.device)
+    logits: torch.Tensor = policy.model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1]
+    return logits
+
+
+def _numbers(policy: Policy, logits: torch.Tensor, tokens: list[int]) -> tuple[torch.Tensor, ...]:
+    """(log pi(t_k), H_k, pi) at a few tokens, ``[l]`` float64 nats twice and ``[l, V]``."""
+    scaled = logits.double() / policy.temperature
+    p = torch.softmax(scaled, dim=-1)
+    log_p = scaled - torch.logsumexp(scaled, dim=-1, keepdim=True)
+    own = log_p[torch.arange(len(tokens)), tokens]
+    return own, -(p * log_p).sum(-1), p
+
+
+def _pieces(logits: torch.Tensor) -> list[slice]:
+    """The positions of a response in pieces whose float64 tables are small."""
+    step = max(1, PIECE_ENTRIES // logits.shape[-1])
+    return [slice(first, first + step) for first in range(0, len(logits), step)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,16 +83,19 @@ def length(prompts: list[str], completions: list[str], **columns: Any) -> list[f
 
 
 def measured(
-    loaded: Checkpoint, patch: pytest.MonkeyPatch, B_E: int, B_U: int, **settings: Any
+    loaded: Checkpoint, patch: pytest.MonkeyPatch, B_E: int, B_U: int, *, elsewhere: bool = False, **settings: Any
 ) -> tuple[dict[str, Counter[str]], Any]:
-    """(counts by phase, record) of a single run with everything that its template asks for."""
+    """(counts by phase, record) of a single run with all that its template asks for."""
     config = ProbeConfig(
         B_U=B_U, G=3, max_new_tokens=6, learning_rate=1e-3, diagnostics=("total_variance", "eta_sweep"), **settings
     )
     probe = EntropyProbe(loaded, config, prompts=PROMPTS, reward=length)
-    probe.update(0)
+    # As a session does: the update is read from its files, which do not hold its gradient.
+    update = replace(probe.update(0), gradient={})
+    if elsewhere:
+        probe = EntropyProbe(loaded, config, prompts=PROMPTS, reward=length)
     passes = Passes(patch)
-    return passes.by_phase, probe.run(B_E, 0)
+    return passes.by_phase, probe.run(B_E, 0, update=update)
 
 
 def test_a_small_run_passes_over_each_prompt_as_rarely_as_its_definition_allows(
@@ -126,3 +130,12 @@ def test_per_token_the_vector_takes_a_pass_of_its_own(loaded: Checkpoint, monkey
     counts, _ = measured(loaded, monkeypatch, B_E=4, B_U=4, entropy_unit="token")
     assert counts["derivatives"] == {WITH: 4, BACKWARD: 2 * 4}
     assert counts["total_variance"] == {WITH: 4 + 4 + 4 + 1, BACKWARD: 4 + 4 + 2 * 4 + 1}
+
+
+def test_where_another_process_took_the_update_its_batch_is_drawn_again(
+    loaded: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts, record = measured(loaded, monkeypatch, B_E=4, B_U=4, elsewhere=True)
+    assert counts["total_variance"] == {SAMPLED: 4, WITH: 4 + 4 + 4 + 1, BACKWARD: 4 + 4 + 4 + 1, DEFINED: 1}
+    _, here = measured(loaded, monkeypatch, B_E=4, B_U=4)
+    assert record.variance_parts == here.variance_parts

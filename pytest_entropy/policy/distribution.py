@@ -106,33 +106,5 @@ def draw_tokens(logits: torch.Tensor, temperature: float, uniform: torch.Tensor)
 def _draw_rows(logits: torch.Tensor, uniform: torch.Tensor, temperature: float) -> Drawn:
     log_p = log_distribution(logits, temperature)
     tokens = draw(log_p, uniform)
-<<<<<<< HEAD
     likelihood = log_p.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
     return Drawn(tokens, likelihood, entropy(log_p), torch.isfinite(log_p.amax(-1)))
-
-
-def surprisal_rank(
-    log_p: torch.Tensor, tokens: torch.Tensor, uniform: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Randomised probability-integral transform of the surprisal, and the surprisal's standard deviation in nats.
-
-    u_k = (probability of strictly likelier tokens) + v_k * (probability of equally likely tokens), v_k uniform and
-    independent.  If t_k is drawn from exactly this distribution, u_k is uniform on (0, 1) given the prefix (Rosenblatt
-    1952, randomised for a discrete variable; docs/mathematics.md §8).  Both results are ``[...]``.
-
-    Args:
-        log_p: ``[..., V]`` nats.
-        tokens: ``[...]`` int64, the drawn tokens t_k.
-        uniform: ``[...]``, independent random numbers v_k in [0, 1).
-    """
-    p = log_p.double().exp()
-    drawn = log_p.gather(-1, tokens.unsqueeze(-1))
-    above = (p * (log_p > drawn)).sum(-1)
-    tied = (p * (log_p == drawn)).sum(-1)
-    surprisal = -log_p.double().clamp(min=-745.0)
-    mean = (p * surprisal).sum(-1)
-    spread = ((p * surprisal.square()).sum(-1) - mean.square()).clamp(min=0).sqrt()
-    return (above + uniform * tied) / p.sum(-1), spread
-=======
-    return Drawn(tokens, log_p.gather(-1, tokens.unsqueeze(-1)).squeeze(-1), entropy(log_p))
->>>>>>> part-vocab

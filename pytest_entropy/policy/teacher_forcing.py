@@ -10,18 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from pytest_entropy.policy import alternatives
-<<<<<<< HEAD
 from pytest_entropy.policy.attention_mask import padding_needed
-from pytest_entropy.policy.distribution import (
-    draw_discrepancy,
-    log_distribution,
-    surprisal_rank,
-    token_statistics,
-    token_statistics_and_values,
-)
-=======
 from pytest_entropy.policy.distribution import draw_discrepancy, log_distribution
->>>>>>> part-vocab
 from pytest_entropy.policy.logits import TABLE_ENTRIES, PiecewiseLogits, Predictions, TeacherForced, WholeLogits
 from pytest_entropy.policy.prefill import left_padded, prefill
 from pytest_entropy.policy.rollouts import Rollouts

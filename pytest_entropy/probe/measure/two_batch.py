@@ -89,13 +89,8 @@ class TwoBatch:
         derivatives = replace(derivatives, gradient=None)
         if "ranks" in diagnostics:
             with meter.phase("evidence"):
-<<<<<<< HEAD
-                arrays["sampler_evidence"] = total_sampler_log_ratios(
-                    setup.policy, rollouts, chunk_tokens=setup.config.tokens_at_once, threads=setup.threads
-=======
                 arrays |= total_sampler_log_ratios(
-                    setup.policy, rollouts, seed=seed, chunk_tokens=setup.config.chunk_tokens, threads=setup.threads
->>>>>>> part-vocab
+                    setup.policy, rollouts, seed=seed, chunk_tokens=setup.config.tokens_at_once, threads=setup.threads
                 )
         keys = tuple(prompt.key for prompt in prompts)
         return MeasuredBatch(s, update, rollouts, derivatives, agreement, meter, arrays, spread, keys)

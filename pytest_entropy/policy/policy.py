@@ -33,6 +33,7 @@ class Policy:
         share_prompt: whether scoring computes a prompt once for all its responses; needs a cache whose rows can be
             repeated.
         static_cache: whether the sampler uses a preallocated cache that is written in place.
+        recompute: whether scoring passes keep each layer's input only (:mod:`.recomputation`).
     """
 
     model: PreTrainedModel
@@ -42,6 +43,7 @@ class Policy:
     temperature: float = 1.0
     share_prompt: bool = True
     static_cache: bool = False
+    recompute: bool = False
 
     @property
     def device(self) -> torch.device:

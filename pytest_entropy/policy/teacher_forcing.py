@@ -5,6 +5,7 @@ A prompt is computed once for the G responses of its group; gradients flow throu
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +15,7 @@ from pytest_entropy.policy.attention_mask import padding_needed
 from pytest_entropy.policy.distribution import draw_discrepancy, log_distribution
 from pytest_entropy.policy.logits import TABLE_ENTRIES, PiecewiseLogits, Predictions, TeacherForced, WholeLogits
 from pytest_entropy.policy.prefill import left_padded, prefill
+from pytest_entropy.policy.recomputation import recomputed_layers
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.policy.row_map import row_groups
 from pytest_entropy.policy.token_statistics import Asked, slices
@@ -124,12 +126,14 @@ def predictions(policy: Policy, rollouts: Rollouts, tokens: torch.Tensor) -> Pre
     """
     rows, length = tokens.shape[0] * tokens.shape[1], tokens.shape[2]
     positions = max(1, TABLE_ENTRIES // (rows * int(policy.model.config.vocab_size)))
-    if not policy.share_prompt:
-        return WholeLogits(_logits(policy, rollouts, tokens))
-    if positions >= length or not policy.plain_head:
-        return WholeLogits(logits_shared(policy, rollouts, tokens))
-    hidden = _shared(policy, rollouts, tokens, policy.model.base_model)
-    return PiecewiseLogits(hidden, policy.model.get_output_embeddings(), tokens.shape[1], positions)
+    whole = positions >= length or not policy.plain_head
+    scored = policy.model if whole else policy.model.base_model
+    with recomputed_layers(policy.model) if policy.recompute else nullcontext():
+        shared = policy.share_prompt and not policy.recompute
+        found = (_shared if shared else _alone)(policy, rollouts, tokens, scored)
+    if whole:
+        return WholeLogits(found.reshape(*tokens.shape, -1))
+    return PiecewiseLogits(found, policy.model.get_output_embeddings(), tokens.shape[1], positions)
 
 
 def logits_shared(policy: Policy, rollouts: Rollouts, tokens: torch.Tensor) -> torch.Tensor:
@@ -163,9 +167,9 @@ def _shared(policy: Policy, rollouts: Rollouts, tokens: torch.Tensor, model: tor
     return first
 
 
-def _logits(policy: Policy, rollouts: Rollouts, tokens: torch.Tensor) -> torch.Tensor:
-    """The logits ``[P, G, L, V]`` by one pass over prompt and response, for models whose cache cannot be shared."""
-    prompts, group, length = tokens.shape
+def _alone(policy: Policy, rollouts: Rollouts, tokens: torch.Tensor, model: torch.nn.Module) -> torch.Tensor:
+    """As :func:`_shared`, by one pass over prompt and response: for models or passes that cannot share a cache."""
+    group, length = tokens.shape[1:]
     ids, attention_mask = left_padded(policy, rollouts.prompt_ids)
     ids = torch.cat([ids.repeat_interleave(group, dim=0), tokens.reshape(-1, length)], dim=1)
     attention_mask = attention_mask.repeat_interleave(group, dim=0)
@@ -173,5 +177,5 @@ def _logits(policy: Policy, rollouts: Rollouts, tokens: torch.Tensor) -> torch.T
     positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
     with row_groups(group):
         kept = attention_mask if padding_needed(rollouts.prompt_ids) else None
-        logits = policy.forward(ids, kept, positions, None, keep=length + 1)
-    return logits[:, :-1].reshape(prompts, group, length, -1)
+        found = policy.forward(ids, kept, positions, None, keep=length + 1, model=model)
+    return found[:, -(length + 1) : -1]

@@ -11,6 +11,7 @@ import pytest
 
 from pytest_entropy.plugin import options
 from pytest_entropy.plugin.process import Process
+from pytest_entropy.runs.gpus import LOCAL_RANK
 
 if TYPE_CHECKING:
     from pytest_entropy.runs.execution import Execution
@@ -41,9 +42,12 @@ class SessionExecutor:
         return make_executor(name, self._process.worker_id, workers)
 
     def choose_device(self) -> None:
-        """Choose an xdist worker's GPU if ``--device`` is given; at configure time nothing has started CUDA yet."""
+        """Choose this process's GPU if ``--device`` is given; at configure time nothing has started CUDA yet.
+
+        Only one of several processes on the machine has to choose: an xdist worker, or one that was launched by rank.
+        """
         device = options.given(self._config, "--device")
-        if self._process.is_worker and device:
+        if device and (self._process.is_worker or LOCAL_RANK in os.environ):
             self.executor.choose_device(device)
 
     def execution(self, plan: Plan) -> Execution:

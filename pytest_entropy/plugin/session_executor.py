@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pytest_entropy.runs.executors.base import Executor
     from pytest_entropy.runs.machine import Machine
     from pytest_entropy.runs.plan import Plan
+    from pytest_entropy.runs.progress_file import ProgressFile
 
 
 class SessionExecutor:
@@ -55,8 +56,24 @@ class SessionExecutor:
         from pytest_entropy.runs.execution import Execution
 
         if plan.kind.name not in self._executions:
+            self._progress.start()
             self._executions[plan.kind.name] = Execution(plan, self._machine, self.executor, self._log_level(plan))
         return self._executions[plan.kind.name]
+
+    @cached_property
+    def _progress(self) -> ProgressFile:
+        from pytest_entropy.runs.progress_file import ProgressFile
+
+        return ProgressFile(self._process.worker_id or "")
+
+    def release_runs(self) -> None:
+        """Drop the runs that were read, once the tests are done: reports read them without what only checks need."""
+        self._executions.clear()
+
+    def close(self) -> None:
+        """Stop what runs beside the computation, at the end of the session."""
+        if "_progress" in self.__dict__:
+            self._progress.close()
 
     @cached_property
     def _machine(self) -> Machine:

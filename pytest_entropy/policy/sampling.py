@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from pytest_entropy import phases
 from pytest_entropy.policy.distribution import draw_tokens
 from pytest_entropy.policy.prefill import prefill
 from pytest_entropy.policy.rollouts import Rollouts
@@ -52,6 +53,7 @@ def sample(policy: Policy, prompt_ids: Sequence[Sequence[int]], uniforms: torch.
     running = torch.ones(rows, dtype=torch.bool, device=policy.device)
     eos = torch.tensor(policy.eos_ids, dtype=torch.int64, device=policy.device)
     for k in range(limit):
+        phases.report(len(alive))
         drawn = draw_tokens(logits, policy.temperature, uniforms[alive, k])
         tokens = drawn.tokens
         record.write(alive[running], k, drawn.select(running))

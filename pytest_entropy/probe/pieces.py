@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 
 import torch
 
+from pytest_entropy import phases
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
 
@@ -125,7 +126,10 @@ def worked(policy: Policy, chunks: Sequence[Slots], piece: MakePiece[T], *, thre
 
     def attempt(indices: Slots) -> list[Done[T]]:
         try:
-            return [(indices, piece(indices).compute(policy))]
+            made = piece(indices)
+            result = made.compute(policy)
+            phases.report(_tokens(made))
+            return [(indices, result)]
         except Exception as error:
             if len(indices) < 2 or not is_out_of_memory(error):
                 raise
@@ -143,6 +147,12 @@ def worked(policy: Policy, chunks: Sequence[Slots], piece: MakePiece[T], *, thre
             with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
                 for pairs in pool.map(attempt, chunks):
                     yield from pairs
+
+
+def _tokens(piece: object) -> int:
+    """Padded response tokens of a piece by its shape, which costs no wait for a GPU; sampling reports its own."""
+    part = getattr(piece, "part", None)
+    return part.tokens.numel() if isinstance(part, Rollouts) else 0
 
 
 @contextmanager

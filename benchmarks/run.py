@@ -166,6 +166,10 @@ def table(record: dict[str, Any]) -> list[str]:
         row(name, s)
     if "startup" in record:
         row("plugin import, ms", record["startup"]["plugin_import_ms"], "< 50")
+    for base, s in record.get("startup", {}).get("imports", {}).items():
+        if base.startswith("over"):
+            for name, ratio in s.items():
+                row(f"imports of a {name}, CPU s {base}", ratio)
     lines.append("")
     if "against_B_E" in record:
         lines.append(f"linear in B_E: R² = {record['against_B_E']['fit']['r2']:.4f} (target > 0.99)")

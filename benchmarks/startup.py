@@ -1,18 +1,40 @@
-"""What the plugin adds to a pytest that does not use it, and how long help and collection take."""
+"""What the plugin adds to a pytest that does not use it, how long help and collection take, and what a session imports.
+
+The imports of a session are those of a process that computes a run: pytest, the plugin, the probe, and what loading the
+model takes, without reports.  They are compared in CPU seconds with a bare import of torch and transformers, which
+imports no model, and with the imports of a program that loads the same model with the libraries alone.
+"""
 
 from __future__ import annotations
 
+import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
 from functools import partial
 from pathlib import Path
 
-from benchmarks.measure import interleaved, summary
+from benchmarks.measure import interleaved, interleaved_clocks, ratios, summary
 
 ROOT = Path(__file__).parents[1]
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+# Imports by CPU seconds; the loader imports peft only for an adapter, hence both kinds of checkpoint.
+BARE = "import torch, transformers"
+MODEL = f"{BARE}; from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2ForCausalLM"
+SESSION = (
+    f"import pytest, pytest_entropy.plugin.fixtures, pytest_entropy.plugin.reporter; {MODEL}; "
+    "import pytest_entropy.checkpoints.load, pytest_entropy.probe, pytest_entropy.runs.planner, "
+    "pytest_entropy.runs.execution"
+)
+IMPORTS = {
+    "bare": BARE,
+    "program that loads a model": MODEL,
+    "program that loads an adapter": f"{MODEL}; import peft",
+    "session": SESSION,
+    "session with an adapter": f"{SESSION}; import peft",
+}
 
 
 def startup(repeats: int) -> dict[str, object]:
@@ -30,17 +52,37 @@ def startup(repeats: int) -> dict[str, object]:
         "seconds": {name: summary(values) for name, values in seconds.items()},
         "plugin_import_ms": summary([import_milliseconds() for _ in range(repeats)]),
         "imports_torch": "torch" in _imported(),
+        "imports": imports(min(repeats, 3)),
     }
+
+
+def imports(repeats: int) -> dict[str, object]:
+    """CPU seconds of imports by what is imported, and their ratios, round by round."""
+    tasks = {name: partial(_quiet, [sys.executable, "-c", code], ROOT) for name, code in IMPORTS.items()}
+    (seconds,) = interleaved_clocks(tasks, repeats, [_cpu_seconds_of_children])
+    libraries = {"session": "program that loads a model", "session with an adapter": "program that loads an adapter"}
+    return {
+        "cpu_seconds": {name: summary(values) for name, values in seconds.items()},
+        "over torch and transformers": {
+            name: summary(ratios(values, seconds["bare"])) for name, values in seconds.items() if name != "bare"
+        },
+        "over the libraries alone": {
+            name: summary(ratios(seconds[name], seconds[alone])) for name, alone in libraries.items()
+        },
+    }
+
+
+def _cpu_seconds_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _quiet(command: list[str], where: str | Path, round_: int) -> None:
     environment = {"PYTHONPATH": str(ROOT)}
-    subprocess.run(command, cwd=where, capture_output=True, timeout=120, check=True, env=_environment(environment))
+    subprocess.run(command, cwd=where, capture_output=True, timeout=600, check=True, env=_environment(environment))
 
 
 def _environment(more: dict[str, str]) -> dict[str, str]:
-    import os
-
     return {**os.environ, **more}
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils.logging import disable_progress_bar
 
@@ -159,7 +158,7 @@ def _model(files: CheckpointFiles, dtype: torch.dtype) -> tuple[Any, dict[str, s
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **options)
         model, report = loaded
-        wrapped = PeftModel.from_pretrained(model, str(files.weights), is_trainable=True) if files.is_adapter else None
+        wrapped = _with_adapter(model, files) if files.is_adapter else None
     except Exception as error:
         # Which exceptions the libraries raise for a damaged or hostile file is not documented.
         reason = (str(error) or type(error).__name__)[:400]
@@ -180,6 +179,13 @@ def _model(files: CheckpointFiles, dtype: torch.dtype) -> tuple[Any, dict[str, s
         elif parameter.requires_grad and dtype == torch.float64:
             parameter.data = parameter.data.double()
     return base, stored_names(base, wrapped)
+
+
+def _with_adapter(model: Any, files: CheckpointFiles) -> Any:
+    # peft is slow to import (with bitsandbytes, where that is installed), and only adapters need it.
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, str(files.weights), is_trainable=True)
 
 
 def _require_finite(files: CheckpointFiles, model: Any) -> None:

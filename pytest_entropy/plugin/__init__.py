@@ -45,6 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if KEY in config.stash:
         session_of(config).planning.close()
+        session_of(config).computing.close()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Generator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,17 @@ class Reporter:
             terminal.ensure_newline()
             terminal.write_line(line, cyan=True)
 
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, Any, Any]:
+        """Run the tests with lines on the terminal for long phases, if there are experiments."""
+        planning = session_of(self.config).planning
+        if not planning.plans or session_of(self.config).process.collects_only:
+            return (yield)
+        from pytest_entropy.plugin.phase_lines import phase_lines
+
+        with phase_lines(self.config) or nullcontext():
+            return (yield)
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(
         self, report: pytest.CollectReport | pytest.TestReport, config: pytest.Config
@@ -131,6 +143,7 @@ class Reporter:
         from pytest_entropy.plugin.session_end import prune_as_asked, write_session_files
         from pytest_entropy.reports.audit.ledger import DIFFERS
 
+        session_of(self.config).computing.release_runs()
         planning = session_of(self.config).planning
         root = planning.planner.results_root
         items = [item for reports in self.items.values() for item in reports]

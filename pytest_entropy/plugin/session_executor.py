@@ -11,12 +11,14 @@ import pytest
 
 from pytest_entropy.plugin import options
 from pytest_entropy.plugin.process import Process
+from pytest_entropy.runs.gpus import LOCAL_RANK
 
 if TYPE_CHECKING:
     from pytest_entropy.runs.execution import Execution
     from pytest_entropy.runs.executors.base import Executor
     from pytest_entropy.runs.machine import Machine
     from pytest_entropy.runs.plan import Plan
+    from pytest_entropy.runs.progress_file import ProgressFile
 
 
 class SessionExecutor:
@@ -41,9 +43,12 @@ class SessionExecutor:
         return make_executor(name, self._process.worker_id, workers)
 
     def choose_device(self) -> None:
-        """Choose an xdist worker's GPU if ``--device`` is given; at configure time nothing has started CUDA yet."""
+        """Choose this process's GPU if ``--device`` is given; at configure time nothing has started CUDA yet.
+
+        Only one of several processes on the machine has to choose: an xdist worker, or one that was launched by rank.
+        """
         device = options.given(self._config, "--device")
-        if self._process.is_worker and device:
+        if device and (self._process.is_worker or LOCAL_RANK in os.environ):
             self.executor.choose_device(device)
 
     def execution(self, plan: Plan) -> Execution:
@@ -51,8 +56,24 @@ class SessionExecutor:
         from pytest_entropy.runs.execution import Execution
 
         if plan.kind.name not in self._executions:
+            self._progress.start()
             self._executions[plan.kind.name] = Execution(plan, self._machine, self.executor, self._log_level(plan))
         return self._executions[plan.kind.name]
+
+    @cached_property
+    def _progress(self) -> ProgressFile:
+        from pytest_entropy.runs.progress_file import ProgressFile
+
+        return ProgressFile(self._process.worker_id or "")
+
+    def release_runs(self) -> None:
+        """Drop the runs that were read, once the tests are done: reports read them without what only checks need."""
+        self._executions.clear()
+
+    def close(self) -> None:
+        """Stop what runs beside the computation, at the end of the session."""
+        if "_progress" in self.__dict__:
+            self._progress.close()
 
     @cached_property
     def _machine(self) -> Machine:

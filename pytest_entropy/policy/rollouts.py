@@ -61,6 +61,11 @@ class Rollouts:
         return self.tokens.shape[1]
 
     @property
+    def size(self) -> int:
+        """Tokens of the responses, each taken as long as the longest to its prompt, as a pass over them pads them."""
+        return self.group_size * int(self.lengths.amax(1).sum())
+
+    @property
     def mask(self) -> torch.Tensor:
         """``[P, G, L]`` bool, True up to the end of each response; from the lengths, because EOS may be the padding."""
         return self.mask_of(slice(None))

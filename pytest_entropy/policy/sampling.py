@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from pytest_entropy import phases
 from pytest_entropy.policy.decoding import DecodingBatch, tokens_per_look
 from pytest_entropy.policy.distribution import draw_tokens
 from pytest_entropy.policy.prefill import prefill
@@ -48,6 +49,7 @@ def sample(policy: Policy, prompt_ids: Sequence[Sequence[int]], uniforms: torch.
     record = Recorder(len(uniforms), limit, policy.device, policy.dtype)
     per_look = tokens_per_look(policy.device)
     for k in range(limit):
+        phases.report(len(batch.alive))
         drawn = draw_tokens(logits, policy.temperature, uniforms[:, k][batch.alive])
         record.write(batch.alive, k, drawn, batch.running)
         batch.take(drawn)

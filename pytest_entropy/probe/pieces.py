@@ -15,6 +15,7 @@ from typing import Generic, Protocol, TypeVar
 
 import torch
 
+from pytest_entropy import phases
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
 
@@ -150,7 +151,9 @@ class _Within(Generic[T]):
             return [done for some in _cut(indices, self._prompts) for done in self.attempt(some)]
         piece = self._made(indices)
         try:
-            return [(indices, piece.compute(self._policy))]
+            result = piece.compute(self._policy)
+            phases.report(_tokens(piece))
+            return [(indices, result)]
         except Exception as error:
             if not is_out_of_memory(error) or (len(indices) < 2 and _lesser(piece) is None):
                 raise
@@ -200,6 +203,12 @@ def worked(policy: Policy, chunks: Sequence[Slots], piece: MakePiece[T], *, thre
             with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
                 for pairs in pool.map(attempt, chunks):
                     yield from pairs
+
+
+def _tokens(piece: object) -> int:
+    """Padded response tokens of a piece by its shape, which costs no wait for a GPU; sampling reports its own."""
+    part = getattr(piece, "part", None)
+    return part.tokens.numel() if isinstance(part, Rollouts) else 0
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from pytest_entropy import phases
 from pytest_entropy.probe.peak_memory import counted_mb, is_gpu, start_counting
 
 
@@ -28,8 +29,18 @@ class Meter:
     device: torch.device | None = None
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Add the block's wall time to the phase, and keep its peak memory.  Phases do not nest."""
+    def phase(self, name: str, tokens: int | None = None, passes: int | None = 1) -> Iterator[None]:
+        """Add the block's wall time to the phase, and keep its peak memory.  Phases do not nest.
+
+        Args:
+            name: of the phase.
+            tokens, passes: its planned size, as :class:`pytest_entropy.phases.Phase` has it, for the log and progress.
+        """
+        with phases.entered(name, tokens, passes), self._measured(name):
+            yield
+
+    @contextmanager
+    def _measured(self, name: str) -> Iterator[None]:
         self._wait()
         start_counting(self.device)
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Estimate the time a session still takes: the runs that are left, at the pace of those done."""
+"""Estimate the time a session or a phase still takes: what is left of it, at the pace of what is done."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class Progress:
         self._clock = clock
         self._sizes: dict[str, int] = {}
         self._done: set[str] = set()
-        self._computed = 0
+        # Sizes of the runs that are computed, and of those that are left.
+        self._computed = self._left = 0
         self._start = self._last_line = clock()
 
     def expect(self, nodeids: Iterable[str]) -> None:
@@ -28,6 +29,7 @@ class Progress:
         for nodeid in nodeids:
             match = _RUN.search(nodeid)
             if match:
+                self._left += int(match[1]) if nodeid not in self._sizes else 0
                 self._sizes[nodeid] = int(match[1])
         if not self._done:
             self._start = self._last_line = self._clock()
@@ -37,14 +39,14 @@ class Progress:
         if report.nodeid not in self._sizes or report.nodeid in self._done:
             return None
         self._done.add(report.nodeid)
+        self._left -= self._sizes[report.nodeid]
         if not report.stored:
             self._computed += self._sizes[report.nodeid]
         now = self._clock()
-        left = sum(size for name, size in self._sizes.items() if name not in self._done)
-        if not left or not self._computed or now - self._last_line < EVERY:
+        if not self._left or not self._computed or now - self._last_line < EVERY:
             return None
         self._last_line = now
-        seconds = (now - self._start) / self._computed * left
+        seconds = (now - self._start) / self._computed * self._left
         return f"entropy: {len(self._done)} of {len(self._sizes)} runs, about {in_words(seconds)} left"
 
 
@@ -58,3 +60,34 @@ def in_words(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def phase_in_words(phase: str, done: int, tokens: int | None, passes: int | None, seconds: float) -> str:
+    """A phase with its tokens and, where the number of passes over them is known, the time that it still takes.
+
+    Args:
+        phase: its name.
+        done: tokens processed so far, all passes together.
+        tokens: of one pass; None where the phase processes none.
+        passes: number of passes; None where it is not known before.
+        seconds: since the phase began.
+
+    >>> phase_in_words("derivatives", 1024, 4096, 1, 20.0)
+    'derivatives: 1,024 of 4,096 tokens, about 60 s left'
+    >>> phase_in_words("definition", 9000, 4096, None, 200.0)
+    'definition: 9,000 tokens in passes over 4,096, 3 min so far'
+    >>> phase_in_words("reward", 0, None, None, 31.0)
+    'reward: 31 s so far'
+    """
+    so_far = f"{in_words(seconds)} so far"
+    name = phase.replace("_", " ")
+    if tokens is None:
+        return f"{name}: {so_far}"
+    if passes is None:
+        size = f"{done:,} tokens in passes over {tokens:,}" if done else f"passes over {tokens:,} tokens"
+        return f"{name}: {size}, {so_far}"
+    # Pieces count their padding.
+    whole = tokens * passes
+    done = min(done, whole)
+    left = f"about {in_words(seconds / done * (whole - done))} left" if done else so_far
+    return f"{name}: {done:,} of {whole:,} tokens, {left}"

@@ -54,6 +54,8 @@ class Execution:
             machine, plan.files, plan.checkpoint_digest, plan.prompts, plan.reward, lambda _: self.update
         )
         self._config = plan.resolved.to_yaml(plan.next_step)
+        # Stored runs by directory with the state of their file: items and analyses ask for each of them several times.
+        self._known: dict[str, tuple[tuple[int, int, int], RunRecord]] = {}
 
     def spec(self, B_E: int, run: int) -> RunSpec:
         """The spec of one run, its computation as plain data."""
@@ -79,7 +81,15 @@ class Execution:
         with self.store.claim(name, self._config) as directory:
             if directory is not None:
                 self.executor.compute(self.spec(B_E, run), self.place, directory)
-        return read_run(self.store.path(name)), directory is None
+        return self._read(name), directory is None
+
+    def _read(self, name: str) -> RunRecord:
+        """The record of a stored run, read again only if its file has changed."""
+        found = (self.store.path(name) / RESULTS).stat()
+        state = found.st_mtime_ns, found.st_size, found.st_ino
+        if name not in self._known or self._known[name][0] != state:
+            self._known[name] = state, read_run(self.store.path(name))
+        return self._known[name][1]
 
     def each_run(self) -> Iterator[tuple[int, int, RunRecord | FailedRun]]:
         """(B_E, run number, record) of every planned run in order; in place of the record of a failed run its error."""

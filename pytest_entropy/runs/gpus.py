@@ -1,4 +1,4 @@
-"""Assign one of the caller's GPUs to each xdist worker, before CUDA starts.
+"""Assign one of the caller's GPUs to each xdist worker or launched process, before CUDA starts.
 
 CUDA reads ``CUDA_VISIBLE_DEVICES`` once, so the GPU is chosen at configure time (for ``--device``), or when the
 first plan is made (for a device that only a YAML file names).  This module imports no torch and starts no CUDA.
@@ -12,6 +12,8 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+# The number of a process on its machine: set by torchrun and accelerate, under SLURM from SLURM_LOCALID (docs/ci.md).
+LOCAL_RANK = "LOCAL_RANK"
 
 
 def visible_gpus(environment: MutableMapping[str, str] | None = None, nodes: Path = Path("/dev")) -> list[str]:
@@ -41,10 +43,10 @@ def assign_gpu(
     environment: MutableMapping[str, str] | None = None,
     nodes: Path = Path("/dev"),
 ) -> None:
-    """Restrict an xdist worker that uses ``cuda`` to one of the caller's GPUs, by ``CUDA_VISIBLE_DEVICES``.
+    """Restrict a worker that uses ``cuda`` to one of the caller's GPUs, by ``CUDA_VISIBLE_DEVICES``.
 
-    Worker ``gwN`` gets GPU number N modulo their count, so that workers share the GPUs evenly.  Nothing changes for
-    another device, for ``cuda:N`` (which names a GPU), outside a worker, or where no GPU is visible:
+    Process number N gets GPU N modulo their count, so that processes share the GPUs evenly.  Nothing changes for
+    another device, for ``cuda:N`` (which names a GPU), in a process without a number, or where no GPU is visible:
     :func:`~pytest_entropy.checkpoints.preflight.device.require_device` then reports that.
 
     Args:
@@ -53,10 +55,28 @@ def assign_gpu(
         environment: environment variables to read and change; those of the process by default.
         nodes: directory of device nodes.
     """
-    number = re.fullmatch(r"gw(\d+)", worker or "")
+    environment = os.environ if environment is None else environment
+    number = process_number(worker, environment)
     if device != "cuda" or number is None:
         return
-    environment = os.environ if environment is None else environment
     names = visible_gpus(environment, nodes)
     if names:
-        environment[VISIBLE] = names[int(number[1]) % len(names)]
+        environment[VISIBLE] = names[number % len(names)]
+
+
+def process_number(worker: str | None, environment: MutableMapping[str, str] | None = None) -> int | None:
+    """The number of this process among those that share the machine; None where it is the only one.
+
+    It is N of an xdist worker ``gwN``, else ``LOCAL_RANK``.  The workers of a launched session share the GPU of its
+    rank: it was restricted to that before they started.
+
+    Args:
+        worker: name of the xdist worker, None outside one.
+        environment: environment variables; those of the process by default.
+    """
+    environment = os.environ if environment is None else environment
+    for name, pattern in ((worker or "", r"gw(\d+)"), (environment.get(LOCAL_RANK, ""), r"(\d+)")):
+        found = re.fullmatch(pattern, name, re.ASCII)
+        if found is not None:
+            return int(found[1])
+    return None

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from pytest_entropy import phases
 from pytest_entropy.records.error_text import POINTER, reason_in
 from pytest_entropy.records.files import write_json, write_text
 from pytest_entropy.records.paths import CONFIG, ERROR, LOCKS, LOG, MANIFEST, RESULTS
@@ -97,7 +98,7 @@ class RunStore:
         partial.mkdir()
         write_text(partial / CONFIG, config)
         try:
-            with _log_to(partial / LOG, self.log_level), _warnings_to_log():
+            with _log_to(partial / LOG, self.log_level), _warnings_to_log(), phases.working_on(final):
                 yield partial
         except Exception as error:
             text = f"session {self.stamp}\n{''.join(traceback.format_exception(error))}"

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 # Bytes of weights up to which a model is loaded twice; the second one is dropped at once.
@@ -76,6 +75,8 @@ def read_scores(place: Path, base: str | None) -> SecondScores:
         options: dict[str, Any] = {"use_safetensors": True, "trust_remote_code": False, "local_files_only": True}
         model: Any = AutoModelForCausalLM.from_pretrained(str(source), dtype=torch.float32, **options)
         if base is not None:
+            from peft import PeftModel
+
             model = PeftModel.from_pretrained(model, str(place))
     model.eval()
     vocabulary = model.get_input_embeddings().weight.shape[0]

@@ -30,13 +30,13 @@ class SingleBatch:
         """
         setup, meter = self.setup, Meter(device=self.setup.policy.device)
         config = setup.config
-        with meter.phase("sampling"):
+        with meter.phase("sampling", B_E * config.entropy_group * config.max_new_tokens):
             prompts = setup.choose(B_E, seed)
             rollouts = setup.sample(prompts, seed)
         update = self.updates.take(prompts, rollouts, seed, meter)
         with meter.phase("self_check"):
             setup.verify_once(rollouts, update.direction)
-        with meter.phase("derivatives"):
+        with meter.phase("derivatives", rollouts.size, passes=None):
             statistic, derivatives = u_statistic(
                 setup.policy,
                 rollouts,

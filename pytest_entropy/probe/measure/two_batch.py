@@ -62,11 +62,11 @@ class TwoBatch:
         """
         setup, meter = self.setup, Meter(device=self.setup.policy.device)
         diagnostics = setup.config.diagnostics
-        with meter.phase("sampling"):
+        with meter.phase("sampling", B_E * setup.config.entropy_group * setup.config.max_new_tokens):
             prompts, rollouts = self.entropy_batch(B_E, seed, update)
         with meter.phase("self_check"):
             setup.verify_once(rollouts, update.direction)
-        with meter.phase("derivatives"):
+        with meter.phase("derivatives", rollouts.size):
             derivatives = directional_derivatives(
                 setup.policy,
                 rollouts,
@@ -88,7 +88,7 @@ class TwoBatch:
         arrays |= products
         derivatives = replace(derivatives, gradient=None)
         if "ranks" in diagnostics:
-            with meter.phase("evidence"):
+            with meter.phase("evidence", rollouts.size):
                 arrays |= total_sampler_log_ratios(
                     setup.policy, rollouts, seed=seed, chunk_tokens=setup.config.tokens_at_once, threads=setup.threads
                 )
@@ -144,7 +144,7 @@ class TwoBatch:
         )
         discrepancies |= unit_discrepancy(setup.unit, scored.s, scored.derivatives, scored.rollouts)
         if "definition" in setup.config.diagnostics:
-            with meter.phase("definition"):
+            with meter.phase("definition", scored.rollouts.size, passes=None):
                 discrepancies |= definition_discrepancies_of_run(
                     setup.policy, scored.prompts, scored.rollouts, scored.derivatives, scored.update, setup.config,
                     self._estimators(), seed=scored.seed,
@@ -160,7 +160,7 @@ class TwoBatch:
         setup = self.setup
         if not FINITE_STEPS & set(setup.config.diagnostics):
             return {}, {}
-        with meter.phase("ground_truth"):
+        with meter.phase("ground_truth", scored.rollouts.size, passes=None):
             return finite_steps(
                 setup.policy, scored.rollouts, scored.update.direction, scored.derivatives, setup.config, eta=setup.eta,
                 sample=lambda: setup.sample(scored.prompts, scored.seed), threads=setup.threads,
@@ -174,7 +174,7 @@ class TwoBatch:
         if len(scored.update.prompts) < 2:
             note = "no total variance: it takes at least 2 prompts in the update batch (B_U >= 2)"
             return Spread(notes=(note,)), {}
-        with meter.phase("total_variance"):
+        with meter.phase("total_variance", scored.rollouts.size, passes=None):
             batch = self.updates.batch(scored.update)
             total = total_variance(
                 setup.policy,

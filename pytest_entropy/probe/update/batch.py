@@ -103,10 +103,11 @@ def take_update(
     # Gradient and optimizer state are on the CPU.
     parameters = {name: p.detach().cpu() for name, p in policy.trainable.items()}
     rule, clip = config.update_rule, config.max_grad_norm
-    with meter.phase("gradient"):
+    size = batch.rollouts.size
+    with meter.phase("gradient", size):
         gradient = batch.gradient(policy, config)
         direction = update_direction(rule, gradient, optimizer, parameters, max_grad_norm=clip)
-    with meter.phase("oracle"):
+    with meter.phase("oracle", size if "definition" in config.diagnostics else None, passes=None):
         gap = optimizer_discrepancy(rule, gradient, optimizer, parameters, direction, max_grad_norm=clip)
         slopes = _slope_fields(batch, policy, config, gradient, direction, eta)
     control_variate = batch.control_variate(config)

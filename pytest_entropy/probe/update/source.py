@@ -35,7 +35,8 @@ class UpdateSource:
         """
         if seed not in self._updates:
             meter = Meter(device=self.setup.policy.device)
-            with meter.phase("sampling"):
+            config = self.setup.config
+            with meter.phase("sampling", config.B_U * config.G * config.max_new_tokens):
                 prompts, rollouts = self._rollouts(seed)
             made = self._updates[seed] = self.take(prompts, rollouts, seed, meter)
             self._batches[seed] = UpdateBatch(tuple(made.prompts), rollouts, made.rewards, seed)

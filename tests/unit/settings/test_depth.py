@@ -19,8 +19,9 @@ def config(depth: str, runs: int, **more: Any) -> ExperimentConfig:
 def with_diagnostics(settings: ExperimentConfig) -> list[int]:
     """The runs whose probe is asked for what the sanity checks need."""
     runs = range(1, settings.batch_config.runs_per_batch + 1)
-    asked = {run: settings.probe_settings(run)["diagnostics"] for run in runs}
+    asked = {run: settings.asked_of(run) for run in runs}
     assert all(set(CHECKED) <= set(names) or not set(CHECKED) & set(names) for names in asked.values())
+    assert all(settings.probe_settings(run)["diagnostics"] == names for run, names in asked.items())
     return [run for run, names in asked.items() if "definition" in names]
 
 

@@ -145,17 +145,18 @@ AT_LIGHT = (
     "entropy-to-go too late", "sign of u", "sign of the loss", "delta divided by B_E twice", "stale update",
     "rewards of the next prompt", "responses of the next prompt", "prompts of every run", "draws by top-k 5",
 )  # fmt: skip
-FEW = {"B_U": 16, "chunk_tokens": 2048}
+# Half the prompts of a run, a quarter of U: what is seen in them is seen in more.
+FEW = {"B_U": 8, "chunk_tokens": 2048}
 
 
-def light(checkpoint: Checkpoint, numbers: Sequence[int], of: int, **settings: Any) -> list[RunRecord]:
-    """The runs of these numbers of a sanity check of so many runs at depth light, as a session computes them."""
-    batch = {"B_E_values": [B_E], "runs_per_batch": of}
+def light(checkpoint: Checkpoint, numbers: Sequence[int], size: int = B_E // 2) -> list[RunRecord]:
+    """Runs of these numbers, of so many prompts, of a sanity check of 15 at depth light, as a session computes them."""
+    batch = {"B_E_values": [size], "runs_per_batch": RUNS}
     config = ExperimentConfig.model_validate({"batch_config": batch, "diagnostics": True, "checks": {"depth": "light"}})
     asked = {run: config.asked_of(run) for run in (1, *numbers)}
-    probes = {names: probe_on(checkpoint, **FEW, diagnostics=names, **settings) for names in asked.values()}
+    probes = {names: probe_on(checkpoint, **FEW, diagnostics=names) for names in asked.values()}
     update = probes[asked[1]].update(0)
-    return [probes[asked[run]].run(B_E, 0, run=run, update=update) for run in numbers]
+    return [probes[asked[run]].run(size, 0, run=run, update=update) for run in numbers]
 
 
 @pytest.mark.parametrize("name", AT_LIGHT)
@@ -163,7 +164,7 @@ def test_at_depth_light_it_is_seen_as_well(checkpoint: Checkpoint, monkeypatch: 
     """In a run with diagnostics and one without; evidence takes the two runs with diagnostics of a session of 15."""
     fault = faults.FAULTS[name]
     fault.plant(monkeypatch)
-    runs = light(checkpoint, (1, 2) if fault.evidence is None else (1, RUNS), RUNS, **fault.settings)
+    runs = light(checkpoint, (1, 2)) if fault.evidence is None else light(checkpoint, (1, RUNS), B_E)
     outcomes = {outcome.name: outcome for outcome in checks(runs)}
     red = [outcome.name for outcome in outcomes.values() if outcome.verdict == "fail"]
     print(f"\n{name}, at depth light: red: {', '.join(red)}")
@@ -172,7 +173,7 @@ def test_at_depth_light_it_is_seen_as_well(checkpoint: Checkpoint, monkeypatch: 
 
 
 def test_at_depth_light_all_is_green_without_a_fault(checkpoint: Checkpoint) -> None:
-    runs = light(checkpoint, (1, 2, RUNS), RUNS)
+    runs = light(checkpoint, (1, 2, RUNS))
     assert [bool(run.asked) for run in runs] == [True, False, True]
     assert [outcome.name for outcome in checks(runs) if outcome.verdict == "fail"] == []
 
@@ -191,7 +192,7 @@ def test_what_a_plain_run_leaves_changed_is_seen_by_the_last_run(
     left: list[Any] = []
     monkeypatch.setattr(TwoBatch, "measure", leaving)
     try:
-        runs = light(checkpoint, (1, 2, RUNS), RUNS)
+        runs = light(checkpoint, (1, 2, RUNS))
     finally:
         for handle in left:
             handle.remove()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pytest_entropy.settings.experiments import ExperimentKind
 from pytest_entropy.settings.layers import DEPTH, ResolvedConfig
 
-# Parameters from which auto is light: four times the time of plain runs is hours there.
+# Parameters from which auto is light: several times the time of plain runs is hours there.
 LARGE = 1_000_000_000
 
 

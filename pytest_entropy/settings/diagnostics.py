@@ -11,7 +11,7 @@ MEASUREMENTS = ("ranks", "definition", "entropy_slope", "total_variance", "eta_s
 # The diagnostics that the sanity checks need.
 CHECKED = ("reinforce_loo", "score", "ranks", "definition", "entropy_slope")
 # At depth light one run in so many has them.  A run with all of them takes 4.3 times as long as one without with 32
-# prompts, 3.3 times with 128 (measured on the demo), so that two in 15 make all take at most 1.5 times as long.
+# prompts, 3.4 times with 256 (measured on the demo), so that two in 15 make all take at most 1.5 times as long.
 LIGHT_ONE_IN = 7
 
 

@@ -131,7 +131,7 @@ class CheckSection(SettingsSection):
     """Outcome of a check that its sample could not decide: `skip` or `fail`."""
     depth: Literal["auto", "light", "full"] = "auto"
     """Runs that have the diagnostics: every one (`full`), or one in seven, at least one (`light`: 15 runs then take
-    1.5 times the time of plain ones instead of 4 times).  `auto` is `light` in the sanity check of a model of 1e9
+    1.4 times the time of plain ones instead of 3.5 times).  `auto` is `light` in the sanity check of a model of 1e9
     parameters or more, else `full`; see [what each depth sees](statistics.md#depth)."""
 
 

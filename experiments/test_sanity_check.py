@@ -30,11 +30,13 @@ from pytest_entropy.records.serialization import plain
 pytestmark = pytest.mark.entropy_experiment("sanity_check")
 
 
-def test_run(probe_run: RunRecord) -> None:
-    """One measurement with the diagnostics the checks need."""
+def test_run(probe_run: RunRecord, experiment: Experiment) -> None:
+    """One measurement with the diagnostics that checks.depth gives it, so that no check lacks a run unseen."""
     assert math.isfinite(probe_run.delta_h1)
     assert probe_run.se_conditional is not None
-    assert probe_run.diagnostics["score"]
+    asked = experiment.config.asked_of(probe_run.run)
+    assert probe_run.asked == list(asked)
+    assert bool(probe_run.diagnostics.get("score")) == ("score" in asked)
 
 
 def test_sampler_scorer_agreement(probe_runs: Runs, experiment: Experiment) -> None:

@@ -13,6 +13,7 @@ from pytest_entropy.checks.base import Check
 from pytest_entropy.policy.alternatives import ALTERNATIVES
 from pytest_entropy.probe.diagnostics.eta_sweep import EtaSweep
 from pytest_entropy.records.run import RunRecord
+from pytest_entropy.settings.diagnostics import CHECKED
 from tests.present import present
 from tests.unit.reports.stored import ETA, result
 
@@ -34,7 +35,7 @@ def _one(size: int, number: int, rng: np.random.Generator) -> RunRecord:
     evidence = np.tile([-3.0, 3.0], (len(ALTERNATIVES), 1))
     run = result(
         size, number, s, diagnostics={**noisy, "score": 30 * rng.standard_normal(size)}, expected_surprises=1e4,
-        sampling_fraction=0.0, asked=["eta_sweep"],
+        sampling_fraction=0.0, asked=[*CHECKED, "eta_sweep"],
     )  # fmt: skip
     arrays = {
         "ranks": rng.random(20 * size), "surprisal_sd": 0.5 + rng.random(20 * size), "sampler_evidence": evidence,

@@ -85,6 +85,8 @@ class Check:
         needs: the measured fields that it reads (:class:`~pytest_entropy.records.measured.Measured`); reading another
             one is an error, and the check is inconclusive where one is missing.
         judge: maps (check, runs, given) to the outcome.
+        asks: the diagnostics that it judges.  Runs that were not asked for all of them, as most are at
+            ``checks.depth: light``, are left out; then ``needs`` name ``asked`` as well.
         statistical: whether it has an error rate; else it is exact.
         effect: of a statistical check, the distance of its statistic's mean from the null hypothesis under a definite
             fault, in the unit of the check, computed from the runs; a sample that could not detect it is inconclusive.
@@ -97,6 +99,7 @@ class Check:
     likely_causes: str
     needs: tuple[str, ...]
     judge: Callable[[Check, Runs, Given], CheckOutcome]
+    asks: tuple[str, ...] = ()
     statistical: bool = False
     effect: Callable[[Runs], float | None] | None = None
     applies: Callable[[Runs, Given], str] | None = None
@@ -124,10 +127,17 @@ class Check:
         given = Given(alpha, rng, with_replacement, confidence, tolerance)
 
         def judged(measured: Runs) -> CheckOutcome:
-            reason = "no run to judge" if not runs else self.applies(measured, given) if self.applies else ""
+            reason = self._why_none(runs, measured) or (self.applies(measured, given) if self.applies else "")
             return undecided(self, len(runs), reason) if reason else self.judge(self, measured, given)
 
         return self.or_inconclusive(runs, judged, lambda outcome: outcome)
+
+    def _why_none(self, runs: Sequence[RunRecord], measured: Runs) -> str:
+        """Why there is no run to judge, in words; "" where there is one."""
+        if measured:
+            return ""
+        none = f"none of {len(runs)} runs was asked for the diagnostic {' and '.join(self.asks)}"
+        return f"{none} (diagnostics: true asks, at checks.depth full in every run)" if runs else "no run to judge"
 
     def inapplicable(self, runs: Sequence[RunRecord], *, with_replacement: bool = False) -> str:
         """Why the check does not apply to ``runs``, in words; "" where it does, or where that is not recorded.
@@ -159,7 +169,7 @@ class Check:
 
         Args:
             runs: records of one experiment's runs.
-            compute: maps the measured runs to the result.
+            compute: maps the measured runs, of those that were asked for what the check ``asks``, to the result.
             otherwise: maps the inconclusive outcome to the result.
         """
         try:
@@ -169,7 +179,8 @@ class Check:
             return otherwise(undecided(self, len(runs), reason))
 
     def _measured(self, runs: Sequence[RunRecord]) -> Runs:
-        return [Measured(run, self.needs) for run in runs]
+        measured = [Measured(run, self.needs) for run in runs]
+        return [run for run in measured if all(run.was_asked(name) for name in self.asks)]
 
 
 def undecided(check: Check, runs: int, reason: str) -> CheckOutcome:

@@ -15,6 +15,7 @@ CHECK = Check(
     name="batch_invariance",
     claim="a prompt computed alone and unpadded gives the same log-probabilities and entropies as in its batch",
     likely_causes="positions or masks under left padding, rows in another order, or a temperature missing in scoring",
-    needs=(*ALONE, ROUNDING),
+    needs=("asked", *ALONE, ROUNDING),
     judge=judge,
+    asks=("definition",),
 )

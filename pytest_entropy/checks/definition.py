@@ -65,6 +65,7 @@ CHECK = Check(
     likely_causes="entropy-to-go off by a position, a wrong baseline, sign or factor in the estimator, positions or "
     "masks under left padding, or a module whose parameters the fast derivative misses",
     needs=(
+        "asked",
         "agreement.definition",
         "agreement.entropy_sampled",
         "agreement.length_sampled",
@@ -72,4 +73,5 @@ CHECK = Check(
         "per_prompt",
     ),
     judge=judge,
+    asks=("definition",),
 )

@@ -20,4 +20,5 @@ CHECK = Check(
     "repetition penalty), or random numbers that belong to another batch, prompt or response, as with copies of one",
     needs=(*DRAWS, *FLOOR_NEEDS),
     judge=judge,
+    asks=("definition",),
 )

@@ -46,8 +46,9 @@ CHECK = Check(
     name="estimator_agreement",
     claim="two estimators of one derivative differ by a mean of 0 on the same rollouts",
     likely_causes="a wrong baseline, entropy-to-go off by a position, or a sign",
-    needs=("entropy_term", OTHER, SURPRISES),
+    needs=("asked", "entropy_term", OTHER, SURPRISES),
     judge=judge,
+    asks=(NAME,),
     statistical=True,
     effect=wrong_sign,
 )

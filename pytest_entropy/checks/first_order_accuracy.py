@@ -37,8 +37,9 @@ CHECK = Check(
     name="first_order_accuracy",
     claim="s_n minus the importance-sampled slope of the entropy along u has mean 0",
     likely_causes="a sign or factor in the estimator, a wrong entropy-to-go, or a direction other than the one stepped",
-    needs=("entropy_term", SLOPE, SURPRISES),
+    needs=("asked", "entropy_term", SLOPE, SURPRISES),
     judge=judge,
+    asks=("entropy_slope",),
     statistical=True,
     effect=wrong_factor,
 )

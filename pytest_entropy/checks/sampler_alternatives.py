@@ -51,8 +51,9 @@ CHECK = Check(
     name="sampler_alternatives",
     claim="sampled tokens are as likely under the policy as its own draws are",
     likely_causes="a generation default left on in the sampler",
-    needs=(EVIDENCE, TOKENS, RANKS),
+    needs=("asked", EVIDENCE, TOKENS, RANKS),
     judge=judge,
+    asks=("ranks",),
     statistical=True,
     effect=expected_evidence,
 )

@@ -26,8 +26,9 @@ CHECK = Check(
     claim="the mean directional score E[<grad log pi, u>] is 0",
     likely_causes="sampler and scorer differ: temperature, top-k/top-p, repetition penalty, dropout, positions under "
     "left padding, or another adapter",
-    needs=("diagnostics.score", "entropy_term", SURPRISES),
+    needs=("asked", "diagnostics.score", "entropy_term", SURPRISES),
     judge=judge,
+    asks=("score",),
     statistical=True,
     effect=temperature_in_scores,
 )

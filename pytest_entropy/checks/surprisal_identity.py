@@ -40,8 +40,9 @@ CHECK = Check(
     claim="sampled tokens follow the scored distribution, so that E[sum(-log pi - H)] is 0",
     likely_causes="sampler and scorer differ (temperature, truncation, penalty, dropout), or the end token is masked "
     "out because pad = EOS",
-    needs=(RANKS, SPREAD),
+    needs=("asked", RANKS, SPREAD),
     judge=judge,
+    asks=("ranks",),
     statistical=True,
     effect=temperature_in_ranks,
 )

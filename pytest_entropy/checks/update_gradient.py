@@ -25,6 +25,7 @@ CHECK = Check(
     claim="the update's gradient is that of the policy-gradient loss on U",
     likely_causes="the sign or scale of the loss, advantages (ddof, baseline), token weights, or microbatch means "
     "summed as if equal-sized",
-    needs=(GAP, ROUNDING),
+    needs=("asked", GAP, ROUNDING),
     judge=judge,
+    asks=("definition",),
 )

@@ -18,7 +18,7 @@ WIDTH = 80
 
 
 def plan_line(plan: Any) -> str:
-    """The header's line of a plan: experiment, checkpoint, batch sizes, objective and prompts."""
+    """The header's line of a plan: experiment, checkpoint, batch sizes, objective, prompts and depth."""
     config = plan.resolved.config
     batch = config.batch_config
     which = "bundled demo checkpoint" if config.checkpoint == "demo" else f"checkpoint {config.checkpoint}"
@@ -30,6 +30,7 @@ def plan_line(plan: Any) -> str:
         f"entropy: {plan.kind.name}: {which} ({plan.files.layout}, {plan.checkpoint_digest[:8]}), "
         f"B_E {sizes} x {batch.runs_per_batch} runs, {update}, G {batch.G}{entropy_group}, {config.probe.estimator}, "
         f"{config.probe.update_rule}, {config.probe.loss_type}, T = {config.sampling.temperature:g}, {prompts}"
+        + (f", {plan.depth}" if plan.depth else "")
         + (", resumed" if plan.resumed else "")
     )
 

@@ -22,6 +22,7 @@ from pytest_entropy.settings.model import ExperimentConfig
 from pytest_entropy.stats import Measurement
 
 if TYPE_CHECKING:
+    from pytest_entropy.checkpoints import Checkpoint
     from pytest_entropy.probe import EntropyProbe
     from pytest_entropy.probe.update.direction import Update
 
@@ -47,17 +48,15 @@ class Place:
     prompts: PromptSet
     reward: WeightedRewards
     update: Callable[[RunSpec], Update]
-    _made: tuple[dict[str, object], EntropyProbe] | None = field(default=None, init=False)
+    _made: _Made | None = field(default=None, init=False)
 
     def probe(self, spec: RunSpec) -> EntropyProbe:
-        """The probe with the spec's settings on this machine's checkpoint, made once.
+        """The probe with the spec's settings and its run's diagnostics on this machine's checkpoint, made once.
 
         Raises:
             RunError: a prompt is too long for the model, an answer cannot be read, the checkpoint on this machine is
                 not the spec's, or the place was made for other settings.
         """
-        from pytest_entropy.probe import EntropyProbe, ProbeConfig
-
         if self.digest != spec.checkpoint_digest:
             raise RunError(
                 f"checkpoint {spec.checkpoint} is another one here (its content has digest {self.digest}, the run asks "
@@ -67,23 +66,42 @@ class Place:
             config = config_of(spec)
             for term in self.reward.terms:
                 require_answers(term.label, term.function, self.prompts)
-            checkpoint = self.machine.checkpoint(self.files, config.model.device, config.model.dtype)
-            policy = checkpoint.policy
+            policy = self._checkpoint(config).policy
             require_room(self.prompts, policy.encode, policy.positions, config.sampling.max_new_tokens)
-            probe = EntropyProbe(
-                checkpoint,
-                ProbeConfig(**config.probe_settings()),
-                prompts=self.prompts,
-                reward=self.reward,
-                threads=self.machine.threads,
-            )
-            self._made = spec.settings, probe
-        settings, probe = self._made
-        if settings != spec.settings:
+            # With diagnostics first: what later runs leave changed is then told from the state as it was loaded.
+            self._made = _Made(spec.settings, config, {config.asked_of(1): self._new_probe(config, 1)})
+        made = self._made
+        if made.settings != spec.settings:
             raise RunError(
                 f"{spec.experiment}: the place has the prompts and rewards of other settings; make one of its own"
             )
-        return probe
+        asked = made.config.asked_of(spec.run)
+        if asked not in made.probes:
+            made.probes[asked] = self._new_probe(made.config, spec.run)
+        return made.probes[asked]
+
+    def _new_probe(self, config: ExperimentConfig, run: int) -> EntropyProbe:
+        from pytest_entropy.probe import EntropyProbe, ProbeConfig
+
+        return EntropyProbe(
+            self._checkpoint(config),
+            ProbeConfig(**config.probe_settings(run)),
+            prompts=self.prompts,
+            reward=self.reward,
+            threads=self.machine.threads,
+        )
+
+    def _checkpoint(self, config: ExperimentConfig) -> Checkpoint:
+        return self.machine.checkpoint(self.files, config.model.device, config.model.dtype)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What a place has made: ``probes`` by their diagnostics, of runs with these ``settings``, parsed as ``config``."""
+
+    settings: dict[str, object]
+    config: ExperimentConfig
+    probes: dict[tuple[str, ...], EntropyProbe]
 
 
 def config_of(spec: RunSpec) -> ExperimentConfig:

@@ -58,6 +58,16 @@ class Plan:
         return [(b, r) for b in batch.B_E_values for r in range(1, batch.runs_per_batch + 1)]
 
     @property
+    def depth(self) -> str:
+        """``checks.depth`` in words, where the experiment has diagnostics and could have runs without; else empty."""
+        config = self.resolved.config
+        if not config.diagnostics or self.kind.light == "never":
+            return ""
+        some, every = len(config.diagnosed_runs), config.batch_config.runs_per_batch
+        listed = f" (diagnostics in {some} of {every} runs)" if config.has_plain_runs else ""
+        return f"depth {config.checks.depth}{listed}"
+
+    @property
     def next_step(self) -> dict[str, object]:
         """Learning rate, objective, sampling and mapping that runs use, each with its source; plain values for YAML."""
         probe, sampling, sources = self.resolved.config.probe, self.resolved.config.sampling, self.resolved.sources

@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_entropy.checkpoints import DEMO, CheckpointFiles, find_checkpoint, resolve
 from pytest_entropy.checkpoints.metadata import Metadata, read_metadata
+from pytest_entropy.checkpoints.model_size import parameters_stored
 from pytest_entropy.checkpoints.preflight.chat_template import require_chat_template
 from pytest_entropy.checkpoints.preflight.device import require_device
 from pytest_entropy.checkpoints.preflight.screening import screen
@@ -16,6 +17,7 @@ from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import PromptSet, open_prompts, with_arguments
 from pytest_entropy.records.results_directory import claim_stamp, find_resumable
 from pytest_entropy.rewards import RewardTerm, WeightedRewards, require_columns, resolve_reward
+from pytest_entropy.runs.depth import other_depth, with_depth
 from pytest_entropy.runs.inputs import digest_with_inputs
 from pytest_entropy.runs.machine import DECISIVE, environment
 from pytest_entropy.runs.plan import Plan
@@ -119,6 +121,7 @@ class Planner:
         self.request.choose_device(resolved.config.model.device)
         require_device(resolved.config.model.device)
         files, metadata, digest = self._checkpoint(resolved)
+        resolved = with_depth(kind, resolved, lambda: parameters_stored(files))
         prompts = self._prompts(resolved)
         reward = self._rewards(resolved, prompts)
         config_digest = digest_with_inputs(resolved, prompts, reward)
@@ -128,6 +131,10 @@ class Planner:
             present = environment()
             versions = {name: present[name] for name in DECISIVE}
             resumable, superseded = find_resumable(root, digest, config_digest, versions)
+            other = other_depth(resolved)
+            if resumable is None and not superseded and other.digest() != resolved.digest():
+                stored, _ = find_resumable(root, digest, digest_with_inputs(other, prompts, reward), versions)
+                superseded = _of_other_depth(stored, resolved)
         directory = resumable or root / f"{kind.directory}_{self.stamp}"
         require_chat_template(prompts, files, resolved.config.prompts.chat_template_kwargs)
         return Plan(
@@ -198,6 +205,13 @@ class Planner:
                 "give more prompts, smaller --be-values/--be/--bu, or --with-replacement"
             )
         return prompts
+
+
+def _of_other_depth(found: Path | None, resolved: ResolvedConfig) -> str:
+    """Why an experiment directory of the other depth is not continued, in words; empty where there is none."""
+    if found is None:
+        return ""
+    return f"{found.name} was measured at another checks.depth, now {resolved.config.checks.depth}"
 
 
 def demo_profile(name: str) -> list[Layer]:

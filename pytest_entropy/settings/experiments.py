@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 # The name of a run's directory by size and repetition.
 EVERY_RUN = "BE{B_E:03d}_run{run:03d}"
@@ -21,6 +21,8 @@ class ExperimentKind:
         analysis: the file name of the experiment's analysis.
         sizes: the command line option that sets B_E: ``--be-values`` or ``--be``.
         repeats: whether the option ``--runs`` applies.
+        light: when ``checks.depth: light`` holds: ``never``, as where every run is there to be looked at; where it is
+            ``configured``; or on a ``large`` model too, which ``auto`` stands for then.
         defaults: the values that differ from the defaults of :class:`~pytest_entropy.settings.model.ExperimentConfig`.
     """
 
@@ -30,6 +32,7 @@ class ExperimentKind:
     analysis: str = "analysis.json"
     sizes: str = "--be-values"
     repeats: bool = True
+    light: Literal["never", "configured", "large"] = "configured"
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -41,6 +44,7 @@ _KNOWN = (
         "run{run:03d}",
         "validation_summary.json",
         "--be",
+        light="large",
         defaults={"batch_config": {"B_E_values": [256], "runs_per_batch": 15}, "diagnostics": True},
     ),
     ExperimentKind(
@@ -50,7 +54,7 @@ _KNOWN = (
         "single_test_results.json",
         "--be",
         False,
-        {
+        defaults={
             "batch_config": {"B_E_values": [256], "runs_per_batch": 1},
             "eta_sweep": {"multiples": [-2.0, -1.0, 1.0, 2.0, 4.0]},
         },
@@ -61,6 +65,7 @@ _KNOWN = (
         "debug_BE{B_E:03d}",
         "debug_report.json",
         repeats=False,
+        light="never",
         defaults={"batch_config": {"B_E_values": [16, 32], "runs_per_batch": 1}, "diagnostics": True},
     ),
 )

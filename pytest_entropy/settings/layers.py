@@ -20,11 +20,13 @@ from pytest_entropy.settings.yaml_file import Document, Lines
 PROVENANCE = "provenance"
 # The next step that checkpoint and configuration imply; written for the reader, ignored when read as --config.
 NEXT_STEP = "next_step"
+# The key that planning replaces by what it stands for.
+DEPTH = "checks.depth"
 _OLD_NAMES = {
     "B": "the old B is gone: use batch_config.B_E_values (a list) and batch_config.B_U",
     "B_E": "use batch_config.B_E_values, a list such as [16, 32, 64]",
 }
-# A run's files do not depend on how its result is judged, and the checkpoint has its own digest.
+# A run's files do not depend on how its result is judged, but for the depth, and the checkpoint has its own digest.
 _NOT_IN_DIGEST = ("checks", "checkpoint")
 
 
@@ -58,7 +60,21 @@ class ResolvedConfig:
         # The key was added later: unset, it must not change the digest of directories that are to be resumed.
         if not record["prompts"]["chat_template_kwargs"]:
             del record["prompts"]["chat_template_kwargs"]
+        # Of a depth only the runs with diagnostics count, where others are without; so depth full is as it always was.
+        if self.config.has_plain_runs:
+            record["diagnostics"] = list(self.config.diagnosed_runs)
         return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
+
+    def at_depth(self, depth: str, source: str) -> ResolvedConfig:
+        """This configuration with another ``checks.depth``.
+
+        Args:
+            depth: ``light`` or ``full``.
+            source: where the value comes from, in words.
+        """
+        checks = self.config.checks.model_copy(update={"depth": depth})
+        config = self.config.model_copy(update={"checks": checks})
+        return ResolvedConfig(config, {**self.sources, DEPTH: source})
 
     def to_yaml(self, next_step: Mapping[str, Any] | None = None) -> str:
         """The configuration as YAML that ``--config`` accepts, with the source of each value.

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from pytest_entropy.checks.base import Check
 from pytest_entropy.errors import RunError
 from pytest_entropy.policy.alternatives import ALTERNATIVES
 from pytest_entropy.probe.diagnostics.token_evidence import total_sampler_log_ratios
+from pytest_entropy.probe.measure.run_record import MeasuredBatch
+from pytest_entropy.probe.measure.two_batch import TwoBatch
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.seeds import derive
 from pytest_entropy.settings.model import ExperimentConfig
@@ -132,6 +135,71 @@ def test_likelihood_ratios_see_it_at_the_size_they_promise(
     )
     assert outcome.verdict == "fail"
     assert f"these draws fit best: {fault.says}" in outcome.message()
+
+
+# ---------------------------------------------------------------------- at checks.depth light
+
+# One fault for each kind of check: of the sampler, the scorer, the estimator, the update, the numbers and their origin.
+AT_LIGHT = (
+    "sampler at T = 0.7", "random numbers of every batch", "end token ignored", "positions of padding",
+    "entropy-to-go too late", "sign of u", "sign of the loss", "delta divided by B_E twice", "stale update",
+    "rewards of the next prompt", "responses of the next prompt", "prompts of every run", "draws by top-k 5",
+)  # fmt: skip
+# Half the prompts of a run, a quarter of U: what is seen in them is seen in more.
+FEW = {"B_U": 8, "chunk_tokens": 2048}
+
+
+def light(checkpoint: Checkpoint, numbers: Sequence[int], size: int = B_E // 2) -> list[RunRecord]:
+    """Runs of these numbers, of so many prompts, of a sanity check of 15 at depth light, as a session computes them."""
+    batch = {"B_E_values": [size], "runs_per_batch": RUNS}
+    config = ExperimentConfig.model_validate({"batch_config": batch, "diagnostics": True, "checks": {"depth": "light"}})
+    asked = {run: config.asked_of(run) for run in (1, *numbers)}
+    probes = {names: probe_on(checkpoint, **FEW, diagnostics=names) for names in asked.values()}
+    update = probes[asked[1]].update(0)
+    return [probes[asked[run]].run(size, 0, run=run, update=update) for run in numbers]
+
+
+@pytest.mark.parametrize("name", AT_LIGHT)
+def test_at_depth_light_it_is_seen_as_well(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """In a run with diagnostics and one without; evidence takes the two runs with diagnostics of a session of 15."""
+    fault = faults.FAULTS[name]
+    fault.plant(monkeypatch)
+    runs = light(checkpoint, (1, 2)) if fault.evidence is None else light(checkpoint, (1, RUNS), B_E)
+    outcomes = {outcome.name: outcome for outcome in checks(runs)}
+    red = [outcome.name for outcome in outcomes.values() if outcome.verdict == "fail"]
+    print(f"\n{name}, at depth light: red: {', '.join(red)}")
+    assert fault.seen_by in red
+    assert fault.says in outcomes[fault.seen_by].message()
+
+
+def test_at_depth_light_all_is_green_without_a_fault(checkpoint: Checkpoint) -> None:
+    runs = light(checkpoint, (1, 2, RUNS))
+    assert [bool(run.asked) for run in runs] == [True, False, True]
+    assert [outcome.name for outcome in checks(runs) if outcome.verdict == "fail"] == []
+
+
+def test_what_a_plain_run_leaves_changed_is_seen_by_the_last_run(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = TwoBatch.measure
+
+    def leaving(self: TwoBatch, *arguments: Any) -> MeasuredBatch:
+        measured = measure(self, *arguments)
+        if not self.setup.config.diagnostics:
+            left.append(self.setup.policy.model.register_forward_hook(lambda *_: None))
+        return measured
+
+    left: list[Any] = []
+    monkeypatch.setattr(TwoBatch, "measure", leaving)
+    try:
+        runs = light(checkpoint, (1, 2, RUNS))
+    finally:
+        for handle in left:
+            handle.remove()
+    restored = registry.get("bookkeeping", "state_is_restored", Check)
+    assert restored.check(runs[:2]).verdict == "pass"
+    assert "hooks" in restored.check(runs).message()
+    assert restored.check(runs).verdict == "fail"
 
 
 def one_run(probe: EntropyProbe, run: int) -> tuple[np.ndarray, int]:

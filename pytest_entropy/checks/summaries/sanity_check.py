@@ -24,14 +24,14 @@ class FailedRunEntry:
 
 @dataclass(frozen=True)
 class ValidatedRun:
-    """One run, in nats: delta_h1 with its errors, and the same by ``reinforce_loo``."""
+    """One run, in nats: delta_h1 with its errors, and the same by ``reinforce_loo``, where that was computed."""
 
     B_E: int
     run: int
     delta_h1: float
     se_conditional: float | None
     se_total: float | None
-    reinforce_loo: float
+    reinforce_loo: float | None
     seconds: float
 
 
@@ -40,6 +40,7 @@ class ValidationSummary:
     """``validation_summary.json``.
 
     Attributes:
+        runs_with_diagnostics: the number of runs with diagnostics, which most checks look at alone.
         delta_h1_mean, delta_h1_mean_se, delta_h1_mean_se_total: the mean over runs, with the error for this update
             batch and the one over update batches.
         spread_over_runs, se_conditional_pooled, spread_over_se: the spread of delta_h1 over runs, the root mean square
@@ -50,6 +51,7 @@ class ValidationSummary:
 
     runs_planned: int
     runs_succeeded: int
+    runs_with_diagnostics: int
     success_rate: float
     failed_runs: list[FailedRunEntry]
     delta_h1_mean: float | None
@@ -84,6 +86,7 @@ def validation_summary(runs: Sequence[RunRecord], failures: Mapping[tuple[int, i
     return ValidationSummary(
         runs_planned=planned,
         runs_succeeded=len(runs),
+        runs_with_diagnostics=with_diagnostics(runs),
         success_rate=len(runs) / planned,
         failed_runs=[FailedRunEntry(b, r, str(e)) for (b, r), e in sorted(failures.items())],
         delta_h1_mean=mean,
@@ -100,15 +103,25 @@ def validation_summary(runs: Sequence[RunRecord], failures: Mapping[tuple[int, i
 
 
 def _one(run: RunRecord) -> ValidatedRun:
+    by_loo = run.diagnostics.get("reinforce_loo")
     return ValidatedRun(
         B_E=run.B_E,
         run=run.run,
         delta_h1=run.delta_h1,
         se_conditional=run.se_conditional,
         se_total=run.se_total,
-        reinforce_loo=float(run.eta * np.mean(run.diagnostics["reinforce_loo"])),
+        reinforce_loo=None if by_loo is None else float(run.eta * np.mean(by_loo)),
         seconds=sum(run.seconds.values()),
     )
+
+
+def with_diagnostics(runs: Sequence[RunRecord]) -> int:
+    """The number of runs that were asked for the diagnostic ``definition``, and with it for the others.
+
+    Args:
+        runs: records of the runs with a result.
+    """
+    return sum("definition" in (run.asked or ()) for run in runs)
 
 
 def conclusion(runs: Sequence[RunRecord], planned: int) -> tuple[str, str]:
@@ -119,5 +132,8 @@ def conclusion(runs: Sequence[RunRecord], planned: int) -> tuple[str, str]:
         planned: the number of runs planned.
     """
     verdict = "runs succeeded" if len(runs) == planned else "runs failed"
-    reason = "; ".join(filter(None, (f"{len(runs)} of {planned} runs gave a result", prompts_in_words(runs))))
+    some = with_diagnostics(runs)
+    depth = f"{some} of them with diagnostics (checks.depth light)" if 0 < some < len(runs) else ""
+    parts = (f"{len(runs)} of {planned} runs gave a result", depth, prompts_in_words(runs))
+    reason = "; ".join(filter(None, parts))
     return verdict, with_update_warning(runs, reason)

@@ -139,6 +139,8 @@ def _of_size(ledger: Ledger, file: str, stated: Mapping[str, Any], runs: Runs) -
 def _validation(ledger: Ledger, file: str, record: Mapping[str, Any], runs: Runs) -> None:
     planned, done = record["runs_planned"], record["runs_succeeded"]
     ledger.text(file, "runs_succeeded", done, len(runs), says="stored are")
+    asked = sum("definition" in (run.record.get("asked") or ()) for run in runs)
+    ledger.text(file, "runs_with_diagnostics", record["runs_with_diagnostics"], asked, says="stored are")
     ledger.number(file, "success_rate", record["success_rate"], len(runs) / planned, says=GIVES)
     whole, near = pooled(runs), rounding_of(runs)
     deltas = [value for run in runs if (value := run.number("delta_h1")) is not None]
@@ -167,11 +169,13 @@ def _validation(ledger: Ledger, file: str, record: Mapping[str, Any], runs: Runs
             continue
         _copied(ledger, file, entry, run)
         ledger.number(file, f"seconds of {run.name}", entry["seconds"], run.seconds)
-        others = numbers(lookup(run.record, "diagnostics.reinforce_loo"))
-        eta = run.number("eta")
-        if others and eta is not None:
+        stored, eta = lookup(run.record, "diagnostics.reinforce_loo"), run.number("eta")
+        others, stated = numbers(stored), entry["reinforce_loo"]
+        if stored is None:
+            ledger.number(file, f"reinforce_loo of {run.name}", stated, None)
+        elif others and eta is not None:
             value, floor = eta * mean(others), ROUNDING * abs(eta) * size(others)
-            ledger.number(file, f"reinforce_loo of {run.name}", entry["reinforce_loo"], value, within=floor)
+            ledger.number(file, f"reinforce_loo of {run.name}", stated, value, within=floor)
 
 
 def _copied(ledger: Ledger, file: str, entry: Mapping[str, Any], run: StoredRun) -> None:

@@ -19,7 +19,8 @@ Runs = Sequence[StoredRun]
 def conclusion_numbers(
     ledger: Ledger, stated: Mapping[str, Any], record: Mapping[str, Any], experiment: str, runs: Runs
 ) -> None:
-    """Compare the numbers in the reason: a and b of batch scaling, delta_h1 of each described run.
+    """Compare the numbers in the reason: a and b of batch scaling, delta_h1 of each described run, and how many runs
+    have diagnostics.
 
     Args:
         ledger: where discrepancies are noted.
@@ -36,6 +37,10 @@ def conclusion_numbers(
             found = re.search(rf"\b{name} = ({MEASURE})", reason)
             if found:
                 fitted_value(ledger, CONCLUSION, name, found[1], value)
+    some = re.search(r"(\d+) of them with diagnostics", reason)
+    if some:
+        asked = sum("definition" in (run.record.get("asked") or ()) for run in runs)
+        ledger.text(CONCLUSION, "the number of runs with diagnostics", int(some[1]), asked, says="stored are")
     described = runs[:1] if experiment == "single_run" else runs if experiment == "debug" else ()
     parts = re.findall(rf"(?:(falls|rises) by [^:,;]*[:,;] ?[^;]*?|[^;]*?)δH₁ = ({MEASURE})", reason)
     if len(parts) != len(described):

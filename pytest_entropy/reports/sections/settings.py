@@ -16,6 +16,8 @@ from pytest_entropy.settings.layers import PROVENANCE
 ESSENTIAL = (
     "checkpoint", "seed", "batch_config.", "probe.", "sampling.", "prompts.source", "prompts.chat_", "reward", "model.",
 )  # fmt: skip
+# Shown where runs have diagnostics: which of them do.
+DEPTH = ("checks.depth", "diagnostics")
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Settings(Section):
     def html(self, view: ExperimentView) -> Markup | None:
         """The essential settings; None if no configuration was stored."""
         every = settings_of(view)
-        return fragment("settings", settings=[s for s in every if s.key.startswith(ESSENTIAL)]) if every else None
+        shown = (*ESSENTIAL, *DEPTH) if view.config.get("diagnostics") else ESSENTIAL
+        return fragment("settings", settings=[s for s in every if s.key.startswith(shown)]) if every else None
 
 
 def settings_of(view: ExperimentView) -> list[Setting]:

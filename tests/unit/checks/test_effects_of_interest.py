@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pytest_entropy.records.run import RunRecord
+from pytest_entropy.settings.diagnostics import CHECKED
 from tests.unit.checks.registered import CHECKS, judged
 from tests.unit.reports.stored import result
 
@@ -16,7 +17,8 @@ TILT = 1 / 0.7 - 1
 
 def runs_of(count: int, prompts: int, mean: float = -100.0) -> list[RunRecord]:
     rng = np.random.default_rng(0)
-    runs = [result(prompts, n, mean + 50 * rng.standard_normal(prompts), expected_surprises=1e4) for n in range(count)]
+    known = {"expected_surprises": 1e4, "asked": list(CHECKED)}
+    runs = [result(prompts, n, mean + 50 * rng.standard_normal(prompts), **known) for n in range(count)]
     return [
         replace(run, diagnostics={"score": [0.0] * prompts}, arrays={"surprisal_sd": np.full(9, 0.5)}) for run in runs
     ]

@@ -126,6 +126,23 @@ def test_digests_are_those_of_directories_begun_before() -> None:
     assert resolve_config([Layer("x", told)]).digest() != "183b369e774cb963"
 
 
+def test_a_depth_is_in_the_digest_where_runs_differ_by_it() -> None:
+    def digest(depth: str, runs: int = 15, diagnostics: bool = True) -> str:
+        values = {"diagnostics": diagnostics, "batch_config": {"runs_per_batch": runs}, "checks": {"depth": depth}}
+        return resolve_config([Layer("x", values)]).digest()
+
+    assert digest("full") == digest("auto") != digest("light")
+    assert (
+        digest("light")
+        == resolve_config([Layer("x", {"diagnostics": True, "batch_config": {"runs_per_batch": 15}})])
+        .at_depth("light", "planning")
+        .digest()
+    )
+    # A single run has them at every depth; and without diagnostics there is nothing to leave out.
+    assert digest("full", runs=1) == digest("light", runs=1)
+    assert digest("full", diagnostics=False) == digest("light", diagnostics=False)
+
+
 def test_a_key_s_former_name_is_its_new_one(tmp_path: Path) -> None:
     low = from_text(tmp_path, "probe:\n  advantage: grpo\n", "low.yaml")
     resolved = resolve_config([low])

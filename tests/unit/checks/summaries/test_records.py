@@ -70,9 +70,9 @@ def test_the_validation_summary_has_its_keys_and_names_failed_runs() -> None:
     runs = [result(16, 1, scalars(np.random.default_rng(0), 16), diagnostics=SCORES)]
     summary = validation_summary(runs, {(16, 2): ValueError("out of memory")})
     assert keys(summary) == [
-        "runs_planned", "runs_succeeded", "success_rate", "failed_runs", "delta_h1_mean", "delta_h1_mean_se",
-        "delta_h1_mean_se_total", "spread_over_runs", "se_conditional_pooled", "spread_over_se", "signal_to_noise",
-        "signal_to_noise_label", "per_run", "prompt_errors",
+        "runs_planned", "runs_succeeded", "runs_with_diagnostics", "success_rate", "failed_runs", "delta_h1_mean",
+        "delta_h1_mean_se", "delta_h1_mean_se_total", "spread_over_runs", "se_conditional_pooled", "spread_over_se",
+        "signal_to_noise", "signal_to_noise_label", "per_run", "prompt_errors",
     ]  # fmt: skip
     assert plain(summary.failed_runs) == [{"B_E": 16, "run": 2, "error": "out of memory"}]
     assert keys(summary.per_run[0]) == [
@@ -81,6 +81,19 @@ def test_the_validation_summary_has_its_keys_and_names_failed_runs() -> None:
     assert summary.per_run[0].reinforce_loo == pytest.approx(ETA)
     assert conclusion(runs, 2) == ("runs failed", "1 of 2 runs gave a result")
     assert validation_summary([], {(4, 1): ValueError("x")}).success_rate == 0
+
+
+def test_the_validation_summary_says_how_many_runs_have_diagnostics() -> None:
+    rng = np.random.default_rng(0)
+    asked = result(16, 1, scalars(rng, 16), diagnostics=SCORES, asked=["score", "reinforce_loo", "definition"])
+    plain_run = result(16, 2, scalars(rng, 16), asked=[])
+    summary = validation_summary([asked, plain_run], {})
+    assert summary.runs_with_diagnostics == 1
+    assert summary.per_run[0].reinforce_loo == pytest.approx(ETA)
+    assert summary.per_run[1].reinforce_loo is None
+    words = "2 of 2 runs gave a result; 1 of them with diagnostics (checks.depth light)"
+    assert conclusion([asked, plain_run], 2) == ("runs succeeded", words)
+    assert conclusion([asked], 1) == ("runs succeeded", "1 of 1 runs gave a result")
 
 
 def test_a_single_run_without_a_sweep_has_no_key_for_it() -> None:

@@ -296,6 +296,27 @@ def test_the_sanity_checks_summary_agrees_and_a_wrong_spread_is_named(tmp_path: 
     assert any("spread_over_runs" in line for line in audited(directory))
 
 
+def test_the_number_of_runs_with_diagnostics_is_compared(tmp_path: Path) -> None:
+    directory = store_experiment(tmp_path, name="sanity_check", sizes=(16,), runs=3)
+    asked = {"asked": ["reinforce_loo", "definition"]}
+    for file in sorted(directory.glob("*/results.json"))[:1]:
+        record = json.loads(file.read_text())
+        file.write_text(json.dumps(record | asked | {"diagnostics": {"reinforce_loo": record["per_prompt"]}}))
+    runs = [read_run(file.parent) for file in sorted(directory.glob("*/results.json"))]
+    summary = plain(sanity_check.validation_summary(runs, {}))
+    verdict, reason = sanity_check.conclusion(runs, 3)
+    write_json(directory / "validation_summary.json", summary)
+    write_json(directory / "conclusion.json", {"verdict": verdict, "reason": reason})
+    assert "1 of them with diagnostics" in reason
+    assert audited(directory) == []
+    write_json(directory / "conclusion.json", {"verdict": verdict, "reason": reason.replace("1 of them", "2 of them")})
+    assert any("the number of runs with diagnostics is 2" in line for line in audited(directory))
+    invented = [{**run, "reinforce_loo": 0.1} for run in summary["per_run"]]
+    write_json(directory / "validation_summary.json", {**summary, "runs_with_diagnostics": 3, "per_run": invented})
+    found = audited(directory)
+    assert any("runs_with_diagnostics is 3, stored are 1" in line for line in found), found
+
+
 def test_sixty_runs_cost_little(tmp_path: Path) -> None:
     """The text of tables and files; figures are read from the page apart."""
     directory = stored(tmp_path, sizes=(16, 32, 64), runs=20)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from pytest_entropy import registry
 from pytest_entropy.errors import UsageError
 from pytest_entropy.reports.html import render, sections
 from pytest_entropy.reports.sections.base import Section
+from pytest_entropy.reports.sections.settings import SECTION as SETTINGS
 from pytest_entropy.reports.view import ExperimentView, view_experiment
+from pytest_entropy.settings.layers import PROVENANCE, Layer, resolve_config
 from tests.unit.reports.stored import store_experiment
 
 BUILT_IN = [
@@ -73,6 +76,21 @@ def test_what_a_section_has_nothing_for_is_left_out(view: ExperimentView) -> Non
         assert f"{heading}" not in html
     for heading in ("δH₁ by batch size", "Figures", "Runs", "What was measured", "Environment"):
         assert f"<h2>{heading}</h2>" in html
+
+
+def test_the_depth_is_shown_where_runs_have_diagnostics(view: ExperimentView) -> None:
+    def shown(diagnostics: bool) -> Markup:
+        values = {"diagnostics": diagnostics, "batch_config": {"runs_per_batch": 15}}
+        resolved = resolve_config([Layer("test", values)]).at_depth("light", "auto: 1.5e+09 parameters")
+        config = {**resolved.config.model_dump(mode="json"), PROVENANCE: resolved.sources}
+        html = SETTINGS.html(replace(view, config=config))
+        assert html is not None
+        return html
+
+    assert "checks.depth" in shown(True)
+    assert "light" in shown(True)
+    assert "auto: 1.5e+09 parameters" in shown(True)
+    assert "checks.depth" not in shown(False)
 
 
 class Broken(Section):

@@ -1,0 +1,39 @@
+"""The number of a model's parameters, from the headers of its weights' files; nothing is loaded."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from pytest_entropy.checkpoints.files import CheckpointFiles
+from pytest_entropy.checkpoints.formats.weights_file import INDEX, WHOLE, WeightsFile
+from pytest_entropy.errors import UsageError
+
+
+def parameters_stored(files: CheckpointFiles) -> int | None:
+    """The number of parameters in a model's weights (an adapter's base); None where no file says.
+
+    Torch is not imported.  A base model by its hub id is looked up in the local cache.
+
+    Args:
+        files: the checkpoint's files.
+    """
+    directory = files.weights if files.base is None else _directory_of(files.base)
+    if directory is None:
+        return None
+    try:
+        weights = WeightsFile(directory)
+        return sum(math.prod(weights.shape(key)) for key in weights) or None
+    except UsageError:
+        # Loading the model reports what is wrong with the file.
+        return None
+
+
+def _directory_of(base: str) -> Path | None:
+    """The directory of a base model's weights, by its path or hub id; None where the cache does not hold them."""
+    if Path(base).is_dir():
+        return Path(base)
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = (try_to_load_from_cache(base, name) for name in (WHOLE, INDEX))
+    return next((Path(path).parent for path in cached if isinstance(path, str)), None)

@@ -26,7 +26,7 @@ from pytest_entropy.settings.experiments import KNOWN, kind_of
 from pytest_entropy.settings.layers import Layer, resolve_config
 
 PROMPTS = [Prompt(f"Tom has {i} apples and buys {i % 7} more.", {"answer": str(i + i % 7)}) for i in range(60)]
-SIZES = {"batch_scaling": [4, 6], "sanity_check": [6], "single_run": [4], "debug": [4, 5]}
+SIZES = {"batch_scaling": [4, 6], "sanity_check": [6], "single_run": [4], "debug": [4, 5], "memory_scaling": [4]}
 
 
 def length(prompts: list[str], completions: list[str], **columns: Any) -> list[float]:

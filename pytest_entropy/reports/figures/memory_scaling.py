@@ -16,7 +16,7 @@ LABELS = {"runs": "of the process", "probes": "of the run's tensors"}
 
 
 def memory_scaling_figure(view: ExperimentView) -> Plot | None:
-    """Costs against B_E, and against G and length as shares of the configured ones; None without the analysis."""
+    """Costs against B_E, and against G and mean length as shares of the largest; None without the analysis."""
     fits = view.analysis.get("fits")
     if view.name != "memory_scaling" or not fits:
         return None
@@ -53,7 +53,7 @@ def _against_others(quantity: str, fits: Sequence[Mapping[str, Any]]) -> Callabl
                 if fit["axis"] == name:
                     _one(axes, fit, f"{quantity} against {name}", color, fit["largest"])
         axes.axhline(0, color=GREY, lw=0.6)
-        axes.set(xlabel="share of the configured G or length", ylabel=UNITS[quantity])
+        axes.set(xlabel="share of the largest G or mean length", ylabel=UNITS[quantity])
         axes.legend()
 
     return draw
@@ -63,5 +63,6 @@ def _one(axes: Axes, fit: Mapping[str, Any], label: str, color: str, unit: float
     xs = np.array([x for x, _ in fit["points"]], dtype=float)
     axes.plot(xs / unit, [y for _, y in fit["points"]], "o", color=color, ms=4, label=label)
     if fit["slope"] is not None:
-        ends = np.array([xs.min(), xs.max()])
-        axes.plot(ends / unit, fit["intercept"] + fit["slope"] * ends, color=INK, lw=0.8, label="_line")
+        # Bent on a logarithmic axis.
+        grid = np.linspace(xs.min(), xs.max(), 50)
+        axes.plot(grid / unit, fit["intercept"] + fit["slope"] * grid, color=INK, lw=0.8, label="_line")

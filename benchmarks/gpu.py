@@ -104,8 +104,8 @@ def phases(
     of_U = Work(sizes.B_U, sizes.G, PROMPT, float(update.length_mean or 0))
     of_E = Work(sizes.B_E, sizes.G, PROMPT, runs[0].length_mean)
     measured: dict[str, tuple[str, Work, list[float], list[float]]] = {}
-    for name, seconds in update.seconds.items():
-        measured[f"U: {name}"] = name, of_U, [seconds], [update.memory_mb[name]]
+    for name, taken in update.seconds.items():
+        measured[f"U: {name}"] = name, of_U, [taken], [update.memory_mb[name]]
     for name in runs[0].seconds:
         seconds_of, memory_of = [run.seconds[name] for run in runs], [run.memory_mb[name] for run in runs]
         measured[f"E: {name}"] = name, of_E, seconds_of, memory_of

@@ -83,8 +83,8 @@ def decoded_bytes(policy: Policy, work: Work, rows: int) -> float:
     config = policy.model.config
     assert isinstance(config, Qwen2Config)
     weights = sum(p.numel() * p.element_size() for p in policy.model.parameters())
-    heads = config.num_attention_heads
-    cached = 2 * config.num_hidden_layers * config.num_key_value_heads * (config.hidden_size // heads)
+    heads = config.num_key_value_heads or config.num_attention_heads
+    cached = 2 * config.num_hidden_layers * heads * (config.hidden_size // config.num_attention_heads)
     per_token = cached * policy.model.dtype.itemsize
     responses = work.prompts * work.G
     pieces = math.ceil(responses / rows)

@@ -67,7 +67,7 @@ def random_checkpoint(shape: str, *, device: str, dtype: str) -> RandomCheckpoin
     torch.manual_seed(0)
     config = Qwen2Config(**SHAPES[shape], eos_token_id=0, bos_token_id=None, max_position_embeddings=32768)
     with torch.device(device), _default(getattr(torch, dtype)):
-        model = Qwen2ForCausalLM(config)
+        model: Any = Qwen2ForCausalLM(config)
         rank = RANKS[shape]
         adapter = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", init_lora_weights=False)
         model = get_peft_model(model, adapter).get_base_model().eval()

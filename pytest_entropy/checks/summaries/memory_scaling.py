@@ -15,7 +15,7 @@ from pytest_entropy.stats.outcome import OutcomeRecord
 
 Quantity = Literal["memory", "seconds"]
 # Growth of memory per prompt that counts as flat, as a share of the smallest batch's memory per prompt.  A run that
-# keeps all its pieces has 1; what pieces are filled by, a quarter at most, moves it by a twelfth.
+# keeps all its pieces has 1; how full pieces are moves it by a few hundredths.
 FLAT = 0.25
 # Bytes of a run's own tables per response token: tokens, log-probabilities, entropies and their copies.
 TABLE_BYTES = 32

@@ -67,7 +67,7 @@ def record_of_update(of: Execution) -> dict[str, Any]:
 
 def test_all_experiments_of_a_session_take_the_same_update_batch(begin: Callable[..., Execution]) -> None:
     records = {name: record_of_update(begin(name)) for name in KNOWN}
-    assert len(records) == 4
+    assert len(records) == 5
     first = records["batch_scaling"]
     assert first["fingerprint"]
     assert len(first["prompts"]) == 4

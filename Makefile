@@ -1,4 +1,4 @@
-# make demo: the four experiments on the bundled checkpoint.  make test: the tests.  Both set up .venv first.
+# make demo: the experiments on the bundled checkpoint.  make test: the tests.  Both set up .venv first.
 # make test-slow: simulations and long calibrations, which CI runs too.
 PYTHON ?= python3
 VENV := .venv

@@ -110,10 +110,10 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _where(options: argparse.Namespace) -> int:
-    newest = {directory.parent.name: directory for directory, _ in all_experiments(options.results)}
-    for category, directory in sorted(newest.items()):
+    newest = {manifest.experiment: directory for directory, manifest in all_experiments(options.results)}
+    for name, directory in sorted(newest.items()):
         report = directory / REPORT
-        print(f"{category}: {report if report.is_file() else directory}")
+        print(f"{name}: {report if report.is_file() else directory}")
     if not newest:
         print(f"no results in {options.results}; known experiments: {', '.join(KNOWN)}")
     return 0 if newest else 1

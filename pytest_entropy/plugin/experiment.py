@@ -15,6 +15,7 @@ from pytest_entropy.plugin.session import EntropySession
 if TYPE_CHECKING:
     import numpy as np
 
+    from pytest_entropy.records.memory_probe import MemoryProbes
     from pytest_entropy.records.run import RunRecord
     from pytest_entropy.runs.execution import Execution
     from pytest_entropy.runs.store import FailedRun
@@ -115,6 +116,17 @@ class Experiment:
             else:
                 results.append(outcome)
         return Runs(results, failures)
+
+    @cached_property
+    def memory_probes(self) -> MemoryProbes:
+        """The memory of small runs against B_E, G and length, counted once and stored beside the planned runs.
+
+        Raises:
+            AssertionError: a planned run failed.
+            FailedRun: a probe failed.
+        """
+        runs = self.runs.complete()
+        return self._execution.memory_probes(sum(run.length_mean for run in runs) / len(runs))
 
     def record(self, analysis: Mapping[str, object], file: str | None = None) -> Path:
         """Write the experiment's analysis into its directory as JSON, whole or not at all, and return the path.

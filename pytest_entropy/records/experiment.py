@@ -18,7 +18,7 @@ class ExperimentRecord(Stored):
     """The manifest of one experiment directory.
 
     Attributes:
-        experiment: the experiment's name, which is its category's name as well.
+        experiment: the experiment's name.
         stamp: the stamp of its first session.
         checkpoint: the checkpoint's path or name as configured.
         checkpoint_digest, config_digest: 16 hexadecimal digits each; a session with the same two may resume it.

@@ -34,6 +34,9 @@ UPDATE_RECORD = "update.json"
 DIRECTION = "direction.safetensors"
 UPDATE_GRADIENT = "update_gradient.safetensors"
 ACTION_VALUES = "action_values.safetensors"
+# In an experiment's directory: the probes of memory scaling, and their record.
+MEMORY_PROBES = "memory_probes"
+MEMORY_RECORD = "memory_probes.json"
 
 
 def check_file(item: str, check: str) -> str:

@@ -90,17 +90,23 @@ def all_experiments(root: Path) -> Iterator[tuple[Path, ExperimentRecord]]:
 
 
 def find_resumable(
-    category: Path, checkpoint_digest: str, config_digest: str, versions: Mapping[str, str] | None = None
+    category: Path,
+    checkpoint_digest: str,
+    config_digest: str,
+    versions: Mapping[str, str] | None = None,
+    *,
+    experiment: str | None = None,
 ) -> tuple[Path | None, str]:
     """The newest experiment directory with these digests and versions, and why a newer one is not continued.
 
     Runs of two versions of the software in one directory would be compared and averaged as if of one.
 
     Args:
-        category: the directory of all experiments of one name.
+        category: the directory of all experiments of one kind, which may hold those of another.
         checkpoint_digest: digest of the checkpoint's content.
         config_digest: digest of the configuration.
         versions: of the packages on which a result depends, as the manifest's environment has them.
+        experiment: name of the experiment; of any name if left out.
 
     Returns:
         The directory, None if there is none; and the versions that a newer directory differs in, in words.
@@ -109,7 +115,7 @@ def find_resumable(
     matching = [
         (directory, manifest.environment)
         for directory, manifest in experiments_in(category)
-        if (manifest.checkpoint_digest, manifest.config_digest) == wanted
+        if (manifest.checkpoint_digest, manifest.config_digest) == wanted and experiment in (None, manifest.experiment)
     ]
     reason = ""
     for directory, stored in reversed(matching):

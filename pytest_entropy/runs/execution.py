@@ -7,7 +7,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pytest_entropy.records.experiment import ExperimentRecord
-from pytest_entropy.records.paths import RESULTS, UPDATE, UPDATE_RECORD
+from pytest_entropy.records.files import read_json, write_json
+from pytest_entropy.records.memory_probe import MemoryProbes
+from pytest_entropy.records.paths import MEMORY_PROBES, MEMORY_RECORD, RESULTS, UPDATE, UPDATE_RECORD
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.seeds import derive
 from pytest_entropy.records.spec import RunSpec
@@ -15,6 +17,7 @@ from pytest_entropy.records.update import UpdateRecord
 from pytest_entropy.runs.compute import Place, compute_update
 from pytest_entropy.runs.executors.base import Executor
 from pytest_entropy.runs.machine import Machine, environment
+from pytest_entropy.runs.memory_probes import MemoryProber
 from pytest_entropy.runs.plan import Plan
 from pytest_entropy.runs.run_files import read_run, read_update
 from pytest_entropy.runs.store import FailedRun, RunStore
@@ -111,6 +114,21 @@ class Execution:
                 spec = self.spec(*self.plan.runs[0])
                 compute_update(spec, self.place, directory, stored=self._update_of_stored_runs)
         return read_update(self.store.path(UPDATE))
+
+    def memory_probes(self, length_mean: float) -> MemoryProbes:
+        """The probes of memory against B_E, G and length; measured once and shared through the store.
+
+        Args:
+            length_mean: of the planned runs' responses, in tokens.
+
+        Raises:
+            FailedRun: a probe failed.
+        """
+        with self.store.claim(MEMORY_PROBES, self._config, done=MEMORY_RECORD) as directory:
+            if directory is not None:
+                prober = MemoryProber(self.spec(*self.plan.runs[0]), self.place, self.update)
+                write_json(directory / MEMORY_RECORD, prober.probes(length_mean).to_dict())
+        return MemoryProbes.from_dict(read_json(self.store.path(MEMORY_PROBES) / MEMORY_RECORD))
 
     @property
     def probe(self) -> EntropyProbe:

@@ -111,7 +111,7 @@ class Planner:
         """
         self.stamp = claim_stamp(self.results_root, self.stamp, named=self.request.results is not None)
         for name, plan in self._plans.items():
-            fresh = self.results_root / plan.kind.name / f"{plan.kind.directory}_{self.stamp}"
+            fresh = self.results_root / plan.kind.category / f"{plan.kind.directory}_{self.stamp}"
             directory = plan.directory if plan.resumed else fresh
             self._plans[name] = replace(plan, stamp=self.stamp, directory=directory)
 
@@ -125,15 +125,16 @@ class Planner:
         prompts = self._prompts(resolved)
         reward = self._rewards(resolved, prompts)
         config_digest = digest_with_inputs(resolved, prompts, reward)
-        root = self.results_root / kind.name
+        root = self.results_root / kind.category
         resumable, superseded = None, ""
         if self.request.resume:
             present = environment()
-            versions = {name: present[name] for name in DECISIVE}
-            resumable, superseded = find_resumable(root, digest, config_digest, versions)
+            versions = {package: present[package] for package in DECISIVE}
+            resumable, superseded = find_resumable(root, digest, config_digest, versions, experiment=name)
             other = other_depth(resolved)
             if resumable is None and not superseded and other.digest() != resolved.digest():
-                stored, _ = find_resumable(root, digest, digest_with_inputs(other, prompts, reward), versions)
+                others = digest_with_inputs(other, prompts, reward)
+                stored, _ = find_resumable(root, digest, others, versions, experiment=name)
                 superseded = _of_other_depth(stored, resolved)
         directory = resumable or root / f"{kind.directory}_{self.stamp}"
         require_chat_template(prompts, files, resolved.config.prompts.chat_template_kwargs)

@@ -37,9 +37,9 @@ def candidates(root: Path, keep: int) -> list[Candidate]:
         raise UsageError(f"--keep {keep}: the newest experiment of a kind always stays, give at least 1")
     if not root.is_dir():
         raise UsageError(f"{root} is not a directory")
-    by_kind: dict[Path, list[tuple[Path, str]]] = {}
+    by_kind: dict[tuple[Path, str], list[tuple[Path, str]]] = {}
     for directory, manifest in all_experiments(root):
-        by_kind.setdefault(directory.parent, []).append((directory, manifest.stamp))
+        by_kind.setdefault((directory.parent, manifest.experiment), []).append((directory, manifest.stamp))
     if not by_kind and (read_manifest(root) or any(experiments_in(root))):
         raise UsageError(f"{root} is a part of a results directory: give the whole, {root.absolute().parent} or above")
     running = RunningSessions(root)

@@ -15,7 +15,7 @@ class ExperimentKind:
     """One kind of experiment.
 
     Attributes:
-        name: the category directory under ``results/``, and the name of the template in ``configs/``.
+        name: the name of the template in ``configs/``, and of the category directory unless ``within`` names one.
         directory: the prefix of an experiment's directory, before the session's stamp.
         run_directory: the name of a run's directory, a format string of B_E, B_U and run.
         analysis: the file name of the experiment's analysis.
@@ -23,6 +23,7 @@ class ExperimentKind:
         repeats: whether the option ``--runs`` applies.
         light: when ``checks.depth: light`` holds: ``never``, as where every run is there to be looked at; where it is
             ``configured``; or on a ``large`` model too, which ``auto`` stands for then.
+        within: the kind in whose category directory under ``results/`` the experiments lie; its own where empty.
         defaults: the values that differ from the defaults of :class:`~pytest_entropy.settings.model.ExperimentConfig`.
     """
 
@@ -34,6 +35,12 @@ class ExperimentKind:
     repeats: bool = True
     light: Literal["never", "configured", "large"] = "configured"
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    within: str = ""
+
+    @property
+    def category(self) -> str:
+        """The name of the directory under ``results/`` that holds the experiments of this kind."""
+        return self.within or self.name
 
 
 _KNOWN = (
@@ -67,6 +74,15 @@ _KNOWN = (
         repeats=False,
         light="never",
         defaults={"batch_config": {"B_E_values": [16, 32], "runs_per_batch": 1}, "diagnostics": True},
+    ),
+    ExperimentKind(
+        "memory_scaling",
+        "memory_scaling",
+        # Not batch scaling's pattern, whose category it shares.
+        "memory_BE{B_E:03d}_run{run:03d}",
+        "memory_scaling.json",
+        defaults={"batch_config": {"B_E_values": [32, 64, 128, 256], "runs_per_batch": 1}},
+        within="batch_scaling",
     ),
 )
 KNOWN: dict[str, ExperimentKind] = {kind.name: kind for kind in _KNOWN}

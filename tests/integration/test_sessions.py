@@ -34,7 +34,7 @@ def test_results_and_ids_are_the_same_with_any_number_of_workers(workspace: Work
             }
             for case in cases
         }
-    assert len(deltas["alone"]) == 4 + 2 + 1 + 2
+    assert len(deltas["alone"]) == 4 + 2 + 1 + 2 + 4
     assert deltas["alone"] == deltas["two"] == deltas["no xdist"]
     assert set(xml["alone"]) == set(xml["two"]) == set(xml["no xdist"])
     for table in xml.values():

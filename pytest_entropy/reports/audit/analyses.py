@@ -19,6 +19,7 @@ from pytest_entropy.reports.audit.arithmetic import (
 )
 from pytest_entropy.reports.audit.conclusion import conclusion_numbers
 from pytest_entropy.reports.audit.ledger import Ledger, finite, lookup, numbers
+from pytest_entropy.reports.audit.memory_scaling import copied_probes, memory_scaling_numbers
 from pytest_entropy.reports.audit.scaling_fit import scaling_fit_numbers
 from pytest_entropy.reports.audit.sizes import GIVES, by_size
 from pytest_entropy.reports.audit.stored_run import StoredRun, pooled, rounding_of
@@ -67,6 +68,8 @@ def analysis(ledger: Ledger, directory: Path, experiment: str, runs: Runs) -> li
         compare(ledger, name, record, runs)
     except KeyError:
         return None  # of an earlier version, whose records had other keys
+    if compare is memory_scaling_numbers:
+        copied_probes(ledger, name, record, directory)
     swept = list(_sweeps(record, runs))
     for of_run, run in swept:
         arrays = sweep_arrays(directory, run)
@@ -230,4 +233,5 @@ ANALYSES: dict[str, tuple[str, Callable[[Ledger, str, Mapping[str, Any], Runs], 
     "sanity_check": ("validation_summary.json", _validation),
     "single_run": ("single_test_results.json", _single),
     "debug": ("debug_report.json", _debug),
+    "memory_scaling": ("memory_scaling.json", memory_scaling_numbers),
 }

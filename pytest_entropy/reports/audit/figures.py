@@ -231,10 +231,25 @@ def _cost(ledger: Ledger, file: str, shown: PrintedFigure, runs: Runs) -> None:
                 _same(ledger, file, what, series["boxes"][n][2], seconds, GIVES)
 
 
+def _memory_scaling(ledger: Ledger, file: str, shown: PrintedFigure, runs: Runs) -> None:
+    """The planned runs' memory and time; the probes are compared in the analysis that the figure is drawn from."""
+    measured = {"memory of the process": "most_memory", "seconds of a run": "seconds_of_the_batch"}
+    for panel in shown.panels:
+        for label, number in measured.items():
+            points = line_of(panel, label)
+            if points is None:
+                continue
+            ledger.text(file, f"the number of points of {label}", len(points), len(runs), says="the runs are")
+            for (x, y), run in zip(points, runs, strict=False):
+                ledger.text(file, f"B_E of {run.name}", x, float(run.B_E))
+                _same(ledger, file, f"{label}, {run.name}", y, getattr(run, number), GIVES)
+
+
 FIGURES: dict[str, Callable[[Ledger, str, PrintedFigure, Runs], None]] = {
     "δH₁ against B_E": _scaling,
     "Standard error against B_E": _errors,
     "Per-prompt contributions and their tail": _scalars,
     "p-values of the checks": _p_values,
     "Time and memory by phase": _cost,
+    "Memory and time against B_E, G and length": _memory_scaling,
 }

@@ -57,6 +57,17 @@ class StoredRun:
         """The run's time over all phases."""
         return math.fsum(numbers(list(lookup(self.record, "seconds").values())))
 
+    @property
+    def seconds_of_the_batch(self) -> float:
+        """The run's time without the self-check, which a process makes once."""
+        phases = lookup(self.record, "seconds")
+        return math.fsum(numbers([taken for phase, taken in phases.items() if phase != "self_check"]))
+
+    @property
+    def most_memory(self) -> float:
+        """The largest memory of any of its phases, in MiB."""
+        return max(numbers(list(lookup(self.record, "memory_mb").values())), default=math.nan)
+
 
 @dataclass(frozen=True)
 class Before:

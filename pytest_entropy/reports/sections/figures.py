@@ -9,6 +9,7 @@ from markupsafe import Markup
 from pytest_entropy.reports.figures.cost import cost_figure
 from pytest_entropy.reports.figures.error_scaling import error_scaling_figure
 from pytest_entropy.reports.figures.eta_sweep import eta_sweep_figure
+from pytest_entropy.reports.figures.memory_scaling import memory_scaling_figure
 from pytest_entropy.reports.figures.p_values import p_values_figure
 from pytest_entropy.reports.figures.scalars import scalars_figure
 from pytest_entropy.reports.figures.scaling import scaling_figure
@@ -18,7 +19,8 @@ from pytest_entropy.reports.sections.base import Section
 from pytest_entropy.reports.view import ExperimentView
 
 FIGURES = (
-    scaling_figure, error_scaling_figure, eta_sweep_figure, scalars_figure, p_values_figure, cost_figure,
+    scaling_figure, error_scaling_figure, eta_sweep_figure, scalars_figure, p_values_figure, memory_scaling_figure,
+    cost_figure,
 )  # fmt: skip
 
 

@@ -52,7 +52,7 @@ def store_experiment(
 ) -> Path:
     """Write an experiment directory under ``root``, whole; returns it."""
     kind = kind_of(name)
-    directory = root / name / f"{kind.directory}_{stamp}"
+    directory = root / kind.category / f"{kind.directory}_{stamp}"
     rng = np.random.default_rng(seed)
     config = resolve_config([Layer("test", {"batch_config": {"B_E_values": list(sizes), "runs_per_batch": runs}})])
     planned = []

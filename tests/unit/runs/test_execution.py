@@ -26,7 +26,7 @@ from pytest_entropy.settings.experiments import KNOWN, kind_of
 from pytest_entropy.settings.layers import Layer, resolve_config
 
 PROMPTS = [Prompt(f"Tom has {i} apples and buys {i % 7} more.", {"answer": str(i + i % 7)}) for i in range(60)]
-SIZES = {"batch_scaling": [4, 6], "sanity_check": [6], "single_run": [4], "debug": [4, 5]}
+SIZES = {"batch_scaling": [4, 6], "sanity_check": [6], "single_run": [4], "debug": [4, 5], "memory_scaling": [4]}
 
 
 def length(prompts: list[str], completions: list[str], **columns: Any) -> list[float]:
@@ -67,7 +67,7 @@ def record_of_update(of: Execution) -> dict[str, Any]:
 
 def test_all_experiments_of_a_session_take_the_same_update_batch(begin: Callable[..., Execution]) -> None:
     records = {name: record_of_update(begin(name)) for name in KNOWN}
-    assert len(records) == 4
+    assert len(records) == 5
     first = records["batch_scaling"]
     assert first["fingerprint"]
     assert len(first["prompts"]) == 4

@@ -18,7 +18,8 @@ def test_tables_are_current(path: Path) -> None:
 def test_every_option_and_every_default_is_there() -> None:
     options, keys = tables.option_table(), tables.key_table()
     assert all(f"| `{option.name}" in options for option in OPTIONS)
-    assert "| `batch_config.B_E_values` | [16, 32, 64] (sanity check, single run: [256]; debug: [16, 32]) |" in keys
+    sizes = "sanity check, single run: [256]; debug: [16, 32]; memory scaling: [32, 64, 128, 256]"
+    assert f"| `batch_config.B_E_values` | [16, 32, 64] ({sizes}) |" in keys
     assert "| `diagnostics` | false (sanity check, debug: true) |" in keys
     assert "| `checks.alpha` | 0.001 |" in keys
     assert r"`--entropy-inconclusive skip\|fail`" in options

@@ -16,6 +16,7 @@ from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.formats.weights_file import stored_names
 from pytest_entropy.checkpoints.metadata import SAMPLING
 from pytest_entropy.checkpoints.preflight.adapter_files import require_all_read
+from pytest_entropy.checkpoints.preflight.bfloat16_units import warn_of_slow_bfloat16
 from pytest_entropy.checkpoints.preflight.device import require_device
 from pytest_entropy.checkpoints.preflight.row_independence import require_separate_rows
 from pytest_entropy.checkpoints.preflight.screening import screen
@@ -87,6 +88,7 @@ def load(files: CheckpointFiles, *, device: str = "cpu", dtype: str = "float32")
             f"checkpoint {files.root}: --dtype bfloat16 is for the frozen base of an adapter; the weights an update "
             "moves must be float32 or float64"
         )
+    warn_of_slow_bfloat16(device, dtype)
     loaded = _load(files, DTYPES[dtype])
     model, mapped = loaded.model, loaded.mapped
     proof = prove_beside(files, loaded.keys, mapped.states)
@@ -104,7 +106,7 @@ def load(files: CheckpointFiles, *, device: str = "cpu", dtype: str = "float32")
         mapping=f"{mapped.rule}; {proof}",
         digest=files.digest(),
         stored_names=loaded.keys,
-        second=PlainReading.of(files.root, files.base),
+        second=PlainReading.of(files.root, files.base, coarse=dtype == "bfloat16"),
         ignored_generation_config=_sampling_defaults(model.generation_config),
     )
 

@@ -182,7 +182,7 @@ def _slope_fields(
         epsilon=config.advantage_epsilon,
     )
     chunk = config.chunk_tokens
-    along_u = loss_slope_discrepancy(
+    along_u, noise = loss_slope_discrepancy(
         policy, batch.rollouts, weights, gradient, direction, step=eta, chunk_tokens=chunk
     )  # fmt: skip
     random = random_slopes(
@@ -190,6 +190,7 @@ def _slope_fields(
     )
     return {
         "loss_slope_gap": along_u,
+        "loss_slope_noise": noise,
         "random_slope_gap": random.gap,
         "random_slope_noise": random.noise,
         "zero_slope_gap": random.zero_gap,

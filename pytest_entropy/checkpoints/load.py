@@ -12,6 +12,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils.logging import disable_progress_bar
 
+from pytest_entropy.checkpoints.device_map import automatic_map, lay_across
 from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.formats.weights_file import stored_names
 from pytest_entropy.checkpoints.metadata import SAMPLING
@@ -75,7 +76,7 @@ def load(files: CheckpointFiles, *, device: str = "cpu", dtype: str = "float32")
 
     Args:
         files: paths of the checkpoint, from ``find_checkpoint``.
-        device: cpu, cuda or cuda:N.
+        device: cpu, cuda, cuda:N, or auto for all GPUs together.
         dtype: of the weights; float32 or float64 (bfloat16, for an adapter's frozen base, makes sense on a GPU only).
 
     Raises:
@@ -92,10 +93,11 @@ def load(files: CheckpointFiles, *, device: str = "cpu", dtype: str = "float32")
     loaded = _load(files, DTYPES[dtype])
     model, mapped = loaded.model, loaded.mapped
     proof = prove_beside(files, loaded.keys, mapped.states)
-    model.to(torch.device(device)).eval()
+    trainable = _placed(loaded, device)
+    model.eval()
     tokenizer = _tokenizer(files)
     rate, source = mapped.learning_rate()
-    policy = Policy(model, tokenizer, loaded.trainable, end_tokens(model, tokenizer))
+    policy = Policy(model, tokenizer, trainable, end_tokens(model, tokenizer))
     require_separate_rows(policy, f"checkpoint {files.root}")
     return Checkpoint(
         files=files,
@@ -151,6 +153,16 @@ def _load(files: CheckpointFiles, dtype: torch.dtype) -> _Loaded:
     for name, parameter in trainable.items():
         parameter.requires_grad_(name in mapped.states)
     return _Loaded(model, keys, {name: trainable[name] for name in mapped.states}, mapped)
+
+
+def _placed(loaded: _Loaded, device: str) -> dict[str, torch.nn.Parameter]:
+    """Move the model; its trainable parameters, which are other objects where it lies across several devices."""
+    if device != "auto":
+        loaded.model.to(torch.device(device))
+        return loaded.trainable
+    lay_across(loaded.model, automatic_map(loaded.model))
+    parameters = dict(loaded.model.named_parameters())
+    return {name: parameters[name] for name in loaded.trainable}
 
 
 def _model(files: CheckpointFiles, dtype: torch.dtype) -> tuple[Any, dict[str, str]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pytest_entropy.policy.distribution import draw_tokens
+from pytest_entropy.policy.kv_cache import keep_rows
 from pytest_entropy.policy.prefill import prefill
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.policy.sampling_record import Recorder
@@ -62,7 +63,7 @@ def sample(policy: Policy, prompt_ids: Sequence[Sequence[int]], uniforms: torch.
             break
         if remaining < COMPACT_BELOW * len(alive):
             index = running.nonzero().squeeze(-1)
-            cache.batch_select_indices(index)
+            keep_rows(cache, index)
             alive, tokens, attention_mask, start = alive[index], tokens[index], attention_mask[index], start[index]
             running = running[index]
         attention_mask = torch.cat([attention_mask, attention_mask.new_ones(len(alive), 1)], dim=1)

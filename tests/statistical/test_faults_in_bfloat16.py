@@ -1,10 +1,11 @@
-"""Planted faults are seen where the base's weights are bfloat16 as well, and correct runs are not red for their rounding.
+"""Planted faults are seen on a bfloat16 base as well, and correct runs are not red for their rounding.
 
 The tolerances are noise measured in each run (``pytest_entropy/checks/rounding/tolerances.py``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,9 @@ DIAGNOSTICS = ExperimentConfig(diagnostics=True).probe_settings()["diagnostics"]
 PROMPTS = [Prompt(f"Tom has {n} " + "apples " * (n % 5) + "and buys 14 more.", {"answer": "7"}) for n in range(80)]
 EXACT = ("sampler_scorer_agreement", "batch_invariance", "draws", "definition", "update_gradient", "update_direction")
 FAULTS = (
-    "sampler at T = 0.7", "temperature missing in scoring", "rows shuffled", "end token masked", "positions of padding",
+    "sampler at T = 0.7", "temperature missing in scoring", "rows shuffled", "positions of padding",
     "random numbers of every batch", "dropout while scoring", "entropy-to-go too late",
-    "baseline of the response itself", "sign of the entropy gradient", "s_n divided by B_E", "sign of the loss",
+    "sign of the entropy gradient", "s_n divided by B_E", "sign of the loss",
 )  # fmt: skip
 
 
@@ -48,8 +49,16 @@ def loaded(root: Path, seed: int = 0) -> Checkpoint:
         return load_checkpoint(tiny.save_seed_checkpoint(root), dtype="bfloat16")
 
 
-def one_run(checkpoint: Checkpoint, seed: int = 0, **settings: Any) -> RunRecord:
-    config = ProbeConfig(**{"B_U": 4, "G": 3, "max_new_tokens": 8, "diagnostics": DIAGNOSTICS, **settings})
+def one_run(checkpoint: Checkpoint, seed: int = 0, settings: Mapping[str, object] | None = None) -> RunRecord:
+    config = ProbeConfig(
+        **{  # type: ignore[arg-type]
+            "B_U": 4,
+            "G": 3,
+            "max_new_tokens": 8,
+            "diagnostics": DIAGNOSTICS,
+            **(settings or {}),
+        }
+    )
     return EntropyProbe(checkpoint, config, prompts=PROMPTS, reward=length).run(12, seed)
 
 
@@ -80,9 +89,9 @@ def test_a_fault_is_seen(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
     fault.plant(monkeypatch)
     if fault.seen_by == "run":
         with pytest.raises(RunError, match=fault.says):
-            one_run(checkpoint, **fault.settings)
+            one_run(checkpoint, settings=fault.settings)
         return
-    outcomes = exact(one_run(checkpoint, **fault.settings))
+    outcomes = exact(one_run(checkpoint, settings=fault.settings))
     seen = outcomes[fault.seen_by]
     print(f"\n{name}: {fault.seen_by} {seen.statistic:.2g}, tolerance {seen.minimum_detectable_effect:.2g}")
     assert seen.verdict == "fail", seen.message()

@@ -12,7 +12,7 @@ SCALAR_TOLERANCE, SCALAR_ROUNDINGS = 1e-3, 16
 FLOOR_FACTOR, FLOOR_ROUNDINGS, FLOOR_CAP, CAP_ROUNDINGS = 30, 64, 5e-4, 32
 # Weights of a larger unit roundoff than this are coarser than float32, and the noise of their rounding is measured by
 # the bare model: tolerances are so many times that, and at most the roundings above.
-COARSE, NOISES = 1e-6, 6
+COARSE, NOISES, SCALAR_NOISES = 1e-6, 6, 4
 # A mean over responses is off by less than one response.
 MEAN_NOISES = 2
 ALONE = ("agreement.alone_log_probs", "agreement.alone_entropies")
@@ -56,7 +56,7 @@ def noise_cap(runs: Runs) -> float:
 
 def scalar_tolerance(runs: Runs) -> float:
     """The largest difference between two correct computations of s_n, relative to its absolute contributions."""
-    measured = [NOISES * max(numbers(rough, SCALAR_NOISE))] if (rough := coarse(runs)) else []
+    measured = [SCALAR_NOISES * max(numbers(rough, SCALAR_NOISE))] if (rough := coarse(runs)) else []
     return max(SCALAR_TOLERANCE, min([SCALAR_ROUNDINGS * rounding(runs), *measured]))
 
 

@@ -1,4 +1,4 @@
-"""Gradients as vectors over the trainable parameters, summed in float64: of the loss on U, of the entropy on E."""
+"""Gradients as vectors over the trainable parameters: of the loss on U, of the entropy on E."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pytest_entropy.policy.dora import slope_gradient
 from pytest_entropy.policy.policy import Policy, TeacherForced
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.estimators import weights_for
+from pytest_entropy.probe.parameter_vectors import vector_sum
 from pytest_entropy.probe.pieces import scoring_chunks, worked
 
 
@@ -199,10 +200,10 @@ def summed_gradient(
 def summed_gradients(
     policy: Policy, rollouts: Rollouts, objectives: Sequence[Objective], *, chunk_tokens: int
 ) -> list[dict[str, torch.Tensor]]:
-    """Gradients of sums over prompts, one for each objective, by live parameter name, float64, on the CPU.
+    """Gradients of sums over prompts, one for each objective, by live parameter name, on the CPU.
 
-    Pieces are summed in order in float64, so that their size changes rounding only.  Memory holds one vector for each
-    objective, whatever the number of prompts.
+    Pieces are summed in order in float64, so that their size changes rounding only; of very many parameters in float32,
+    with what each addition rounds off.  Memory holds one vector for each objective, whatever the number of prompts.
 
     Args:
         policy: the gradients are over its trainable parameters.
@@ -213,17 +214,16 @@ def summed_gradients(
     Raises:
         RunError: the gradient of a parameter, which the message names, is not finite.
     """
-    zero = {name: parameter.shape for name, parameter in policy.trainable.items()}
-    totals = [{name: torch.zeros(shape, dtype=torch.float64) for name, shape in zero.items()} for _ in objectives]
+    sums = [vector_sum(policy.trainable) for _ in objectives]
 
     def piece(indices: list[int]) -> GradientPiece:
         return GradientPiece(rollouts.select(indices), tuple(objective.select(indices) for objective in objectives))
 
     # Gradients are added only when a piece is complete: one that runs out of memory has added nothing.
     for _, gradients in worked(policy, scoring_chunks(rollouts, chunk_tokens), piece):
-        for total, grads in zip(totals, gradients, strict=True):
-            for name, g in grads.items():
-                total[name] += g.double().cpu()
+        for total, grads in zip(sums, gradients, strict=True):
+            total.add(grads)
+    totals = [total.total() for total in sums]
     for name, g in ((name, g) for total in totals for name, g in total.items()):
         if not torch.isfinite(g).all():
             raise RunError(f"the gradient of {name} is not finite; check the weights and the rewards")

@@ -84,7 +84,6 @@ def random_slopes(
     noise = float(np.sqrt(np.square(table * left).sum())) / step
     zero_gap = _slope_of_zeros(differences, table, gradient, v, step)
     gaps, sizes = [], []
-    rough = is_coarse(policy)
     for position in range(DIRECTIONS):
         if position:
             # One at a time: of a full fine-tune each is as large as the model.
@@ -93,7 +92,7 @@ def random_slopes(
         near, far = table * change / step, table * differences.half(v, 2 * step) / (2 * step)
         # Extrapolated to a step of 0 (Richardson): curvature adds up over responses, and rounding does not.
         slope = -float((4 * near - far).sum()) / 3
-        if rough:
+        if is_coarse(policy):
             # Rounding may swallow a step that is too short, which then leaves none.
             noise = max(noise, float(np.sqrt(np.square(near - far).sum())))
         gaps.append(abs(slope - inner(gradient, along_slope(policy.model, v))))

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from transformers import DynamicCache
 
 from pytest_entropy.policy.dora import along_slope
 from pytest_entropy.policy.policy import Policy
@@ -152,10 +152,11 @@ def _whole(policy: Policy, prompt: list[int], response: list[int]) -> Scores:
 
 def _decoded(policy: Policy, prompt: list[int], responses: list[list[int]]) -> list[Scores]:
     """The group token by token, as a sampler computes it; what follows a response's end changes none of its tokens."""
-    cache, tokens = DynamicCache(config=policy.model.config), _filled(policy, prompt, responses)
-    inputs, logits = torch.tensor([prompt] * len(responses), device=policy.device), []
+    tokens, cache, logits = _filled(policy, prompt, responses), None, []
+    inputs = torch.tensor([prompt] * len(responses), device=policy.device)
     for k in range(tokens.shape[1]):
-        logits.append(_cached(policy, inputs, cache)[:, -1])
+        found, cache = _cached(policy, inputs, cache)
+        logits.append(found[:, -1])
         inputs = tokens[:, k : k + 1]
     table = torch.stack(logits, 1)
     return [_scored(policy, row, response) for row, response in zip(table, responses, strict=True)]
@@ -163,12 +164,12 @@ def _decoded(policy: Policy, prompt: list[int], responses: list[list[int]]) -> l
 
 def _after_prompt(policy: Policy, prompt: list[int], responses: list[list[int]]) -> list[Scores]:
     """The prompt once, then the rest of all responses of the group in one pass."""
-    cache, tokens = DynamicCache(config=policy.model.config), _filled(policy, prompt, responses)
-    first = _cached(policy, torch.tensor([prompt], device=policy.device), cache)[:, -1:]
-    logits = first.expand(len(responses), -1, -1)
+    tokens = _filled(policy, prompt, responses)
+    first, cache = _cached(policy, torch.tensor([prompt], device=policy.device), None)
+    logits = first[:, -1:].expand(len(responses), -1, -1)
     if tokens.shape[1] > 1:
         cache.batch_repeat_interleave(len(responses))
-        logits = torch.cat([logits, _cached(policy, tokens[:, :-1], cache)], dim=1)
+        logits = torch.cat([logits, _cached(policy, tokens[:, :-1], cache)[0]], dim=1)
     return [_scored(policy, row, response) for row, response in zip(logits, responses, strict=True)]
 
 
@@ -177,6 +178,7 @@ def _filled(policy: Policy, prompt: list[int], responses: list[list[int]]) -> to
     return torch.tensor([row + prompt[:1] * (longest - len(row)) for row in responses], device=policy.device)
 
 
-def _cached(policy: Policy, ids: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
-    logits: torch.Tensor = policy.model(input_ids=ids, use_cache=True, **{policy.cache_argument: cache}).logits
-    return logits
+def _cached(policy: Policy, ids: torch.Tensor, cache: Any) -> tuple[torch.Tensor, Any]:
+    """The model's logits after the positions in its own cache (None: there are none), and the cache with these."""
+    out = policy.model(input_ids=ids, use_cache=True, **{policy.cache_argument: cache})
+    return out.logits, getattr(out, policy.cache_argument)

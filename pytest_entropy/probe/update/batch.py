@@ -19,7 +19,7 @@ from pytest_entropy.probe.estimators import get_estimator
 from pytest_entropy.probe.oracles.optimizer import optimizer_discrepancy
 from pytest_entropy.probe.oracles.random_slopes import random_slopes
 from pytest_entropy.probe.oracles.update import loss_slope_discrepancy, token_weights_by_definition
-from pytest_entropy.probe.parameter_vectors import norm
+from pytest_entropy.probe.parameter_vectors import held_in, norm
 from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.probe.update.direction import Update, fingerprint
 from pytest_entropy.probe.update.objective import token_weights
@@ -105,7 +105,9 @@ def take_update(
     rule, clip = config.update_rule, config.max_grad_norm
     with meter.phase("gradient"):
         gradient = batch.gradient(policy, config)
-        direction = update_direction(rule, gradient, optimizer, parameters, max_grad_norm=clip)
+        direction = update_direction(
+            rule, gradient, optimizer, parameters, max_grad_norm=clip, dtype=held_in(parameters)
+        )
     with meter.phase("oracle"):
         gap = optimizer_discrepancy(rule, gradient, optimizer, parameters, direction, max_grad_norm=clip)
         slopes = _slope_fields(batch, policy, config, gradient, direction, eta)

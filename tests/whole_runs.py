@@ -2,6 +2,7 @@
 
     python -m tests.whole_runs                     the device's own rules, and every variant
     python -m tests.whole_runs mixed [NAME ...]    devices mixed by hand, one place at a time (tests.mixed_by_hand)
+    python -m tests.whole_runs spread              models whose layers lie on the CPU and on the device
 
 A line of JSON for each: its name, and where and why it failed, or what it measured.
 """
@@ -24,6 +25,7 @@ import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from pytest_entropy.checkpoints.device_map import lay_across
 from pytest_entropy.checkpoints.preflight.row_independence import require_separate_rows
 from pytest_entropy.optimizers.state import AdamWState, ParameterState
 from pytest_entropy.policy import distribution, teacher_forcing
@@ -65,16 +67,21 @@ class Variant:
     settings: dict[str, Any] = field(default_factory=dict)
     pieces: bool = True
     tied: bool = True
+    layers: int = 1
+    spread: dict[str, str | int] | None = None
 
     def inputs(self, device: str) -> ProbeInputs:
         words = tiny.tokenizer()
         model: Any = tiny.qwen2(
-            len(words), hidden=16, layers=1, eos_token_id=words.eos_token_id, tie_word_embeddings=self.tied
+            len(words), hidden=16, layers=self.layers, eos_token_id=words.eos_token_id, tie_word_embeddings=self.tied
         )
         trained = self.dtype if self.adapter is None else torch.float32
         if self.adapter is not None:
             model = tiny.lora(model, **self.adapter)
-        model = fake_device.to_device(model, device, frozen=self.dtype, trained=trained)
+        if self.spread is None or device == "cpu":
+            model = fake_device.to_device(model, device, frozen=self.dtype, trained=trained)
+        else:
+            lay_across(model, self.spread)
         trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
         generator = torch.Generator().manual_seed(0)
         state = {}
@@ -91,7 +98,7 @@ class Variant:
         distribution.DRAW_ENTRIES = 3 * words
         require_separate_rows(inputs.policy, self.name)
         config = ProbeConfig(**{"diagnostics": DIAGNOSTICS, **SIZES, **self.settings})
-        return EntropyProbe(inputs, config, prompts=PROMPTS, reward=length, threads=2)
+        return EntropyProbe(inputs, config, prompts=PROMPTS, reward=length, threads=1 if self.spread else 2)
 
 
 VARIANTS = [
@@ -105,6 +112,15 @@ VARIANTS = [
         {"diagnostics": ()}, tied=False,
     ),
     Variant("single batch", FEW, torch.float32, {"mode": "u_statistic", "diagnostics": ()}),
+]  # fmt: skip
+# Inputs, the first layer's and the head's on the CPU; and the other way round.
+FIRST = {"model.embed_tokens": "cpu", "model.layers.0": "cpu", "model.layers.1": "gpu:0", "model.layers.2": "gpu:0",
+         "model.norm": "gpu:0", "model.rotary_emb": "cpu", "lm_head": "cpu"}  # fmt: skip
+LAST: dict[str, str | int] = {name: "cpu" if there == "gpu:0" else "gpu:0" for name, there in FIRST.items()}
+LAST["model.embed_tokens"] = "gpu:0"
+SPREAD = [
+    Variant("lora", FEW, torch.float32, {"update_rule": "adamw", "static_cache": True}, layers=3, spread=dict(FIRST)),
+    Variant("full", None, torch.float32, tied=False, layers=3, spread=LAST),
 ]  # fmt: skip
 # Run on the CPU as well, for their numbers.
 COMPARED = ("lora float32", "dora", "single batch")
@@ -259,10 +275,12 @@ def main(arguments: list[str]) -> None:
                 with mixed(place):
                     print(json.dumps(on_device(place.name, by_name[place.variant])), flush=True)
         return
-    print(json.dumps({"name": "rules", **rules()}), flush=True)
-    for variant in VARIANTS:
+    variants = SPREAD if arguments[:1] == ["spread"] else VARIANTS
+    if variants is VARIANTS:
+        print(json.dumps({"name": "rules", **rules()}), flush=True)
+    for variant in variants:
         record = on_device(variant.name, variant)
-        if variant.name in COMPARED:
+        if variant.name in COMPARED or variant.spread is not None:
             with sdpa_kernel(SDPBackend.MATH):
                 record["on_cpu"] = attempt(variant.name, partial(whole_run, variant, "cpu"))
         print(json.dumps(record), flush=True)

@@ -11,10 +11,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils.logging import disable_progress_bar
 
+from pytest_entropy.checkpoints.device_map import automatic_map, lay_across
 from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.formats.weights_file import stored_names
 from pytest_entropy.checkpoints.metadata import SAMPLING
 from pytest_entropy.checkpoints.preflight.adapter_files import require_all_read
+from pytest_entropy.checkpoints.preflight.bfloat16_units import warn_of_slow_bfloat16
 from pytest_entropy.checkpoints.preflight.device import require_device
 from pytest_entropy.checkpoints.preflight.row_independence import require_separate_rows
 from pytest_entropy.checkpoints.preflight.screening import screen
@@ -73,7 +75,7 @@ def load(files: CheckpointFiles, *, device: str = "cpu", dtype: str = "float32")
 
     Args:
         files: paths of the checkpoint, from ``find_checkpoint``.
-        device: cpu, cuda or cuda:N.
+        device: cpu, cuda, cuda:N, or auto for all GPUs together.
         dtype: of the weights; float32 or float64 (bfloat16, for an adapter's frozen base, makes sense on a GPU only).
 
     Raises:
@@ -86,13 +88,15 @@ def load(files: CheckpointFiles, *, device: str = "cpu", dtype: str = "float32")
             f"checkpoint {files.root}: --dtype bfloat16 is for the frozen base of an adapter; the weights an update "
             "moves must be float32 or float64"
         )
+    warn_of_slow_bfloat16(device, dtype)
     loaded = _load(files, DTYPES[dtype])
     model, mapped = loaded.model, loaded.mapped
     proof = prove_beside(files, loaded.keys, mapped.states)
-    model.to(torch.device(device)).eval()
+    trainable = _placed(loaded, device)
+    model.eval()
     tokenizer = _tokenizer(files)
     rate, source = mapped.learning_rate()
-    policy = Policy(model, tokenizer, loaded.trainable, end_tokens(model, tokenizer))
+    policy = Policy(model, tokenizer, trainable, end_tokens(model, tokenizer))
     require_separate_rows(policy, f"checkpoint {files.root}")
     return Checkpoint(
         files=files,
@@ -103,7 +107,7 @@ def load(files: CheckpointFiles, *, device: str = "cpu", dtype: str = "float32")
         mapping=f"{mapped.rule}; {proof}",
         digest=files.digest(),
         stored_names=loaded.keys,
-        second=PlainReading.of(files.root, files.base),
+        second=PlainReading.of(files.root, files.base, coarse=dtype == "bfloat16"),
         ignored_generation_config=_sampling_defaults(model.generation_config),
     )
 
@@ -148,6 +152,16 @@ def _load(files: CheckpointFiles, dtype: torch.dtype) -> _Loaded:
     for name, parameter in trainable.items():
         parameter.requires_grad_(name in mapped.states)
     return _Loaded(model, keys, {name: trainable[name] for name in mapped.states}, mapped)
+
+
+def _placed(loaded: _Loaded, device: str) -> dict[str, torch.nn.Parameter]:
+    """Move the model; its trainable parameters, which are other objects where it lies across several devices."""
+    if device != "auto":
+        loaded.model.to(torch.device(device))
+        return loaded.trainable
+    lay_across(loaded.model, automatic_map(loaded.model))
+    parameters = dict(loaded.model.named_parameters())
+    return {name: parameters[name] for name in loaded.trainable}
 
 
 def _model(files: CheckpointFiles, dtype: torch.dtype) -> tuple[Any, dict[str, str]]:

@@ -15,17 +15,8 @@ from pytest_entropy.stats import CheckOutcome, check_mean_zero, check_within_noi
 T = TypeVar("T")
 Runs = Sequence[Measured]
 
-# Relative to the sum of absolute contributions; float32 passes of different shape agree to 1e-5 of it.
-SCALAR_TOLERANCE, SCALAR_ROUNDINGS = 1e-3, 16
 # Relative, of an optimizer's step taken in float64.
 ORACLE_TOLERANCE = 1e-6
-# The noise floor is measured: FLOOR_FACTOR times the largest discrepancy between a batch and its prompts computed
-# alone, at least FLOOR_ROUNDINGS of the weights' type, and at most the cap, so that a fault cannot raise its own floor.
-FLOOR_FACTOR, FLOOR_ROUNDINGS, FLOOR_CAP, CAP_ROUNDINGS = 30, 64, 5e-4, 32
-ALONE = ("agreement.alone_log_probs", "agreement.alone_entropies")
-ROUNDING = "agreement.rounding"
-# What :func:`noise_floor` reads.
-FLOOR_NEEDS = ("asked", *ALONE, ROUNDING)
 SURPRISES = "expected_surprises"
 PER_ETA = "nats per unit of eta"
 # The wrong sampler that every check of the sampler must detect has this share of the temperature.
@@ -264,30 +255,6 @@ def joined(runs: Runs, name: str) -> np.ndarray:
         Missing: a run lacks the field.
     """
     return np.concatenate([run.scalars(name) for run in runs])
-
-
-def rounding(runs: Runs) -> float:
-    """Largest unit roundoff of the runs' weights, relative.
-
-    Raises:
-        Missing: a run did not record it.
-    """
-    return max(numbers(runs, ROUNDING))
-
-
-def noise_floor(runs: Runs) -> float:
-    """The largest difference, in nats, between two correct computations of one log-probability in these runs."""
-    with_floor = [run for run in runs if run.was_asked("definition")]
-    # Where no run was asked to measure the floor, the cap alone is used.
-    if not with_floor:
-        return noise_cap(runs)
-    measured = max(FLOOR_FACTOR * max(numbers(with_floor, *ALONE)), FLOOR_ROUNDINGS * rounding(runs))
-    return min(measured, noise_cap(runs))
-
-
-def noise_cap(runs: Runs) -> float:
-    """The upper bound of the noise floor, in nats, so that a fault cannot raise its own floor."""
-    return max(FLOOR_CAP, CAP_ROUNDINGS * rounding(runs))
 
 
 def expected_surprises(runs: Runs) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pytest_entropy.checks.base import ALONE, ROUNDING, Check, Given, Runs, exact, noise_cap, numbers
+from pytest_entropy.checks.base import Check, Given, Runs, exact, numbers
+from pytest_entropy.checks.rounding.tolerances import ALONE, CAP_NEEDS, noise_cap
 from pytest_entropy.stats import CheckOutcome
 
 
@@ -15,7 +16,7 @@ CHECK = Check(
     name="batch_invariance",
     claim="a prompt computed alone and unpadded gives the same log-probabilities and entropies as in its batch",
     likely_causes="positions or masks under left padding, rows in another order, or a temperature missing in scoring",
-    needs=("asked", *ALONE, ROUNDING),
+    needs=("asked", *ALONE, *CAP_NEEDS),
     judge=judge,
     asks=("definition",),
 )

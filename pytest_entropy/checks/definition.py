@@ -6,17 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from pytest_entropy.checks.base import (
-    ROUNDING,
-    SCALAR_ROUNDINGS,
-    SCALAR_TOLERANCE,
-    Check,
-    Given,
-    Runs,
-    exact,
-    numbers,
-    rounding,
-)
+from pytest_entropy.checks.base import Check, Given, Runs, exact, numbers
+from pytest_entropy.checks.rounding.tolerances import SCALAR_NEEDS, rounding, scalar_tolerance
 from pytest_entropy.stats import CheckOutcome
 
 # LOST bounds the relative rounding error of s_n in units of tokens x roundoff / nats (measured: a tenth of it); from
@@ -46,7 +37,7 @@ def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
     outcome = exact(
         check,
         numbers(runs, "agreement.definition"),
-        noise_floor=max(SCALAR_TOLERANCE, SCALAR_ROUNDINGS * rounding(runs), min(lost, BLIND)),
+        noise_floor=max(scalar_tolerance(runs), min(lost, BLIND)),
         unit="relative to the sum of absolute contributions",
     )
     if lost < BLIND or not moves:
@@ -69,7 +60,7 @@ CHECK = Check(
         "agreement.definition",
         "agreement.entropy_sampled",
         "agreement.length_sampled",
-        ROUNDING,
+        *SCALAR_NEEDS,
         "per_prompt",
     ),
     judge=judge,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pytest_entropy.checks.base import FLOOR_NEEDS, Check, Given, Runs, exact, noise_floor, numbers
+from pytest_entropy.checks.base import Check, Given, Runs, exact, numbers
+from pytest_entropy.checks.rounding.tolerances import FLOOR_NEEDS, noise_floor
 from pytest_entropy.stats import CheckOutcome
 
 DRAWS = ("agreement.draws", "update.draw_gap")

@@ -11,6 +11,7 @@ from transformers import DynamicCache
 from pytest_entropy.errors import RunError
 from pytest_entropy.policy.attention_mask import decoding_mask, padding_needed
 from pytest_entropy.policy.distribution import Drawn
+from pytest_entropy.policy.kv_cache import keep_rows
 
 if TYPE_CHECKING:
     from pytest_entropy.policy.policy import Policy
@@ -103,7 +104,7 @@ class DecodingBatch:
             return
         self._lengths = self._lengths[kept]
         index = kept.to(self.policy.device)
-        self.cache.batch_select_indices(index)
+        keep_rows(self.cache, index)
         self.alive, self.tokens, self._start = self.alive[index], self.tokens[index], self._start[index]
         self.running, self._finite = self.running[index], self._finite[index]
         if self._mask is not None:

@@ -100,3 +100,16 @@ def decoding_cache(config: PretrainedConfig, limit: int) -> DynamicCache:
     cache = DynamicCache(config=config)
     cache.layers = [PreallocatedLayer(limit) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
+
+
+def keep_rows(cache: DynamicCache, index: torch.Tensor) -> None:
+    """Keep only the rows ``index`` of every layer, each on its own device.
+
+    Args:
+        cache: keys and values ``[rows, heads, positions, head size]``, which may lie on several devices.
+        index: which rows.
+    """
+    layers: list[Any] = list(cache.layers)
+    for layer in layers:
+        keys = getattr(layer, "keys", None)
+        layer.batch_select_indices(index if keys is None else index.to(keys.device))

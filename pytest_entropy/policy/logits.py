@@ -162,7 +162,7 @@ class PiecewiseLogits:
         with row_groups(self.group):
             # A slice of positions is not contiguous, and torch multiplies such a slice row by row, reading the whole
             # output layer's weights for each row.
-            logits: torch.Tensor = self.head(hidden.contiguous())
+            logits: torch.Tensor = self.head(hidden.contiguous()).to(hidden.device)
         return logits.reshape(-1, self.group, *logits.shape[1:])
 
 

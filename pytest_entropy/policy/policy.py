@@ -149,7 +149,7 @@ class Policy:
         ids = torch.zeros(1, 2, dtype=torch.int64, device=self.device)
         with torch.no_grad():
             made = head(body(input_ids=ids, use_cache=False).last_hidden_state)
-            return torch.equal(made, self.model(input_ids=ids, use_cache=False).logits)
+            return torch.equal(made.to(self.device), self.model(input_ids=ids, use_cache=False).logits)
 
     def forward(
         self,
@@ -182,7 +182,8 @@ class Policy:
             **more,
         )
         found: torch.Tensor = out.logits if model is self.model else out.last_hidden_state
-        return found
+        # Of a model across several devices, the last layer's may be another than the inputs'.
+        return found.to(self.device)
 
     @cached_property
     def takes_prepared_mask(self) -> bool:

@@ -20,6 +20,11 @@ class Diagnostics:
             token.
         definition: s_n against the estimator's definition, relative to the sum of absolute contributions.
         rounding: unit roundoff of the weights.
+        noise_log_probs, noise_entropies, noise_nats: rounding between whole responses and token by token, for a few
+            prompts: largest difference of a token's log-probability and entropy, and of a response's sum of entropies,
+            in nats; None unless weights are coarser than float32.
+        noise_scalars: rounding of s_n between whole responses and a group after its prompt, for two prompts, relative
+            to the sum of absolute contributions; None likewise.
         unterminated: number of responses shorter than ``max_new_tokens`` without an end token.
         past_the_end: number of responses that continue after an end token.
         copies: number of prompts whose responses are all identical, if that is not plausible by chance, else 0.
@@ -62,6 +67,10 @@ class Diagnostics:
     ended_sampled: float | None = None
     copies: float | None = None
     rounding: float | None = None
+    noise_log_probs: float | None = None
+    noise_entropies: float | None = None
+    noise_nats: float | None = None
+    noise_scalars: float | None = None
     shared_with_update: float | None = None
     repeated: float | None = None
     direction_gap: float | None = None

@@ -36,6 +36,8 @@ class UpdateRecord(Stored):
         entropy_mean, length_mean: mean entropy in nats and mean length in tokens per response.
         oracle_gap: u against a torch optimizer's step, largest relative difference.
         loss_slope_gap: <g, u> against the slope of the loss along u by finite differences, relative.
+        loss_slope_noise: rounding and curvature of that slope, relative likewise; None unless weights are coarser than
+            float32.
         random_slope_gap, random_slope_noise: <g, v> against the slope of the loss along random directions v by finite
             differences, largest discrepancy, and the rounding of those differences; relative to the root sum of squares
             of the responses' parts.
@@ -71,6 +73,7 @@ class UpdateRecord(Stored):
     length_mean: float | None = None
     oracle_gap: float | None = None
     loss_slope_gap: float | None = None
+    loss_slope_noise: float | None = None
     random_slope_gap: float | None = None
     random_slope_noise: float | None = None
     zero_slope_gap: float | None = None

@@ -106,7 +106,8 @@ class ModelSection(SettingsSection):
     base_model: str | None = None
     """Base model directory; left out, the one that the adapter's configuration names."""
     device: str = "cpu"
-    """`cpu`, `cuda` or `cuda:N` (mps is rejected, because it has no float64)."""
+    """`cpu`, `cuda`, `cuda:N`, or `auto`, which lays a model larger than one GPU across all of them (mps is rejected,
+    because it has no float64)."""
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
     """`float32`, `float64`, or `bfloat16` for the frozen base of an adapter; never narrower than asked for."""
 

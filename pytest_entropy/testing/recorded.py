@@ -29,26 +29,31 @@ REWARD = "length_of_recorded_runs"
 @cache
 def forms() -> Forms:
     """Runs by what they are: of two batches with everything that any check looks at, of two sizes, without a sweep,
-    per token, of single batches.  They are made once for the process (some seconds); do not change them."""
+    per token, of single batches, of a bfloat16 base.  They are made once for the process (some
+    seconds); do not change them."""
     with TemporaryDirectory() as root:
-        loaded = load_checkpoint(tiny.save_seed_checkpoint(Path(root)))
+        place = tiny.save_seed_checkpoint(Path(root))
+        loaded, coarse = load_checkpoint(place), load_checkpoint(place, dtype="bfloat16")
     # Only of a reward that is known to be repeatable is it measured whether rewards are their completions' own.
     registry.add("rewards", REWARD, NamedReward(_length, repeatable=True))
     try:
-        return _measured(loaded)
+        return _measured(loaded, coarse)
     finally:
         registry.forget("rewards", REWARD)
 
 
-def _measured(loaded: Checkpoint) -> Forms:
-    def probe(**more: Any) -> EntropyProbe:
-        return EntropyProbe(loaded, ProbeConfig(**{**SIZES, **more}), prompts=PROMPTS, reward=_length)
+def _measured(loaded: Checkpoint, coarse: Checkpoint) -> Forms:
+    def probe(of: Checkpoint = loaded, **more: Any) -> EntropyProbe:
+        return EntropyProbe(of, ProbeConfig(**{**SIZES, **more}), prompts=PROMPTS, reward=_length)
 
     checked: Any = ExperimentConfig(diagnostics=True).probe_settings()["diagnostics"]
     everything = probe(diagnostics=(*checked, "total_variance", "eta_sweep")).run
     two = [_with_surprises(everything(16, 1, run=run)) for run in (1, 2)]
     small = [_with_surprises(everything(6, 1, run=run)) for run in (1, 2)]
     per_token = probe(entropy_unit="token", diagnostics=("definition",)).run
+    rough = probe(coarse, diagnostics=(*checked, "total_variance")).run
+    rough_per_token = probe(coarse, entropy_unit="token", diagnostics=("definition",)).run
+    rough_single = probe(coarse, mode="u_statistic", estimator="rao_blackwell", diagnostics=()).run
     single = probe(mode="u_statistic", estimator="rao_blackwell", diagnostics=()).run
     return {
         "two batches": two,
@@ -56,6 +61,9 @@ def _measured(loaded: Checkpoint) -> Forms:
         "without a sweep": [_without_sweep(run) for run in two],
         "per token": [per_token(6, 0, run=run) for run in (1, 2)],
         "single batches": [single(6, 0, run=run) for run in (1, 2)],
+        "bfloat16": [_with_surprises(rough(16, 1, run=run)) for run in (1, 2)],
+        "bfloat16, per token": [rough_per_token(6, 0, run=run) for run in (1, 2)],
+        "bfloat16, single batches": [rough_single(6, 0, run=run) for run in (1, 2)],
     }
 
 

@@ -79,6 +79,31 @@ def test_no_part_of_a_run_mixes_devices_and_the_numbers_are_the_cpus() -> None:
 
 
 @pytest.mark.slow
+def test_a_model_across_two_devices_gives_the_numbers_of_one() -> None:
+    found = records("spread")
+    assert set(found) == {"lora", "full"}
+    for name, record in found.items():
+        assert record["failed"] is None, f"{name} in {record['phase']}: {record['failed']} at {record['where']}"
+        cpu = record["on_cpu"]
+        assert cpu["failed"] is None, cpu
+        assert set(record["phases"]) >= CHECKED, name
+        # The update, the slope of the entropy, and scalars by every estimator and by their definition.
+        for number in ("per_prompt", "reinforce_loo", "score", "entropy_slope", "gradient_along_u"):
+            expected = np.asarray(cpu["measured"][number])
+            # A finite step so short that rounding is a thousandth of it.
+            near = 1e-2 if number == "entropy_slope" else 1e-4
+            np.testing.assert_allclose(
+                record["measured"][number], expected, rtol=0, atol=near * np.abs(expected).max(), err_msg=number
+            )
+        for array in ("ranks", "excess_surprisal", "sweep_change", "pair_products"):
+            expected = np.asarray(cpu[f"array {array}"])
+            np.testing.assert_allclose(
+                record[f"array {array}"], expected, rtol=0, atol=1e-3 * np.abs(expected).max(), err_msg=array
+            )
+        assert max(record["oracle_gap"], cpu["oracle_gap"]) < 1e-9, name
+
+
+@pytest.mark.slow
 def test_the_fault_that_was_there_is_seen() -> None:
     (record,) = records("mixed", "parameters for the oracle").values()
     assert record["phase"] == "oracle"

@@ -55,12 +55,13 @@ class PlainReading:
     unread: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, root: Path, base: str | None) -> PlainReading:
+    def of(cls, root: Path, base: str | None, *, coarse: bool = False) -> PlainReading:
         """Read the files of a checkpoint that the loader has accepted.
 
         Args:
             root: the checkpoint's directory.
             base: directory or hub id of an adapter's base; None for a whole model.
+            coarse: whether the base is in use in bfloat16.
         """
         unread: dict[str, str] = {}
         place = weights_directory(root)
@@ -78,7 +79,7 @@ class PlainReading:
             tried("adapter_scaling", lambda: json_object(place / "adapter_config.json")),
             tried("optimizer", lambda: read_optimizer_file(root)),
             tried("end_tokens", lambda: read_end_tokens(place, base)),
-            tried("scores", lambda: read_scores(place, base)),
+            tried("scores", lambda: read_scores(place, base, coarse=coarse)),
             tried("base", lambda: {} if base is None else read_weights(Path(base))),
             unread,
         )

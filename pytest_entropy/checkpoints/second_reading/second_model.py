@@ -52,12 +52,13 @@ class SecondScores:
         return 0.0 if worst <= max(least, ROUNDINGS * rounding) else worst
 
 
-def read_scores(place: Path, base: str | None) -> SecondScores:
+def read_scores(place: Path, base: str | None, *, coarse: bool = False) -> SecondScores:
     """Load the model of a checkpoint that the loader has accepted, and score a few tokens.
 
     Args:
         place: the directory of the weights.
         base: directory of an adapter's base; None for a whole model.
+        coarse: whether the base is in use in bfloat16, whose rounding changes scores by more than a fault may.
 
     Raises:
         ValueError: the model is too large to be loaded twice, or its base is no directory.
@@ -72,8 +73,9 @@ def read_scores(place: Path, base: str | None) -> SecondScores:
         )
     with warnings.catch_warnings(), _random_state_kept():
         warnings.simplefilter("ignore")
+        dtype = torch.bfloat16 if coarse else torch.float32
         options: dict[str, Any] = {"use_safetensors": True, "trust_remote_code": False, "local_files_only": True}
-        model: Any = AutoModelForCausalLM.from_pretrained(str(source), dtype=torch.float32, **options)
+        model: Any = AutoModelForCausalLM.from_pretrained(str(source), dtype=dtype, **options)
         if base is not None:
             from peft import PeftModel
 

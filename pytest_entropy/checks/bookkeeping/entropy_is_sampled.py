@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_entropy.checks.base import ROUNDING, SCALAR_ROUNDINGS, Given, Runs, rounding
+from pytest_entropy.checks.base import Given, Runs
 from pytest_entropy.checks.bookkeeping.base import SUMMING_TOLERANCE, Discrepancy, beyond, identity
+from pytest_entropy.checks.rounding.tolerances import NATS_NEEDS, nats_tolerance
 
 # Nats per token; below it (a collapsed policy) rounding is a share of the number of tokens, not of the entropy.
 LITTLE = 0.01
@@ -23,7 +24,7 @@ def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
         if run.is_per_token:
             continue
         nats = max(run.number("entropy_mean"), LITTLE * run.number("length_mean"))
-        floor = max(SUMMING_TOLERANCE, SCALAR_ROUNDINGS * rounding([run]))
+        floor = nats_tolerance(run, SUMMING_TOLERANCE)
         for reported, sampled in COMPARED:
             discrepancy = abs(run.number(reported) - run.number(f"agreement.{sampled}")) / (nats or 1.0)
             yield reported, beyond(discrepancy, floor)
@@ -37,9 +38,8 @@ CHECK = identity(
         "entropy_mean",
         "entropy_se",
         "length_mean",
-        "agreement.entropy_sampled",
         "agreement.entropy_se_sampled",
-        ROUNDING,
+        *NATS_NEEDS,
     ),
     discrepancies,
     entropies_per_response,

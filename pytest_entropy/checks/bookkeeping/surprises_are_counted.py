@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from pytest_entropy.checks.base import ROUNDING, SURPRISES, Given, Runs, noise_cap
+from pytest_entropy.checks.base import SURPRISES, Given, Runs
 from pytest_entropy.checks.bookkeeping.base import (
     SUMMING_TOLERANCE,
     Discrepancy,
@@ -16,6 +16,7 @@ from pytest_entropy.checks.bookkeeping.base import (
     two_batches,
     with_definition,
 )
+from pytest_entropy.checks.rounding.tolerances import CAP_NEEDS, noise_cap
 
 ALONE, BY_PROMPT = "agreement.alone_surprises", "arrays.first_surprises"
 
@@ -42,7 +43,7 @@ CHECK = identity(
     "surprises_are_counted",
     "expected surprises are those of the responses' first tokens off the likeliest path, summed over prompts",
     "every surprise of a response counted instead of its first, or a sum over other prompts",
-    ("asked", SURPRISES, ALONE, BY_PROMPT, ROUNDING),
+    ("asked", SURPRISES, ALONE, BY_PROMPT, *CAP_NEEDS),
     discrepancies,
     not_counted_again,
 )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_entropy.checks.base import ROUNDING, SCALAR_ROUNDINGS, Given, Runs
+from pytest_entropy.checks.base import Given, Runs
 from pytest_entropy.checks.bookkeeping.base import Discrepancy, beyond, identity, of_two_batches
+from pytest_entropy.checks.rounding.tolerances import ROUNDING, SCALAR_ROUNDINGS
 from pytest_entropy.records.measured import Measured
 
 GAPS = ("agreement.sweep_change", "agreement.sweep_self_normalised", "agreement.sweep_sizes")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_entropy.checks.base import ROUNDING, SCALAR_ROUNDINGS, Given, Runs, rounding
+from pytest_entropy.checks.base import Given, Runs
 from pytest_entropy.checks.bookkeeping.base import SUMMING_TOLERANCE, Discrepancy, beyond, identity
 from pytest_entropy.checks.bookkeeping.entropy_is_sampled import LITTLE
+from pytest_entropy.checks.rounding.tolerances import NATS_NEEDS, nats_tolerance
 from pytest_entropy.records.measured import Measured
 
 
@@ -19,7 +20,7 @@ def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
     """Yield the relative discrepancies of each run's values, entropy and its error per token from their definition."""
     for run in _per_token(runs):
         yield "unit_gap", beyond(run.number("agreement.unit_gap"), SUMMING_TOLERANCE)
-        floor = max(SUMMING_TOLERANCE, SCALAR_ROUNDINGS * rounding([run]))
+        floor = nats_tolerance(run, SUMMING_TOLERANCE)
         nats = max(abs(run.number("entropy_mean")), LITTLE)
         for reported, defined in (("entropy_mean", "entropy_per_token"), ("entropy_se", "entropy_per_token_se")):
             yield reported, beyond(abs(run.number(reported) - run.number(f"agreement.{defined}")) / nats, floor)
@@ -39,7 +40,7 @@ CHECK = identity(
         "agreement.entropy_per_token_se",
         "entropy_mean",
         "entropy_se",
-        ROUNDING,
+        *NATS_NEEDS,
     ),
     discrepancies,
     per_token,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 
-from pytest_entropy.checks.base import ROUNDING, SCALAR_ROUNDINGS, SCALAR_TOLERANCE, Given, Runs, rounding
+from pytest_entropy.checks.base import Given, Runs
 from pytest_entropy.checks.bookkeeping.base import SUMMING_TOLERANCE, Discrepancy, beyond, identity
 from pytest_entropy.checks.bookkeeping.total_variance_identity import PARTS, has_a_total, with_total
+from pytest_entropy.checks.rounding.tolerances import SCALAR_NEEDS, scalar_tolerance
 
 PRODUCTS, PAIRS, DEFINITION = "arrays.update_products", "arrays.pair_products", "variance_parts.definition"
 
@@ -22,8 +23,7 @@ def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
         scale = run.number("eta") ** 2
         yield "update_batch", _off(update_batch, scale * statistics.variance(products) / len(products))
         yield "interaction", _off(interaction, scale * _covariance_trace(pairs) / (run.B_E * len(products)))
-        tolerance = max(SCALAR_TOLERANCE, SCALAR_ROUNDINGS * rounding([run]))
-        yield "products", beyond(run.number(DEFINITION), tolerance)
+        yield "products", beyond(run.number(DEFINITION), scalar_tolerance([run]))
 
 
 def _off(reported: float, expected: float) -> float:
@@ -46,7 +46,7 @@ CHECK = identity(
     "total_variance_parts",
     "the variance over update batches and the interaction follow from products that their definitions give",
     "a part of the total variance over other prompts or pairs than its own, not centred, or of wrong products",
-    ("asked", "eta", "update.prompts", PRODUCTS, PAIRS, DEFINITION, ROUNDING, *PARTS[1:]),
+    ("asked", "eta", "update.prompts", PRODUCTS, PAIRS, DEFINITION, *SCALAR_NEEDS, *PARTS[1:]),
     discrepancies,
     has_a_total,
 )

@@ -1,4 +1,4 @@
-"""Gradients as vectors over the trainable parameters, summed in float64: of the loss on U, of the entropy on E."""
+"""Gradients as vectors over the trainable parameters: of the loss on U, of the entropy on E."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.by_rows import in_turn, rows_within, scored_in_turn
 from pytest_entropy.probe.derivatives.objectives import Loss, Objective, Surrogate
 from pytest_entropy.probe.estimators import Weights
+from pytest_entropy.probe.parameter_vectors import vector_sum
 from pytest_entropy.probe.pieces import scoring_chunks, worked
 
 
@@ -174,10 +175,10 @@ def summed_gradient(
 def summed_gradients(
     policy: Policy, rollouts: Rollouts, objectives: Sequence[Objective], *, chunk_tokens: int
 ) -> list[dict[str, torch.Tensor]]:
-    """Gradients of sums over prompts, one for each objective, by live parameter name, float64, on the CPU.
+    """Gradients of sums over prompts, one for each objective, by live parameter name, on the CPU.
 
-    Pieces are summed in order in float64, so that their size changes rounding only.  Memory holds one vector for each
-    objective, whatever the number of prompts.
+    Pieces are summed in order in float64, so that their size changes rounding only; of very many parameters in float32,
+    with what each addition rounds off.  Memory holds one vector for each objective, whatever the number of prompts.
 
     Args:
         policy: the gradients are over its trainable parameters.
@@ -203,19 +204,18 @@ def summed_gradients(
 
 
 class GradientSum:
-    """A sum of gradients over pieces by live parameter name, float64, on the CPU; a parameter without one has 0.
+    """A sum of gradients over pieces by live parameter name, on the CPU; a parameter without one has 0.
 
     Args:
         policy: the gradients are over its trainable parameters.
     """
 
     def __init__(self, policy: Policy) -> None:
-        self._total = {name: torch.zeros(p.shape, dtype=torch.float64) for name, p in policy.trainable.items()}
+        self._sum = vector_sum(policy.trainable)
 
     def add(self, gradient: Mapping[str, torch.Tensor]) -> None:
         """Add a piece's gradient, of any type and on any device."""
-        for name, g in gradient.items():
-            self._total[name] += g.double().cpu()
+        self._sum.add(gradient)
 
     def finite(self) -> dict[str, torch.Tensor]:
         """The sum.
@@ -223,7 +223,8 @@ class GradientSum:
         Raises:
             RunError: the gradient of a parameter, which the message names, is not finite.
         """
-        for name, g in self._total.items():
+        total = self._sum.total()
+        for name, g in total.items():
             if not torch.isfinite(g).all():
                 raise RunError(f"the gradient of {name} is not finite; check the weights and the rewards")
-        return self._total
+        return total

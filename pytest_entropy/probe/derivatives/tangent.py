@@ -38,14 +38,14 @@ class _Attach(torch.autograd.Function):
         ctx: Any, output: torch.Tensor, epsilon: torch.Tensor, tangent: torch.Tensor, per_prompt: int
     ) -> torch.Tensor:
         ctx.save_for_backward(tangent)
-        ctx.prompts, ctx.per_prompt = len(epsilon), per_prompt
+        ctx.prompts, ctx.per_prompt, ctx.place = len(epsilon), per_prompt, epsilon.device
         return output.view_as(output)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
         (tangent,) = ctx.saved_tensors
         product = (grads[0] * tangent).reshape(ctx.prompts, -1)
-        return grads[0], product.sum(1, dtype=torch.float64), None, None
+        return grads[0], product.sum(1, dtype=torch.float64).to(ctx.place), None, None
 
 
 class _AttachWide(torch.autograd.Function):
@@ -60,14 +60,14 @@ class _AttachWide(torch.autograd.Function):
         ctx: Any, output: torch.Tensor, epsilon: torch.Tensor, x: torch.Tensor, moved: torch.Tensor, per_prompt: int
     ) -> torch.Tensor:
         ctx.save_for_backward(x, moved)
-        ctx.prompts = len(epsilon)
+        ctx.prompts, ctx.place = len(epsilon), epsilon.device
         return output.view_as(output)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None, None]:
         x, moved = ctx.saved_tensors
         product = (torch.matmul(grads[0], moved) * x).reshape(ctx.prompts, -1)
-        return grads[0], product.sum(1, dtype=torch.float64), None, None, None
+        return grads[0], product.sum(1, dtype=torch.float64).to(ctx.place), None, None, None
 
 
 class _Refuse(torch.autograd.Function):
@@ -195,6 +195,7 @@ class Tangent:
             self._fired |= self._names[module]
             return _Refuse.apply(output, epsilon, message)  # type: ignore[no-untyped-call]
         moved = self._owners[module]
+        args, kwargs = _on_device(output.device, args, kwargs)
         widens = type(module) is nn.Linear and not kwargs and module.in_features < module.out_features
         if widens and set(moved) == {"weight"}:
             self._fired |= self._names[module]
@@ -209,6 +210,19 @@ class Tangent:
             return None
         self._fired |= self._names[module]
         return _Attach.apply(output, epsilon, tangent, rows_per_prompt())  # type: ignore[no-untyped-call]
+
+
+def _on_device(
+    device: torch.device, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A module's inputs where it computes: of a model across several devices they may lie where the last one did."""
+    if all(x.device == device for x in args if isinstance(x, torch.Tensor)):
+        return args, kwargs
+
+    def there(x: Any) -> Any:
+        return x.to(device) if isinstance(x, torch.Tensor) else x
+
+    return tuple(map(there, args)), {key: there(x) for key, x in kwargs.items()}
 
 
 def module_tangent(
@@ -244,6 +258,9 @@ def _forward_mode(
         shadow = copy.copy(module)
         shadow.__dict__["_parameters"] = {**module._parameters, **parameters}
         shadow.__dict__["_forward_hooks"] = OrderedDict()
+        if "_hf_hook" in shadow.__dict__:
+            # accelerate has put a forward of its own there, which is bound to the shared module.
+            shadow.__dict__.pop("forward", None)
         output: torch.Tensor = shadow.forward(*args, **kwargs)
         return output
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pytest_entropy.probe.diagnostics.discrepancies import sampler_discrepancies
 from pytest_entropy.probe.measure.run_record import MeasuredBatch
 from pytest_entropy.probe.measure.u_statistic import u_statistic
+from pytest_entropy.probe.oracles.rounding_noise import rounding_noise
 from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.probe.setup import Setup
 from pytest_entropy.probe.update.batch import UpdateBatch
@@ -49,6 +50,7 @@ class SingleBatch:
                 threads=setup.threads,
             )
         agreement = sampler_discrepancies(rollouts, derivatives, setup.policy, config.max_new_tokens)
+        agreement |= rounding_noise(setup.policy, rollouts, update.direction, config.estimator)
         return MeasuredBatch(
             statistic.pseudo_values, update, rollouts, derivatives, agreement, meter,
             spread=statistic.spread(setup.eta), single_batch=statistic.record(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +22,7 @@ from pytest_entropy.probe.diagnostics.second_computations import entropy_batch_a
 from pytest_entropy.probe.diagnostics.token_evidence import token_arrays, total_sampler_log_ratios
 from pytest_entropy.probe.estimators import estimator_names, get_estimator
 from pytest_entropy.probe.measure.run_record import MeasuredBatch
+from pytest_entropy.probe.oracles.rounding_noise import is_coarse, rounding_noise
 from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.probe.setup import Setup
 from pytest_entropy.probe.update.direction import Update
@@ -80,6 +82,8 @@ class TwoBatch:
         s = setup.unit.values(derivatives.per_prompt, rollouts)
         scored = _Pass(prompts, rollouts, derivatives, s, update, seed)
         agreement = self._agreement(scored, meter)
+        with meter.phase("rounding") if is_coarse(setup.policy) else nullcontext():
+            agreement |= rounding_noise(setup.policy, rollouts, update.direction, setup.config.estimator)
         arrays = token_arrays(rollouts, derivatives)
         swept, sweep_gaps = self._finite_steps(scored, meter)
         arrays |= swept

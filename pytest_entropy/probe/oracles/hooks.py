@@ -13,11 +13,14 @@ from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.estimators import weights_for
+from pytest_entropy.probe.oracles.rounding_noise import is_coarse, scalar_noise, token_noise
 
 # Rounding of two float32 passes through a deep model stays far below this; a missed module gives a gap of order one.
 TOLERANCE, TANGENT_ROUNDINGS = 1e-2, 32
 # On some devices two passes over the same tokens in the same shape differ by the order of their sums.
 REPEAT_ROUNDINGS = 64
+# Of the measured noise, where weights are coarser than float32; the roundings above are the most that it may come to.
+NOISES = 6
 
 
 def verify_tangent(policy: Policy, rollouts: Rollouts, direction: Mapping[str, torch.Tensor], estimator: str) -> float:
@@ -41,7 +44,10 @@ def verify_tangent(policy: Policy, rollouts: Rollouts, direction: Mapping[str, t
     fast = directional_derivatives(policy, one, direction, [estimator], chunk_tokens=1).per_prompt[estimator][0]
     expected, size = plain_backward(policy, one, direction, estimator)
     gap = float(abs(fast - expected) / size if size else abs(fast))
-    if gap > max(TOLERANCE, TANGENT_ROUNDINGS * policy.rounding):
+    most = TANGENT_ROUNDINGS * policy.rounding
+    if is_coarse(policy):
+        most = min(most, NOISES * scalar_noise(policy, one, 0, direction, estimator))
+    if gap > max(TOLERANCE, most):
         raise RunError(
             f"the fast directional derivative is off by {gap:.1%} from a plain backward on this model; "
             "please report the architecture. A module uses a parameter outside its own forward, or attention "
@@ -53,8 +59,10 @@ def verify_tangent(policy: Policy, rollouts: Rollouts, direction: Mapping[str, t
 def _require_repeatable(policy: Policy, one: Rollouts) -> None:
     with torch.no_grad():
         first, second = policy.teacher_force(one).log_probs, policy.teacher_force(one).log_probs
-    gap = float((first - second).abs().max())
-    if gap > REPEAT_ROUNDINGS * policy.rounding:
+    gap, most = float((first - second).abs().max()), REPEAT_ROUNDINGS * policy.rounding
+    if gap and is_coarse(policy):
+        most = min(most, NOISES * token_noise(policy, one, 0)["noise_log_probs"])
+    if gap > most:
         raise RunError(
             f"two scoring passes over the same tokens differ by {gap:.2g} nats: something random is live in the "
             "model's forward pass, most likely dropout"

@@ -17,10 +17,13 @@ from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.oracles.central_differences import CentralDifferences
 from pytest_entropy.probe.oracles.loops import Table
+from pytest_entropy.probe.oracles.rounding_noise import is_coarse
 from pytest_entropy.stats.largest import largest
 
 # The finite step along u is so long that the S_pg that changes most changes by about this many nats.
 MOVE = 0.02
+# Where weights are coarser than float32, whose rounding would bury that.
+MOVE_COARSE = 0.5
 
 
 def token_weights_by_definition(
@@ -99,13 +102,14 @@ def loss_slope_discrepancy(
     *,
     step: float,
     chunk_tokens: int,
-) -> float:
-    """Relative gap between the slope <g, C u> and (L(theta + h u) - L(theta - h u)) / 2h, L = -sum w_pg S_pg on U.
+) -> tuple[float, float | None]:
+    """(gap, noise) of the slope <g, C u> against (L(theta + h u) - L(theta - h u)) / 2h, L = -sum w_pg S_pg on U.
 
     C is the identity except with DoRA (:mod:`pytest_entropy.policy.dora`).  The finite difference takes no derivative,
     so that the gap shows errors of sign, scale, token weights and the summing of pieces.  Steps h and 2h are
     extrapolated to 0 (Richardson), because some responses curve a hundred times more than others.  The gap is relative
-    to sum |w_pg (dS_pg)| / 2h.
+    to sum |w_pg (dS_pg)| / 2h.  The noise is sum |w_pg| |slope at h - slope at 2h|, relative likewise: the rounding and
+    the curvature of the slopes, which hardly cancel there; None where weights are float32 or finer.
 
     Args:
         policy: the policy before the step.
@@ -117,14 +121,16 @@ def loss_slope_discrepancy(
         chunk_tokens: token budget of a piece.
     """
     table, differences = np.array(weights), CentralDifferences(policy, rollouts, chunk_tokens)
-    step, near = differences.usable(direction, step, MOVE)
+    move = MOVE_COARSE if is_coarse(policy) else MOVE
+    step, near = differences.usable(direction, step, move)
     along = along_slope(policy.model, direction)
     inner = sum(float((gradient[name].double() * u.double()).sum()) for name, u in along.items())
     far = differences.half(direction, 2 * step)
     slopes = [-float((table * moved_by).sum()) / h for h, moved_by in ((step, near), (2 * step, far))]
     size = float(np.abs(table * near).sum()) / step
     slope = (4 * slopes[0] - slopes[1]) / 3
-    return abs(slope - inner) / size if size else abs(inner)
+    noise = float(np.abs(table * (near - far / 2)).sum()) / step / (size or 1.0) if is_coarse(policy) else None
+    return (abs(slope - inner) / size if size else abs(inner)), noise
 
 
 def norm_discrepancy(*pairs: tuple[float, Mapping[str, torch.Tensor]]) -> float:

@@ -19,7 +19,7 @@ from pytest_entropy.probe.estimators import get_estimator
 from pytest_entropy.probe.oracles.optimizer import optimizer_discrepancy
 from pytest_entropy.probe.oracles.random_slopes import random_slopes
 from pytest_entropy.probe.oracles.update import loss_slope_discrepancy, token_weights_by_definition
-from pytest_entropy.probe.parameter_vectors import norm
+from pytest_entropy.probe.parameter_vectors import held_in, norm
 from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.probe.update.direction import Update, fingerprint
 from pytest_entropy.probe.update.objective import token_weights
@@ -106,7 +106,9 @@ def take_update(
     size = batch.rollouts.size
     with meter.phase("gradient", size):
         gradient = batch.gradient(policy, config)
-        direction = update_direction(rule, gradient, optimizer, parameters, max_grad_norm=clip)
+        direction = update_direction(
+            rule, gradient, optimizer, parameters, max_grad_norm=clip, dtype=held_in(parameters)
+        )
     with meter.phase("oracle", size if "definition" in config.diagnostics else None, passes=None):
         gap = optimizer_discrepancy(rule, gradient, optimizer, parameters, direction, max_grad_norm=clip)
         slopes = _slope_fields(batch, policy, config, gradient, direction, eta)
@@ -183,7 +185,7 @@ def _slope_fields(
         epsilon=config.advantage_epsilon,
     )
     chunk = config.tokens_at_once
-    along_u = loss_slope_discrepancy(
+    along_u, noise = loss_slope_discrepancy(
         policy, batch.rollouts, weights, gradient, direction, step=eta, chunk_tokens=chunk
     )  # fmt: skip
     random = random_slopes(
@@ -191,6 +193,7 @@ def _slope_fields(
     )
     return {
         "loss_slope_gap": along_u,
+        "loss_slope_noise": noise,
         "random_slope_gap": random.gap,
         "random_slope_noise": random.noise,
         "zero_slope_gap": random.zero_gap,

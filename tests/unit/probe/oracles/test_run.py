@@ -109,7 +109,7 @@ def test_the_loss_slope_sees_sign_scale_and_weights() -> None:
     u = {name: -g for name, g in right.items()}
 
     def gap(gradient: dict[str, torch.Tensor], table: list[list[float]] = weights) -> float:
-        return loss_slope_discrepancy(checkpoint.policy, rollouts, table, gradient, u, step=1e-3, chunk_tokens=9999)
+        return loss_slope_discrepancy(checkpoint.policy, rollouts, table, gradient, u, step=1e-3, chunk_tokens=9999)[0]
 
     assert gap(right) < 1e-3
     assert gap({name: -g for name, g in right.items()}) > 0.1

@@ -156,8 +156,7 @@ def other_responses(prompts: list[list[int]]) -> list[str]:
     }
     for name in ("log_probs", "entropies"):
         same[name] = torch.allclose(getattr(there, name).cpu(), getattr(here, name), rtol=0, atol=1e-4)
-    ended = here.lengths.unique()
-    assert len(ended) > 5, "the responses hardly differ in length"
+    same["lengths that differ"] = len(here.lengths.unique()) > 5
     return [f"decoding, ends: other {name} than on the CPU" for name, equal in same.items() if not equal]
 
 

@@ -58,6 +58,9 @@ class ResolvedConfig:
         # The key was added later: unset, it must not change the digest of directories that are to be resumed.
         if not record["prompts"]["chat_template_kwargs"]:
             del record["prompts"]["chat_template_kwargs"]
+        # The default was false before there was auto; responses are the same with either.
+        if record["memory"]["static_cache"] == "auto":
+            record["memory"]["static_cache"] = False
         return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_yaml(self, next_step: Mapping[str, Any] | None = None) -> str:

@@ -6,11 +6,17 @@ computed.  So a whole run goes through its real branches, backward on a thread o
 numbers.  What may mix is torch's own rule: nothing, but CPU tensors of no dimension in an operation of two operands,
 and CPU indices into a tensor on the device.
 
+Within :func:`counted` what makes the host wait for a GPU is counted, with the line of the package that asks for it.
+
 The renaming is for the process: use it in one of its own (:mod:`tests.whole_runs`).
 """
 
 from __future__ import annotations
 
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -27,6 +33,14 @@ CARRIES = {"copy_", "_to_copy"}
 # Operations, beside pointwise ones of two operands, that read a CPU tensor of no dimension as they would a number.
 READS_NUMBERS = {"where", "masked_fill", "masked_fill_", "fill_", "index_put", "index_put_"}
 INDEXES = {"index", "index_put", "index_put_", "_index_put_impl_"}
+# Operations whose result, or its size, the host has to know before it goes on.
+ASKS = {"_local_scalar_dense", "is_nonzero", "equal"}
+SIZED_BY_NUMBERS = {
+    "nonzero", "masked_select", "_unique", "_unique2", "unique_dim", "unique_consecutive", "bincount",
+    "repeat_interleave",
+}  # fmt: skip
+# What :func:`counted` blocks count: (kind, line of the package) of every wait and every large float64 table.
+COUNTS: list[tuple[Counter[tuple[str, str]], int]] = []
 
 
 class MixedDevices(RuntimeError):
@@ -112,6 +126,42 @@ def _copy_from(source: torch.Tensor, to: torch.Tensor, non_blocking: bool = Fals
     return copied
 
 
+@contextmanager
+def counted(vocabulary: int) -> Iterator[Counter[tuple[str, str]]]:
+    """Count, within the block, by (kind, line of the package).
+
+    Kinds are ``asks`` (a number of the device, or the size of a result), ``copies`` (of a tensor to the host) and
+    ``float64 table`` (a tensor of more than one row of ``vocabulary`` entries, made and not viewed).
+    """
+    counts: Counter[tuple[str, str]] = Counter()
+    COUNTS.append((counts, vocabulary))
+    try:
+        yield counts
+    finally:
+        COUNTS.pop()
+
+
+def _count(func: Any, name: str, operands: list[tuple[str, torch.Tensor, bool]], to: Any, out: Any) -> None:
+    masks = name in INDEXES and any(a == "indices" and x.dtype in (torch.bool, torch.uint8) for a, x, _ in operands)
+    kinds = []
+    if name in ASKS or name in SIZED_BY_NUMBERS or masks:
+        kinds.append("asks")
+    elif name in CARRIES and not (isinstance(operands[0][1], OnDevice) if name == "copy_" else to is None):
+        kinds.append("copies")
+    for counts, vocabulary in COUNTS:
+        wide = isinstance(out, torch.Tensor) and out.dtype == torch.float64 and out.shape[-1:] == (vocabulary,)
+        tables = ["float64 table"] if wide and not func.is_view and out.numel() > vocabulary else []
+        for kind in (*kinds, *tables):
+            counts[kind, _line()] += 1
+
+
+def _line() -> str:
+    frames = [x for x in traceback.extract_stack() if "/pytest_entropy/" in x.filename]
+    if not frames:
+        return "torch's own"
+    return f"{frames[-1].filename.split('/pytest_entropy/')[-1]}:{frames[-1].lineno}: {frames[-1].line}"
+
+
 @cache
 def _arguments(func: Any) -> tuple[str, bool, tuple[tuple[str, bool], ...]]:
     """(name, whether it works on two operands elementwise, (name, is written to) of its arguments) of an operation."""
@@ -149,6 +199,8 @@ def computed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if to_it:
         kwargs["device"] = "cpu"
     out = func(*map(_held, args), **kwargs)
+    if COUNTS and here:
+        _count(func, name, operands, None if to_it else asked, out)
     if name == "copy_" and not isinstance(args[0], OnDevice):
         return out
     return _placed(out, own) if to_it or (here and asked is None) else out

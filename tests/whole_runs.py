@@ -102,7 +102,7 @@ class Variant:
 
 
 VARIANTS = [
-    Variant("lora float32", FEW, torch.float32, {"static_cache": True, "fresh_samples": True}),
+    Variant("lora float32", FEW, torch.float32, {"fresh_samples": True}),
     Variant("lora bfloat16", FEW, torch.bfloat16, {"update_rule": "adamw", "max_grad_norm": 1.0, "advantage": "grpo"}),
     Variant("full float32", None, torch.float32, {"update_rule": "sgd"}, pieces=False),
     Variant("full bfloat16", None, torch.bfloat16, {"entropy_unit": "token"}),
@@ -174,6 +174,7 @@ def whole_run(variant: Variant, device: str) -> dict[str, Any]:
     json.dumps(result.to_dict())
     return {
         "threads": probe.setup.threads,
+        "static_cache": probe.setup.policy.static_cache,
         "phases": list(result.seconds),
         "update_phases": list(update.seconds),
         "arrays": sorted(result.arrays),

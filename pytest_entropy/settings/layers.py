@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pytest_entropy.errors import UsageError
 from pytest_entropy.settings.former_names import current_name, with_former_names
 from pytest_entropy.settings.model import ExperimentConfig
+from pytest_entropy.settings.probe import LARGEST_CHUNK
 from pytest_entropy.settings.yaml_file import Document, Lines
 
 PROVENANCE = "provenance"
@@ -63,6 +64,10 @@ class ResolvedConfig:
         # Of a depth only the runs with diagnostics count, where others are without; so depth full is as it always was.
         if self.config.has_plain_runs:
             record["diagnostics"] = list(self.config.diagnosed_runs)
+        # The defaults were these before there was auto; responses are the same with either, other numbers to rounding.
+        for name, former in (("static_cache", False), ("chunk_tokens", LARGEST_CHUNK)):
+            if record["memory"][name] == "auto":
+                record["memory"][name] = former
         return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
 
     def at_depth(self, depth: str, source: str) -> ResolvedConfig:

@@ -2,8 +2,9 @@
 
 No GPU is needed: :mod:`tests.fake_device` has torch's own rules for tensors of two devices, and real numbers.  Under it
 goes all that :meth:`EntropyProbe.update`, ``run`` and ``entropy_gradient`` do, with all diagnostics, and the check
-made after loading.  Not under it: ``Module.to`` (the model is put there parameter by parameter), the plug-in around the
-probe, and what only a GPU has: its kernels, memory, streams and speed.
+made after loading.  What makes the host wait for the device is counted per decoded token and per piece, and cannot rise
+unseen (:mod:`tests.host_waits`).  Not under it: ``Module.to`` (the model is put there parameter by parameter), the
+plug-in around the probe, and what only a GPU has: its kernels, memory, streams and speed.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ CHECKED = RUN | {"definition", "ground_truth", "total_variance", "evidence"}
 WITH_ALL_DIAGNOSTICS = {"lora float32", "lora bfloat16", "full float32", "full bfloat16"}
 
 
-def records(*arguments: str) -> dict[str, dict[str, Any]]:
+def records(*arguments: str, script: str = "whole_runs") -> dict[str, dict[str, Any]]:
     """What the script says, by name; in a process of its own, for the device is one for the whole process."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.whole_runs", *arguments],
+        [sys.executable, "-m", f"tests.{script}", *arguments],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -58,6 +59,7 @@ def test_no_part_of_a_run_mixes_devices_and_the_numbers_are_the_cpus() -> None:
     assert failed == {}
     for name, record in found.items():
         assert record["threads"] == 1, name
+        assert record["static_cache"], name
         assert set(record["update_phases"]) >= UPDATE, name
         assert set(record["phases"]) >= (CHECKED if name in WITH_ALL_DIAGNOSTICS else RUN), name
         assert record["oracle_gap"] < 1e-9, name
@@ -69,6 +71,7 @@ def test_no_part_of_a_run_mixes_devices_and_the_numbers_are_the_cpus() -> None:
     for name in compared:
         here, cpu = found[name], found[name]["on_cpu"]
         assert cpu["failed"] is None, cpu
+        assert not cpu["static_cache"], name
         np.testing.assert_allclose(
             here["measured"]["per_prompt"], cpu["measured"]["per_prompt"],
             rtol=0, atol=1e-4 * np.abs(cpu["measured"]["per_prompt"]).max(), err_msg=name,
@@ -122,3 +125,24 @@ def test_devices_mixed_by_hand_are_seen_wherever_they_meet() -> None:
     for name, record in found.items():
         assert record["where"], name
         assert any(words in record["failed"] for words in ("same device", "device type", "stream")), record
+
+
+@pytest.mark.slow
+def test_the_host_does_not_wait_for_the_device_per_token_and_waits_as_often_as_it_did_per_piece() -> None:
+    found = records(script="host_waits")
+    assert list(found) == ["float32", "bfloat16"]
+    for name, record in found.items():
+        assert record["beyond"] == [], name
+        # A look was taken, so that the counts are not of nothing.
+        assert record["counts"]["decoding"], name
+
+
+@pytest.mark.slow
+def test_every_old_wait_put_back_is_seen() -> None:
+    from tests.host_waits import FAULTS
+
+    found = records("faults", script="host_waits")
+    assert list(found) == [place.name for place in FAULTS]
+    for place in FAULTS:
+        said = found[place.name]["beyond"]
+        assert any(words.startswith(f"{place.variant}: ") for words in said), (place.name, said)

@@ -18,6 +18,7 @@ from transformers import DynamicCache
 from pytest_entropy.checkpoints import Checkpoint
 from pytest_entropy.optimizers import adam
 from pytest_entropy.optimizers.update_rules import update_direction
+from pytest_entropy.policy import decoding as decoding_module
 from pytest_entropy.policy import distribution as distribution_module
 from pytest_entropy.policy import sampling as sampling_module
 from pytest_entropy.policy import teacher_forcing
@@ -159,7 +160,7 @@ def repetition_penalty(patch: pytest.MonkeyPatch) -> None:
         return draw(torch.log_softmax(logits.float(), -1), uniform)
 
     # Rows stay where they are, so that the history is found by row.
-    patch.setattr(sampling_module, "COMPACT_BELOW", 0.0)
+    patch.setattr(decoding_module, "COMPACT_BELOW", 0.0)
     patch.setattr(sampling_module, "Recorder", remembered)
     patch.setattr(distribution_module, "draw", penalised)
     patch.setattr(Policy, "sample", sampling)

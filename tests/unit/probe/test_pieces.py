@@ -23,7 +23,7 @@ from pytest_entropy.probe.derivatives.gradient import GradientPiece
 from pytest_entropy.probe.derivatives.objectives import Loss, Surrogate
 from pytest_entropy.probe.diagnostics.importance_sampling import TotalsPiece
 from pytest_entropy.probe.diagnostics.token_evidence import LogRatiosPiece
-from pytest_entropy.probe.pieces import Piece, is_out_of_memory, threads_on, work_through, worked
+from pytest_entropy.probe.pieces import Piece, is_out_of_memory, sampling_chunks, threads_on, work_through, worked
 from tests import tiny
 
 
@@ -207,3 +207,29 @@ def test_action_values_do_not_depend_on_how_many_prompts_are_looked_at_together(
     pieces = learn(rollouts, 20)
     for name in ("position", "token", "share"):
         torch.testing.assert_close(getattr(pieces, name), getattr(whole, name), rtol=1e-12, atol=1e-12)
+
+
+def test_off_the_cpu_prompts_of_one_length_come_together_where_they_fill_half_a_chunk() -> None:
+    lengths = [9] * 21 + [5] * 8 + [7] * 3 + [6] * 2 + [8] * 4
+    chunks = sampling_chunks(lengths, 4, 32, "cuda")
+    assert sorted(n for chunk in chunks for n in chunk) == list(range(len(lengths)))
+    # Of 8 prompts a chunk, so 4 of a length fill half of one.
+    assert [[lengths[n] for n in chunk] for chunk in chunks] == [
+        [5] * 8, [8] * 4, [9] * 8, [9] * 8, [9] * 5, [6, 6, 7, 7, 7]
+    ]  # fmt: skip
+    on_cpu = sampling_chunks(lengths, 4, 32)
+    assert [len(chunk) for chunk in on_cpu] == [8, 8, 8, 8, 6]
+    assert sampling_chunks(lengths, 4, 32, "cpu") == on_cpu
+
+
+def test_many_different_lengths_share_chunks_off_the_cpu() -> None:
+    lengths = [10 + n % 60 for n in range(256)]
+    assert sampling_chunks(lengths, 8, 512, "cuda") == sampling_chunks(lengths, 8, 512)
+    generator = np.random.default_rng(0)
+    for spread in (1, 2, 5, 20, 100):
+        drawn = [int(n) for n in generator.integers(10, 10 + spread, 300)]
+        for rows in (4, 64, 512):
+            chunks, on_cpu = sampling_chunks(drawn, 4, rows, "cuda"), sampling_chunks(drawn, 4, rows)
+            assert len(chunks) <= 2 * len(on_cpu) + 1
+            assert all(len(chunk) <= rows // 4 for chunk in chunks)
+            assert sorted(n for chunk in chunks for n in chunk) == list(range(300))

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from pytest_entropy.policy.kv_cache import preallocated
+from pytest_entropy.policy.recomputation import recomputing
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.batches import draw_prompts, draw_responses
 from pytest_entropy.probe.inputs import NO_FILES, ProbeInputs, ReadAgain, learning_rate
@@ -73,6 +74,8 @@ class Setup:
         return_large_blocks(self.policy.model)
         free = available(self.policy.device)
         chosen = budget_for(self.policy, config, prompt_tokens=self._long_prompt(), threads=self.threads, free=free)
+        if chosen.recompute:
+            self.policy = recomputing(self.policy)
         sizes = {"chunk_tokens": chosen.chunk_tokens, "sample_rows": chosen.sample_rows}
         return config.model_copy(update=sizes)
 

@@ -49,7 +49,7 @@ class MemoryProber:
         Args:
             length_mean: of the planned runs' responses, in tokens.
         """
-        from pytest_entropy.probe.live_bytes import counting
+        from pytest_entropy.probe.memory.live_bytes import counting
 
         probes = [*self._against_B_E(length_mean), *self._against_G_and_length()]
         return MemoryProbes(counted=counting(self._probe().policy.device), probes=probes)
@@ -96,7 +96,7 @@ class MemoryProber:
         return self._counted(probe, axis, FEWEST, seconds)
 
     def _counted(self, probe: EntropyProbe, axis: Axis, B_E: int, seconds: float | None = None) -> MemoryProbe:
-        from pytest_entropy.probe.live_bytes import counted_run
+        from pytest_entropy.probe.memory.live_bytes import counted_run
 
         record, peak = counted_run(lambda: probe.run(B_E, self.seed, run=1, update=self.update), probe.policy.device)
         limit = probe.config.max_new_tokens

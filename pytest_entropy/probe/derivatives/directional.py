@@ -82,17 +82,16 @@ def directional_derivatives(
         raise ValueError("estimators are differentiated along the slope, sequence weights by backward: not in one pass")
     if gradient_of not in (None, *estimators):
         raise ValueError(f"the gradient of {gradient_of} is wanted, and the estimators are {list(estimators)}")
-    directions = (direction,)
 
     def piece(indices: list[int]) -> DerivativePiece:
         part = rollouts.select(indices)
         own_weights = None if sequence_weights is None else {name: w[indices] for name, w in sequence_weights.items()}
         own_ranks = None if ranks is None else ranks[indices, :, : part.tokens.shape[2]]
-        rows = rows_within(part, chunk_tokens)
-        return DerivativePiece(part, directions, tuple(estimators), own_weights, own_ranks, gradient_of, rows)
+        own = (own_weights, own_ranks, gradient_of, rows_within(part, chunk_tokens))
+        return DerivativePiece(part, (direction,), tuple(estimators), *own)
 
     # Attached once around all pieces; otherwise every piece would attach and remove the hooks itself.
-    with attached(policy, directions, slope=bool(estimators), gradients=gradient_of is not None):
+    with attached(policy, (direction,), slope=bool(estimators), gradients=gradient_of is not None):
         parts = worked(policy, scoring_chunks(rollouts, chunk_tokens), piece, threads=threads)
         gradient = None if gradient_of is None else GradientSum(policy)
         found = _assemble(parts, rollouts, [*estimators, *(sequence_weights or {})], gradient)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import nn
 
 from pytest_entropy.errors import UsageError
 from pytest_entropy.policy.policy import Policy
+from pytest_entropy.policy.recomputation import layers_of, recomputing
 from pytest_entropy.probe.memory.forecast import Forecast, PieceSize
 from pytest_entropy.records.free_memory import free_bytes
 from pytest_entropy.settings.probe import LARGEST_CHUNK, ProbeConfig
@@ -38,6 +40,7 @@ class Budget:
     Attributes:
         chunk_tokens: tokens scored together.
         sample_rows: responses decoded together.
+        recompute: whether layers are recomputed in backward, because one response does not fit otherwise.
         bytes_by_phase: ``derivatives``, ``gradient``, ``sampling``; empty where a rough bound is far below what
             is free.
         free: bytes that were free when the sizes were chosen; None where nothing tells.
@@ -45,12 +48,14 @@ class Budget:
 
     chunk_tokens: int
     sample_rows: int
+    recompute: bool = False
     bytes_by_phase: dict[str, int] = field(default_factory=dict)
     free: int | None = None
 
     def in_words(self) -> str:
         """The budget as a line of the log."""
         sizes = f"pieces of {self.chunk_tokens} tokens, {self.sample_rows} responses decoded together"
+        sizes += ", layers recomputed in backward" if self.recompute else ""
         if self.free is None or not self.bytes_by_phase:
             return sizes
         phases = ", ".join(f"{name} {size / GIB:.2f} GiB" for name, size in self.bytes_by_phase.items())
@@ -86,7 +91,18 @@ def budget_for(policy: Policy, config: ProbeConfig, *, prompt_tokens: int, threa
     plain = Budget(widest, config.sample_rows, free=free)
     if free is None or threads * _bound(policy, config, widest) < NEGLIGIBLE * free:
         return plain
-    chooser = _Chooser(policy, config, prompt_tokens, threads, free)
+    vectors = 0 if policy.device.type == "cuda" else VECTORS * _entries(policy)
+    chooser = _Chooser(policy, config, prompt_tokens, threads, free - vectors)
+    if max(chooser.least.values()) > chooser.room and layers_of(policy.model):
+        chooser = replace(chooser, recompute=True)
+    phase = max(chooser.least, key=lambda name: chooser.least[name])
+    if chooser.least[phase] > chooser.room:
+        raise UsageError(
+            f"the {phase} of one response of {config.max_new_tokens} tokens need {chooser.least[phase] / GIB:.2f} GiB "
+            f"and the update's vectors {vectors / GIB:.2f} GiB, and {free / GIB:.2f} GiB are free on "
+            f"{policy.device}: lower sampling.max_new_tokens, take --entropy-threads 1 or fewer workers, a base in "
+            "bfloat16 (--dtype bfloat16, for adapters), or a device with more memory"
+        )
     chosen = chooser.choose(plain)
     log.info("memory: %s", chosen.in_words())
     return chosen
@@ -108,58 +124,65 @@ def _entries(policy: Policy) -> int:
 
 @dataclass(frozen=True)
 class _Chooser:
+    """Chooses the sizes for one policy, its settings, and ``room`` bytes beside the update's vectors.
+
+    Attributes:
+        policy, config, prompt_tokens, threads: of :func:`budget_for`.
+        room: bytes that pieces may take.
+        recompute: whether layers are recomputed in backward.
+    """
+
     policy: Policy
     config: ProbeConfig
     prompt_tokens: int
     threads: int
-    free: int
+    room: int
+    recompute: bool = False
+
+    @property
+    def smallest(self) -> int:
+        """Tokens of one response with its prompt."""
+        return self.prompt_tokens + self.config.max_new_tokens
+
+    @cached_property
+    def _forecast(self) -> Forecast:
+        return Forecast(
+            recomputing(self.policy) if self.recompute else self.policy,
+            self.config.estimator,
+            self.prompt_tokens,
+            self.config.max_new_tokens,
+            with_gradient="total_variance" in self.config.diagnostics,
+        )
+
+    @cached_property
+    def least(self) -> dict[str, int]:
+        """Bytes by phase of one response's pieces."""
+        return self.scoring(self.smallest)
+
+    def scoring(self, tokens: int) -> dict[str, int]:
+        """Bytes by phase of pieces of so many tokens; the update's gradients are computed piece by piece."""
+        size = (self.prompt_tokens, self.config.max_new_tokens)
+        along = self._forecast.derivatives(PieceSize.within(tokens, self.config.entropy_group, *size))
+        return {
+            "derivatives": self.threads * along,
+            "gradient": self._forecast.gradient(PieceSize.within(tokens, self.config.G, *size)),
+        }
+
+    def sampling(self, rows: int) -> dict[str, int]:
+        """Bytes of sampling so many responses at a time."""
+        group = self.config.entropy_group
+        return {"sampling": self.threads * self._forecast.sampling(max(1, rows // group), group)}
 
     def choose(self, plain: Budget) -> Budget:
         """Sizes that fit, at most those of ``plain``."""
-        config = self.config
-        forecast = Forecast(
-            self.policy, config.estimator, self.prompt_tokens, config.max_new_tokens,
-            with_gradient="total_variance" in config.diagnostics,
-        )  # fmt: skip
-        phases = {"derivatives": forecast.derivatives, "gradient": forecast.gradient}
-        groups = {"derivatives": self.config.entropy_group, "gradient": self.config.G}
-
-        def scoring(tokens: int) -> dict[str, int]:
-            sizes = {
-                name: PieceSize.within(tokens, groups[name], self.prompt_tokens, self.config.max_new_tokens)
-                for name in phases
-            }
-            return {name: self.threads_of(name) * phases[name](sizes[name]) for name in phases}
-
-        def sampling(rows: int) -> dict[str, int]:
-            group = self.config.entropy_group
-            return {"sampling": self.threads * forecast.sampling(max(1, rows // group), group)}
-
-        room = self.free - (0 if self.policy.device.type == "cuda" else VECTORS * _entries(self.policy))
-        smallest = self.prompt_tokens + self.config.max_new_tokens
-        least = scoring(smallest)
-        self._require_room(least, room)
+        share = int(SHARE * self.room)
         if self.config.chunk_tokens == "auto":
-            tokens, scored = _largest(plain.chunk_tokens, smallest, scoring, int(SHARE * room), least)
+            tokens, scored = _largest(plain.chunk_tokens, self.smallest, self.scoring, share, self.least)
         else:
-            tokens, scored = plain.chunk_tokens, scoring(plain.chunk_tokens)
-        rows, decoded = _largest(plain.sample_rows, self.config.entropy_group, sampling, int(SHARE * room), {})
-        return replace(plain, chunk_tokens=tokens, sample_rows=rows, bytes_by_phase=decoded | scored)
-
-    def threads_of(self, phase: str) -> int:
-        """Pieces of a phase that are computed at once; gradients are summed one by one."""
-        return self.threads if phase == "derivatives" else 1
-
-    def _require_room(self, least: dict[str, int], room: int) -> None:
-        phase = max(least, key=lambda name: least[name])
-        if least[phase] <= room:
-            return
-        vectors = VECTORS * _entries(self.policy)
-        raise UsageError(
-            f"the {phase} of one response of {self.config.max_new_tokens} tokens need {least[phase] / GIB:.2f} GiB "
-            f"(and the update's vectors {vectors / GIB:.2f} GiB), and {self.free / GIB:.2f} GiB are free on "
-            f"{self.policy.device}: lower sampling.max_new_tokens, take --entropy-threads 1 or fewer workers, a base "
-            "in bfloat16 (--dtype bfloat16, for adapters), or a device with more memory"
+            tokens, scored = plain.chunk_tokens, self.scoring(plain.chunk_tokens)
+        rows, decoded = _largest(plain.sample_rows, self.config.entropy_group, self.sampling, share, {})
+        return replace(
+            plain, chunk_tokens=tokens, sample_rows=rows, recompute=self.recompute, bytes_by_phase=decoded | scored
         )
 
 

@@ -15,8 +15,8 @@ from pytest_entropy.probe.derivatives.derivative_piece import DerivativePiece
 from pytest_entropy.probe.derivatives.gradient import GradientPiece
 from pytest_entropy.probe.derivatives.objectives import Loss
 from pytest_entropy.probe.estimators import get_estimator
-from pytest_entropy.probe.memory.live_bytes import META, LiveBytes
-from pytest_entropy.probe.memory.weightless import longest_rollouts, without_data
+from pytest_entropy.probe.memory.weightless import longest_rollouts, weightless
+from pytest_entropy.probe.memory.without_data import META, WithoutData
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Forecast:
 
     @cached_property
     def _copy(self) -> Policy:
-        return without_data(self.policy)
+        return weightless(self.policy)
 
     def derivatives(self, size: PieceSize) -> int:
         """A piece of directional derivatives: one scoring pass under the hooks, and one backward by epsilon.
@@ -100,7 +100,7 @@ class Forecast:
             group: G, number of responses to each.
         """
         policy, rows = self._copy, prompts * group
-        with LiveBytes() as live:
+        with WithoutData() as live:
             last, cache, _ = prefill(policy, ((0,) * self.prompt_tokens,) * prompts)
             cache.batch_repeat_interleave(group)
             first = live.peak
@@ -129,7 +129,6 @@ class Forecast:
 
     def _peak(self, piece: DerivativePiece | GradientPiece) -> int:
         policy = self._copy
-        with LiveBytes() as live:
-            live.exclude(policy.model)
+        with WithoutData() as live:
             piece.compute(policy)
         return int(live.peak)

@@ -1,90 +1,88 @@
-"""Count the bytes of tensors without data (device ``meta``) that work holds at once: its exact peak, at no cost.
+"""Count the bytes that a run's tensors hold at once, exactly: on a CPU tensor by tensor, on a GPU by torch's allocator.
 
-Autograd's own references count, too, since a tensor's memory lives as long as its storage does.
+Resident memory is no such count: it holds what the C library has freed and kept, what other threads hold, and pages of
+libraries.  On a CPU the buffers within one operation are not seen.
 """
 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-META = torch.device("meta")
-# torch's number of the fused attention kernels, which keep no [tokens, tokens] table; meta tensors would take the plain
-# formula, which does.
-FUSED = 1
-# Results are numbers per prompt or token; a larger copy to the CPU would take the memory that is to be forecast.
-LARGEST_COPY = 2**24
+from pytest_entropy.probe.peak_memory import is_gpu
+from pytest_entropy.records.run import RunRecord
+
+ON_CPU = "bytes of live tensors, counted tensor by tensor"
+ON_GPU = "bytes allocated on the GPU"
+MIB = 2**20
 
 
 class LiveBytes(TorchDispatchMode):
-    """While it is on, the bytes that meta tensors made within it hold, now and at most.
+    """Counts the tensors that operations of this thread make within the block.
 
-    What only data could tell (a number, a copy to the CPU) is answered with zeros.
+    A storage counts from the operation that made it until nothing refers to it; those made before count 0.
 
     Attributes:
-        now, peak: bytes.
+        now, peak: bytes held now, and the most held at once.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.peak = 0
-        self._known: set[int] = set()
-
-    def exclude(self, model: torch.nn.Module) -> None:
-        """Do not count a model's weights and buffers.
-
-        Args:
-            model: a model on the device ``meta``.
-        """
-        for tensor in (*model.parameters(), *model.buffers()):
-            self._known.add(tensor.untyped_storage()._cdata)
+        self._held: dict[int, weakref.ref[torch.UntypedStorage]] = {}
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        kwargs = kwargs or {}
-        name = func._schema.name
-        if name == "aten::_fused_sdp_choice":
-            return FUSED
-        if args and isinstance(args[0], torch.Tensor):
-            told = self._told(name, args, kwargs)
-            if told is not None:
-                return told
-        out = func(*args, **kwargs)
-        self._count(out)
+        out = func(*args, **(kwargs or {}))
+        for tensor in (out,) if isinstance(out, torch.Tensor) else tree_leaves(out):
+            if isinstance(tensor, torch.Tensor):
+                self._count(tensor, args)
         return out
 
-    def _told(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Zeros for what has no answer without data; None for other operations."""
-        first = args[0]
-        if first.is_meta and name == "aten::_local_scalar_dense":
-            return 0 if not first.is_floating_point() else 0.0
-        if first.is_meta and name == "aten::equal":
-            return True
-        target = kwargs.get("device")
-        if first.is_meta and name == "aten::_to_copy" and target is not None and torch.device(target).type == "cpu":
-            if first.numel() > LARGEST_COPY:
-                raise MemoryError(f"a copy of {first.numel()} entries to the CPU")
-            return torch.zeros(first.shape, dtype=kwargs.get("dtype") or first.dtype)
-        if name == "aten::copy_" and not first.is_meta and args[1].is_meta:
-            return first
-        return None
+    def _count(self, tensor: torch.Tensor, args: Sequence[Any]) -> None:
+        storage = tensor.untyped_storage()
+        key, size = id(storage), storage.nbytes()
+        if key in self._held or not size:
+            return
+        # A view of a tensor from before the block, such as a transposed weight, adds nothing.
+        made = all(one.untyped_storage() is not storage for one in tree_leaves(args) if isinstance(one, torch.Tensor))
+        size = size if made else 0
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        self._held[key] = weakref.ref(storage, lambda _: self._gone(key, size))
 
-    def _count(self, out: Any) -> None:
-        for tensor in out if isinstance(out, list | tuple) else (out,):
-            if isinstance(tensor, torch.Tensor) and tensor.is_meta:
-                storage = tensor.untyped_storage()
-                key = storage._cdata
-                if key not in self._known:
-                    size = storage.nbytes()
-                    self._known.add(key)
-                    self.now += size
-                    self.peak = max(self.peak, self.now)
-                    weakref.finalize(storage, self._freed, key, size).atexit = False
-
-    def _freed(self, key: int, size: int) -> None:
-        self._known.discard(key)
+    def _gone(self, key: int, size: int) -> None:
         self.now -= size
+        self._held.pop(key, None)
+
+
+def counting(device: torch.device) -> str:
+    """How memory on a device is counted, in words."""
+    return ON_GPU if is_gpu(device) else ON_CPU
+
+
+def counted_run(run: Callable[[], RunRecord], device: torch.device) -> tuple[RunRecord, float]:
+    """A run's record, and the most that its tensors held at once beyond what was held before, in MiB.
+
+    Args:
+        run: computes a run in this thread.
+        device: the device of the policy.
+    """
+    if is_gpu(device):
+        before = torch.cuda.memory_allocated(device) / MIB
+        record = run()
+        # Each phase starts torch's count anew.
+        return record, max(record.memory_mb.values()) - before
+    with LiveBytes() as live:
+        record = run()
+    return record, live.peak / MIB

@@ -9,10 +9,10 @@ import torch
 
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import ControlVariateTables, Rollouts
-from pytest_entropy.probe.memory.live_bytes import META
+from pytest_entropy.probe.memory.without_data import META
 
 
-def without_data(policy: Policy) -> Policy:
+def weightless(policy: Policy) -> Policy:
     """The policy with every parameter and buffer on the device ``meta``; shared ones stay shared.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from pytest_entropy import EntropyProbe, ProbeConfig, load_checkpoint
-from pytest_entropy.probe.live_bytes import MIB, LiveBytes, counted_run
+from pytest_entropy.probe.memory.live_bytes import MIB, LiveBytes, counted_run
 
 CPU = torch.device("cpu")
 

@@ -1,0 +1,68 @@
+"""Work on tensors without data (device ``meta``): its memory is counted exactly, and costs nothing.
+
+What only data could tell is answered with zeros.  Attention takes the fused kernels, which keep no table of all pairs of
+tokens; left to itself torch would take the plain formula for these tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from pytest_entropy.probe.memory.live_bytes import LiveBytes
+
+META = torch.device("meta")
+# torch's number of the fused attention kernels.
+FUSED = 1
+# Results are numbers per prompt or token; a larger copy to the CPU would take the memory that is to be forecast.
+LARGEST_COPY = 2**24
+
+
+class WithoutData(LiveBytes):
+    """Counts the tensors without data that operations of this thread make within the block."""
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        answer = _answer(func._schema.name, args, kwargs or {})  # type: ignore[attr-defined]
+        return super().__torch_dispatch__(func, types, args, kwargs) if answer is None else answer
+
+    def _count(self, tensor: torch.Tensor, args: Sequence[Any]) -> None:
+        if tensor.is_meta:
+            super()._count(tensor, args)
+
+
+def _answer(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """The answer to an operation that asks for data, or chooses by it; None for any other.
+
+    Raises:
+        MemoryError: a copy to the CPU is too large to be one of results.
+    """
+    if name == "aten::_fused_sdp_choice":
+        return FUSED
+    first = args[0] if args else None
+    if not isinstance(first, torch.Tensor):
+        return None
+    if name == "aten::copy_" and not first.is_meta and args[1].is_meta:
+        return first
+    if not first.is_meta:
+        return None
+    if name == "aten::_local_scalar_dense":
+        return 0.0 if first.is_floating_point() else 0
+    if name == "aten::equal":
+        return True
+    if name == "aten::nonzero":
+        # As if all counted, which takes the most memory.
+        return torch.zeros(first.numel(), first.ndim, dtype=torch.int64, device=META)
+    target = kwargs.get("device")
+    if name == "aten::_to_copy" and target is not None and torch.device(target).type == "cpu":
+        if first.numel() > LARGEST_COPY:
+            raise MemoryError(f"a copy of {first.numel()} entries to the CPU")
+        return torch.zeros(first.shape, dtype=kwargs.get("dtype") or first.dtype)
+    return None

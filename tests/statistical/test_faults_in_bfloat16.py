@@ -51,7 +51,7 @@ def loaded(root: Path, seed: int = 0) -> Checkpoint:
 
 def one_run(checkpoint: Checkpoint, seed: int = 0, settings: Mapping[str, object] | None = None) -> RunRecord:
     config = ProbeConfig(
-        **{  # type: ignore[arg-type]
+        **{
             "B_U": 4,
             "G": 3,
             "max_new_tokens": 8,

@@ -135,7 +135,8 @@ class Setup:
             RunError: the hooks and the plain backward disagree.
         """
         if not self._verified:
-            verify_tangent(self.policy, rollouts, direction, self.config.estimator)
+            chunk = self.config.tokens_at_once
+            verify_tangent(self.policy, rollouts, direction, self.config.estimator, chunk_tokens=chunk)
             self._verified = True
 
     @property

@@ -1,7 +1,7 @@
 """Work on tensors without data (device ``meta``): its memory is counted exactly, and costs nothing.
 
-What only data could tell is answered with zeros.  Attention takes the fused kernels, which keep no table of all pairs of
-tokens; left to itself torch would take the plain formula for these tensors.
+What only data could tell is answered with zeros.  Attention takes the fused kernels, which keep no table of all pairs
+of tokens; left to itself torch would take the plain formula for these tensors.
 """
 
 from __future__ import annotations

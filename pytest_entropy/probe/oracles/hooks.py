@@ -11,9 +11,11 @@ from pytest_entropy.errors import RunError
 from pytest_entropy.policy.dora import along_slope
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
+from pytest_entropy.probe.derivatives.by_rows import in_turn, rows_within, scored_in_turn
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.estimators import weights_for
 from pytest_entropy.probe.oracles.rounding_noise import is_coarse, scalar_noise, token_noise
+from pytest_entropy.settings.probe import LARGEST_CHUNK
 
 # Rounding of two float32 passes through a deep model stays far below this; a missed module gives a gap of order one.
 TOLERANCE, TANGENT_ROUNDINGS = 1e-2, 32
@@ -23,7 +25,14 @@ REPEAT_ROUNDINGS = 64
 NOISES = 6
 
 
-def verify_tangent(policy: Policy, rollouts: Rollouts, direction: Mapping[str, torch.Tensor], estimator: str) -> float:
+def verify_tangent(
+    policy: Policy,
+    rollouts: Rollouts,
+    direction: Mapping[str, torch.Tensor],
+    estimator: str,
+    *,
+    chunk_tokens: int = LARGEST_CHUNK,
+) -> float:
     """Relative gap between <X_n, u> by hooks and by a plain backward without a shared prompt cache, for one prompt.
 
     The gap is relative to the sum over parameter tensors i of |<X_n, u>_i|, so that cancellation does not inflate it.
@@ -33,6 +42,7 @@ def verify_tangent(policy: Policy, rollouts: Rollouts, direction: Mapping[str, t
         rollouts: the prompt with the fewest response tokens is taken.
         direction: u by live parameter name.
         estimator: name of the estimator that defines X_n.
+        chunk_tokens: token budget of a piece.
 
     Raises:
         RunError: two identical passes differ; or the gap exceeds rounding, because a module uses a parameter in a way
@@ -40,9 +50,15 @@ def verify_tangent(policy: Policy, rollouts: Rollouts, direction: Mapping[str, t
     """
     shortest = int(rollouts.lengths.sum(1).argmin())
     one = rollouts.select([shortest])
-    _require_repeatable(policy, one)
-    fast = directional_derivatives(policy, one, direction, [estimator], chunk_tokens=1).per_prompt[estimator][0]
-    expected, size = plain_backward(policy, one, direction, estimator)
+    derivatives = directional_derivatives(policy, one, direction, [estimator], chunk_tokens=chunk_tokens)
+    rows = rows_within(one, chunk_tokens)
+    scored = derivatives.log_probs
+    if rows < one.group_size:
+        # The pass took the responses one after the other; the comparison is of passes of one shape.
+        scored = scored_in_turn(policy, one, one.group_size).log_probs.cpu()
+    _require_repeatable(policy, one, scored)
+    fast = derivatives.per_prompt[estimator][0]
+    expected, size = plain_backward(policy, one, direction, estimator, rows=rows)
     gap = float(abs(fast - expected) / size if size else abs(fast))
     most = TANGENT_ROUNDINGS * policy.rounding
     if is_coarse(policy):
@@ -56,10 +72,10 @@ def verify_tangent(policy: Policy, rollouts: Rollouts, direction: Mapping[str, t
     return gap
 
 
-def _require_repeatable(policy: Policy, one: Rollouts) -> None:
+def _require_repeatable(policy: Policy, one: Rollouts, scored: torch.Tensor) -> None:
     with torch.no_grad():
-        first, second = policy.teacher_force(one).log_probs, policy.teacher_force(one).log_probs
-    gap, most = float((first - second).abs().max()), REPEAT_ROUNDINGS * policy.rounding
+        again = policy.teacher_force(one).log_probs.cpu()
+    gap, most = float((scored - again).abs().max()), REPEAT_ROUNDINGS * policy.rounding
     if gap and is_coarse(policy):
         most = min(most, NOISES * token_noise(policy, one, 0)["noise_log_probs"])
     if gap > most:
@@ -70,7 +86,7 @@ def _require_repeatable(policy: Policy, one: Rollouts) -> None:
 
 
 def plain_backward(
-    policy: Policy, one: Rollouts, direction: Mapping[str, torch.Tensor], estimator: str
+    policy: Policy, one: Rollouts, direction: Mapping[str, torch.Tensor], estimator: str, *, rows: int | None = None
 ) -> tuple[float, float]:
     """(<X, u>, sum over parameter tensors i of |<X, u>_i|) of one prompt: form the gradients and dot them with u.
 
@@ -79,18 +95,27 @@ def plain_backward(
         one: one prompt x G responses.
         direction: u by live parameter name.
         estimator: name of the estimator that defines X.
+        rows: number of responses computed at once; None for all.
     """
     plain = replace(policy, share_prompt=False)
     direction = along_slope(policy.model, direction)
     parameters = {name: policy.trainable[name] for name in direction}
-    with torch.enable_grad():
-        forced = plain.teacher_force(one)
-        weights = weights_for(estimator, forced, one)
-        surrogate = weights.surrogate(forced.log_probs, forced.entropies, forced.expected_values)
-        grads = torch.autograd.grad(surrogate, list(parameters.values()), allow_unused=True)
-    parts = [
-        float((g.double().cpu() * direction[name].double().cpu()).sum())
-        for name, g in zip(parameters, grads, strict=True)
-        if g is not None
-    ]
-    return sum(parts), sum(map(abs, parts))
+    group = one.group_size
+    rows = group if rows is None else rows
+    weights = weights_for(estimator, scored_in_turn(plain, one, rows), one) if rows < group else None
+    parts = dict.fromkeys(parameters, 0.0)
+    for first, last in in_turn(group, rows):
+        some = one if weights is None else one.responses_between(first, last)
+        with torch.enable_grad():
+            forced = plain.teacher_force(some)
+            own = (
+                weights_for(estimator, forced, some)
+                if weights is None
+                else weights.responses_between(first, last, some.tokens.shape[2])
+            )
+            surrogate = own.surrogate(forced.log_probs, forced.entropies, forced.expected_values)
+            grads = torch.autograd.grad(surrogate, list(parameters.values()), allow_unused=True)
+        for name, g in zip(parameters, grads, strict=True):
+            if g is not None:
+                parts[name] += float((g.double().cpu() * direction[name].double().cpu()).sum())
+    return sum(parts.values()), sum(map(abs, parts.values()))

@@ -9,7 +9,7 @@ CONSTRAINTS ?= constraints.txt
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 RESULTS ?= results
 
-.PHONY: demo test test-slow bench lint clean
+.PHONY: demo test test-slow bench bench-real lint clean
 
 $(STAMP): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
@@ -34,6 +34,10 @@ test-slow: $(DEV_STAMP)
 
 bench: $(DEV_STAMP)
 	$(BIN)/python -m benchmarks.run
+
+bench-real: $(DEV_STAMP)
+	$(BIN)/python -m benchmarks.real_size
+	$(BIN)/python -m benchmarks.memory_table
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check .

@@ -31,6 +31,11 @@ SHAPES: dict[str, dict[str, Any]] = {
         "vocab_size": 152064, "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
         "num_attention_heads": 28, "num_key_value_heads": 4, "tie_word_embeddings": False,
     },
+    # Not one of Qwen's: a small model with its vocabulary, all of whose weights are trained.
+    "50M": {
+        "vocab_size": 151936, "hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 12,
+        "num_attention_heads": 8, "num_key_value_heads": 4, "tie_word_embeddings": True,
+    },
     "tiny": {
         "vocab_size": 512, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
         "num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True,
@@ -63,21 +68,30 @@ class Numerals:
 
 
 def random_checkpoint(shape: str, *, device: str, dtype: str) -> RandomCheckpoint:
-    """A model of the shape in ``dtype`` with a float32 adapter on every linear map, made on the device."""
+    """A random policy (:func:`random_policy`) and its optimizer's state."""
+    policy = random_policy(shape, device=device, dtype=dtype)
+    return RandomCheckpoint(policy, optimizer_state(policy))
+
+
+def random_policy(shape: str, *, device: str, dtype: str) -> Policy:
+    """A model of the shape in ``dtype``, made on the device, with a float32 adapter on every linear map.
+
+    A shape without a rank has no adapter: all of its weights are trained.
+    """
     torch.manual_seed(0)
     config = Qwen2Config(**SHAPES[shape], eos_token_id=0, bos_token_id=None, max_position_embeddings=32768)
+    rank = RANKS.get(shape)
     with torch.device(device), _default(getattr(torch, dtype)):
-        model: Any = Qwen2ForCausalLM(config)
-        rank = RANKS[shape]
-        adapter = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", init_lora_weights=False)
-        model = get_peft_model(model, adapter).get_base_model().eval()
+        model: Any = Qwen2ForCausalLM(config).eval()
+        if rank is not None:
+            adapter = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", init_lora_weights=False)
+            model = get_peft_model(model, adapter).get_base_model().eval()
     for parameter in model.parameters():
-        if parameter.requires_grad:
+        if parameter.requires_grad and rank is not None:
             # As the default initialisation leaves it large, responses would be noise of noise.
             parameter.data = parameter.data.float().mul_(0.1)
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    policy = Policy(model, Numerals(), trainable, (0,))  # type: ignore[arg-type]
-    return RandomCheckpoint(policy, optimizer_state(policy))
+    return Policy(model, Numerals(), trainable, (0,))  # type: ignore[arg-type]
 
 
 @contextmanager

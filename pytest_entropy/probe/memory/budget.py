@@ -91,7 +91,7 @@ def budget_for(policy: Policy, config: ProbeConfig, *, prompt_tokens: int, threa
     plain = Budget(widest, config.sample_rows, free=free)
     if free is None or threads * _bound(policy, config, widest) < NEGLIGIBLE * free:
         return plain
-    vectors = 0 if policy.device.type == "cuda" else VECTORS * _entries(policy)
+    vectors = VECTORS * _entries(policy) if policy.device.type == "cpu" else 0
     chooser = _Chooser(policy, config, prompt_tokens, threads, free - vectors)
     if max(chooser.least.values()) > chooser.room and layers_of(policy.model):
         chooser = replace(chooser, recompute=True)

@@ -79,6 +79,52 @@ T = TypeVar("T")
 NO_POLICY: Any = None
 
 
+def test_what_ran_out_of_memory_is_not_tried_again() -> None:
+    tried: list[int] = []
+
+    def work(indices: list[int]) -> int:
+        tried.append(len(indices))
+        if len(indices) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return sum(indices)
+
+    found = list(worked(NO_POLICY, [list(range(16))] * 3, Call.of(work)))
+    assert [len(size) for size in (tried, [n for n in tried if n > 2])] == [3 + 3 * 8, 3]
+    assert sorted(n for indices, _ in found for n in indices) == sorted([*range(16)] * 3)
+
+
+def test_a_single_prompt_that_runs_out_of_memory_is_computed_in_parts(
+    policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollouts, u = tiny.sample(policy, tiny.prompts(3)), tiny.direction(policy)
+    whole = directional_derivatives(policy, rollouts, u, ["reinforce_loo"], chunk_tokens=10**6)
+    forced = policy.teacher_force
+    tried: list[int] = []
+
+    def narrow(part: Rollouts, ranks: torch.Tensor | None = None) -> Any:
+        tried.append(len(part) * part.group_size)
+        if len(part) * part.group_size > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forced(part, ranks)
+
+    monkeypatch.setattr(policy, "teacher_force", narrow)
+    parts = directional_derivatives(policy, rollouts, u, ["reinforce_loo"], chunk_tokens=10**6)
+    np.testing.assert_allclose(parts.per_prompt["reinforce_loo"], whole.per_prompt["reinforce_loo"], rtol=1e-9)
+    # Twelve rows, four of one prompt, two of it; from then on one at a time.
+    assert [rows for rows in tried if rows > 1] == [12, 4, 2]
+
+
+def test_a_single_response_that_does_not_fit_is_an_error(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    rollouts, u = tiny.sample(policy, tiny.prompts(2)), tiny.direction(policy)
+
+    def full(*_: object) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(policy, "teacher_force", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        directional_derivatives(policy, rollouts, u, ["score"], chunk_tokens=10**6)
+
+
 @dataclass(frozen=True)
 class Call(Generic[T]):
     """A piece that calls a function of its indices."""

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pytest_entropy import phases
 from pytest_entropy.policy.decoding import DecodingBatch, tokens_per_look
 from pytest_entropy.policy.distribution import draw_tokens
 from pytest_entropy.policy.prefill import prefill
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.policy.sampling_record import Recorder
+from pytest_entropy.records import phases
 
 if TYPE_CHECKING:
     from pytest_entropy.policy.policy import Policy

@@ -15,9 +15,9 @@ from typing import Generic, Protocol, TypeVar
 
 import torch
 
-from pytest_entropy import phases
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
+from pytest_entropy.records import phases
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

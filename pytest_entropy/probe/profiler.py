@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from pytest_entropy import phases
 from pytest_entropy.probe.peak_memory import counted_mb, is_gpu, start_counting
+from pytest_entropy.records import phases
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Meter:
 
         Args:
             name: of the phase.
-            tokens, passes: its planned size, as :class:`pytest_entropy.phases.Phase` has it, for the log and progress.
+            tokens, passes: its planned size, as :class:`~pytest_entropy.records.phases.Phase` has it.
         """
         with phases.entered(name, tokens, passes), self._measured(name):
             yield

@@ -14,10 +14,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pytest_entropy import phases
-from pytest_entropy.phases import Phase
+from pytest_entropy.records import phases
 from pytest_entropy.records.files import write_text
 from pytest_entropy.records.paths import LOCKS
+from pytest_entropy.records.phases import Phase
 
 # Seconds between two writes, and before a phase's first, so that short phases write none.
 EVERY = 2.0
@@ -34,7 +34,7 @@ class Working:
         worker: name of the xdist worker; empty for a session's only process.
         work: name of the directory of the run or update batch.
         phase: name of the phase.
-        tokens, passes: its planned size, as :class:`~pytest_entropy.phases.Phase` has it.
+        tokens, passes: its planned size, as :class:`~pytest_entropy.records.phases.Phase` has it.
         done: tokens processed so far.
         started: when the phase began, in seconds of ``time.time``.
     """

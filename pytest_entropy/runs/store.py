@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from pytest_entropy import phases
+from pytest_entropy.records import phases
 from pytest_entropy.records.error_text import POINTER, reason_in
 from pytest_entropy.records.files import write_json, write_text
 from pytest_entropy.records.paths import CONFIG, ERROR, LOCKS, LOG, MANIFEST, RESULTS

@@ -14,7 +14,7 @@ from tests import laws
 PACKAGE = laws.Package(Path(__file__).parents[2] / "pytest_entropy")
 # From the ground up; a room imports only what stands on a lower floor.
 FLOORS = [
-    {"errors", "time_limit", "phases"},
+    {"errors", "time_limit"},
     {"registry"},
     {"stats", "optimizers"},
     {"records"},

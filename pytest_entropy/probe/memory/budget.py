@@ -27,6 +27,8 @@ GIB = 2**30
 SHARE = 0.8
 # Work that by a rough bound takes less than this share of free memory is not forecast.
 NEGLIGIBLE = 0.25
+# A size is tried where a straight line through two others is below so many times what is free.
+NEAR = 1.5
 # Tables of the vocabulary's size that a piece holds at once, at most.
 TABLES = 8
 # Gradient and direction of the update in float64, and a copy of each for its oracle.
@@ -201,11 +203,11 @@ def _largest(
     if max(needed.values()) <= room or widest <= smallest:
         return size, needed
     least = least or need(smallest)
-    # Memory grows linearly with the size, so that most sizes need not be tried.
+    # Memory grows about linearly with the size, so that sizes far too large need not be tried.
     slope = (max(needed.values()) - max(least.values())) / (widest - smallest)
     while size // 2 >= smallest:
         size //= 2
-        if max(least.values()) + slope * (size - smallest) <= room:
+        if max(least.values()) + slope * (size - smallest) <= NEAR * room:
             needed = need(size)
             if max(needed.values()) <= room:
                 return size, needed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -106,6 +107,8 @@ class Forecast:
             first = live.peak
             if self.limit > 1:
                 self._fill(policy, cache, rows)
+            # What a pass leaves in circles of references is freed when memory is short.
+            gc.collect()
             live.peak = live.now
             logits = self._step(policy, cache, rows, 1)
             draw_tokens(logits, policy.temperature, torch.zeros(rows, dtype=torch.float64, device=META))

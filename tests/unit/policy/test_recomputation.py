@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -15,6 +15,12 @@ from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.derivatives.gradient import policy_gradient
 from pytest_entropy.probe.memory.live_bytes import LiveBytes
 from tests import tiny
+
+
+def same(found: Any, expected: Any) -> None:
+    """Equal up to rotary angles, which the model computes in float32: relative to the largest number."""
+    found, expected = (torch.as_tensor(x, dtype=torch.float64) for x in (found, expected))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
 
 
 @pytest.fixture(scope="module", params=["lora", "dora", "full"])
@@ -41,10 +47,10 @@ def test_derivatives_and_gradients_are_the_same(policy: Policy, rollouts: Rollou
         for p in (policy, recomputing(policy))
     ]
     for name in ("rao_blackwell", "score"):
-        np.testing.assert_allclose(found[1][0].per_prompt[name], found[0][0].per_prompt[name], rtol=1e-8, atol=1e-11)
-    torch.testing.assert_close(found[1][0].entropies, found[0][0].entropies, rtol=1e-9, atol=1e-11)
+        same(found[1][0].per_prompt[name], found[0][0].per_prompt[name])
+    same(found[1][0].entropies, found[0][0].entropies)
     for name, g in found[0][1].items():
-        torch.testing.assert_close(found[1][1][name], g, rtol=1e-8, atol=1e-11)
+        same(found[1][1][name], g)
 
 
 def test_a_pass_holds_less(rollouts: Rollouts) -> None:
@@ -88,5 +94,5 @@ def test_long_responses_logits_are_made_in_pieces(
         monkeypatch.setattr(teacher_forcing, "TABLE_ENTRIES", 2 * 24 * 60)
         pieces = recomputing(policy).teacher_force(rollouts)
         alone = replace(policy, share_prompt=False).teacher_force(rollouts)
-    torch.testing.assert_close(pieces.log_probs, whole.log_probs, rtol=1e-9, atol=1e-11)
-    torch.testing.assert_close(alone.entropies, whole.entropies, rtol=1e-9, atol=1e-11)
+    same(pieces.log_probs, whole.log_probs)
+    same(alone.entropies, whole.entropies)

@@ -109,7 +109,8 @@ def test_a_single_prompt_that_runs_out_of_memory_is_computed_in_parts(
 
     monkeypatch.setattr(policy, "teacher_force", narrow)
     parts = directional_derivatives(policy, rollouts, u, ["reinforce_loo"], chunk_tokens=10**6)
-    np.testing.assert_allclose(parts.per_prompt["reinforce_loo"], whole.per_prompt["reinforce_loo"], rtol=1e-9)
+    expected = whole.per_prompt["reinforce_loo"]
+    np.testing.assert_allclose(parts.per_prompt["reinforce_loo"], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
     # Twelve rows, four of one prompt, two of it; from then on one at a time.
     assert [rows for rows in tried if rows > 1] == [12, 4, 2]
 

@@ -69,7 +69,7 @@ def test_other_devices_and_a_named_gpu_are_left_alone(device: str | None) -> Non
 
 @pytest.mark.parametrize(
     ("device", "said"),
-    [("mps", "mps has no float64"), ("mps:0", "mps has no float64"), ("xpu", "a device is cpu, cuda or cuda:N")],
+    [("mps", "mps has no float64"), ("mps:0", "mps has no float64"), ("xpu", "a device is cpu, cuda, cuda:N, or auto")],
 )
 def test_a_device_that_cannot_work_is_refused_before_anything_is_loaded(
     device: str, said: str, checkpoint: Path, monkeypatch: pytest.MonkeyPatch

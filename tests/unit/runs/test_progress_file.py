@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_entropy import phases
+from pytest_entropy.records import phases
 from pytest_entropy.records.paths import LOCKS
 from pytest_entropy.runs.progress_file import STALE, SUFFIX, ProgressFile, Working, remove_stale, working
 

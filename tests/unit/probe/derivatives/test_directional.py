@@ -156,7 +156,8 @@ def test_a_vector_of_pieces_that_ran_out_of_memory_counts_each_prompt_once(monke
     found = directional_derivatives(
         policy, rollouts, u, ["rao_blackwell"], chunk_tokens=10_000, gradient_of="rao_blackwell"
     ).gradient
-    assert failed == [8, 4, 4]
+    # The second half is not tried whole: what ran out is remembered.
+    assert failed == [8, 4]
     assert found is not None
     for name, g in expected.items():
         torch.testing.assert_close(found[name] / 8, g, rtol=1e-8, atol=1e-10)

@@ -35,9 +35,9 @@ class Passes:
         grad, define = torch.autograd.grad, by_definition
 
         @contextmanager
-        def phase_of(meter: Meter, name: str) -> Iterator[None]:
+        def phase_of(meter: Meter, name: str, *more: Any, **named: Any) -> Iterator[None]:
             self._phase = name
-            with phase(meter, name):
+            with phase(meter, name, *more, **named):
                 yield
 
         def scored(policy: Policy, rollouts: Any, *more: Any) -> Any:
@@ -105,7 +105,7 @@ def test_a_small_run_passes_over_each_prompt_as_rarely_as_its_definition_allows(
     steps = len(record.arrays["sweep_steps"])
     assert counts == {
         "sampling": {SAMPLED: 4},
-        "self_check": {WITHOUT: 2, WITH: 2, BACKWARD: 2},
+        "self_check": {WITHOUT: 1, WITH: 2, BACKWARD: 2},
         # The entropy gradient as a vector, and the totals at theta, come from this pass as well.
         "derivatives": {WITH: 4, BACKWARD: 4},
         # Steps, two for the noise floor, and for half of the prompts theta and one step again.

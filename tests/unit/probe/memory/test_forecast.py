@@ -29,10 +29,15 @@ def one(request: pytest.FixtureRequest) -> Policy:
     return policy(adapter=request.param == "lora")
 
 
+def near(forecast: int, held: int) -> None:
+    """Not below what was held, and at most a tenth above: attention's kernels are not the same without data."""
+    assert 0.98 * held <= forecast <= 1.1 * held
+
+
 def counted(piece: DerivativePiece | GradientPiece, policy: Policy) -> int:
     with LiveBytes() as live, sdpa_kernel(SDPBackend.FLASH_ATTENTION):
         piece.compute(policy)
-    return live.peak
+    return int(live.peak)
 
 
 @pytest.mark.parametrize("size", [PieceSize(1, 1), PieceSize(1, 4), PieceSize(3, 4)])
@@ -41,17 +46,25 @@ def test_pieces_hold_what_was_forecast(one: Policy, size: PieceSize) -> None:
     rollouts = longest_rollouts(size.prompts, size.rows, prompt_tokens=PROMPT, limit=LIMIT, learns=True)
     direction = tiny.direction(one)
     held = counted(DerivativePiece(rollouts, (direction,), ("action_value",)), one)
-    assert forecast.derivatives(size) == pytest.approx(held, rel=0.03)
+    near(forecast.derivatives(size), held)
     weights = torch.ones(size.prompts, size.rows, dtype=torch.float64)
     held = counted(GradientPiece(rollouts, (Loss(weights),)), one)
-    assert forecast.gradient(size) == pytest.approx(held, rel=0.03)
+    near(forecast.gradient(size), held)
 
 
 def test_sampling_holds_what_was_forecast() -> None:
     one, prompts, group = policy(), 5, 4
     with LiveBytes() as live:
         one.sample([[5] * PROMPT] * prompts, torch.rand(prompts, group, LIMIT, dtype=torch.float64))
-    assert Forecast(one, "action_value", PROMPT, LIMIT).sampling(prompts, group) == pytest.approx(live.peak, rel=0.1)
+    forecast = Forecast(one, "action_value", PROMPT, LIMIT).sampling(prompts, group)
+    # As with padding, where attention repeats one layer's keys and values for the heads that share them.
+    assert live.peak <= forecast <= live.peak + repeated_heads(one, prompts * group) * 1.1
+
+
+def repeated_heads(one: Policy, rows: int) -> int:
+    """Bytes of one layer's keys and values, one for each head."""
+    config = one.model.config
+    return 2 * 4 * rows * (PROMPT + LIMIT) * int(config.hidden_size)
 
 
 def test_memory_grows_with_tokens_and_falls_by_recomputation() -> None:

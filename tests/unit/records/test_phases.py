@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pytest_entropy import EntropyProbe, ProbeConfig, load_checkpoint, phases
-from pytest_entropy.phases import Phase
+from pytest_entropy import EntropyProbe, ProbeConfig, load_checkpoint
 from pytest_entropy.prompts import Prompt
+from pytest_entropy.records import phases
+from pytest_entropy.records.phases import Phase
 
 PROMPTS = [Prompt(f"Tom has {i} apples and buys {i % 7} more.", {"answer": str(i + i % 7)}) for i in range(30)]
 G, LIMIT, B_U, B_E = 3, 6, 4, 5

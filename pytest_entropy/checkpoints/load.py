@@ -18,6 +18,7 @@ from pytest_entropy.checkpoints.metadata import SAMPLING
 from pytest_entropy.checkpoints.preflight.adapter_files import require_all_read
 from pytest_entropy.checkpoints.preflight.bfloat16_units import warn_of_slow_bfloat16
 from pytest_entropy.checkpoints.preflight.device import require_device
+from pytest_entropy.checkpoints.preflight.memory import require_room_for_weights
 from pytest_entropy.checkpoints.preflight.row_independence import require_separate_rows
 from pytest_entropy.checkpoints.preflight.screening import screen
 from pytest_entropy.checkpoints.second_reading.reading import PlainReading
@@ -79,8 +80,9 @@ def load(files: CheckpointFiles, *, device: str = "cpu", dtype: str = "float32")
         dtype: of the weights; float32 or float64 (bfloat16, for an adapter's frozen base, makes sense on a GPU only).
 
     Raises:
-        UsageError: the device does not exist, files are missing or damaged, weights are not finite, or the optimizer
-            state does not fit the model or, by the checkpoint one step before, belongs to other parameters.
+        UsageError: the device does not exist, the weights do not fit into memory, files are missing or damaged, weights
+            are not finite, or the optimizer state does not fit the model or, by the checkpoint one step before, belongs
+            to other parameters.
     """
     require_device(device)
     if dtype == "bfloat16" and not files.is_adapter:
@@ -89,6 +91,7 @@ def load(files: CheckpointFiles, *, device: str = "cpu", dtype: str = "float32")
             "moves must be float32 or float64"
         )
     warn_of_slow_bfloat16(device, dtype)
+    require_room_for_weights(files, dtype)
     loaded = _load(files, DTYPES[dtype])
     model, mapped = loaded.model, loaded.mapped
     proof = prove_beside(files, loaded.keys, mapped.states)

@@ -31,6 +31,8 @@ NEGLIGIBLE = 0.25
 NEAR = 1.5
 # Tables of the vocabulary's size that a piece holds at once, at most.
 TABLES = 8
+# For all that no forecast counts, however small the pieces are.
+RESERVE = 2**26
 # Gradient and direction of the update in float64, and a copy of each for its oracle.
 VECTORS = 4 * 8
 
@@ -60,8 +62,8 @@ class Budget:
         sizes += ", layers recomputed in backward" if self.recompute else ""
         if self.free is None or not self.bytes_by_phase:
             return sizes
-        phases = ", ".join(f"{name} {size / GIB:.2f} GiB" for name, size in self.bytes_by_phase.items())
-        return f"{sizes}; they take at most: {phases}; {self.free / GIB:.2f} GiB are free"
+        phases = ", ".join(f"{name} {_in_words(size)}" for name, size in self.bytes_by_phase.items())
+        return f"{sizes}; they take at most: {phases}; {_in_words(self.free)} are free"
 
 
 def available(device: torch.device) -> int | None:
@@ -94,20 +96,24 @@ def budget_for(policy: Policy, config: ProbeConfig, *, prompt_tokens: int, threa
     if free is None or threads * _bound(policy, config, widest) < NEGLIGIBLE * free:
         return plain
     vectors = VECTORS * _entries(policy) if policy.device.type == "cpu" else 0
-    chooser = _Chooser(policy, config, prompt_tokens, threads, free - vectors)
+    chooser = _Chooser(policy, config, prompt_tokens, threads, free - vectors - RESERVE)
     if max(chooser.least.values()) > chooser.room and layers_of(policy.model):
         chooser = replace(chooser, recompute=True)
     phase = max(chooser.least, key=lambda name: chooser.least[name])
     if chooser.least[phase] > chooser.room:
         raise UsageError(
-            f"the {phase} of one response of {config.max_new_tokens} tokens need {chooser.least[phase] / GIB:.2f} GiB "
-            f"and the update's vectors {vectors / GIB:.2f} GiB, and {free / GIB:.2f} GiB are free on "
-            f"{policy.device}: lower sampling.max_new_tokens, take --entropy-threads 1 or fewer workers, a base in "
+            f"the {phase} of one response of {config.max_new_tokens} tokens need {_in_words(chooser.least[phase])}, "
+            f"{_in_words(vectors + RESERVE)} more hold the vectors of the update and all else, {_in_words(free)} are "
+            f"free on {policy.device}: lower sampling.max_new_tokens, take --entropy-threads 1 or fewer workers, a base in "
             "bfloat16 (--dtype bfloat16, for adapters), or a device with more memory"
         )
     chosen = chooser.choose(plain)
     log.info("memory: %s", chosen.in_words())
     return chosen
+
+
+def _in_words(size: int) -> str:
+    return f"{size / GIB:.1f} GiB" if size >= GIB else f"{size / 2**20:.0f} MiB"
 
 
 def _bound(policy: Policy, config: ProbeConfig, tokens: int) -> int:

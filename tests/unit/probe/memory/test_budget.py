@@ -35,8 +35,8 @@ def need(policy: Policy, size: PieceSize) -> int:
     return max(forecast.derivatives(size), forecast.gradient(size))
 
 
-def vectors(policy: Policy) -> int:
-    return budget.VECTORS * sum(p.numel() for p in policy.trainable.values())
+def beside(policy: Policy) -> int:
+    return budget.RESERVE + budget.VECTORS * sum(p.numel() for p in policy.trainable.values())
 
 
 @pytest.mark.parametrize("free", [None, 2**40])
@@ -46,7 +46,7 @@ def test_with_room_the_sizes_are_the_fixed_ones(policy: Policy, free: int | None
 
 
 def test_with_less_they_are_a_power_of_two_whose_forecast_fits(policy: Policy) -> None:
-    free = vectors(policy) + int(need(policy, PieceSize.within(2048, 4, PROMPT, LIMIT)) * 1.1 / SHARE)
+    free = beside(policy) + int(need(policy, PieceSize.within(2048, 4, PROMPT, LIMIT)) * 1.1 / SHARE)
     sizes = chosen(policy, free)
     assert sizes.chunk_tokens == 2048
     assert max(sizes.bytes_by_phase.values()) <= SHARE * free
@@ -54,33 +54,33 @@ def test_with_less_they_are_a_power_of_two_whose_forecast_fits(policy: Policy) -
 
 
 def test_threads_share_what_is_free(policy: Policy) -> None:
-    free = vectors(policy) + int(need(policy, PieceSize.within(4096, 4, PROMPT, LIMIT)) * 1.2 / SHARE)
+    free = beside(policy) + int(need(policy, PieceSize.within(4096, 4, PROMPT, LIMIT)) * 1.2 / SHARE)
     assert chosen(policy, free, threads=4).chunk_tokens < chosen(policy, free).chunk_tokens == 4096
 
 
 def test_a_piece_may_be_a_part_of_a_group(policy: Policy) -> None:
-    free = vectors(policy) + int(need(policy, PieceSize(1, 2)) * 1.02 / SHARE)
+    free = beside(policy) + int(need(policy, PieceSize(1, 2)) * 1.02 / SHARE)
     assert PROMPT + LIMIT <= chosen(policy, free).chunk_tokens < PROMPT + 4 * LIMIT
 
 
 def test_a_configured_size_is_kept(policy: Policy) -> None:
-    free = vectors(policy) + need(policy, PieceSize(1, 2))
+    free = beside(policy) + need(policy, PieceSize(1, 2))
     assert chosen(policy, free, chunk_tokens=8000).chunk_tokens == 8000
 
 
 def test_layers_are_recomputed_where_one_response_does_not_fit_otherwise(policy: Policy) -> None:
     plain, again = need(policy, PieceSize(1, 1)), need(recomputing(policy), PieceSize(1, 1))
     assert again < plain
-    sizes = chosen(policy, vectors(policy) + (plain + again) // 2)
+    sizes = chosen(policy, beside(policy) + (plain + again) // 2)
     assert sizes.recompute
     assert "recomputed" in sizes.in_words()
 
 
 def test_what_cannot_fit_is_refused_with_its_numbers_and_what_helps(policy: Policy) -> None:
     with pytest.raises(
-        UsageError, match=r"of one response of 100 tokens need 0\.00 GiB.*lower sampling\.max_new_tokens"
+        UsageError, match=r"of one response of 100 tokens need \d MiB, 6\d MiB more .*lower sampling\.max_new"
     ):
-        chosen(policy, vectors(policy) + need(recomputing(policy), PieceSize(1, 1)) // 2)
+        chosen(policy, beside(policy) + need(recomputing(policy), PieceSize(1, 1)) // 2)
 
 
 def test_work_far_below_what_is_free_is_not_forecast(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,8 +104,8 @@ def budget_for(policy: Policy, config: ProbeConfig, *, prompt_tokens: int, threa
         raise UsageError(
             f"the {phase} of one response of {config.max_new_tokens} tokens need {_in_words(chooser.least[phase])}, "
             f"{_in_words(vectors + RESERVE)} more hold the vectors of the update and all else, {_in_words(free)} are "
-            f"free on {policy.device}: lower sampling.max_new_tokens, take --entropy-threads 1 or fewer workers, a base in "
-            "bfloat16 (--dtype bfloat16, for adapters), or a device with more memory"
+            f"free on {policy.device}: lower sampling.max_new_tokens, take --entropy-threads 1 or fewer workers, "
+            "--dtype bfloat16 for an adapter's base, or a device with more memory"
         )
     chosen = chooser.choose(plain)
     log.info("memory: %s", chosen.in_words())

@@ -23,6 +23,10 @@ from pytest_entropy.policy.token_statistics import Asked, slices
 if TYPE_CHECKING:
     from pytest_entropy.policy.policy import Policy
 
+# Responses of so many tokens, and so many times as long as their prompt, gain little by sharing it.  Computed with it
+# they need no mask: attention takes its fast kernel, and keeps no table of all pairs of tokens in every layer.
+LONG, LONG_SHARE = 256, 8
+
 
 def teacher_force(policy: Policy, rollouts: Rollouts, ranks: torch.Tensor | None = None) -> TeacherForced:
     """Token log-probabilities and exact next-token entropies of given responses, at the policy's temperature.
@@ -129,11 +133,18 @@ def predictions(policy: Policy, rollouts: Rollouts, tokens: torch.Tensor) -> Pre
     whole = positions >= length or not policy.plain_head
     scored = policy.model if whole else policy.model.base_model
     with recomputed_layers(policy.model) if policy.recompute else nullcontext():
-        shared = policy.share_prompt and not policy.recompute
-        found = (_shared if shared else _alone)(policy, rollouts, tokens, scored)
+        found = (_shared if _shares_prompt(policy, rollouts) else _alone)(policy, rollouts, tokens, scored)
     if whole:
         return WholeLogits(found.reshape(*tokens.shape, -1))
     return PiecewiseLogits(found, policy.model.get_output_embeddings(), tokens.shape[1], positions)
+
+
+def _shares_prompt(policy: Policy, rollouts: Rollouts) -> bool:
+    """Whether a prompt is computed once for its responses, which then see it through a cache and a mask."""
+    if not policy.share_prompt or policy.recompute:
+        return False
+    longest = max(map(len, rollouts.prompt_ids))
+    return padding_needed(rollouts.prompt_ids) or rollouts.tokens.shape[2] < max(LONG, LONG_SHARE * longest)
 
 
 def logits_shared(policy: Policy, rollouts: Rollouts, tokens: torch.Tensor) -> torch.Tensor:

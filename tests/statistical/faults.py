@@ -245,12 +245,12 @@ def positions_of_padding(patch: pytest.MonkeyPatch) -> None:
     def decoding_only(
         self: Policy,
         ids: torch.Tensor,
-        kept: torch.Tensor,
+        kept: torch.Tensor | None,
         positions: torch.Tensor,
         cache: DynamicCache | None,
         **named: Any,
     ) -> torch.Tensor:
-        if cache is not None and cache.get_seq_length():
+        if kept is not None and cache is not None and cache.get_seq_length():
             positions = positions + (kept == 0).sum(-1, keepdim=True)
         return forward(self, ids, kept, positions, cache, **named)
 

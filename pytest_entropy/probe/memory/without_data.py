@@ -1,27 +1,66 @@
 """Work on tensors without data (device ``meta``): its memory is counted exactly, and costs nothing.
 
-What only data could tell is answered with zeros.  Attention takes the fused kernels, which keep no table of all pairs
-of tokens; left to itself torch would take the plain formula for these tensors.
+What only data could tell is answered with zeros.  Attention takes the CPU's fused kernel, which as a GPU's keeps no
+table of all pairs of tokens; left to itself torch would take the plain formula for these tensors.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 from pytest_entropy.probe.memory.live_bytes import LiveBytes
 
 META = torch.device("meta")
-# torch's number of the fused attention kernels.
-FUSED = 1
+FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+# torch's function, for which another stands in within a block: a mode for functions would be off in backward, where
+# layers may be computed again.
+TORCHS = functional.scaled_dot_product_attention
+_ONE_BLOCK = threading.RLock()
 # Results are numbers per prompt or token; a larger copy to the CPU would take the memory that is to be forecast.
 LARGEST_COPY = 2**24
 
 
+def _attention(query: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """torch's attention, but by the fused kernel where tensors have no data; so other threads may go on meanwhile."""
+    out: torch.Tensor = (_fused if query.is_meta else TORCHS)(query, *args, **kwargs)
+    return out
+
+
+def _fused(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attn_mask: torch.Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    **_: Any,
+) -> torch.Tensor:
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        # torch makes a table of numbers of it, which backward keeps.
+        attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill_(attn_mask.logical_not(), -torch.inf)
+    out: torch.Tensor = FUSED(query, key, value, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)[0]
+    return out
+
+
 class WithoutData(LiveBytes):
     """Counts the tensors without data that operations of this thread make within the block."""
+
+    def __enter__(self) -> WithoutData:
+        _ONE_BLOCK.acquire()
+        functional.scaled_dot_product_attention = _attention
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        functional.scaled_dot_product_attention = TORCHS
+        _ONE_BLOCK.release()
 
     def __torch_dispatch__(
         self,
@@ -44,8 +83,6 @@ def _answer(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     Raises:
         MemoryError: a copy to the CPU is too large to be one of results.
     """
-    if name == "aten::_fused_sdp_choice":
-        return FUSED
     first = args[0] if args else None
     if not isinstance(first, torch.Tensor):
         return None

@@ -168,3 +168,30 @@ def test_the_head_is_given_rows_that_lie_together(grad: bool) -> None:
     expected = token_statistics(rows, own, Asked(1.0))
     torch.testing.assert_close(log_probs, expected[0], rtol=0, atol=1e-5, check_device=False)
     torch.testing.assert_close(nats, expected[1], rtol=0, atol=1e-5)
+
+
+def test_long_responses_are_computed_with_their_prompt_where_no_padding_is_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    policy = tiny.policy(tiny.lora(tiny.qwen2()), dtype=torch.float64)
+    even, uneven = tiny.sample(policy, [[5, 6], [7, 8]]), tiny.sample(policy, [[5, 6], [7]])
+    shared, calls = teacher_forcing._shared, []
+
+    def counted(*given: Any) -> torch.Tensor:
+        calls.append(given)
+        return shared(*given)
+
+    monkeypatch.setattr(teacher_forcing, "_shared", counted)
+    scores, u = [], tiny.direction(policy)
+    for long in (256, 5):
+        monkeypatch.setattr(teacher_forcing, "LONG", long)
+        monkeypatch.setattr(teacher_forcing, "LONG_SHARE", 2)
+        for rollouts in (even, uneven):
+            calls.clear()
+            found = directional_derivatives(policy, rollouts, u, ["rao_blackwell"], chunk_tokens=10_000)
+            scores.append((len(calls), found.per_prompt["rao_blackwell"], found.entropies))
+    assert [count for count, *_ in scores] == [1, 1, 0, 1]
+    for before, after in ((scores[0], scores[2]), (scores[1], scores[3])):
+        # Rotary angles are float32 in transformers.
+        np.testing.assert_allclose(after[1], before[1], rtol=0, atol=1e-5 * np.abs(before[1]).max())
+        torch.testing.assert_close(after[2], before[2], rtol=1e-5, atol=1e-6)

@@ -25,7 +25,7 @@ import torch
 
 from benchmarks import floor
 from benchmarks.gpu_limits import Limits, Work, measure_limits, shares
-from benchmarks.gpu_models import SHAPES, RandomCheckpoint, noise, random_checkpoint, random_prompts
+from benchmarks.gpu_models import RANKS, RandomCheckpoint, noise, random_checkpoint, random_prompts
 from benchmarks.measure import interleaved, summary
 from pytest_entropy.probe import EntropyProbe, ProbeConfig
 from pytest_entropy.probe.pieces import is_out_of_memory
@@ -170,7 +170,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """All cells; one that runs out of memory says so, and the others are measured all the same."""
     device = torch.device(options.device)
     limits = measure_limits(device, getattr(torch, options.dtype), tiny=options.tiny)
-    shapes = ["tiny"] if options.tiny else options.shape or [name for name in SHAPES if name != "tiny"]
+    shapes = ["tiny"] if options.tiny else options.shape or [name for name in RANKS if name != "tiny"]
     cells = []
     for shape in shapes:
         checkpoint = random_checkpoint(shape, device=options.device, dtype=options.dtype)
@@ -209,7 +209,7 @@ def main(arguments: list[str] | None = None, results: Path = RESULTS) -> int:
     parser = argparse.ArgumentParser(description="whole runs of the probe on random models of real shapes")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--dtype", default="bfloat16", choices=("float32", "bfloat16"), help="of the frozen base")
-    parser.add_argument("--shape", action="append", choices=[name for name in SHAPES if name != "tiny"])
+    parser.add_argument("--shape", action="append", choices=[name for name in RANKS if name != "tiny"])
     parser.add_argument("--tokens", action="append", type=int, help="largest response length")
     parser.add_argument("--repeats", type=int, default=1, help="runs along the one update")
     parser.add_argument("--diagnostics", action="store_true", help="with the diagnostics of the sanity check")

@@ -33,7 +33,7 @@ def cell(shape: str, tokens: int, free: float) -> dict[str, Any]:
     config = ProbeConfig(G=GROUP, max_new_tokens=tokens)
     record = {"shape": shape, "dtype": SHAPES[shape], "tokens": tokens, "weights_gib": weights / GIB}
     try:
-        chosen = budget_for(policy, config, prompt_tokens=PROMPT, threads=1, free=int(free * GIB) - weights)
+        chosen = budget_for(policy, config, prompt_tokens=lambda: PROMPT, threads=1, free=int(free * GIB) - weights)
     except UsageError as error:
         return {**record, "refused": str(error)}
     phases = {f"{name}_gib": (weights + size) / GIB for name, size in chosen.bytes_by_phase.items()}

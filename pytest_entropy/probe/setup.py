@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import torch
 
+from pytest_entropy.errors import RunError
 from pytest_entropy.policy.kv_cache import preallocated
 from pytest_entropy.policy.recomputation import recomputing
 from pytest_entropy.policy.rollouts import Rollouts
@@ -73,7 +75,7 @@ class Setup:
         """
         return_large_blocks(self.policy.model)
         free = available(self.policy.device)
-        chosen = budget_for(self.policy, config, prompt_tokens=self._long_prompt(), threads=self.threads, free=free)
+        chosen = budget_for(self.policy, config, prompt_tokens=self._long_prompt, threads=self.threads, free=free)
         if chosen.recompute:
             self.policy = recomputing(self.policy)
         sizes = {"chunk_tokens": chosen.chunk_tokens, "sample_rows": chosen.sample_rows}
@@ -81,8 +83,12 @@ class Setup:
 
     def _long_prompt(self) -> int:
         """Tokens of the longest of some of the prompts, evenly spread over the set."""
-        some = range(0, len(self.prompts), max(1, len(self.prompts) // SOME_PROMPTS))
-        return max(len(self.prompts[n].encoded(self.policy.encode)) for n in some)
+        lengths = [1]
+        for n in range(0, len(self.prompts), max(1, len(self.prompts) // SOME_PROMPTS)):
+            # A prompt that cannot be encoded is an error where it is drawn.
+            with suppress(RunError):
+                lengths.append(len(self.prompts[n].encoded(self.policy.encode)))
+        return max(lengths)
 
     @cached_property
     def second_tokenizer(self) -> Any:

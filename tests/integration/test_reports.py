@@ -152,7 +152,9 @@ def test_without_a_terminal_plugin_everything_is_written(workspace: Workspace) -
     assert len(list(workspace.results.rglob("report.html"))) == 1
 
 
-@pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["alone", "two workers"])
+@pytest.mark.parametrize(
+    "workers", [pytest.param([], id="alone"), pytest.param(["-n2"], id="two workers", marks=pytest.mark.slow)]
+)
 def test_a_project_that_does_not_use_the_plugin_sees_nothing_of_it(
     tmp_path: Path, workspace: Workspace, workers: list[str]
 ) -> None:

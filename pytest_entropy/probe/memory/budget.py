@@ -78,13 +78,15 @@ def available(device: torch.device) -> int | None:
     return free_bytes() if device.type == "cpu" else None
 
 
-def budget_for(policy: Policy, config: ProbeConfig, *, prompt_tokens: int, threads: int, free: int | None) -> Budget:
+def budget_for(
+    policy: Policy, config: ProbeConfig, *, prompt_tokens: Callable[[], int], threads: int, free: int | None
+) -> Budget:
     """The sizes of pieces for a policy and settings.
 
     Args:
         policy: the policy; only its shapes matter.
         config: gives the sizes of batches and responses, and the configured bounds.
-        prompt_tokens: tokens of a long prompt.
+        prompt_tokens: counts the tokens of a long prompt, where a forecast needs them.
         threads: number of pieces computed at once.
         free: bytes that can still be allocated; None where nothing tells.
 
@@ -96,7 +98,7 @@ def budget_for(policy: Policy, config: ProbeConfig, *, prompt_tokens: int, threa
     if free is None or threads * _bound(policy, config, widest) < NEGLIGIBLE * free:
         return plain
     vectors = VECTORS * _entries(policy) if policy.device.type == "cpu" else 0
-    chooser = _Chooser(policy, config, prompt_tokens, threads, free - vectors - RESERVE)
+    chooser = _Chooser(policy, config, prompt_tokens(), threads, free - vectors - RESERVE)
     if max(chooser.least.values()) > chooser.room and layers_of(policy.model):
         chooser = replace(chooser, recompute=True)
     phase = max(chooser.least, key=lambda name: chooser.least[name])
@@ -135,7 +137,8 @@ class _Chooser:
     """Chooses the sizes for one policy, its settings, and ``room`` bytes beside the update's vectors.
 
     Attributes:
-        policy, config, prompt_tokens, threads: of :func:`budget_for`.
+        policy, config, threads: of :func:`budget_for`.
+        prompt_tokens: tokens of a long prompt.
         room: bytes that pieces may take.
         recompute: whether layers are recomputed in backward.
     """

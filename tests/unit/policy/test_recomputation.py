@@ -23,7 +23,7 @@ def same(found: Any, expected: Any) -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
 
 
-@pytest.fixture(scope="module", params=["lora", "dora", "full"])
+@pytest.fixture(scope="module", params=["lora", pytest.param("dora", marks=pytest.mark.slow), "full"])
 def policy(request: pytest.FixtureRequest) -> Policy:
     model = tiny.qwen2(layers=3)
     if request.param != "full":

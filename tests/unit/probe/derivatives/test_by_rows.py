@@ -23,7 +23,7 @@ EVERY = ("action_value", "rao_blackwell", "reinforce_loo", "score")
 G = 5
 
 
-@pytest.fixture(scope="module", params=["lora", "dora", "full"])
+@pytest.fixture(scope="module", params=["lora", pytest.param("dora", marks=pytest.mark.slow), "full"])
 def policy(request: pytest.FixtureRequest) -> Policy:
     model = tiny.qwen2()
     if request.param != "full":

@@ -170,6 +170,7 @@ def test_a_vector_of_an_estimator_that_is_not_computed_is_refused() -> None:
         directional_derivatives(policy, rollouts, u, ["rao_blackwell"], chunk_tokens=99, gradient_of="score")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", list(models()))
 def test_directions_at_once_are_those_one_by_one(kind: str) -> None:
     policy = tiny.policy(models()[kind]())

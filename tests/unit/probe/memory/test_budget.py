@@ -22,12 +22,12 @@ CONFIG = ProbeConfig(B_U=4, G=4, max_new_tokens=LIMIT, sample_rows=16)
 
 @pytest.fixture(scope="module")
 def policy() -> Policy:
-    return tiny.policy(tiny.lora(tiny.qwen2(300, hidden=48, layers=3, max_position_embeddings=256)))
+    return tiny.policy(tiny.lora(tiny.qwen2(300, hidden=48, layers=2, max_position_embeddings=256)))
 
 
 def chosen(policy: Policy, free: int | None, *, threads: int = 1, **settings: Any) -> Budget:
     config = ProbeConfig(**{**CONFIG.model_dump(), **settings})
-    return budget_for(policy, config, prompt_tokens=PROMPT, threads=threads, free=free)
+    return budget_for(policy, config, prompt_tokens=lambda: PROMPT, threads=threads, free=free)
 
 
 def need(policy: Policy, size: PieceSize) -> int:

@@ -16,7 +16,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ class Sizes:
 
 
 SHAPES = {"0.5B": Sizes(4, 4), "50M": Sizes(8, 2)}
+# The single run's template.
 DEFAULT = {"diagnostics": ("total_variance", "eta_sweep"), "eta_multiples": (-2.0, -1.0, 1.0, 2.0, 4.0)}
 
 
@@ -100,10 +101,12 @@ def measure(shape: str, tokens: int, repeats: int) -> dict[str, Any]:
     sizes = SHAPES[shape]
     checkpoint = random_checkpoint(shape, device="cpu", dtype="float32")
     return_large_blocks(checkpoint.policy.model)
-    config = ProbeConfig(B_U=sizes.B_U, G=sizes.G, max_new_tokens=tokens)
+    config = ProbeConfig(B_U=sizes.B_U, G=sizes.G, max_new_tokens=tokens, **DEFAULT)  # type: ignore[arg-type]
     probe = probe_of(checkpoint, config, sizes)
     done = Measured()
     update = done("update", lambda: probe.update(SEED))
+    # Each phase counts anew.
+    done.peak_mb["update"] = max(update.memory_mb.values())
     prompts, rollouts = probe.two_batch.entropy_batch(sizes.B_E, SEED, update)
     done("self-check", lambda: probe.setup.verify_once(rollouts, update.direction))
     policy, direction, chunk = probe.policy, update.direction, probe.config.tokens_at_once
@@ -127,9 +130,8 @@ def measure(shape: str, tokens: int, repeats: int) -> dict[str, Any]:
     )
     plain = [a + b for a, b in zip(seconds["sampling"], seconds["derivatives"], strict=True)]
     least = [a + b for a, b in zip(seconds["generate"], seconds["forward-backward"], strict=True)]
-    whole = probe_of(checkpoint, replace_settings(config), sizes)
-    whole.setup._verified = True
-    done("default single run", lambda: whole.run(sizes.B_E, SEED, update=replace(update)))
+    run = done("default single run", lambda: probe.run(sizes.B_E, SEED, update=update))
+    done.peak_mb["default single run"] = max(run.memory_mb.values())
     return {
         "shape": shape,
         "sizes": vars(sizes),
@@ -146,11 +148,6 @@ def measure(shape: str, tokens: int, repeats: int) -> dict[str, Any]:
 
 def _once(done: Measured, name: str, work: Callable[[int], Any], round_: int) -> None:
     done(name, partial(work, round_))
-
-
-def replace_settings(config: ProbeConfig) -> ProbeConfig:
-    """The settings of the single run's template."""
-    return config.model_copy(update=DEFAULT)
 
 
 def forecasts(probe: EntropyProbe, done: Measured, sizes: Sizes, tokens: int) -> dict[str, float]:

@@ -140,9 +140,9 @@ class Phase:
         phase = Meter.phase
 
         @contextmanager
-        def watched(meter: Meter, name: str) -> Any:
+        def watched(meter: Meter, name: str, *more: Any, **named: Any) -> Any:
             cls.name = name
-            with phase(meter, name):
+            with phase(meter, name, *more, **named):
                 yield
 
         Meter.phase = watched  # type: ignore[assignment]

@@ -41,9 +41,12 @@ BUDGETS = {
     "decoding": {"copies": LOOKS},
     "decoding, padded": {"copies": LOOKS},
     "decoding, ends": {"copies": LOOKS},
-    "derivative piece": {"asks": 1, "copies": 4},
-    "gradient piece": {"asks": 1, "copies": 4},
+    # How long the longest response is, and which tokens count.
+    "derivative piece": {"asks": 2, "copies": 4},
+    "gradient piece": {"asks": 2, "copies": 4},
 }
+# A budget of one prompt with its three responses of four tokens.
+ONE = 3 + 3 * 4
 WRITE, TAKE = "policy.sampling_record:Recorder.write", "policy.decoding:DecodingBatch.take"
 FORCE, FORCED = "policy.teacher_forcing:teacher_force", "policy.require_eval()"
 # Faults put back, and what of BUDGETS each exceeds.
@@ -73,8 +76,8 @@ FAULTS = [
     Place("the lengths asked in every piece",
           FORCE, FORCED, FORCED + "; int(rollouts.lengths.max())", "gradient piece"),
     Place("tokens copied in every piece", FORCE, FORCED, FORCED + "; rollouts.tokens.cpu()", "derivative piece"),
-    Place("gradients copied twice", "probe.derivatives.gradient:summed_gradients", "total[name] += g.double().cpu()",
-          "total[name] += g.double().cpu() + 0 * g.cpu()", "gradient piece"),
+    Place("gradients copied twice", "probe.parameter_vectors:PlainSum.add", "self._sums[name] += tensor.double().cpu()",
+          "self._sums[name] += tensor.double().cpu() + 0 * tensor.cpu()", "gradient piece"),
     Place("pieces as many at once as threads", "probe.pieces:threads_on", "asked if", "asked if True or", "threads"),
 ]  # fmt: skip
 
@@ -118,10 +121,10 @@ def measured(precision: str) -> dict[str, Callable[[], Counts]]:
     u = tiny.direction(endless)
 
     def derivatives(prompts: list[int]) -> None:
-        directional_derivatives(endless, rollouts.select(prompts), u, ["rao_blackwell"], chunk_tokens=1)
+        directional_derivatives(endless, rollouts.select(prompts), u, ["rao_blackwell"], chunk_tokens=ONE)
 
     def gradient(prompts: list[int]) -> None:
-        policy_gradient(endless, rollouts.select(prompts), torch.ones(len(prompts), 3), chunk_tokens=1)
+        policy_gradient(endless, rollouts.select(prompts), torch.ones(len(prompts), 3), chunk_tokens=ONE)
 
     return {
         "decoding": partial(more_tokens, endless, EVEN, words),

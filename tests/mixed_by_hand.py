@@ -39,8 +39,6 @@ PLACES = [
     Place("numbers of the draws' check", "policy.teacher_forcing:draw_discrepancies",
           "uniforms.to(policy.device)", "uniforms"),
     Place("direction of the tangents", "probe.derivatives.tangent:Tangent.__init__", "device=parameter.device, ", ""),
-    Place("epsilon", "probe.derivatives.derivative_piece:DerivativePiece._differentiated",
-          "device=policy.device, ", ""),
     Place("derivatives to numpy", "probe.derivatives.derivative_piece:_derivative", "grad.cpu()", "grad"),
     Place("scores kept",
           "probe.derivatives.derivative_piece:_detached",

@@ -101,7 +101,7 @@ def measure(shape: str, tokens: int, repeats: int) -> dict[str, Any]:
     sizes = SHAPES[shape]
     checkpoint = random_checkpoint(shape, device="cpu", dtype="float32")
     return_large_blocks(checkpoint.policy.model)
-    config = ProbeConfig(B_U=sizes.B_U, G=sizes.G, max_new_tokens=tokens, **DEFAULT)  # type: ignore[arg-type]
+    config = ProbeConfig(B_U=sizes.B_U, G=sizes.G, max_new_tokens=tokens, **DEFAULT)
     probe = probe_of(checkpoint, config, sizes)
     done = Measured()
     update = done("update", lambda: probe.update(SEED))

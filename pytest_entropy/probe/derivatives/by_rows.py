@@ -6,7 +6,7 @@ without gradients first; then each part of it is scored again and differentiated
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 
 import torch
@@ -47,6 +47,41 @@ def scored_in_turn(policy: Policy, part: Rollouts, rows: int, ranks: torch.Tenso
                 table = tables.setdefault(field.name, column.new_zeros(part.tokens.shape))
                 table[:, first:last, :length] = column
     return TeacherForced(**tables)
+
+
+def fewer(rows: int | None, group: int) -> int | None:
+    """Half as many responses at a time; None where it is one already.
+
+    Args:
+        rows: number of responses computed at once; None for all.
+        group: G, number of responses.
+    """
+    rows = group if rows is None else rows
+    return (rows + 1) // 2 if rows > 1 else None
+
+
+def add_to(total: dict[str, torch.Tensor], gradient: Mapping[str, torch.Tensor]) -> None:
+    """Add the gradient of some of the responses to the sum of those before, in float64.
+
+    Args:
+        total: the sum by live parameter name, which is changed.
+        gradient: by live parameter name.
+    """
+    for name, g in gradient.items():
+        total[name] = total[name] + g if name in total else g.double()
+
+
+def splits(rollouts: Rollouts, tokens: int) -> bool:
+    """Whether a piece of so many tokens cannot hold all responses to some prompt.
+
+    Args:
+        rollouts: P prompts x G responses.
+        tokens: the token budget of a piece.
+    """
+    longest = rollouts.lengths.amax(1).tolist()
+    return any(
+        len(ids) + rollouts.group_size * own > tokens for ids, own in zip(rollouts.prompt_ids, longest, strict=True)
+    )
 
 
 def rows_within(part: Rollouts, tokens: int) -> int:

@@ -12,7 +12,7 @@ import torch
 from pytest_entropy.policy.policy import Policy, TeacherForced
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.attached import attached
-from pytest_entropy.probe.derivatives.by_rows import in_turn, scored_in_turn
+from pytest_entropy.probe.derivatives.by_rows import add_to, fewer, in_turn, scored_in_turn
 from pytest_entropy.probe.derivatives.tangent import Tangent
 from pytest_entropy.probe.estimators import Weights, weights_for
 
@@ -42,8 +42,7 @@ class PieceDerivatives:
         """
         for name, values in part.per_prompt.items():
             self.per_prompt[name] = self.per_prompt.get(name, np.zeros_like(values)) + values
-        for name, g in part.gradient.items():
-            self.gradient[name] = self.gradient[name] + g if name in self.gradient else g.double()
+        add_to(self.gradient, part.gradient)
 
 
 @dataclass(frozen=True)
@@ -90,8 +89,8 @@ class DerivativePiece:
 
     def lesser(self) -> DerivativePiece | None:
         """The same request computed half as many responses at a time; None where it is one already."""
-        rows = self.part.group_size if self.rows is None else self.rows
-        return replace(self, rows=(rows + 1) // 2) if rows > 1 else None
+        rows = fewer(self.rows, self.part.group_size)
+        return None if rows is None else replace(self, rows=rows)
 
     def _differentiated(
         self,

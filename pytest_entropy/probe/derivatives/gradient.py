@@ -12,7 +12,7 @@ from pytest_entropy.errors import RunError
 from pytest_entropy.policy.dora import slope_gradient
 from pytest_entropy.policy.policy import Policy, TeacherForced
 from pytest_entropy.policy.rollouts import Rollouts
-from pytest_entropy.probe.derivatives.by_rows import in_turn, rows_within, scored_in_turn
+from pytest_entropy.probe.derivatives.by_rows import add_to, fewer, in_turn, rows_within, scored_in_turn
 from pytest_entropy.probe.derivatives.objectives import Loss, Objective, Surrogate
 from pytest_entropy.probe.estimators import Weights
 from pytest_entropy.probe.parameter_vectors import vector_sum
@@ -125,14 +125,13 @@ class GradientPiece:
             own = [[w.responses_between(first, last, some.tokens.shape[2]) for w in several] for several in weights]
             gradients = _gradients(policy, some, [partial(_surrogates, several) for several in own])
             for total, found in zip(totals, gradients, strict=True):
-                for name, g in found.items():
-                    total[name] = total[name] + g if name in total else g.double()
+                add_to(total, found)
         return totals
 
     def lesser(self) -> GradientPiece | None:
         """The same request computed half as many responses at a time; None where it is one already."""
-        rows = self.part.group_size if self.rows is None else self.rows
-        return replace(self, rows=(rows + 1) // 2) if rows > 1 else None
+        rows = fewer(self.rows, self.part.group_size)
+        return None if rows is None else replace(self, rows=rows)
 
 
 def _surrogates(weights: Sequence[Weights], forced: TeacherForced) -> torch.Tensor:

@@ -125,7 +125,7 @@ def _bound(policy: Policy, config: ProbeConfig, tokens: int) -> int:
     vocabulary = int(policy.model.config.vocab_size)
     decoded = config.sample_rows * config.max_new_tokens
     per_token = 8 * widths + 4 * TABLES * vocabulary
-    return tokens * per_token + VECTORS * _entries(policy) + decoded * 8 * widths // 8
+    return tokens * per_token + VECTORS * _entries(policy) + decoded * widths
 
 
 def _entries(policy: Policy) -> int:

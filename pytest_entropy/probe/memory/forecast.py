@@ -106,7 +106,8 @@ class Forecast:
             cache.batch_repeat_interleave(group)
             first = live.peak
             if self.limit > 1:
-                self._fill(policy, cache, rows)
+                # All but the last response token.
+                self._step(policy, cache, rows, self.limit - 1)
             # What a pass leaves in circles of references is freed when memory is short.
             gc.collect()
             live.peak = live.now
@@ -114,10 +115,6 @@ class Forecast:
             draw_tokens(logits, policy.temperature, torch.zeros(rows, dtype=torch.float64, device=META))
             del last, logits
         return int(max(first, live.peak))
-
-    def _fill(self, policy: Policy, cache: object, rows: int) -> None:
-        """Put all but the last response token into the cache."""
-        self._step(policy, cache, rows, self.limit - 1)
 
     def _step(self, policy: Policy, cache: object, rows: int, tokens: int) -> torch.Tensor:
         ids = torch.zeros(rows, tokens, dtype=torch.int64, device=META)

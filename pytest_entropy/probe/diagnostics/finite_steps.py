@@ -9,6 +9,7 @@ import torch
 
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
+from pytest_entropy.probe.derivatives.by_rows import splits
 from pytest_entropy.probe.derivatives.directional import Derivatives
 from pytest_entropy.probe.diagnostics.eta_sweep import StepTotals, eta_sweep
 from pytest_entropy.probe.diagnostics.importance_sampling import Totals, entropy_slope, sequence_totals
@@ -73,9 +74,9 @@ def totals_at_theta(
 ) -> Totals:
     """The responses' totals at theta, with the bits that a pass without derivatives gives on the CPU.
 
-    They are those of the derivatives' own scoring pass, which was made of the same pieces.  Only where the output layer
-    is trained is there a pass of their own: for a matrix that requires a gradient torch may sum in another order, and
-    without a step there shall be no change.
+    They are those of the derivatives' own scoring pass, which was made of the same pieces.  They have a pass of their
+    own where the output layer is trained, since for a matrix that requires a gradient torch may sum in another order,
+    and where groups were split: without a step there shall be no change.
 
     Args:
         policy: the policy at theta.
@@ -84,6 +85,7 @@ def totals_at_theta(
         chunk_tokens, threads: token budget of a piece, and number of pieces computed at once.
     """
     head = policy.model.get_output_embeddings()
-    if head is None or any(p.requires_grad for p in head.parameters()):
+    trained = head is None or any(p.requires_grad for p in head.parameters())
+    if trained or splits(rollouts, chunk_tokens):
         return sequence_totals(policy, rollouts, chunk_tokens=chunk_tokens, threads=threads)
     return Totals(derivatives.sequence, derivatives.nats)

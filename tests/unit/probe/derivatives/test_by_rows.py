@@ -5,17 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.control_variate import learn
-from pytest_entropy.probe.derivatives.by_rows import rows_within, scored_in_turn
+from pytest_entropy.probe.derivatives.by_rows import rows_within, scored_in_turn, splits
 from pytest_entropy.probe.derivatives.derivative_piece import DerivativePiece, PieceDerivatives
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.derivatives.gradient import GradientPiece, policy_gradient
 from pytest_entropy.probe.derivatives.objectives import Loss, Surrogate
+from pytest_entropy.probe.diagnostics.finite_steps import totals_at_theta
+from pytest_entropy.probe.diagnostics.importance_sampling import sequence_totals
 from pytest_entropy.probe.oracles.hooks import plain_backward
 from tests import tiny
 
@@ -101,6 +104,18 @@ def test_a_budget_below_a_group_splits_it(policy: Policy, rollouts: Rollouts) ->
             same(found[budget][0][name], found[10_000][0][name])
         for name, g in found[10_000][1].items():
             same(found[budget][1][name], g)
+
+
+@pytest.mark.parametrize("budget", [10_000, 30])
+def test_totals_at_theta_have_the_bits_of_a_pass_without_derivatives(
+    policy: Policy, rollouts: Rollouts, budget: int
+) -> None:
+    found = directional_derivatives(policy, rollouts, tiny.direction(policy), ["score"], chunk_tokens=budget)
+    assert splits(rollouts, budget) == (budget == 30)
+    at_theta = totals_at_theta(policy, rollouts, found, chunk_tokens=budget, threads=1)
+    again = sequence_totals(policy, rollouts, chunk_tokens=budget)
+    np.testing.assert_array_equal(at_theta.sequence, again.sequence)
+    np.testing.assert_array_equal(at_theta.nats, again.nats)
 
 
 def test_the_self_checks_backward(policy: Policy, rollouts: Rollouts) -> None:

@@ -87,9 +87,9 @@ def _assembled(change: Callable[[np.ndarray, list[list[int]]], np.ndarray]) -> P
 
     def plant(patch: pytest.MonkeyPatch) -> None:
         def changed(real: Callable[..., Any]) -> Callable[..., Any]:
-            def assemble(parts: Any, rollouts: Any, names: Any) -> Any:
+            def assemble(parts: Any, *rest: Any) -> Any:
                 kept = list(parts)
-                found = real(kept, rollouts, names)
+                found = real(kept, *rest)
                 if len(kept) == 1:
                     return found
                 indices = [list(some) for some, _ in kept]

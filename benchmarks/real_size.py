@@ -32,7 +32,6 @@ from pytest_entropy.policy.row_map import row_groups
 from pytest_entropy.probe import EntropyProbe, ProbeConfig
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.memory.forecast import Forecast, PieceSize
-from pytest_entropy.probe.memory.heap import return_large_blocks
 from pytest_entropy.records.free_memory import resident_bytes
 from pytest_entropy.records.process_memory import count_anew, highest_mb
 
@@ -100,7 +99,6 @@ def measure(shape: str, tokens: int, repeats: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     sizes = SHAPES[shape]
     checkpoint = random_checkpoint(shape, device="cpu", dtype="float32")
-    return_large_blocks(checkpoint.policy.model)
     config = ProbeConfig(B_U=sizes.B_U, G=sizes.G, max_new_tokens=tokens, **DEFAULT)
     probe = probe_of(checkpoint, config, sizes)
     done = Measured()

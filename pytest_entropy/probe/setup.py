@@ -73,9 +73,10 @@ class Setup:
         Raises:
             UsageError: not even one response fits.
         """
-        return_large_blocks(self.policy.model)
         free = available(self.policy.device)
         chosen = budget_for(self.policy, config, prompt_tokens=self._long_prompt, threads=self.threads, free=free)
+        if chosen.is_tight:
+            return_large_blocks(self.policy.model)
         if chosen.recompute:
             self.policy = recomputing(self.policy)
         sizes = {"chunk_tokens": chosen.chunk_tokens, "sample_rows": chosen.sample_rows}

@@ -33,6 +33,7 @@ class Derivatives:
         ranks, surprisal_sd: ``[P, G, L]``; None unless surprisal ranks were asked for.
         first_surprises: ``[P]``, of :func:`~.derivative_piece.expected_first_surprises`.
         gradient: sum_n X_n by live parameter name, float64; None unless it was asked for.
+        along: <X_n, v_k> ``[K, P]`` float64 by estimator name, for the K further directions.
     """
 
     per_prompt: dict[str, np.ndarray]
@@ -44,6 +45,7 @@ class Derivatives:
     sequence: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     nats: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     gradient: dict[str, torch.Tensor] | None = None
+    along: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def directional_derivatives(
@@ -57,6 +59,7 @@ def directional_derivatives(
     ranks: torch.Tensor | None = None,
     sequence_weights: Mapping[str, torch.Tensor] | None = None,
     gradient_of: str | None = None,
+    also: Sequence[Mapping[str, torch.Tensor]] = (),
 ) -> Derivatives:
     """s_n = <X_n, u> of every prompt, without a gradient vector per prompt (docs/mathematics.md §3).
 
@@ -72,6 +75,7 @@ def directional_derivatives(
             They are parts of a trainer's loss and are differentiated as its backward does; estimators are
             differentiated along the slope, which differs with DoRA (:mod:`pytest_entropy.policy.dora`).
         gradient_of: the estimator whose sum over prompts is wanted as a vector from the same backward; None for none.
+        also: K further directions v_k of the same parameters, taken along in the same passes.
 
     Raises:
         ValueError: an estimator does not allow this G, or both estimators and sequence weights are given.
@@ -83,18 +87,20 @@ def directional_derivatives(
     if gradient_of not in (None, *estimators):
         raise ValueError(f"the gradient of {gradient_of} is wanted, and the estimators are {list(estimators)}")
 
+    every = (direction, *also)
+
     def piece(indices: list[int]) -> DerivativePiece:
         part = rollouts.select(indices)
         own_weights = None if sequence_weights is None else {name: w[indices] for name, w in sequence_weights.items()}
         own_ranks = None if ranks is None else ranks[indices, :, : part.tokens.shape[2]]
         own = (own_weights, own_ranks, gradient_of, rows_within(part, chunk_tokens))
-        return DerivativePiece(part, (direction,), tuple(estimators), *own)
+        return DerivativePiece(part, every, tuple(estimators), *own)
 
     # Attached once around all pieces; otherwise every piece would attach and remove the hooks itself.
-    with attached(policy, (direction,), slope=bool(estimators), gradients=gradient_of is not None):
+    with attached(policy, every, slope=bool(estimators), gradients=gradient_of is not None):
         parts = worked(policy, scoring_chunks(rollouts, chunk_tokens), piece, threads=threads)
         gradient = None if gradient_of is None else GradientSum(policy)
-        found = _assemble(parts, rollouts, [*estimators, *(sequence_weights or {})], gradient)
+        found = _assemble(parts, rollouts, [*estimators, *(sequence_weights or {})], gradient, len(every))
     return found if gradient is None else replace(found, gradient=slope_gradient(policy.model, gradient.finite()))
 
 
@@ -158,10 +164,11 @@ def _assemble(
     rollouts: Rollouts,
     estimators: Sequence[str],
     gradient: GradientSum | None,
+    directions: int,
 ) -> Derivatives:
     """Derivatives of the whole batch from those of its pieces, in any order; vectors are added to ``gradient``."""
     shape = rollouts.tokens.shape
-    per_prompt = {name: np.zeros(shape[0]) for name in estimators}
+    per_prompt = {name: np.zeros((directions, shape[0])) for name in estimators}
     tables: dict[str, torch.Tensor] = {}
     first_surprises, sequence, nats = np.zeros(shape[0]), np.zeros(shape[:2]), np.zeros(shape[:2])
     for indices, result in parts:
@@ -174,13 +181,14 @@ def _assemble(
         if gradient is not None:
             gradient.add(result.gradient)
         for name in estimators:
-            per_prompt[name][indices] = result.per_prompt[name][0]
+            per_prompt[name][:, indices] = result.per_prompt[name]
         for name in ("log_probs", "entropies", "ranks", "surprisal_sd"):
             column: torch.Tensor | None = getattr(result.forced, name)
             if column is not None:
                 table = tables.setdefault(name, torch.zeros(shape, dtype=column.dtype))
                 table[indices, :, : column.shape[2]] = column
     return Derivatives(
-        per_prompt, tables["log_probs"], tables["entropies"], tables.get("ranks"), tables.get("surprisal_sd"),
-        first_surprises, sequence, nats,
+        {name: values[0] for name, values in per_prompt.items()},
+        tables["log_probs"], tables["entropies"], tables.get("ranks"), tables.get("surprisal_sd"),
+        first_surprises, sequence, nats, along={name: values[1:] for name, values in per_prompt.items()},
     )  # fmt: skip

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.batches import draw_ranks
-from pytest_entropy.probe.derivatives.directional import Derivatives, directional_derivatives
+from pytest_entropy.probe.derivatives.directional import Derivatives, directional_derivatives, directions_at_once
 from pytest_entropy.probe.diagnostics.discrepancies import (
     definition_discrepancies_of_run,
     sampler_discrepancies,
@@ -28,7 +28,7 @@ from pytest_entropy.probe.setup import Setup
 from pytest_entropy.probe.update.direction import Update
 from pytest_entropy.probe.update.source import UpdateSource
 from pytest_entropy.probe.variance.spread import Spread
-from pytest_entropy.probe.variance.total import total_variance
+from pytest_entropy.probe.variance.total import Pairs, UpdateSide, total_variance
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.records.seeds import generator
 
@@ -43,6 +43,15 @@ class _Pass:
     s: np.ndarray
     update: Update
     seed: int
+
+
+@dataclass(frozen=True)
+class _OverU:
+    """U's side of the total variance, the pairs of T, and the y_p that the run's own pass takes along, if it does."""
+
+    side: UpdateSide
+    pairs: Pairs
+    taken_along: list[dict[str, torch.Tensor]] = field(default_factory=list)
 
 
 class TwoBatch:
@@ -68,6 +77,7 @@ class TwoBatch:
             prompts, rollouts = self.entropy_batch(B_E, seed, update)
         with meter.phase("self_check"):
             setup.verify_once(rollouts, update.direction)
+        over_u = self._over_u(B_E, seed, update, meter)
         with meter.phase("derivatives", rollouts.size):
             derivatives = directional_derivatives(
                 setup.policy,
@@ -78,6 +88,7 @@ class TwoBatch:
                 threads=setup.threads,
                 ranks=draw_ranks(rollouts, seed) if "ranks" in diagnostics else None,
                 gradient_of=self._vector_in_pass(update),
+                also=() if over_u is None else over_u.taken_along,
             )
         s = setup.unit.values(derivatives.per_prompt, rollouts)
         scored = _Pass(prompts, rollouts, derivatives, s, update, seed)
@@ -88,7 +99,7 @@ class TwoBatch:
         swept, sweep_gaps = self._finite_steps(scored, meter)
         arrays |= swept
         agreement |= sweep_gaps
-        spread, products = self._spread(scored, meter)
+        spread, products = self._spread(scored, over_u, meter)
         arrays |= products
         derivatives = replace(derivatives, gradient=None)
         if "ranks" in diagnostics:
@@ -170,26 +181,35 @@ class TwoBatch:
                 sample=lambda: setup.sample(scored.prompts, scored.seed), threads=setup.threads,
             )  # fmt: skip
 
-    def _spread(self, scored: _Pass, meter: Meter) -> tuple[Spread, dict[str, np.ndarray]]:
+    def _over_u(self, B_E: int, seed: int, update: Update, meter: Meter) -> _OverU | None:
+        """What the total variance needs of U; with the y_p, where the run's own pass can take them along; else None.
+
+        It can where it is a pass of few enough prompts, all of which are paired, and where the vectors are light.
+        """
+        setup, B_U = self.setup, len(update.prompts)
+        if "total_variance" not in setup.config.diagnostics or B_U < 2:
+            return None
+        with meter.phase("total_variance", passes=None):
+            line = setup.linearisation(self.updates.gradient(update))
+            side = UpdateSide(setup.policy, self.updates.batch(update), line, setup.config)
+            pairs = Pairs.drawn(B_E, B_U, generator(seed, "pairs"))
+            light = len(pairs.update) < directions_at_once(setup.policy)
+            if len(pairs.entropy) < B_E or setup.unit.name != "sequence" or not light:
+                return _OverU(side, pairs)
+            return _OverU(side, pairs, [side.part(p) for p in pairs.update])
+
+    def _spread(self, scored: _Pass, over_u: _OverU | None, meter: Meter) -> tuple[Spread, dict[str, np.ndarray]]:
         """The variance of delta_h1 with U random as well, and the scalars behind it; both empty if not asked for."""
         setup = self.setup
         if "total_variance" not in setup.config.diagnostics:
             return Spread(), {}
-        if len(scored.update.prompts) < 2:
+        if over_u is None:
             note = "no total variance: it takes at least 2 prompts in the update batch (B_U >= 2)"
             return Spread(notes=(note,)), {}
         with meter.phase("total_variance", scored.rollouts.size, passes=None):
-            batch = self.updates.batch(scored.update)
+            vectors, along = over_u.taken_along, scored.derivatives.along
             total = total_variance(
-                setup.policy,
-                scored.rollouts,
-                scored.s,
-                self._entropy_gradient(scored),
-                batch,
-                setup.linearisation(self.updates.gradient(scored.update)),
-                setup.unit,
-                setup.config,
-                eta=setup.eta,
-                rng=generator(scored.seed, "pairs"),
-            )
+                over_u.side, scored.rollouts, scored.s, self._entropy_gradient(scored), setup.unit, over_u.pairs,
+                eta=setup.eta, passed=(vectors, along[setup.unit.estimator].T) if vectors else None,
+            )  # fmt: skip
         return total.spread(), total.arrays()

@@ -31,6 +31,8 @@ NEGLIGIBLE = 0.25
 NEAR = 1.5
 # Tables of the vocabulary's size that a piece holds at once, at most.
 TABLES = 8
+# A process may hold so many times what its tensors need, if freed blocks stay in the allocator's heap.
+HELD = 1.5
 # For all that no forecast counts, however small the pieces are.
 RESERVE = 2**26
 # Gradient and direction of the update in float64, and a copy of each for its oracle.
@@ -48,6 +50,7 @@ class Budget:
         bytes_by_phase: ``derivatives``, ``gradient``, ``sampling``; empty where a rough bound is far below what
             is free.
         free: bytes that were free when the sizes were chosen; None where nothing tells.
+        is_tight: whether the work might run out of memory if freed blocks stayed with the process.
     """
 
     chunk_tokens: int
@@ -55,6 +58,7 @@ class Budget:
     recompute: bool = False
     bytes_by_phase: dict[str, int] = field(default_factory=dict)
     free: int | None = None
+    is_tight: bool = False
 
     def in_words(self) -> str:
         """The budget as a line of the log."""
@@ -192,9 +196,11 @@ class _Chooser:
         else:
             tokens, scored = plain.chunk_tokens, self.scoring(plain.chunk_tokens)
         rows, decoded = _largest(plain.sample_rows, self.config.entropy_group, self.sampling, share, {})
+        needed = decoded | scored
         return replace(
-            plain, chunk_tokens=tokens, sample_rows=rows, recompute=self.recompute, bytes_by_phase=decoded | scored
-        )
+            plain, chunk_tokens=tokens, sample_rows=rows, recompute=self.recompute, bytes_by_phase=needed,
+            is_tight=HELD * max(needed.values()) > self.room,
+        )  # fmt: skip
 
 
 def _largest(

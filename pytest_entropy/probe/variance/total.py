@@ -14,8 +14,9 @@ the optimizer's state, eta, and the batch sizes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -124,86 +125,138 @@ def combine(s: np.ndarray, y: np.ndarray, cross: np.ndarray, *, eta: float) -> T
     )
 
 
-def total_variance(
-    policy: Policy,
-    rollouts: Rollouts,
-    s: np.ndarray,
-    mean_x: Tensors,
-    batch: UpdateBatch,
-    line: Linearisation,
-    unit: EntropyUnit,
-    config: ProbeConfig,
-    *,
-    eta: float,
-    rng: np.random.Generator,
-) -> TotalVariance:
-    """V_X, V_Y and T of one run (docs/mathematics.md §4).
+@dataclass(frozen=True)
+class Pairs:
+    """The prompts p of U and n of E whose products <x_n, y_p> T is estimated from, by position in their batches."""
 
-    Args:
-        policy: the gradients are over its trainable parameters.
-        rollouts: E, B_E prompts x G responses.
-        s: s_n ``[B_E]``, in ``unit`` per unit of eta.
-        mean_x: the entropy gradient of E in ``unit``, by live parameter name.
-        batch: U.
-        line: J = du/dg at U's gradient.
-        unit: the unit of entropy, with the estimator.
-        config: names the objective, and gives the token budget of a piece.
-        eta: the learning rate.
-        rng: picks the pairs that T is estimated from.
+    update: list[int]
+    entropy: list[int]
 
-    Raises:
-        ValueError: B_U = 1, which leaves no variance over U.
-    """
-    if len(batch.rollouts) < 2:
-        raise ValueError("B_U is 1: the total variance needs at least 2 prompts in the update batch")
-    weights, shares, chunk = batch.token_weights(config), _shares(batch, config), config.tokens_at_once
-    parts = _Parts(policy, batch, line, line.pullback(mean_x), weights, shares, chunk)
-    chosen = rng.permutation(len(batch.rollouts))[:UPDATE_PROMPTS].tolist()
-    some = rollouts.select(rng.permutation(len(rollouts))[:ENTROPY_PROMPTS].tolist())
-    known, cross, vector = parts.of(chosen, some, unit)
-    y = update_parts(policy, batch.rollouts, weights, parts.covector, chunk_tokens=chunk, known=known)
-    y -= shares * inner(parts.covector, line.gradient)
-    found = combine(s, y, cross, eta=eta)
-    products = Products(mean_x, parts.covector, line.gradient, line.pushforward)
-    gaps = products_discrepancies(policy, batch.rollouts, weights, shares, y, products)
-    if unit.name == "sequence":
-        gaps.append(pair_discrepancy(policy, some, vector, float(cross[0, -1]), unit.estimator))
-    return replace(found, definition=largest(gaps))
+    @classmethod
+    def drawn(cls, B_E: int, B_U: int, rng: np.random.Generator) -> Pairs:
+        """At most ``UPDATE_PROMPTS`` and ``ENTROPY_PROMPTS`` of the batches' prompts.
+
+        Args:
+            B_E, B_U: numbers of prompts.
+            rng: picks them.
+        """
+        return cls(rng.permutation(B_U)[:UPDATE_PROMPTS].tolist(), rng.permutation(B_E)[:ENTROPY_PROMPTS].tolist())
 
 
 @dataclass(frozen=True)
-class _Parts:
-    """What the parts g_p and y_p = J (g_p - share_p g) of U's prompts follow from; ``covector`` is v = J^T mean x."""
+class UpdateSide:
+    """U's side of the variance: its prompts' parts g_p of the gradient, and y_p = J (g_p - share_p g) of the direction.
+
+    Attributes:
+        policy: the gradients are over its trainable parameters.
+        batch: U.
+        line: J = du/dg at U's gradient g.
+        config: names the objective, and gives the token budget of a piece.
+    """
 
     policy: Policy
     batch: UpdateBatch
     line: Linearisation
-    covector: dict[str, torch.Tensor]
-    weights: torch.Tensor
-    shares: np.ndarray
-    chunk_tokens: int
+    config: ProbeConfig
 
-    def of(
-        self, chosen: list[int], some: Rollouts, unit: EntropyUnit
-    ) -> tuple[dict[int, float], np.ndarray, dict[str, torch.Tensor]]:
-        """(<v, g_p> by p, <x_n, y_p> ``[N, K]``, the last y_p) of K chosen prompts of U and N prompts of E."""
-        known: dict[int, float] = {}
-        columns: list[np.ndarray] = []
-        vectors: list[dict[str, torch.Tensor]] = []
-        at_once = directions_at_once(self.policy)
-        for group in (chosen[i : i + at_once] for i in range(0, len(chosen), at_once)):
-            vectors = [self._part(p, known) for p in group]
-            along = derivatives_along(self.policy, some, vectors, unit.estimators, chunk_tokens=self.chunk_tokens)
-            columns += [unit.values({name: x[k] for name, x in along.items()}, some) for k in range(len(group))]
-        return known, np.stack(columns, axis=1), vectors[-1]
+    @cached_property
+    def weights(self) -> torch.Tensor:
+        """Token weights w ``[B_U, G]`` of the loss."""
+        return self.batch.token_weights(self.config)
 
-    def _part(self, p: int, known: dict[int, float]) -> dict[str, torch.Tensor]:
-        """y_p; <v, g_p> is added to ``known``."""
+    @cached_property
+    def shares(self) -> np.ndarray:
+        """``[B_U]``, a prompt's influence on a normaliser of the whole batch."""
+        return _shares(self.batch, self.config)
+
+    def part(self, p: int) -> dict[str, torch.Tensor]:
+        """y_p of one prompt by live parameter name, in the parameters' type, float32 at least."""
         own, one = len(self.weights) * self.weights[[p]], self.batch.rollouts.select([p])
-        g = policy_gradient(self.policy, one, own, chunk_tokens=self.chunk_tokens)
-        known[p] = inner(self.covector, g)
+        g = policy_gradient(self.policy, one, own, chunk_tokens=self.config.tokens_at_once)
         whole = self.line.gradient
-        return self.line.pushforward({name: g[name] - self.shares[p] * whole[name] for name in whole})
+        y = self.line.pushforward({name: g[name] - self.shares[p] * whole[name] for name in whole})
+        return {
+            name: tensor.to(torch.promote_types(self.policy.trainable[name].dtype, torch.float32))
+            for name, tensor in y.items()
+        }
+
+    def products(self, mean_x: Tensors, known: Mapping[int, float]) -> tuple[np.ndarray, list[float]]:
+        """<mean x, y_p> ``[B_U]``, and discrepancies of one of them, and of J, from their definitions.
+
+        Args:
+            mean_x: the entropy gradient of E, by live parameter name.
+            known: <mean x, y_p> by p of the prompts whose y_p was at hand.
+        """
+        covector, gradient, rollouts = self.line.pullback(mean_x), self.line.gradient, self.batch.rollouts
+        of_normaliser = self.shares * inner(covector, gradient)
+        at_hand = {p: y + float(of_normaliser[p]) for p, y in known.items()}
+        chunk = self.config.tokens_at_once
+        y = update_parts(self.policy, rollouts, self.weights, covector, chunk_tokens=chunk, known=at_hand)
+        y -= of_normaliser
+        by = Products(mean_x, covector, gradient, self.line.pushforward)
+        return y, products_discrepancies(self.policy, rollouts, self.weights, self.shares, y, by)
+
+
+def total_variance(
+    side: UpdateSide,
+    rollouts: Rollouts,
+    s: np.ndarray,
+    mean_x: Tensors,
+    unit: EntropyUnit,
+    pairs: Pairs,
+    *,
+    eta: float,
+    passed: tuple[Sequence[Tensors], np.ndarray] | None = None,
+) -> TotalVariance:
+    """V_X, V_Y and T of one run (docs/mathematics.md §4).
+
+    Args:
+        side: U's side.
+        rollouts: E, B_E prompts x G responses.
+        s: s_n ``[B_E]``, in ``unit`` per unit of eta.
+        mean_x: the entropy gradient of E in ``unit``, by live parameter name.
+        unit: the unit of entropy, with the estimator.
+        pairs: the prompts that T is estimated from.
+        eta: the learning rate.
+        passed: where the run's own pass has taken them along, y_p of the K prompts of U, and <x_n, y_p> ``[B_E, K]``.
+
+    Raises:
+        ValueError: B_U = 1, which leaves no variance over U.
+    """
+    if len(side.batch.rollouts) < 2:
+        raise ValueError("B_U is 1: the total variance needs at least 2 prompts in the update batch")
+    some, estimator = rollouts.select(pairs.entropy), unit.estimator if unit.name == "sequence" else None
+    along = iter([passed]) if passed else _along(side, some, unit, pairs)
+    known: dict[int, float] = {}
+    columns: list[np.ndarray] = []
+    gaps: list[float] = []
+    for vectors, cross in along:
+        for p, y, column in zip(pairs.update[len(columns) :], vectors, cross.T, strict=False):
+            terms = [inner({name: mean_x[name]}, y) for name in y]
+            known[p] = sum(terms)
+            columns.append(column)
+            if len(some) == len(rollouts):
+                size = sum(map(abs, terms)) + float(np.abs(column).mean())
+                gaps.append(abs(float(column.mean()) - known[p]) / (size or 1.0))
+        last = vectors[-1]
+    if len(some) < len(rollouts) and estimator:
+        gaps.append(pair_discrepancy(side.policy, some, last, float(columns[-1][0]), estimator))
+    products, of_products = side.products(mean_x, known)
+    found = combine(s, products, np.stack(columns, axis=1), eta=eta)
+    return replace(found, definition=largest([*gaps, *of_products]))
+
+
+def _along(
+    side: UpdateSide, some: Rollouts, unit: EntropyUnit, pairs: Pairs
+) -> Iterator[tuple[list[dict[str, torch.Tensor]], np.ndarray]]:
+    """(y_p, <x_n, y_p> ``[N, k]``) of as many of U's prompts at a time as memory should hold."""
+    at_once = directions_at_once(side.policy)
+    for first in range(0, len(pairs.update), at_once):
+        vectors = [side.part(p) for p in pairs.update[first : first + at_once]]
+        chunk = side.config.tokens_at_once
+        found = derivatives_along(side.policy, some, vectors, unit.estimators, chunk_tokens=chunk)
+        values = [unit.values({name: x[k] for name, x in found.items()}, some) for k in range(len(vectors))]
+        yield vectors, np.stack(values, axis=1)
 
 
 def update_parts(

@@ -53,6 +53,13 @@ def test_with_less_they_are_a_power_of_two_whose_forecast_fits(policy: Policy) -
     assert "2048 tokens" in sizes.in_words()
 
 
+def test_freed_blocks_return_only_where_they_might_be_missed(policy: Policy) -> None:
+    needed = need(policy, PieceSize.within(LARGEST_CHUNK, 4, PROMPT, LIMIT))
+    assert chosen(policy, beside(policy) + int(needed * 1.1 / SHARE)).is_tight
+    assert not chosen(policy, beside(policy) + 3 * needed).is_tight
+    assert not chosen(policy, None).is_tight
+
+
 def test_threads_share_what_is_free(policy: Policy) -> None:
     free = beside(policy) + int(need(policy, PieceSize.within(4096, 4, PROMPT, LIMIT)) * 1.2 / SHARE)
     assert chosen(policy, free, threads=4).chunk_tokens < chosen(policy, free).chunk_tokens == 4096

@@ -12,7 +12,7 @@ from pytest_entropy.optimizers.state import ParameterState
 from pytest_entropy.optimizers.update_rules import update_direction
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
-from pytest_entropy.probe.derivatives.directional import directional_derivatives
+from pytest_entropy.probe.derivatives.directional import derivatives_along, directional_derivatives
 from pytest_entropy.probe.derivatives.gradient import entropy_gradient, policy_gradient
 from pytest_entropy.probe.measure.entropy_unit import EntropyUnit
 from pytest_entropy.probe.parameter_vectors import inner
@@ -20,9 +20,10 @@ from pytest_entropy.probe.update.batch import UpdateBatch
 from pytest_entropy.probe.update.linearisation import Linearisation
 from pytest_entropy.probe.update.objective import advantages
 from pytest_entropy.probe.variance import total as module
-from pytest_entropy.probe.variance.total import TotalVariance, combine, total_variance
+from pytest_entropy.probe.variance.total import Pairs, TotalVariance, UpdateSide, combine, total_variance
 from pytest_entropy.settings.probe import ProbeConfig
 from tests import tiny
+from tests.present import present
 
 ETA, LIMIT = 0.1, 8
 
@@ -68,7 +69,8 @@ def test_equals_the_definition_by_vectors(policy: Policy, rule: str, clip: float
     u = update_direction(rule, line.gradient, line.state, line.parameters, max_grad_norm=clip)
     s = directional_derivatives(policy, entropy, u, ["rao_blackwell"], chunk_tokens=150).per_prompt["rao_blackwell"]
     mean_x = unit.gradient(policy, entropy, chunk_tokens=150)
-    got = total_variance(policy, entropy, s, mean_x, batch, line, unit, config, eta=ETA, rng=np.random.default_rng(0))
+    side, pairs = UpdateSide(policy, batch, line, config), Pairs.drawn(6, 5, np.random.default_rng(0))
+    got = total_variance(side, entropy, s, mean_x, unit, pairs, eta=ETA)
     x = [entropy_gradient(policy, entropy.select([n]), "rao_blackwell", chunk_tokens=150) for n in range(6)]
     weights = batch.token_weights(config)
     y = [
@@ -110,6 +112,51 @@ def test_what_is_normalised_over_the_batch_is_linearised(policy: Policy, advanta
         policy, batch.rollouts, batch.token_weights(config), covector, chunk_tokens=150
     ) - module._shares(batch, config) * inner(covector, line.gradient)
     np.testing.assert_allclose(got - got.mean(), influence - influence.mean(), rtol=1e-3, atol=1e-9)
+
+
+def test_products_of_the_runs_own_pass_are_those_of_a_pass_of_their_own(policy: Policy) -> None:
+    entropy, batch, line, config = setting(policy, update_rule="adamw")
+    unit, side = EntropyUnit("sequence", "rao_blackwell"), UpdateSide(policy, batch, line, config)
+    u = update_direction("adamw", line.gradient, line.state, line.parameters)
+    pairs = Pairs.drawn(6, 5, np.random.default_rng(0))
+    vectors = [side.part(p) for p in pairs.update]
+    names = [unit.estimator]
+    plain = directional_derivatives(policy, entropy, u, names, chunk_tokens=150)
+    both = directional_derivatives(policy, entropy, u, names, chunk_tokens=150, also=vectors)
+    s, cross = both.per_prompt[unit.estimator], both.along[unit.estimator].T
+    np.testing.assert_allclose(s, plain.per_prompt[unit.estimator], rtol=1e-9)
+    mean_x = unit.gradient(policy, entropy, chunk_tokens=150)
+    apart = total_variance(side, entropy, s, mean_x, unit, pairs, eta=ETA)
+    together = total_variance(side, entropy, s, mean_x, unit, pairs, eta=ETA, passed=(vectors, cross))
+    for name in ("entropy_batch", "update_batch", "interaction"):
+        assert getattr(together, name) == pytest.approx(getattr(apart, name), rel=1e-6), name
+    assert present(together.definition) < 1e-6
+    # One direction's products in the place of another's.
+    swapped = total_variance(side, entropy, s, mean_x, unit, pairs, eta=ETA, passed=(vectors, cross[:, ::-1]))
+    assert present(swapped.definition) > 1e-2
+
+
+@pytest.mark.parametrize("name", ["sequence", "token"])
+def test_products_are_compared_with_their_definition_whether_all_prompts_are_paired_or_some(
+    policy: Policy, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entropy, batch, line, config = setting(policy, update_rule="sgd")
+    unit, side = EntropyUnit(name, "rao_blackwell"), UpdateSide(policy, batch, line, config)
+    mean_x = unit.gradient(policy, entropy, chunk_tokens=150)
+    along = derivatives_along
+
+    def too_large(*arguments: Any, **named: Any) -> dict[str, np.ndarray]:
+        return {estimator: 1.01 * values for estimator, values in along(*arguments, **named).items()}
+
+    for some in ([5, 0, 2, 1, 4, 3], [4, 1, 3]):
+        found = []
+        for computed in (along, too_large):
+            monkeypatch.setattr(module, "derivatives_along", computed)
+            pairs = Pairs([3, 0, 4], some)
+            found.append(present(total_variance(side, entropy, np.ones(6), mean_x, unit, pairs, eta=ETA).definition))
+        # Per token only where all are paired: a jackknife of some prompts is not the mean of the others.
+        assert found[0] < 1e-6
+        assert (found[1] > 1e-4) is (name == "sequence" or len(some) == 6)
 
 
 def test_below_its_larger_part_the_estimate_is_said_and_that_part_gives_the_standard_error() -> None:

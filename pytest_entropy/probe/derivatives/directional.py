@@ -82,11 +82,7 @@ def directional_derivatives(
         KeyError: the direction names a parameter that the model does not have.
         RunError: the gradient of a parameter, which the message names, is not finite.
     """
-    if estimators and sequence_weights:
-        raise ValueError("estimators are differentiated along the slope, sequence weights by backward: not in one pass")
-    if gradient_of not in (None, *estimators):
-        raise ValueError(f"the gradient of {gradient_of} is wanted, and the estimators are {list(estimators)}")
-
+    _require_one_kind(estimators, sequence_weights, gradient_of)
     every = (direction, *also)
 
     def piece(indices: list[int]) -> DerivativePiece:
@@ -102,6 +98,15 @@ def directional_derivatives(
         gradient = None if gradient_of is None else GradientSum(policy)
         found = _assemble(parts, rollouts, [*estimators, *(sequence_weights or {})], gradient, len(every))
     return found if gradient is None else replace(found, gradient=slope_gradient(policy.model, gradient.finite()))
+
+
+def _require_one_kind(
+    estimators: Sequence[str], sequence_weights: Mapping[str, torch.Tensor] | None, gradient_of: str | None
+) -> None:
+    if estimators and sequence_weights:
+        raise ValueError("estimators are differentiated along the slope, sequence weights by backward: not in one pass")
+    if gradient_of not in (None, *estimators):
+        raise ValueError(f"the gradient of {gradient_of} is wanted, and the estimators are {list(estimators)}")
 
 
 def derivatives_along(

@@ -28,7 +28,7 @@ from pytest_entropy.probe.setup import Setup
 from pytest_entropy.probe.update.direction import Update
 from pytest_entropy.probe.update.source import UpdateSource
 from pytest_entropy.probe.variance.spread import Spread
-from pytest_entropy.probe.variance.total import Pairs, UpdateSide, total_variance
+from pytest_entropy.probe.variance.total import ENTROPY_PROMPTS, UPDATE_PROMPTS, Pairs, UpdateSide, total_variance
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.records.seeds import generator
 
@@ -77,7 +77,7 @@ class TwoBatch:
             prompts, rollouts = self.entropy_batch(B_E, seed, update)
         with meter.phase("self_check"):
             setup.verify_once(rollouts, update.direction)
-        over_u = self._over_u(B_E, seed, update, meter)
+        over_u = self._taken_along(B_E, seed, update, meter)
         with meter.phase("derivatives", rollouts.size):
             derivatives = directional_derivatives(
                 setup.policy,
@@ -181,32 +181,34 @@ class TwoBatch:
                 sample=lambda: setup.sample(scored.prompts, scored.seed), threads=setup.threads,
             )  # fmt: skip
 
-    def _over_u(self, B_E: int, seed: int, update: Update, meter: Meter) -> _OverU | None:
-        """What the total variance needs of U; with the y_p, where the run's own pass can take them along; else None.
+    def _taken_along(self, B_E: int, seed: int, update: Update, meter: Meter) -> _OverU | None:
+        """U's side with its y_p, where the total variance is asked for and the run's own pass can take them along.
 
-        It can where it is a pass of few enough prompts, all of which are paired, and where the vectors are light.
+        It can if all its prompts are paired, and the vectors weigh little beside the model.
         """
         setup, B_U = self.setup, len(update.prompts)
-        if "total_variance" not in setup.config.diagnostics or B_U < 2:
+        light = min(B_U, UPDATE_PROMPTS) < directions_at_once(setup.policy)
+        if self._vector_in_pass(update) is None or B_E > ENTROPY_PROMPTS or not light:
             return None
-        with meter.phase("total_variance", passes=None):
-            line = setup.linearisation(self.updates.gradient(update))
-            side = UpdateSide(setup.policy, self.updates.batch(update), line, setup.config)
-            pairs = Pairs.drawn(B_E, B_U, generator(seed, "pairs"))
-            light = len(pairs.update) < directions_at_once(setup.policy)
-            if len(pairs.entropy) < B_E or setup.unit.name != "sequence" or not light:
-                return _OverU(side, pairs)
-            return _OverU(side, pairs, [side.part(p) for p in pairs.update])
+        with meter.phase("total_variance", B_U * setup.config.G * setup.config.max_new_tokens, passes=None):
+            over_u = self._over_u(B_E, seed, update)
+            return replace(over_u, taken_along=[over_u.side.part(p) for p in over_u.pairs.update])
+
+    def _over_u(self, B_E: int, seed: int, update: Update) -> _OverU:
+        line = self.setup.linearisation(self.updates.gradient(update))
+        side = UpdateSide(self.setup.policy, self.updates.batch(update), line, self.setup.config)
+        return _OverU(side, Pairs.drawn(B_E, len(update.prompts), generator(seed, "pairs")))
 
     def _spread(self, scored: _Pass, over_u: _OverU | None, meter: Meter) -> tuple[Spread, dict[str, np.ndarray]]:
         """The variance of delta_h1 with U random as well, and the scalars behind it; both empty if not asked for."""
         setup = self.setup
         if "total_variance" not in setup.config.diagnostics:
             return Spread(), {}
-        if over_u is None:
+        if len(scored.update.prompts) < 2:
             note = "no total variance: it takes at least 2 prompts in the update batch (B_U >= 2)"
             return Spread(notes=(note,)), {}
         with meter.phase("total_variance", scored.rollouts.size, passes=None):
+            over_u = over_u or self._over_u(len(scored.rollouts), scored.seed, scored.update)
             vectors, along = over_u.taken_along, scored.derivatives.along
             total = total_variance(
                 over_u.side, scored.rollouts, scored.s, self._entropy_gradient(scored), setup.unit, over_u.pairs,

@@ -28,6 +28,7 @@ print(int(told), full - resident_bytes())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's heap")
 def test_freed_blocks_return_only_where_it_was_told() -> None:
     def returned(how: str) -> tuple[bool, int]:

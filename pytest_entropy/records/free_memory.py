@@ -16,7 +16,8 @@ def free_bytes(proc: Path = PROC, cgroups: Path = CGROUPS) -> int | None:
     """Bytes that this process can still allocate; None where nothing tells.
 
     They are the least of what the machine has available, of what the process's control groups allow beyond what they
-    hold (files' pages not counted, since they can be dropped), and of what its own limits (``ulimit``) leave.
+    hold, and of what its own limits (``ulimit``) leave.  Files' pages count as free, since they can be dropped, but not
+    those that this process has mapped: weights are read from there in every pass.
 
     Args:
         proc, cgroups: the mounts of proc and of the control groups.
@@ -30,7 +31,14 @@ def resident_bytes(proc: Path = PROC) -> int | None:
 
 
 def _machine(proc: Path) -> Iterator[int]:
-    yield from _kilobytes(proc / "meminfo", "MemAvailable")
+    for available in _kilobytes(proc / "meminfo", "MemAvailable"):
+        unused = next(_kilobytes(proc / "meminfo", "MemFree"), 0)
+        yield max(unused, available - _mapped(proc))
+
+
+def _mapped(proc: Path) -> int:
+    """Bytes of files that this process has mapped and in memory."""
+    return next(_status(proc, "RssFile"), 0)
 
 
 def _limits(proc: Path) -> Iterator[int]:
@@ -58,10 +66,10 @@ def _groups(proc: Path, cgroups: Path) -> Iterator[int]:
         place = root / path.lstrip("/")
         for directory in (place, *place.parents):
             if root in (directory, *directory.parents):
-                yield from _group(directory, *names)
+                yield from _group(directory, *names, _mapped(proc))
 
 
-def _group(directory: Path, limit: str, usage: str) -> Iterator[int]:
+def _group(directory: Path, limit: str, usage: str, mapped: int) -> Iterator[int]:
     try:
         most, held = ((directory / name).read_text().strip() for name in (limit, usage))
         statistics = (directory / "memory.stat").read_text()
@@ -69,7 +77,7 @@ def _group(directory: Path, limit: str, usage: str) -> Iterator[int]:
         return
     if most.isdigit() and held.isdigit() and int(most) < NO_LIMIT:
         droppable = sum(int(n) for n in re.findall(r"^(?:in)?active_file (\d+)$", statistics, re.MULTILINE))
-        yield max(0, int(most) - max(0, int(held) - droppable))
+        yield max(0, int(most) - max(0, int(held) - max(0, droppable - mapped)))
 
 
 def _status(proc: Path, name: str) -> Iterator[int]:

@@ -41,6 +41,22 @@ def test_a_group_of_version_2_leaves_its_limit_less_what_cannot_be_dropped(linux
     assert free(linux) == 600 * MIB
 
 
+def test_pages_of_files_that_this_process_has_mapped_are_not_free(linux: Path) -> None:
+    status = linux / "proc/self/status"
+    status.write_text(status.read_text() + f"RssFile:\t{120 * 1024} kB\n")
+    assert free(linux) == 8 * 2**30 - 120 * MIB
+    (linux / "proc/meminfo").write_text(f"MemFree: {8190 * 1024} kB\nMemAvailable: {8192 * 1024} kB\n")
+    assert free(linux) == 8190 * MIB
+    group = linux / "cgroup/one"
+    group.mkdir(parents=True)
+    (linux / "proc/self/cgroup").write_text("0::/one\n")
+    (group / "memory.max").write_text(f"{1000 * MIB}\n")
+    (group / "memory.current").write_text(f"{600 * MIB}\n")
+    for dropped, left in ((200, 480), (100, 400)):
+        (group / "memory.stat").write_text(f"inactive_file {dropped * MIB}\n")
+        assert free(linux) == left * MIB
+
+
 def test_a_group_above_may_be_narrower(linux: Path) -> None:
     for place, most in (("jobs", 700), ("jobs/one", 1000)):
         group = linux / "cgroup" / place

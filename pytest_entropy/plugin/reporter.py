@@ -41,12 +41,14 @@ class Reporter:
         # A worker's usage error, the only message of a session that has one.
         self.usage_error: str | None = None
         self._progress: Progress | None = None
+        self._latest: tuple[pytest.TestReport | None, ItemReport | None] = None, None
         self._audit: SessionAudit | None = None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" or (report.when == "setup" and report.outcome != "passed"):
             item = _item_of(report)
+            self._latest = report, item
             if item is not None:
                 self.items.setdefault(item.experiment, []).append(item)
                 self.properties[report.nodeid] = list(report.user_properties)
@@ -58,7 +60,7 @@ class Reporter:
         from pytest_entropy.records.failed_items import note_item, reason_of
 
         if item.directory:
-            note_item(Path(item.directory), item.name, reason_of(report.longrepr) if report.failed else None)
+            note_item(item.directory, item.name, reason_of(report.longrepr) if report.failed else None)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.expect([item.nodeid for item in session.items])
@@ -97,7 +99,9 @@ class Reporter:
         """The status of a finished run, which with -v includes what it measured."""
         if report.when != "call" or not report.passed:
             return None
-        item = _item_of(report)
+        # pytest asks for the status of the report that it has just logged.
+        latest, item = self._latest
+        item = item if latest is report else _item_of(report)
         if item is None or item.delta_h1 is None:
             return None
         from pytest_entropy.reports.terminal import live_line
@@ -133,6 +137,8 @@ class Reporter:
         from pytest_entropy.reports.audit.ledger import DIFFERS
 
         differing = audit.junit(file)
+        # It holds all runs of the session, and Python collects garbage at its end.
+        self._audit = None
         for line in differing:
             print(f"ERROR: {DIFFERS}: {line}", file=sys.stderr)
         if differing and session.exitstatus == pytest.ExitCode.OK:

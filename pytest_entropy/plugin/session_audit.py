@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_entropy.records.collection import uncollected
 from pytest_entropy.records.item import ItemReport
 from pytest_entropy.records.paths import TABLE
 from pytest_entropy.reports.audit.experiment import Shown, audit
@@ -14,7 +15,7 @@ from pytest_entropy.reports.audit.items import ReportedItem, item_numbers, junit
 from pytest_entropy.reports.audit.ledger import Ledger
 from pytest_entropy.reports.audit.report import session_page
 from pytest_entropy.reports.audit.rows import read_table
-from pytest_entropy.reports.audit.stored_run import Before, StoredRun, look_before, read_stored
+from pytest_entropy.reports.audit.stored_run import Before, KnownRuns, StoredRun, look_before, read_stored
 from pytest_entropy.reports.tables import size_table
 from pytest_entropy.reports.terminal import live_line, table_lines
 
@@ -42,6 +43,8 @@ class SessionAudit:
     ) -> None:
         self._items, self._properties, self._baseline = list(items), properties, baseline
         self._before: dict[Path, Before] = {}
+        # The same runs stand behind reports, pages, baselines and JUnit.
+        self._known: KnownRuns = {}
         # Discrepancies found so far, in words.
         self.found: list[str] = []
 
@@ -49,6 +52,7 @@ class SessionAudit:
         """Note what an experiment's directory holds; to be called before its reports are made."""
         self._before[directory] = look_before(directory)
 
+    @uncollected()
     def experiment(self, view: ExperimentView) -> None:
         """Audit the reports of an experiment, once they are written."""
         items = [item for item in self._items if item.directory and Path(item.directory) == view.directory]
@@ -59,26 +63,30 @@ class SessionAudit:
             live={item.name: live_line(item) for item in items if item.delta_h1 is not None},
             baseline=self._baseline if compared else None,
         )
-        self.found += audit(view.directory, self._before[view.directory], shown)
+        self.found += audit(view.directory, self._before[view.directory], shown, self._known)
 
+    @uncollected()
     def index(self, page: Path, views: Sequence[ExperimentView]) -> None:
         """Audit the session's page, once it is written."""
         ledger = Ledger()
-        session_page(ledger, page, [listed_runs(view.directory) for view in views])
+        session_page(ledger, page, [listed_runs(view.directory, self._known) for view in views])
         self.found += ledger.lines()
 
+    @uncollected()
     def baselines(self, files: Iterable[Path], views: Sequence[ExperimentView]) -> list[str]:
         """Discrepancies of baselines that were saved from the session's experiments."""
         ledger = Ledger()
         for file in files:
             for view in views:
-                saved_baseline(ledger, file, view.name, listed_runs(view.directory).values())
+                saved_baseline(ledger, file, view.name, listed_runs(view.directory, self._known).values())
         return ledger.lines()
 
+    @uncollected()
     def junit(self, file: Path) -> list[str]:
         """Discrepancies of a JUnit file that pytest has written."""
         ledger, known = Ledger(), {Path(item.directory) for item in self._items if item.directory}
-        runs = {directory: {run.order: run for run in stored_runs(directory).values()} for directory in known}
+        stored = {directory: stored_runs(directory, self._known).values() for directory in known}
+        runs = {directory: {run.order: run for run in of_one} for directory, of_one in stored.items()}
         for item in junit_items(file):
             item_numbers(ledger, file.name, item, runs.get(Path(item.directory), {}))
         return ledger.lines()
@@ -100,12 +108,12 @@ def write_audited(directory: Path) -> tuple[ExperimentView, list[str]]:
         return view, [f"{directory.name}: audit NOT made: {type(error).__name__}: {error}"]
 
 
-def listed_runs(directory: Path) -> dict[str, StoredRun]:
+def listed_runs(directory: Path, known: KnownRuns) -> dict[str, StoredRun]:
     """The runs that an experiment's ``results.csv`` has a row of, by directory; without one, none."""
     rows = read_table(directory) if (directory / TABLE).is_file() else []
-    return read_stored(directory, [str(row.get("directory")) for row in rows])
+    return read_stored(directory, [str(row.get("directory")) for row in rows], known)
 
 
-def stored_runs(directory: Path) -> dict[str, StoredRun]:
+def stored_runs(directory: Path, known: KnownRuns) -> dict[str, StoredRun]:
     """All runs of an experiment with a result, by directory."""
-    return read_stored(directory, sorted(look_before(directory).runs))
+    return read_stored(directory, sorted(look_before(directory).runs), known)

@@ -83,7 +83,7 @@ class SessionPlans:
             UsageError: the name is not an identifier, or the experiment cannot be planned.
         """
         marker = node.get_closest_marker(markers.EXPERIMENT)
-        module = Path(str(node.path))
+        module = node.path
         name = marker.args[0] if marker and marker.args else module.stem.removeprefix("test_")
         if not isinstance(name, str) or not name.isidentifier():
             raise UsageError(f"{module}: experiment name {name!r} must be an identifier such as my_experiment")

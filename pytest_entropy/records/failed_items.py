@@ -5,13 +5,14 @@ A plain assertion in a user's experiment records no check outcome; without this 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pytest_entropy.records.files import read_json, write_json
 from pytest_entropy.records.paths import FAILED_ITEMS, MANIFEST
 
 
-def note_item(directory: Path, name: str, reason: str | None) -> None:
+def note_item(directory: str | Path, name: str, reason: str | None) -> None:
     """Record that an item has failed, or, if it has passed, delete the failure that an earlier session recorded.
 
     Args:
@@ -20,8 +21,9 @@ def note_item(directory: Path, name: str, reason: str | None) -> None:
         reason: the first line of the failure's message; None if the item has passed.
     """
     # Nearly every item passes, and nothing is recorded of it.
-    if reason is None and not (directory / FAILED_ITEMS).is_file():
+    if reason is None and not os.path.isfile(os.path.join(directory, FAILED_ITEMS)):
         return
+    directory = Path(directory)
     if not (directory / MANIFEST).is_file():
         return
     items = failed_items(directory)

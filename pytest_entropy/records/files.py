@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Any
+
+# Time of the last change, size and number of a file: while they stay, so does what was read from it.
+FileState = tuple[int, int, int]
 
 
 def write_text(path: Path, text: str) -> None:
@@ -48,3 +52,16 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def state_of(path: str | Path) -> FileState | None:
+    """The state of a file, equal as long as the file was not replaced or written; None where there is no file.
+
+    Raises:
+        OSError: the directory cannot be searched.
+    """
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return (found.st_mtime_ns, found.st_size, found.st_ino) if stat.S_ISREG(found.st_mode) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any
 
 from pytest_entropy.records.run import RunRecord
@@ -19,6 +20,8 @@ _NAMES = {
     "inconclusive": "entropy_inconclusive",
 }
 _P_VALUE = "entropy_p_"
+# Fields that are no property, or a property per entry.
+_NO_PROPERTIES = ("nodeid", "outcome", "p_values")
 # Properties that every run reports, even if the value is None.
 _OF_A_RUN = ("se_conditional", "mode", "sampling_fraction", "signal_to_noise", "unit")
 
@@ -101,13 +104,11 @@ class ItemReport:
     def to_properties(self) -> list[Property]:
         """The set fields as pytest's ``user_properties``: pairs of name and plain builtin."""
         properties: list[Property] = []
-        for one in fields(self):
-            value = getattr(self, one.name)
-            if one.name in ("nodeid", "outcome", "p_values"):
-                continue
+        for name, key in _properties().items():
+            value = getattr(self, name)
             is_set = value is not None and value not in ("", [])
-            if self.delta_h1 is not None if one.name in _OF_A_RUN else is_set:
-                properties.append((_NAMES.get(one.name, one.name), "; ".join(value) if one.name == "notes" else value))
+            if self.delta_h1 is not None if name in _OF_A_RUN else is_set:
+                properties.append((key, "; ".join(value) if name == "notes" else value))
         return properties + [(_P_VALUE + check, p_value) for check, p_value in self.p_values.items()]
 
     @classmethod
@@ -122,10 +123,15 @@ class ItemReport:
             outcome: pytest's outcome of the item.
         """
         by_name = {str(name): value for name, value in properties}
-        keys = {one.name: _NAMES.get(one.name, one.name) for one in fields(cls) if one.name != "p_values"}
-        values = {name: by_name[key] for name, key in keys.items() if key in by_name}
+        values = {name: by_name[key] for name, key in _properties().items() if key in by_name}
         if "notes" in values:
             # The property holds all notes joined to one text.
             values["notes"] = [str(values["notes"])]
         p_values = {name.removeprefix(_P_VALUE): p for name, p in by_name.items() if name.startswith(_P_VALUE)}
         return cls(**{**values, "p_values": p_values, "nodeid": nodeid, "outcome": outcome})
+
+
+@cache
+def _properties() -> dict[str, str]:
+    """The name of the property of each field that is one, in the order of fields."""
+    return {one.name: _NAMES.get(one.name, one.name) for one in fields(ItemReport) if one.name not in _NO_PROPERTIES}

@@ -30,6 +30,9 @@ class Measured:
         needs: the names of the fields that may be read.
     """
 
+    # Each check makes one for each run.
+    __slots__ = ("_needs", "_run")
+
     def __init__(self, run: RunRecord, needs: Collection[str]) -> None:
         self._run, self._needs = run, needs
 
@@ -42,6 +45,8 @@ class Measured:
             AttributeError: records have no such field.
         """
         value = self._value(name)
+        if type(value) is float and value == value:
+            return value
         if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
             raise self._missing(name)
         return float(value)
@@ -121,7 +126,7 @@ class Measured:
         value = getattr(self._run, part)
         if not dot:
             return value
-        return value.get(key) if isinstance(value, dict) else getattr(value, key)
+        return value.get(key) if isinstance(value, Mapping) else getattr(value, key)
 
     def _missing(self, what: str) -> Missing:
         return Missing(f"{self._label} has no {what}")

@@ -98,7 +98,7 @@ class RunRecord(Stored):
     expected_surprises: float | None = None
     reading: SecondReading = field(default_factory=SecondReading)
     prompts: list[int] | None = None
-    arrays: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
     directory: str = field(default="", compare=False)
 
     NOT_WRITTEN: ClassVar[tuple[str, ...]] = ("arrays", "directory")
@@ -136,7 +136,7 @@ class RunRecord(Stored):
         Raises:
             RecordError: a required key is missing, or a value has the wrong type.
         """
-        return replace(read(cls, record), arrays=dict(arrays or {}), directory=directory)
+        return read(cls, record)._with_files(arrays, directory)
 
     @classmethod
     def from_json(
@@ -152,4 +152,9 @@ class RunRecord(Stored):
         Raises:
             RecordError: the text is not JSON, a required key is missing, or a value has the wrong type.
         """
-        return replace(read_text(cls, text), arrays=dict(arrays or {}), directory=directory)
+        return read_text(cls, text)._with_files(arrays, directory)
+
+    def _with_files(self, arrays: Mapping[str, np.ndarray] | None, directory: str) -> RunRecord:
+        """This record, which was just read and nobody has yet, with what is beside its file."""
+        vars(self).update(arrays={} if arrays is None else arrays, directory=directory)
+        return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,12 +10,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pytest_entropy.errors import UsageError
+from pytest_entropy.records.collection import uncollected
 from pytest_entropy.records.comparison import Comparison
 from pytest_entropy.records.conclusion import Conclusion
 from pytest_entropy.records.error_text import reason_in
 from pytest_entropy.records.experiment import SCHEMA_VERSION, ExperimentRecord
 from pytest_entropy.records.failed_items import failed_items
-from pytest_entropy.records.files import read_json
+from pytest_entropy.records.files import read_json, state_of
 from pytest_entropy.records.paths import (
     CHECKS,
     COMPARISON,
@@ -236,17 +238,21 @@ def view_experiment(directory: Path) -> ExperimentView:
     )
 
 
+@uncollected()
 def _runs(directory: Path) -> tuple[list[RunRecord], dict[str, str]]:
     """The stored runs of an experiment, and the error texts of failed ones by directory."""
     runs, failures = [], {}
-    for place in sorted(p for p in directory.iterdir() if p.is_dir() and not p.name.startswith(".")):
-        if (place / RESULTS).is_file():
+    for name in sorted(name for name in os.listdir(directory) if not name.startswith(".")):
+        place = os.path.join(directory, name)
+        results, error_text = os.path.join(place, RESULTS), os.path.join(place, ERROR)
+        if state_of(results) is not None:
             try:
-                runs.append(RunRecord.from_json((place / RESULTS).read_bytes(), directory=place.name).slim())
+                with open(results, "rb") as stream:
+                    runs.append(RunRecord.from_json(stream.read(), directory=name).slim())
             except (OSError, ValueError, OverflowError) as error:
-                failures[place.name] = f"{place.name}/{RESULTS} cannot be read: {type(error).__name__}: {error}\n"
-        elif (place / ERROR).is_file():
-            failures[place.name] = (place / ERROR).read_text(encoding="utf-8", errors="replace")
+                failures[name] = f"{name}/{RESULTS} cannot be read: {type(error).__name__}: {error}\n"
+        elif state_of(error_text) is not None:
+            failures[name] = Path(error_text).read_text(encoding="utf-8", errors="replace")
     return sorted(runs, key=lambda run: (run.B_E, run.run)), failures
 
 
@@ -272,5 +278,6 @@ def _read(path: Path, what: str, of: Callable[[Any], T]) -> T | None:
 
 def _first_config(directory: Path) -> dict[str, Any]:
     """The configuration in the first run directory that has one; all runs have the same."""
-    file = next(iter(sorted(directory.glob(f"*/{CONFIG}"))), None)
-    return read_yaml(file)[0] if file else {}
+    files = (os.path.join(directory, name, CONFIG) for name in sorted(os.listdir(directory)))
+    file = next((file for file in files if os.path.exists(file)), None)
+    return read_yaml(Path(file))[0] if file else {}

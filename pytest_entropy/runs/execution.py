@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pytest_entropy.records.experiment import ExperimentRecord
-from pytest_entropy.records.files import read_json, write_json
+from pytest_entropy.records.files import FileState, read_json, state_of, write_json
 from pytest_entropy.records.memory_probe import MemoryProbes
 from pytest_entropy.records.paths import MEMORY_PROBES, MEMORY_RECORD, RESULTS, UPDATE, UPDATE_RECORD
 from pytest_entropy.records.run import RunRecord
@@ -58,7 +60,9 @@ class Execution:
         )
         self._config = plan.resolved.to_yaml(plan.next_step)
         # Stored runs by directory with the state of their file: items and analyses ask for each of them several times.
-        self._known: dict[str, tuple[tuple[int, int, int], RunRecord]] = {}
+        self._known: dict[str, tuple[FileState | None, RunRecord]] = {}
+        self._latest: RunRecord | None = None
+        self._directory = str(plan.directory)
 
     def spec(self, B_E: int, run: int) -> RunSpec:
         """The spec of one run, its computation as plain data."""
@@ -81,17 +85,26 @@ class Execution:
             FailedRun: the run failed; its directory holds ``error.txt``.
         """
         name = self.plan.run_directory(B_E, run)
+        if (state := self._state(name)) is not None:
+            return self._read(name, state), True
         with self.store.claim(name, self._config) as directory:
             if directory is not None:
                 self.executor.compute(self.spec(B_E, run), self.place, directory)
-        return self._read(name), directory is None
+        return self._read(name, self._state(name)), directory is None
 
-    def _read(self, name: str) -> RunRecord:
+    def _state(self, name: str) -> FileState | None:
+        """The state of a run's record on disk; None where the run is not stored."""
+        return state_of(os.path.join(self._directory, name, RESULTS))
+
+    def _read(self, name: str, state: FileState | None) -> RunRecord:
         """The record of a stored run, read again only if its file has changed."""
-        found = (self.store.path(name) / RESULTS).stat()
-        state = found.st_mtime_ns, found.st_size, found.st_ino
-        if name not in self._known or self._known[name][0] != state:
-            self._known[name] = state, read_run(self.store.path(name))
+        if state is None or name not in self._known or self._known[name][0] != state:
+            record = read_run(self.store.path(name))
+            # All runs share one update, and each holds its prompts and rewards: equal ones are kept once.
+            if self._latest is not None and record.update == self._latest.update:
+                record = replace(record, update=self._latest.update)
+            self._latest = record
+            self._known[name] = state, record
         return self._known[name][1]
 
     def each_run(self) -> Iterator[tuple[int, int, RunRecord | FailedRun]]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_entropy.records.arrays import StoredArrays
 from pytest_entropy.records.files import read_json, write_json
 from pytest_entropy.records.paths import ACTION_VALUES, ARRAYS, DIRECTION, RESULTS, UPDATE_RECORD
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.update import StoredUpdate, UpdateRecord
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
     from pytest_entropy.probe.update.direction import Update
@@ -36,13 +37,19 @@ def read_run(directory: Path) -> RunRecord:
         OSError: the directory holds no run, or it cannot be read.
         ValueError: the files are not those of a run.
     """
-    import numpy as np
+    try:
+        arrays = StoredArrays(_content(directory, ARRAYS))
+    except FileNotFoundError:
+        arrays = None
+    except ValueError as error:
+        raise ValueError(f"{directory / ARRAYS}: {error}") from error
+    return RunRecord.from_json(_content(directory, RESULTS), arrays, directory=directory.name)
 
-    arrays: dict[str, np.ndarray] = {}
-    if (directory / ARRAYS).is_file():
-        with np.load(directory / ARRAYS, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    return RunRecord.from_json((directory / RESULTS).read_bytes(), arrays, directory=directory.name)
+
+def _content(directory: Path, name: str) -> bytes:
+    """The bytes of a file; joining names as texts takes half of the time of joining paths."""
+    with open(os.path.join(directory, name), "rb") as stream:
+        return stream.read()
 
 
 def write_update(directory: Path, update: Update, record: StoredUpdate) -> None:

@@ -140,7 +140,7 @@ def _with_parameters(
         a=a,
         se_a=se_a,
         ci_a=pool.sum_interval(a, linear[0], sizes, confidence=fit.confidence),
-        p_a=float(2 * scipy.stats.t.sf(abs(a) / se_a, freedom)) if se_a > 0 else float(a == 0),
+        p_a=float(2 * scipy.special.stdtr(freedom, -abs(a) / se_a)) if se_a > 0 else float(a == 0),
         b=b,
         se_b=se_b,
         ci_b=pool.sum_interval(b, linear[1], sizes, confidence=fit.confidence),

@@ -59,7 +59,7 @@ def check_se_slope(
         )  # fmt: skip
     slope, result = _against_shuffles(values, reported, sizes, rng, alpha, shuffles)
     middle = float(np.median(result.shuffled))
-    smallest = float(scipy.stats.norm.isf(alpha / 2) + scipy.stats.norm.ppf(power)) * float(result.shuffled.std())
+    smallest = float(scipy.special.ndtri(power) - scipy.special.ndtri(alpha / 2)) * float(result.shuffled.std())
     blind = is_blind(smallest, effect_of_interest)
     needed = None
     if blind and effect_of_interest is not None:
@@ -148,7 +148,7 @@ def min_discrepancy_se_slope(
     spread = {size: _spread_of_log_se(size, scalars) for size in set(sizes.tolist())}
     x = np.log(sizes) - np.log(sizes).mean()
     deviation = math.sqrt(sum((xi * spread[int(size)]) ** 2 for xi, size in zip(x, sizes, strict=True)))
-    return deviation / float(x @ x) * float(scipy.stats.norm.isf(alpha / 2) + scipy.stats.norm.ppf(power))
+    return deviation / float(x @ x) * float(scipy.special.ndtri(power) - scipy.special.ndtri(alpha / 2))
 
 
 def _spread_of_log_se(size: int, scalars: ArrayLike | None) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 
 from pytest_entropy import registry
 from pytest_entropy.checks.base import Check, Given, Runs, exact
+from pytest_entropy.records.collection import uncollected
 from pytest_entropy.records.measured import Measured
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.stats import CheckOutcome
@@ -107,6 +108,7 @@ def identities() -> list[Check]:
     return [registry.get(KIND, name, Check) for name in registry.names(KIND)]
 
 
+@uncollected()
 def judged(runs: Sequence[RunRecord], *, with_replacement: bool) -> list[CheckOutcome]:
     """The outcomes of all identities that apply to ``runs``: first those that passed, then those that failed.
 

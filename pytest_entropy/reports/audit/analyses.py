@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def is_older(file: Path, directory: Path, runs: Runs) -> bool:
         runs: its stored runs.
     """
     written = file.stat().st_mtime_ns
-    return any((directory / run.directory / RESULTS).stat().st_mtime_ns > written for run in runs)
+    return any(os.stat(os.path.join(directory, run.directory, RESULTS)).st_mtime_ns > written for run in runs)
 
 
 def analysis(ledger: Ledger, directory: Path, experiment: str, runs: Runs) -> list[Mapping[str, Any]] | None:

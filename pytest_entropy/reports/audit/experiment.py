@@ -18,7 +18,7 @@ from pytest_entropy.reports.audit.printed import NUMBER
 from pytest_entropy.reports.audit.report import report_page
 from pytest_entropy.reports.audit.rows import read_table, summary, table_rows
 from pytest_entropy.reports.audit.sizes import markdown_table, terminal_table
-from pytest_entropy.reports.audit.stored_run import Before, StoredRun, read_stored
+from pytest_entropy.reports.audit.stored_run import Before, KnownRuns, StoredRun, read_stored
 from pytest_entropy.reports.audit.within_run import contradictions
 
 PROPERTIES = "the test items' properties"
@@ -41,7 +41,7 @@ class Shown:
     baseline: Path | None = None
 
 
-def audit(directory: Path, before: Before, shown: Shown | None = None) -> list[str]:
+def audit(directory: Path, before: Before, shown: Shown | None = None, known: KnownRuns | None = None) -> list[str]:
     """Every discrepancy between what is reported of an experiment and its runs' files: a line per reporting file.
 
     Only runs and checks that were there before the reports were made must be in them, since other processes may still
@@ -51,6 +51,7 @@ def audit(directory: Path, before: Before, shown: Shown | None = None) -> list[s
         directory: the experiment's.
         before: what it held before its reports were made.
         shown: what the session shows besides.
+        known: runs that were read before (:func:`read_stored`).
 
     Raises:
         OSError, ValueError, KeyError: a report is missing or is not of the form that this version writes.
@@ -60,7 +61,7 @@ def audit(directory: Path, before: Before, shown: Shown | None = None) -> list[s
     experiment = str(json.loads((directory / MANIFEST).read_bytes())["experiment"])
     rows = read_table(directory)
     listed = [str(row.get("directory")) for row in rows]
-    every = read_stored(directory, sorted({*before.runs, *listed}))
+    every = read_stored(directory, sorted({*before.runs, *listed}), known)
     runs = {name: every[name] for name in listed if name in every}
     for run in runs.values():
         contradictions(ledger, run)

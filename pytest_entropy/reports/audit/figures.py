@@ -159,9 +159,14 @@ def _errors(ledger: Ledger, file: str, shown: PrintedFigure, runs: Runs) -> None
     positive = [(B_E, se) for B_E, se in known if se]
     if len(runs) <= 480 and len(points) != sum(1 for run in runs if run.number("se_conditional")):
         ledger.differs(file, f"has {len(points)} points, the runs with an error are {len(positive)}")
+    errors: dict[float, list[float]] = {}
+    for B_E, se in sorted(positive):
+        errors.setdefault(B_E, []).append(se)
     for x, y in points:
-        near = [one for one in positive if one[0] == x and abs(one[1] - (y or math.inf)) <= DRAWN * abs(one[1])]
-        if not near:
+        of_batch = errors.get(math.nan if x is None else x, [])
+        place = bisect_left(of_batch, y or math.inf)
+        # The next smaller and the next larger one are the nearest.
+        if not any(abs(se - (y or math.inf)) <= DRAWN * abs(se) for se in of_batch[max(0, place - 1) : place + 1]):
             of_size = [run.name for run in runs if x == run.B_E] or ["no run"]
             ledger.differs(file, f"se_conditional at B_E {x} is {y}, which is not that of {', '.join(of_size[:3])}")
     _unit(ledger, file, panel["y"], runs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,7 +53,7 @@ class StoredRun:
         eta = self.number("eta")
         return [] if eta is None else [eta * s for s in numbers(self.record.get("per_prompt"))]
 
-    @property
+    @cached_property
     def seconds(self) -> float:
         """The run's time over all phases."""
         return math.fsum(numbers(list(lookup(self.record, "seconds").values())))
@@ -67,6 +68,12 @@ class StoredRun:
     def most_memory(self) -> float:
         """The largest memory of any of its phases, in MiB."""
         return max(numbers(list(lookup(self.record, "memory_mb").values())), default=math.nan)
+
+
+# Time of the last change, size and number of a file.
+FileState = tuple[int, int, int]
+# By file: its state, and the run in it; None where it holds none.
+KnownRuns = dict[str, tuple[FileState, StoredRun | None]]
 
 
 @dataclass(frozen=True)
@@ -84,38 +91,56 @@ class Before:
 
 def look_before(directory: Path) -> Before:
     """What the directory holds now."""
-    runs = frozenset(file.parent.name for file in directory.glob(f"*/{RESULTS}") if not _hidden(file.parent))
+    runs = frozenset(name for name in _holding(directory, RESULTS) if not name.startswith("."))
     return Before(runs, {file.name: file.read_bytes() for file in directory.glob(CHECKS)})
 
 
-def _hidden(directory: Path) -> bool:
-    return directory.name.startswith(".")
+def _holding(directory: Path, file: str) -> list[str]:
+    """Names of the directories that hold ``file``."""
+    return [name for name in os.listdir(directory) if os.path.exists(os.path.join(directory, name, file))]
 
 
-def read_stored(directory: Path, names: Sequence[str]) -> dict[str, StoredRun]:
+def read_stored(directory: Path, names: Sequence[str], known: KnownRuns | None = None) -> dict[str, StoredRun]:
     """The runs of an experiment's directory by name, without those whose file is no run's or lacks its numbers.
 
     Args:
         directory: the experiment's.
         names: directories of runs.
+        known: what was read before, and will be read again only where the file has changed; a new entry per run.
     """
+    known = {} if known is None else known
     found = {}
     for name in names:
+        file = os.path.join(directory, name, RESULTS)
         try:
-            record = json.loads((directory / name / RESULTS).read_bytes())
-            run = StoredRun(name, record)
-            whole = all(type(record[key]) is int for key in ("B_E", "run")) and bool(run.order) and run.seconds >= 0
-            whole = whole and run.number("delta_h1") is not None and run.number("eta") is not None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
+            seen = os.stat(file)
+        except OSError:
             continue
-        if whole:
+        state = seen.st_mtime_ns, seen.st_size, seen.st_ino
+        if file not in known or known[file][0] != state:
+            known[file] = state, _whole_run(file, name)
+        run = known[file][1]
+        if run is not None:
             found[name] = run
     return found
 
 
+def _whole_run(file: str, name: str) -> StoredRun | None:
+    """The run in a file; None where the file is no run's or lacks its numbers."""
+    try:
+        with open(file, "rb") as stream:
+            record = json.loads(stream.read())
+        run = StoredRun(name, record)
+        whole = all(type(record[key]) is int for key in ("B_E", "run")) and bool(run.order) and run.seconds >= 0
+        whole = whole and run.number("delta_h1") is not None and run.number("eta") is not None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
+        return None
+    return run if whole else None
+
+
 def failed(directory: Path) -> set[str]:
     """Names of the directories that hold an error and no result."""
-    return {file.parent.name for file in directory.glob(f"*/{ERROR}") if not (file.parent / RESULTS).is_file()}
+    return {name for name in _holding(directory, ERROR) if not (directory / name / RESULTS).is_file()}
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def scalars_figure(view: ExperimentView) -> Plot:
         axes.legend()
 
     def tail(axes: Axes) -> None:
-        from scipy.stats import norm
+        from scipy.special import ndtr
 
         far = np.sort(np.abs(values - values.mean()) / spread)[::-1]
         share = np.arange(1, len(far) + 1) / len(far)
@@ -41,7 +41,7 @@ def scalars_figure(view: ExperimentView) -> Plot:
         shown = np.unique(np.geomspace(1, len(far), MOST_POINTS).astype(int)) - 1
         axes.loglog(far[shown], share[shown], "o", color=ACCENT, ms=3, label="seen")
         grid = np.linspace(0.5, max(4.0, float(far[0])), 200)
-        normal = 2 * norm.sf(grid)
+        normal = 2 * ndtr(-grid)
         in_reach = normal > 0.2 / len(far)
         axes.loglog(grid[in_reach], normal[in_reach], color=INK, lw=1, label="normal")
         axes.set(xlabel="distance from the mean (sd)", ylabel="share beyond", xlim=(0.5, None))

@@ -183,7 +183,7 @@ def test_a_total_variance_is_the_sum_of_its_parts() -> None:
     interaction = float(ETA**2 * np.square(centred).sum() / 2 / (16 * 2))
     parts = VarianceParts(entropy_batch=own, update_batch=update_batch, interaction=interaction, definition=0.0)
     total = own + update_batch - interaction
-    arrays = run.arrays | {"update_products": products, "pair_products": pairs}
+    arrays = {**run.arrays, "update_products": products, "pair_products": pairs}
     run = replace(run, variance_parts=parts, variance_total=total, arrays=arrays)
     assert not_passed(run) == []
     assert "total_variance_identity" in verdicts(run)

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -21,9 +22,11 @@ from pytest_entropy.runs.execution import Execution
 from pytest_entropy.runs.executors.local import Local
 from pytest_entropy.runs.machine import Machine
 from pytest_entropy.runs.plan import Plan
+from pytest_entropy.runs.run_files import read_run
 from pytest_entropy.runs.store import FailedRun
 from pytest_entropy.settings.experiments import KNOWN, kind_of
 from pytest_entropy.settings.layers import Layer, resolve_config
+from tests.present import present
 
 PROMPTS = [Prompt(f"Tom has {i} apples and buys {i % 7} more.", {"answer": str(i + i % 7)}) for i in range(60)]
 SIZES = {"batch_scaling": [4, 6], "sanity_check": [6], "single_run": [4], "debug": [4, 5], "memory_scaling": [4]}
@@ -147,3 +150,45 @@ def test_a_stored_run_that_cannot_be_read_says_nothing_of_the_update(
     directory: Path = begun_before.plan.directory
     (directory / "BE004_run001" / "results.json").write_text(text)
     assert begin("batch_scaling").update_seed == derive(0, execution.UPDATE_SEED)
+
+
+def test_a_stored_run_is_read_once_as_long_as_its_file_stays(
+    begin: Callable[..., Execution], begun_before: Execution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun_before.run(4, 2)
+    reading = Mock(wraps=read_run)
+    monkeypatch.setattr("pytest_entropy.runs.execution.read_run", reading)
+    resumed = begin("batch_scaling")
+    stored = {number: resumed.run(4, number) for number in (1, 2, 1, 2)}
+    assert [call.args[0].name for call in reading.call_args_list] == ["BE004_run001", "BE004_run002"]
+    assert all(was_stored for _, was_stored in stored.values())
+    # One update stands behind all runs; memory holds it once.
+    assert stored[1][0].update is stored[2][0].update
+    file = resumed.plan.directory / "BE004_run002" / "results.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"length_mean": 1234.5}))
+    changed, was_stored = resumed.run(4, 2)
+    assert (changed.length_mean, was_stored) == (1234.5, True)
+    assert [call.args[0].name for call in reading.call_args_list[2:]] == ["BE004_run002"]
+
+
+def test_another_update_of_a_stored_run_stays_its_own(begin: Callable[..., Execution], begun_before: Execution) -> None:
+    begun_before.run(4, 2)
+    file = begun_before.plan.directory / "BE004_run002" / "results.json"
+    record = json.loads(file.read_text())
+    record["update"]["gradient_norm"] *= 2
+    file.write_text(json.dumps(record))
+    resumed = begin("batch_scaling")
+    first, second = (present(resumed.run(4, number)[0].update.gradient_norm) for number in (1, 2))
+    assert second == pytest.approx(2 * first)
+
+
+def test_a_stored_run_that_was_removed_is_computed_again(
+    begin: Callable[..., Execution], begun_before: Execution
+) -> None:
+    resumed = begin("batch_scaling")
+    before, was_stored = resumed.run(4, 1)
+    assert was_stored
+    shutil.rmtree(resumed.plan.directory / "BE004_run001")
+    again, was_stored = resumed.run(4, 1)
+    assert not was_stored
+    assert again.per_prompt == before.per_prompt

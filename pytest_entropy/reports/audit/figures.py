@@ -82,7 +82,7 @@ def _scaling(ledger: Ledger, file: str, shown: PrintedFigure, runs: Runs) -> Non
         if interval["label"].startswith(label):
             for ends, (name, B_E, value, se) in zip(interval["ends"], named, strict=False):
                 _interval(ledger, file, name, ends, value, [se, None if spread is None else spread / math.sqrt(B_E)])
-    fit = line_through([run.B_E for run in runs], [run.number("delta_h1") or math.nan for run in runs])
+    fit = line_through([run.B_E for run in runs], _changes(runs))
     if fit is not None:
         _fit_lines(ledger, file, panel, runs, fit)
         _fit_caption(ledger, file, shown.reading, fit)
@@ -111,12 +111,17 @@ def _interval(
         ledger.differs(file, f"{words}, {RESULTS_SAY} {value:.6g} with the standard error {errors[0] or math.nan:.6g}")
 
 
+def _changes(runs: Runs) -> list[float]:
+    """delta_h1 of each run, which may be 0; NaN where it is missing."""
+    return [math.nan if (change := run.number("delta_h1")) is None else change for run in runs]
+
+
 def _fit_lines(ledger: Ledger, file: str, panel: Mapping[str, Any], runs: Runs, fit: tuple[float, float]) -> None:
     a, b = fit
-    scale = size([run.number("delta_h1") or math.nan for run in runs])
-    smallest = [run.number("delta_h1") or math.nan for run in runs if run.B_E == runs[0].B_E]
+    scale = size(_changes(runs))
+    smallest = _changes([run for run in runs if run.B_E == runs[0].B_E])
     total = math.fsum(run.B_E for run in runs)
-    weighted = math.fsum(run.B_E * (run.number("delta_h1") or math.nan) for run in runs) / total
+    weighted = math.fsum(run.B_E * change for run, change in zip(runs, _changes(runs), strict=True)) / total
     expected: dict[str, Callable[[float], float]] = {
         "fit a + b/B_E": lambda x: a + b / x,
         "if it converges": lambda x: weighted,

@@ -112,6 +112,17 @@ def test_numbers_that_are_missing_zero_or_not_finite_are_no_discrepancy(tmp_path
     assert audited(directory) == []
 
 
+def test_an_update_that_moves_nothing_is_no_discrepancy(tmp_path: Path) -> None:
+    directory = store_experiment(tmp_path, checks=CHECKS)
+    for file in directory.glob("*/results.json"):
+        record = json.loads(file.read_text())
+        zero = {"delta_h1": 0.0, "se_conditional": 0.0, "variance_conditional": 0.0, "sampling_fraction": 0.1}
+        file.write_text(json.dumps(record | zero | {"per_prompt": [0.0] * len(record["per_prompt"])}))
+    analyse(directory)
+    assert json.loads((directory / "convergence_analysis.json").read_text())["fit"]["b"] == 0
+    assert audited(directory) == []
+
+
 def test_a_run_that_arrives_while_reports_are_made_is_no_discrepancy(tmp_path: Path) -> None:
     directory = stored(tmp_path)
     (directory / "convergence_analysis.json").unlink()

@@ -1,12 +1,14 @@
 """The probe at sizes people have, on a CPU: a 0.5B LoRA, and a 50M full fine-tune with a vocabulary of 151,936.
 
-    python -m benchmarks.real_size [--shape 0.5B] [--repeats 1] [--tokens 32]
+    python -m benchmarks.real_size [--shape 0.5B] [--repeats 1] [--tokens 32] [--return-blocks]
 
 Random weights, float32, nothing is downloaded.  CPU seconds and peak resident memory of each phase; the run over its
 floor (``generate`` and one forward-backward of the same tokens); the derivative pass over the one before (the
 vocabulary's product row by row, its logits computed a second time in backward); the default single run, with its eta
-sweep and total variance, over the plain one; and the forecast of memory over what was seen.  Prints a table and writes
-``benchmarks/results/real_size.json``.  It takes minutes and some 8 GiB: it is for a quiet machine, not for CI.
+sweep and total variance, over the plain one; and the forecast of memory over what was seen.  With ``--return-blocks``
+freed blocks return to the system, as they do in a run where memory is short; else the C library keeps some, which no
+forecast counts.  Prints a table and writes ``benchmarks/results/real_size.json``.  It takes minutes and some 8 GiB: it
+is for a quiet machine, not for CI.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from pytest_entropy.policy.row_map import row_groups
 from pytest_entropy.probe import EntropyProbe, ProbeConfig
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.memory.forecast import Forecast, PieceSize
+from pytest_entropy.probe.memory.heap import return_large_blocks
 from pytest_entropy.records.free_memory import resident_bytes
 from pytest_entropy.records.process_memory import count_anew, highest_mb
 
@@ -76,11 +79,9 @@ class Measured:
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self.peak_mb: dict[str, float] = {}
-        self.before_mb: dict[str, float] = {}
 
     def __call__(self, name: str, work: Callable[[], Any]) -> Any:
         count_anew()
-        self.before_mb[name] = (resident_bytes() or 0) / MIB
         started = time.process_time()
         done = work()
         self.seconds[name] = time.process_time() - started
@@ -94,17 +95,22 @@ def probe_of(checkpoint: RandomCheckpoint, config: ProbeConfig, sizes: Sizes) ->
     return EntropyProbe(checkpoint, config, prompts=prompts, reward=noise, threads=1)
 
 
-def measure(shape: str, tokens: int, repeats: int) -> dict[str, Any]:
+def measure(shape: str, tokens: int, repeats: int, *, return_blocks: bool = False) -> dict[str, Any]:
     """The record of one shape."""
     torch.set_num_threads(1)
-    sizes = SHAPES[shape]
+    sizes, bare = SHAPES[shape], resident_bytes() or 0
     checkpoint = random_checkpoint(shape, device="cpu", dtype="float32")
+    if return_blocks:
+        return_large_blocks(checkpoint.policy.model)
+    # Building a model may leave blocks behind; loading one does not.
+    held = bare + sum(p.numel() * p.element_size() for p in checkpoint.policy.model.parameters())
     config = ProbeConfig(B_U=sizes.B_U, G=sizes.G, max_new_tokens=tokens, **DEFAULT)
     probe = probe_of(checkpoint, config, sizes)
     done = Measured()
     update = done("update", lambda: probe.update(SEED))
     # Each phase counts anew.
     done.peak_mb["update"] = max(update.memory_mb.values())
+    done.peak_mb["gradient of U"] = update.memory_mb["gradient"]
     prompts, rollouts = probe.two_batch.entropy_batch(sizes.B_E, SEED, update)
     done("self-check", lambda: probe.setup.verify_once(rollouts, update.direction))
     policy, direction, chunk = probe.policy, update.direction, probe.config.tokens_at_once
@@ -140,7 +146,8 @@ def measure(shape: str, tokens: int, repeats: int) -> dict[str, Any]:
         "derivatives_over_before": summary(ratios(seconds["derivatives"], seconds["derivatives, as before"])),
         "run_over_floor": summary(ratios(plain, least)),
         "default_over_plain": done.seconds["default single run"] / float(summary(plain)["median"]),
-        "forecast_over_seen": forecasts(probe, done, sizes, tokens),
+        "forecast_over_seen": forecasts(probe, done, sizes, tokens, held),
+        "blocks_returned": return_blocks,
     }
 
 
@@ -148,14 +155,17 @@ def _once(done: Measured, name: str, work: Callable[[int], Any], round_: int) ->
     done(name, partial(work, round_))
 
 
-def forecasts(probe: EntropyProbe, done: Measured, sizes: Sizes, tokens: int) -> dict[str, float]:
-    """Forecast over measured peak, both of the whole process."""
+def forecasts(probe: EntropyProbe, done: Measured, sizes: Sizes, tokens: int, held: int) -> dict[str, float]:
+    """Forecast over measured peak, both of the whole process, which holds ``held`` bytes and the update's vectors."""
     made = Forecast(probe.policy, probe.config.estimator, PROMPT, tokens)
+    # The optimizer's two moments in float32, and gradient and direction in float64; U's gradient is one sum.
+    entries = sum(p.numel() for p in probe.policy.trainable.values())
+    summed, vectors = (2 * 4 + 8) * entries, (2 * 4 + 2 * 8) * entries
     planned = {
-        "sampling": made.sampling(sizes.B_E, sizes.G),
-        "derivatives": made.derivatives(PieceSize(sizes.B_E, sizes.G)),
+        "gradient of U": held + summed + made.gradient(PieceSize(sizes.B_U, sizes.G)),
+        "derivatives": held + vectors + made.derivatives(PieceSize(sizes.B_E, sizes.G)),
     }
-    return {name: (done.before_mb[name] + size / MIB) / done.peak_mb[name] for name, size in planned.items()}
+    return {name: size / MIB / done.peak_mb[name] for name, size in planned.items()}
 
 
 def main() -> None:
@@ -163,11 +173,12 @@ def main() -> None:
     parser.add_argument("--shape", choices=SHAPES, action="append")
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--return-blocks", action="store_true")
     options = parser.parse_args()
     records = []
     for shape in options.shape or SHAPES:
         print(f"{shape}, {options.tokens} tokens", flush=True)
-        record = measure(shape, options.tokens, options.repeats)
+        record = measure(shape, options.tokens, options.repeats, return_blocks=options.return_blocks)
         records.append(record)
         for name in ("derivatives_over_before", "run_over_floor", "default_over_plain", "forecast_over_seen"):
             print(f"  {name}: {record[name]}")

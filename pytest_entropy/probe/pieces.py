@@ -16,6 +16,7 @@ from typing import Generic, Protocol, TypeVar
 import torch
 
 from pytest_entropy.policy.policy import Policy
+from pytest_entropy.policy.recomputation import layers_of, recomputing
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.records import phases
 
@@ -155,17 +156,28 @@ class _Within(Generic[T]):
             phases.report(_tokens(piece))
             return [(indices, result)]
         except Exception as error:
-            if not is_out_of_memory(error) or (len(indices) < 2 and _lesser(piece) is None):
+            if not is_out_of_memory(error) or not self._take_less(indices, piece):
                 raise
         # Outside the except block, so that the failed pass's tensors are free before the next try.
         del piece
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+        return self.attempt(indices)
+
+    def _take_less(self, indices: Slots, piece: Piece[T]) -> bool:
+        """Compute fewer prompts at once from now on, or a part of a prompt's piece; whether there is anything less.
+
+        The last resort for pieces that are differentiated: layers are recomputed in backward.
+        """
         if len(indices) > 1:
             self._prompts = min(self._prompts or len(indices), len(indices) // 2)
-        else:
+        elif _lesser(piece) is not None:
             self._lessened += 1
-        return self.attempt(indices)
+        elif hasattr(piece, "lesser") and not self._policy.recompute and layers_of(self._policy.model):
+            self._policy = recomputing(self._policy)
+        else:
+            return False
+        return True
 
     def _made(self, indices: Slots) -> Piece[T]:
         piece = self._piece(indices)

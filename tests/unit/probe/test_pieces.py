@@ -25,6 +25,7 @@ from pytest_entropy.probe.diagnostics.importance_sampling import TotalsPiece
 from pytest_entropy.probe.diagnostics.token_evidence import LogRatiosPiece
 from pytest_entropy.probe.pieces import Piece, is_out_of_memory, sampling_chunks, threads_on, work_through, worked
 from tests import tiny
+from tests.present import present
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +122,35 @@ def test_a_single_response_that_does_not_fit_is_an_error(policy: Policy, monkeyp
     def full(*_: object) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(policy, "teacher_force", full)
+    monkeypatch.setattr(Policy, "teacher_force", full)
     with pytest.raises(torch.OutOfMemoryError):
         directional_derivatives(policy, rollouts, u, ["score"], chunk_tokens=10**6)
+
+
+def test_a_single_response_that_does_not_fit_is_computed_with_layers_recomputed(
+    policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollouts, u = tiny.sample(policy, tiny.prompts(3)), tiny.direction(policy)
+    names = ["reinforce_loo"]
+    whole = directional_derivatives(policy, rollouts, u, names, chunk_tokens=10**6, gradient_of=names[0])
+    forced, kept = Policy.teacher_force, 0
+
+    def without_a_graph_of_all_layers(own: Policy, part: Rollouts, ranks: torch.Tensor | None = None) -> Any:
+        nonlocal kept
+        if torch.is_grad_enabled() and not own.recompute:
+            kept += 1
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forced(own, part, ranks)
+
+    monkeypatch.setattr(Policy, "teacher_force", without_a_graph_of_all_layers)
+    again = directional_derivatives(policy, rollouts, u, names, chunk_tokens=10**6, gradient_of=names[0])
+    # Three prompts, one, two of its four responses, one; from then on layers are recomputed.
+    assert kept == 4
+    for got, expected in [
+        (again.per_prompt[names[0]], whole.per_prompt[names[0]]),
+        *((present(again.gradient)[name].numpy(), g.numpy()) for name, g in present(whole.gradient).items()),
+    ]:
+        np.testing.assert_allclose(got, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,13 @@ from pytest_entropy.probe.derivatives.attached import attached
 from pytest_entropy.probe.derivatives.by_rows import rows_within
 from pytest_entropy.probe.derivatives.derivative_piece import DerivativePiece, PieceDerivatives
 from pytest_entropy.probe.derivatives.gradient import GradientSum
+from pytest_entropy.probe.memory.budget import available
 from pytest_entropy.probe.pieces import scoring_chunks, worked
 
 # Bytes of directions that need no thought.
 LIGHT = 2**26
+# Directions are not forecast with a piece; what they may take of free memory is within the forecast's margin.
+SPARE = 1 / 8
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,8 @@ def derivatives_along(
 def directions_at_once(policy: Policy) -> int:
     """How many directions :func:`derivatives_along` may take: as many as the model weighs, or ``LIGHT``; at least one.
 
+    Together they take at most ``SPARE`` of what is free on the policy's device.
+
     Args:
         policy: a direction moves all its trainable parameters.
     """
@@ -161,7 +166,9 @@ def directions_at_once(policy: Policy) -> int:
         sum(p.numel() * p.element_size() for p in parameters)
         for parameters in (policy.model.parameters(), policy.trainable.values())
     )
-    return max(1, max(model, LIGHT) // max(direction, 1))
+    free = available(policy.device)
+    room = max(model, LIGHT) if free is None else min(max(model, LIGHT), int(SPARE * free))
+    return max(1, room // max(direction, 1))
 
 
 def _assemble(

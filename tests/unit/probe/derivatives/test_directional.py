@@ -191,6 +191,10 @@ def test_no_more_directions_at_once_than_weigh_as_much_as_the_model(monkeypatch:
     assert directions_at_once(whole) == 1
     weights, direction = (sum(p.numel() for p in ps) for ps in (adapted.model.parameters(), adapted.trainable.values()))
     assert directions_at_once(adapted) == weights // direction > 1
+    for directions in (2, 1, 0):
+        free = int((directions + 0.5) * 4 * direction / directional.SPARE)
+        monkeypatch.setattr(directional, "available", lambda device, free=free: free)
+        assert directions_at_once(adapted) == max(directions, 1)
 
 
 def test_other_directions_wait_until_the_attached_ones_are_gone() -> None:

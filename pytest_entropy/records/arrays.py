@@ -8,8 +8,19 @@ from collections.abc import Iterator, Mapping
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
+from numpy.lib.format import MAGIC_PREFIX
 
 _SUFFIX = ".npy"
+_NO_ARCHIVE = (BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError, zlib.error)
+
+
+def _damage(archive: ZipFile, name: str) -> str:
+    """What is wrong with an array's bytes; empty if they are those that were written, and begin as an array does."""
+    try:
+        content = archive.read(name)
+    except BadZipFile:
+        return "its checksum does not agree"
+    return "" if content.startswith(MAGIC_PREFIX) else "it holds no array"
 
 
 class StoredArrays(Mapping[str, np.ndarray]):
@@ -27,12 +38,13 @@ class StoredArrays(Mapping[str, np.ndarray]):
         self._decoded: dict[str, np.ndarray] = {}
         try:
             with ZipFile(io.BytesIO(content)) as archive:
-                damaged = archive.testzip()
-                self._names = [name.removesuffix(_SUFFIX) for name in archive.namelist()]
-        except (BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError, zlib.error) as error:
+                damage = {name.removesuffix(_SUFFIX): _damage(archive, name) for name in archive.namelist()}
+        except _NO_ARCHIVE as error:
             raise ValueError(f"no archive of arrays: {error}") from error
-        if damaged is not None:
-            raise ValueError(f"the array {damaged.removesuffix(_SUFFIX)} is damaged: its checksum does not agree")
+        self._names = list(damage)
+        for name, what in damage.items():
+            if what:
+                raise ValueError(f"the array {name} is damaged: {what}")
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self._decoded:

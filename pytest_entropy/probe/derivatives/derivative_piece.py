@@ -14,6 +14,7 @@ from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.attached import attached
 from pytest_entropy.probe.derivatives.by_rows import add_to, fewer, in_turn, scored_in_turn
 from pytest_entropy.probe.derivatives.tangent import Tangent
+from pytest_entropy.probe.derivatives.turns import turns_of
 from pytest_entropy.probe.estimators import Weights, weights_for
 
 
@@ -78,7 +79,8 @@ class DerivativePiece:
         ) as tangents:
             if self.rows is None or self.rows >= group:
                 return self._differentiated(policy, tangents, self.part, dict.fromkeys(names), self.ranks)
-            forced = scored_in_turn(policy, self.part, self.rows, self.ranks)
+            with turns_of(policy.model).one_pass():
+                forced = scored_in_turn(policy, self.part, self.rows, self.ranks)
             weights = {name: self._surrogate(name, forced, policy) for name in names}
             total = PieceDerivatives({}, _detached(forced), expected_first_surprises(forced, self.part))
             for first, last in in_turn(group, self.rows):
@@ -101,9 +103,9 @@ class DerivativePiece:
         ranks: torch.Tensor | None,
     ) -> PieceDerivatives:
         """One scoring pass of ``part``, and one backward for each name; weights that are None are those of the pass."""
-        p = len(part)
+        p, turns = len(part), turns_of(policy.model)
         epsilons = [torch.zeros(p, dtype=torch.float64, device=policy.device, requires_grad=True) for _ in tangents]
-        with torch.enable_grad(), _moved(tangents, epsilons):
+        with turns.one_pass(), torch.enable_grad(), _moved(tangents, epsilons):
             forced = policy.teacher_force(part, ranks)
         plain = [_uncovered_direction(tangent) for tangent in tangents]
         # Where no hook covers a parameter (adapters of experts' parameters alone), the graph holds no epsilon.
@@ -116,11 +118,13 @@ class DerivativePiece:
             parameters = policy.trainable if name == self.gradient_of else {}
             if hooked or parameters:
                 keep = position + 1 < len(weights) or any(plain)
-                along, vector = _derivative(own, forced, epsilons if hooked else [], parameters, keep=keep)
+                with turns.one_pass():
+                    along, vector = _derivative(own, forced, epsilons if hooked else [], parameters, keep=keep)
                 per_prompt[name] += along
                 gradient |= vector
             if any(plain):
-                per_prompt[name] += _by_plain_backward(policy, part, own, plain)
+                with turns.change():
+                    per_prompt[name] += _by_plain_backward(policy, part, own, plain)
         return PieceDerivatives(per_prompt, _detached(forced), expected_first_surprises(forced, part), gradient)
 
     def _surrogate(self, name: str, forced: TeacherForced, policy: Policy) -> Weights:
@@ -188,7 +192,10 @@ def _uncovered_direction(tangent: Tangent) -> dict[str, torch.Tensor]:
 def _by_plain_backward(
     policy: Policy, part: Rollouts, weights: Weights, directions: Sequence[Mapping[str, torch.Tensor]]
 ) -> np.ndarray:
-    """<X_n, u> ``[K, p]`` over the parameters that hooks cannot cover, by one backward per prompt (slow)."""
+    """<X_n, u> ``[K, p]`` over the parameters that hooks cannot cover, by one backward per prompt (slow).
+
+    No other pass of the model may run meanwhile (:mod:`.turns`).
+    """
     parameters = {name: policy.trainable[name] for direction in directions for name in direction}
     frozen = [parameter for parameter in parameters.values() if not parameter.requires_grad]
     out = np.zeros((len(directions), len(part)))

@@ -48,7 +48,8 @@ def products_discrepancies(
     gradient = gradient_of_prompt(policy, rollouts, weights, p)
     whole = inner(by.gradient, by.covector)
     expected = inner(gradient, by.covector) - float(shares[p]) * whole
-    size = norm(gradient) * norm(by.covector) or 1.0
+    # With equal rewards g_p is rounding alone, but its share of the normaliser need not be.
+    size = (norm(gradient) + abs(float(shares[p])) * norm(by.gradient)) * norm(by.covector) or 1.0
     pushed = inner(by.mean_x, by.pushforward(by.gradient))
     return [abs(float(products[p]) - expected) / size, abs(pushed - whole) / ((abs(pushed) + abs(whole)) or 1.0)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from unittest.mock import Mock
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -53,3 +54,11 @@ def test_any_changed_byte_of_the_numbers_is_an_error_at_once() -> None:
         content[place] ^= 0xFF
         with pytest.raises(ValueError, match=r"no archive of arrays|the array ranks is damaged"):
             StoredArrays(bytes(content))
+
+
+def test_what_is_no_array_is_an_error_at_once_whatever_its_checksum_says() -> None:
+    stream = io.BytesIO(archive())
+    with ZipFile(stream, "a") as more:
+        more.writestr("junk.npy", b"junk")
+    with pytest.raises(ValueError, match="the array junk is damaged: it holds no array"):
+        StoredArrays(stream.getvalue())

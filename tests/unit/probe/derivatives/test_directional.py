@@ -93,6 +93,19 @@ def test_chunks_change_rounding_only_and_threads_nothing() -> None:
         )
 
 
+@pytest.mark.parametrize("threads", [2, 4])
+def test_threads_change_nothing_where_a_parameter_is_left_to_the_plain_backward(threads: int) -> None:
+    """It makes parameters require a gradient, which other threads' passes would see."""
+    model = tiny.qwen2(tie_word_embeddings=False)
+    policy = tiny.policy(tiny.lora(model, use_dora=True, target_modules=["q_proj", "embed_tokens"]))
+    rollouts, u = tiny.sample(policy, tiny.prompts(12)), tiny.direction(policy)
+    alone = directional_derivatives(policy, rollouts, u, NAMES, chunk_tokens=60)
+    for _ in range(3):
+        beside = directional_derivatives(policy, rollouts, u, NAMES, chunk_tokens=60, threads=threads)
+        for name in NAMES:
+            assert np.array_equal(alone.per_prompt[name], beside.per_prompt[name])
+
+
 def test_out_of_memory_halves_the_piece_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = tiny.policy(tiny.lora(tiny.qwen2()))
     rollouts = tiny.sample(policy, tiny.prompts(8))

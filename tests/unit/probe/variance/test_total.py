@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -157,6 +158,19 @@ def test_products_are_compared_with_their_definition_whether_all_prompts_are_pai
         # Per token only where all are paired: a jackknife of some prompts is not the mean of the others.
         assert found[0] < 1e-6
         assert (found[1] > 1e-4) is (name == "sequence" or len(some) == 6)
+
+
+def test_equal_rewards_of_the_prompt_that_is_computed_again_are_no_discrepancy(policy: Policy) -> None:
+    """Their mean is not exact: g_p is rounding, and the prompt's share of the normaliser is not."""
+    entropy, batch, line, config = setting(policy, advantage="bnpo", update_rule="sgd")
+    shortest = int(batch.rollouts.lengths.sum(1).argmin())
+    rewards = [[0.1] * 3 if p == shortest else row for p, row in enumerate(batch.rewards)]
+    assert sum(rewards[shortest]) / 3 != 0.1
+    batch = replace(batch, rewards=rewards)
+    unit, pairs = EntropyUnit("sequence", "rao_blackwell"), Pairs.drawn(6, 5, np.random.default_rng(0))
+    mean_x = unit.gradient(policy, entropy, chunk_tokens=150)
+    found = total_variance(UpdateSide(policy, batch, line, config), entropy, np.ones(6), mean_x, unit, pairs, eta=ETA)
+    assert present(found.definition) < 1e-6
 
 
 def test_below_its_larger_part_the_estimate_is_said_and_that_part_gives_the_standard_error() -> None:

@@ -22,7 +22,7 @@ from pydantic import (
 
 from pytest_entropy import registry
 from pytest_entropy.settings.diagnostics import known_diagnostics
-from pytest_entropy.settings.fields import PositiveFloat, SettingsSection, Size, as_number, builtin
+from pytest_entropy.settings.fields import LARGEST, PositiveFloat, SettingsSection, Size, as_number, builtin
 from pytest_entropy.settings.former_names import RENAMED, current_name
 from pytest_entropy.settings.objectives import OBJECTIVES, SCALINGS, known_objective, normalised_over_batch
 
@@ -51,6 +51,13 @@ def _scaling(value: Any) -> Any:
     value = {True: "group", False: "none"}[value] if isinstance(value, bool) else value
     if value is not None and value not in SCALINGS:
         raise ValueError(f"scale_rewards {value!r} is not one of {', '.join(SCALINGS)}")
+    return value
+
+
+def _size_or_auto(value: Any) -> Any:
+    """Validate a number of tokens, or ``auto``: two types of one setting would be refused in two messages."""
+    if value != "auto" and (type(value) is not int or not 1 <= value <= LARGEST):
+        raise ValueError(f"Input should be auto, or a whole number between 1 and {LARGEST}")
     return value
 
 
@@ -176,7 +183,7 @@ class MemorySection(SettingsSection):
 
     sample_rows: Size = 512
     """Largest number of responses decoded together; changes results by rounding only."""
-    chunk_tokens: Size | Literal["auto"] = "auto"
+    chunk_tokens: Annotated[int | Literal["auto"], BeforeValidator(_size_or_auto)] = "auto"
     """Largest number of tokens scored together (by each thread, on a CPU); changes results by rounding only. auto:
     16384, or a power of two below it whose forecast memory fits what is free."""
     static_cache: Literal["auto", True, False] = "auto"

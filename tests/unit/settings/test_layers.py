@@ -64,6 +64,13 @@ def test_the_digest_is_of_what_results_depend_on() -> None:
         ("sampling:\n  top_p: 0.9\n", "must stay neutral"),
         ("probe:\n  learning_rate: .nan\n", "learning_rate"),
         ("model:\n  device: 'cuda; rm'\n", "model.device"),
+        *(
+            (
+                f"memory:\n  chunk_tokens: {value}\n",
+                r"^\S+, line 2: memory.chunk_tokens: Input should be auto, or a [^\n]*$",
+            )
+            for value in ("0", "-1", "lots", "1.5", "true", "1e99")
+        ),
     ],
 )
 def test_messages_name_file_line_key_and_remedy(tmp_path: Path, text: str, message: str) -> None:

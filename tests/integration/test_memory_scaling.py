@@ -44,7 +44,7 @@ def test_batch_scaling_does_not_resume_it(workspace: Workspace) -> None:
     for module in (MODULE, "experiments/test_batch_scaling.py"):
         done = workspace.run(module, "-k", "test_run", *workspace.small, "--be-values=4,8", "--runs=1", "--resume")
         assert done.returncode == 0, done.stdout
-    names = sorted(path.name.rpartition("_20")[0] for path in (workspace.results / "batch_scaling").iterdir())
+    names = sorted(path.name.partition("_20")[0] for path in (workspace.results / "batch_scaling").iterdir())
     assert names == ["memory_scaling", "δH₁_convergence"]
 
 

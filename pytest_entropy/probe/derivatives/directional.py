@@ -20,8 +20,8 @@ from pytest_entropy.probe.pieces import scoring_chunks, worked
 
 # Bytes of directions that need no thought.
 LIGHT = 2**26
-# Directions are not forecast with a piece; what they may take of free memory is within the forecast's margin.
-SPARE = 1 / 8
+# Of free memory; directions are not forecast with a piece.
+SPARE = 1 / 4
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,8 @@ def derivatives_along(
 def directions_at_once(policy: Policy) -> int:
     """How many directions :func:`derivatives_along` may take: as many as the model weighs, or ``LIGHT``; at least one.
 
-    Together they take at most ``SPARE`` of what is free on the policy's device.
+    On a GPU they take at most ``SPARE`` of what is free there.  In a CPU's memory fewer directions, and so more passes,
+    cost more than they save: a group of directions is small beside the vectors that a run holds anyway.
 
     Args:
         policy: a direction moves all its trainable parameters.
@@ -166,9 +167,12 @@ def directions_at_once(policy: Policy) -> int:
         sum(p.numel() * p.element_size() for p in parameters)
         for parameters in (policy.model.parameters(), policy.trainable.values())
     )
-    free = available(policy.device)
-    room = max(model, LIGHT) if free is None else min(max(model, LIGHT), int(SPARE * free))
-    return max(1, room // max(direction, 1))
+    room, free = max(model, LIGHT), _free_on_a_gpu(policy)
+    return max(1, (room if free is None else min(room, int(SPARE * free))) // max(direction, 1))
+
+
+def _free_on_a_gpu(policy: Policy) -> int | None:
+    return None if policy.device.type == "cpu" else available(policy.device)
 
 
 def _assemble(

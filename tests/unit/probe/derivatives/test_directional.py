@@ -206,7 +206,7 @@ def test_no_more_directions_at_once_than_weigh_as_much_as_the_model(monkeypatch:
     assert directions_at_once(adapted) == weights // direction > 1
     for directions in (2, 1, 0):
         free = int((directions + 0.5) * 4 * direction / directional.SPARE)
-        monkeypatch.setattr(directional, "available", lambda device, free=free: free)
+        monkeypatch.setattr(directional, "_free_on_a_gpu", lambda policy, free=free: free)
         assert directions_at_once(adapted) == max(directions, 1)
 
 

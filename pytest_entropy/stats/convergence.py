@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import scipy
 
 from pytest_entropy.stats.intervals import too_few
-from pytest_entropy.stats.outcome import CheckOutcome, Verdict, asserting, require_rates
+from pytest_entropy.stats.outcome import CheckOutcome, Verdict, asserting, detectable_in_errors, require_rates
 from pytest_entropy.stats.scaling import RunScalars, ScalingFit, fit_scaling, least_squares_rows
 from pytest_entropy.stats.signal import format_measure
 
@@ -91,7 +90,7 @@ def _more_runs(fit: ScalingFit, alpha: float, confidence: float, a_is_nonzero: b
     if not value or not se:
         return None
     per_size = fit.n_runs / len(fit.batch_sizes)
-    z = float(scipy.special.ndtri(power) - scipy.special.ndtri(rate / 2))
+    z = detectable_in_errors(rate, power)
     return max(1, math.ceil(per_size * (z * se / abs(value)) ** 2 - per_size))
 
 
@@ -115,7 +114,7 @@ def _words(fit: ScalingFit, word: ScalingWord, needed: int | None) -> str:
 def _outcome(fit: ScalingFit, verdict: Verdict, alpha: float, reason: str) -> CheckOutcome:
     detectable = None
     if fit.se_b is not None:
-        detectable = fit.se_b * float(scipy.special.ndtri(0.95) - scipy.special.ndtri(alpha / 2))
+        detectable = fit.se_b * detectable_in_errors(alpha, 0.95)
     return CheckOutcome(
         name="convergence",
         null=NULL,
@@ -180,7 +179,7 @@ def min_discrepancy_convergence(
     if not (sigma > 0 and math.isfinite(sigma)):
         raise ValueError(f"sigma is {sigma}, it must be positive and finite")
     se = sigma * math.sqrt(float((np.square(least_squares_rows(sizes)[1]) / sizes).sum()))
-    return se * float(scipy.special.ndtri(power) - scipy.special.ndtri(alpha / 2))
+    return se * detectable_in_errors(alpha, power)
 
 
 def min_num_samples_convergence(

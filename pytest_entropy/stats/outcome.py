@@ -189,6 +189,18 @@ def verdict_of(p_value: float, alpha: float, *, blind: bool) -> Verdict:
     return "fail" if p_value < alpha else "inconclusive" if blind else "pass"
 
 
+def detectable_in_errors(alpha: float, power: float) -> float:
+    """The smallest effect, in standard errors, that a two-sided test of a normal estimate detects.
+
+    Args:
+        alpha: its false-alarm rate.
+        power: the chance that it detects the effect.
+    """
+    import scipy.special  # not needed where outcomes are only read
+
+    return float(scipy.special.ndtri(power) - scipy.special.ndtri(alpha / 2))
+
+
 def is_blind(minimum_detectable_effect: float, effect_of_interest: float | None) -> bool:
     """Whether a sample cannot detect the effect of interest; False where no such effect is declared.
 

@@ -19,7 +19,14 @@ import scipy
 from numpy.typing import ArrayLike
 
 from pytest_entropy.stats.intervals import two_sided_quantile
-from pytest_entropy.stats.outcome import CheckOutcome, asserting, is_blind, require_rates, verdict_of
+from pytest_entropy.stats.outcome import (
+    CheckOutcome,
+    asserting,
+    detectable_in_errors,
+    is_blind,
+    require_rates,
+    verdict_of,
+)
 
 
 def check_uniform_pit(
@@ -107,7 +114,7 @@ def _detectable_score(alpha: float, power: float) -> float:
     """The shift of a standard normal score that either test detects with ``power``."""
     require_rates(alpha=alpha, power=power)
     # Half of alpha goes to each of the two tests, half of that to each side.
-    return float(scipy.stats.norm.isf(alpha / 4) + scipy.stats.norm.ppf(power))
+    return detectable_in_errors(alpha / 2, power)
 
 
 def _positive(weights: ArrayLike) -> np.ndarray:

@@ -10,7 +10,14 @@ import scipy
 from numpy.typing import ArrayLike
 
 from pytest_entropy.stats.guarded_t import smallest_n
-from pytest_entropy.stats.outcome import CheckOutcome, is_blind, require, require_rates, verdict_of
+from pytest_entropy.stats.outcome import (
+    CheckOutcome,
+    detectable_in_errors,
+    is_blind,
+    require,
+    require_rates,
+    verdict_of,
+)
 from pytest_entropy.stats.permutation import PermutationResult, permutation_test, run_moments, unit_spread
 from pytest_entropy.stats.scaling import RunScalars
 
@@ -59,7 +66,7 @@ def check_se_slope(
         )  # fmt: skip
     slope, result = _against_shuffles(values, reported, sizes, rng, alpha, shuffles)
     middle = float(np.median(result.shuffled))
-    smallest = float(scipy.special.ndtri(power) - scipy.special.ndtri(alpha / 2)) * float(result.shuffled.std())
+    smallest = detectable_in_errors(alpha, power) * float(result.shuffled.std())
     blind = is_blind(smallest, effect_of_interest)
     needed = None
     if blind and effect_of_interest is not None:
@@ -148,7 +155,7 @@ def min_discrepancy_se_slope(
     spread = {size: _spread_of_log_se(size, scalars) for size in set(sizes.tolist())}
     x = np.log(sizes) - np.log(sizes).mean()
     deviation = math.sqrt(sum((xi * spread[int(size)]) ** 2 for xi, size in zip(x, sizes, strict=True)))
-    return deviation / float(x @ x) * float(scipy.special.ndtri(power) - scipy.special.ndtri(alpha / 2))
+    return deviation / float(x @ x) * detectable_in_errors(alpha, power)
 
 
 def _spread_of_log_se(size: int, scalars: ArrayLike | None) -> float:

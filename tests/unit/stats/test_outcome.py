@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 
 from pytest_entropy import stats
-from pytest_entropy.stats.outcome import OutcomeRecord, is_blind, verdict_of
+from pytest_entropy.stats.outcome import OutcomeRecord, detectable_in_errors, is_blind, verdict_of
 
 # As check_*.json had it before the attributes were renamed.
 OLD = {
@@ -47,3 +48,9 @@ def test_a_blind_sample_never_passes() -> None:
     assert is_blind(0.5, -0.4)
     assert not is_blind(0.5, 0.6)
     assert not is_blind(0.5, None)
+
+
+@pytest.mark.parametrize(("alpha", "power"), [(0.05, 0.8), (1e-4, 0.95), (0.3, 0.5)])
+def test_a_detectable_effect_is_detected_as_often_as_it_says(alpha: float, power: float) -> None:
+    threshold = NormalDist().inv_cdf(1 - alpha / 2)
+    assert 1 - NormalDist(detectable_in_errors(alpha, power)).cdf(threshold) == pytest.approx(power)

@@ -136,7 +136,7 @@ class RunRecord(Stored):
         Raises:
             RecordError: a required key is missing, or a value has the wrong type.
         """
-        return read(cls, record)._with_files(arrays, directory)
+        return replace(read(cls, record), arrays={} if arrays is None else arrays, directory=directory)
 
     @classmethod
     def from_json(
@@ -152,9 +152,4 @@ class RunRecord(Stored):
         Raises:
             RecordError: the text is not JSON, a required key is missing, or a value has the wrong type.
         """
-        return read_text(cls, text)._with_files(arrays, directory)
-
-    def _with_files(self, arrays: Mapping[str, np.ndarray] | None, directory: str) -> RunRecord:
-        """This record, which was just read and nobody has yet, with what is beside its file."""
-        vars(self).update(arrays={} if arrays is None else arrays, directory=directory)
-        return self
+        return replace(read_text(cls, text), arrays={} if arrays is None else arrays, directory=directory)

@@ -225,7 +225,7 @@ def total_variance(
     """
     if len(side.batch.rollouts) < 2:
         raise ValueError("B_U is 1: the total variance needs at least 2 prompts in the update batch")
-    some, estimator = rollouts.select(pairs.entropy), unit.estimator if unit.name == "sequence" else None
+    some = rollouts.select(pairs.entropy)
     along = iter([passed]) if passed else _along(side, some, unit, pairs)
     known: dict[int, float] = {}
     columns: list[np.ndarray] = []
@@ -239,8 +239,8 @@ def total_variance(
                 size = sum(map(abs, terms)) + float(np.abs(column).mean())
                 gaps.append(abs(float(column.mean()) - known[p]) / (size or 1.0))
         last = vectors[-1]
-    if len(some) < len(rollouts) and estimator:
-        gaps.append(pair_discrepancy(side.policy, some, last, float(columns[-1][0]), estimator))
+    if len(some) < len(rollouts) and unit.name == "sequence":
+        gaps.append(pair_discrepancy(side.policy, some, last, float(columns[-1][0]), unit.estimator))
     products, of_products = side.products(mean_x, known)
     found = combine(s, products, np.stack(columns, axis=1), eta=eta)
     return replace(found, definition=largest([*gaps, *of_products]))

@@ -114,12 +114,14 @@ class VarianceParts:
         entropy_batch: V_X, the variance over entropy batches given U.
         update_batch: V_Y, the variance over update batches given E.
         interaction: T; V_X + V_Y - T is the variance over both batches.
+        standard_error: of V_X + V_Y - T.
         definition: discrepancy of scalars behind V_Y and T from their definitions, relative.
     """
 
     entropy_batch: float | None = None
     update_batch: float | None = None
     interaction: float | None = None
+    standard_error: float | None = None
     definition: float | None = None
 
     OMITS_NONE: ClassVar[bool] = True

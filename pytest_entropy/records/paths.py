@@ -8,6 +8,8 @@ SESSIONS = "sessions"
 SESSION_RECORD = "session.json"
 INDEX = "index.html"
 BASELINES = "baselines"
+# Update batches by digest, shared by all experiments.
+UPDATE_BATCHES = "update_batches"
 # In an experiment's directory.
 LOCKS = ".locks"
 MANIFEST = "experiment.json"
@@ -37,6 +39,20 @@ ACTION_VALUES = "action_values.safetensors"
 # In an experiment's directory: the probes of memory scaling, and their record.
 MEMORY_PROBES = "memory_probes"
 MEMORY_RECORD = "memory_probes.json"
+
+
+def update_directory(number: int) -> str:
+    """The name of the directory of an experiment's update batch by its number, from 1.
+
+    >>> update_directory(1), update_directory(2)
+    ('update', 'update_002')
+    """
+    return UPDATE if number == 1 else f"{UPDATE}_{number:03d}"
+
+
+def is_update_directory(name: str) -> bool:
+    """Whether a directory in an experiment's holds an update batch and no run."""
+    return name == UPDATE or (name.startswith(f"{UPDATE}_") and name[len(UPDATE) + 1 :].isdigit())
 
 
 def check_file(item: str, check: str) -> str:

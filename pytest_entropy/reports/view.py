@@ -27,6 +27,7 @@ from pytest_entropy.records.paths import (
     RESULTS,
     UPDATE,
     UPDATE_RECORD,
+    is_update_directory,
 )
 from pytest_entropy.records.results_directory import read_manifest
 from pytest_entropy.records.run import RunRecord
@@ -98,7 +99,7 @@ class ExperimentView:
     @property
     def failed_runs(self) -> list[str]:
         """Directory names of runs with an error; the update batch, which may have one, too, is not a run."""
-        return sorted(set(self.failures) - {UPDATE})
+        return sorted(name for name in self.failures if not is_update_directory(name))
 
     @property
     def missing(self) -> list[str]:
@@ -191,7 +192,7 @@ class ExperimentView:
         """The number of failed runs, and the reason of the first."""
         n = len(self.failed_runs)
         # A failed update batch makes all runs fail, so its error is the reason.
-        first = UPDATE if UPDATE in self.failures else self.failed_runs[0]
+        first = min(self.failures, key=lambda name: (not is_update_directory(name), name))
         reason = (reason_in(self.failures[first]).strip().splitlines() or ["no message"])[0]
         what = f"{n} of {done + n} runs gave no result" if n else "the update batch gave no result"
         return f"{what}: {reason if len(reason) <= 200 else reason[:199] + '…'}"

@@ -17,7 +17,7 @@ from pytest_entropy.records.spec import RunSpec
 from pytest_entropy.records.update import StoredUpdate, UpdateRecord
 from pytest_entropy.rewards import WeightedRewards, require_answers
 from pytest_entropy.runs.machine import Machine
-from pytest_entropy.runs.run_files import write_run, write_tensors, write_update
+from pytest_entropy.runs.run_files import read_update, write_run, write_tensors, write_update
 from pytest_entropy.settings.model import ExperimentConfig
 from pytest_entropy.stats import Measurement
 
@@ -171,6 +171,24 @@ def compute_update(spec: RunSpec, place: Place, directory: Path, *, stored: Upda
     )
     write_update(directory, update, record)
     return update
+
+
+def reuse_update(taken: StoredUpdate | None, stored: UpdateRecord | None, directory: Path) -> bool:
+    """Whether the update of a shared entry, whose files are in ``directory``, is taken for the experiment's.
+
+    Args:
+        taken: the entry's record; None where there is no entry.
+        stored: the update's record in runs that are stored already, None if there are none.
+        directory: the update's, whose log says that it was computed before.
+
+    Raises:
+        RunError: the update is not the ``stored`` one.
+    """
+    if taken is None:
+        return False
+    require_same_update(stored, read_update(directory))
+    log.info("update U was computed before, for another experiment of these results, and is taken from there")
+    return True
 
 
 def require_same_update(recorded: UpdateRecord | None, update: Update) -> None:

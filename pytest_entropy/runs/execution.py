@@ -5,23 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_entropy.records.experiment import ExperimentRecord
 from pytest_entropy.records.files import FileState, read_json, state_of, write_json
 from pytest_entropy.records.memory_probe import MemoryProbes
-from pytest_entropy.records.paths import MEMORY_PROBES, MEMORY_RECORD, RESULTS, UPDATE, UPDATE_RECORD
+from pytest_entropy.records.paths import MEMORY_PROBES, MEMORY_RECORD, RESULTS, UPDATE_RECORD, update_directory
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.seeds import derive
 from pytest_entropy.records.spec import RunSpec
 from pytest_entropy.records.update import UpdateRecord
-from pytest_entropy.runs.compute import Place, compute_update
+from pytest_entropy.runs.compute import Place, compute_update, reuse_update
 from pytest_entropy.runs.executors.base import Executor
 from pytest_entropy.runs.machine import Machine, environment
 from pytest_entropy.runs.memory_probes import MemoryProber
 from pytest_entropy.runs.plan import Plan
 from pytest_entropy.runs.run_files import read_run, read_update
+from pytest_entropy.runs.shared_updates import SharedUpdates, update_digest
 from pytest_entropy.runs.store import FailedRun, RunStore
 
 if TYPE_CHECKING:
@@ -56,12 +57,19 @@ class Execution:
         )
         self.store = RunStore(plan.directory, manifest.to_dict(), plan.stamp, log_level)
         self.place = Place(
-            machine, plan.files, plan.checkpoint_digest, plan.prompts, plan.reward, lambda _: self.update
+            machine,
+            plan.files,
+            plan.checkpoint_digest,
+            plan.prompts,
+            plan.reward,
+            lambda spec: self.update_of(spec.run),
         )
         self._config = plan.resolved.to_yaml(plan.next_step)
         # Stored runs by directory with the state of their file: items and analyses ask for each of them several times.
         self._known: dict[str, tuple[FileState | None, RunRecord]] = {}
         self._latest: RunRecord | None = None
+        self._updates: dict[int, Update] = {}
+        self._seeds: dict[int, int] = {}
         self._directory = str(plan.directory)
 
     def spec(self, B_E: int, run: int) -> RunSpec:
@@ -75,7 +83,7 @@ class Execution:
             B_E=B_E,
             run=run,
             seed=self.seed,
-            update_seed=self.update_seed,
+            update_seed=self.update_seed(self.plan.update_of(run)),
         )
 
     def run(self, B_E: int, run: int) -> tuple[RunRecord, bool]:
@@ -115,18 +123,30 @@ class Execution:
             except FailedRun as failure:
                 yield B_E, run, failure
 
-    @cached_property
-    def update(self) -> Update:
-        """The update direction of the experiment, computed once and shared between workers through the store.
+    def update_of(self, run: int) -> Update:
+        """The update direction along which a run is measured, computed once and shared between workers and experiments.
 
         Raises:
-            FailedRun: the update batch failed, and with it every run.
+            FailedRun: the update batch failed, and with it every run along it.
         """
-        with self.store.claim(UPDATE, self._config, done=UPDATE_RECORD) as directory:
-            if directory is not None:
-                spec = self.spec(*self.plan.runs[0])
-                compute_update(spec, self.place, directory, stored=self._update_of_stored_runs)
-        return read_update(self.store.path(UPDATE))
+        number = self.plan.update_of(run)
+        if number not in self._updates:
+            name = update_directory(number)
+            with self.store.claim(name, self._config, done=UPDATE_RECORD) as directory:
+                if directory is not None:
+                    self._fill(directory, self.spec(self.plan.runs[0][0], number))
+            self._updates[number] = read_update(self.store.path(name))
+        return self._updates[number]
+
+    def _fill(self, directory: Path, spec: RunSpec) -> None:
+        """Write the files of an update: those of the shared entry, or, where there is none, of a new one."""
+        stored = self._update_of_stored_runs(self.plan.update_of(spec.run))
+        shared = SharedUpdates(self.plan.directory.parents[1])
+        with shared.entry(update_digest(spec, self.plan.inputs_digest)) as entry:
+            # Gradients are saved when they are computed.
+            if spec.settings["save_gradients"] or not reuse_update(shared.take(entry, directory), stored, directory):
+                compute_update(spec, self.place, directory, stored=stored)
+                shared.put(directory, entry)
 
     def memory_probes(self, length_mean: float) -> MemoryProbes:
         """The probes of memory against B_E, G and length; measured once and shared through the store.
@@ -139,7 +159,7 @@ class Execution:
         """
         with self.store.claim(MEMORY_PROBES, self._config, done=MEMORY_RECORD) as directory:
             if directory is not None:
-                prober = MemoryProber(self.spec(*self.plan.runs[0]), self.place, self.update)
+                prober = MemoryProber(self.spec(*self.plan.runs[0]), self.place, self.update_of(1))
                 write_json(directory / MEMORY_RECORD, prober.probes(length_mean).to_dict())
         return MemoryProbes.from_dict(read_json(self.store.path(MEMORY_PROBES) / MEMORY_RECORD))
 
@@ -157,21 +177,26 @@ class Execution:
         """The experiment's seed, from which each run derives its own with (B_E, run)."""
         return derive(self.plan.resolved.config.seed, self.plan.kind.name)
 
-    @cached_property
-    def update_seed(self) -> int:
-        """The seed of the update batch U: it depends on the configured seed alone, so that all experiments share one U.
+    def update_seed(self, number: int) -> int:
+        """The seed of an update batch: it depends on the configured seed alone, so that all experiments share it.
 
-        Where runs are stored, it is the seed of their U, whichever version sampled it.
+        Where runs are stored, it is the seed of their update, whichever version sampled it.
+
+        Args:
+            number: of the update batch, from 1.
         """
-        stored = self._update_of_stored_runs
-        if stored is not None and stored.seed is not None:
-            return stored.seed
-        return derive(self.plan.resolved.config.seed, UPDATE_SEED)
+        if number not in self._seeds:
+            stored = self._update_of_stored_runs(number)
+            names = (UPDATE_SEED,) if number == 1 else (UPDATE_SEED, number)
+            derived = derive(self.plan.resolved.config.seed, *names)
+            self._seeds[number] = derived if stored is None or stored.seed is None else stored.seed
+        return self._seeds[number]
 
-    @cached_property
-    def _update_of_stored_runs(self) -> UpdateRecord | None:
-        """The update's record in the first stored run that can be read; None where there is no such run."""
+    def _update_of_stored_runs(self, number: int) -> UpdateRecord | None:
+        """The update's record in the first stored run along it that can be read; None where there is no such run."""
         for B_E, run in self.plan.runs:
+            if self.plan.update_of(run) != number:
+                continue
             try:
                 results = self.store.path(self.plan.run_directory(B_E, run)) / RESULTS
                 stored = RunRecord.from_json(results.read_bytes()).update

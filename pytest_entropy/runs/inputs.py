@@ -8,6 +8,8 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,21 @@ PACKAGE = Path(__file__).parents[1]
 MOST_PROMPTS = 100_000
 
 
-def digest_with_inputs(resolved: ResolvedConfig, prompts: PromptSet, reward: WeightedRewards) -> str:
-    """Digest of the configuration, of the prompts and of the rewards' sources, as 16 hex digits.
+@dataclass(frozen=True)
+class InputDigests:
+    """Digests as 16 hex digits.
+
+    Attributes:
+        inputs: of the prompts and of the rewards' sources.
+        config: of both and of the configuration.
+    """
+
+    inputs: str
+    config: str
+
+
+def digest_with_inputs(resolved: ResolvedConfig, prompts: PromptSet, reward: WeightedRewards) -> InputDigests:
+    """Digests of the prompts and of the rewards' sources, without and with the configuration.
 
     A file of prompts or rewards is digested by its bytes, a reward in a module by the module's source; with either come
     the modules beside it that it imports.  Prompts from elsewhere (a data set, a hook) are digested one by one.
@@ -32,27 +47,38 @@ def digest_with_inputs(resolved: ResolvedConfig, prompts: PromptSet, reward: Wei
         prompts: the prompts that it names.
         reward: the rewards that it names.
     """
+    content = b"".join(_content(resolved, prompts, reward))
+    with_config = resolved.digest().encode() + content
+    return InputDigests(*(hashlib.sha256(part).hexdigest()[:16] for part in (content, with_config)))
+
+
+def _content(resolved: ResolvedConfig, prompts: PromptSet, reward: WeightedRewards) -> Iterator[bytes]:
+    """The digests of all files and prompts."""
     config = resolved.config
-    total = hashlib.sha256(resolved.digest().encode())
     source = Path(config.prompts.source).expanduser()
     files = [source, *(Path(term.name.split(".py:")[0] + ".py").expanduser() for term in config.reward)]
     named = [file for file in files if file.is_file()]
-    for file in named:
-        _add_file(total, file)
+    yield from map(_of_file, named)
     known = {file.resolve() for file in named}
     for file in _reward_sources(reward):
         if file not in known:
-            _add_file(total, file)
+            yield _of_file(file)
             known.add(file)
     if not source.is_file() and not _is_bundled(prompts):
         for text in prompt_texts(prompts):
-            total.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
-    return total.hexdigest()[:16]
+            yield hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-def _add_file(total: Any, file: Path) -> None:
+def _of_file(file: Path) -> bytes:
     with file.open("rb") as stream:
-        total.update(hashlib.file_digest(stream, "sha256").digest())
+        return hashlib.file_digest(stream, "sha256").digest()
+
+
+@cache
+def package_digest() -> str:
+    """Digest of this package's own sources, by which results of other code are told apart, as 16 hex digits."""
+    sources = sorted(PACKAGE.rglob("*.py"))
+    return hashlib.sha256(b"".join(map(_of_file, sources))).hexdigest()[:16]
 
 
 def _is_bundled(prompts: PromptSet) -> bool:

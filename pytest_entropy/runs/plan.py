@@ -29,6 +29,7 @@ class Plan:
         metadata: what the checkpoint's files say before it is loaded.
         checkpoint_digest: digest of the checkpoint's files.
         config_digest: digest of the configuration and of the prompt and reward files it names.
+        inputs_digest: digest of these files alone.
         prompts: its prompt set.
         reward: its weighted rewards.
         directory: directory of its results, which may not exist yet.
@@ -50,12 +51,17 @@ class Plan:
     stamp: str
     resumed: bool
     superseded: str = ""
+    inputs_digest: str = ""
 
     @cached_property
     def runs(self) -> list[tuple[int, int]]:
         """(B_E, run number) of every run, in order."""
         batch = self.resolved.config.batch_config
-        return [(b, r) for b in batch.B_E_values for r in range(1, batch.runs_per_batch + 1)]
+        return [(b, r) for b in batch.B_E_values for r in range(1, batch.runs_per_batch * batch.updates + 1)]
+
+    def update_of(self, run: int) -> int:
+        """The number of the update batch, from 1, along which a run is measured."""
+        return (run - 1) % self.resolved.config.batch_config.updates + 1
 
     @property
     def depth(self) -> str:

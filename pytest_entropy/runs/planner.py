@@ -118,13 +118,15 @@ class Planner:
     def _new_plan(self, name: str, module: Path, overrides: dict[str, object]) -> Plan:
         kind = kind_of(name)
         resolved = resolve_config(self._layers(kind, module, overrides))
+        _require_one_update(kind, resolved)
         self.request.choose_device(resolved.config.model.device)
         require_device(resolved.config.model.device)
         files, metadata, digest = self._checkpoint(resolved)
         resolved = with_depth(kind, resolved, lambda: parameters_stored(files))
         prompts = self._prompts(resolved)
         reward = self._rewards(resolved, prompts)
-        config_digest = digest_with_inputs(resolved, prompts, reward)
+        digests = digest_with_inputs(resolved, prompts, reward)
+        config_digest = digests.config
         root = self.results_root / kind.category
         resumable, superseded = None, ""
         if self.request.resume:
@@ -133,14 +135,14 @@ class Planner:
             resumable, superseded = find_resumable(root, digest, config_digest, versions, experiment=name)
             other = other_depth(resolved)
             if resumable is None and not superseded and other.digest() != resolved.digest():
-                others = digest_with_inputs(other, prompts, reward)
+                others = digest_with_inputs(other, prompts, reward).config
                 stored, _ = find_resumable(root, digest, others, versions, experiment=name)
                 superseded = _of_other_depth(stored, resolved)
         directory = resumable or root / f"{kind.directory}_{self.stamp}"
         require_chat_template(prompts, files, resolved.config.prompts.chat_template_kwargs)
         return Plan(
             kind, resolved, files, metadata, digest, config_digest, prompts, reward, directory, self.stamp,
-            resumable is not None, superseded,
+            resumable is not None, superseded, digests.inputs,
         )  # fmt: skip
 
     def _layers(self, kind: ExperimentKind, module: Path, overrides: dict[str, object]) -> list[Layer]:
@@ -206,6 +208,28 @@ class Planner:
                 "give more prompts, smaller --be-values/--be/--bu, or --with-replacement"
             )
         return prompts
+
+
+def _require_one_update(kind: ExperimentKind, resolved: ResolvedConfig) -> None:
+    """Reject several update batches where runs are compared with one another.
+
+    Raises:
+        UsageError: names the key and the experiment that takes it.
+    """
+    batch, mode = resolved.config.batch_config, resolved.config.probe.mode
+    if batch.updates == 1:
+        return
+    where = resolved.sources["batch_config.updates"]
+    if kind.one_update:
+        raise UsageError(
+            f"{where}: batch_config.updates is {batch.updates}, and {kind.name} compares runs along one update batch: "
+            "give it to single_run, whose drift per step is a mean over update batches"
+        )
+    if mode == "u_statistic":
+        raise UsageError(
+            f"{where}: batch_config.updates is {batch.updates}, and in probe.mode u_statistic every run draws an "
+            "update of its own: give batch_config.runs_per_batch"
+        )
 
 
 def _of_other_depth(found: Path | None, resolved: ResolvedConfig) -> str:

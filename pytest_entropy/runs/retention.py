@@ -13,6 +13,7 @@ from pytest_entropy.records.paths import INDEX, SESSION_RECORD, SESSIONS
 from pytest_entropy.records.results_directory import all_experiments, experiments_in, read_manifest
 from pytest_entropy.reports.index import sessions
 from pytest_entropy.runs.session_lock import RunningSessions
+from pytest_entropy.runs.shared_updates import remove_unused
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def prune(root: Path, keep: int) -> Iterator[Candidate]:
             shutil.rmtree(gone)
         yield candidate
     _sweep_indexes(root)
+    remove_unused(root)
 
 
 def _sweep_indexes(root: Path) -> None:

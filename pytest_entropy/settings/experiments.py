@@ -24,6 +24,7 @@ class ExperimentKind:
         light: when ``checks.depth: light`` holds: ``never``, as where every run is there to be looked at; where it is
             ``configured``; or on a ``large`` model too, which ``auto`` stands for then.
         within: the kind in whose category directory under ``results/`` the experiments lie; its own where empty.
+        one_update: whether its runs are compared with one another, so that all are measured along one update batch.
         defaults: the values that differ from the defaults of :class:`~pytest_entropy.settings.model.ExperimentConfig`.
     """
 
@@ -36,6 +37,7 @@ class ExperimentKind:
     light: Literal["never", "configured", "large"] = "configured"
     defaults: Mapping[str, Any] = field(default_factory=dict)
     within: str = ""
+    one_update: bool = True
 
     @property
     def category(self) -> str:
@@ -61,6 +63,7 @@ _KNOWN = (
         "single_test_results.json",
         "--be",
         False,
+        one_update=False,
         defaults={
             "batch_config": {"B_E_values": [256], "runs_per_batch": 1},
             "eta_sweep": {"multiples": [-2.0, -1.0, 1.0, 2.0, 4.0]},
@@ -90,4 +93,4 @@ KNOWN: dict[str, ExperimentKind] = {kind.name: kind for kind in _KNOWN}
 
 def kind_of(name: str) -> ExperimentKind:
     """The built-in kind of this name, or, for a user's own experiment, a kind whose directories have its name."""
-    return KNOWN.get(name) or ExperimentKind(name, name)
+    return KNOWN.get(name) or ExperimentKind(name, name, one_update=False)

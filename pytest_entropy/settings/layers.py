@@ -61,6 +61,11 @@ class ResolvedConfig:
         # The key was added later: unset, it must not change the digest of directories that are to be resumed.
         if not record["prompts"]["chat_template_kwargs"]:
             del record["prompts"]["chat_template_kwargs"]
+        if record["batch_config"]["updates"] == 1:
+            del record["batch_config"]["updates"]
+        # It was true or false; true meant every run.
+        which = record["probe"]["total_variance"]
+        record["probe"]["total_variance"] = {"all": True, "none": False}.get(which, which)
         # Of a depth only the runs with diagnostics count, where others are without; so depth full is as it always was.
         if self.config.has_plain_runs:
             record["diagnostics"] = list(self.config.diagnosed_runs)

@@ -29,7 +29,9 @@ class BatchConfig(BatchSizes):
     B_E_values: list[Annotated[int, Field(ge=2, le=LARGEST)]] = Field(default=[16, 32, 64], min_length=1)
     """Prompts per entropy batch, each at least 2."""
     runs_per_batch: Size = 3
-    """Independent runs per B_E."""
+    """Independent runs per B_E, along each update batch."""
+    updates: Size = 1
+    """Update batches, in the single run: the drift per step is then a mean over them."""
 
     @field_validator("B_E_values")
     @classmethod
@@ -48,13 +50,18 @@ class UStatisticSection(SettingsSection):
     """Number of blocks; must divide every B_E."""
 
 
+def _which_runs(value: object) -> object:
+    """Runs by name, or as true and false."""
+    return {True: "all", False: "none"}[value] if isinstance(value, bool) else value
+
+
 class ProbeSection(UpdateSettings):
     """How delta_h1 is estimated, and which update is assumed."""
 
     u_statistic: UStatisticSection = UStatisticSection()
-    total_variance: bool = False
-    """Also estimate the standard error over update batches, with U random as well (true in the templates of single
-    run and debug)."""
+    total_variance: Annotated[Literal["first", "all", "none"], BeforeValidator(_which_runs)] = "first"
+    """Runs that also estimate the standard error over update batches, with U random as well: the `first` at each B_E
+    along each update batch (the part of U is the same for the others), `all` (or true), or `none` (or false)."""
 
     def settings(self) -> dict[str, object]:
         """The keyword arguments of :class:`pytest_entropy.probe.ProbeConfig` that this section sets."""
@@ -256,10 +263,15 @@ class ExperimentConfig(SettingsSection):
         # A single batch's update is not independent of its responses, so that no sweep is possible, and its standard
         # error is already the total one.
         if self.probe.mode == "two_batch":
-            extra += ("total_variance",) if self.probe.total_variance else ()
+            extra += ("total_variance",) if self._has_total(run) else ()
             extra += ("eta_sweep",) if self.eta_sweep.multiples else ()
         without = not self.diagnostics or (self.has_plain_runs and run not in self.diagnosed_runs)
         return extra if without else (*CHECKED, *extra)
+
+    def _has_total(self, run: int) -> bool:
+        """Whether a run estimates the variance over update batches, too."""
+        which = self.probe.total_variance
+        return which == "all" or (which == "first" and run <= self.batch_config.updates)
 
     def _sweep(self) -> dict[str, object]:
         sweep = self.eta_sweep.model_dump()

@@ -98,7 +98,7 @@ def test_a_model_across_two_devices_gives_the_numbers_of_one() -> None:
             np.testing.assert_allclose(
                 record["measured"][number], expected, rtol=0, atol=near * np.abs(expected).max(), err_msg=number
             )
-        for array in ("ranks", "excess_surprisal", "sweep_change", "pair_products"):
+        for array in ("ranks", "excess_surprisal", "sweep_change", "update_products"):
             expected = np.asarray(cpu[f"array {array}"])
             np.testing.assert_allclose(
                 record[f"array {array}"], expected, rtol=0, atol=1e-3 * np.abs(expected).max(), err_msg=array

@@ -8,12 +8,14 @@ from pytest_entropy.checks.base import Given, Runs
 from pytest_entropy.checks.bookkeeping.base import Discrepancy, identity
 from pytest_entropy.records.measured import Measured
 
+# Each half of E takes a jackknife of two prompts.
+FEWEST_PER_TOKEN = 4
 PARTS = ("variance_parts.entropy_batch", "variance_parts.update_batch", "variance_parts.interaction")
 
 
 def has_a_total(runs: Runs, given: Given) -> str:
     """The reason why the identity does not apply: no run has a total variance; "" where one has."""
-    return "" if with_total(runs) else "total_variance was not asked for, or U is a single prompt"
+    return "" if with_total(runs) else "total_variance was not asked for, or a batch has too few prompts for it"
 
 
 def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
@@ -28,7 +30,13 @@ def discrepancies(runs: Runs, given: Given) -> Iterator[Discrepancy]:
 
 def with_total(runs: Runs) -> list[Measured]:
     """The runs whose total variance was asked for and can be computed."""
-    return [run for run in runs if run.was_asked("total_variance") and len(run.rows("update.prompts")) >= 2]
+    return [
+        run
+        for run in runs
+        if run.was_asked("total_variance")
+        and len(run.rows("update.prompts")) >= 2
+        and (FEWEST_PER_TOKEN if run.is_per_token else 2) <= run.B_E
+    ]
 
 
 CHECK = identity(

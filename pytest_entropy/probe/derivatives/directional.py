@@ -35,7 +35,7 @@ class Derivatives:
         sequence, nats: sums of both over the tokens of each response, S and sum_k H_k, ``[P, G]`` float64, nats.
         ranks, surprisal_sd: ``[P, G, L]``; None unless surprisal ranks were asked for.
         first_surprises: ``[P]``, of :func:`~.derivative_piece.expected_first_surprises`.
-        gradient: sum_n X_n by live parameter name, float64; None unless it was asked for.
+        gradients: sum_n X_n over each group of prompts by live parameter name, float64; empty unless asked for.
         along: <X_n, v_k> ``[K, P]`` float64 by estimator name, for the K further directions.
     """
 
@@ -47,7 +47,7 @@ class Derivatives:
     first_surprises: np.ndarray = field(default_factory=lambda: np.empty(0))
     sequence: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     nats: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
-    gradient: dict[str, torch.Tensor] | None = None
+    gradients: tuple[dict[str, torch.Tensor], ...] = ()
     along: dict[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -62,6 +62,7 @@ def directional_derivatives(
     ranks: torch.Tensor | None = None,
     sequence_weights: Mapping[str, torch.Tensor] | None = None,
     gradient_of: str | None = None,
+    groups: Sequence[Sequence[int]] = (),
     also: Sequence[Mapping[str, torch.Tensor]] = (),
 ) -> Derivatives:
     """s_n = <X_n, u> of every prompt, without a gradient vector per prompt (docs/mathematics.md §3).
@@ -73,16 +74,16 @@ def directional_derivatives(
         estimators: names of estimators; each costs one more backward over the same graph.
         chunk_tokens: token budget of a piece, which bounds memory whatever P is.
         threads: number of pieces computed at once.
-        ranks: uniform numbers ``[P, G, L]`` for surprisal ranks; None if no ranks are wanted.
+        ranks: uniform numbers ``[P, G, L]`` for surprisal ranks; None for none.
         sequence_weights: instead of estimators, fixed weights w ``[P, G]`` by name of surrogates sum_g w_ng S_ng.
-            They are parts of a trainer's loss and are differentiated as its backward does; estimators are
-            differentiated along the slope, which differs with DoRA (:mod:`pytest_entropy.policy.dora`).
-        gradient_of: the estimator whose sum over prompts is wanted as a vector from the same backward; None for none.
+            They are differentiated as a trainer's backward does, estimators along the slope, which differs with DoRA
+            (:mod:`pytest_entropy.policy.dora`).
+        gradient_of, groups: the estimator whose sums over groups of prompts are wanted as vectors from the same
+            backward, and the prompts' positions, which come in pieces of their own; all of them if left out.
         also: K further directions v_k of the same parameters, taken along in the same passes.
 
     Raises:
         ValueError: an estimator does not allow this G, or both estimators and sequence weights are given.
-        KeyError: the direction names a parameter that the model does not have.
         RunError: the gradient of a parameter, which the message names, is not finite.
     """
     _require_one_kind(estimators, sequence_weights, gradient_of)
@@ -92,15 +93,44 @@ def directional_derivatives(
         part = rollouts.select(indices)
         own_weights = None if sequence_weights is None else {name: w[indices] for name, w in sequence_weights.items()}
         own_ranks = None if ranks is None else ranks[indices, :, : part.tokens.shape[2]]
-        own = (own_weights, own_ranks, gradient_of, rows_within(part, chunk_tokens))
-        return DerivativePiece(part, every, tuple(estimators), *own)
+        rows = rows_within(part, chunk_tokens)
+        return DerivativePiece(part, every, tuple(estimators), own_weights, own_ranks, gradient_of, rows)
 
-    # Attached once around all pieces; otherwise every piece would attach and remove the hooks itself.
-    with attached(policy, every, slope=bool(estimators), gradients=gradient_of is not None):
-        parts = worked(policy, scoring_chunks(rollouts, chunk_tokens), piece, threads=threads)
-        gradient = None if gradient_of is None else GradientSum(policy)
-        found = _assemble(parts, rollouts, [*estimators, *(sequence_weights or {})], gradient, len(every))
-    return found if gradient is None else replace(found, gradient=slope_gradient(policy.model, gradient.finite()))
+    sums = _GroupSums(policy, groups or [range(len(rollouts))]) if gradient_of else None
+    with attached(policy, every, slope=bool(estimators), gradients=sums is not None):
+        parts = worked(policy, _chunks(rollouts, chunk_tokens, groups), piece, threads=threads)
+        found = _assemble(parts, rollouts, (*estimators, *(sequence_weights or {})), sums, len(every))
+    return found if sums is None else replace(found, gradients=sums.totals())
+
+
+class _GroupSums:
+    """Sums of gradients over groups of prompts.
+
+    Args:
+        policy: the gradients are over its trainable parameters.
+        groups: positions of the prompts that are summed together.
+    """
+
+    def __init__(self, policy: Policy, groups: Sequence[Sequence[int]]) -> None:
+        self._model, self._sums = policy.model, [GradientSum(policy) for _ in groups]
+        self._of_prompt = {n: total for group, total in zip(groups, self._sums, strict=True) for n in group}
+
+    def add(self, indices: Sequence[int], gradient: Mapping[str, torch.Tensor]) -> None:
+        """Add the gradient of a piece, whose prompts are all of one group."""
+        self._of_prompt[indices[0]].add(gradient)
+
+    def totals(self) -> tuple[dict[str, torch.Tensor], ...]:
+        """The sums along the slope, with DoRA's correction."""
+        return tuple(slope_gradient(self._model, total.finite()) for total in self._sums)
+
+
+def _chunks(rollouts: Rollouts, tokens: int, groups: Sequence[Sequence[int]]) -> list[list[int]]:
+    """The positions of each piece's prompts, all of one group."""
+    if not groups:
+        return scoring_chunks(rollouts, tokens)
+    return [
+        [group[i] for i in chunk] for group in groups for chunk in scoring_chunks(rollouts.select(list(group)), tokens)
+    ]
 
 
 def _require_one_kind(
@@ -112,50 +142,8 @@ def _require_one_kind(
         raise ValueError(f"the gradient of {gradient_of} is wanted, and the estimators are {list(estimators)}")
 
 
-def derivatives_along(
-    policy: Policy,
-    rollouts: Rollouts,
-    directions: Sequence[Mapping[str, torch.Tensor]],
-    estimators: Sequence[str],
-    *,
-    chunk_tokens: int,
-) -> dict[str, np.ndarray]:
-    """<X_n, u_k> ``[K, P]`` of every prompt along K directions at once, by estimator name, in nats per unit of eta.
-
-    One scoring pass and one backward per estimator serve all directions: what grows with K are the hooks' products,
-    and the memory for K copies of the directions (:func:`directions_at_once`).
-
-    Args:
-        policy: runs the scoring pass; its parameters do not change.
-        rollouts: P prompts x G responses.
-        directions: K directions u by live parameter name, all of the same parameters.
-        estimators: names of estimators; each costs one more backward over the same graph.
-        chunk_tokens: token budget of a piece, which bounds memory whatever P is.
-
-    Raises:
-        ValueError: an estimator does not allow this G.
-        KeyError: a direction names a parameter that the model does not have.
-    """
-    every = tuple(directions)
-    per_prompt = {name: np.zeros((len(every), len(rollouts))) for name in estimators}
-
-    def piece(indices: list[int]) -> DerivativePiece:
-        part = rollouts.select(indices)
-        return DerivativePiece(part, every, tuple(estimators), rows=rows_within(part, chunk_tokens))
-
-    with attached(policy, every, slope=True):
-        for indices, found in worked(
-            policy,
-            scoring_chunks(rollouts, chunk_tokens),
-            piece,
-        ):
-            for name in estimators:
-                per_prompt[name][:, indices] = found.per_prompt[name]
-    return per_prompt
-
-
 def directions_at_once(policy: Policy) -> int:
-    """How many directions :func:`derivatives_along` may take: as many as the model weighs, or ``LIGHT``; at least one.
+    """How many directions one pass may take along: as many as the model weighs, or ``LIGHT``; at least one.
 
     On a GPU they take at most ``SPARE`` of what is free there.  In a CPU's memory fewer directions, and so more passes,
     cost more than they save: a group of directions is small beside the vectors that a run holds anyway.
@@ -179,10 +167,10 @@ def _assemble(
     parts: Iterable[tuple[list[int], PieceDerivatives]],
     rollouts: Rollouts,
     estimators: Sequence[str],
-    gradient: GradientSum | None,
+    sums: _GroupSums | None,
     directions: int,
 ) -> Derivatives:
-    """Derivatives of the whole batch from those of its pieces, in any order; vectors are added to ``gradient``."""
+    """Derivatives of the whole batch from those of its pieces, in any order; vectors go to the sum of their prompts."""
     shape = rollouts.tokens.shape
     per_prompt = {name: np.zeros((directions, shape[0])) for name in estimators}
     tables: dict[str, torch.Tensor] = {}
@@ -194,8 +182,8 @@ def _assemble(
         )
         first_surprises[indices] = result.first_surprises
         # Only of a complete piece: one that runs out of memory has added nothing.
-        if gradient is not None:
-            gradient.add(result.gradient)
+        if sums is not None:
+            sums.add(indices, result.gradient)
         for name in estimators:
             per_prompt[name][:, indices] = result.per_prompt[name]
         for name in ("log_probs", "entropies", "ranks", "surprisal_sd"):

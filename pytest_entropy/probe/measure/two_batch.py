@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.batches import draw_ranks
-from pytest_entropy.probe.derivatives.directional import Derivatives, directional_derivatives, directions_at_once
+from pytest_entropy.probe.derivatives.directional import Derivatives, directional_derivatives
 from pytest_entropy.probe.diagnostics.discrepancies import (
     definition_discrepancies_of_run,
     sampler_discrepancies,
@@ -28,9 +27,11 @@ from pytest_entropy.probe.setup import Setup
 from pytest_entropy.probe.update.direction import Update
 from pytest_entropy.probe.update.source import UpdateSource
 from pytest_entropy.probe.variance.spread import Spread
-from pytest_entropy.probe.variance.total import ENTROPY_PROMPTS, UPDATE_PROMPTS, Pairs, UpdateSide, total_variance
+from pytest_entropy.probe.variance.total import EntropySide, UpdateSide, halves, total_variance
 from pytest_entropy.prompts import Prompt
-from pytest_entropy.records.seeds import generator
+
+# Each half of E takes a jackknife of its own.
+FEWEST_PER_TOKEN = 4
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,6 @@ class _Pass:
     s: np.ndarray
     update: Update
     seed: int
-
-
-@dataclass(frozen=True)
-class _OverU:
-    """U's side of the total variance, the pairs of T, and the y_p that the run's own pass takes along, if it does."""
-
-    side: UpdateSide
-    pairs: Pairs
-    taken_along: list[dict[str, torch.Tensor]] = field(default_factory=list)
 
 
 class TwoBatch:
@@ -77,7 +69,7 @@ class TwoBatch:
             prompts, rollouts = self.entropy_batch(B_E, seed, update)
         with meter.phase("self_check"):
             setup.verify_once(rollouts, update.direction)
-        over_u = self._taken_along(B_E, seed, update, meter)
+        in_pass = self._vector_in_pass(update)
         with meter.phase("derivatives", rollouts.size):
             derivatives = directional_derivatives(
                 setup.policy,
@@ -87,8 +79,8 @@ class TwoBatch:
                 chunk_tokens=setup.config.tokens_at_once,
                 threads=setup.threads,
                 ranks=draw_ranks(rollouts, seed) if "ranks" in diagnostics else None,
-                gradient_of=self._vector_in_pass(update),
-                also=() if over_u is None else over_u.taken_along,
+                gradient_of=in_pass,
+                groups=() if in_pass is None else halves(B_E),
             )
         s = setup.unit.values(derivatives.per_prompt, rollouts)
         scored = _Pass(prompts, rollouts, derivatives, s, update, seed)
@@ -99,9 +91,9 @@ class TwoBatch:
         swept, sweep_gaps = self._finite_steps(scored, meter)
         arrays |= swept
         agreement |= sweep_gaps
-        spread, products = self._spread(scored, over_u, meter)
+        spread, products = self._spread(scored, meter)
         arrays |= products
-        derivatives = replace(derivatives, gradient=None)
+        derivatives = replace(derivatives, gradients=())
         if "ranks" in diagnostics:
             with meter.phase("evidence", rollouts.size):
                 arrays |= total_sampler_log_ratios(
@@ -143,11 +135,19 @@ class TwoBatch:
         total = "total_variance" in self.setup.config.diagnostics and len(update.prompts) > 1
         return self.setup.unit.estimator if total and self.setup.unit.name == "sequence" else None
 
-    def _entropy_gradient(self, scored: _Pass) -> dict[str, torch.Tensor]:
-        setup, summed = self.setup, scored.derivatives.gradient
-        if summed is None:
-            return setup.unit.gradient(setup.policy, scored.rollouts, chunk_tokens=setup.config.tokens_at_once)
-        return {name: g / len(scored.rollouts) for name, g in summed.items()}
+    def _entropy_side(self, scored: _Pass) -> EntropySide:
+        """The entropy gradients of both halves of E, and their products with u as the prompts' scalars give them."""
+        setup, rollouts, summed = self.setup, scored.rollouts, scored.derivatives.gradients
+        means, along_u = [], []
+        for k, half in enumerate(halves(len(rollouts))):
+            part = rollouts.select(half)
+            scalars = {name: values[half] for name, values in scored.derivatives.per_prompt.items()}
+            along_u.append(float(setup.unit.values(scalars, part).mean()))
+            if summed:
+                means.append({name: g / len(half) for name, g in summed[k].items()})
+            else:
+                means.append(setup.unit.gradient(setup.policy, part, chunk_tokens=setup.config.tokens_at_once))
+        return EntropySide(scored.s, (means[0], means[1]), (along_u[0], along_u[1]))
 
     def _agreement(self, scored: _Pass, meter: Meter) -> dict[str, float]:
         setup = self.setup
@@ -181,37 +181,25 @@ class TwoBatch:
                 sample=lambda: setup.sample(scored.prompts, scored.seed), threads=setup.threads,
             )  # fmt: skip
 
-    def _taken_along(self, B_E: int, seed: int, update: Update, meter: Meter) -> _OverU | None:
-        """U's side with its y_p, where the total variance is asked for and the run's own pass can take them along.
-
-        It can if all its prompts are paired, and the vectors weigh little beside the model.
-        """
-        setup, B_U = self.setup, len(update.prompts)
-        light = min(B_U, UPDATE_PROMPTS) < directions_at_once(setup.policy)
-        if self._vector_in_pass(update) is None or B_E > ENTROPY_PROMPTS or not light:
-            return None
-        with meter.phase("total_variance", B_U * setup.config.G * setup.config.max_new_tokens, passes=None):
-            over_u = self._over_u(B_E, seed, update)
-            return replace(over_u, taken_along=[over_u.side.part(p) for p in over_u.pairs.update])
-
-    def _over_u(self, B_E: int, seed: int, update: Update) -> _OverU:
-        line = self.setup.linearisation(self.updates.gradient(update))
-        side = UpdateSide(self.setup.policy, self.updates.batch(update), line, self.setup.config)
-        return _OverU(side, Pairs.drawn(B_E, len(update.prompts), generator(seed, "pairs")))
-
-    def _spread(self, scored: _Pass, over_u: _OverU | None, meter: Meter) -> tuple[Spread, dict[str, np.ndarray]]:
+    def _spread(self, scored: _Pass, meter: Meter) -> tuple[Spread, dict[str, np.ndarray]]:
         """The variance of delta_h1 with U random as well, and the scalars behind it; both empty if not asked for."""
-        setup = self.setup
+        setup, update = self.setup, scored.update
         if "total_variance" not in setup.config.diagnostics:
             return Spread(), {}
-        if len(scored.update.prompts) < 2:
-            note = "no total variance: it takes at least 2 prompts in the update batch (B_U >= 2)"
-            return Spread(notes=(note,)), {}
-        with meter.phase("total_variance", scored.rollouts.size, passes=None):
-            over_u = over_u or self._over_u(len(scored.rollouts), scored.seed, scored.update)
-            vectors, along = over_u.taken_along, scored.derivatives.along
-            total = total_variance(
-                over_u.side, scored.rollouts, scored.s, self._entropy_gradient(scored), setup.unit, over_u.pairs,
-                eta=setup.eta, passed=(vectors, along[setup.unit.estimator].T) if vectors else None,
-            )  # fmt: skip
+        if reason := self._no_spread(scored):
+            return Spread(notes=(f"no total variance: {reason}",)), {}
+        tokens = len(update.prompts) * setup.config.G * setup.config.max_new_tokens
+        with meter.phase("total_variance", tokens, passes=None):
+            line = setup.linearisation(self.updates.gradient(update))
+            side = UpdateSide(setup.policy, self.updates.batch(update), line, setup.config)
+            total = total_variance(side, self._entropy_side(scored), update.direction, eta=setup.eta)
         return total.spread(), total.arrays()
+
+    def _no_spread(self, scored: _Pass) -> str:
+        """Why the variance with U random as well cannot be estimated; empty where it can."""
+        if len(scored.update.prompts) < 2:
+            return "it takes at least 2 prompts in the update batch (B_U >= 2)"
+        few = FEWEST_PER_TOKEN
+        if self.setup.unit.name == "token" and len(scored.rollouts) < few:
+            return f"per token it takes at least {few} prompts in the entropy batch (B_E >= {few})"
+        return ""

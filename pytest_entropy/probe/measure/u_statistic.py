@@ -149,7 +149,7 @@ def u_statistic(
     along = directional_derivatives(policy, rollouts, direction, one, chunk_tokens=chunk, threads=threads)
     mean_x = entropy_gradient(policy, rollouts, estimator, chunk_tokens=chunk)
     by_x = along.per_prompt[estimator]
-    by_y = update_parts(policy, rollouts, weights, line.pullback(mean_x), chunk_tokens=chunk)
+    by_y = update_parts(policy, rollouts, weights, [line.pullback(mean_x)], chunk_tokens=chunk)[:, 0]
     own_x, own_y = np.zeros(B), np.zeros(B)
     for indices in np.arange(B).reshape(M, -1).tolist():
         own_x[indices], own_y[indices] = own_block(
@@ -213,7 +213,7 @@ def own_block(
         product = np.array([inner(x, y)])
         return product, product
     along = directional_derivatives(policy, rollouts, y, [estimator], chunk_tokens=chunk_tokens)
-    by_y = update_parts(policy, rollouts, share, line.pullback(x), chunk_tokens=chunk_tokens)
+    by_y = update_parts(policy, rollouts, share, [line.pullback(x)], chunk_tokens=chunk_tokens)[:, 0]
     return along.per_prompt[estimator], by_y
 
 

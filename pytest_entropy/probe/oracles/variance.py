@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,26 +32,47 @@ class Products:
 
 
 def products_discrepancies(
-    policy: Policy, rollouts: Rollouts, weights: torch.Tensor, shares: np.ndarray, products: np.ndarray, by: Products
+    policy: Policy,
+    rollouts: Rollouts,
+    weights: torch.Tensor,
+    shares: np.ndarray,
+    products: np.ndarray,
+    by: Sequence[Products],
 ) -> list[float]:
-    """Relative discrepancies of one prompt's <mean x, y_p>, and of <mean x, J g> from <J^T mean x, g>.
+    """Relative discrepancies of one prompt's <mean x, y_p>, and of <mean x, J g> from <J^T mean x, g>, for K mean x.
 
     Args:
         policy: the gradients are over its trainable parameters.
         rollouts: U, B_U prompts x G responses; the prompt with the fewest tokens is computed again.
         weights: token weights w ``[B_U, G]`` of the loss.
         shares: ``[B_U]``, a prompt's influence on a normaliser of the whole batch.
-        products: <mean x, y_p> ``[B_U]``.
-        by: the vectors.
+        products: <mean x, y_p> ``[B_U, K]``.
+        by: the vectors of each column.
     """
     p = int(rollouts.lengths.sum(1).argmin())
     gradient = gradient_of_prompt(policy, rollouts, weights, p)
-    whole = inner(by.gradient, by.covector)
-    expected = inner(gradient, by.covector) - float(shares[p]) * whole
-    # With equal rewards g_p is rounding alone, but its share of the normaliser need not be.
-    size = (norm(gradient) + abs(float(shares[p])) * norm(by.gradient)) * norm(by.covector) or 1.0
-    pushed = inner(by.mean_x, by.pushforward(by.gradient))
-    return [abs(float(products[p]) - expected) / size, abs(pushed - whole) / ((abs(pushed) + abs(whole)) or 1.0)]
+    gaps = []
+    for product, one in zip(products[p], by, strict=True):
+        whole = inner(one.gradient, one.covector)
+        expected = inner(gradient, one.covector) - float(shares[p]) * whole
+        # With equal rewards g_p is rounding alone, but its share of the normaliser need not be.
+        size = (norm(gradient) + abs(float(shares[p])) * norm(one.gradient)) * norm(one.covector) or 1.0
+        pushed = inner(one.mean_x, one.pushforward(one.gradient))
+        gaps += [abs(float(product) - expected) / size, abs(pushed - whole) / ((abs(pushed) + abs(whole)) or 1.0)]
+    return gaps
+
+
+def half_discrepancy(mean_x: Tensors, direction: Tensors, along: float, scale: float) -> float:
+    """Relative discrepancy of <mean x, u>, the vectors' inner product, from the mean of the prompts' scalars.
+
+    Args:
+        mean_x: the entropy gradient of some prompts, by live parameter name.
+        direction: u.
+        along: the mean of these prompts' <x_n, u>, computed without vectors.
+        scale: the mean size of such a scalar.
+    """
+    terms = [inner({name: mean_x[name]}, direction) for name in direction]
+    return abs(sum(terms) - along) / ((sum(map(abs, terms)) + scale) or 1.0)
 
 
 def gradient_of_prompt(
@@ -108,18 +129,3 @@ def row_discrepancy(
     expected = ((B * by_x.s - own.s) + (B * sum(by_y) - own.s)) / (2 * (B - 1))
     size = ((B * by_x.size + own.size) + (B * sum(map(abs, by_y)) + own.size)) / (2 * (B - 1))
     return abs(row - expected) / (size or 1.0)
-
-
-def pair_discrepancy(policy: Policy, rollouts: Rollouts, y: Tensors, product: float, estimator: str) -> float:
-    """Relative discrepancy of <x_n, y_p> of the first prompt n from its definition.
-
-    Args:
-        policy: its bare model computes the definition.
-        rollouts: prompts x G responses, the first of which is computed again.
-        y: y_p by live parameter name.
-        product: <x_n, y_p>.
-        estimator: name of the estimator that defines x_n.
-    """
-    oracle = by_definition(policy, rollouts, 0, dict(y), estimator)
-    assert oracle.s is not None
-    return abs(oracle.s - product) / (oracle.size or 1.0)

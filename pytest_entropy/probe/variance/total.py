@@ -7,6 +7,10 @@ eta <mean x, mean y> and
     V_Y = eta^2 var_p <mean x, y_p> / B_U      E[V_Y] = B + T
     T   = eta^2 tr(Sigma_x Sigma_y) / (B_E B_U),         Var(delta_h1) = A + B + T = E[V_X + V_Y - T].
 
+E is halved.  With x1, x2 the means over its halves, which are independent, the covariance over p of <x1, y_p> and
+<x2, y_p> has the expectation B B_U / eta^2: T is in V_Y and not in it, and their difference estimates T.  So one pass
+over U along two directions gives V_Y and T.
+
 y_p = J g_p, with g_p the prompt's part of the gradient and J = du/dg: exact for the linear rules, the delta
 method for ``adamw``.  A normaliser over the whole batch is linearised as well.  Held fixed: the parameters,
 the optimizer's state, eta, and the batch sizes.
@@ -14,7 +18,7 @@ the optimizer's state, eta, and the batch sizes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -23,14 +27,8 @@ import torch
 
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
-from pytest_entropy.probe.derivatives.directional import (
-    derivatives_along,
-    directional_derivatives,
-    directions_at_once,
-)
-from pytest_entropy.probe.derivatives.gradient import policy_gradient
-from pytest_entropy.probe.measure.entropy_unit import EntropyUnit
-from pytest_entropy.probe.oracles.variance import Products, pair_discrepancy, products_discrepancies
+from pytest_entropy.probe.derivatives.directional import directional_derivatives, directions_at_once
+from pytest_entropy.probe.oracles.variance import Products, half_discrepancy, products_discrepancies
 from pytest_entropy.probe.parameter_vectors import Tensors, inner
 from pytest_entropy.probe.update.batch import UpdateBatch
 from pytest_entropy.probe.update.linearisation import Linearisation
@@ -40,9 +38,14 @@ from pytest_entropy.records.diagnostics import VarianceParts
 from pytest_entropy.settings.probe import ProbeConfig
 from pytest_entropy.stats.largest import largest
 
-# T is estimated from pairs of so many prompts n and p: each p costs one backward of its own, and all of them together
-# one pass over the n.
-ENTROPY_PROMPTS, UPDATE_PROMPTS = 16, 8
+
+def halves(B_E: int) -> tuple[list[int], list[int]]:
+    """Positions of the prompts in both halves of an entropy batch: every second one, so that neither is drawn later.
+
+    >>> halves(5)
+    ([0, 2, 4], [1, 3])
+    """
+    return list(range(0, B_E, 2)), list(range(1, B_E, 2))
 
 
 @dataclass(frozen=True)
@@ -51,15 +54,16 @@ class TotalVariance:
 
     Attributes:
         entropy_batch, update_batch, interaction: V_X, V_Y and T.
-        products, pairs: <mean x, y_p> ``[B_U]`` and <x_n, y_p> ``[N, K]``, which V_Y and T were computed from.
+        standard_error: of ``total``, from the spread over prompts.
+        products: <x_h, y_p> ``[B_U, 2]`` for both halves h of E, which V_Y and T were computed from.
         definition: their discrepancy from their definitions, relative; None where it was not computed.
     """
 
     entropy_batch: float
     update_batch: float
     interaction: float
-    products: np.ndarray = field(default_factory=lambda: np.empty(0))
-    pairs: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    standard_error: float | None = None
+    products: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
     definition: float | None = None
 
     @property
@@ -78,13 +82,14 @@ class TotalVariance:
             entropy_batch=self.entropy_batch,
             update_batch=self.update_batch,
             interaction=self.interaction,
+            standard_error=self.standard_error,
             definition=self.definition,
         )
         return Spread(self.total, self.se, parts, tuple(self.notes))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The scalars behind V_Y and T, as they are stored beside the run's record."""
-        return {"update_products": self.products, "pair_products": self.pairs}
+        return {"update_products": self.products}
 
     @property
     def notes(self) -> list[str]:
@@ -99,48 +104,58 @@ class TotalVariance:
         ]
 
 
-def combine(s: np.ndarray, y: np.ndarray, cross: np.ndarray, *, eta: float) -> TotalVariance:
+def combine(s: np.ndarray, products: np.ndarray, *, eta: float) -> TotalVariance:
     """V_X, V_Y and T from scalars (docs/mathematics.md §4), in squared units of delta_h1.
 
     Args:
         s: <x_n, mean y> ``[B_E]``.
-        y: <mean x, y_p> ``[B_U]``, up to a constant.
-        cross: <x_n, y_p> ``[N, K]`` for N prompts n and K prompts p, up to constants of rows and columns.
+        products: <x_h, y_p> ``[B_U, 2]`` for both halves h of E (:func:`halves`), up to a constant each.
         eta: the learning rate.
 
     Raises:
         ValueError: fewer than two prompts on either side.
     """
-    if min(len(s), len(y), *cross.shape) < 2:
-        raise ValueError(f"a variance needs two prompts, got B_E {len(s)}, B_U {len(y)}, pairs {cross.shape}")
-    centred = cross - cross.mean(0) - cross.mean(1, keepdims=True) + cross.mean()
-    rows, columns = cross.shape
-    trace = float(np.square(centred).sum() / ((rows - 1) * (columns - 1)))
+    if min(len(s), len(products)) < 2:
+        raise ValueError(f"a variance needs two prompts, got B_E {len(s)}, B_U {len(products)}")
+    sizes = np.array([len(half) for half in halves(len(s))])
+    centred = products - products.mean(0)
+    whole = centred @ sizes / len(s)
+    over_u = _mean_variance(whole, whole)
+    between_halves = _mean_variance(centred[:, 0], centred[:, 1])
+    deviations = s - s.mean()
+    errors = np.hypot(_error(deviations, deviations), _error(centred[:, 0], centred[:, 1]))
     return TotalVariance(
         entropy_batch=float(eta**2 * s.var(ddof=1) / len(s)),
-        update_batch=float(eta**2 * y.var(ddof=1) / len(y)),
-        interaction=eta**2 * trace / (len(s) * len(y)),
-        products=y,
-        pairs=cross,
+        update_batch=eta**2 * over_u,
+        interaction=eta**2 * (over_u - between_halves),
+        standard_error=float(eta**2 * errors),
+        products=products,
     )
 
 
+def _mean_variance(a: np.ndarray, b: np.ndarray) -> float:
+    """Covariance of two means of n prompts, from the prompts' deviations ``[n]``."""
+    return float((a * b).sum() / (len(a) - 1) / len(a))
+
+
+def _error(a: np.ndarray, b: np.ndarray) -> float:
+    """Standard error of :func:`_mean_variance`."""
+    return float((a * b).std(ddof=1) * len(a) ** 0.5 / (len(a) - 1) / len(a))
+
+
 @dataclass(frozen=True)
-class Pairs:
-    """The prompts p of U and n of E whose products <x_n, y_p> T is estimated from, by position in their batches."""
+class EntropySide:
+    """E's side of the variance.
 
-    update: list[int]
-    entropy: list[int]
+    Attributes:
+        s: s_n ``[B_E]``, in the unit of entropy per unit of eta.
+        means: the entropy gradients x_h of both halves, by live parameter name.
+        along_u: <x_h, u> of both halves, as scalars give them.
+    """
 
-    @classmethod
-    def drawn(cls, B_E: int, B_U: int, rng: np.random.Generator) -> Pairs:
-        """At most ``UPDATE_PROMPTS`` and ``ENTROPY_PROMPTS`` of the batches' prompts.
-
-        Args:
-            B_E, B_U: numbers of prompts.
-            rng: picks them.
-        """
-        return cls(rng.permutation(B_U)[:UPDATE_PROMPTS].tolist(), rng.permutation(B_E)[:ENTROPY_PROMPTS].tolist())
+    s: np.ndarray
+    means: tuple[Tensors, Tensors]
+    along_u: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -169,124 +184,65 @@ class UpdateSide:
         """``[B_U]``, a prompt's influence on a normaliser of the whole batch."""
         return _shares(self.batch, self.config)
 
-    def part(self, p: int) -> dict[str, torch.Tensor]:
-        """y_p of one prompt by live parameter name, in the parameters' type, float32 at least."""
-        own, one = len(self.weights) * self.weights[[p]], self.batch.rollouts.select([p])
-        g = policy_gradient(self.policy, one, own, chunk_tokens=self.config.tokens_at_once)
-        whole = self.line.gradient
-        y = self.line.pushforward({name: g[name] - self.shares[p] * whole[name] for name in whole})
-        return {
-            name: tensor.to(torch.promote_types(self.policy.trainable[name].dtype, torch.float32))
-            for name, tensor in y.items()
-        }
-
-    def products(self, mean_x: Tensors, known: Mapping[int, float]) -> tuple[np.ndarray, list[float]]:
-        """<mean x, y_p> ``[B_U]``, and discrepancies of one of them, and of J, from their definitions.
+    def products(self, vectors: Sequence[Tensors]) -> tuple[np.ndarray, list[float]]:
+        """<x, y_p> ``[B_U, K]`` of K vectors x, and discrepancies of one prompt's, and of J, from their definitions.
 
         Args:
-            mean_x: the entropy gradient of E, by live parameter name.
-            known: <mean x, y_p> by p of the prompts whose y_p was at hand.
+            vectors: entropy gradients by live parameter name.
         """
-        covector, gradient, rollouts = self.line.pullback(mean_x), self.line.gradient, self.batch.rollouts
-        of_normaliser = self.shares * inner(covector, gradient)
-        at_hand = {p: y + float(of_normaliser[p]) for p, y in known.items()}
+        covectors, gradient, rollouts = (
+            [self.line.pullback(x) for x in vectors],
+            self.line.gradient,
+            self.batch.rollouts,
+        )
         chunk = self.config.tokens_at_once
-        y = update_parts(self.policy, rollouts, self.weights, covector, chunk_tokens=chunk, known=at_hand)
-        y -= of_normaliser
-        by = Products(mean_x, covector, gradient, self.line.pushforward)
+        y = update_parts(self.policy, rollouts, self.weights, covectors, chunk_tokens=chunk)
+        y -= np.outer(self.shares, [inner(covector, gradient) for covector in covectors])
+        by = [Products(x, v, gradient, self.line.pushforward) for x, v in zip(vectors, covectors, strict=True)]
         return y, products_discrepancies(self.policy, rollouts, self.weights, self.shares, y, by)
 
 
-def total_variance(
-    side: UpdateSide,
-    rollouts: Rollouts,
-    s: np.ndarray,
-    mean_x: Tensors,
-    unit: EntropyUnit,
-    pairs: Pairs,
-    *,
-    eta: float,
-    passed: tuple[Sequence[Tensors], np.ndarray] | None = None,
-) -> TotalVariance:
+def total_variance(side: UpdateSide, entropy: EntropySide, direction: Tensors, *, eta: float) -> TotalVariance:
     """V_X, V_Y and T of one run (docs/mathematics.md §4).
 
     Args:
         side: U's side.
-        rollouts: E, B_E prompts x G responses.
-        s: s_n ``[B_E]``, in ``unit`` per unit of eta.
-        mean_x: the entropy gradient of E in ``unit``, by live parameter name.
-        unit: the unit of entropy, with the estimator.
-        pairs: the prompts that T is estimated from.
+        entropy: E's side.
+        direction: u by live parameter name.
         eta: the learning rate.
-        passed: where the run's own pass has taken them along, y_p of the K prompts of U, and <x_n, y_p> ``[B_E, K]``.
 
     Raises:
         ValueError: B_U = 1, which leaves no variance over U.
     """
     if len(side.batch.rollouts) < 2:
         raise ValueError("B_U is 1: the total variance needs at least 2 prompts in the update batch")
-    some = rollouts.select(pairs.entropy)
-    along = iter([passed]) if passed else _along(side, some, unit, pairs)
-    known: dict[int, float] = {}
-    columns: list[np.ndarray] = []
-    gaps: list[float] = []
-    for vectors, cross in along:
-        for p, y, column in zip(pairs.update[len(columns) :], vectors, cross.T, strict=False):
-            terms = [inner({name: mean_x[name]}, y) for name in y]
-            known[p] = sum(terms)
-            columns.append(column)
-            if len(some) == len(rollouts):
-                size = sum(map(abs, terms)) + float(np.abs(column).mean())
-                gaps.append(abs(float(column.mean()) - known[p]) / (size or 1.0))
-        last = vectors[-1]
-    if len(some) < len(rollouts) and unit.name == "sequence":
-        gaps.append(pair_discrepancy(side.policy, some, last, float(columns[-1][0]), unit.estimator))
-    products, of_products = side.products(mean_x, known)
-    found = combine(s, products, np.stack(columns, axis=1), eta=eta)
-    return replace(found, definition=largest([*gaps, *of_products]))
-
-
-def _along(
-    side: UpdateSide, some: Rollouts, unit: EntropyUnit, pairs: Pairs
-) -> Iterator[tuple[list[dict[str, torch.Tensor]], np.ndarray]]:
-    """(y_p, <x_n, y_p> ``[N, k]``) of as many of U's prompts at a time as memory should hold."""
-    at_once = directions_at_once(side.policy)
-    for first in range(0, len(pairs.update), at_once):
-        vectors = [side.part(p) for p in pairs.update[first : first + at_once]]
-        chunk = side.config.tokens_at_once
-        found = derivatives_along(side.policy, some, vectors, unit.estimators, chunk_tokens=chunk)
-        values = [unit.values({name: x[k] for name, x in found.items()}, some) for k in range(len(vectors))]
-        yield vectors, np.stack(values, axis=1)
+    products, gaps = side.products(entropy.means)
+    scale = float(np.abs(entropy.s).mean())
+    gaps += [half_discrepancy(x, direction, s, scale) for x, s in zip(entropy.means, entropy.along_u, strict=True)]
+    return replace(combine(entropy.s, products, eta=eta), definition=largest(gaps))
 
 
 def update_parts(
-    policy: Policy,
-    rollouts: Rollouts,
-    weights: torch.Tensor,
-    covector: dict[str, torch.Tensor],
-    *,
-    chunk_tokens: int,
-    known: Mapping[int, float] | None = None,
+    policy: Policy, rollouts: Rollouts, weights: torch.Tensor, covectors: Sequence[Tensors], *, chunk_tokens: int
 ) -> np.ndarray:
-    """<v, g_p> ``[B_U]`` with mean <v, g>, where g_p = -B_U sum_g w_pg grad S_pg is prompt p's part of the gradient.
+    """<v, g_p> ``[B_U, K]`` with mean <v, g>: g_p = -B_U sum_g w_pg grad S_pg is prompt p's part of the gradient.
 
     Args:
         policy: the gradients are over its trainable parameters.
         rollouts: U, B_U prompts x G responses.
         weights: token weights w ``[B_U, G]``.
-        covector: v by live parameter name.
+        covectors: K vectors v by live parameter name, along which one pass goes where memory holds them.
         chunk_tokens: token budget of a piece.
-        known: <v, g_p> by p of the prompts whose g_p was at hand, which are not computed again.
     """
-    products = np.array([(known or {}).get(p, np.nan) for p in range(len(rollouts))])
-    others = [p for p in range(len(rollouts)) if p not in (known or {})]
-    if others:
-        parts = {"parts": -len(weights) * weights[others]}
+    at_once, parts = directions_at_once(policy), {"parts": -len(weights) * weights}
+    columns: list[np.ndarray] = []
+    for k in range(0, len(covectors), at_once):
+        first, *others = covectors[k : k + at_once]
         passed = directional_derivatives(
-            policy, rollouts.select(others), covector, (), chunk_tokens=chunk_tokens, sequence_weights=parts
+            policy, rollouts, first, (), chunk_tokens=chunk_tokens, sequence_weights=parts, also=others
         )
-        products[others] = passed.per_prompt["parts"]
-    return products
+        columns += [passed.per_prompt["parts"], *passed.along["parts"]]
+    return np.stack(columns, axis=1)
 
 
 def _shares(batch: UpdateBatch, config: ProbeConfig) -> np.ndarray:

@@ -53,30 +53,29 @@ TOKEN: dict[str, object] = {"entropy_unit": "token"}
 # ---------------------------------------------------------------------- the error over update batches
 
 
-def _combined(change: Callable[[Any, np.ndarray, np.ndarray, np.ndarray, float], Any]) -> Plant:
+def _combined(change: Callable[[Any, np.ndarray, np.ndarray, float], Any]) -> Plant:
     """V_X, V_Y and T pass through ``change``, given the scalars they were computed from."""
 
     def changed(real: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda s, y, cross, *, eta: change(real(s, y, cross, eta=eta), s, y, cross, eta)
+        return lambda s, products, *, eta: change(real(s, products, eta=eta), s, products, eta)
 
     return lambda patch: wrap(patch, total, "combine", changed)
 
 
-def over_the_other_batch(found: Any, s: np.ndarray, y: np.ndarray, cross: np.ndarray, eta: float) -> Any:
+def over_the_other_batch(found: Any, s: np.ndarray, products: np.ndarray, eta: float) -> Any:
     """V_Y divided by B_E in place of B_U."""
-    return replace(found, update_batch=found.update_batch * len(y) / len(s))
+    return replace(found, update_batch=found.update_batch * len(products) / len(s))
 
 
-def not_centred(found: Any, s: np.ndarray, y: np.ndarray, cross: np.ndarray, eta: float) -> Any:
+def not_centred(found: Any, s: np.ndarray, products: np.ndarray, eta: float) -> Any:
     """T from products that are not centred over update prompts."""
-    centred = cross - cross.mean(1, keepdims=True)
-    trace = float(np.square(centred).sum() / ((cross.shape[0] - 1) * (cross.shape[1] - 1)))
-    return replace(found, interaction=eta**2 * trace / (len(s) * len(y)))
+    difference = (products[:, 0] - products[:, 1]) / 2
+    return replace(found, interaction=eta**2 * float(np.square(difference).mean()) / len(products))
 
 
-def without_pairs(found: Any, s: np.ndarray, y: np.ndarray, cross: np.ndarray, eta: float) -> Any:
-    """T divided by the number of pairs that were looked at, not by that of the batches."""
-    return replace(found, interaction=found.interaction * len(s) * len(y) / cross.size)
+def of_one_half(found: Any, s: np.ndarray, products: np.ndarray, eta: float) -> Any:
+    """T from the difference of the halves, not of each from their mean: four times as large."""
+    return replace(found, interaction=4 * found.interaction)
 
 
 def interaction_added(patch: pytest.MonkeyPatch) -> None:
@@ -549,7 +548,7 @@ FAULTS = [
         number="variance_parts.interaction",
     ),
     _fault(
-        "interaction over the pairs looked at", _combined(without_pairs), *OVER_U, "interaction", settings=TOTAL,
+        "interaction of one half", _combined(of_one_half), *OVER_U, "interaction", settings=TOTAL,
         number="variance_total",
     ),
     _fault("interaction added", interaction_added, *OVER_U, "interaction", settings=TOTAL, number="variance_total"),

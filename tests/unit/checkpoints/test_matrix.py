@@ -15,7 +15,7 @@ from peft import LoraConfig, get_peft_model
 from pytest_entropy.checkpoints import load_checkpoint
 from pytest_entropy.checkpoints.formats.weights_file import WeightsFile
 from pytest_entropy.optimizers.update_rules import update_direction
-from pytest_entropy.probe.derivatives.directional import derivatives_along, directional_derivatives
+from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from tests import tiny
 from tests.unit.checkpoints.read_again import expect_read_again
 from tests.unit.probe.derivatives.test_directional import plain
@@ -100,9 +100,9 @@ def check(place: Path, oracle: dict[str, dict[str, torch.Tensor]], *, unread: tu
         assert np.abs(slow).max() > 0
         assert np.abs(fast.per_prompt[name] - slow).max() <= 1e-4 * np.abs(slow).max(), name
     back = {name: -x for name, x in u.items()}
-    at_once = derivatives_along(policy, rollouts, [back, u], names[:1], chunk_tokens=100)[names[0]]
-    np.testing.assert_array_equal(at_once[1], fast.per_prompt[names[0]])
-    np.testing.assert_array_equal(at_once[0], -at_once[1])
+    at_once = directional_derivatives(policy, rollouts, back, names[:1], chunk_tokens=100, also=[u])
+    np.testing.assert_array_equal(at_once.along[names[0]][0], fast.per_prompt[names[0]])
+    np.testing.assert_array_equal(at_once.per_prompt[names[0]], -fast.per_prompt[names[0]])
     return checkpoint
 
 

@@ -25,7 +25,6 @@ from pytest_entropy.probe.diagnostics.importance_sampling import TotalsPiece
 from pytest_entropy.probe.diagnostics.token_evidence import LogRatiosPiece
 from pytest_entropy.probe.pieces import Piece, is_out_of_memory, sampling_chunks, threads_on, work_through, worked
 from tests import tiny
-from tests.present import present
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +147,7 @@ def test_a_single_response_that_does_not_fit_is_computed_with_layers_recomputed(
     assert kept == 4
     for got, expected in [
         (again.per_prompt[names[0]], whole.per_prompt[names[0]]),
-        *((present(again.gradient)[name].numpy(), g.numpy()) for name, g in present(whole.gradient).items()),
+        *((again.gradients[0][name].numpy(), g.numpy()) for name, g in whole.gradients[0].items()),
     ]:
         np.testing.assert_allclose(got, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 

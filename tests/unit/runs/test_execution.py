@@ -13,16 +13,20 @@ import pytest
 
 from pytest_entropy.checkpoints import find_checkpoint
 from pytest_entropy.checkpoints.metadata import read_metadata
+from pytest_entropy.probe.update.direction import Update
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.records.seeds import derive
+from pytest_entropy.records.spec import RunSpec
 from pytest_entropy.rewards import RewardTerm, WeightedRewards
 from pytest_entropy.rewards.builtin.base import PlainReward
 from pytest_entropy.runs import execution
+from pytest_entropy.runs.compute import compute_update
 from pytest_entropy.runs.execution import Execution
 from pytest_entropy.runs.executors.local import Local
 from pytest_entropy.runs.machine import Machine
 from pytest_entropy.runs.plan import Plan
 from pytest_entropy.runs.run_files import read_run
+from pytest_entropy.runs.shared_updates import remove_unused
 from pytest_entropy.runs.store import FailedRun
 from pytest_entropy.settings.experiments import KNOWN, kind_of
 from pytest_entropy.settings.layers import Layer, resolve_config
@@ -54,8 +58,8 @@ def begin(checkpoint: Path, machine: Machine, tmp_path: Path) -> Callable[..., E
         own = {"checkpoint": str(checkpoint), "batch_config": batch, "sampling": {"max_new_tokens": 6}}
         plan = Plan(
             kind, resolve_config([Layer("kind", template), Layer("test", own)]), files, metadata, files.digest(),
-            "c" * 16, PROMPTS, WeightedRewards((RewardTerm(reward, "length"),)), tmp_path / name,
-            "2026-01-01_00-00-00", False,
+            "c" * 16, PROMPTS, WeightedRewards((RewardTerm(reward, "length"),)), tmp_path / kind.category / name,
+            "2026-01-01_00-00-00", False, inputs_digest=reward.__name__,
         )  # fmt: skip
         return Execution(plan, machine, Local(), 20)
 
@@ -63,7 +67,7 @@ def begin(checkpoint: Path, machine: Machine, tmp_path: Path) -> Callable[..., E
 
 
 def record_of_update(of: Execution) -> dict[str, Any]:
-    assert of.update.direction
+    assert of.update_of(1).direction
     record: dict[str, Any] = json.loads((of.plan.directory / "update" / "update.json").read_text())
     return record
 
@@ -80,6 +84,70 @@ def test_all_experiments_of_a_session_take_the_same_update_batch(begin: Callable
     # The sanity check measures more of U, so that another experiment's record is none for it.
     assert records["sanity_check"]["loss_slope_gap"] is not None
     assert first["loss_slope_gap"] is None
+
+
+def test_an_update_is_computed_once_with_its_second_computations_and_once_without(
+    begin: Callable[..., Execution], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[str] = []
+
+    def compute(spec: RunSpec, *arguments: Any, **named: Any) -> Update:
+        computed.append(spec.experiment)
+        return compute_update(spec, *arguments, **named)
+
+    monkeypatch.setattr(execution, "compute_update", compute)
+    for name in KNOWN:
+        begin(name).update_of(1)
+    assert len(computed) == 2
+    assert {"batch_scaling", "sanity_check"} == set(computed)
+    # A later session's, too: it is named by everything that it depends on.
+    shutil.rmtree(begin("single_run").plan.directory)
+    again = begin("single_run")
+    assert again.run(4, 1)[0].update.fingerprint == again.update_of(1).fingerprint
+    assert "was computed before" in (again.plan.directory / "update" / "probe_log.txt").read_text()
+    shutil.rmtree(begin("debug").plan.directory)
+    begin("debug", G=2).update_of(1)
+    assert computed[2:] == ["debug"]
+
+
+@pytest.mark.parametrize("damage", ["killed", "not JSON", "no direction"])
+def test_a_damaged_entry_is_computed_again(begin: Callable[..., Execution], damage: str, tmp_path: Path) -> None:
+    first = record_of_update(begin("batch_scaling"))
+    (entry,) = (tmp_path / "update_batches").glob("[!.]*")
+    if damage == "killed":
+        entry.rename(entry.with_name(f".{entry.name}.partial"))
+    elif damage == "not JSON":
+        (entry / "update.json").write_text("{")
+    else:
+        (entry / "direction.safetensors").unlink()
+    assert record_of_update(begin("single_run"))["fingerprint"] == first["fingerprint"]
+    assert [place.name for place in (tmp_path / "update_batches").glob("*") if place.name != ".locks"] == [entry.name]
+
+
+def test_entries_that_no_experiment_uses_are_removed(begin: Callable[..., Execution], tmp_path: Path) -> None:
+    one, other = begin("batch_scaling"), begin("single_run", G=2)
+    fingerprints = [record_of_update(of)["fingerprint"] for of in (one, other)]
+    shutil.rmtree(other.plan.directory)
+    remove_unused(tmp_path)
+    (entry,) = (tmp_path / "update_batches").glob("[!.]*")
+    assert json.loads((entry / "update.json").read_text())["fingerprint"] == fingerprints[0]
+    shutil.rmtree(one.plan.directory)
+    remove_unused(tmp_path)
+    assert not list((tmp_path / "update_batches").glob("[!.]*"))
+
+
+def test_runs_are_spread_over_several_update_batches(begin: Callable[..., Execution]) -> None:
+    two = begin("single_run", updates=2)
+    assert two.plan.runs == [(4, 1), (4, 2), (4, 3), (4, 4)]
+    records = [two.run(4, number)[0] for number in (1, 2, 3, 4)]
+    fingerprints = [record.update.fingerprint for record in records]
+    assert fingerprints[:2] == fingerprints[2:]
+    assert fingerprints[0] != fingerprints[1]
+    assert [record.update.seed for record in records[:2]] == [two.update_seed(1), two.update_seed(2)]
+    assert [record.se_total is not None for record in records] == [True, True, False, False]
+    assert (two.plan.directory / "update_002" / "update.json").is_file()
+    # The first is that of a session with one.
+    assert begin("debug").update_of(1).fingerprint == fingerprints[0]
 
 
 def test_another_size_is_another_update_batch(begin: Callable[..., Execution]) -> None:
@@ -103,7 +171,7 @@ def test_entropy_batches_are_the_experiments_own_and_never_the_updates(begin: Ca
 def begun_before(begin: Callable[..., Execution], monkeypatch: pytest.MonkeyPatch) -> Execution:
     """An experiment one of whose runs is stored by the code that drew each experiment's own update batch."""
     with monkeypatch.context() as patched:
-        patched.setattr(Execution, "update_seed", Execution.seed)
+        patched.setattr(Execution, "update_seed", lambda self, number: self.seed)
         before = begin("batch_scaling")
         result, _ = before.run(4, 1)
     assert result.update.seed == derive(0, "batch_scaling")
@@ -128,7 +196,7 @@ def test_a_directory_begun_with_another_update_batch_goes_on_with_it(
 def test_a_batch_redrawn_for_the_total_variance_is_the_one_the_update_was_taken_on(
     begin: Callable[..., Execution], begun_before: Execution
 ) -> None:
-    update = begin("batch_scaling").update
+    update = begin("batch_scaling").update_of(1)
     batch = begin("batch_scaling").probe.updates.batch(update)
     assert list(batch.keys) == update.prompts
     assert batch.seed == update.seed == derive(0, "batch_scaling")
@@ -149,7 +217,7 @@ def test_a_stored_run_that_cannot_be_read_says_nothing_of_the_update(
 ) -> None:
     directory: Path = begun_before.plan.directory
     (directory / "BE004_run001" / "results.json").write_text(text)
-    assert begin("batch_scaling").update_seed == derive(0, execution.UPDATE_SEED)
+    assert begin("batch_scaling").update_seed(1) == derive(0, execution.UPDATE_SEED)
 
 
 def test_a_stored_run_is_read_once_as_long_as_its_file_stays(

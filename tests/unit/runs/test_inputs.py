@@ -39,7 +39,7 @@ def digest(name: str, prompts: PromptSet | None = None, source: str = "demo") ->
     importlib.invalidate_caches()
     reward = WeightedRewards((RewardTerm(resolve_reward(name), name),))
     settings = {"reward": [{"name": name}], "prompts": {"source": source}}
-    return digest_with_inputs(resolve_config([Layer("test", settings)]), prompts or DemoPrompts(), reward)
+    return digest_with_inputs(resolve_config([Layer("test", settings)]), prompts or DemoPrompts(), reward).config
 
 
 @pytest.mark.parametrize("file", ["my_reward.py", "scoring.py", "rules.py"])

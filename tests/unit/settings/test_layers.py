@@ -123,14 +123,19 @@ def test_a_mapping_may_stand_over_a_scalar_and_the_other_way_round() -> None:
 
 def test_digests_are_those_of_directories_begun_before() -> None:
     """--resume finds a directory by them: a key that came later changes none where it is not used."""
-    assert resolve_config([]).digest() == "183b369e774cb963"
-    values = {"batch_config": {"G": 4}, "prompts": {"source": "p.jsonl"}}
-    assert resolve_config([Layer("x", values)]).digest() == "05179b87b52feee0"
+
+    def digest(values: dict[str, dict[str, object]]) -> str:
+        # Directories begun before have runs without it, unless it was asked for.
+        return resolve_config([Layer("then", {"probe": {"total_variance": False}}), Layer("x", values)]).digest()
+
+    assert digest({}) == "183b369e774cb963"
+    assert digest({"batch_config": {"G": 4}, "prompts": {"source": "p.jsonl"}}) == "05179b87b52feee0"
     # The objective's key was called advantage then.
     for name in ("advantage", "loss_type"):
-        assert resolve_config([Layer("x", {"probe": {name: "grpo"}})]).digest() == "e9939f944dd63652"
-    told = {"prompts": {"chat_template_kwargs": {"enable_thinking": False}}}
-    assert resolve_config([Layer("x", told)]).digest() != "183b369e774cb963"
+        assert digest({"probe": {name: "grpo"}}) == "e9939f944dd63652"
+    assert digest({"prompts": {"chat_template_kwargs": {"enable_thinking": False}}}) != "183b369e774cb963"
+    assert digest({"batch_config": {"updates": 2}}) != "183b369e774cb963"
+    assert len({digest({"probe": {"total_variance": runs}}) for runs in ("first", "all", "none")}) == 3
 
 
 def test_a_depth_is_in_the_digest_where_runs_differ_by_it() -> None:

@@ -17,7 +17,6 @@ from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives import directional
 from pytest_entropy.probe.derivatives.attached import attached
 from pytest_entropy.probe.derivatives.directional import (
-    derivatives_along,
     directional_derivatives,
     directions_at_once,
 )
@@ -144,12 +143,12 @@ def test_a_vector_from_the_same_backward_leaves_every_bit_of_s_alone(kind: str) 
         np.testing.assert_allclose(both.per_prompt[name], alone.per_prompt[name], rtol=0, atol=exact * scale)
     for table in ("log_probs", "entropies", "sequence", "nats", "first_surprises"):
         np.testing.assert_allclose(getattr(both, table), getattr(alone, table), rtol=exact, atol=exact)
-    assert alone.gradient is None
+    assert not alone.gradients
     mean = entropy_gradient(policy, rollouts, NAMES[1], chunk_tokens=100)
-    assert both.gradient is not None
-    assert both.gradient.keys() == mean.keys()
+    (summed,) = both.gradients
+    assert summed.keys() == mean.keys()
     for name, g in mean.items():
-        torch.testing.assert_close(both.gradient[name] / 9, g, rtol=1e-4, atol=1e-5 * float(g.abs().max()))
+        torch.testing.assert_close(summed[name] / 9, g, rtol=1e-4, atol=1e-5 * float(g.abs().max()))
 
 
 def test_a_vector_of_pieces_that_ran_out_of_memory_counts_each_prompt_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,10 +167,9 @@ def test_a_vector_of_pieces_that_ran_out_of_memory_counts_each_prompt_once(monke
     monkeypatch.setattr(torch.autograd, "grad", small_machine)
     found = directional_derivatives(
         policy, rollouts, u, ["rao_blackwell"], chunk_tokens=10_000, gradient_of="rao_blackwell"
-    ).gradient
+    ).gradients[0]
     # The second half is not tried whole: what ran out is remembered.
     assert failed == [8, 4]
-    assert found is not None
     for name, g in expected.items():
         torch.testing.assert_close(found[name] / 8, g, rtol=1e-8, atol=1e-10)
 
@@ -189,11 +187,12 @@ def test_directions_at_once_are_those_one_by_one(kind: str) -> None:
     policy = tiny.policy(models()[kind]())
     rollouts = tiny.sample(policy, tiny.prompts(7))
     directions = [tiny.direction(policy, seed=seed) for seed in range(3)]
-    found = derivatives_along(policy, rollouts, directions, NAMES, chunk_tokens=100)
-    for k, u in enumerate(directions):
+    first, *others = directions
+    found = directional_derivatives(policy, rollouts, first, NAMES, chunk_tokens=100, also=others)
+    for k, u in enumerate(others):
         alone = directional_derivatives(policy, rollouts, u, NAMES, chunk_tokens=100).per_prompt
         for name in NAMES:
-            assert np.array_equal(found[name][k], alone[name])
+            assert np.array_equal(found.along[name][k], alone[name])
     assert not any(m._forward_hooks for m in policy.model.modules())
 
 

@@ -38,6 +38,11 @@ def test_result(probe_runs: Runs, experiment: Experiment) -> None:
     experiment.require(update_moves.check(runs))
 
 
+def test_precision(probe_runs: Runs, experiment: Experiment) -> None:
+    """The error is at most half of δH₁, or the result says with what options it would be."""
+    experiment.require(single_run.precision(probe_runs.complete()))
+
+
 @pytest.mark.entropy_check
 def test_first_order(probe_runs: Runs, experiment: Experiment) -> None:
     """The entropy itself starts along the update as δH₁ says; how far that holds is in the report."""

@@ -18,7 +18,8 @@ Runs = Sequence[Measured]
 # Relative, of an optimizer's step taken in float64.
 ORACLE_TOLERANCE = 1e-6
 SURPRISES = "expected_surprises"
-PER_ETA = "nats per unit of eta"
+ETA = "eta"
+IN_NATS = "nats per response"
 # The wrong sampler that every check of the sampler must detect has this share of the temperature.
 TEMPERATURE = 0.7
 # The relative excess of its logits.
@@ -207,30 +208,29 @@ def exact(check: Check, gaps: Iterable[float], *, noise_floor: float, unit: str)
     )
 
 
-def mean_zero(
-    check: Check, runs: Runs, given: Given, values: np.ndarray, *, null: str = "", unit: str = PER_ETA
-) -> CheckOutcome:
+def mean_zero(check: Check, runs: Runs, given: Given, values: np.ndarray, *, null: str = "") -> CheckOutcome:
     """The outcome of a statistical check that values per prompt have mean 0, by the guarded t.
 
     Args:
         check: the check; its ``effect`` is the one that the sample must be able to detect.
         runs: the runs that ``values`` are from; they record how many surprises carry the mean.
         given: the check's share of the error budget.
-        values: one for each prompt of all runs, ``[N]``, in ``unit``.
+        values: one for each prompt of all runs, ``[N]``, in nats per response per unit of eta; the outcome has them
+            times eta, on the scale of delta_h1.
         null: the null hypothesis, where it says more than the check's claim.
-        unit: in words.
 
     Raises:
         Missing: a field that the effect or the surprises are read from was not measured.
     """
+    eta, effect = runs[0].number(ETA), None if check.effect is None else check.effect(runs)
     return check_mean_zero(
-        values,
+        values * eta,
         alpha=given.share,
         name=check.name,
         null=null or check.claim,
-        unit=unit,
+        unit=IN_NATS,
         likely_causes=check.likely_causes,
-        effect_of_interest=None if check.effect is None else check.effect(runs),
+        effect_of_interest=None if effect is None else effect * eta,
         expected_events=expected_surprises(runs),
     )
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pytest_entropy.checks.base import SURPRISES, Check, Given, Runs, exact, joined, mean_derivative, mean_zero
+from pytest_entropy.checks.base import ETA, SURPRISES, Check, Given, Runs, exact, joined, mean_derivative, mean_zero
 from pytest_entropy.records.measured import Measured
 from pytest_entropy.stats import CheckOutcome
 
@@ -46,7 +46,7 @@ CHECK = Check(
     name="estimator_agreement",
     claim="two estimators of one derivative differ by a mean of 0 on the same rollouts",
     likely_causes="a wrong baseline, entropy-to-go off by a position, or a sign",
-    needs=("asked", "entropy_term", OTHER, SURPRISES),
+    needs=("asked", "entropy_term", OTHER, SURPRISES, ETA),
     judge=judge,
     asks=(NAME,),
     statistical=True,

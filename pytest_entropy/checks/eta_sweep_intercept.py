@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from pytest_entropy.checks.base import SURPRISES, Check, Given, Runs, mean_derivative, mean_zero
+from pytest_entropy.checks.base import ETA, IN_NATS, SURPRISES, Check, Given, Runs, mean_derivative, mean_zero
 from pytest_entropy.checks.summaries.sweep_fit import SWEEP_ARRAYS, distrust, fit, sweep_from
 from pytest_entropy.records.measured import Measured
 from pytest_entropy.stats import CheckOutcome
 
 ARRAYS = tuple(f"arrays.{name}" for name in SWEEP_ARRAYS)
-UNIT = "nats per response per unit of eta"
 NO_SWEEP = "no eta sweep: eta_sweep.multiples is empty, or probe.mode is u_statistic"
 
 
@@ -41,18 +40,18 @@ def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
                 reasons = "; ".join(f"at {h:.3g}: {r}" for h, r in zip(sweep.steps, distrust(sweep), strict=True) if r)
                 why = f"fewer than two steps are trusted ({reasons}): give other eta_sweep.multiples"
             return CheckOutcome(
-                check.name, check.claim, None, None, given.share, None, None, UNIT, run.B_E, "inconclusive", None, None,
-                None, why,
+                check.name, check.claim, None, None, given.share, None, None, IN_NATS, run.B_E, "inconclusive",
+                None, None, None, why,
             )  # fmt: skip
         differences.append(fitted.intercepts - run.scalars("entropy_term"))
-    return mean_zero(check, runs, given, np.concatenate(differences), unit=UNIT)
+    return mean_zero(check, runs, given, np.concatenate(differences))
 
 
 CHECK = Check(
     name="eta_sweep_intercept",
     claim="the slope of the entropy along the update, extrapolated to step 0, is delta_h1 / eta",
     likely_causes="a sign or factor in the estimator, a wrong entropy-to-go, or a direction other than the one stepped",
-    needs=(*ARRAYS, "asked", "entropy_term", SURPRISES),
+    needs=(*ARRAYS, "asked", "entropy_term", SURPRISES, ETA),
     judge=judge,
     statistical=True,
     effect=wrong_derivative,

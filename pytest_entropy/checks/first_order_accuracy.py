@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pytest_entropy.checks.base import (
+    ETA,
     SURPRISES,
     Check,
     Given,
@@ -37,7 +38,7 @@ CHECK = Check(
     name="first_order_accuracy",
     claim="s_n minus the importance-sampled slope of the entropy along u has mean 0",
     likely_causes="a sign or factor in the estimator, a wrong entropy-to-go, or a direction other than the one stepped",
-    needs=("asked", "entropy_term", SLOPE, SURPRISES),
+    needs=("asked", "entropy_term", SLOPE, SURPRISES, ETA),
     judge=judge,
     asks=("entropy_slope",),
     statistical=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_entropy.checks.base import SURPRISES, TILT, Check, Given, Runs, joined, mean_derivative, mean_zero
+from pytest_entropy.checks.base import ETA, SURPRISES, TILT, Check, Given, Runs, joined, mean_derivative, mean_zero
 from pytest_entropy.stats import CheckOutcome
 
 
@@ -26,7 +26,7 @@ CHECK = Check(
     claim="the mean directional score E[<grad log pi, u>] is 0",
     likely_causes="sampler and scorer differ: temperature, top-k/top-p, repetition penalty, dropout, positions under "
     "left padding, or another adapter",
-    needs=("asked", "diagnostics.score", "entropy_term", SURPRISES),
+    needs=("asked", "diagnostics.score", "entropy_term", SURPRISES, ETA),
     judge=judge,
     asks=("score",),
     statistical=True,

@@ -188,6 +188,6 @@ def _plan_lines(config: pytest.Config) -> list[str]:
     plans = session_of(config).planning.plans
     if not plans:
         return []
-    from pytest_entropy.reports.terminal import plan_line, step_lines
+    from pytest_entropy.reports.terminal import header_lines
 
-    return [line for plan in plans for line in (plan_line(plan), *step_lines(plan))]
+    return header_lines(plans)

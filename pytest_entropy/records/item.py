@@ -97,6 +97,11 @@ class ItemReport:
         )
 
     @property
+    def update_fingerprint(self) -> float | None:
+        """Not reported: an item's report is read alone."""
+        return None
+
+    @property
     def name(self) -> str:
         """The item's name, without the module's."""
         return self.nodeid.rpartition("::")[2]

@@ -111,13 +111,19 @@ class RunRecord(Stored):
             return self.per_prompt
         return self.diagnostics.get(self.estimator)
 
+    @property
+    def update_fingerprint(self) -> float | None:
+        """A number that identifies the direction of the run's update; None where it was not recorded."""
+        return self.update.fingerprint
+
     def slim(self) -> RunRecord:
         """A copy with only the fields that reports show, so that ten thousand runs fit into memory.
 
         It retains rewards and sample of an update whose rewards are equal within every group.
         """
         update = self.update
-        shown = UpdateRecord(sample=update.sample, rewards=update.rewards) if update.sample else UpdateRecord()
+        rewards = update.rewards if update.sample else []
+        shown = UpdateRecord(sample=update.sample, rewards=rewards, fingerprint=update.fingerprint)
         return replace(
             self, per_prompt=array("d", self.per_prompt), update=shown, diagnostics={}, prompts=None, arrays={}
         )

@@ -13,7 +13,7 @@ from pytest_entropy.records.serialization import plain
 from pytest_entropy.records.summary import RunRow, SummaryRecord
 from pytest_entropy.reports.reach import left_open
 from pytest_entropy.reports.view import ExperimentView
-from pytest_entropy.stats import Measurement, format_measure, pool, signal_to_noise
+from pytest_entropy.stats import Measurement, format_measure, measurements, pool, signal_to_noise
 from pytest_entropy.stats.measurement import NOT_DETERMINED, OVER_UPDATES
 
 COLUMNS = tuple(one.name for one in fields(RunRow) if one.name not in RunRow.NOT_WRITTEN)
@@ -36,10 +36,9 @@ class SizeRow:
     seconds: float
 
     @classmethod
-    def of(cls, runs: Sequence[RunRecord]) -> SizeRow:
-        """The row of these runs, all of one B_E."""
-        mean = pool([Measurement.of(run) for run in runs])
-        return cls(runs[0].B_E, len(runs), mean, fmean(sum(run.seconds.values()) for run in runs))
+    def of(cls, runs: Sequence[RunRecord], measured: Sequence[Measurement]) -> SizeRow:
+        """The row of these runs, all of one B_E, and of their measurements."""
+        return cls(runs[0].B_E, len(runs), pool(measured), fmean(sum(run.seconds.values()) for run in runs))
 
     @property
     def ratio(self) -> float | None:
@@ -61,6 +60,12 @@ class SizeRow:
         """:attr:`ratio` and its label, ``-`` where it is undefined."""
         ratio, label = signal_to_noise(self.mean.value, self._se_of_a_run)
         return "-" if ratio is None else f"{ratio:.2f} {label}"
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Names of the quantities that the row shows."""
+        se = "se_over_batches" if self.mean.single_batch else "se"
+        return ("delta_h1", se, "noise", *(("se_total",) if self.mean.second_error else ()))
 
     def cells(self, *, both: bool) -> list[str]:
         """The row's texts; ``both`` adds the error over update batches."""
@@ -98,8 +103,11 @@ class SizeTable:
 
 def size_table(view: ExperimentView) -> SizeTable:
     """The table by B_E of an experiment's finished runs."""
-    sizes = sorted({run.B_E for run in view.runs})
-    return SizeTable([SizeRow.of([run for run in view.runs if size == run.B_E]) for size in sizes], view.unit)
+    by_size: dict[int, list[tuple[RunRecord, Measurement]]] = {}
+    for run, measured in zip(view.runs, measurements(view.runs), strict=True):
+        by_size.setdefault(run.B_E, []).append((run, measured))
+    rows = [SizeRow.of(*zip(*by_size[size], strict=True)) for size in sorted(by_size)]
+    return SizeTable(rows, view.unit)
 
 
 def run_rows(view: ExperimentView) -> list[RunRow]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_entropy.records.item import ItemReport
+from pytest_entropy.reports.answer import answers
 from pytest_entropy.reports.reach import left_open
 from pytest_entropy.reports.tables import SizeTable, size_table
 from pytest_entropy.reports.undecided import undecided_in_words
@@ -15,6 +16,36 @@ from pytest_entropy.reports.view import ExperimentView
 from pytest_entropy.stats import Measurement
 
 WIDTH = 80
+ANSWER = "the answer"
+# A sentence for each quantity of the table, by the name of the cell that has it.
+GLOSSARY = (
+    ("delta_h1", "δH₁: the change of the policy's entropy at the next optimizer step, to first order in the learning "
+     "rate; the entropy of a response is the sum over its tokens."),
+    ("se", "± SE: its standard error over the B_E prompts of the runs, for this update batch U of B_U prompts."),
+    ("se_over_batches", "± SE: its standard error over batches of prompts."),
+    ("se_total", "± over U: its standard error where the update batch is drawn anew as well; only more update prompts "
+     "or batches make it smaller."),
+    ("noise", "|SE/δH₁|: of one run, for this update batch; good below 0.1, ok below 0.2, else poor."),
+)  # fmt: skip
+FIRST_ORDER = (
+    "first order holds: at the learning rate η the second-order term is small beside δH₁; η* is the rate at which both "
+    "are as large."
+)
+
+
+def header_lines(plans: Sequence[Any]) -> list[str]:
+    """The header's lines of the session's plans, wrapped; what is the same for all of them is said once."""
+    shared = [line for line in step_lines(plans[0]) if all(line in step_lines(plan) for plan in plans)]
+    lines = []
+    for plan in plans:
+        lines += [plan_line(plan), *(line for line in step_lines(plan) if line not in shared)]
+    return [part for line in [*lines, *shared] for part in wrapped_at(line)]
+
+
+def wrapped_at(line: str) -> list[str]:
+    """A line of the header as lines of at most 80 characters."""
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.wrap(line, WIDTH, subsequent_indent=indent + "    ", break_long_words=False, break_on_hyphens=False)
 
 
 def plan_line(plan: Any) -> str:
@@ -25,11 +56,12 @@ def plan_line(plan: Any) -> str:
     prompts = "bundled word problems" if config.prompts.source == "demo" else config.prompts.source
     sizes = ",".join(map(str, batch.B_E_values))
     entropy_group = f" (E: {batch.G_E})" if batch.G_E else ""
-    update = f"B_U {batch.B_U}" if config.probe.mode == "two_batch" else "U-statistic of each batch"
+    updates = f" x {batch.updates} update batches" if batch.updates > 1 else ""
+    update = f"B_U {batch.B_U}{updates}" if config.probe.mode == "two_batch" else "U-statistic of each batch"
     return (
         f"entropy: {plan.kind.name}: {which} ({plan.files.layout}, {plan.checkpoint_digest[:8]}), "
-        f"B_E {sizes} x {batch.runs_per_batch} runs, {update}, G {batch.G}{entropy_group}, {config.probe.estimator}, "
-        f"{config.probe.update_rule}, {config.probe.loss_type}, T = {config.sampling.temperature:g}, {prompts}"
+        f"B_E {sizes} x {batch.runs_per_batch * batch.updates} runs, {update}, G {batch.G}{entropy_group}, "
+        f"{config.probe.estimator}, {config.probe.update_rule}, {config.probe.loss_type}, T = {config.sampling.temperature:g}, {prompts}"
         + (f", {plan.depth}" if plan.depth else "")
         + (", resumed" if plan.resumed else "")
     )
@@ -76,16 +108,22 @@ def table_lines(table: SizeTable) -> list[str]:
     return [*lines, *_wrapped(table.errors)]
 
 
-def verdicts(reports: Sequence[ItemReport]) -> list[str]:
-    """The verdicts of the items, in words: conclusions, and checks without a decision with what deciding would take."""
-    lines = []
+def verdicts(reports: Sequence[ItemReport], view: ExperimentView | None = None) -> list[str]:
+    """The verdicts of the items, in words: conclusions, and checks without a decision with what deciding would take.
+
+    Args:
+        reports: of one experiment's items.
+        view: the stored experiment; None where it cannot be read.
+    """
+    lines = [view.trust] if view is not None and view.trust else []
     for report in reports:
         undecided = report.verdict == "inconclusive"
         if report.verdict and not undecided:
             lines.append(f"{report.verdict}: {report.reason}")
         if report.inconclusive or undecided:
             reason = report.reason if undecided else ""
-            lines.append(f"INCONCLUSIVE {report.name}: {reason or undecided_in_words(report.inconclusive)}")
+            remedy = "" if view is None else view.remedy(report.inconclusive.partition(":")[0])
+            lines.append(f"INCONCLUSIVE {report.name}: {reason or undecided_in_words(report.inconclusive, remedy)}")
     return lines
 
 
@@ -117,30 +155,62 @@ def write_terminal(
     stored = {view.directory: view for view in views}
     for name, reports in experiments.items():
         directory = next((report.directory for report in reports if report.directory), "?")
-        view = stored.get(Path(directory))
-        failed = failures(reports)
-        if not quiet:
-            reporter.write_line(name, bold=True)
-            for line in table_lines(size_table(view)) if view and view.runs else ():
-                reporter.write_line(line)
-        for line in verdicts(reports):
-            yellow = line.startswith("INCONCLUSIVE")
-            for part in [f"{name}: {line}"] if quiet else _wrapped(line):
-                reporter.write_line(part, yellow=yellow, red=bool(failed) and not yellow)
-        if view is not None and not quiet:
-            for part in _wrapped(left_open(view)):
-                reporter.write_line(part, yellow=True)
-        if failed:
-            for part in [f"{name}: failed: {', '.join(failed)}"] if quiet else _wrapped(f"failed: {', '.join(failed)}"):
-                reporter.write_line(part, red=True)
-        reporter.write_line(f"  results: {directory}" if not quiet else f"{name}: {directory}")
+        _write_experiment(reporter, name, reports, stored.get(Path(directory)), directory, quiet=quiet)
+    for part in [part for answer in answers(views) for part in _wrapped(f"{ANSWER}: {answer.in_words()}", indent="")]:
+        reporter.write_line(part, bold=True)
+    for line in () if quiet or not views else glossary(views):
+        reporter.write_line(line)
     for note in () if quiet else notes:
         reporter.write_line(note)
     for line in trouble:
         reporter.write_line(line, red=True)
 
 
-def _wrapped(line: str) -> list[str]:
+def _write_experiment(
+    reporter: Any,
+    name: str,
+    reports: Sequence[ItemReport],
+    view: ExperimentView | None,
+    directory: str,
+    *,
+    quiet: bool,
+) -> None:
+    """Write an experiment's table, verdicts, failures and the path of its results."""
+
+    def write(line: str, **colours: bool) -> None:
+        for part in _wrapped(f"{name}: {line}", indent="") if quiet else _wrapped(line):
+            reporter.write_line(part, **colours)
+
+    failed = failures(reports)
+    if not quiet:
+        reporter.write_line(name, bold=True)
+        for line in table_lines(size_table(view)) if view and view.runs else ():
+            reporter.write_line(line)
+    for line in verdicts(reports, view):
+        yellow = line.startswith("INCONCLUSIVE")
+        write(line, yellow=yellow, red=bool(failed) and not yellow)
+    if view is not None and not quiet and (said := left_open(view)):
+        write(said, yellow=True)
+    if failed:
+        write(f"failed: {', '.join(failed)}", red=True)
+    reporter.write_line(f"  results: {directory}" if not quiet else f"{name}: {directory}")
+
+
+def glossary(views: Sequence[ExperimentView]) -> list[str]:
+    """What the table's quantities are, each in a sentence, wrapped."""
+    shown = {cell for view in views if view.runs for row in size_table(view).sizes for cell in row.shown}
+    words = [sentence for name, sentence in GLOSSARY if name in shown]
+    if any("η*" in view.reason for view in views):
+        words.append(FIRST_ORDER)
+    return [part for sentence in words for part in _wrapped(sentence, indent="")]
+
+
+def _wrapped(line: str, indent: str = "  ") -> list[str]:
     return textwrap.wrap(
-        line, WIDTH, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+        line,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent + "  ",
+        break_long_words=False,
+        break_on_hyphens=False,
     )

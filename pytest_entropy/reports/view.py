@@ -32,7 +32,8 @@ from pytest_entropy.records.paths import (
 from pytest_entropy.records.results_directory import read_manifest
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.update import StoredUpdate, UpdateRecord
-from pytest_entropy.reports.undecided import undecided_in_words
+from pytest_entropy.reports.trust import trust_in_words
+from pytest_entropy.reports.undecided import remedy, undecided_in_words
 from pytest_entropy.settings.experiments import kind_of
 from pytest_entropy.settings.yaml_file import read_yaml
 from pytest_entropy.stats import CheckOutcome
@@ -150,6 +151,13 @@ class ExperimentView:
         return self.conclusion.verdict if self.conclusion else self.analysis.get("verdict")
 
     @property
+    def trust(self) -> str:
+        """Whether the probe can be trusted on this checkpoint, in a sentence; empty for experiments that do not ask."""
+        if not kind_of(self.name).judges_trust:
+            return ""
+        return trust_in_words(self.checks, failed=bool(self.failures))
+
+    @property
     def reason(self) -> str:
         """The reason of that verdict; empty if none was given."""
         return str((self.conclusion.reason if self.conclusion else self.analysis.get("reason")) or "")
@@ -178,7 +186,8 @@ class ExperimentView:
         if self.missing:
             return f"INCOMPLETE: {len(self.missing)} of {done + len(self.missing)} planned runs are missing"
         if self.undecided:
-            return f"INCONCLUSIVE: {self.reason or '; '.join(map(self._undecided_in_words, self.undecided))}"
+            open_ = "; ".join(map(self._undecided_in_words, self.undecided))
+            return f"INCONCLUSIVE: {self.trust or self.reason or open_}"
         if self.not_compared:
             return f"NOT COMPARED: {self.not_compared}; {self._passed(self.reason)}"
         if self.unsure:
@@ -198,13 +207,20 @@ class ExperimentView:
         return f"{what}: {reason if len(reason) <= 200 else reason[:199] + '…'}"
 
     def _passed(self, reason: str) -> str:
+        if self.trust:
+            return "; ".join(filter(None, (self.trust, reason)))
         n = len(self.checks)
         passed = f"{n} check{'s' * (n != 1)} passed" if n else "no checks"
         runs = f"{len(self.runs)} run{'s' * (len(self.runs) != 1)}"
         return f"{reason or runs}; {passed}" if n or not reason else reason
 
     def _undecided_in_words(self, name: str) -> str:
-        return f"{name}: {undecided_in_words(self.checks[name].message())}"
+        return f"{name}: {undecided_in_words(self.checks[name].message(), self.remedy(name))}"
+
+    def remedy(self, name: str) -> str:
+        """The option that would let a check decide; empty where it does not say how many prompts it takes."""
+        check, batch = self.checks.get(name), self.config.get("batch_config")
+        return remedy(kind_of(self.name), batch, check) if check and batch else ""
 
 
 def view_experiment(directory: Path) -> ExperimentView:

@@ -25,6 +25,7 @@ class ExperimentKind:
             ``configured``; or on a ``large`` model too, which ``auto`` stands for then.
         within: the kind in whose category directory under ``results/`` the experiments lie; its own where empty.
         one_update: whether its runs are compared with one another, so that all are measured along one update batch.
+        judges_trust: whether its checks together say whether the probe can be trusted.
         defaults: the values that differ from the defaults of :class:`~pytest_entropy.settings.model.ExperimentConfig`.
     """
 
@@ -38,6 +39,7 @@ class ExperimentKind:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     within: str = ""
     one_update: bool = True
+    judges_trust: bool = False
 
     @property
     def category(self) -> str:
@@ -54,6 +56,7 @@ _KNOWN = (
         "validation_summary.json",
         "--be",
         light="large",
+        judges_trust=True,
         defaults={"batch_config": {"B_E_values": [256], "runs_per_batch": 15}, "diagnostics": True},
     ),
     ExperimentKind(

@@ -40,7 +40,7 @@ from pytest_entropy.stats.mean import (
     min_discrepancy_mean_zero,
     min_num_samples_mean_zero,
 )
-from pytest_entropy.stats.measurement import Measurement, pool
+from pytest_entropy.stats.measurement import Measurement, measurements, pool
 from pytest_entropy.stats.outcome import CheckOutcome, Inconclusive, StatisticalFailure, require
 from pytest_entropy.stats.probability_integral_transform import (
     assert_uniform_pit,
@@ -116,6 +116,7 @@ __all__ = [
     "min_num_samples_uniform_p_values",
     "min_num_samples_uniform_pit",
     "p_values_mean_zero",
+    "measurements",
     "pool",
     "prompt_errors",
     "require",

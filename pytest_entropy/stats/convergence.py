@@ -107,7 +107,8 @@ def _words(fit: ScalingFit, word: ScalingWord, needed: int | None) -> str:
         return f"δH₁ scales as 1/B_E: {b}, p = {fit.p_b:.2g}; nothing remains at large B_E ({a})"
     if word == "finite_batch_bias":
         return f"δH₁ depends on B_E: {b}, p = {fit.p_b:.2g}, besides {a}"
-    more = "" if needed is None else f"; about {needed} more runs per B_E would decide, or a wider range of B_E"
+    runs = fit.n_runs // len(fit.batch_sizes)
+    more = "" if needed is None else f"; to decide: --runs {runs + needed}, or a wider range of --be-values"
     return f"cannot tell from {fit.n_prompts} prompts: {a}; {b}{more}"
 
 

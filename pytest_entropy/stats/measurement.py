@@ -16,6 +16,7 @@ from pytest_entropy.stats.signal import format_error, format_measure
 
 FOR_THIS_UPDATE = "for this update batch"
 OVER_UPDATES = "over update batches"
+NEXT_STEP = "over the next step's update batch"
 # A single batch draws its own update each time, so that its error leaves out no source of randomness.
 OVER_BATCHES = "over batches"
 NOT_DETERMINED = "not determined"
@@ -34,6 +35,7 @@ class MeasuredRun(Protocol):
         sampling_fraction: share of the set of prompts that the entropy batch drew; None where it was not recorded.
         mode: ``two_batch`` or ``u_statistic``.
         notes: remarks that a reader of the numbers needs.
+        update_fingerprint: a number that identifies the update; None where it is not known.
     """
 
     @property
@@ -52,6 +54,8 @@ class MeasuredRun(Protocol):
     def mode(self) -> str: ...
     @property
     def notes(self) -> Sequence[str]: ...
+    @property
+    def update_fingerprint(self) -> float | None: ...
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class Measurement:
         update_part: V_Y - T, the part that the randomness of the update batch adds to the variance; None where it was
             not computed.  The estimate is unbiased and may be negative.
         largest_part: the larger of V_X and V_Y, of one run; None of several, and where it was not recorded.
+        update: a number that identifies the update batch; None where it is not known.
+        updates: number of update batches that a mean of runs is over.
         single_batch: each run draws one batch for its update and its entropy gradient.
         note: why there is no error over update batches although it was asked for, else empty.
         skew: skewness of the per-prompt scalars, 0 where it is not known.
@@ -83,6 +89,8 @@ class Measurement:
     update_prompts: int | None = None
     sampling_fraction: float = 0.0
     largest_part: float | None = None
+    update: float | None = None
+    updates: int = 1
 
     @classmethod
     def of(cls, run: MeasuredRun) -> Measurement:
@@ -105,6 +113,7 @@ class Measurement:
             sampling_fraction=FRACTION_NOT_KNOWN if fraction is None else fraction,
             # It is recorded where it exceeds the unbiased estimate, and no part of it elsewhere.
             largest_part=None if single_batch or run.se_total is None else run.se_total**2,
+            update=run.update_fingerprint,
         )
 
     def with_skew_of(self, scalars: Sequence[float]) -> Measurement:
@@ -122,7 +131,7 @@ class Measurement:
         """The estimate of the variance over update batches; None where it was not computed, and it may be negative."""
         if self.se is None or self.single_batch:
             return None if self.se is None else self.se**2
-        return None if self.update_part is None else self.se**2 + self.update_part
+        return None if self.update_part is None else self.se**2 + self.update_part / self.updates
 
     @property
     def se_total(self) -> float | None:
@@ -134,6 +143,16 @@ class Measurement:
             return None
         parts = [self.se**2] if self.largest_part is None else [self.se**2, self.largest_part]
         return math.sqrt(max(self.variance_total, *parts))
+
+    @property
+    def se_next_step(self) -> float | None:
+        """The standard error of delta_h1 as a prediction of the next step's; None where ``se_total`` is not known.
+
+        The next step's update batch is another one, so that the spread over update batches counts once more.
+        """
+        if self.se_total is None or self.update_part is None or self.single_batch:
+            return None
+        return math.sqrt(self.se_total**2 + max(self.update_part, 0.0))
 
     @property
     def scope(self) -> str:
@@ -183,19 +202,45 @@ class Measurement:
             return None
         return mean_interval(self.value, self.se_total, 0.0, self.smaller_batch, confidence=confidence)
 
+    def ci_next_step(self, confidence: float) -> tuple[float, float] | None:
+        """Interval that holds the next step's delta_h1 at ``confidence``; None as for :meth:`ci_total`."""
+        if self.se_next_step is None:
+            return None
+        return mean_interval(self.value, self.se_next_step, 0.0, self.smaller_batch, confidence=confidence)
+
     @property
     def smaller_batch(self) -> int:
-        """Prompts of the smaller batch, the entropy batches or the update batch."""
-        return min(self.prompts, self.update_prompts or self.prompts)
+        """Prompts of the smaller side, the entropy batches or the update batches."""
+        return min(self.prompts, self.updates * self.update_prompts if self.update_prompts else self.prompts)
+
+
+def measurements(runs: Sequence[MeasuredRun]) -> list[Measurement]:
+    """The measurements of one experiment's runs, each with the error over update batches where any run has one.
+
+    The update batch's part B of the variance is the same for all of them, so that a run that did not estimate it takes
+    the others' mean, weighted by their prompts: T, which is taken out of it, shrinks with B_E.
+
+    Args:
+        runs: of one experiment.
+    """
+    found = [Measurement.of(run) for run in runs]
+    known = [(one.update_part, one.prompts) for one in found if one.update_part is not None]
+    if not known or len(found) == 1:
+        return found
+    part = math.fsum(b * n for b, n in known) / sum(n for _, n in known)
+    return [
+        one if one.single_batch or one.se is None else replace(one, update_part=part, note="", largest_part=None)
+        for one in found
+    ]
 
 
 def pool(runs: Sequence[Measurement]) -> Measurement:
-    """The mean of independent runs along one update batch, with both its errors.
+    """The mean of independent runs along one update batch, or several, with both its errors.
 
     With A, B and T as in docs/mathematics.md §4, the mean of R runs has the variance A/R + B + T/R: the entropy
-    batches' part shrinks with R and the update batch's does not.  sum V_X / R^2 estimates (A + T)/R, and the mean of
-    V_Y - T over the runs that have it estimates B, both without bias.  Runs of a single batch draw their own update
-    each, so that their whole variance shrinks.
+    batches' part shrinks with R and the update batch's does not; along K update batches it is B/K.  sum V_X / R^2
+    estimates (A + T)/R, and the mean of V_Y - T over the runs that have it estimates B, both without bias.  Runs of a
+    single batch draw their own update each, so that their whole variance shrinks.
 
     Runs that each draw the share f of one set of prompts share prompts, and the differences between those prompts do
     not average out: ``se`` is then an upper bound, the root of (1 - f)/R + f times a run's variance.
@@ -222,6 +267,7 @@ def pool(runs: Sequence[Measurement]) -> Measurement:
         single_batch=runs[0].single_batch,
         update_prompts=runs[0].update_prompts,
         sampling_fraction=fraction,
+        updates=len({run.update for run in runs}),
     )
     return replace(mean, note=_note(mean.variance_total, runs))
 

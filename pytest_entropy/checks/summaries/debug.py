@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from pytest_entropy.checks.summaries.eta_sweep import SweepRecord, sweep_record
-from pytest_entropy.checks.summaries.headline import change, measurement
+from pytest_entropy.checks.summaries.headline import measurement
 from pytest_entropy.checks.summaries.sweep_fit import sweep_of
 from pytest_entropy.checks.update_moves import with_update_warning
 from pytest_entropy.records.diagnostics import Diagnostics, VarianceParts
 from pytest_entropy.records.paths import DIRECTION, ENTROPY_GRADIENT, UPDATE
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.update import UpdateRecord
+from pytest_entropy.stats.change import change
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from pytest_entropy.checks.summaries.headline import errors_by_prompts, prompts_in_words
 from pytest_entropy.checks.update_moves import with_update_warning
 from pytest_entropy.records.run import RunRecord
-from pytest_entropy.stats import Measurement, PromptErrors, pool, signal_to_noise
+from pytest_entropy.stats import PromptErrors, measurements, pool, signal_to_noise
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def validation_summary(runs: Sequence[RunRecord], failures: Mapping[tuple[int, i
     known = bool(len(delta) and np.isfinite(conditional).all())
     pooled = float(np.sqrt(np.mean(conditional**2))) if known else None
     mean = float(delta.mean()) if len(delta) else None
-    whole = pool([Measurement.of(run) for run in runs]) if runs else None
+    whole = pool(measurements(runs)) if runs else None
     mean_se = whole.se if whole is not None else None
     ratio, label = signal_to_noise(mean, mean_se) if mean is not None else (None, "poor")
     planned = len(runs) + len(failures)

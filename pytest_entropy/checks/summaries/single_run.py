@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
+from statistics import fmean
 from typing import ClassVar
 
 from pytest_entropy.checks.summaries.eta_sweep import SweepRecord, sweep_record
-from pytest_entropy.checks.summaries.headline import change, errors_by_prompts, measurement, prompts_in_words
+from pytest_entropy.checks.summaries.headline import (
+    errors_by_prompts,
+    mean_measurement,
+    prompts_in_words,
+)
 from pytest_entropy.checks.summaries.sweep_fit import sweep_of
 from pytest_entropy.checks.update_moves import with_update_warning
 from pytest_entropy.records.diagnostics import VarianceParts
 from pytest_entropy.records.run import RunRecord
-from pytest_entropy.stats import PromptErrors, signal_to_noise
+from pytest_entropy.stats import CheckOutcome, Measurement, PromptErrors, signal_to_noise
+from pytest_entropy.stats.change import change, drift, noise
+from pytest_entropy.stats.measurement import OVER_UPDATES
+
+# |SE / delta_h1| above which a run says too little of delta_h1.
+TOO_NOISY = 0.5
 
 
 @dataclass(frozen=True)
@@ -92,22 +103,72 @@ def _one(run: RunRecord) -> SingleResult:
 def conclusion(
     runs: Sequence[RunRecord], sweep: SweepRecord | None = None, *, confidence: float = 0.95
 ) -> tuple[str, str]:
-    """(verdict, reason) in words: what the entropy does at the next step, with its errors.
+    """(verdict, reason) in words: what the entropy does at the next step and on average, each with its error.
 
     Args:
-        runs: records of one experiment's runs; the first is described.
+        runs: records of one experiment's runs, along one update batch or several; their mean is described.
         sweep: the eta sweep of the first run; None without one.
         confidence: of the interval that decides the sign, in (0, 1).
     """
-    run = runs[0]
-    ratio, label = signal_to_noise(run.delta_h1, run.se_conditional)
-    unit = run.unit.replace(" per ", "/")
-    what, known = change(measurement(run), unit, confidence=confidence)
-    noise = "" if ratio is None else f"; |SE/δH₁| = {ratio:.2f} ({label})"
-    range_ = "" if sweep is None else f"; {sweep.reading}"
-    known = f": {known}" if known else ""
-    of_prompts = prompts_in_words([run])
-    range_ += f"; {of_prompts}" if of_prompts else ""
-    return "measured", with_update_warning(
-        runs, f"{what} at the next step, from {run.entropy_mean:.2f} {unit}{known}{noise}{range_}"
+    unit, measured = runs[0].unit.replace(" per ", "/"), mean_measurement(runs)
+    what, known = change(measured, unit, confidence=confidence, when=" at the next step")
+    entropy = fmean(run.entropy_mean for run in runs)
+    batches = f" (mean of {len(runs)} runs along {measured.updates} update batches)" if measured.updates > 1 else ""
+    parts = (
+        f"{what}, from {entropy:.2f} {unit}{f': {known}{batches}' if known else ''}",
+        drift(measured, unit, confidence=confidence),
+        noise(measured),
+        "" if sweep is None else sweep.reading,
+        prompts_in_words(runs[:1]),
     )
+    return "measured", with_update_warning(runs, "; ".join(filter(None, parts)))
+
+
+def precision(runs: Sequence[RunRecord]) -> CheckOutcome:
+    """Whether the error leaves at least half of delta_h1: inconclusive where it does not, with what would do.
+
+    Args:
+        runs: records of one experiment's runs, whose mean is judged.
+    """
+    measured = mean_measurement(runs)
+    se = measured.se if measured.se_total is None or measured.single_batch else measured.se_total
+    needed = more_to_decide(measured, se, max(run.B_E for run in runs))
+    return CheckOutcome(
+        name="precision",
+        null="the standard error is at most half of δH₁",
+        statistic=signal_to_noise(measured.value, se)[0],
+        p_value=None,
+        alpha=0.0,
+        effect=se,
+        ci=None,
+        unit=runs[0].unit,
+        n=measured.prompts,
+        verdict="inconclusive" if needed else "pass",
+        minimum_detectable_effect=None,
+        effect_of_interest=None,
+        samples_needed=None,
+        likely_causes="",
+        reason=needed,
+    )
+
+
+def more_to_decide(measured: Measurement, se: float | None, B_E: int) -> str:
+    """What would lower the error to half of delta_h1, as an option; empty where it is no larger.
+
+    The update batches' part of the error shrinks with more of them, the rest with B_E.
+
+    Args:
+        measured: delta_h1 with its errors.
+        se: the error that is meant, over update batches where it is known.
+        B_E: prompts of an entropy batch.
+    """
+    ratio, _ = signal_to_noise(measured.value, se)
+    if se is None or measured.se is None or ratio is None or ratio <= TOO_NOISY:
+        return ""
+    allowed, of_updates = (TOO_NOISY * measured.value) ** 2, se**2 - measured.se**2
+    if of_updates < allowed:
+        option = f"--be {ceil(B_E * measured.se**2 / (allowed - of_updates))}"
+    else:
+        option = f"--entropy-set batch_config.updates={ceil(measured.updates * se**2 / allowed)}"
+    over = measured.scope if se == measured.se else OVER_UPDATES
+    return f"the error {over} is {ratio:.2f} of δH₁, above {TOO_NOISY:g}; to decide: {option}"

@@ -103,7 +103,7 @@ def _convergence(ledger: Ledger, file: str, record: Mapping[str, Any], runs: Run
         means[B_E] = mean([mean(run.contributions) for run in of_size])
         if str(B_E) in stated:
             _of_size(ledger, file, stated[str(B_E)], of_size)
-            whole = pooled(of_size)
+            whole = pooled(of_size, runs)
             total = lookup(record, "mean_se_total") or {}
             shown = finite(total.get(str(B_E)))
             ledger.number(file, f"mean_se_total of B_E {B_E}", shown, whole.total_near(shown), says=GIVES)
@@ -146,7 +146,7 @@ def _validation(ledger: Ledger, file: str, record: Mapping[str, Any], runs: Runs
     asked = sum("definition" in (run.record.get("asked") or ()) for run in runs)
     ledger.text(file, "runs_with_diagnostics", record["runs_with_diagnostics"], asked, says="stored are")
     ledger.number(file, "success_rate", record["success_rate"], len(runs) / planned, says=GIVES)
-    whole, near = pooled(runs), rounding_of(runs)
+    whole, near = pooled(runs, runs), rounding_of(runs)
     deltas = [value for run in runs if (value := run.number("delta_h1")) is not None]
     errors = [error for run in runs if (error := run.number("se_conditional")) is not None]
     rms = math.sqrt(mean([error**2 for error in errors])) if len(errors) == len(runs) else None

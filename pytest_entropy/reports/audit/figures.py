@@ -69,7 +69,7 @@ def _scaling(ledger: Ledger, file: str, shown: PrintedFigure, runs: Runs) -> Non
     named = [(run.name, run.B_E, run.number("delta_h1"), run.number("se_conditional")) for run in runs]
     if single is None:
         label, single = "mean", line_of(panel, "mean")
-        means = {B_E: pooled(of_size) for B_E, of_size in by_size(runs).items()}
+        means = {B_E: pooled(of_size, runs) for B_E, of_size in by_size(runs).items()}
         named = [(f"B_E {B_E}", B_E, whole.value, whole.se) for B_E, whole in means.items()]
     points = single or []
     ledger.text(file, "the number of points", len(points), len(named), says="the runs are")

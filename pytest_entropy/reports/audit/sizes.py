@@ -10,7 +10,7 @@ from pytest_entropy.records.paths import RESULTS
 from pytest_entropy.reports.audit.arithmetic import mean, noise_over_signal
 from pytest_entropy.reports.audit.ledger import Ledger
 from pytest_entropy.reports.audit.printed import MEASURE, NUMBER
-from pytest_entropy.reports.audit.stored_run import StoredRun, pooled
+from pytest_entropy.reports.audit.stored_run import PooledRuns, StoredRun, pooled
 
 GIVES = f"its runs' {RESULTS} give"
 NOT_KNOWN = "not determined"
@@ -67,11 +67,11 @@ def size_rows(ledger: Ledger, file: str, rows: Sequence[SizeCells], runs: Mappin
     for row in rows:
         of_size = sizes.get(int(row.B_E))
         if of_size:
-            _size_row(ledger, file, row, of_size)
+            _size_row(ledger, file, row, of_size, pooled(of_size, runs.values()))
 
 
-def _size_row(ledger: Ledger, file: str, row: SizeCells, runs: Sequence[StoredRun]) -> None:
-    where, whole = f"of B_E {row.B_E}", pooled(runs)
+def _size_row(ledger: Ledger, file: str, row: SizeCells, runs: Sequence[StoredRun], whole: PooledRuns) -> None:
+    where = f"of B_E {row.B_E}"
     ledger.text(file, f"the number of runs {where}", row.runs, str(len(runs)), says="stored are")
     ledger.measure(file, f"mean delta_h1 {where}", row.measure, whole.value, whole.se, says=GIVES)
     if row.over_u is not None and not runs[0].is_single_batch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -173,8 +173,14 @@ class PooledRuns:
         return min((one for one in (unbiased, self.se) if one is not None), key=lambda one: abs(one - shown))
 
 
-def pooled(runs: Sequence[StoredRun]) -> PooledRuns:
-    """The mean of the runs with its errors: with R runs the variance is A/R + B + T/R."""
+def pooled(runs: Sequence[StoredRun], among: Iterable[StoredRun]) -> PooledRuns:
+    """The mean of the runs with its errors: with R runs along K updates the variance is A/R + B/K + T/R.
+
+    Args:
+        runs: the runs.
+        among: all runs of their experiment, of which those that estimated B give it, weighted by their prompts.
+    """
+    others = list(among)
     deltas = [run.number("delta_h1") for run in runs]
     known = [value for value in deltas if value is not None]
     value = mean(known) if known and len(known) == len(runs) else None
@@ -189,12 +195,16 @@ def pooled(runs: Sequence[StoredRun]) -> PooledRuns:
     if runs[0].is_single_batch:
         return PooledRuns(value, se, None if se is None else se**2, se)
     parts = [
-        total - error**2
-        for run, error in zip(runs, errors, strict=True)
-        if (total := run.number("variance_total")) is not None and error is not None
+        (run.B_E, total - error**2)
+        for run in others
+        if (total := run.number("variance_total")) is not None and (error := run.number("se_conditional")) is not None
     ]
-    variance = se**2 + mean(parts) if parts and se is not None else None
-    return PooledRuns(value, se, variance, runs[0].number("se_total") if len(runs) == 1 else None)
+    variance = None
+    if parts and se is not None:
+        updates = len({run.number("update.fingerprint") for run in runs})
+        of_updates = math.fsum(B_E * part for B_E, part in parts) / sum(B_E for B_E, _ in parts)
+        variance = se**2 + of_updates / updates
+    return PooledRuns(value, se, variance, runs[0].number("se_total") if len(others) == 1 else None)
 
 
 def rounding_of(runs: Sequence[StoredRun]) -> float:

@@ -11,10 +11,11 @@ import pytest
 from pytest_entropy.checks.summaries import debug, single_run
 from pytest_entropy.checks.summaries.convergence import convergence
 from pytest_entropy.checks.summaries.eta_sweep import SweepRecord
-from pytest_entropy.checks.summaries.headline import change, errors_of_the_fit, measurement
+from pytest_entropy.checks.summaries.headline import errors_of_the_fit, measurement
 from pytest_entropy.checks.summaries.sanity_check import validation_summary
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.stats import Measurement, ScalingFit
+from pytest_entropy.stats.change import change
 from tests.present import present
 from tests.unit.reports.stored import ETA, result, scalars
 

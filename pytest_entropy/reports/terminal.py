@@ -61,7 +61,8 @@ def plan_line(plan: Any) -> str:
     return (
         f"entropy: {plan.kind.name}: {which} ({plan.files.layout}, {plan.checkpoint_digest[:8]}), "
         f"B_E {sizes} x {batch.runs_per_batch * batch.updates} runs, {update}, G {batch.G}{entropy_group}, "
-        f"{config.probe.estimator}, {config.probe.update_rule}, {config.probe.loss_type}, T = {config.sampling.temperature:g}, {prompts}"
+        f"{config.probe.estimator}, {config.probe.update_rule}, {config.probe.loss_type}, "
+        f"T = {config.sampling.temperature:g}, {prompts}"
         + (f", {plan.depth}" if plan.depth else "")
         + (", resumed" if plan.resumed else "")
     )

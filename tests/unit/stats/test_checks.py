@@ -131,7 +131,8 @@ def test_scaling_verdicts() -> None:
     undecided = verdict(scaling_runs(rng(), 0.005))
     assert undecided.verdict == "inconclusive"
     assert present(undecided.runs_needed) > 0
-    assert "more runs per B_E would decide" in undecided.reason
+    runs = 4 + present(undecided.runs_needed)
+    assert f"; to decide: --runs {runs}, or a wider range of --be-values" in undecided.reason
     one_size = verdict(scaling_runs(rng(), 1.0, sizes=(16,)))
     assert one_size.verdict == "inconclusive"
     assert "give several --be-values" in one_size.reason

@@ -30,6 +30,7 @@ class Run:
     run: int = 1
     expected_surprises: float | None = 1e4
     asked: list[str] | None = None
+    eta: float = ETA
 
     def __post_init__(self) -> None:
         self.B_E = len(self.entropy_term)

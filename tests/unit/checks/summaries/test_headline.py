@@ -11,11 +11,11 @@ import pytest
 from pytest_entropy.checks.summaries import debug, single_run
 from pytest_entropy.checks.summaries.convergence import convergence
 from pytest_entropy.checks.summaries.eta_sweep import SweepRecord
-from pytest_entropy.checks.summaries.headline import errors_of_the_fit, measurement
+from pytest_entropy.checks.summaries.headline import errors_of_the_fit, mean_measurement, measurement
 from pytest_entropy.checks.summaries.sanity_check import validation_summary
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.stats import Measurement, ScalingFit
-from pytest_entropy.stats.change import change
+from pytest_entropy.stats.change import change, drift
 from tests.present import present
 from tests.unit.reports.stored import ETA, result, scalars
 
@@ -41,30 +41,78 @@ def test_a_change_has_a_direction_and_a_positive_amount() -> None:
     assert said(one(-0.0253)) == (
         "entropy falls by 0.0253 nats/response: δH₁ = -0.02530 ± 0.00050 for this update batch"
     )
+    # The next step: t(31) = 2.0395 times sqrt(0.0046^2 + (0.0046^2 - 0.0005^2)).
     assert said(one(0.0253, se_total=0.0046)) == (
-        "entropy rises by 0.0253 nats/response: δH₁ = 0.02530 ± 0.00050 for this update batch, "
-        "± 0.0046 over update batches"
+        "entropy rises by 0.0253 nats/response (95%: by 0.0121 to 0.0385): δH₁ = 0.02530 ± 0.00050 for this update "
+        "batch, ± 0.0046 over update batches"
     )
 
 
 def test_no_change_is_seen_where_the_interval_holds_zero() -> None:
-    words = said(one(-0.0004))
-    assert words.startswith("no change seen: δH₁ = (-4.0 ± 5.0)e-04 for this update batch, 95% CI [-0.00")
+    assert said(one(-0.0004)) == (
+        "no change seen: between -0.0014 and 0.000603 nats/response (95%, for this update batch): "
+        "δH₁ = (-4.0 ± 5.0)e-04 for this update batch"
+    )
+    words = said(one(-0.0004, se_total=0.002), when=" at the next step")
+    assert words.startswith(
+        "no change seen at the next step: between -0.00608 and 0.00528 nats/response (95%, over the "
+    )
     assert "falls" not in words
-    assert ", nor is one over update batches (95% CI [" in said(one(-0.0004, se_total=0.002))
 
 
-def test_a_sign_that_holds_for_this_update_batch_only_is_said_to() -> None:
+def test_of_the_next_step_nothing_is_claimed_that_holds_for_this_update_batch_only() -> None:
+    """Its update batch is another one."""
     words = said(one(-0.0253, se_total=0.02))
-    assert words.startswith("entropy falls by 0.0253")
-    assert ", but over update batches its sign is not certain (95% CI [-0.0" in words
-    assert "sign" not in said(one(-0.0253, se_total=0.002))
+    assert words.startswith("no change seen: between -0.083 and 0.0324 nats/response (95%, over the next step's update")
+    assert words.endswith("δH₁ = -0.02530 ± 0.00050 for this update batch, ± 0.020 over update batches")
 
 
 def test_the_level_of_the_interval_decides_what_is_claimed() -> None:
     borderline = measurement(one(-0.0018))
     assert change(borderline, "nats", confidence=0.95)[0].startswith("entropy falls")
-    assert change(borderline, "nats", confidence=0.9999)[0] == "no change seen"
+    assert change(borderline, "nats", confidence=0.9999)[0].startswith("no change seen: between -0.00")
+
+
+def test_the_drift_has_the_interval_over_update_batches() -> None:
+    measured = measurement(one(-0.0253, se_total=0.0046))
+    said_of_it = "drift per step, the mean over update batches: falls by 0.0159 to 0.0347 nats/response (95%)"
+    assert drift(measured, "nats/response", confidence=0.95) == said_of_it
+    unseen = drift(measurement(one(-0.0253, se_total=0.02)), "nats/response", confidence=0.95)
+    assert unseen == (
+        "drift per step, the mean over update batches: not seen, between -0.0661 and 0.0155 nats/response (95%)"
+    )
+    assert drift(measurement(one(-0.0253)), "nats/response", confidence=0.95) == ""
+
+
+def test_a_mean_over_update_batches_has_their_part_once_for_each() -> None:
+    runs = [
+        replace(run, update=replace(run.update, fingerprint=float(n)))
+        for n, run in enumerate(one(mean, se_total=0.0046) for mean in (-0.02, -0.03))
+    ]
+    measured = mean_measurement(runs)
+    own, part = 0.0005**2, 0.0046**2 - 0.0005**2
+    assert measured.updates == 2
+    assert measured.value == pytest.approx(-0.025)
+    assert present(measured.se_total) ** 2 == pytest.approx(own / 2 + part / 2)
+    assert present(measured.se_next_step) ** 2 == pytest.approx(own / 2 + part / 2 + part)
+    _, words = single_run.conclusion(runs)
+    assert "over update batches (mean of 2 runs along 2 update batches)" in words
+
+
+def test_a_noisy_run_is_inconclusive_and_says_the_option_that_would_do() -> None:
+    assert single_run.precision([one(-0.0253, se_total=0.0046)]).verdict == "pass"
+    noisy = single_run.precision([one(-0.0004)])
+    assert noisy.verdict == "inconclusive"
+    # (0.0005 / 0.0002)^2 times 64 prompts, rounded up.
+    assert noisy.reason == "the error for this update batch is 1.25 of δH₁, above 0.5; to decide: --be 401"
+    # The update batches' part, 0.0046^2, alone is (0.0046 / 0.002)^2 times what is allowed.
+    spread = single_run.precision([one(-0.004, se_total=0.0046)])
+    assert spread.reason == (
+        "the error over update batches is 1.15 of δH₁, above 0.5; to decide: --entropy-set batch_config.updates=6"
+    )
+    # A part of B_E's, beside one of the update batches that is small enough.
+    both = single_run.precision([one(-0.004, se_total=0.0023, spread=80.0)])
+    assert both.reason.endswith("to decide: --be 95")
 
 
 def test_a_missing_total_variance_is_said_with_its_reason() -> None:
@@ -83,7 +131,8 @@ def test_too_few_prompts_have_no_interval_and_claim_no_sign() -> None:
     assert words.endswith(", no interval: 8 prompts are too few (it takes 32 to decide)")
     run = one(-0.0253, se_total=0.002)
     few = replace(run, update=replace(run.update, prompts=run.update.prompts[:8]))
-    assert said(few).endswith("its sign is not certain (no interval: 8 prompts are too few (it takes 32 to decide))")
+    assert said(few).startswith("change of uncertain sign")
+    assert said(few).endswith("over update batches no interval: 8 prompts are too few (it takes 32 to decide)")
 
 
 def test_a_single_batch_has_one_error_over_batches() -> None:
@@ -106,12 +155,14 @@ def test_the_single_run_and_the_debug_report_conclude_so() -> None:
     sweep = SweepRecord("nats per response", ETA, [], [], -100.0, 1e-9, 0.95, reading="first order holds")
     _, words = single_run.conclusion([run], sweep, confidence=0.95)
     assert words == (
-        "entropy falls by 0.0253 nats/response at the next step, from 1.75 nats/response: δH₁ = -0.02530 ± 0.00050 "
-        "for this update batch, ± 0.0046 over update batches; |SE/δH₁| = 0.02 (good); first order holds"
+        "entropy falls by 0.0253 nats/response at the next step (95%: by 0.0121 to 0.0385), from 1.75 nats/response: "
+        "δH₁ = -0.02530 ± 0.00050 for this update batch, ± 0.0046 over update batches; drift per step, the mean over "
+        "update batches: falls by 0.0159 to 0.0347 nats/response (95%); |SE/δH₁| = 0.02 (good) for this update batch, "
+        "0.18 (ok) over update batches; first order holds"
     )
     _, words = debug.conclusion([run, one(-0.0004)], confidence=0.95)
-    assert words.startswith("B_E 64: entropy falls by 0.0253 nats/response, δH₁ = -0.02530")
-    assert "; B_E 64: no change seen, δH₁ = (-4.0 ± 5.0)e-04" in words
+    assert words.startswith("B_E 64: entropy falls by 0.0253 nats/response (95%: by 0.0121 to 0.0385), δH₁ = -0.02530")
+    assert "; B_E 64: no change seen: between -0.0014 and 0.000603 nats/response" in words
 
 
 def test_the_analyses_records_have_both_errors() -> None:

@@ -231,7 +231,7 @@ def test_a_table_of_an_earlier_session_is_named(tmp_path: Path) -> None:
 
 
 def first_of(row: Any) -> Any:
-    return classmethod(lambda cls, runs: replace(row(cls, runs[:1]), runs=len(runs)))
+    return classmethod(lambda cls, runs, measured: replace(row(cls, runs[:1], measured[:1]), runs=len(runs)))
 
 
 def halved_bars(patch: pytest.MonkeyPatch) -> None:

@@ -60,10 +60,10 @@ def test_the_table_is_that_of_the_stored_runs_and_has_the_reports_numbers(view: 
     assert lines[2 : 2 + len(table)] == table
     assert lines[2 + len(table)] == f"  results: {view.directory}"
     # Each quantity of the table is explained below it, and no other.
-    words = " ".join(lines[3 + len(table) :])
+    words = " ".join(" ".join(lines[3 + len(table) :]).split())
     assert words.startswith("δH₁: the change of the policy's entropy at the next optimizer step, to first order")
-    assert "± SE: its standard error over the B_E prompts of the runs" in " ".join(words.split())
-    assert "good below 0.1, ok below 0.2, else poor" in " ".join(words.split())
+    assert "± SE: its standard error over the B_E prompts of the runs" in words
+    assert "good below 0.1, ok below 0.2, else poor" in words
     assert "± over U" not in words
     assert "η*" not in words
     assert max(map(len, lines[:2] + lines[3 + len(table) :])) <= 80

@@ -85,7 +85,7 @@ def plan(checkpoint: Path, results: Path, depth: str = "auto", *, resume: bool =
     values = {
         "checkpoint": str(checkpoint), "batch_config": {"B_E_values": [6], "runs_per_batch": runs, "B_U": 4, "G": 3},
         "sampling": {"max_new_tokens": 6}, "checks": {"depth": depth},
-        "reward": "length",
+        "reward": "length", "probe": {"total_variance": "none"},
     }  # fmt: skip
     layers = [Layer("test", values)]
     request = SessionRequest(

@@ -28,6 +28,7 @@ def measured(sessions: int, rng: np.random.Generator) -> Iterator[Coverage]:
     yield from coverage.scaling_fit(sessions // 2, 0, rng)
     yield from coverage.scaling_fit(sessions // 8, 400, rng)
     yield from coverage.over_updates(sessions, rng)
+    yield from coverage.enumerable_sessions(sessions, rng)
     yield from coverage.eta_sweep(sessions, rng)
     yield from coverage.checks(sessions, rng)
     yield from coverage.shuffled(sessions // 8, rng)

@@ -114,7 +114,8 @@ class VarianceParts:
         entropy_batch: V_X, the variance over entropy batches given U.
         update_batch: V_Y, the variance over update batches given E.
         interaction: T; V_X + V_Y - T is the variance over both batches.
-        standard_error: of V_X + V_Y - T.
+        standard_error: of V_Y - T, the update batch's own part.
+        update_skewness: skewness of the scalars behind V_Y, which intervals over update batches depend on.
         definition: discrepancy of scalars behind V_Y and T from their definitions, relative.
     """
 
@@ -122,6 +123,7 @@ class VarianceParts:
     update_batch: float | None = None
     interaction: float | None = None
     standard_error: float | None = None
+    update_skewness: float | None = None
     definition: float | None = None
 
     OMITS_NONE: ClassVar[bool] = True

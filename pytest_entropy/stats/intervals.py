@@ -73,7 +73,8 @@ def mean_interval(mean: float, se: float, skew: float, n: int, *, confidence: fl
     Raises:
         ValueError: the confidence lies outside (0, 1).
     """
-    return _around(mean, se, n - 1, n, skew / math.sqrt(n), skew / math.sqrt(n), confidence)
+    of_mean = skew / math.sqrt(n)
+    return skewed_interval(mean, se, n - 1, n, of_mean, of_mean, confidence=confidence)
 
 
 def interval_of_mean(values: np.ndarray, *, confidence: float) -> tuple[float, float] | None:
@@ -154,13 +155,23 @@ class PromptPool:
         own = self.skew * float((np.power(weights, 3) / np.square(sizes)).sum()) / squares**1.5
         shared = self.skew * float(weights.sum()) / (self.prompts * math.sqrt(squares))
         se, freedom = self.standard_error(weights, sizes), self.prompts - self.runs
-        return _around(value, se, freedom, self.prompts, own, shared, confidence)
+        return skewed_interval(value, se, freedom, self.prompts, own, shared, confidence=confidence)
 
 
-def _around(
-    value: float, se: float, freedom: int, prompts: int, own: float, shared: float, confidence: float
+def skewed_interval(
+    value: float, se: float, freedom: float, prompts: int, own: float, shared: float, *, confidence: float
 ) -> tuple[float, float] | None:
-    """The interval of a sum with skewness ``own`` (A above) and correlation ``shared`` (B above) with its error."""
+    """The interval of a sum with skewness ``own`` (A above) and correlation ``shared`` (B above) with its error.
+
+    None with fewer than ``FEWEST_PROMPTS`` prompts.
+
+    Args:
+        value, se: the sum and its standard error, in one unit.
+        freedom: degrees of freedom of the error.
+        prompts: number of independent prompts.
+        own, shared: A and B.
+        confidence: in (0, 1).
+    """
     require_rates(confidence=confidence)
     if prompts < FEWEST_PROMPTS or freedom < 1:
         return None

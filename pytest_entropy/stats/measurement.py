@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from pytest_entropy.stats.guarded_t import interval
-from pytest_entropy.stats.intervals import mean_interval, too_few
+from pytest_entropy.stats.intervals import mean_interval, skewed_interval, too_few
 from pytest_entropy.stats.signal import format_error, format_measure
 
 FOR_THIS_UPDATE = "for this update batch"
@@ -20,6 +20,8 @@ NEXT_STEP = "over the next step's update batch"
 # A single batch draws its own update each time, so that its error leaves out no source of randomness.
 OVER_BATCHES = "over batches"
 NOT_DETERMINED = "not determined"
+# Below so many degrees of freedom an estimated variance says nothing, and its quantile would be all there is.
+FEWEST_FREEDOM = 4.0
 # Runs that did not record the fraction are taken to have drawn from a set so large that they hardly share a prompt.
 FRACTION_NOT_KNOWN = 0.0
 
@@ -71,6 +73,8 @@ class Measurement:
         largest_part: the larger of V_X and V_Y, of one run; None of several, and where it was not recorded.
         update: a number that identifies the update batch; None where it is not known.
         updates: number of update batches that a mean of runs is over.
+        update_error: standard error of ``update_part``; None where it is not known.
+        update_skew: skewness of the update batch's per-prompt scalars, 0 where it is not known.
         single_batch: each run draws one batch for its update and its entropy gradient.
         note: why there is no error over update batches although it was asked for, else empty.
         skew: skewness of the per-prompt scalars, 0 where it is not known.
@@ -91,6 +95,8 @@ class Measurement:
     largest_part: float | None = None
     update: float | None = None
     updates: int = 1
+    update_error: float | None = None
+    update_skew: float = 0.0
 
     @classmethod
     def of(cls, run: MeasuredRun) -> Measurement:
@@ -196,17 +202,36 @@ class Measurement:
     def ci_total(self, confidence: float) -> tuple[float, float] | None:
         """Interval at ``confidence`` over update batches; None where that error is not known or has too few prompts.
 
-        It has the degrees of freedom of the smaller batch (docs/mathematics.md §4).
+        Its degrees of freedom are those of the smaller batch, or fewer where the update batch's part is less certain
+        (docs/mathematics.md §4).
         """
-        if self.se_total is None:
-            return None
-        return mean_interval(self.value, self.se_total, 0.0, self.smaller_batch, confidence=confidence)
+        return self._over_updates(self.se_total, confidence, counted=1)
 
     def ci_next_step(self, confidence: float) -> tuple[float, float] | None:
         """Interval that holds the next step's delta_h1 at ``confidence``; None as for :meth:`ci_total`."""
-        if self.se_next_step is None:
+        return self._over_updates(self.se_next_step, confidence, counted=1 + self.updates)
+
+    def _over_updates(self, se: float | None, confidence: float, *, counted: int) -> tuple[float, float] | None:
+        """The interval with error ``se``, in whose square the update part of this mean is ``counted`` times.
+
+        The third cumulants of the two batches' means add up.  That of the next step's batch takes the update batch's
+        out of the difference; with the estimated variance the difference is correlated all the same.
+        """
+        if se is None or self.se is None:
             return None
-        return mean_interval(self.value, self.se_next_step, 0.0, self.smaller_batch, confidence=confidence)
+        if not se:
+            return self.value, self.value
+        part = max(self.update_part or 0.0, 0.0) / self.updates
+        n, m = self.prompts, self.updates * self.update_prompts if self.update_prompts else self.prompts
+        of_entropy = self.skew * self.se**3 / math.sqrt(n)
+        of_update = self.update_skew * part**1.5 / math.sqrt(m)
+        own = (of_entropy + (of_update if counted == 1 else 0.0)) / se**3
+        shared = (of_entropy + counted * of_update) / se**3
+        uncertain = 2 * self.se**4 / max(n - 1, 1)
+        if self.update_error is not None:
+            uncertain += (counted * self.update_error / self.updates) ** 2
+        freedom = max(FEWEST_FREEDOM, min(self.smaller_batch - 1, 2 * se**4 / uncertain))
+        return skewed_interval(self.value, se, freedom, self.smaller_batch, own, shared, confidence=confidence)
 
     @property
     def smaller_batch(self) -> int:
@@ -268,6 +293,8 @@ def pool(runs: Sequence[Measurement]) -> Measurement:
         update_prompts=runs[0].update_prompts,
         sampling_fraction=fraction,
         updates=len({run.update for run in runs}),
+        update_error=max((run.update_error for run in runs if run.update_error is not None), default=None),
+        update_skew=next((run.update_skew for run in runs if run.update_skew), 0.0),
     )
     return replace(mean, note=_note(mean.variance_total, runs))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from pytest_entropy import stats
 from pytest_entropy.checks.summaries.sweep_fit import SweepFit, second_order_share
-from pytest_entropy.probe.variance.total import combine
+from pytest_entropy.probe.variance.total import TotalVariance, combine
 from pytest_entropy.records.item import ItemReport
 from pytest_entropy.stats import Measurement, pool
 from pytest_entropy.stats.guarded_t import interval, moments
@@ -19,7 +19,9 @@ from pytest_entropy.stats.intervals import PromptPool, interval_of_mean
 from pytest_entropy.stats.permutation import run_moments
 from tests.check_words import CheckWords
 from tests.present import present
+from tests.statistical import enumerated_batches
 from tests.statistical import sessions as simulate
+from tests.statistical.enumerated_batches import sample, table
 from tests.statistical.rates import Rate, rate
 
 # What is said of a quantity's interval: it covers 95 %, at least 95 %, or nothing is said and nothing asserted.
@@ -60,8 +62,8 @@ def lone_run(sessions: int, rng: np.random.Generator) -> Iterator[Coverage]:
     """A run's delta_h1 by itself, as the headline has it; the sweep's points and intercept are such means, too."""
     for population in (*POPULATIONS, *SLOPES):
         for B_E in (32, 128):
-            table = simulate.draw(population, (sessions, B_E), rng)
-            hits = [covered(interval_of_mean(x, confidence=0.95), 0.0) for x in table]
+            scalars = simulate.draw(population, (sessions, B_E), rng)
+            hits = [covered(interval_of_mean(x, confidence=0.95), 0.0) for x in scalars]
             yield Coverage("δH₁ of a run alone", population, f"B_E {B_E}", rate(np.array(hits)))
 
 
@@ -147,12 +149,49 @@ def over_updates(sessions: int, rng: np.random.Generator) -> Iterator[Coverage]:
                         variance_total=parts.total, se_total=parts.se,
                     )  # fmt: skip
                     one = Measurement.of(record)
-                    # The smaller batch is what update_prompts is for.
-                    whole = Measurement(**{**vars(one), "update_prompts": B_U})
+                    whole = over_update_batches(one, parts, B_U)
                     return covered(whole.ci_total(0.95), mean_x * mean_y)
 
                 design = f"{case}, B_E {B_E}, B_U {B_U}"
                 yield Coverage("δH₁ over update batches", population, design, repeated(session, sessions), promise)
+
+
+def over_update_batches(one: Measurement, parts: TotalVariance, B_U: int) -> Measurement:
+    """The measurement with what its intervals over update batches depend on, as a run's conclusion has it."""
+    skew = present(parts.update_skewness)
+    return replace(one, update_prompts=B_U, update_error=parts.standard_error, update_skew=skew)
+
+
+# (B_E, B_U, G) of sessions on the enumerable policy; the exact gradient of its objective is known for G = 2.
+SESSIONS = ((64, 32, 2), (32, 32, 2), (128, 32, 2), (64, 64, 2))
+AT_ONCE = 100
+
+
+def enumerable_sessions(sessions: int, rng: np.random.Generator) -> Iterator[Coverage]:
+    """The next step's delta_h1 along a fresh update batch, and the drift, the exact mean over update batches."""
+    gradients = table().gradients
+    exact = enumerated_batches.moments()
+    mean_x, mean_y = exact.mean_x @ gradients, -(exact.mean_g @ gradients)
+    for B_E, B_U, G in SESSIONS:
+        drift, following = [], []
+        for _ in range(0, sessions, AT_ONCE):
+            x = (sample(AT_ONCE * B_E, G, rng).entropy_parts() @ gradients).reshape(AT_ONCE, B_E, -1)
+            y, fresh = (
+                -(sample(AT_ONCE * B_U, G, rng).update_parts(batches=AT_ONCE)[0] @ gradients).reshape(AT_ONCE, B_U, -1)
+                for _ in range(2)
+            )
+            for own, update, other in zip(x, y, fresh, strict=True):
+                s = own @ update.mean(0)
+                parts = combine(s, update @ np.stack([own[::2].mean(0), own[1::2].mean(0)], axis=1), eta=1.0)
+                record = ItemReport(
+                    B_E=B_E, delta_h1=float(s.mean()), se_conditional=parts.entropy_batch**0.5,
+                    variance_total=parts.total, se_total=parts.se,
+                )  # fmt: skip
+                one = over_update_batches(Measurement.of(record).with_skew_of(s), parts, B_U)
+                drift.append(covered(one.ci_total(0.95), float(mean_x @ mean_y)))
+                following.append(covered(one.ci_next_step(0.95), float(mean_x @ other.mean(0))))
+        for quantity, hits in (("δH₁ of the next step", following), ("drift per step", drift)):
+            yield Coverage(quantity, "enumerable policy", f"B_E {B_E}, B_U {B_U}, G {G}", rate(np.array(hits)))
 
 
 @cache

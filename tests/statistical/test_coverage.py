@@ -63,6 +63,17 @@ def test_over_update_batches(rng: np.random.Generator) -> None:
     judge(coverage.over_updates(500, rng))
 
 
+def test_the_next_step_and_the_drift(rng: np.random.Generator) -> None:
+    """Heavy-tailed parts of the update, of which 32 prompts know little: 95 ± 2 %."""
+    rows = list(coverage.enumerable_sessions(1000, rng))
+    assert len(rows) == 2 * len(coverage.SESSIONS)
+    for row in rows:
+        what = f"interval of {row.quantity} on {row.population}, {row.design}"
+        print(f"{what}: {row.seen}")
+        assert_at_least(row.seen, 0.93, what)
+        assert_at_most(row.seen, 0.97, what)
+
+
 def test_the_eta_sweep(rng: np.random.Generator) -> None:
     """The range of eta* promises nothing, and rightly so: on the demo at G = 8 it holds the value in half of cases."""
     rows = list(coverage.eta_sweep(1000, rng))

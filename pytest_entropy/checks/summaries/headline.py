@@ -21,14 +21,24 @@ from pytest_entropy.stats.measurement import OVER_UPDATES
 
 def measurement(run: RunRecord) -> Measurement:
     """A run's delta_h1 with both errors, and the skewness and B_U that their intervals depend on."""
-    return replace(Measurement.of(run).with_skew_of(run.per_prompt), update_prompts=len(run.update.prompts))
+    return _with_update(Measurement.of(run).with_skew_of(run.per_prompt), run)
 
 
 def mean_measurement(runs: Sequence[RunRecord]) -> Measurement:
     """The mean delta_h1 of runs along one update batch or several, with both errors; of one run, its own."""
     if len(runs) == 1:
         return measurement(runs[0])
-    return replace(pool(measurements(runs)), update_prompts=len(runs[0].update.prompts))
+    return pool([_with_update(one, run) for one, run in zip(measurements(runs), runs, strict=True)])
+
+
+def _with_update(measured: Measurement, run: RunRecord) -> Measurement:
+    parts = run.variance_parts
+    return replace(
+        measured,
+        update_prompts=len(run.update.prompts),
+        update_error=parts.standard_error,
+        update_skew=parts.update_skewness or 0.0,
+    )
 
 
 def errors_by_prompts(runs: Sequence[RunRecord]) -> PromptErrors | None:

@@ -54,7 +54,8 @@ class TotalVariance:
 
     Attributes:
         entropy_batch, update_batch, interaction: V_X, V_Y and T.
-        standard_error: of ``total``, from the spread over prompts.
+        standard_error: of V_Y - T, from the spread over U's prompts.
+        update_skewness: of <mean x, y_p> over them.
         products: <x_h, y_p> ``[B_U, 2]`` for both halves h of E, which V_Y and T were computed from.
         definition: their discrepancy from their definitions, relative; None where it was not computed.
     """
@@ -63,6 +64,7 @@ class TotalVariance:
     update_batch: float
     interaction: float
     standard_error: float | None = None
+    update_skewness: float | None = None
     products: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
     definition: float | None = None
 
@@ -83,6 +85,7 @@ class TotalVariance:
             update_batch=self.update_batch,
             interaction=self.interaction,
             standard_error=self.standard_error,
+            update_skewness=self.update_skewness,
             definition=self.definition,
         )
         return Spread(self.total, self.se, parts, tuple(self.notes))
@@ -122,13 +125,13 @@ def combine(s: np.ndarray, products: np.ndarray, *, eta: float) -> TotalVariance
     whole = centred @ sizes / len(s)
     over_u = _mean_variance(whole, whole)
     between_halves = _mean_variance(centred[:, 0], centred[:, 1])
-    deviations = s - s.mean()
-    errors = np.hypot(_error(deviations, deviations), _error(centred[:, 0], centred[:, 1]))
+    spread = float(np.square(whole).mean())
     return TotalVariance(
         entropy_batch=float(eta**2 * s.var(ddof=1) / len(s)),
         update_batch=eta**2 * over_u,
         interaction=eta**2 * (over_u - between_halves),
-        standard_error=float(eta**2 * errors),
+        standard_error=eta**2 * _error(centred[:, 0], centred[:, 1]),
+        update_skewness=float(np.power(whole, 3).mean()) / spread**1.5 if spread > 0 else 0.0,
         products=products,
     )
 

@@ -58,7 +58,7 @@ def test_the_update_batches_part_enters_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("case", ["other update", "unknown update", "one experiment", "single batches"])
 def test_what_is_not_along_one_update_is_not_averaged(tmp_path: Path, case: str) -> None:
     one = view(tmp_path, "batch_scaling")
-    other = view(tmp_path, "debug", fingerprint={"other update": 2.5, "unknown update": None}.get(case, 1.5))
+    other = view(tmp_path, "memory_scaling", fingerprint={"other update": 2.5, "unknown update": None}.get(case, 1.5))
     if case == "single batches":
         other = replace(other, runs=[replace(run, mode="u_statistic") for run in other.runs])
     assert answers([one] if case == "one experiment" else [one, other]) == []

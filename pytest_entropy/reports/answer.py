@@ -81,9 +81,9 @@ def _weighted(runs: Sequence[RunRecord], *, update_prompts: int | None) -> Measu
         common = math.fsum(one.prompts / prompts * one.sampling_fraction * error**2 for one, error in known)
         se = math.sqrt(own + common)
     parts = [one.update_part for one in each if one.update_part is not None]
-    of_updates = [run.variance_parts for run in runs if run.variance_parts.standard_error is not None]
+    errors = [(e, run.variance_parts) for run in runs if (e := run.variance_parts.standard_error) is not None]
     # U is one batch, so that its part is as uncertain as in the run that knows it best.
-    best = min(of_updates, key=lambda one: one.standard_error or 0.0, default=VarianceParts())
+    best = min(errors, key=lambda one: one[0])[1] if errors else VarianceParts()
     return replace(
         each[0],
         value=math.fsum(one.prompts * one.value for one in each) / prompts,
@@ -93,6 +93,6 @@ def _weighted(runs: Sequence[RunRecord], *, update_prompts: int | None) -> Measu
         largest_part=None,
         update_prompts=update_prompts,
         update_error=best.standard_error,
-        update_skew=best.update_skewness or 0.0,
+        update_skew=best.update_skewness,
         sampling_fraction=max(one.sampling_fraction for one in each),
     )

@@ -40,8 +40,9 @@ from pytest_entropy.stats.mean import (
     min_discrepancy_mean_zero,
     min_num_samples_mean_zero,
 )
-from pytest_entropy.stats.measurement import Measurement, measurements, pool
+from pytest_entropy.stats.measurement import Measurement
 from pytest_entropy.stats.outcome import CheckOutcome, Inconclusive, StatisticalFailure, require
+from pytest_entropy.stats.pooling import measurements, pool
 from pytest_entropy.stats.probability_integral_transform import (
     assert_uniform_pit,
     check_uniform_pit,

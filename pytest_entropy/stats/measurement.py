@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +14,7 @@ from pytest_entropy.stats.intervals import mean_interval, skewed_interval, too_f
 from pytest_entropy.stats.signal import format_error, format_measure
 
 FOR_THIS_UPDATE = "for this update batch"
+FOR_THESE_UPDATES = "for these update batches"
 OVER_UPDATES = "over update batches"
 NEXT_STEP = "over the next step's update batch"
 # A single batch draws its own update each time, so that its error leaves out no source of randomness.
@@ -74,7 +74,7 @@ class Measurement:
         update: a number that identifies the update batch; None where it is not known.
         updates: number of update batches that a mean of runs is over.
         update_error: standard error of ``update_part``; None where it is not known.
-        update_skew: skewness of the update batch's per-prompt scalars, 0 where it is not known.
+        update_skew: skewness of the update batch's per-prompt scalars; None where it is not known.
         single_batch: each run draws one batch for its update and its entropy gradient.
         note: why there is no error over update batches although it was asked for, else empty.
         skew: skewness of the per-prompt scalars, 0 where it is not known.
@@ -96,7 +96,7 @@ class Measurement:
     update: float | None = None
     updates: int = 1
     update_error: float | None = None
-    update_skew: float = 0.0
+    update_skew: float | None = None
 
     @classmethod
     def of(cls, run: MeasuredRun) -> Measurement:
@@ -163,7 +163,9 @@ class Measurement:
     @property
     def scope(self) -> str:
         """Which batches ``se`` is an error over, in words."""
-        return OVER_BATCHES if self.single_batch else FOR_THIS_UPDATE
+        if self.single_batch:
+            return OVER_BATCHES
+        return FOR_THIS_UPDATE if self.updates == 1 else FOR_THESE_UPDATES
 
     @property
     def second_error(self) -> str:
@@ -221,10 +223,10 @@ class Measurement:
             return None
         if not se:
             return self.value, self.value
-        part = max(self.update_part or 0.0, 0.0) / self.updates
+        part = 0.0 if self.update_part is None else max(self.update_part, 0.0) / self.updates
         n, m = self.prompts, self.updates * self.update_prompts if self.update_prompts else self.prompts
         of_entropy = self.skew * self.se**3 / math.sqrt(n)
-        of_update = self.update_skew * part**1.5 / math.sqrt(m)
+        of_update = 0.0 if self.update_skew is None else self.update_skew * part**1.5 / math.sqrt(m)
         own = (of_entropy + (of_update if counted == 1 else 0.0)) / se**3
         shared = (of_entropy + counted * of_update) / se**3
         uncertain = 2 * self.se**4 / max(n - 1, 1)
@@ -237,74 +239,3 @@ class Measurement:
     def smaller_batch(self) -> int:
         """Prompts of the smaller side, the entropy batches or the update batches."""
         return min(self.prompts, self.updates * self.update_prompts if self.update_prompts else self.prompts)
-
-
-def measurements(runs: Sequence[MeasuredRun]) -> list[Measurement]:
-    """The measurements of one experiment's runs, each with the error over update batches where any run has one.
-
-    The update batch's part B of the variance is the same for all of them, so that a run that did not estimate it takes
-    the others' mean, weighted by their prompts: T, which is taken out of it, shrinks with B_E.
-
-    Args:
-        runs: of one experiment.
-    """
-    found = [Measurement.of(run) for run in runs]
-    known = [(one.update_part, one.prompts) for one in found if one.update_part is not None]
-    if not known or len(found) == 1:
-        return found
-    part = math.fsum(b * n for b, n in known) / sum(n for _, n in known)
-    return [
-        one if one.single_batch or one.se is None else replace(one, update_part=part, note="", largest_part=None)
-        for one in found
-    ]
-
-
-def pool(runs: Sequence[Measurement]) -> Measurement:
-    """The mean of independent runs along one update batch, or several, with both its errors.
-
-    With A, B and T as in docs/mathematics.md §4, the mean of R runs has the variance A/R + B + T/R: the entropy
-    batches' part shrinks with R and the update batch's does not; along K update batches it is B/K.  sum V_X / R^2
-    estimates (A + T)/R, and the mean of V_Y - T over the runs that have it estimates B, both without bias.  Runs of a
-    single batch draw their own update each, so that their whole variance shrinks.
-
-    Runs that each draw the share f of one set of prompts share prompts, and the differences between those prompts do
-    not average out: ``se`` is then an upper bound, the root of (1 - f)/R + f times a run's variance.
-
-    >>> mean = pool([Measurement(1.0, 0.2, 32), Measurement(2.0, 0.2, 32)])
-    >>> mean.value, round(mean.se, 4), mean.prompts
-    (1.5, 0.1414, 64)
-
-    Raises:
-        ValueError: there are no runs, or runs of both modes.
-    """
-    if len({run.single_batch for run in runs}) != 1:
-        raise ValueError("a mean over runs needs at least one run, and all of them in one probe.mode")
-    if len(runs) == 1:
-        return runs[0]
-    parts = [run.update_part for run in runs if run.update_part is not None]
-    errors = [run.se for run in runs if run.se is not None]
-    fraction = max(run.sampling_fraction for run in runs)
-    mean = Measurement(
-        value=fmean(run.value for run in runs),
-        se=_se_of_mean(errors, fraction) if len(errors) == len(runs) else None,
-        prompts=sum(run.prompts for run in runs),
-        update_part=fmean(parts) if parts else None,
-        single_batch=runs[0].single_batch,
-        update_prompts=runs[0].update_prompts,
-        sampling_fraction=fraction,
-        updates=len({run.update for run in runs}),
-        update_error=max((run.update_error for run in runs if run.update_error is not None), default=None),
-        update_skew=next((run.update_skew for run in runs if run.update_skew), 0.0),
-    )
-    return replace(mean, note=_note(mean.variance_total, runs))
-
-
-def _se_of_mean(errors: Sequence[float], fraction: float) -> float:
-    """Standard error of the mean of runs with these ``errors``, each a ``fraction`` of one set of prompts."""
-    variance = math.fsum(error**2 for error in errors) / len(errors)
-    return math.sqrt(variance * ((1 - fraction) / len(errors) + fraction))
-
-
-def _note(variance: float | None, runs: Sequence[Measurement]) -> str:
-    """Why there is no error over update batches; empty where there is one, or where none was asked for."""
-    return "" if variance is not None else next((run.note for run in runs if run.note), "")

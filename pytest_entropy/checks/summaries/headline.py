@@ -37,7 +37,7 @@ def _with_update(measured: Measurement, run: RunRecord) -> Measurement:
         measured,
         update_prompts=len(run.update.prompts),
         update_error=parts.standard_error,
-        update_skew=parts.update_skewness or 0.0,
+        update_skew=parts.update_skewness,
     )
 
 

@@ -53,10 +53,45 @@ class SingleResult:
 
 
 @dataclass(frozen=True)
+class AlongUpdate:
+    """The mean delta_h1 of the runs along one update batch, with its error given it; ``interval`` at the confidence."""
+
+    update: int
+    runs: int
+    delta_h1: float
+    se_conditional: float | None
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean delta_h1 of all runs, which is the answer of the experiment.
+
+    Attributes:
+        delta_h1: the mean.
+        se_conditional, se_total, se_next_step: its standard error given the update batches, over update batches (the
+            error of the drift per step), and as a prediction of the next step's delta_h1.
+        drift, next_step: intervals of both at ``confidence``; None where they are not known.
+        confidence: of the intervals.
+        by_update: the same along each update batch.
+    """
+
+    delta_h1: float
+    se_conditional: float | None
+    se_total: float | None
+    se_next_step: float | None
+    drift: tuple[float, float] | None
+    next_step: tuple[float, float] | None
+    confidence: float
+    by_update: list[AlongUpdate]
+
+
+@dataclass(frozen=True)
 class SingleRunAnalysis:
     """``single_test_results.json``; ``eta_sweep`` is that of the first run, if it has one."""
 
     results: list[SingleResult]
+    mean: Mean
     eta_sweep: SweepRecord | None = None
 
     OMITS_NONE: ClassVar[bool] = True
@@ -71,7 +106,29 @@ def single_run_analysis(runs: Sequence[RunRecord], *, confidence: float, toleran
     """
     swept = sweep_of(runs[0]) is not None
     sweep = sweep_record(runs[0], confidence=confidence, tolerance=tolerance) if swept else None
-    return SingleRunAnalysis([_one(run) for run in runs], sweep)
+    return SingleRunAnalysis([_one(run) for run in runs], _mean(runs, confidence), sweep)
+
+
+def _mean(runs: Sequence[RunRecord], confidence: float) -> Mean:
+    measured = mean_measurement(runs)
+    along: dict[float | None, list[RunRecord]] = {}
+    for run in runs:
+        along.setdefault(run.update_fingerprint, []).append(run)
+    return Mean(
+        delta_h1=measured.value,
+        se_conditional=measured.se,
+        se_total=measured.se_total,
+        se_next_step=measured.se_next_step,
+        drift=measured.ci_total(confidence),
+        next_step=measured.ci_next_step(confidence),
+        confidence=confidence,
+        by_update=[_along(number, some, confidence) for number, some in enumerate(along.values(), start=1)],
+    )
+
+
+def _along(number: int, runs: Sequence[RunRecord], confidence: float) -> AlongUpdate:
+    measured = mean_measurement(runs)
+    return AlongUpdate(number, len(runs), measured.value, measured.se, measured.ci(confidence))
 
 
 def _one(run: RunRecord) -> SingleResult:

@@ -202,6 +202,12 @@ def _single(ledger: Ledger, file: str, record: Mapping[str, Any], runs: Runs) ->
         ledger.number(file, f"reward_mean of {run.name}", entry.get("reward_mean"), run.number("update.reward_mean"))
         B_U = len(lookup(run.record, "update.prompts") or ())
         ledger.text(file, f"B_U of {run.name}", entry["B_U"], B_U)
+    whole, stated = pooled(runs, runs), record["mean"]
+    near = rounding_of(runs)
+    ledger.number(file, "the mean delta_h1", stated["delta_h1"], whole.value, within=near, says=GIVES)
+    ledger.number(file, "se_conditional of the mean", stated["se_conditional"], whole.se, within=near, says=GIVES)
+    shown = finite(stated["se_total"])
+    ledger.number(file, "se_total of the mean", shown, whole.total_near(shown), within=near, says=GIVES)
 
 
 def _debug(ledger: Ledger, file: str, record: Mapping[str, Any], runs: Runs) -> None:

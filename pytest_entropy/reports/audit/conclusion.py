@@ -11,7 +11,7 @@ from pytest_entropy.reports.audit.arithmetic import line_through, mean
 from pytest_entropy.reports.audit.figures import fitted_value
 from pytest_entropy.reports.audit.ledger import Ledger
 from pytest_entropy.reports.audit.printed import MEASURE
-from pytest_entropy.reports.audit.stored_run import StoredRun
+from pytest_entropy.reports.audit.stored_run import StoredRun, pooled
 
 Runs = Sequence[StoredRun]
 
@@ -41,12 +41,16 @@ def conclusion_numbers(
     if some:
         asked = sum("definition" in (run.record.get("asked") or ()) for run in runs)
         ledger.text(CONCLUSION, "the number of runs with diagnostics", int(some[1]), asked, says="stored are")
-    described = runs[:1] if experiment == "single_run" else runs if experiment == "debug" else ()
+    if experiment == "single_run" and runs:
+        whole = pooled(runs, runs)
+        described = [("the runs' mean", whole.value, whole.se)]
+    else:
+        described = [(run.name, run.number("delta_h1"), run.number("se_conditional")) for run in runs]
+        described = described if experiment == "debug" else []
     parts = re.findall(rf"(?:(falls|rises) by [^:,;]*[:,;] ?[^;]*?|[^;]*?)δH₁ = ({MEASURE})", reason)
     if len(parts) != len(described):
         return
-    for (way, text), run in zip(parts, described, strict=True):
-        delta = run.number("delta_h1")
-        ledger.measure(CONCLUSION, f"delta_h1 of {run.name}", text, delta, run.number("se_conditional"))
+    for (way, text), (name, delta, se) in zip(parts, described, strict=True):
+        ledger.measure(CONCLUSION, f"delta_h1 of {name}", text, delta, se)
         if way and delta is not None and (delta < 0) != (way == "falls"):
-            ledger.differs(CONCLUSION, f"says that entropy {way}, and delta_h1 of {run.name} is {delta:.6g}")
+            ledger.differs(CONCLUSION, f"says that entropy {way}, and delta_h1 of {name} is {delta:.6g}")

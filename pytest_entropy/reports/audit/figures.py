@@ -255,8 +255,21 @@ def _memory_scaling(ledger: Ledger, file: str, shown: PrintedFigure, runs: Runs)
                 _same(ledger, file, f"{label}, {run.name}", y, getattr(run, number), GIVES)
 
 
+def _updates(ledger: Ledger, file: str, shown: PrintedFigure, runs: Runs) -> None:
+    (panel,) = shown.panels
+    _unit(ledger, file, panel["y"], runs)
+    along: dict[float | None, list[StoredRun]] = {}
+    for run in runs:
+        along.setdefault(run.number("update.fingerprint"), []).append(run)
+    points = line_of(panel, "update batches") or []
+    ledger.text(file, "the number of points", len(points), len(along), says="update batches of the runs are")
+    for (_, y), (number, some) in zip(points, enumerate(along.values(), start=1), strict=False):
+        _same(ledger, file, f"delta_h1 along update batch {number}", y, pooled(some, runs).value, RESULTS_SAY)
+
+
 FIGURES: dict[str, Callable[[Ledger, str, PrintedFigure, Runs], None]] = {
     "δH₁ against B_E": _scaling,
+    "δH₁ along each update batch": _updates,
     "Standard error against B_E": _errors,
     "Per-prompt contributions and their tail": _scalars,
     "p-values of the checks": _p_values,

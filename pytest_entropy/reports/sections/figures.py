@@ -13,14 +13,15 @@ from pytest_entropy.reports.figures.memory_scaling import memory_scaling_figure
 from pytest_entropy.reports.figures.p_values import p_values_figure
 from pytest_entropy.reports.figures.scalars import scalars_figure
 from pytest_entropy.reports.figures.scaling import scaling_figure
+from pytest_entropy.reports.figures.updates import updates_figure
 from pytest_entropy.reports.pages import fragment
 from pytest_entropy.reports.plot import Plot
 from pytest_entropy.reports.sections.base import Section
 from pytest_entropy.reports.view import ExperimentView
 
 FIGURES = (
-    scaling_figure, error_scaling_figure, eta_sweep_figure, scalars_figure, p_values_figure, memory_scaling_figure,
-    cost_figure,
+    scaling_figure, updates_figure, error_scaling_figure, eta_sweep_figure, scalars_figure, p_values_figure,
+    memory_scaling_figure, cost_figure,
 )  # fmt: skip
 
 

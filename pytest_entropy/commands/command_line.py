@@ -1,4 +1,4 @@
-"""The commands of ``python -m pytest_entropy``: where, list, report, compare, prune, migrate."""
+"""The commands of ``pytest-entropy``: where, list, report, compare, prune, migrate, and the old script's four."""
 
 from __future__ import annotations
 
@@ -21,13 +21,24 @@ from pytest_entropy.runs.retention import candidates, prune
 from pytest_entropy.settings.experiments import KNOWN
 
 RESULTS = Path("results")
+# The name of the installed command.
+SCRIPT = "pytest-entropy"
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code: 0 for success, 1 for a negative finding, 2 for a usage error."""
-    if arguments and arguments[0] in old_script.MODULES:
-        return _guarded(lambda: old_script.run(arguments[0], arguments[1:]))
-    options = _parser().parse_args(arguments)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 for success, 1 for a negative finding, 2 for a usage error.
+
+    The old script's commands have pytest's exit codes.
+
+    Args:
+        arguments: the command and its options; the process's by default.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # However it is called, help and errors name it so that it can be called again.
+    prog = Path(sys.argv[0]).stem if Path(sys.argv[0]).stem == SCRIPT else "python -m pytest_entropy"
+    if given and given[0] in old_script.COMMANDS:
+        return old_script.main(given, prog)
+    options = _parser(prog).parse_args(given)
     return _guarded(lambda: int(options.run(options)))
 
 
@@ -45,14 +56,13 @@ def _guarded(work: Callable[[], int]) -> int:
         return 2
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m pytest_entropy",
-        description="What is done with results after the session.",
-        epilog=f"Also the old script's {', '.join(old_script.MODULES)}, with its flags; they print and run the pytest "
-        "command that does the same.",
+        prog=prog,
+        description="Run an experiment with the old script's flags, or work on the results of earlier sessions.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
+    old_script.add_commands(commands)
 
     def add(
         name: str, run: Callable[[argparse.Namespace], int], help: str, many: bool = False

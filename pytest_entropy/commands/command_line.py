@@ -15,7 +15,7 @@ from pytest_entropy.commands.migrate import migrate, moves
 from pytest_entropy.errors import UsageError
 from pytest_entropy.plugin.option_values import probability
 from pytest_entropy.records.paths import REPORT
-from pytest_entropy.records.results_directory import all_experiments
+from pytest_entropy.records.results_directory import Legacy, all_experiments, legacy_at
 from pytest_entropy.reports.staleness import is_stale
 from pytest_entropy.runs.retention import candidates, prune
 from pytest_entropy.settings.experiments import KNOWN
@@ -95,11 +95,10 @@ def _add_compare(commands: Any) -> None:
     sides = "baseline file, experiment directory, or results directory (the newest of each kind)"
     command.add_argument("before", type=Path, help=sides)
     command.add_argument("after", type=Path, help=sides)
-    command.add_argument(
-        "--fail", action="append", metavar="EXPR", help=f"rules, see docs/ci.md (default: {DEFAULT.replace('%', '%%')})"
-    )
+    rules = f"what a regression is, such as delta_h1:5%; see docs/ci.md (default: {DEFAULT})".replace("%", "%%")
+    command.add_argument("--fail", action="append", metavar="EXPR", help=rules)
     command.add_argument("--alpha", type=probability, default=1e-3, help="false-alarm rate of all (default: 0.001)")
-    command.add_argument("--anyway", action="store_true", help="compare another checkpoint or objective, too")
+    command.add_argument("--anyway", action="store_true", help="compare another checkpoint, objective or schema, too")
     command.add_argument("--html", type=Path, metavar="FILE", help="write the comparison as a page, too")
     command.set_defaults(run=_compare)
 
@@ -134,7 +133,13 @@ def _list(options: argparse.Namespace) -> int:
         line = listing_entry(directory, manifest)
         failed = f", {line.failed} failed" if line.failed else ""
         print(f"{directory}  {line.done}/{line.planned} runs{failed}  {line.headline}")
+    for one in _legacy(options):
+        print(f"{one.directory}  legacy  {one.kind}{one.date and f' of {one.date}'}, by run_entropy_test.py")
     return 0
+
+
+def _legacy(options: argparse.Namespace) -> list[Legacy]:
+    return [one for place in options.results for one in legacy_at(place)]
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -168,7 +173,10 @@ def _report(options: argparse.Namespace) -> int:
                 readable = [directory for directory in directories if directory not in unreadable]
                 indexes.append(write_index(root, stamp, [made.get(d) or view_experiment(d) for d in readable]))
                 print(indexes[-1])
-    if not made and not unreadable and not indexes:
+    legacy = _legacy(options)
+    for one in legacy:
+        print(f"{one.directory}: legacy, results of run_entropy_test.py stay as they are and get no report")
+    if not made and not unreadable and not indexes and not (legacy and not roots):
         print("all reports are up to date; --all makes them again")
     return 2 if unreadable else 1 if differing else 0
 

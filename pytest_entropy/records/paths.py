@@ -8,6 +8,8 @@ SESSIONS = "sessions"
 SESSION_RECORD = "session.json"
 INDEX = "index.html"
 BASELINES = "baselines"
+# In a category: how the name of a directory of the old script begins, which `migrate` has put there.
+LEGACY = "legacy_"
 # In an experiment's directory.
 LOCKS = ".locks"
 MANIFEST = "experiment.json"

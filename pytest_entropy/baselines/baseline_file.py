@@ -10,8 +10,9 @@ from pytest_entropy.errors import UsageError
 from pytest_entropy.records.baseline import Baseline, BaselineRun, SharedUpdate, Snapshot
 from pytest_entropy.records.files import read_json, write_json
 from pytest_entropy.records.paths import BASELINES
-from pytest_entropy.records.results_directory import all_experiments, legacy_at, read_manifest
+from pytest_entropy.records.results_directory import all_experiments, read_manifest
 from pytest_entropy.records.serialization import RecordError
+from pytest_entropy.reports.legacy import legacy_at
 from pytest_entropy.reports.view import view_experiment
 from pytest_entropy.settings.former_names import with_former_names
 

@@ -15,7 +15,8 @@ from pytest_entropy.commands.migrate import migrate, moves
 from pytest_entropy.errors import UsageError
 from pytest_entropy.plugin.option_values import probability
 from pytest_entropy.records.paths import REPORT
-from pytest_entropy.records.results_directory import Legacy, all_experiments, legacy_at
+from pytest_entropy.records.results_directory import all_experiments
+from pytest_entropy.reports.legacy import Legacy, legacy_at
 from pytest_entropy.reports.staleness import is_stale
 from pytest_entropy.runs.retention import candidates, prune
 from pytest_entropy.settings.experiments import KNOWN

@@ -10,8 +10,9 @@ from pytest_entropy.errors import UsageError
 from pytest_entropy.records.experiment import ExperimentRecord
 from pytest_entropy.records.files import read_json
 from pytest_entropy.records.paths import ERROR, RESULTS, SUMMARY
-from pytest_entropy.records.results_directory import all_experiments, experiments_in, legacy_at, read_manifest
+from pytest_entropy.records.results_directory import all_experiments, experiments_in, read_manifest
 from pytest_entropy.records.summary import SummaryRecord
+from pytest_entropy.reports.legacy import legacy_at
 
 
 @dataclass(frozen=True)

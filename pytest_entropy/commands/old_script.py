@@ -64,7 +64,9 @@ def _finished(session: subprocess.Popen[bytes]) -> int:
     """The exit code of a session, which Ctrl-C interrupts by itself: then it still writes what it has."""
     while True:
         try:
-            return session.wait()
+            code = session.wait()
+            # Of a session that a signal ended, what a shell would say.
+            return code if code >= 0 else 128 - code
         except KeyboardInterrupt:
             continue
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from pytest_entropy.errors import UsageError
 from pytest_entropy.records.experiment import ExperimentRecord
 from pytest_entropy.records.files import read_json
-from pytest_entropy.records.paths import LEGACY, MANIFEST, STAMPS
+from pytest_entropy.records.paths import MANIFEST, STAMPS
 
 
 def session_stamp() -> str:
@@ -89,31 +87,6 @@ def all_experiments(root: Path) -> Iterator[tuple[Path, ExperimentRecord]]:
     for name in _names(root):
         if not name.startswith(".") and (root / name).is_dir():
             yield from experiments_in(root / name)
-
-
-@dataclass(frozen=True)
-class Legacy:
-    """A directory with results of the old script, which this package names, and does not read.
-
-    Attributes:
-        directory: its path.
-        kind: the category that it was put into.
-        date: the date in its name; empty without one.
-    """
-
-    directory: Path
-    kind: str
-    date: str
-
-
-def legacy_at(place: Path) -> Iterator[Legacy]:
-    """Yield the old script's directories at a place: such a directory, a category, or a results directory."""
-    within = [place / name for name in _names(place)]
-    below = [entry / name for entry in within if entry.is_dir() for name in _names(entry)]
-    for directory in (place, *within, *below):
-        if directory.name.startswith(LEGACY) and directory.is_dir() and read_manifest(directory) is None:
-            date = re.search(r"\d{4}-\d{2}-\d{2}$", directory.name)
-            yield Legacy(directory, directory.absolute().parent.name, date.group() if date else "")
 
 
 def find_resumable(

@@ -109,6 +109,13 @@ def test_the_old_readmes_templates_are_there_without_a_checkout(installed: Path)
     assert config("configs/debug.yaml") == "--config=configs/debug.yaml"
 
 
+@pytest.mark.parametrize(("code", "exit_code"), [(0, 0), (1, 1), (5, 5), (-9, 137)])
+def test_exit_codes_are_pytests(code: int, exit_code: int) -> None:
+    session = mock.Mock(spec=subprocess.Popen, **{"wait.return_value": code})
+    with mock.patch.object(subprocess, "Popen", return_value=session):
+        assert old_script.main(["single", "--checkpoint", "C"]) == exit_code
+
+
 def test_an_interrupted_session_still_ends_by_itself() -> None:
     """Ctrl-C reaches both processes: only pytest has something to write."""
     session = mock.Mock(spec=subprocess.Popen, **{"wait.side_effect": [KeyboardInterrupt, KeyboardInterrupt, 2]})

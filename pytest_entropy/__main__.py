@@ -1,4 +1,4 @@
-"""``python -m pytest_entropy``: what is done with results after the session, and the old script's commands."""
+"""``python -m pytest_entropy``: the command ``pytest-entropy``, where it is not on the path."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ import sys
 from pytest_entropy.commands.command_line import main
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -12,10 +12,14 @@ from pytest_entropy.records.files import read_json, write_json
 from pytest_entropy.records.paths import BASELINES
 from pytest_entropy.records.results_directory import all_experiments, read_manifest
 from pytest_entropy.records.serialization import RecordError
+from pytest_entropy.reports.legacy import legacy_at
 from pytest_entropy.reports.view import view_experiment
 from pytest_entropy.settings.former_names import with_former_names
 
 SCHEMA_VERSION = 1
+# How a session compares all the same.
+GATE_FLAG = "--entropy-compare-anyway"
+GATE_REMEDY = f"save a new one with --entropy-save, or give {GATE_FLAG}"
 # Keys of a snapshot that every comparison reads.
 _REQUIRED = {"checkpoint_digest", "objective", "update", "runs"}
 # Settings that decide which quantity is measured, or with which random numbers.
@@ -33,7 +37,8 @@ def snapshot(directory: Path) -> Snapshot:
     if view.failures or view.missing or not view.runs:
         without_result = [*sorted(view.failures), *view.missing]
         raise UsageError(
-            f"{directory} cannot be a baseline, runs without a result: {', '.join(without_result) or 'all'}"
+            f"{directory} is incomplete and cannot be compared, runs without a result: "
+            f"{', '.join(without_result) or 'all'}"
         )
     return Snapshot(
         checkpoint=view.manifest.checkpoint,
@@ -102,12 +107,13 @@ def locate(root: Path, name: str) -> Path:
     return root / BASELINES / f"{name}.json"
 
 
-def load_baseline(path: Path, *, anyway: bool = False) -> Baseline:
+def load_baseline(path: Path, *, anyway: bool = False, flag: str = GATE_FLAG) -> Baseline:
     """Read a baseline file.
 
     Args:
         path: the file, as written by :func:`save`.
         anyway: accept another schema version.
+        flag: the option that sets ``anyway``, for messages.
 
     Raises:
         UsageError: the file is no baseline, or has another schema version and ``anyway`` is false.
@@ -119,8 +125,7 @@ def load_baseline(path: Path, *, anyway: bool = False) -> Baseline:
         raise UsageError(f"{path} is not a baseline written by --entropy-save: {error!r}") from error
     if version != SCHEMA_VERSION and not anyway:
         raise UsageError(
-            f"{path} has schema version {version}, this version compares {SCHEMA_VERSION}: save it again, or give "
-            "--entropy-compare-anyway"
+            f"{path} has schema version {version}, this version compares {SCHEMA_VERSION}: save it again or give {flag}"
         )
     snapshots = {name: _read_snapshot(path, name, experiment) for name, experiment in experiments.items()}
     return Baseline(schema_version=version, name=str(record.get("name", "")), experiments=snapshots)
@@ -136,26 +141,36 @@ def _read_snapshot(path: Path, name: str, experiment: Mapping[str, object]) -> S
         raise UsageError(f"{path}: experiments.{name} is not a baseline's snapshot: {error}") from error
 
 
-def gather(place: Path) -> dict[str, Snapshot]:
+def gather(place: Path, *, anyway: bool = False, flag: str = GATE_FLAG) -> dict[str, Snapshot]:
     """Snapshots by experiment name, from a baseline file, an experiment directory, or a results directory.
 
     Of a results directory, the newest experiment of each name is taken.
+
+    Args:
+        place: the path.
+        anyway, flag: those of :func:`load_baseline`.
 
     Raises:
         UsageError: the path is none of the three, or one of its experiments is incomplete.
     """
     if place.is_file():
-        return load_baseline(place).experiments
+        return load_baseline(place, anyway=anyway, flag=flag).experiments
     manifest = read_manifest(place)
     if manifest is not None:
         return {manifest.experiment: snapshot(place)}
     newest = {manifest.experiment: directory for directory, manifest in all_experiments(place)}
+    if not newest and any(legacy_at(place)):
+        raise UsageError(
+            f"{place} is legacy: results of run_entropy_test.py lack what a comparison reads; measure again"
+        )
     if not newest:
         raise UsageError(f"{place} is neither a baseline, an experiment directory, nor a results directory")
     return {name: snapshot(directory) for name, directory in newest.items()}
 
 
-def refuse_another(before: Snapshot, digest: str, now: Mapping[str, object], where: str) -> None:
+def refuse_another(
+    before: Snapshot, digest: str, now: Mapping[str, object], where: str, *, remedy: str = GATE_REMEDY
+) -> None:
     """Reject a comparison of two checkpoints, or of two different quantities.
 
     Args:
@@ -163,11 +178,11 @@ def refuse_another(before: Snapshot, digest: str, now: Mapping[str, object], whe
         digest: the digest of the checkpoint measured now.
         now: the :func:`objective` of the configuration measured now.
         where: the baseline and experiment, for the message.
+        remedy: what to do, for the message.
 
     Raises:
         UsageError: the checkpoint or a setting differs; the message names it, with both values.
     """
-    remedy = "save a new one with --entropy-save, or give --entropy-compare-anyway"
     if before.checkpoint_digest != digest:
         raise UsageError(
             f"{where} is of another checkpoint ({before.checkpoint}, digest {before.checkpoint_digest}; now "

@@ -14,6 +14,9 @@ from pytest_entropy.reports.pages import page
 from pytest_entropy.reports.sections.comparison import comparison_plot
 from pytest_entropy.stats.intervals import too_few
 
+# The options of ``python -m pytest_entropy compare`` that messages name; a session's have other names.
+ANYWAY = "--anyway"
+REMEDY = f"measure both alike, or give {ANYWAY}"
 WORDS = {"pass": "no change seen", "fail": "CHANGED", "inconclusive": "INCONCLUSIVE"}
 
 
@@ -29,18 +32,22 @@ def compare_places(
         anyway: compare different checkpoints and quantities, too.
 
     Raises:
-        UsageError: a place holds no experiments, an experiment has no counterpart, or the two measured different
-            quantities.
+        UsageError: an expression is no rule, a place holds no experiments, an experiment has no counterpart, or the
+            two measured different quantities.
     """
-    rules = parse_rules(expressions or [DEFAULT])
-    old, new = gather(before), gather(after)
+    try:
+        rules = parse_rules(expressions or [DEFAULT])
+    except UsageError as error:
+        raise UsageError(f"--fail: {error}") from error
+    old, new = (gather(place, anyway=anyway, flag=ANYWAY) for place in (before, after))
     unmatched = sorted(set(new) - set(old))
     if unmatched:
         raise UsageError(f"{before} has no {', '.join(unmatched)} to compare {after} with")
     if not anyway:
         for name, experiment in new.items():
-            where = f"{before} ({name})"
-            refuse_another(old[name], experiment.checkpoint_digest, experiment.objective, where)
+            refuse_another(
+                old[name], experiment.checkpoint_digest, experiment.objective, f"{before} ({name})", remedy=REMEDY
+            )
     return {name: compare(old[name], new[name], rules, alpha=alpha / len(new)) for name in new}
 
 

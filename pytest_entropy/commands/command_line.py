@@ -1,4 +1,4 @@
-"""The commands of ``python -m pytest_entropy``: where, list, report, compare, prune, migrate."""
+"""The commands of ``pytest-entropy``: where, list, report, compare, prune, migrate, and the old script's four."""
 
 from __future__ import annotations
 
@@ -16,18 +16,30 @@ from pytest_entropy.errors import UsageError
 from pytest_entropy.plugin.option_values import probability
 from pytest_entropy.records.paths import REPORT
 from pytest_entropy.records.results_directory import all_experiments
+from pytest_entropy.reports.legacy import Legacy, legacy_at
 from pytest_entropy.reports.staleness import is_stale
 from pytest_entropy.runs.retention import candidates, prune
 from pytest_entropy.settings.experiments import KNOWN
 
 RESULTS = Path("results")
+# The name of the installed command.
+SCRIPT = "pytest-entropy"
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code: 0 for success, 1 for a negative finding, 2 for a usage error."""
-    if arguments and arguments[0] in old_script.MODULES:
-        return _guarded(lambda: old_script.run(arguments[0], arguments[1:]))
-    options = _parser().parse_args(arguments)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 for success, 1 for a negative finding, 2 for a usage error.
+
+    The old script's commands have pytest's exit codes.
+
+    Args:
+        arguments: the command and its options; the process's by default.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # However it is called, help and errors name it so that it can be called again.
+    prog = Path(sys.argv[0]).stem if Path(sys.argv[0]).stem == SCRIPT else "python -m pytest_entropy"
+    if given and given[0] in old_script.COMMANDS:
+        return old_script.main(given, prog)
+    options = _parser(prog).parse_args(given)
     return _guarded(lambda: int(options.run(options)))
 
 
@@ -45,14 +57,13 @@ def _guarded(work: Callable[[], int]) -> int:
         return 2
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m pytest_entropy",
-        description="What is done with results after the session.",
-        epilog=f"Also the old script's {', '.join(old_script.MODULES)}, with its flags; they print and run the pytest "
-        "command that does the same.",
+        prog=prog,
+        description="Run an experiment with the old script's flags, or work on the results of earlier sessions.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
+    old_script.add_commands(commands)
 
     def add(
         name: str, run: Callable[[argparse.Namespace], int], help: str, many: bool = False
@@ -85,11 +96,10 @@ def _add_compare(commands: Any) -> None:
     sides = "baseline file, experiment directory, or results directory (the newest of each kind)"
     command.add_argument("before", type=Path, help=sides)
     command.add_argument("after", type=Path, help=sides)
-    command.add_argument(
-        "--fail", action="append", metavar="EXPR", help=f"rules, see docs/ci.md (default: {DEFAULT.replace('%', '%%')})"
-    )
+    rules = f"what a regression is, such as delta_h1:5%; see docs/ci.md (default: {DEFAULT})".replace("%", "%%")
+    command.add_argument("--fail", action="append", metavar="EXPR", help=rules)
     command.add_argument("--alpha", type=probability, default=1e-3, help="false-alarm rate of all (default: 0.001)")
-    command.add_argument("--anyway", action="store_true", help="compare another checkpoint or objective, too")
+    command.add_argument("--anyway", action="store_true", help="compare another checkpoint, objective or schema, too")
     command.add_argument("--html", type=Path, metavar="FILE", help="write the comparison as a page, too")
     command.set_defaults(run=_compare)
 
@@ -124,7 +134,13 @@ def _list(options: argparse.Namespace) -> int:
         line = listing_entry(directory, manifest)
         failed = f", {line.failed} failed" if line.failed else ""
         print(f"{directory}  {line.done}/{line.planned} runs{failed}  {line.headline}")
+    for one in _legacy(options):
+        print(f"{one.directory}  legacy  {one.kind}{one.date and f' of {one.date}'}, by run_entropy_test.py")
     return 0
+
+
+def _legacy(options: argparse.Namespace) -> list[Legacy]:
+    return [one for place in options.results for one in legacy_at(place)]
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -158,7 +174,10 @@ def _report(options: argparse.Namespace) -> int:
                 readable = [directory for directory in directories if directory not in unreadable]
                 indexes.append(write_index(root, stamp, [made.get(d) or view_experiment(d) for d in readable]))
                 print(indexes[-1])
-    if not made and not unreadable and not indexes:
+    legacy = _legacy(options)
+    for one in legacy:
+        print(f"{one.directory}: legacy, results of run_entropy_test.py stay as they are and get no report")
+    if not made and not unreadable and not indexes and not (legacy and not roots):
         print("all reports are up to date; --all makes them again")
     return 2 if unreadable else 1 if differing else 0
 

@@ -12,6 +12,7 @@ from pytest_entropy.records.files import read_json
 from pytest_entropy.records.paths import ERROR, RESULTS, SUMMARY
 from pytest_entropy.records.results_directory import all_experiments, experiments_in, read_manifest
 from pytest_entropy.records.summary import SummaryRecord
+from pytest_entropy.reports.legacy import legacy_at
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def experiments_at(places: Iterable[Path]) -> Iterator[tuple[Path, ExperimentRec
     """(directory, manifest) of the experiments in each place: an experiment, a category or a results directory.
 
     Raises:
-        UsageError: a place holds no experiment.
+        UsageError: a place holds neither an experiment nor results of the old script.
     """
     for place in places:
         manifest = read_manifest(place)
@@ -38,7 +39,7 @@ def experiments_at(places: Iterable[Path]) -> Iterator[tuple[Path, ExperimentRec
             yield place, manifest
             continue
         experiments = list(experiments_in(place)) or list(all_experiments(place))
-        if not experiments:
+        if not experiments and not any(legacy_at(place)):
             raise UsageError(f"{place}: no experiments here; give an experiment directory, a category, or results/")
         yield from experiments
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pytest_entropy.errors import UsageError
-from pytest_entropy.records.paths import ERROR, LOG, MANIFEST, RESULTS
+from pytest_entropy.records.paths import ERROR, LEGACY, LOG, MANIFEST, RESULTS
 from pytest_entropy.settings.experiments import KNOWN
 
 _RUN = re.compile(r"(debug_)?BE\d+(_run\d+|_BU\d+)?$")
@@ -78,7 +78,7 @@ def _is_category(directory: Path) -> bool:
 
 
 def _target(directory: Path, name: str) -> str:
-    return f"legacy_{name}_{_date(directory)}"
+    return f"{LEGACY}{name}_{_date(directory)}"
 
 
 def _date(directory: Path) -> str:

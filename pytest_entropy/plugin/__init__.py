@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from pytest_entropy import registry
 from pytest_entropy.errors import UsageError
 from pytest_entropy.plugin import markers, options
 from pytest_entropy.plugin.declared_experiments import RUN_FIXTURE
+from pytest_entropy.plugin.item_names import named_by_package
 from pytest_entropy.plugin.session import KEY, EntropySession, session_of
 from pytest_entropy.plugin.session_plans import USAGE_ERROR
 
@@ -54,6 +56,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if state.process.is_controller:
         with _usage_errors():
             state.planning.look_ahead()
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    return named_by_package(module_path, parent)
 
 
 @pytest.hookimpl(tryfirst=True)

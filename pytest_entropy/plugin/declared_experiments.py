@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_entropy.plugin import markers
+from pytest_entropy.settings.experiments import PACKAGE, installed_experiments
 
 if TYPE_CHECKING:
     import pytest
@@ -28,11 +30,29 @@ def declared_experiments(config: pytest.Config) -> Iterator[tuple[str, Path, dic
     skipped = set(config.getini("norecursedirs"))
     seen: set[Path] = set()
     for argument in config.args:
-        path = Path(str(config.invocation_params.dir), argument.split("::")[0])
+        name = argument.split("::")[0]
+        path = (config.option.pyargs and _of_module(name)) or Path(str(config.invocation_params.dir), name)
         for module in sorted(_modules(path, patterns, skipped)):
             if module not in seen:
                 seen.add(module)
                 yield from ((name, module, keywords) for name, keywords in _declared(module))
+
+
+def _of_module(name: str) -> Path | None:
+    """The file or directory of a dotted name, None if it is not one; nothing is imported, as workers will do that."""
+    if f"{name}.".startswith(f"{PACKAGE}."):
+        top, rest = installed_experiments(), name.removeprefix(PACKAGE).split(".")[1:]
+    else:
+        first, *rest = name.split(".")
+        try:
+            spec = find_spec(first)
+        except (ImportError, ValueError):
+            return None
+        top = Path(spec.origin).parent if spec is not None and spec.submodule_search_locations and spec.origin else None
+    if top is None:
+        return None
+    path = top.joinpath(*rest)
+    return path if path.is_dir() else path.with_suffix(".py")
 
 
 def _modules(path: Path, patterns: list[str], skipped: set[str]) -> Iterator[Path]:

@@ -113,7 +113,8 @@ class Reporter:
         return _plan_lines(config) if state.process.is_controller else []
 
     def pytest_report_collectionfinish(self, config: pytest.Config) -> list[str]:
-        return _plan_lines(config)
+        # With -q there is the summary only; pytest itself leaves out the header then.
+        return [] if config.get_verbosity() < 0 else _plan_lines(config)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Generator[None]:

@@ -55,7 +55,7 @@ class SessionPlans:
         config = self._config
         named = options.given(config, "--entropy-results")
         return SessionRequest(
-            root=config.rootpath,
+            root=_project(config),
             results=Path(named).expanduser() if named else None,
             resume=bool(options.given(config, "--resume")),
             config_file=options.given(config, "--config"),
@@ -156,3 +156,11 @@ class SessionPlans:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+
+
+def _project(config: pytest.Config) -> Path:
+    """The project's directory: pytest's root directory, or without a configuration file the working directory.
+
+    Without such a file pytest takes what the paths on the command line have in common, that of --checkpoint included.
+    """
+    return config.invocation_params.dir if config.inipath is None else config.rootpath

@@ -10,6 +10,8 @@ INDEX = "index.html"
 BASELINES = "baselines"
 # Update batches by digest, shared by all experiments.
 UPDATE_BATCHES = "update_batches"
+# In a category: how the name of a directory of the old script begins, which `migrate` has put there.
+LEGACY = "legacy_"
 # In an experiment's directory.
 LOCKS = ".locks"
 MANIFEST = "experiment.json"

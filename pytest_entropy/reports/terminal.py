@@ -20,7 +20,9 @@ ANSWER = "the answer"
 # A sentence for each quantity of the table, by the name of the cell that has it.
 GLOSSARY = (
     ("delta_h1", "δH₁: the change of the policy's entropy at the next optimizer step, to first order in the learning "
-     "rate; the entropy of a response is the sum over its tokens."),
+     "rate; the entropy is that of a whole response, the sum over its tokens."),
+    ("delta_h1_per_token", "δH₁: the change of the policy's entropy per token at the next optimizer step, to first "
+     "order in the learning rate."),
     ("se", "± SE: its standard error over the B_E prompts of the runs, for this update batch U of B_U prompts."),
     ("se_over_batches", "± SE: its standard error over batches of prompts."),
     ("se_total", "± over U: its standard error where the update batch is drawn anew as well; only more update prompts "
@@ -200,6 +202,8 @@ def _write_experiment(
 def glossary(views: Sequence[ExperimentView]) -> list[str]:
     """What the table's quantities are, each in a sentence, wrapped."""
     shown = {cell for view in views if view.runs for row in size_table(view).sizes for cell in row.shown}
+    of_value = {"delta_h1_per_token" if view.unit.endswith("token") else "delta_h1" for view in views if view.runs}
+    shown = shown - {"delta_h1"} | of_value
     words = [sentence for name, sentence in GLOSSARY if name in shown]
     if any("η*" in view.reason for view in views):
         words.append(FIRST_ORDER)

@@ -13,6 +13,7 @@ from pathlib import Path
 from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.metadata import Metadata
 from pytest_entropy.prompts import PromptSet
+from pytest_entropy.records.results_directory import read_manifest
 from pytest_entropy.rewards import WeightedRewards
 from pytest_entropy.settings.experiments import EVERY_RUN, ExperimentKind
 from pytest_entropy.settings.layers import ResolvedConfig
@@ -99,12 +100,22 @@ class Plan:
         return [f"BE{b:03d}-run{r:03d}" for b, r in self.runs]
 
     def run_directory(self, B_E: int, run: int) -> str:
-        """Name of a run's directory, by the kind's pattern unless that would give two planned runs one name."""
+        """Name of a run's directory, by the kind's pattern unless that would give two planned runs one name.
+
+        An experiment that an earlier version began goes on under that version's names.
+        """
         return self._run_pattern.format(B_E=B_E, B_U=self.resolved.config.batch_config.B_U, run=run)
 
     @cached_property
     def _run_pattern(self) -> str:
         """The pattern of run directories, cached because finding it formats the names of all runs."""
+        if self.kind.former_run_directory and self.resumed:
+            begun = read_manifest(self.directory)
+            if begun is not None and self._names(self.kind.former_run_directory) & set(begun.planned_runs):
+                return self.kind.former_run_directory
+        return self.kind.run_directory if len(self._names(self.kind.run_directory)) == len(self.runs) else EVERY_RUN
+
+    def _names(self, pattern: str) -> set[str]:
+        """The names that a pattern gives the planned runs' directories."""
         B_U = self.resolved.config.batch_config.B_U
-        names = {self.kind.run_directory.format(B_E=b, B_U=B_U, run=r) for b, r in self.runs}
-        return self.kind.run_directory if len(names) == len(self.runs) else EVERY_RUN
+        return {pattern.format(B_E=b, B_U=B_U, run=r) for b, r in self.runs}

@@ -21,7 +21,7 @@ from pytest_entropy.runs.depth import other_depth, with_depth
 from pytest_entropy.runs.inputs import digest_with_inputs
 from pytest_entropy.runs.machine import DECISIVE, environment
 from pytest_entropy.runs.plan import Plan
-from pytest_entropy.settings.experiments import ExperimentKind, kind_of
+from pytest_entropy.settings.experiments import ExperimentKind, installed_experiments, kind_of
 from pytest_entropy.settings.layers import Layer, ResolvedConfig, resolve_config
 from pytest_entropy.settings.yaml_file import read_yaml
 
@@ -31,7 +31,7 @@ class SessionRequest:
     """What a command line or a program requests of a session.
 
     Attributes:
-        root: the project's directory; the last place of templates, and the parent of ``results/`` by default.
+        root: the project's directory; a place of templates, and the parent of ``results/`` by default.
         results: the directory of all results, if it was named.
         resume: whether matching experiment directories are continued.
         config_file: a YAML file that overrides the experiments' templates, if any.
@@ -168,7 +168,11 @@ class Planner:
         return WeightedRewards(tuple(terms), resolved.config.reward_timeout)
 
     def _template(self, name: str, module: Path) -> Path | None:
-        for place in (module.parent, module.parent.parent, self.request.root):
+        places = [module.parent, module.parent.parent, self.request.root]
+        if module.parent == installed_experiments():
+            # The built-in templates lie there; a project's own go before them.
+            places.insert(0, self.request.root)
+        for place in places:
             template = place / "configs" / f"{name}.yaml"
             if template.is_file():
                 return template

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
+# The package that an installation has the built-in experiments in, and beside them their templates.
+PACKAGE = "pytest_entropy.experiments"
 # The name of a run's directory by size and repetition.
 EVERY_RUN = "BE{B_E:03d}_run{run:03d}"
 
@@ -23,6 +27,7 @@ class ExperimentKind:
         repeats: whether the option ``--runs`` applies.
         light: when ``checks.depth: light`` holds: ``never``, as where every run is there to be looked at; where it is
             ``configured``; or on a ``large`` model too, which ``auto`` stands for then.
+        former_run_directory: the name of a run's directory in earlier versions, where it was another.
         within: the kind in whose category directory under ``results/`` the experiments lie; its own where empty.
         one_update: whether its runs are compared with one another, so that all are measured along one update batch.
         judges_trust: whether its checks together say whether the probe can be trusted.
@@ -37,6 +42,7 @@ class ExperimentKind:
     repeats: bool = True
     light: Literal["never", "configured", "large"] = "configured"
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    former_run_directory: str = ""
     within: str = ""
     one_update: bool = True
     judges_trust: bool = False
@@ -62,7 +68,7 @@ _KNOWN = (
     ExperimentKind(
         "single_run",
         "single_run",
-        "BE{B_E:03d}_BU{B_U:03d}",
+        "BE{B_E:03d}_BU{B_U}",
         "single_test_results.json",
         "--be",
         False,
@@ -71,6 +77,7 @@ _KNOWN = (
             "batch_config": {"B_E_values": [256], "runs_per_batch": 1},
             "eta_sweep": {"multiples": [-2.0, -1.0, 1.0, 2.0, 4.0]},
         },
+        former_run_directory="BE{B_E:03d}_BU{B_U:03d}",
     ),
     ExperimentKind(
         "debug",
@@ -97,3 +104,9 @@ KNOWN: dict[str, ExperimentKind] = {kind.name: kind for kind in _KNOWN}
 def kind_of(name: str) -> ExperimentKind:
     """The built-in kind of this name, or, for a user's own experiment, a kind whose directories have its name."""
     return KNOWN.get(name) or ExperimentKind(name, name, one_update=False)
+
+
+def installed_experiments() -> Path | None:
+    """The directory of :data:`PACKAGE`; None in a checkout that is not installed."""
+    spec = find_spec(PACKAGE)
+    return Path(spec.origin).parent if spec is not None and spec.origin else None

@@ -51,7 +51,7 @@ def test_both_errors_are_shown_and_kept_wherever_the_measurement_is(
     assert (float(row["se_conditional"]), float(row["se_total"])) == (run["se_conditional"], run["se_total"])
     (result,) = json.loads((directory / "single_test_results.json").read_text())["results"]
     assert (result["se_conditional"], result["se_total"]) == (run["se_conditional"], run["se_total"])
-    assert both.removeprefix("δH₁ = ") in (directory / "BE006_BU004" / "probe_log.txt").read_text()
+    assert both.removeprefix("δH₁ = ") in (directory / "BE006_BU4" / "probe_log.txt").read_text()
     xunit1 = workspace.path / "xunit1.xml"
     again = workspace.run(
         *workspace.single, "-k", "test_run", "--resume", f"--junitxml={xunit1}", "-o", "junit_family=xunit1",

@@ -25,8 +25,8 @@ def test_the_old_scripts_command_prints_the_pytest_command_and_runs_it(workspace
     done = command(workspace, "single", "--checkpoint", checkpoint, "--be", "6", "--bu", "4", "--minimal", *small)
     assert done.returncode == 0, done.stdout + done.stderr
     first = done.stdout.splitlines()[0]
-    assert first.startswith(f"pytest experiments/test_single_run.py --minimal --checkpoint {checkpoint} --be 6 --bu 4")
-    assert list(workspace.deltas()) == ["single_run/BE006_BU004"]
+    assert first.startswith(f"pytest experiments/test_single_run.py --minimal --checkpoint={checkpoint} --be=6 --bu=4")
+    assert list(workspace.deltas()) == ["single_run/BE006_BU4"]
     where = command(workspace, "where")
     assert where.returncode == 0
     assert "single_run: results/single_run/single_run_" in where.stdout

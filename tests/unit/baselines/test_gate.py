@@ -279,3 +279,25 @@ def test_the_command_compares_stored_experiments(tmp_path: Path, capsys: pytest.
     assert "delta_h1:5%" in page.read_text()
     assert main(["compare", str(one), str(other), "--fail", "delta_h1:80%"]) == 0
     assert main(["compare", str(one), str(tmp_path / "nowhere")]) == 2
+
+
+@pytest.mark.parametrize("wrong", ["checkpoint", "objective", "version", "rule"])
+def test_the_command_names_its_own_options(tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str) -> None:
+    """Those of a session are called --entropy-compare-…"""
+    directory = store_experiment(tmp_path / "a", sizes=(64,), runs=4)
+    file = save(tmp_path / "b.json", "b", [directory])
+    record = json.loads(file.read_text())
+    stored = record["experiments"]["batch_scaling"]
+    if wrong == "checkpoint":
+        stored["checkpoint_digest"] = "f" * 16
+    elif wrong == "objective":
+        stored["objective"]["seed"] = 7
+    elif wrong == "version":
+        record["schema_version"] = 99
+    file.write_text(json.dumps(record))
+    arguments = ["compare", str(file), str(directory)]
+    assert main([*arguments, *(["--fail", "delta_h1"] if wrong == "rule" else [])]) == 2
+    message = capsys.readouterr().err
+    assert "--entropy-compare" not in message
+    assert ("--fail: 'delta_h1' is not a rule" if wrong == "rule" else "or give --anyway") in message
+    assert main([*arguments, "--anyway"]) == 0

@@ -1,4 +1,4 @@
-"""What is done with results after the session: list, report, prune, migrate, and the old script's commands."""
+"""What is done with results after the session: list, report, prune, migrate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from pytest_entropy.commands import old_script
 from pytest_entropy.commands.command_line import main
 from pytest_entropy.runs.session_lock import lock_session
 from tests.conftest import ROOT
@@ -274,6 +273,40 @@ def test_migrate_moves_the_old_directories_into_the_categories(
     assert "nothing to move" in capsys.readouterr().out
 
 
+def test_migrated_directories_are_listed_and_reported_as_legacy(
+    legacy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["migrate", str(legacy)])
+    capsys.readouterr()
+    scaling = legacy / "batch_scaling" / "legacy_test_2025-08-27"
+    assert main(["list", str(legacy)]) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert "1/1 runs" in first
+    assert lines == [
+        f"{legacy / place}  legacy  {place.partition('/')[0]} of 2025-08-27, by run_entropy_test.py"
+        for place in (
+            "batch_scaling/legacy_test_2025-08-27",
+            "debug/legacy_debug_2025-08-27",
+            "sanity_check/legacy_sanity_2025-08-27",
+            "single_run/legacy_BE016_2025-08-27",
+        )
+    ]
+    assert main(["report", str(legacy)]) == 0
+    out = capsys.readouterr().out
+    assert out.count(": legacy, results of run_entropy_test.py stay as they are and get no report\n") == 4
+    assert out.count("report.html") == 1
+    for place in (scaling, legacy / "debug"):
+        for command in ("list", "report"):
+            assert main([command, str(place)]) == 0
+            (line,) = capsys.readouterr().out.splitlines()
+            assert line.startswith(str(place))
+            assert " legacy" in line
+    assert main(["compare", str(scaling), str(legacy)]) == 2
+    assert f"{scaling} is legacy: " in capsys.readouterr().err
+    assert main(["prune", str(legacy), "--keep", "1", "--yes"]) == 0
+    assert (scaling / "BE032_run001" / "results.json").is_file()
+
+
 def test_migrate_overwrites_nothing(legacy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     taken = legacy / "single_run" / "legacy_BE016_2025-08-27"
     taken.mkdir(parents=True)
@@ -310,37 +343,6 @@ def test_migrate_keeps_whole_names_where_two_would_take_one(legacy: Path) -> Non
     assert main(["migrate", str(legacy)]) == 0
     names = sorted(path.name for path in (legacy / "single_run").iterdir())
     assert names == ["legacy_BE016_run001_2025-08-27", "legacy_BE016_run002_2025-08-27"]
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        (
-            "batch-scaling --checkpoint C --be-values 16,32 --runs 3 --verbose",
-            "test_batch_scaling.py -v --checkpoint C --be-values 16,32 --runs 3",
-        ),
-        ("sanity-check --checkpoint C --runs 15 --be 256", "test_sanity_check.py --checkpoint C --be 256 --runs 15"),
-        (
-            "single --checkpoint C --be 256 --bu 32 --minimal",
-            "test_single_run.py --minimal --checkpoint C --be 256 --bu 32",
-        ),
-        (
-            "debug --checkpoint C --be-values 16 --quiet --save-gradients --config my.yaml -n 2",
-            "test_debug.py -q --checkpoint C --config my.yaml --be-values 16 --save-gradients -n 2",
-        ),
-    ],
-)  # fmt: skip
-def test_the_old_commands_become_pytest_commands(old: str, new: str) -> None:
-    command, *arguments = old.split()
-    module, *rest = old_script.pytest_arguments(command, arguments)
-    assert module.endswith(f"experiments/{new.split()[0]}")
-    assert rest == new.split()[1:]
-
-
-def test_the_old_commands_need_a_checkpoint_as_they_did(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["single", "--be", "256"])
-    assert "--checkpoint" in capsys.readouterr().err
 
 
 @pytest.mark.slow

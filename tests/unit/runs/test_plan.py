@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_entropy.runs.plan import Plan
-from pytest_entropy.settings.experiments import ExperimentKind
+from pytest_entropy.settings.experiments import KNOWN, ExperimentKind
 from pytest_entropy.settings.layers import Layer, resolve_config
+from tests.unit.reports.stored import store_experiment
 
 
 class Counted(str):
@@ -59,3 +62,27 @@ def test_another_plan_made_of_one_has_names_of_its_own() -> None:
     second = replace(first, resolved=plan("", [4, 8], 2).resolved)
     assert second.runs == [(4, 1), (4, 2), (8, 1), (8, 2)]
     assert len({second.run_directory(b, r) for b, r in second.runs}) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "directory"),
+    [
+        ("batch_scaling", 16, "BE016_run001"),
+        ("sanity_check", 256, "run001"),
+        ("single_run", 256, "BE256_BU32"),
+        ("debug", 16, "debug_BE016"),
+    ],
+)
+def test_directories_are_called_as_in_the_old_readme(name: str, size: int, directory: str) -> None:
+    own = replace(plan("", [size], 1), kind=KNOWN[name])
+    assert own.run_directory(size, 1) == directory
+
+
+@pytest.mark.parametrize("began", ["BE064_BU032", "BE064_BU32"])
+def test_an_experiment_of_an_earlier_version_goes_on_under_its_names(tmp_path: Path, began: str) -> None:
+    directory = store_experiment(tmp_path, name="single_run", sizes=(64,), runs=1)
+    manifest = json.loads((directory / "experiment.json").read_text())
+    (directory / "experiment.json").write_text(json.dumps({**manifest, "planned_runs": [began]}))
+    own = replace(plan("", [64], 1), kind=KNOWN["single_run"], directory=directory)
+    assert own.run_directory(64, 1) == "BE064_BU32"
+    assert replace(own, resumed=True).run_directory(64, 1) == began

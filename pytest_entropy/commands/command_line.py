@@ -101,12 +101,11 @@ def _compare(options: argparse.Namespace) -> int:
     by_experiment = compare_places(
         options.before, options.after, options.fail or [], alpha=options.alpha, anyway=options.anyway
     )
-    for name, comparisons in by_experiment.items():
-        for comparison in comparisons:
-            print(f"{name}: {in_words(comparison)}")
+    for name, comparison in by_experiment.items():
+        print(f"{name}: {in_words(comparison)}")
     if options.html:
         write_text(options.html, to_page(by_experiment, str(options.before), str(options.after)))
-    return int(any(c.outcome.verdict == "fail" for comparisons in by_experiment.values() for c in comparisons))
+    return int(any(comparison.overall == "fail" for comparison in by_experiment.values()))
 
 
 def _where(options: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pytest_entropy.records import paths
+from pytest_entropy.reports.gate_reason import errors_in_words
 
 
 @cache
@@ -18,7 +19,7 @@ def _environment() -> Environment:
         loader=PackageLoader("pytest_entropy.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         keep_trailing_newline=True,
     )  # fmt: skip
-    environment.globals["paths"] = paths
+    environment.globals |= {"paths": paths, "errors_in_words": errors_in_words}
     environment.filters["figure"] = lambda value: "-" if value is None else f"{value:.3g}"
     environment.filters["plain"] = in_plain_words
     environment.filters["words"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)

@@ -31,6 +31,7 @@ from pytest_entropy.records.paths import (
 from pytest_entropy.records.results_directory import read_manifest
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.update import StoredUpdate, UpdateRecord
+from pytest_entropy.reports.gate_reason import gate_reason
 from pytest_entropy.reports.undecided import undecided_in_words
 from pytest_entropy.settings.experiments import kind_of
 from pytest_entropy.settings.yaml_file import read_yaml
@@ -169,23 +170,28 @@ class ExperimentView:
             return f"FAILED: {self._failed_in_words(done)}"
         if self.red:
             rejected = [f"{name} (rejected: {self.checks[name].null})" for name in self.red]
-            return f"FAILED: {', '.join(rejected)}"
+            return "; ".join(filter(None, (f"FAILED: {', '.join(rejected)}", self._against_baseline)))
         if self.changed:
-            return f"FAILED: {', '.join(self.changed)} changed against the baseline {self.baseline}"
+            return f"FAILED {self._against_baseline}"
         if self.failed_items:
             return f"FAILED: {'; '.join(f'{name}: {reason}' for name, reason in self.failed_items.items())}"
         if self.missing:
             return f"INCOMPLETE: {len(self.missing)} of {done + len(self.missing)} planned runs are missing"
         if self.undecided:
-            return f"INCONCLUSIVE: {self.reason or '; '.join(map(self._undecided_in_words, self.undecided))}"
+            reason = self.reason or "; ".join(map(self._undecided_in_words, self.undecided))
+            return "; ".join(filter(None, (f"INCONCLUSIVE: {reason}", self._against_baseline)))
         if self.not_compared:
             return f"NOT COMPARED: {self.not_compared}; {self._passed(self.reason)}"
         if self.unsure:
-            return (
-                f"INCONCLUSIVE against the baseline {self.baseline}: {', '.join(self.unsure)}; "
-                f"{self._passed(self.reason)}"
-            )
+            return f"INCONCLUSIVE {self._against_baseline}; {self._passed(self.reason)}"
         return self._passed(self.reason)
+
+    @property
+    def _against_baseline(self) -> str:
+        """The regression gate's reason, unless all is unchanged or nothing was compared: then empty."""
+        if self.comparison is None or not (self.changed or self.unsure):
+            return ""
+        return f"against the baseline {self.baseline}: {gate_reason(self.comparison)}"
 
     def _failed_in_words(self, done: int) -> str:
         """The number of failed runs, and the reason of the first."""

@@ -14,7 +14,7 @@ import pytest
 
 from pytest_entropy.baselines.baseline_file import snapshot
 from pytest_entropy.baselines.compare import compare
-from pytest_entropy.baselines.compare_directories import to_page
+from pytest_entropy.baselines.compare_directories import comparison_of, to_page
 from pytest_entropy.baselines.rules import DEFAULT, parse_rules
 from pytest_entropy.plugin.session_end import write_reports
 from pytest_entropy.records.files import write_json
@@ -55,7 +55,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     compared = root / "comparison.html"
     old, new = (snapshot(store_experiment(root / name, sizes=(64,), seed=1)) for name in ("old", "new"))
     new = replace(new, runs=[replace(run, per_prompt=[1.5 * s for s in run.per_prompt]) for run in new.runs])
-    found = {"batch_scaling": compare(old, new, parse_rules([DEFAULT]), alpha=1e-3)}
+    found = {"batch_scaling": comparison_of("main", old, new, compare(old, new, parse_rules([DEFAULT]), alpha=1e-3))}
     compared.write_text(to_page(found, "results/" + "a_long_name_" * 20, "results/<b>new"))
     failed = store_experiment(root, name="single_run", sizes=(64,), runs=1)
     (run,) = failed.glob("BE*")
@@ -92,9 +92,9 @@ def test_a_page_fits_asks_for_nothing_and_says_what_it_shows(
     verdict = page.evaluate("document.querySelector('.verdict').innerText")
     assert len(verdict) > 20
     if name == "report":
-        assert verdict == "FAILED: delta_h1 changed against the baseline main"
+        assert verdict.startswith("FAILED against the baseline main: δH₁ -0.0200 → -0.0300 nats (")
     if name == "comparison":
-        assert verdict == "batch_scaling: delta_h1 CHANGED"
+        assert verdict.startswith("batch_scaling: CHANGED: δH₁ -0.0")
         assert "<b>new" in page.evaluate("document.body.innerText")
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 25, 31)"
     assert dark == (scheme == "dark")

@@ -115,6 +115,12 @@ def locate(root: Path, name: str) -> Path:
     return root / BASELINES / f"{name}.json"
 
 
+def newest_baseline(root: Path) -> Path | None:
+    """The newest baseline in ``baselines/`` of a results directory, by the time its file was written; None if none."""
+    files = [file for file in (root / BASELINES).glob("*.json") if not file.name.startswith(".")]
+    return max(files, key=lambda file: (file.stat().st_mtime_ns, file.name), default=None)
+
+
 def load_baseline(path: Path, *, anyway: bool = False) -> Baseline:
     """Read a baseline file.
 

@@ -190,4 +190,5 @@ def _plan_lines(config: pytest.Config) -> list[str]:
         return []
     from pytest_entropy.reports.terminal import plan_line, step_lines
 
-    return [line for plan in plans for line in (plan_line(plan), *step_lines(plan))]
+    gate = session_of(config).planning.gate
+    return [*(line for plan in plans for line in (plan_line(plan), *step_lines(plan))), *filter(None, [gate.header])]

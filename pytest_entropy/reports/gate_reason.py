@@ -79,7 +79,7 @@ def likely_causes(comparison: Comparison, rows: Iterable[QuantityRow]) -> str:
 def both_errors(row: QuantityRow) -> str:
     """Both standard errors of each side of delta_h1, where they were recorded; empty for other quantities."""
     sides = [
-        f"{name} {words}"
+        f"{name}: {words}"
         for name, errors in (("baseline", row.errors_before), ("now", row.errors_after))
         if errors is not None and (words := errors_in_words(errors, row.scope))
     ]

@@ -243,7 +243,7 @@ def test_a_comparison_says_that_its_difference_is_along_one_update(tmp_path: Pat
     errors = present(row.errors_after)
     given, over = format_error(present(errors.se_conditional)), format_error(present(errors.se_total))
     words = f"± {given} for this update batch, ± {over} over update batches"
-    assert both_errors(row) == f"baseline {words}; now {words}"
+    assert both_errors(row) == f"baseline: {words}; now: {words}"
     assert by_quantity["entropy"].scope == ""
     first.objective["probe.mode"] = "u_statistic"
     single = {c.rule.quantity: c for c in compare(first, first, parse_rules([DEFAULT]), alpha=1e-3)}

@@ -132,6 +132,7 @@ def _report(options: argparse.Namespace) -> int:
     from pytest_entropy.plugin.session_audit import write_audited
     from pytest_entropy.reports.audit.ledger import DIFFERS
     from pytest_entropy.reports.index import index_of, sessions, write_index
+    from pytest_entropy.reports.results_index import write_results_index
     from pytest_entropy.reports.view import view_experiment
 
     made, unreadable, roots, wanted, differing = {}, set(), set(), [], 0
@@ -157,6 +158,10 @@ def _report(options: argparse.Namespace) -> int:
                 readable = [directory for directory in directories if directory not in unreadable]
                 indexes.append(write_index(root, stamp, [made.get(d) or view_experiment(d) for d in readable]))
                 print(indexes[-1])
+        overview = write_results_index(root)
+        if overview is not None:
+            indexes.append(overview)
+            print(overview)
     if not made and not unreadable and not indexes:
         print("all reports are up to date; --all makes them again")
     return 2 if unreadable else 1 if differing else 0

@@ -112,7 +112,7 @@ def test_both_errors_of_each_side_follow_the_reason() -> None:
     errors = SideErrors(se_conditional=0.00031, se_total=0.0012)
     one = replace(row(), errors_before=errors, errors_after=SideErrors(se_conditional=0.00042))
     words = (
-        "baseline: ± 0.00031 for this update batch, ± 0.0012 over update batches; now ± 0.00042 for this update batch"
+        "baseline: ± 0.00031 for this update batch, ± 0.0012 over update batches; now: ± 0.00042 for this update batch"
     )
     assert both_errors(one) == words
     assert both_errors(replace(one, errors_before=None, errors_after=SideErrors())) == ""

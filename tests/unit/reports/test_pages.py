@@ -19,6 +19,8 @@ from pytest_entropy.baselines.rules import DEFAULT, parse_rules
 from pytest_entropy.plugin.session_end import write_reports
 from pytest_entropy.records.files import write_json
 from pytest_entropy.reports.index import write_index
+from pytest_entropy.reports.results_index import write_results_index
+from tests.present import present
 from tests.unit.plugin.test_session_end import outcome
 from tests.unit.reports import browser
 from tests.unit.reports.browser import Browser
@@ -63,7 +65,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     (run / "error.txt").write_text("session x\nTraceback\n" + "ValueError: " + "a_very_long_word_" * 30 + "<b>\n")
     views = [write_reports(whole), write_reports(failed)]
     index = write_index(root, "2026-01-01_00-00-00", views)
-    return {"report": whole / "report.html", "failed": failed / "report.html", "index": index, "comparison": compared}
+    overview = present(write_results_index(root))
+    return {
+        "report": whole / "report.html", "failed": failed / "report.html", "index": index, "comparison": compared,
+        "overview": overview,
+    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +82,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield opened
 
 
-@pytest.mark.parametrize("name", ["report", "failed", "index", "comparison"])
+@pytest.mark.parametrize("name", ["report", "failed", "index", "comparison", "overview"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [375, 1440])
 def test_a_page_fits_asks_for_nothing_and_says_what_it_shows(
@@ -131,7 +137,7 @@ def test_printed_on_white(pages: dict[str, Path], page: Browser) -> None:
 
 
 def test_links_lead_to_files(pages: dict[str, Path], page: Browser) -> None:
-    for name in ("report", "index"):
+    for name in ("report", "index", "overview"):
         page.open(pages[name], width=1440, scheme="light")
         links = page.evaluate("[...document.links].map(l => decodeURIComponent(new URL(l.href).pathname))")
         assert len(links) >= 6

@@ -10,6 +10,7 @@ import pytest
 from pytest_entropy.baselines.compare_directories import in_words, to_page
 from pytest_entropy.plugin.session_end import write_reports
 from pytest_entropy.records.comparison import Comparison, QuantityRow, SideErrors
+from pytest_entropy.records.failed_items import note_item
 from pytest_entropy.records.files import write_json
 from pytest_entropy.reports.gate_reason import MORE, both_errors, gate_reason, likely_causes, sentence
 from pytest_entropy.stats.outcome import CheckOutcome, Verdict
@@ -207,10 +208,13 @@ def test_summary_and_report_and_page_show_the_one_text(tmp_path: Path) -> None:
     reason = gate_reason(comparison)
     directory = store_experiment(tmp_path)
     write_json(directory / "comparison.json", comparison.to_dict())
+    # As the session notes it: the item failed for this reason.
+    note_item(directory, "against_baseline", reason)
     view = write_reports(directory)
     assert view.headline == f"FAILED against the baseline main: {reason}"
     for name in ("summary.md", "report.html"):
         assert (directory / name).read_text().count(reason) == 1, name
+    assert "against_baseline: the reason is at the top" in (directory / "report.html").read_text()
     assert to_page({"batch_scaling": comparison}, "a", "b").count(reason) == 1
     write_json(directory / "check_score_identity.json", outcome(9.0))
     words = f"FAILED: score_identity (rejected: nothing); against the baseline main: {reason}"

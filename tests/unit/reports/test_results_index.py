@@ -21,7 +21,7 @@ from pytest_entropy.plugin.session_end import write_overview, write_reports
 from pytest_entropy.records.files import read_json, write_json
 from pytest_entropy.reports import pages, results_index
 from pytest_entropy.reports.audit.ledger import Ledger
-from pytest_entropy.reports.audit.session_rows import rows_of_page
+from pytest_entropy.reports.audit.session_rows import rows_of_page, summarised_change
 from pytest_entropy.reports.audit.stored_run import read_stored
 from pytest_entropy.reports.index import write_index, write_session_record
 from pytest_entropy.reports.results_index import MARK, write_results_index
@@ -231,6 +231,26 @@ def test_the_audit_agrees_and_names_another_number(results: Path) -> None:
     assert "B_E × runs is '32 × 9'" in found()[0]
     page.write_text(MARK)
     assert f"has no row of {view.directory.name}" in found()[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"delta_h1": -0.5}, "the measured delta_h1 is -0.5"),
+        ({"se_conditional": 0.5}, "the error of the measured delta_h1 is 0.5"),
+        ({"se_total": 0.5}, "the measured delta_h1's error over update batches is 0.5"),
+        ({"runs": 9}, "B_E and runs of the measured change is (32, 9)"),
+    ],
+)
+def test_the_audit_names_another_number_in_the_summary(results: Path, change: dict[str, float], words: str) -> None:
+    view = view_experiment(next((results / "batch_scaling").glob(f"*{NEW}")))
+    runs = read_stored(view.directory, [run.directory for run in view.runs])
+    record = read_json(view.directory / "summary.json")
+    for measured, lines in ((record["measured"], 0), ({**record["measured"], **change}, 1)):
+        ledger = Ledger()
+        summarised_change(ledger, {**record, "measured": measured}, runs)
+        assert len(ledger.lines()) == lines
+    assert words in ledger.lines()[0]
 
 
 def test_a_thousand_experiments_take_no_time(results: Path) -> None:

@@ -32,7 +32,7 @@ class Gate:
 
     Attributes:
         name: of the baseline to compare with, None without ``--entropy-compare``.
-        header: the header's line on which baseline is the newest; empty where it was named.
+        newest_line: the header's line on which baseline is the newest; empty where it was named.
         missing: what a missing baseline means: ``fail``, ``skip`` or ``create``.
 
     Raises:
@@ -47,7 +47,7 @@ class Gate:
         for option in ("--entropy-compare-fail", "--entropy-compare-anyway", "--entropy-missing"):
             if given(config, option) and self.name is None:
                 raise UsageError(f"{option} does nothing without --entropy-compare NAME")
-        self.header = ""
+        self.newest_line = ""
         if self.name == NEWEST:
             self.name = self._newest()
         # The files of baselines that this session saved.
@@ -64,7 +64,7 @@ class Gate:
                 f"--entropy-compare names no baseline, and {self.root / BASELINES} holds none: save one with "
                 "--entropy-save NAME"
             )
-        self.header = f"entropy: compared with the newest baseline, {file.stem} ({file})"
+        self.newest_line = f"entropy: compared with the newest baseline, {file.stem} ({file})"
         # Workers get the option's value, and so compare with the same one, whatever is saved meanwhile.
         setattr(self.config.option, dest("--entropy-compare"), file.stem)
         return file.stem

@@ -192,4 +192,4 @@ def _plan_lines(config: pytest.Config) -> list[str]:
     from pytest_entropy.reports.terminal import plan_line, step_lines
 
     gate = session_of(config).planning.gate
-    return [*(line for plan in plans for line in (plan_line(plan), *step_lines(plan))), *filter(None, [gate.header])]
+    return [*(line for plan in plans for line in (plan_line(plan), *step_lines(plan))), *filter(None, [gate.newest_line])]

@@ -191,5 +191,5 @@ def _plan_lines(config: pytest.Config) -> list[str]:
         return []
     from pytest_entropy.reports.terminal import plan_line, step_lines
 
-    gate = session_of(config).planning.gate
-    return [*(line for plan in plans for line in (plan_line(plan), *step_lines(plan))), *filter(None, [gate.newest_line])]
+    lines = [line for plan in plans for line in (plan_line(plan), *step_lines(plan))]
+    return [*lines, *filter(None, [session_of(config).planning.gate.newest_line])]

@@ -22,6 +22,8 @@ GATE_FLAG = "--entropy-compare-anyway"
 GATE_REMEDY = f"save a new one with --entropy-save, or give {GATE_FLAG}"
 # Keys of a snapshot that every comparison reads.
 _REQUIRED = {"checkpoint_digest", "objective", "update", "runs"}
+# Further sections of settings that may move a number, by rounding at least.
+_MOVING = ("model", "prompts", "memory")
 # Settings that decide which quantity is measured, or with which random numbers.
 _OBJECTIVE = ("seed", "reward", "probe", "sampling", "batch_config.B_U", "batch_config.G", "batch_config.G_E")
 
@@ -45,6 +47,12 @@ def snapshot(directory: Path) -> Snapshot:
         checkpoint_digest=view.manifest.checkpoint_digest,
         objective=objective(view.config),
         environment=view.manifest.environment,
+        settings={
+            # The same file or model has another path in another checkout.
+            key: Path(value).name if isinstance(value, str) and "/" in value else value
+            for key, value in _flat(with_former_names(view.config), _MOVING).items()
+        },
+        config_digest=view.manifest.config_digest,
         unit=view.unit,
         update=SharedUpdate.of(view.update),
         runs=[BaselineRun.of(run) for run in view.runs],
@@ -53,20 +61,25 @@ def snapshot(directory: Path) -> Snapshot:
 
 def objective(config: Mapping[str, Any]) -> dict[str, object]:
     """The settings that decide which quantity is measured, and with which random numbers, by dotted key."""
-    out: dict[str, object] = {}
-    config = with_former_names(config)
-    for key in _OBJECTIVE:
-        value: Any = config
-        for part in key.split("."):
-            # Older versions did not have every setting; theirs was the default, None.
-            value = value.get(part) if isinstance(value, Mapping) else None
-        out |= {f"{key}.{name}": item for name, item in value.items()} if isinstance(value, Mapping) else {key: value}
+    out = _flat(with_former_names(config), _OBJECTIVE)
     # The same reward file has another path in another checkout.
     rewards = out["reward"] if isinstance(out["reward"], list) else [out["reward"]]
     out["reward"] = [
         {**reward, "name": Path(reward["name"]).name} if isinstance(reward, Mapping) else Path(str(reward)).name
         for reward in rewards
     ]
+    return out
+
+
+def _flat(config: Mapping[str, Any], keys: Iterable[str]) -> dict[str, object]:
+    """The values of these keys, and of what a section among them holds, by dotted key."""
+    out: dict[str, object] = {}
+    for key in keys:
+        value: Any = config
+        for part in key.split("."):
+            # Older versions did not have every setting; theirs was the default, None.
+            value = value.get(part) if isinstance(value, Mapping) else None
+        out |= {f"{key}.{name}": item for name, item in value.items()} if isinstance(value, Mapping) else {key: value}
     return out
 
 
@@ -105,6 +118,12 @@ def locate(root: Path, name: str) -> Path:
     if name.endswith(".json") or "/" in name or "\\" in name:
         return Path(name).expanduser()
     return root / BASELINES / f"{name}.json"
+
+
+def newest_baseline(root: Path) -> Path | None:
+    """The newest baseline in ``baselines/`` of a results directory, by the time its file was written; None if none."""
+    files = [file for file in (root / BASELINES).glob("*.json") if not file.name.startswith(".")]
+    return max(files, key=lambda file: (file.stat().st_mtime_ns, file.name), default=None)
 
 
 def load_baseline(path: Path, *, anyway: bool = False, flag: str = GATE_FLAG) -> Baseline:

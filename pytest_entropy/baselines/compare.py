@@ -21,7 +21,9 @@ import scipy
 
 from pytest_entropy.baselines.noise import log_noise_pseudo_values, swap_p_value
 from pytest_entropy.baselines.rules import Rule
+from pytest_entropy.baselines.side_errors import side_errors
 from pytest_entropy.records.baseline import BaselineRun, Snapshot
+from pytest_entropy.records.comparison import SideErrors
 from pytest_entropy.stats import CheckOutcome, check_equivalent
 from pytest_entropy.stats.intervals import two_sided_quantile
 from pytest_entropy.stats.measurement import FOR_THIS_UPDATE, OVER_BATCHES
@@ -45,6 +47,7 @@ class Compared:
         margin: the largest difference that is tolerated, in the outcome's unit.
         outcome: the interval on the difference, and the verdict.
         scope: which batches the interval is over; empty for entropy, which depends on no update.
+        errors_before, errors_after: both standard errors of delta_h1; None of other quantities.
     """
 
     rule: Rule
@@ -53,6 +56,8 @@ class Compared:
     margin: float | None
     outcome: CheckOutcome
     scope: str = ""
+    errors_before: SideErrors | None = None
+    errors_after: SideErrors | None = None
 
 
 def paired_runs(before: Snapshot, after: Snapshot) -> list[Pair]:
@@ -81,8 +86,16 @@ def compare(before: Snapshot, after: Snapshot, rules: Sequence[Rule], *, alpha: 
     share = alpha / max(1, len(rules))
     same_update = before.update == after.update
     comparisons = [_compare_one(rule, pairs, share, same_update, after.unit) for rule in rules]
-    scope = OVER_BATCHES if after.objective.get("probe.mode") == "u_statistic" else FOR_THIS_UPDATE
-    return [one if one.rule.quantity == "entropy" else replace(one, scope=scope) for one in comparisons]
+    single = after.objective.get("probe.mode") == "u_statistic"
+    scope = OVER_BATCHES if single else FOR_THIS_UPDATE
+    errors = [side_errors([pair[side] for pair in pairs], single_batch=single) for side in (0, 1)]
+    scoped = [one if one.rule.quantity == "entropy" else replace(one, scope=scope) for one in comparisons]
+    return [
+        replace(one, errors_before=errors[0], errors_after=errors[1])
+        if one.rule.quantity == "delta_h1" and one.outcome.effect is not None
+        else one
+        for one in scoped
+    ]
 
 
 def _compare_one(rule: Rule, pairs: Sequence[Pair], alpha: float, same_update: bool, unit: str) -> Compared:
@@ -90,8 +103,8 @@ def _compare_one(rule: Rule, pairs: Sequence[Pair], alpha: float, same_update: b
         return _undecided(rule, alpha, "no run in common: take the same --entropy-seed, B_E values and runs")
     if rule.quantity != "entropy" and not same_update:
         return _undecided(
-            rule, alpha, "the update batch drew other responses or rewards, and delta_h1 is conditional on it: measure "
-            "both on one machine with the same --entropy-seed, prompts and reward",
+            rule, alpha, "the update batch drew other responses or rewards, and δH₁ is conditional on it: measure both "
+            "on one machine with the same --entropy-seed, prompts and reward",
         )  # fmt: skip
     measure = {"delta_h1": _delta_h1, "entropy": _entropy, "signal_to_noise": _signal_to_noise}[rule.quantity]
     return measure(rule, pairs, alpha, unit)

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytest_entropy.baselines.baseline_file import gather, refuse_another
-from pytest_entropy.baselines.compare import Compared, compare
+from pytest_entropy.baselines.compare import Compared, compare, paired_runs
+from pytest_entropy.baselines.differences import differences, package_differences
 from pytest_entropy.baselines.rules import DEFAULT, parse_rules
 from pytest_entropy.errors import UsageError
-from pytest_entropy.records.comparison import QuantityRow
+from pytest_entropy.records.baseline import Snapshot
+from pytest_entropy.records.comparison import Comparison, QuantityRow
+from pytest_entropy.reports.gate_reason import gate_reason
 from pytest_entropy.reports.pages import page
 from pytest_entropy.reports.sections.comparison import comparison_plot
-from pytest_entropy.stats.intervals import too_few
 
 # The options of ``python -m pytest_entropy compare`` that messages name; a session's have other names.
 ANYWAY = "--anyway"
@@ -22,7 +24,7 @@ WORDS = {"pass": "no change seen", "fail": "CHANGED", "inconclusive": "INCONCLUS
 
 def compare_places(
     before: Path, after: Path, expressions: Sequence[str], *, alpha: float, anyway: bool = False
-) -> dict[str, list[Compared]]:
+) -> dict[str, Comparison]:
     """Compare the stored experiments of two places, by experiment name.
 
     Args:
@@ -45,10 +47,30 @@ def compare_places(
         raise UsageError(f"{before} has no {', '.join(unmatched)} to compare {after} with")
     if not anyway:
         for name, experiment in new.items():
-            refuse_another(
-                old[name], experiment.checkpoint_digest, experiment.objective, f"{before} ({name})", remedy=REMEDY
-            )
-    return {name: compare(old[name], new[name], rules, alpha=alpha / len(new)) for name in new}
+            where = f"{before} ({name})"
+            refuse_another(old[name], experiment.checkpoint_digest, experiment.objective, where, remedy=REMEDY)
+    share = alpha / len(new)
+    return {
+        name: comparison_of(str(before), old[name], new[name], compare(old[name], new[name], rules, alpha=share))
+        for name in new
+    }
+
+
+def comparison_of(baseline: str, before: Snapshot, after: Snapshot, compared: Sequence[Compared]) -> Comparison:
+    """The comparison as it is stored, with what differs besides the compared quantities.
+
+    Args:
+        baseline: the baseline's name.
+        before, after: the snapshots of the baseline and of now.
+        compared: the comparison of each quantity.
+    """
+    return Comparison(
+        baseline=baseline,
+        pairing=f"{len(paired_runs(before, after))} of {len(after.runs)} runs paired by seed and B_E",
+        quantities=to_rows(compared),
+        differences=differences(before, after),
+        packages=package_differences(before, after),
+    )
 
 
 def word(comparison: Compared) -> str:
@@ -58,19 +80,10 @@ def word(comparison: Compared) -> str:
     return "unchanged" if within and comparison.outcome.verdict == "pass" else WORDS[comparison.outcome.verdict]
 
 
-def in_words(comparison: Compared) -> str:
-    """The comparison in a line.
-
-    For example ``delta_h1: unchanged, by 0.0001 nats per response for this update batch, 95 % CI
-    [-0.0007, 0.0009] (rule delta_h1:5%)``.
-    """
-    outcome, rule = comparison.outcome, comparison.rule
-    verdict = f"{rule.quantity}: {word(comparison)}"
-    if outcome.effect is None:
-        return f"{verdict}: {outcome.likely_causes}"
-    ends = f"95 % CI [{outcome.ci[0]:.3g}, {outcome.ci[1]:.3g}]" if outcome.ci is not None else too_few(outcome.n)
-    over = f" {comparison.scope}" if comparison.scope else ""
-    return f"{verdict}, by {outcome.effect:.3g} {outcome.unit}{over}, {ends} (rule {rule.text})"
+def in_words(comparison: Comparison) -> str:
+    """The comparison in a line, its verdict's word first."""
+    changed = {"fail": "CHANGED: ", "inconclusive": "INCONCLUSIVE: ", "pass": ""}
+    return f"{changed[comparison.overall]}{gate_reason(comparison)}"
 
 
 def to_rows(comparisons: Sequence[Compared]) -> list[QuantityRow]:
@@ -85,27 +98,26 @@ def to_rows(comparisons: Sequence[Compared]) -> list[QuantityRow]:
             outcome=one.outcome,
             scope=one.scope,
             word=word(one),
+            errors_before=one.errors_before,
+            errors_after=one.errors_after,
         )
         for one in comparisons
     ]
 
 
-def to_page(comparisons: Mapping[str, Sequence[Compared]], before: str, after: str) -> str:
+def to_page(comparisons: Mapping[str, Comparison], before: str, after: str) -> str:
     """The comparisons as a self-contained HTML page.
 
     Args:
         comparisons: by experiment name.
         before, after: the two places, as the page names them.
     """
-    experiments = {name: to_rows(compared) for name, compared in comparisons.items()}
+    experiments = {name: comparison.quantities for name, comparison in comparisons.items()}
     plots = {name: comparison_plot(rows) for name, rows in experiments.items()}
-    verdicts = {one.outcome.verdict for compared in comparisons.values() for one in compared}
+    verdicts = {comparison.overall for comparison in comparisons.values()}
     tone = next(verdict for verdict in ("fail", "inconclusive", "pass") if verdict in verdicts)
-    of_tone = {
-        name: [row.quantity for row in rows if row.outcome.verdict == tone] for name, rows in experiments.items()
-    }
-    headlines = [f"{name}: {', '.join(quantities)} {WORDS[tone]}" for name, quantities in of_tone.items() if quantities]
+    of_tone = [f"{name}: {in_words(one)}" for name, one in comparisons.items() if one.overall == tone]
     return page(
         "comparison.html", before=before, after=after, experiments=experiments, plots=plots, tone=tone,
-        headline="; ".join(headlines),
+        headline="; ".join(of_tone),
     )  # fmt: skip

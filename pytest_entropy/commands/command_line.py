@@ -111,12 +111,11 @@ def _compare(options: argparse.Namespace) -> int:
     by_experiment = compare_places(
         options.before, options.after, options.fail or [], alpha=options.alpha, anyway=options.anyway
     )
-    for name, comparisons in by_experiment.items():
-        for comparison in comparisons:
-            print(f"{name}: {in_words(comparison)}")
+    for name, comparison in by_experiment.items():
+        print(f"{name}: {in_words(comparison)}")
     if options.html:
         write_text(options.html, to_page(by_experiment, str(options.before), str(options.after)))
-    return int(any(c.outcome.verdict == "fail" for comparisons in by_experiment.values() for c in comparisons))
+    return int(any(comparison.overall == "fail" for comparison in by_experiment.values()))
 
 
 def _where(options: argparse.Namespace) -> int:
@@ -149,6 +148,7 @@ def _report(options: argparse.Namespace) -> int:
     from pytest_entropy.plugin.session_audit import write_audited
     from pytest_entropy.reports.audit.ledger import DIFFERS
     from pytest_entropy.reports.index import index_of, sessions, write_index
+    from pytest_entropy.reports.results_index import write_results_index
     from pytest_entropy.reports.view import view_experiment
 
     made, unreadable, roots, wanted, differing = {}, set(), set(), [], 0
@@ -174,6 +174,10 @@ def _report(options: argparse.Namespace) -> int:
                 readable = [directory for directory in directories if directory not in unreadable]
                 indexes.append(write_index(root, stamp, [made.get(d) or view_experiment(d) for d in readable]))
                 print(indexes[-1])
+        overview = write_results_index(root)
+        if overview is not None:
+            indexes.append(overview)
+            print(overview)
     legacy = _legacy(options)
     for one in legacy:
         print(f"{one.directory}: legacy, results of run_entropy_test.py stay as they are and get no report")

@@ -31,6 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     markers.register(config)
     with _usage_errors():
         options.refuse_repeats(tuple(map(str, config.invocation_params.args)))
+        options.refuse_swallowed_path(config)
         config.add_cleanup(registry.restorer())
         config.hook.pytest_entropy_register(registry=registry)
     config.stash[KEY] = EntropySession(config)

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_entropy.plugin.option_values import (
+    NEWEST,
     be_values,
     key_value,
+    name_or_newest,
     positive,
     positive_number,
     probability,
@@ -28,6 +30,7 @@ class Option:
         key: the dotted configuration key it sets, if it sets exactly one.
         choices: its possible values, if they are fixed.
         repeated: whether it may be given more than once.
+        alone: its value where it is given without one; None if it needs a value.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Option:
     key: str | None = None
     choices: tuple[str, ...] | None = None
     repeated: bool = False
+    alone: str | None = None
 
     @property
     def settings(self) -> dict[str, object]:
@@ -47,12 +51,16 @@ class Option:
         if self.choices is not None:
             return {**settings, "choices": self.choices}
         settings |= {"type": self.parse, "metavar": self.metavar}
+        if self.alone is not None:
+            settings |= {"nargs": "?", "const": self.alone}
         return {**settings, "action": "append"} if self.repeated else settings
 
     @property
     def usage(self) -> str:
         """The option with the placeholder of its value, such as ``--bu N``."""
         value = "|".join(self.choices) if self.choices else self.metavar
+        if self.alone is not None:
+            value = f"[{value}]"
         return f"{self.name} {value}" if value else self.name
 
 
@@ -141,7 +149,13 @@ OPTIONS = (
         choices=("skip", "fail"),
     ),
     Option("--entropy-save", "keep the results as baseline NAME, if the session is green", text_value, "NAME"),
-    Option("--entropy-compare", "compare with a baseline: a name, or a .json file", text_value, "NAME|FILE"),
+    Option(
+        "--entropy-compare",
+        "compare with a baseline: a name, a .json file, or the newest one if neither is given",
+        name_or_newest,
+        "NAME|FILE",
+        alone=NEWEST,
+    ),
     Option(
         "--entropy-compare-fail",
         "what a regression is, such as delta_h1:5% or delta_h1~5% (equivalence); see docs/ci.md",

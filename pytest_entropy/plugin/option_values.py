@@ -6,6 +6,9 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+# The value of ``--entropy-compare`` without a name, and with an empty one: the newest baseline.
+NEWEST = ""
+
 
 def positive(least: int) -> Callable[[str], int]:
     """A parser of whole numbers that are at least ``least``.
@@ -76,6 +79,11 @@ def text_value(text: str) -> str:
     if not text.strip():
         raise argparse.ArgumentTypeError("is empty")
     return text
+
+
+def name_or_newest(text: str) -> str:
+    """The text itself, or :data:`NEWEST` if it is blank."""
+    return text if text.strip() else NEWEST
 
 
 def key_value(text: str) -> tuple[str, Any]:

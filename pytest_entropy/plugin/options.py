@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_entropy.errors import UsageError
 from pytest_entropy.plugin.option_table import OPTIONS
+from pytest_entropy.records.paths import BASELINES
 from pytest_entropy.settings.experiments import ExperimentKind
 
 if TYPE_CHECKING:
@@ -46,6 +49,28 @@ def refuse_repeats(arguments: tuple[str, ...]) -> None:
         count = sum(argument == option or argument.startswith(option + "=") for argument in arguments)
         if count > 1:
             raise UsageError(f"{option} is given {count} times; give it once (several B_E: --be-values 16,32,64)")
+
+
+def refuse_swallowed_path(config: pytest.Config) -> None:
+    """Reject ``--entropy-compare experiments/``: the tests' path became the name of a baseline.
+
+    Raises:
+        UsageError: the option's value, given as the next argument, is a test path and no baseline's name.
+    """
+    option = "--entropy-compare"
+    value = given(config, option)
+    if not value or (option, value) not in pairwise(map(str, config.invocation_params.args)):
+        return
+    path = config.invocation_params.dir / value.partition("::")[0]
+    if not (path.is_dir() or (path.suffix == ".py" and path.is_file())):
+        return
+    named = given(config, "--entropy-results")
+    results = Path(named).expanduser() if named else config.rootpath / "results"
+    if not (results / BASELINES / f"{value}.json").is_file():
+        raise UsageError(
+            f"{option} took the tests' path {value} for a baseline's name: write {option}= {value} to compare with the "
+            f"newest baseline, or put {option} last"
+        )
 
 
 def option_layers(config: pytest.Config, kind: ExperimentKind) -> list[Layer]:

@@ -12,6 +12,7 @@ from pytest_entropy.plugin import options
 from pytest_entropy.plugin.declared_experiments import EXPERIMENT_FIXTURE
 from pytest_entropy.plugin.fixtures import FAILURE
 from pytest_entropy.plugin.session import session_of
+from pytest_entropy.plugin.undecided_item import leave_undecided
 
 
 def raise_failed_run(item: pytest.Item) -> None:
@@ -39,11 +40,8 @@ def inconclusive_as_configured(item: pytest.Item) -> Iterator[None]:
             raise
         from pytest_entropy.records.item import ItemReport
 
-        reason = f"INCONCLUSIVE: {error}"
         item.user_properties += ItemReport(inconclusive=str(error)).to_properties()
-        if _mode(item) == "fail":
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
+        leave_undecided(str(error), fails=_mode(item) == "fail")
 
 
 def _mode(item: pytest.Item) -> str:

@@ -7,11 +7,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_entropy.baselines.baseline_file import load_baseline, locate, objective, refuse_another, save
+from pytest_entropy.baselines.baseline_file import (
+    load_baseline,
+    locate,
+    newest_baseline,
+    objective,
+    refuse_another,
+    save,
+)
 from pytest_entropy.baselines.rules import DEFAULT, Rule, parse_rules
 from pytest_entropy.errors import UsageError
-from pytest_entropy.plugin.options import given
+from pytest_entropy.plugin.option_values import NEWEST
+from pytest_entropy.plugin.options import dest, given
 from pytest_entropy.records.baseline import Snapshot
+from pytest_entropy.records.paths import BASELINES
 from pytest_entropy.runs.plan import Plan
 
 if TYPE_CHECKING:
@@ -23,11 +32,12 @@ class Gate:
 
     Attributes:
         name: of the baseline to compare with, None without ``--entropy-compare``.
+        newest_line: the header's line on which baseline is the newest; empty where it was named.
         missing: what a missing baseline means: ``fail``, ``skip`` or ``create``.
 
     Raises:
         UsageError: an expression of ``--entropy-compare-fail`` cannot be parsed, or an option of the gate is given
-            without ``--entropy-compare``.
+            without ``--entropy-compare``, or there is no newest baseline.
     """
 
     def __init__(self, config: pytest.Config, results_root: Path) -> None:
@@ -35,11 +45,29 @@ class Gate:
         self.name: str | None = given(config, "--entropy-compare")
         self.missing: str = given(config, "--entropy-missing") or "fail"
         for option in ("--entropy-compare-fail", "--entropy-compare-anyway", "--entropy-missing"):
-            if given(config, option) and not self.name:
+            if given(config, option) and self.name is None:
                 raise UsageError(f"{option} does nothing without --entropy-compare NAME")
+        self.newest_line = ""
+        if self.name == NEWEST:
+            self.name = self._newest()
         # The files of baselines that this session saved.
         self.written: list[Path] = []
         self._option_rules = parse_rules(given(config, "--entropy-compare-fail") or ())
+
+    def _newest(self) -> str:
+        """The name of the newest baseline, which from now on is the option's value."""
+        file = newest_baseline(self.root)
+        if file is None:
+            if self.missing == "skip":
+                return "newest"
+            raise UsageError(
+                f"--entropy-compare names no baseline, and {self.root / BASELINES} holds none: save one with "
+                "--entropy-save NAME"
+            )
+        self.newest_line = f"entropy: compared with the newest baseline, {file.stem} ({file})"
+        # Workers get the option's value, and so compare with the same one, whatever is saved meanwhile.
+        setattr(self.config.option, dest("--entropy-compare"), file.stem)
+        return file.stem
 
     @property
     def file(self) -> Path:

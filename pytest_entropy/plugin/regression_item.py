@@ -9,23 +9,26 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_entropy.baselines.baseline_file import snapshot
-from pytest_entropy.baselines.compare import Compared, compare, paired_runs
-from pytest_entropy.baselines.compare_directories import in_words, to_rows
+from pytest_entropy.baselines.compare import compare
+from pytest_entropy.baselines.compare_directories import comparison_of
 from pytest_entropy.baselines.rules import Rule
 from pytest_entropy.plugin import markers
 from pytest_entropy.plugin.regression_gate import Gate
+from pytest_entropy.plugin.undecided_item import leave_undecided
 from pytest_entropy.records.comparison import Comparison
 from pytest_entropy.records.files import write_json
 from pytest_entropy.records.item import ItemReport
 from pytest_entropy.records.paths import COMPARISON, MANIFEST
+from pytest_entropy.reports.gate_reason import gate_reason
 from pytest_entropy.runs.store import FailedRun
-from pytest_entropy.stats import require
 
 if TYPE_CHECKING:
     from pytest_entropy.plugin.session import EntropySession
     from pytest_entropy.runs.plan import Plan
 
 NAME = "against_baseline"
+# The item's verdict as the terminal shows it before the reason.
+VERDICTS = {"fail": "CHANGED", "inconclusive": "inconclusive", "pass": "against the baseline"}
 
 
 class Regression(AssertionError):
@@ -48,7 +51,7 @@ class GateItem(pytest.Item):
         Raises:
             Regression: a quantity changed by more than its tolerance, a run failed, or the baseline is missing and
                 must not be.
-            Inconclusive: a comparison could not be decided.
+            Skipped: a comparison could not be decided; where the configuration says so, it fails instead.
         """
         execution = self.state.execution_of(self)
         plan = execution.plan
@@ -62,10 +65,9 @@ class GateItem(pytest.Item):
             raise Regression(f"nothing to compare: {', '.join(failed)} failed")
         after = snapshot(plan.directory)
         compared = compare(before, after, self.rules, alpha=self.state.shares[self.nodeid])
-        pairing = f"{len(paired_runs(before, after))} of {len(after.runs)} runs paired by seed and B_E"
-        comparison = Comparison(baseline=str(self.gate.name), pairing=pairing, quantities=to_rows(compared))
+        comparison = comparison_of(str(self.gate.name), before, after, compared)
         write_json(plan.directory / COMPARISON, comparison.to_dict())
-        self._conclude(compared)
+        self._conclude(comparison, fails_undecided=plan.resolved.config.checks.inconclusive == "fail")
 
     def _report(self, report: ItemReport) -> None:
         self.user_properties += report.to_properties()
@@ -85,17 +87,15 @@ class GateItem(pytest.Item):
         self._report(ItemReport(verdict="NOT COMPARED", reason=words))
         pytest.skip(f"NOT COMPARED: {words}")
 
-    def _conclude(self, compared: Sequence[Compared]) -> None:
-        """Report the comparison, and fail or skip by its outcomes."""
+    def _conclude(self, comparison: Comparison, *, fails_undecided: bool) -> None:
+        """Report the comparison, and fail or skip by its verdict; the reason is one text wherever it is shown."""
         __tracebackhide__ = True
-        changed = [comparison.outcome for comparison in compared if comparison.outcome.verdict == "fail"]
-        words = "; ".join(in_words(comparison) for comparison in compared)
-        if changed:
-            self._report(ItemReport(verdict="CHANGED", reason=words))
-            raise Regression("\n".join(outcome.message() for outcome in changed))
-        for comparison in compared:
-            require(comparison.outcome)
-        self._report(ItemReport(verdict="against the baseline", reason=words))
+        reason = gate_reason(comparison)
+        self._report(ItemReport(verdict=VERDICTS[comparison.overall], reason=reason))
+        if comparison.overall == "fail":
+            raise Regression(reason)
+        if comparison.overall == "inconclusive":
+            leave_undecided(reason, fails=fails_undecided)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """The message of a regression without its traceback, which would only show the plugin's code."""

@@ -147,7 +147,7 @@ class Reporter:
 
     def _write_files(self, session: pytest.Session, *, green: bool) -> None:
         from pytest_entropy.plugin.session_audit import SessionAudit
-        from pytest_entropy.plugin.session_end import prune_as_asked, write_session_files
+        from pytest_entropy.plugin.session_end import prune_as_asked, write_overview, write_session_files
         from pytest_entropy.reports.audit.ledger import DIFFERS
 
         session_of(self.config).computing.release_runs()
@@ -161,8 +161,9 @@ class Reporter:
         saved, not_saved = gate.save([view.directory for view in self.views], green=green and not audit.found)
         differing = [f"{DIFFERS}: {line}" for line in audit.found + audit.baselines(gate.written, self.views)]
         removed, not_removed = prune_as_asked(self.config, root)
-        self.notes += saved + removed
-        self.trouble += differing + trouble + not_saved + not_removed
+        over_all, misprinted = write_overview(root, audit, self.views)
+        self.notes += saved + removed + over_all
+        self.trouble += differing + [f"{DIFFERS}: {line}" for line in misprinted] + trouble + not_saved + not_removed
         if self.trouble and green:
             # A requested file is missing: exit code 0 would mislead a job that goes on to use it.
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -191,4 +192,4 @@ def _plan_lines(config: pytest.Config) -> list[str]:
         return []
     from pytest_entropy.reports.terminal import header_lines
 
-    return header_lines(plans)
+    return [*header_lines(plans), *filter(None, [session_of(config).planning.gate.newest_line])]

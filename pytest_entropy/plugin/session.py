@@ -45,7 +45,7 @@ class EntropySession:
         """Add the gate's items, put analyses after runs, and split the false-alarm budget over the planned checks."""
         planning = self.planning
         with planning.keeping_errors():
-            if options.given(self._config, "--entropy-compare") and planning.first_error is None:
+            if options.given(self._config, "--entropy-compare") is not None and planning.first_error is None:
                 from pytest_entropy.plugin.regression_item import gate_items
 
                 items += gate_items(self, items)

@@ -15,6 +15,7 @@ from pytest_entropy.reports.audit.items import ReportedItem, item_numbers, junit
 from pytest_entropy.reports.audit.ledger import Ledger
 from pytest_entropy.reports.audit.report import session_page
 from pytest_entropy.reports.audit.rows import read_table
+from pytest_entropy.reports.audit.session_rows import rows_of_page
 from pytest_entropy.reports.audit.stored_run import Before, KnownRuns, StoredRun, look_before, read_stored
 from pytest_entropy.reports.tables import size_table
 from pytest_entropy.reports.terminal import live_line, table_lines
@@ -70,7 +71,19 @@ class SessionAudit:
         """Audit the session's page, once it is written."""
         ledger = Ledger()
         session_page(ledger, page, [listed_runs(view.directory, self._known) for view in views])
+        rows_of_page(ledger, page, self._listed(views))
         self.found += ledger.lines()
+
+    @uncollected()
+    def overview(self, page: Path, views: Sequence[ExperimentView]) -> list[str]:
+        """Discrepancies of the session's experiments on the page over all sessions; none without a page."""
+        ledger = Ledger()
+        if page.is_file():
+            rows_of_page(ledger, page, self._listed(views))
+        return ledger.lines()
+
+    def _listed(self, views: Sequence[ExperimentView]) -> dict[Path, dict[str, StoredRun]]:
+        return {view.directory: listed_runs(view.directory, self._known) for view in views}
 
     @uncollected()
     def baselines(self, files: Iterable[Path], views: Sequence[ExperimentView]) -> list[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from pytest_entropy.records.item import ItemReport
 from pytest_entropy.records.paths import MANIFEST, PLUGIN_ANALYSES, REPORT, RESULTS, SUMMARY, SUMMARY_TEXT, TABLE
 from pytest_entropy.reports.html import render
 from pytest_entropy.reports.index import write_index, write_session_record
+from pytest_entropy.reports.measured_change import measured_change
+from pytest_entropy.reports.results_index import write_results_index
 from pytest_entropy.reports.tables import summary_of, to_csv, to_markdown
 from pytest_entropy.reports.view import ExperimentView, view_experiment
 from pytest_entropy.runs.retention import prune
@@ -96,6 +99,28 @@ def prune_as_asked(config: pytest.Config, root: Path) -> tuple[list[str], list[s
     return [f"removed {len(removed)} older experiments (--entropy-keep {keep})"] if removed else [], []
 
 
+def write_overview(root: Path, audit: SessionAudit, views: Sequence[ExperimentView]) -> tuple[list[str], list[str]]:
+    """Write the page over all sessions, after old experiments are removed.
+
+    It adds nothing to the results, so that a session does not fail where it cannot be written.
+
+    Args:
+        root: the directory of all results.
+        audit: reads the page a second time.
+        views: the session's experiments.
+
+    Returns:
+        Messages about what could not be done, and the discrepancies that the audit found.
+    """
+    trouble: list[str] = []
+    found: list[str] = []
+    with _noted(trouble, "page over all sessions"):
+        written = write_results_index(root)
+        if written is not None:
+            found = audit.overview(written, views)
+    return trouble, found
+
+
 def ask_plugins(config: pytest.Config, directory: Path) -> None:
     """Call other plugins' analyses of an experiment, and write their answers into its directory by plugin name."""
     implementations = config.hook.pytest_entropy_analysis.get_hookimpls()
@@ -119,7 +144,7 @@ def write_reports(directory: Path) -> ExperimentView:
         UsageError: it is not an experiment directory, or a file in it cannot be read.
     """
     view = view_experiment(directory)
-    write_json(directory / SUMMARY, summary_of(view).to_dict())
+    write_json(directory / SUMMARY, replace(summary_of(view), measured=measured_change(view)).to_dict())
     write_text(directory / SUMMARY_TEXT, to_markdown([view]))
     write_text(directory / TABLE, to_csv(view))
     write_text(directory / REPORT, render(view))

@@ -13,7 +13,7 @@ from pytest_entropy.records.update import UpdateRecord
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineRun:
-    """The fields of a :class:`RunRecord` that a comparison uses; ``se_total`` is None if it was not computed."""
+    """The fields of a :class:`RunRecord` that a comparison uses; those with a default are None if not computed."""
 
     B_E: int
     run: int
@@ -25,6 +25,8 @@ class BaselineRun:
     entropy_se: float | None
     per_prompt: Sequence[float]
     se_total: float | None = None
+    variance_total: float | None = None
+    sampling_fraction: float | None = None
 
     __pydantic_config__: ClassVar = STRICT
 
@@ -63,6 +65,9 @@ class Snapshot(Stored):
         checkpoint, checkpoint_digest: the measured checkpoint's path, and the digest of its content.
         objective: the settings that define the measured quantity and its random numbers, by dotted key.
         environment: package versions of the measurement.
+        settings: further settings that may move a number, by dotted key; empty in older files.
+        config_digest: digest of the configuration and of the prompt and reward files that it names; empty in older
+            files.
         unit: the unit of delta_h1.
         update: the update batch that the runs share.
         runs: the runs' entries.
@@ -72,6 +77,8 @@ class Snapshot(Stored):
     checkpoint_digest: str
     objective: dict[str, object]
     environment: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, object] = field(default_factory=dict)
+    config_digest: str = ""
     unit: str = "nats per response"
     update: SharedUpdate
     runs: list[BaselineRun]
@@ -82,8 +89,9 @@ class Snapshot(Stored):
         """The record's JSON form, as plain builtins."""
         record = dict(plain(self))
         for run in record["runs"]:
-            if run["se_total"] is None:
-                del run["se_total"]
+            for name in ("se_total", "variance_total", "sampling_fraction"):
+                if run[name] is None:
+                    del run[name]
         return record
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-# In a results directory: the stamps of sessions, the pages of sessions, stored baselines.
+# In a results directory: the stamps of sessions, the pages of sessions, stored baselines.  INDEX is the name of a
+# session's page, and of the page over all sessions in the results directory itself.
 STAMPS = ".sessions"
 SESSIONS = "sessions"
 SESSION_RECORD = "session.json"

@@ -82,6 +82,30 @@ class RunRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MeasuredChange:
+    """The measured entropy change of an experiment: delta_h1 at its largest B_E, the mean over the runs there.
+
+    Attributes:
+        B_E, runs: the largest B_E, and the number of its runs.
+        delta_h1: their mean, in ``unit``.
+        se_conditional: its standard error for this update batch; in mode ``u_statistic``, over batches.
+        se_total: its standard error over update batches; None if it was not computed, or could not be.
+        note: why ``se_total`` could not be computed although it was asked for, else empty.
+    """
+
+    B_E: int
+    runs: int
+    delta_h1: float
+    unit: str
+    mode: Literal["two_batch", "u_statistic"] = "two_batch"
+    se_conditional: float | None
+    se_total: float | None = None
+    note: str = ""
+
+    __pydantic_config__: ClassVar = STRICT
+
+
+@dataclass(frozen=True, kw_only=True)
 class SummaryRecord(Stored):
     """``summary.json``; its schema is shipped as ``records/schema/summary-1.json``.
 
@@ -91,6 +115,7 @@ class SummaryRecord(Stored):
         verdict: the conclusion of the experiment's analysis.
         failed_runs, missing_runs: names of the directories of runs without a result.
         plugin_analyses: results of other plugins' analyses, by plugin name.
+        measured: the measured entropy change; None without a run, and in older files.
     """
 
     schema_version: Literal[1] = 1
@@ -109,5 +134,6 @@ class SummaryRecord(Stored):
     comparison: Comparison | None
     environment: dict[str, str]
     plugin_analyses: dict[str, object]
+    measured: MeasuredChange | None = None
 
     __pydantic_config__: ClassVar = STRICT

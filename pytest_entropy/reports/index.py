@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 from pytest_entropy.records.files import read_json, write_json, write_text
 from pytest_entropy.records.paths import INDEX, SESSION_RECORD, SESSIONS
 from pytest_entropy.records.results_directory import all_experiments
 from pytest_entropy.records.session import SessionRecord
+from pytest_entropy.reports.measured_change import measured_change
 from pytest_entropy.reports.pages import page
+from pytest_entropy.reports.session_rows import WORDS, ExperimentRow, relative_url, session_verdict, time_of
 from pytest_entropy.reports.tables import SizeTable, size_table
 from pytest_entropy.reports.view import ExperimentView
 
 
 @dataclass(frozen=True)
 class IndexEntry:
-    """One experiment on a session's page; ``link`` is the relative URL of its directory."""
+    """One experiment on a session's page, with its row and its table by B_E."""
 
     view: ExperimentView
-    link: str
+    row: ExperimentRow
     table: SizeTable
 
 
@@ -72,8 +72,20 @@ def write_index(root: Path, stamp: str, views: Sequence[ExperimentView]) -> Path
     place = file.parent
     place.mkdir(parents=True, exist_ok=True)
     entries = [
-        IndexEntry(view, quote(Path(os.path.relpath(view.directory, place)).as_posix()), size_table(view))
+        IndexEntry(
+            view,
+            ExperimentRow.of(view.directory, view.manifest, view.tone, measured_change(view), page=place),
+            size_table(view),
+        )
         for view in views
     ]
-    write_text(file, page("index.html", stamp=stamp, entries=entries))
+    tone, sentence = session_verdict([entry.row for entry in entries])
+    overview = relative_url(root / INDEX, place)
+    write_text(
+        file,
+        page(
+            "index.html", time=time_of(stamp), entries=entries, tone=tone, sentence=sentence, overview=overview,
+            words=WORDS,
+        ),
+    )  # fmt: skip
     return file

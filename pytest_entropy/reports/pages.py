@@ -10,6 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pytest_entropy.records import paths
+from pytest_entropy.reports.gate_reason import errors_in_words
+from pytest_entropy.reports.session_rows import session_url
 
 
 @cache
@@ -18,7 +20,7 @@ def _environment() -> Environment:
         loader=PackageLoader("pytest_entropy.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         keep_trailing_newline=True,
     )  # fmt: skip
-    environment.globals["paths"] = paths
+    environment.globals |= {"paths": paths, "errors_in_words": errors_in_words, "session_url": session_url}
     environment.filters["figure"] = lambda value: "-" if value is None else f"{value:.3g}"
     environment.filters["plain"] = in_plain_words
     environment.filters["words"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pytest_entropy.stats import CheckOutcome
 
 
-def trust_in_words(checks: Mapping[str, CheckOutcome], *, failed: bool) -> str:
+def trust_in_words(checks: Mapping[str, CheckOutcome], failed: bool) -> str:
     """Whether the probe can be trusted, in a sentence; empty where nothing was checked.
 
     Args:

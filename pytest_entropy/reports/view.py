@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +15,11 @@ from pytest_entropy.records.conclusion import Conclusion
 from pytest_entropy.records.error_text import reason_in
 from pytest_entropy.records.experiment import SCHEMA_VERSION, ExperimentRecord
 from pytest_entropy.records.failed_items import failed_items
-from pytest_entropy.records.files import read_json, state_of
+from pytest_entropy.records.files import state_of
 from pytest_entropy.records.paths import (
     CHECKS,
     COMPARISON,
     CONCLUSION,
-    CONFIG,
     ERROR,
     PLUGIN_ANALYSES,
     RESULTS,
@@ -32,10 +30,11 @@ from pytest_entropy.records.paths import (
 from pytest_entropy.records.results_directory import read_manifest
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.update import StoredUpdate, UpdateRecord
+from pytest_entropy.reports.gate_reason import gate_reason
+from pytest_entropy.reports.reading import first_config, mapping_in, record_in
 from pytest_entropy.reports.trust import trust_in_words
 from pytest_entropy.reports.undecided import remedy, undecided_in_words
 from pytest_entropy.settings.experiments import kind_of
-from pytest_entropy.settings.yaml_file import read_yaml
 from pytest_entropy.stats import CheckOutcome
 from pytest_entropy.stats.measurement import FOR_THIS_UPDATE, OVER_BATCHES
 
@@ -137,7 +136,7 @@ class ExperimentView:
 
     @property
     def not_compared(self) -> str:
-        """Why nothing was compared with the baseline; empty where it was compared, or no comparison was requested."""
+        """Why nothing was compared with the baseline; empty where it was, or where no comparison was requested."""
         return (self.comparison and self.comparison.missing) or ""
 
     @property
@@ -153,9 +152,7 @@ class ExperimentView:
     @property
     def trust(self) -> str:
         """Whether the probe can be trusted on this checkpoint, in a sentence; empty for experiments that do not ask."""
-        if not kind_of(self.name).judges_trust:
-            return ""
-        return trust_in_words(self.checks, failed=bool(self.failures))
+        return trust_in_words(self.checks, bool(self.failures)) if kind_of(self.name).judges_trust else ""
 
     @property
     def reason(self) -> str:
@@ -173,29 +170,33 @@ class ExperimentView:
     @cached_property
     def headline(self) -> str:
         """The outcome of the whole experiment in one line."""
-        done = len(self.runs)
         if self.failures:
-            return f"FAILED: {self._failed_in_words(done)}"
+            return f"FAILED: {self._failed_in_words(len(self.runs))}"
         if self.red:
             rejected = [f"{name} (rejected: {self.checks[name].null})" for name in self.red]
-            return f"FAILED: {', '.join(rejected)}"
+            return "; ".join(filter(None, (f"FAILED: {', '.join(rejected)}", self._against_baseline)))
         if self.changed:
-            return f"FAILED: {', '.join(self.changed)} changed against the baseline {self.baseline}"
+            return f"FAILED {self._against_baseline}"
         if self.failed_items:
             return f"FAILED: {'; '.join(f'{name}: {reason}' for name, reason in self.failed_items.items())}"
         if self.missing:
-            return f"INCOMPLETE: {len(self.missing)} of {done + len(self.missing)} planned runs are missing"
+            planned = len(self.runs) + len(self.missing)
+            return f"INCOMPLETE: {len(self.missing)} of {planned} planned runs are missing"
         if self.undecided:
-            open_ = "; ".join(map(self._undecided_in_words, self.undecided))
-            return f"INCONCLUSIVE: {self.trust or self.reason or open_}"
+            reason = self.trust or self.reason or "; ".join(map(self._undecided_in_words, self.undecided))
+            return "; ".join(filter(None, (f"INCONCLUSIVE: {reason}", self._against_baseline)))
         if self.not_compared:
             return f"NOT COMPARED: {self.not_compared}; {self._passed(self.reason)}"
         if self.unsure:
-            return (
-                f"INCONCLUSIVE against the baseline {self.baseline}: {', '.join(self.unsure)}; "
-                f"{self._passed(self.reason)}"
-            )
+            return f"INCONCLUSIVE {self._against_baseline}; {self._passed(self.reason)}"
         return self._passed(self.reason)
+
+    @property
+    def _against_baseline(self) -> str:
+        """The regression gate's reason, unless all is unchanged or nothing was compared: then empty."""
+        if self.comparison is None or not (self.changed or self.unsure):
+            return ""
+        return f"against the baseline {self.baseline}: {gate_reason(self.comparison)}"
 
     def _failed_in_words(self, done: int) -> str:
         """The number of failed runs, and the reason of the first."""
@@ -210,17 +211,18 @@ class ExperimentView:
         if self.trust:
             return "; ".join(filter(None, (self.trust, reason)))
         n = len(self.checks)
+        if reason and not n:
+            return reason
         passed = f"{n} check{'s' * (n != 1)} passed" if n else "no checks"
-        runs = f"{len(self.runs)} run{'s' * (len(self.runs) != 1)}"
-        return f"{reason or runs}; {passed}" if n or not reason else reason
+        return f"{reason or f'{len(self.runs)} run' + 's' * (len(self.runs) != 1)}; {passed}"
 
     def _undecided_in_words(self, name: str) -> str:
         return f"{name}: {undecided_in_words(self.checks[name].message(), self.remedy(name))}"
 
-    def remedy(self, name: str) -> str:
+    def remedy(self, check: str) -> str:
         """The option that would let a check decide; empty where it does not say how many prompts it takes."""
-        check, batch = self.checks.get(name), self.config.get("batch_config")
-        return remedy(kind_of(self.name), batch, check) if check and batch else ""
+        outcome, batch = self.checks.get(check), self.config.get("batch_config")
+        return remedy(kind_of(self.name), batch, outcome) if outcome and batch else ""
 
 
 def view_experiment(directory: Path) -> ExperimentView:
@@ -238,19 +240,21 @@ def view_experiment(directory: Path) -> ExperimentView:
             f"{directory} has schema version {manifest.schema_version}, this version reads {SCHEMA_VERSION}"
         )
     runs, failures = _runs(directory)
-    checks = [_read(file, "the outcome of a check", CheckOutcome.from_dict) for file in sorted(directory.glob(CHECKS))]
+    checks = [
+        record_in(file, "the outcome of a check", CheckOutcome.from_dict) for file in sorted(directory.glob(CHECKS))
+    ]
     return ExperimentView(
         directory=directory,
         manifest=manifest,
         runs=runs,
         failures=failures,
         checks={check.name: check for check in checks if check is not None},
-        analysis=_mapping(directory / kind_of(manifest.experiment).analysis),
-        update=_read(directory / UPDATE / UPDATE_RECORD, "an update batch", StoredUpdate.from_dict),
-        config=_first_config(directory),
-        conclusion=_read(directory / CONCLUSION, "a conclusion", Conclusion.from_dict),
-        comparison=_read(directory / COMPARISON, "a comparison", Comparison.from_dict),
-        plugin_analyses=_mapping(directory / PLUGIN_ANALYSES),
+        analysis=mapping_in(directory / kind_of(manifest.experiment).analysis),
+        update=record_in(directory / UPDATE / UPDATE_RECORD, "an update batch", StoredUpdate.from_dict),
+        config=first_config(directory),
+        conclusion=record_in(directory / CONCLUSION, "a conclusion", Conclusion.from_dict),
+        comparison=record_in(directory / COMPARISON, "a comparison", Comparison.from_dict),
+        plugin_analyses=mapping_in(directory / PLUGIN_ANALYSES),
         failed_items=failed_items(directory),
     )
 
@@ -271,30 +275,3 @@ def _runs(directory: Path) -> tuple[list[RunRecord], dict[str, str]]:
         elif state_of(error_text) is not None:
             failures[name] = Path(error_text).read_text(encoding="utf-8", errors="replace")
     return sorted(runs, key=lambda run: (run.B_E, run.run)), failures
-
-
-def _mapping(path: Path) -> dict[str, Any]:
-    """The JSON object in a file, empty where there is no file."""
-    try:
-        record = read_json(path) if path.is_file() else {}
-    except ValueError as error:
-        raise UsageError(f"{path} is not JSON: {error}") from error
-    if not isinstance(record, dict):
-        raise UsageError(f"{path} holds {type(record).__name__}, expected keys and values")
-    return record
-
-
-def _read(path: Path, what: str, of: Callable[[Any], T]) -> T | None:
-    """The record in a file, None if the file is missing or holds an empty object."""
-    content = _mapping(path)
-    try:
-        return of(content) if content else None
-    except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{path} is not {what}: {type(error).__name__}: {error}") from error
-
-
-def _first_config(directory: Path) -> dict[str, Any]:
-    """The configuration in the first run directory that has one; all runs have the same."""
-    files = (os.path.join(directory, name, CONFIG) for name in sorted(os.listdir(directory)))
-    file = next((file for file in files if os.path.exists(file)), None)
-    return read_yaml(Path(file))[0] if file else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pytest_entropy.errors import UsageError
 from pytest_entropy.records.paths import INDEX, SESSION_RECORD, SESSIONS
 from pytest_entropy.records.results_directory import all_experiments, experiments_in, read_manifest
 from pytest_entropy.reports.index import sessions
+from pytest_entropy.reports.results_index import write_results_index
 from pytest_entropy.runs.session_lock import RunningSessions
 from pytest_entropy.runs.shared_updates import remove_unused
 
@@ -71,6 +73,10 @@ def prune(root: Path, keep: int) -> Iterator[Candidate]:
         yield candidate
     _sweep_indexes(root)
     remove_unused(root)
+    if (root / INDEX).is_file():
+        # What was removed vanishes from the page over all sessions; where it cannot be written, the next session does.
+        with suppress(OSError):
+            write_results_index(root)
 
 
 def _sweep_indexes(root: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ET
 
 import jsonschema
 import pytest
 
+from pytest_entropy.records.comparison import Comparison
 from pytest_entropy.records.schemas import FOLDER
+from pytest_entropy.reports.gate_reason import gate_reason
 from tests.conftest import Workspace
 
 # Every prompt's scalars and the update half as large again: what a factor in the update would do.
@@ -39,18 +42,33 @@ def test_save_compare_and_catch_a_factor(workspace: Workspace, scaling: list[str
 
     same = workspace.run(*scaling, "--entropy-compare=main", "-n2", "--junitxml=same.xml")
     assert same.returncode == 0, same.stdout
-    assert "against the baseline: delta_h1: unchanged, by 0" in same.stdout
+    assert "against the baseline: δH₁ unchanged: " in same.stdout
     names = [case.get("name") for case in ET.parse(workspace.path / "same.xml").iter("testcase")]
     assert names.count("against_baseline") == 1
 
     (workspace.path / "conftest.py").write_text(SCALED)
-    changed = workspace.run(*scaling, "--entropy-compare=main", "--entropy-save=bad")
+    changed = workspace.run(*scaling, "--entropy-compare=main", "--entropy-save=bad", "--junitxml=changed.xml")
     assert changed.returncode == 1, changed.stdout
-    assert "compare_delta_h1: fail" in changed.stdout
-    assert "CHANGED" in changed.stdout
+    assert "CHANGED: δH₁ -0.0" in changed.stdout
     assert "baseline bad NOT saved: the session was not green" in changed.stdout
     assert not (workspace.results / "baselines" / "bad.json").exists()
     newest = max((workspace.results / "batch_scaling").iterdir())
+    # In four places alike.
+    reason = gate_reason(Comparison.from_dict(json.loads((newest / "comparison.json").read_text())))
+    assert re.match(
+        r"δH₁ -0\.0\d+ → -0\.0\d+ nats/response \(\+50 %, CI \+\d+ % … \+\d+ %; allowed ± 5 %\); likely causes: "
+        r"same checkpoint and settings: the code changed; look at the update direction or the estimator: ", reason
+    )  # fmt: skip
+    assert f"CHANGED: {in_one_line(reason)}" in in_one_line(changed.stdout)
+    (case,) = [case for case in ET.parse(workspace.path / "changed.xml").iter("testcase")
+               if case.get("name") == "against_baseline"]  # fmt: skip
+    (failure,) = case.findall("failure")
+    assert failure.get("message") == failure.text == reason
+    properties = ET.parse(workspace.path / "changed.xml").iter("property")
+    reasons = [one.get("value") for one in properties if str(one.get("name")).endswith("baseline::entropy_reason")]
+    assert reasons == [reason]
+    for name in ("summary.md", "report.html"):
+        assert reason in (newest / name).read_text(), name
     assert "Against the baseline main" in (newest / "report.html").read_text()
     assert json.loads((newest / "summary.json").read_text())["comparison"]["baseline"] == "main"
     for name, many in {"results": 4, "comparison": 1, "summary": 1}.items():
@@ -67,7 +85,9 @@ def test_save_compare_and_catch_a_factor(workspace: Workspace, scaling: list[str
     assert "measured something else (seed 0, now 5)" in refused.stdout + refused.stderr
     anyway = workspace.run(*scaling, "--entropy-compare=main", "--entropy-seed=5", "--entropy-compare-anyway")
     assert anyway.returncode == 0
-    assert "no run in common" in in_one_line(anyway.stdout)
+    words = "INCONCLUSIVE against_baseline: δH₁ and entropy and signal_to_noise: no run in common: take the same "
+    assert in_one_line(anyway.stdout).count(words) == 1
+    assert "; likely causes: seed 0 → 5; " in in_one_line(anyway.stdout)
 
 
 def in_one_line(output: str) -> str:
@@ -92,6 +112,47 @@ def test_a_fresh_repository_is_not_green_silently(workspace: Workspace) -> None:
     compared = workspace.run(*single, "--entropy-inconclusive=fail", "--entropy-compare-fail=delta_h1~1%")
     assert compared.returncode == 0, compared.stdout
     assert "unchanged" in compared.stdout
+
+
+SWALLOWED = (
+    "--entropy-compare took the tests' path {path} for a baseline's name: write --entropy-compare= {path} to compare "
+    "with the newest baseline, or put --entropy-compare last"
+)
+NO_BASELINE = "--entropy-compare names no baseline, and "
+
+
+@pytest.mark.parametrize("path", ["experiments/", "experiments/test_single_run.py", "experiments/test_debug.py::test"])
+def test_a_path_after_the_option_is_not_taken_for_a_name(workspace: Workspace, path: str) -> None:
+    sizes = [*workspace.small, "--be=6", "--be-values=4,8"]
+    refused = workspace.refused(*sizes, "--entropy-compare", path)
+    assert refused.returncode == 4, refused.stdout
+    assert SWALLOWED.format(path=path) in refused.stdout + refused.stderr
+    # Before the option, or with an equals sign, it is a path: now the newest baseline is looked for.
+    for order in ([path, "--entropy-compare"], ["--entropy-compare=", path]):
+        if "::" not in path:
+            there = workspace.refused(*sizes, *order)
+            assert there.returncode == 4, there.stdout
+            assert f"{NO_BASELINE}{workspace.results / 'baselines'} holds none" in there.stdout + there.stderr
+    assert not workspace.results.exists()
+
+
+@pytest.mark.slow
+def test_without_a_name_the_newest_baseline_is_compared_with(workspace: Workspace) -> None:
+    single = [*workspace.single, "--entropy-set=eta_sweep.multiples=[]"]
+    assert workspace.run(*single, "--entropy-save=older").returncode == 0
+    assert workspace.run(*single, "--entropy-save=newer", "--entropy-seed=1").returncode == 0
+    newer = workspace.results / "baselines" / "newer.json"
+    line = f"entropy: compared with the newest baseline, newer ({newer})"
+    for more in ([], ["-n1"]):
+        done = workspace.run(*single, "--entropy-seed=1", "--entropy-compare", *more)
+        assert done.returncode == 0, done.stdout
+        assert done.stdout.count(line) == 1
+        assert "against the baseline: δH₁ unchanged: " in in_one_line(done.stdout)
+    comparison = max(workspace.results.rglob("comparison.json"), key=lambda file: file.stat().st_mtime_ns)
+    assert json.loads(comparison.read_text())["baseline"] == "newer"
+    named = workspace.run(*single, "--entropy-compare", "older")
+    assert named.returncode == 0, named.stdout
+    assert "the newest baseline" not in named.stdout
 
 
 @pytest.mark.parametrize(
@@ -123,4 +184,4 @@ def test_the_marker_sets_the_tolerance(workspace: Workspace) -> None:
     (workspace.path / "conftest.py").write_text(SCALED)
     done = workspace.run(*arguments, "--entropy-compare=main")
     assert done.returncode == 0, done.stdout
-    assert "rule delta_h1:90%" in in_one_line(done.stdout)
+    assert "allowed ± 90 %)" in in_one_line(done.stdout)

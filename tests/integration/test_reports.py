@@ -141,8 +141,9 @@ def test_what_cannot_be_written_costs_no_other_file_and_is_not_green(workspace: 
     assert "GITHUB_STEP_SUMMARY NOT written: FileNotFoundError" in done.stdout
     assert "other plugins' analyses NOT written: ValueError: no luck" in done.stdout
     assert (workspace.path / "junit.xml").is_file()
-    for name in ("report.html", "summary.json", "results.csv", "index.html"):
+    for name in ("report.html", "summary.json", "results.csv", "session.json"):
         assert len(list(workspace.results.rglob(name))) == 1, name
+    assert len(list(workspace.results.rglob("index.html"))) == 2
 
 
 @pytest.mark.slow
@@ -197,6 +198,9 @@ def test_a_session_has_an_index(workspace: Workspace) -> None:
     assert done.returncode == 0, done.stdout
     (index,) = (workspace.results / "sessions").glob("*/index.html")
     assert "single_run" in index.read_text()
+    overview = workspace.results / "index.html"
+    link = index.relative_to(workspace.results).as_posix()
+    assert f'href="{link}"' in overview.read_text()
     (record,) = (workspace.results / "sessions").glob("*/session.json")
     (name,) = json.loads(record.read_text())["experiments"]
     assert (workspace.results / name / "report.html").is_file()

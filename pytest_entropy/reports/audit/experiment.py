@@ -17,6 +17,7 @@ from pytest_entropy.reports.audit.ledger import Ledger, finite
 from pytest_entropy.reports.audit.printed import NUMBER
 from pytest_entropy.reports.audit.report import report_page
 from pytest_entropy.reports.audit.rows import read_table, summary, table_rows
+from pytest_entropy.reports.audit.session_rows import summarised_change
 from pytest_entropy.reports.audit.sizes import markdown_table, terminal_table
 from pytest_entropy.reports.audit.stored_run import Before, KnownRuns, StoredRun, read_stored
 from pytest_entropy.reports.audit.within_run import contradictions
@@ -69,6 +70,7 @@ def audit(directory: Path, before: Before, shown: Shown | None = None, known: Kn
     record = summary(ledger, directory, before, every, experiment)
     for name in sorted(before.runs - set(listed) - set(record["failed_runs"])):
         ledger.differs(TABLE, f"has no row of {name}, which has a result")
+    summarised_change(ledger, record, runs)
     ordered = sorted(runs.values(), key=lambda run: run.order)
     sweeps = analysis(ledger, directory, experiment, ordered)
     report_page(ledger, directory, runs, sweeps, record["checks"])

@@ -49,6 +49,7 @@ def comparison(ledger: Ledger, directory: Path, baseline: Path, experiment: str,
     for row in record["quantities"]:
         if row.get("before") is not None and pairs:
             _row(ledger, row, pairs)
+            _both_errors(ledger, row, pairs)
 
 
 def _key(run: Mapping[str, Any]) -> tuple[int, int, int]:
@@ -86,6 +87,42 @@ def _row(ledger: Ledger, row: Mapping[str, Any], pairs: Side) -> None:
         ledger.differs(COMPARISON, f"{quantity} failed with p = {p:.3g} at a false-alarm rate of {alpha:.3g}")
     if outcome["verdict"] == "pass" and row["word"] == "CHANGED":
         ledger.differs(COMPARISON, f"{quantity} passed, and is called changed")
+
+
+def _both_errors(ledger: Ledger, row: Mapping[str, Any], pairs: Side) -> None:
+    """Compare the two standard errors of each side's mean over all prompts."""
+    single = pairs[0][1].get("mode") == "u_statistic"
+    for side, name in enumerate(("errors_before", "errors_after")):
+        shown = row.get(name)
+        if shown is None:
+            continue
+        runs = [pair[side] for pair in pairs]
+        se, total = _errors_of_mean(runs, single)
+        for key, source in (("se_conditional", se), ("se_total", total)):
+            ledger.number(COMPARISON, f"{name}.{key} of {row['quantity']}", shown.get(key), source, says=SAY)
+
+
+def _errors_of_mean(runs: Sequence[Mapping[str, Any]], single: bool) -> tuple[float | None, float | None]:
+    if len(runs) == 1:
+        return finite(runs[0].get("se_conditional")), None if single else finite(runs[0].get("se_total"))
+    squares = [float(run["se_conditional"]) ** 2 for run in runs]
+    sizes = [float(run["B_E"]) for run in runs]
+    prompts = math.fsum(sizes)
+    # The variance of a weighted sum: each run's own, and what runs that draw from one set of prompts share.
+    variance = math.fsum(n * n * v for n, v in zip(sizes, squares, strict=True)) / prompts**2
+    shares = [share for run in runs if (share := finite(run.get("sampling_fraction"))) is not None]
+    if shares:
+        apart = 1 - math.fsum(n * n for n in sizes) / prompts**2
+        variance += apart * max(shares) * mean(squares)
+    parts = [
+        (n, whole - square)
+        for run, n, square in zip(runs, sizes, squares, strict=True)
+        if (whole := finite(run.get("variance_total"))) is not None
+    ]
+    if single or not parts:
+        return math.sqrt(variance), None
+    of_update = math.fsum(n * part for n, part in parts) / math.fsum(n for n, _ in parts)
+    return math.sqrt(variance), math.sqrt(variance + max(0.0, of_update))
 
 
 def _interval(
@@ -175,7 +212,10 @@ def saved_baseline(ledger: Ledger, file: Path, experiment: str, runs: Iterable[S
     ledger.text(where, f"the runs of {experiment}", sorted(saved), sorted(stored), says="stored are")
     for order in sorted(saved.keys() & stored.keys()):
         one, run = saved[order], stored[order]
-        for name in ("eta", "delta_h1", "se_conditional", "entropy_mean", "entropy_se", "se_total"):
+        for name in (
+            "eta", "delta_h1", "se_conditional", "entropy_mean", "entropy_se", "se_total", "variance_total",
+            "sampling_fraction",
+        ):  # fmt: skip
             ledger.number(where, f"{name} of {run.name}", one.get(name), run.number(name))
         ledger.text(where, f"seed of {run.name}", one["seed"], run.record["seed"])
         same = numbers(one["per_prompt"]) == numbers(run.record["per_prompt"])

@@ -104,7 +104,8 @@ def _quantities(ledger: Ledger, table: PrintedTable, record: Mapping[str, Any]) 
         if row is None:
             continue
         for name, cell in (("before", cells[2]), ("after", cells[3]), ("margin", cells[5])):
-            ledger.printed(REPORT, f"{name} of {cells[0]}", cell, finite(row[name]), says=says)
+            # Below a value stand its errors.
+            ledger.printed(REPORT, f"{name} of {cells[0]}", cell.partition(" ")[0], finite(row[name]), says=says)
         effect = cells[4].partition(" ")[0]
         ledger.printed(REPORT, f"the difference of {cells[0]}", effect, finite(row["outcome"]["effect"]), says=says)
 

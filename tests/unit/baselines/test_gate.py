@@ -218,11 +218,14 @@ def test_a_baseline_keeps_runs_under_the_keys_that_they_have_themselves(tmp_path
     assert {one.name for one in fields(BaselineRun)} <= {one.name for one in fields(RunRecord)}
     file = save(tmp_path / "b.json", "b", [store_experiment(tmp_path)])
     (experiment,) = json.loads(file.read_text())["experiments"].values()
-    assert set(experiment) == {"checkpoint", "checkpoint_digest", "objective", "environment", "unit", "update", "runs"}
+    assert set(experiment) == {
+        "checkpoint", "checkpoint_digest", "objective", "environment", "settings", "config_digest", "unit", "update",
+        "runs",
+    }  # fmt: skip
     for kept, own in zip(experiment["runs"], sorted(tmp_path.rglob("results.json")), strict=True):
         whole = json.loads(own.read_text())
         assert kept == {key: whole[key] for key in kept}
-        assert "se_total" not in kept
+        assert not {"se_total", "variance_total", "sampling_fraction"} & set(kept)
 
 
 def test_an_incomplete_experiment_is_no_baseline(tmp_path: Path) -> None:
@@ -275,8 +278,10 @@ def test_the_command_compares_stored_experiments(tmp_path: Path, capsys: pytest.
     page = tmp_path / "page.html"
     assert main(["compare", str(one), str(tmp_path / "b"), "--html", str(page)]) == 1
     out = capsys.readouterr().out
-    assert "batch_scaling: delta_h1: CHANGED" in out
+    assert out.startswith("batch_scaling: CHANGED: δH₁ -0.0")
+    assert "nats/response (+50 %, CI +44 % … +58 %; allowed ± 5 %); likely causes: same checkpoint and settings" in out
     assert "delta_h1:5%" in page.read_text()
+    assert out.split("; likely")[0].removeprefix("batch_scaling: ") in page.read_text()
     assert main(["compare", str(one), str(other), "--fail", "delta_h1:80%"]) == 0
     assert main(["compare", str(one), str(tmp_path / "nowhere")]) == 2
 

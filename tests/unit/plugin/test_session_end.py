@@ -149,7 +149,9 @@ def test_nothing_compared_and_nothing_decided_do_not_look_green(tmp_path: Path) 
     write_json(directory / "comparison.json", record)
     view = write_reports(directory)
     assert view.tone == "inconclusive"
-    assert view.headline.startswith("INCONCLUSIVE against the baseline main: delta_h1; ")
+    assert view.headline.startswith("INCONCLUSIVE against the baseline main: δH₁ 1.00 → 1.00 nats (0 %, CI ")
+    assert view.headline.count("to decide: ") == 1
+    assert view.headline.endswith("; 4 runs; 1 check passed")
 
 
 @pytest.mark.parametrize("last", [*REPORTS, "index.html"])

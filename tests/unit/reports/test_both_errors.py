@@ -16,7 +16,7 @@ import pytest
 
 from pytest_entropy.baselines.baseline_file import snapshot
 from pytest_entropy.baselines.compare import compare
-from pytest_entropy.baselines.compare_directories import in_words
+from pytest_entropy.baselines.compare_directories import to_rows
 from pytest_entropy.baselines.rules import DEFAULT, parse_rules
 from pytest_entropy.commands.command_line import main
 from pytest_entropy.plugin.session_end import write_reports
@@ -24,6 +24,7 @@ from pytest_entropy.records.baseline import SharedUpdate
 from pytest_entropy.records.files import read_json, write_json
 from pytest_entropy.records.item import ItemReport
 from pytest_entropy.records.run import RunRecord
+from pytest_entropy.reports.gate_reason import both_errors
 from pytest_entropy.reports.html import render
 from pytest_entropy.reports.index import write_index
 from pytest_entropy.reports.sections.figures import plots
@@ -238,11 +239,17 @@ def test_a_comparison_says_that_its_difference_is_along_one_update(tmp_path: Pat
     assert "se_total" not in without["runs"][0]
     first = replace(first, update=SharedUpdate(prompts=["p"], rewards=[[0.0, 1.0]]))
     by_quantity = {c.rule.quantity: c for c in compare(first, first, parse_rules([DEFAULT]), alpha=1e-3)}
-    assert "nats per response for this update batch, 95 % CI [0, 0] (rule" in in_words(by_quantity["delta_h1"])
+    (row,) = to_rows([by_quantity["delta_h1"]])
+    errors = present(row.errors_after)
+    given, over = format_error(present(errors.se_conditional)), format_error(present(errors.se_total))
+    words = f"± {given} for this update batch, ± {over} over update batches"
+    assert both_errors(row) == f"baseline: {words}; now: {words}"
     assert by_quantity["entropy"].scope == ""
     first.objective["probe.mode"] = "u_statistic"
     single = {c.rule.quantity: c for c in compare(first, first, parse_rules([DEFAULT]), alpha=1e-3)}
-    assert " over batches, 95 % CI [0, 0] (rule" in in_words(single["delta_h1"])
+    (row,) = to_rows([single["delta_h1"]])
+    assert both_errors(row).endswith(" over batches")
+    assert "over update batches" not in both_errors(row)
 
 
 def test_the_list_says_what_the_conclusion_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

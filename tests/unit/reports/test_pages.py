@@ -14,11 +14,13 @@ import pytest
 
 from pytest_entropy.baselines.baseline_file import snapshot
 from pytest_entropy.baselines.compare import compare
-from pytest_entropy.baselines.compare_directories import to_page
+from pytest_entropy.baselines.compare_directories import comparison_of, to_page
 from pytest_entropy.baselines.rules import DEFAULT, parse_rules
 from pytest_entropy.plugin.session_end import write_reports
 from pytest_entropy.records.files import write_json
 from pytest_entropy.reports.index import write_index
+from pytest_entropy.reports.results_index import write_results_index
+from tests.present import present
 from tests.unit.plugin.test_session_end import outcome
 from tests.unit.reports import browser
 from tests.unit.reports.browser import Browser
@@ -55,7 +57,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     compared = root / "comparison.html"
     old, new = (snapshot(store_experiment(root / name, sizes=(64,), seed=1)) for name in ("old", "new"))
     new = replace(new, runs=[replace(run, per_prompt=[1.5 * s for s in run.per_prompt]) for run in new.runs])
-    found = {"batch_scaling": compare(old, new, parse_rules([DEFAULT]), alpha=1e-3)}
+    found = {"batch_scaling": comparison_of("main", old, new, compare(old, new, parse_rules([DEFAULT]), alpha=1e-3))}
     compared.write_text(to_page(found, "results/" + "a_long_name_" * 20, "results/<b>new"))
     failed = store_experiment(root, name="single_run", sizes=(64,), runs=1)
     (run,) = failed.glob("BE*")
@@ -63,7 +65,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     (run / "error.txt").write_text("session x\nTraceback\n" + "ValueError: " + "a_very_long_word_" * 30 + "<b>\n")
     views = [write_reports(whole), write_reports(failed)]
     index = write_index(root, "2026-01-01_00-00-00", views)
-    return {"report": whole / "report.html", "failed": failed / "report.html", "index": index, "comparison": compared}
+    overview = present(write_results_index(root))
+    return {
+        "report": whole / "report.html", "failed": failed / "report.html", "index": index, "comparison": compared,
+        "overview": overview,
+    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +82,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield opened
 
 
-@pytest.mark.parametrize("name", ["report", "failed", "index", "comparison"])
+@pytest.mark.parametrize("name", ["report", "failed", "index", "comparison", "overview"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [375, 1440])
 def test_a_page_fits_asks_for_nothing_and_says_what_it_shows(
@@ -92,9 +98,9 @@ def test_a_page_fits_asks_for_nothing_and_says_what_it_shows(
     verdict = page.evaluate("document.querySelector('.verdict').innerText")
     assert len(verdict) > 20
     if name == "report":
-        assert verdict == "FAILED: delta_h1 changed against the baseline main"
+        assert verdict.startswith("FAILED against the baseline main: δH₁ -0.0200 → -0.0300 nats (")
     if name == "comparison":
-        assert verdict == "batch_scaling: delta_h1 CHANGED"
+        assert verdict.startswith("batch_scaling: CHANGED: δH₁ -0.0")
         assert "<b>new" in page.evaluate("document.body.innerText")
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 25, 31)"
     assert dark == (scheme == "dark")
@@ -131,8 +137,8 @@ def test_printed_on_white(pages: dict[str, Path], page: Browser) -> None:
 
 
 def test_links_lead_to_files(pages: dict[str, Path], page: Browser) -> None:
-    for name in ("report", "index"):
+    for name in ("report", "index", "overview"):
         page.open(pages[name], width=1440, scheme="light")
         links = page.evaluate("[...document.links].map(l => decodeURIComponent(new URL(l.href).pathname))")
-        assert len(links) >= 6
+        assert len(links) >= 4
         assert [link for link in links if not Path(link).is_file()] == []

@@ -15,7 +15,7 @@ from pytest_entropy.baselines.baseline_file import load_baseline, save, snapshot
 from pytest_entropy.baselines.compare_directories import to_rows
 from pytest_entropy.baselines.rules import DEFAULT, parse_rules
 from pytest_entropy.records.baseline import BaselineRun
-from pytest_entropy.records.comparison import Comparison
+from pytest_entropy.records.comparison import Comparison, SideErrors
 from pytest_entropy.records.files import write_json
 from pytest_entropy.reports.audit.gate import comparison, saved_baseline
 from pytest_entropy.reports.audit.ledger import Ledger
@@ -73,10 +73,15 @@ def without_eta(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(gate, "_scaled", lambda pairs, side: 1e3 * scaled(pairs, side))
 
 
+def other_errors(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(gate, "side_errors", lambda runs, single_batch: SideErrors(se_conditional=0.5))
+
+
 FAULTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
     "sides exchanged": (exchange, "delta_h1 of the baseline is"),
     "a run compared with itself": (itself, "the difference of delta_h1 is 0"),
     "another unit": (without_eta, "delta_h1 now is"),
+    "other errors": (other_errors, "errors_before.se_conditional of delta_h1 is 0.5"),
 }
 
 

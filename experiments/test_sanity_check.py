@@ -34,7 +34,7 @@ def test_run(probe_run: RunRecord, experiment: Experiment) -> None:
     """One measurement with the diagnostics that checks.depth gives it, so that no check lacks a run unseen."""
     assert math.isfinite(probe_run.delta_h1)
     assert probe_run.se_conditional is not None
-    asked = experiment.config.asked_of(probe_run.run)
+    asked = experiment.config.asked_of(probe_run.run, probe_run.B_E)
     assert probe_run.asked == list(asked)
     assert bool(probe_run.diagnostics.get("score")) == ("score" in asked)
 

@@ -60,7 +60,7 @@ def _sweep(slope: np.ndarray, curvature: np.ndarray) -> EtaSweep:
 
 def diagnostic(name: str) -> Callable[[RunRecord, float], RunRecord]:
     return lambda run, by: replace(
-        run, diagnostics={**run.diagnostics, name: (np.asarray(run.diagnostics[name]) + by).tolist()}
+        run, diagnostics={**run.diagnostics, name: (np.asarray(run.diagnostics[name]) + by / run.eta).tolist()}
     )
 
 
@@ -69,7 +69,7 @@ def ranks(run: RunRecord, by: float) -> RunRecord:
 
 
 def slope_at_0(run: RunRecord, by: float) -> RunRecord:
-    change = run.arrays["sweep_change"] + by * run.arrays["sweep_steps"][:, None]
+    change = run.arrays["sweep_change"] + by / run.eta * run.arrays["sweep_steps"][:, None]
     return replace(run, arrays={**run.arrays, "sweep_change": change})
 
 

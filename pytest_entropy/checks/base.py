@@ -222,15 +222,14 @@ def mean_zero(check: Check, runs: Runs, given: Given, values: np.ndarray, *, nul
     Raises:
         Missing: a field that the effect or the surprises are read from was not measured.
     """
-    eta, effect = runs[0].number(ETA), None if check.effect is None else check.effect(runs)
     return check_mean_zero(
-        values * eta,
+        values * runs[0].number(ETA),
         alpha=given.share,
         name=check.name,
         null=null or check.claim,
         unit=IN_NATS,
         likely_causes=check.likely_causes,
-        effect_of_interest=None if effect is None else effect * eta,
+        effect_of_interest=None if check.effect is None else check.effect(runs),
         expected_events=expected_surprises(runs),
     )
 
@@ -263,5 +262,5 @@ def expected_surprises(runs: Runs) -> float:
 
 
 def mean_derivative(runs: Runs) -> float:
-    """|mean of <X_n, u>| over all prompts, in nats per unit of eta: the error of a doubled or missing estimate."""
-    return abs(float(joined(runs, "entropy_term").mean()))
+    """|eta mean of <X_n, u>| over all prompts, in nats per response: the error of a doubled or missing estimate."""
+    return runs[0].number(ETA) * abs(float(joined(runs, "entropy_term").mean()))

@@ -15,7 +15,7 @@ OTHER = f"diagnostics.{NAME}"
 
 
 def wrong_sign(runs: Runs) -> float | None:
-    """The error of an estimate of the derivative whose sign is wrong, in nats per unit of eta."""
+    """The error of an estimate of delta_h1 whose sign is wrong, in nats per response."""
     return 2 * mean_derivative(runs) or None
 
 

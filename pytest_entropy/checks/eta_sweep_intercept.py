@@ -14,7 +14,7 @@ NO_SWEEP = "no eta sweep: eta_sweep.multiples is empty, or probe.mode is u_stati
 
 
 def wrong_derivative(runs: Runs) -> float | None:
-    """The error of delta_h1 / eta where it is doubled or missing, in nats per response per unit of eta."""
+    """The error of delta_h1 where it is doubled or missing, in nats per response."""
     return mean_derivative(runs) or None
 
 

@@ -21,7 +21,7 @@ SLOPE = "diagnostics.entropy_slope"
 
 
 def wrong_factor(runs: Runs) -> float | None:
-    """The error of the derivative where it is doubled or missing, in nats per unit of eta."""
+    """The error of delta_h1 where it is doubled or missing, in nats per response."""
     return mean_derivative(runs) or None
 
 

@@ -7,8 +7,8 @@ from pytest_entropy.stats import CheckOutcome
 
 
 def temperature_in_scores(runs: Runs) -> float | None:
-    """The mean directional score of responses drawn at ``TEMPERATURE``, to the order of the tilt, in nats per unit of
-    eta.
+    """The mean directional score of responses drawn at ``TEMPERATURE``, to the order of the tilt, times eta, in nats
+    per response.
 
     With token probabilities in proportion to pi^(1 + tilt), E<grad log pi, u> is -tilt times the part sum_k <grad
     H_k, u> of the entropy's derivative; the whole derivative stands in for that part.

@@ -16,9 +16,6 @@ MORE = "to decide: more --runs, larger B_E, or a larger --entropy-alpha"
 def undecided_in_words(message: str, remedy: str = "") -> str:
     """Shorten an inconclusive check's message to one line: the expectation, and what a decision would take.
 
-    >>> undecided_in_words("x: inconclusive\n  expected: a\n  to decide: n = 640", "--runs 20")
-    'a; to decide: --runs 20 (n = 640)'
-
     Args:
         message: of the check's outcome.
         remedy: the option that gives the number of prompts that the message asks for, where it is known.

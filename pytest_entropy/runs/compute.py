@@ -75,17 +75,17 @@ class Place:
             raise RunError(
                 f"{spec.experiment}: the place has the prompts and rewards of other settings; make one of its own"
             )
-        asked = made.config.asked_of(spec.run)
+        asked = made.config.asked_of(spec.run, spec.B_E)
         if asked not in made.probes:
-            made.probes[asked] = self._new_probe(made.config, spec.run)
+            made.probes[asked] = self._new_probe(made.config, spec.run, spec.B_E)
         return made.probes[asked]
 
-    def _new_probe(self, config: ExperimentConfig, run: int) -> EntropyProbe:
+    def _new_probe(self, config: ExperimentConfig, run: int, B_E: int | None = None) -> EntropyProbe:
         from pytest_entropy.probe import EntropyProbe, ProbeConfig
 
         return EntropyProbe(
             self._checkpoint(config),
-            ProbeConfig(**config.probe_settings(run)),
+            ProbeConfig(**config.probe_settings(run, B_E)),
             prompts=self.prompts,
             reward=self.reward,
             threads=self.machine.threads,

@@ -61,6 +61,8 @@ class MemoryProber:
         model = self.config.model
         checkpoint = self.place.machine.checkpoint(self.place.files, model.device, model.dtype)
         settings: dict[str, Any] = {**self.config.probe_settings(), **changes}
+        # Its pass over U depends on none of what is varied.
+        settings["diagnostics"] = tuple(name for name in settings["diagnostics"] if name != "total_variance")
         return EntropyProbe(checkpoint, ProbeConfig(**settings), prompts=self.place.prompts, reward=self.place.reward)
 
     def _against_B_E(self, length_mean: float) -> Iterator[MemoryProbe]:

@@ -50,7 +50,7 @@ def update_digest(spec: RunSpec, inputs: str) -> str:
 
 def is_checked(spec: RunSpec) -> bool:
     """Whether the update is compared with second computations, which its record then holds."""
-    return "definition" in ExperimentConfig.model_validate(spec.settings).asked_of(spec.run)
+    return "definition" in ExperimentConfig.model_validate(spec.settings).asked_of(spec.run, spec.B_E)
 
 
 class SharedUpdates:

@@ -60,8 +60,9 @@ class ProbeSection(UpdateSettings):
 
     u_statistic: UStatisticSection = UStatisticSection()
     total_variance: Annotated[Literal["first", "all", "none"], BeforeValidator(_which_runs)] = "first"
-    """Runs that also estimate the standard error over update batches, with U random as well: the `first` at each B_E
-    along each update batch (the part of U is the same for the others), `all` (or true), or `none` (or false)."""
+    """Runs that also estimate the standard error over update batches, with U random as well: the `first` along each
+    update batch at each B_E of at least B_U, or at the largest (the part of U is the same for the others), `all` (or
+    true), or `none` (or false)."""
 
     def settings(self) -> dict[str, object]:
         """The keyword arguments of :class:`pytest_entropy.probe.ProbeConfig` that this section sets."""
@@ -236,11 +237,12 @@ class ExperimentConfig(SettingsSection):
         """Whether some runs have the diagnostics of the sanity checks, and others do not."""
         return 0 < len(self.diagnosed_runs) < self.batch_config.runs_per_batch
 
-    def probe_settings(self, run: int = 1) -> dict[str, object]:
+    def probe_settings(self, run: int = 1, B_E: int | None = None) -> dict[str, object]:
         """The keyword arguments of :class:`pytest_entropy.probe.ProbeConfig` for a run of this configuration.
 
         Args:
             run: the run's number at its B_E; the first has all diagnostics at every depth.
+            B_E: prompts of its entropy batch; the largest if left out.
         """
         batch, sampling = self.batch_config, self.sampling
         return {
@@ -249,29 +251,31 @@ class ExperimentConfig(SettingsSection):
             **sampling.model_dump(include=set(SampledPolicy.model_fields)),
             "with_replacement": self.prompts.with_replacement,
             **self.memory.model_dump(),
-            "diagnostics": self.asked_of(run),
+            "diagnostics": self.asked_of(run, B_E),
             **self._sweep(),
         }
 
-    def asked_of(self, run: int) -> tuple[str, ...]:
+    def asked_of(self, run: int, B_E: int | None = None) -> tuple[str, ...]:
         """The names of the diagnostics of a run, which its record lists as ``asked``.
 
         Args:
             run: the run's number at its B_E.
+            B_E: prompts of its entropy batch; the largest if left out.
         """
         extra: tuple[str, ...] = ()
         # A single batch's update is not independent of its responses, so that no sweep is possible, and its standard
         # error is already the total one.
         if self.probe.mode == "two_batch":
-            extra += ("total_variance",) if self._has_total(run) else ()
+            extra += ("total_variance",) if self._has_total(run, B_E) else ()
             extra += ("eta_sweep",) if self.eta_sweep.multiples else ()
         without = not self.diagnostics or (self.has_plain_runs and run not in self.diagnosed_runs)
         return extra if without else (*CHECKED, *extra)
 
-    def _has_total(self, run: int) -> bool:
-        """Whether a run estimates the variance over update batches, too."""
-        which = self.probe.total_variance
-        return which == "all" or (which == "first" and run <= self.batch_config.updates)
+    def _has_total(self, run: int, B_E: int | None) -> bool:
+        """Whether a run estimates the variance over update batches, too, which takes a pass over U."""
+        which, batch = self.probe.total_variance, self.batch_config
+        enough = B_E is None or min(batch.B_U, max(batch.B_E_values)) <= B_E
+        return which == "all" or (which == "first" and run <= batch.updates and enough)
 
     def _sweep(self) -> dict[str, object]:
         sweep = self.eta_sweep.model_dump()

@@ -137,6 +137,8 @@ IDENTITIES: dict[str, Mapping[str, Fault]] = {
     "total_variance_parts": {
         "V_Y": scaled("variance_parts__update_batch", 1.1),
         "T": scaled("variance_parts__interaction", 0.9),
+        "its error": scaled("variance_parts__standard_error", 1.1),
+        "its skewness": measured(variance_parts__update_skewness=9.0),
         "another definition": measured(variance_parts__definition=0.02),
     },
     "weights_are_stored": {"not restored": measured(reading__weights=1e-5)},

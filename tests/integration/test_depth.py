@@ -53,8 +53,8 @@ def test_a_light_session_computes_what_it_says_and_another_depth_begins_anew(wor
 
 
 def test_the_plan_of_a_small_model_is_full_and_that_of_debug_always(workspace: Workspace) -> None:
-    done = workspace.refused(*SANITY, *workspace.small, "--collect-only", "-q")
+    done = workspace.refused(*SANITY, *workspace.small, "--collect-only")
     assert ", depth full" in done.stdout
-    light = workspace.refused("experiments/test_debug.py", *workspace.small, LIGHT, "--collect-only", "-q")
+    light = workspace.refused("experiments/test_debug.py", *workspace.small, LIGHT, "--collect-only")
     assert light.returncode == 0
     assert "depth" not in light.stdout

@@ -25,6 +25,7 @@ from pytest_entropy.probe.measure.run_record import MeasuredBatch
 from pytest_entropy.probe.measure.two_batch import TwoBatch
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.seeds import derive
+from pytest_entropy.settings.diagnostics import CHECKED
 from pytest_entropy.settings.model import ExperimentConfig
 from pytest_entropy.settings.yaml_file import read_yaml
 from pytest_entropy.stats.outcome import CheckOutcome
@@ -36,7 +37,7 @@ pytestmark = pytest.mark.slow
 PROFILE_SIZES = read_yaml(PROFILE)[0]
 B_E = PROFILE_SIZES["sanity_check"]["batch_config"]["B_E_values"][0]
 RUNS = PROFILE_SIZES["sanity_check"]["batch_config"]["runs_per_batch"]
-DIAGNOSTICS = ExperimentConfig(diagnostics=True).probe_settings()["diagnostics"]
+DIAGNOSTICS = CHECKED
 ALPHA = 1e-4  # a check's share of 1e-3 in a session of ten
 # A session of the matrix is made so large that a fault escapes it once in a million.
 MISS = 1e-6

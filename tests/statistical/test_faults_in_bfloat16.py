@@ -20,14 +20,14 @@ from pytest_entropy.errors import RunError
 from pytest_entropy.probe.derivatives.tangent import Tangent
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.records.run import RunRecord
-from pytest_entropy.settings.model import ExperimentConfig
+from pytest_entropy.settings.diagnostics import CHECKED
 from pytest_entropy.stats import CheckOutcome
 from pytest_entropy.testing import tiny
 from tests.statistical import faults
 
 pytestmark = pytest.mark.slow
 
-DIAGNOSTICS = ExperimentConfig(diagnostics=True).probe_settings()["diagnostics"]
+DIAGNOSTICS = CHECKED
 # Of different lengths, so that batches are padded.
 PROMPTS = [Prompt(f"Tom has {n} " + "apples " * (n % 5) + "and buys 14 more.", {"answer": "7"}) for n in range(80)]
 EXACT = ("sampler_scorer_agreement", "batch_invariance", "draws", "definition", "update_gradient", "update_direction")

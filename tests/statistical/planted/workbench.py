@@ -23,7 +23,7 @@ from pytest_entropy.checkpoints.demo import PATH, PROFILE
 from pytest_entropy.checks import bookkeeping
 from pytest_entropy.checks.base import Check
 from pytest_entropy.records.run import RunRecord
-from pytest_entropy.settings.model import ExperimentConfig
+from pytest_entropy.settings.diagnostics import CHECKED
 from pytest_entropy.settings.yaml_file import read_yaml
 from pytest_entropy.stats.outcome import CheckOutcome
 from tests.statistical.planted.planted_fault import PlantedFault
@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[3]
 PROFILE_SIZES = read_yaml(PROFILE)[0]
 SIZES = PROFILE_SIZES["all"]["batch_config"] | PROFILE_SIZES["all"]["sampling"] | PROFILE_SIZES["all"]["memory"]
 B_E = PROFILE_SIZES["sanity_check"]["batch_config"]["B_E_values"][0]
-DIAGNOSTICS = ExperimentConfig(diagnostics=True).probe_settings()["diagnostics"]
+DIAGNOSTICS = CHECKED
 ALPHA = 1e-4  # a check's share of 1e-3 in a session of ten
 # Below it a fault has no effect to speak of; float32 passes of other shapes differ by a hundredth of it.
 LEAST_EFFECT = 1e-4

@@ -180,7 +180,16 @@ def test_a_total_variance_is_the_sum_of_its_parts() -> None:
     products = rng.standard_normal((2, 2))
     update_batch = float(ETA**2 * products.mean(1).var(ddof=1) / 2)
     interaction = update_batch - float(ETA**2 * np.cov(products.T)[0, 1] / 2)
-    parts = VarianceParts(entropy_batch=own, update_batch=update_batch, interaction=interaction, definition=0.0)
+    whole = products.mean(1) - products.mean()
+    terms = np.prod(products - products.mean(0), axis=1)
+    parts = VarianceParts(
+        entropy_batch=own,
+        update_batch=update_batch,
+        interaction=interaction,
+        standard_error=float(ETA**2 * terms.std(ddof=1) / 2**0.5),
+        update_skewness=float((whole**3).mean() / (whole**2).mean() ** 1.5),
+        definition=0.0,
+    )
     total = own + update_batch - interaction
     arrays = {**run.arrays, "update_products": products}
     run = replace(run, variance_parts=parts, variance_total=total, arrays=arrays)
@@ -191,7 +200,8 @@ def test_a_total_variance_is_the_sum_of_its_parts() -> None:
         other = replace(parts, **{name: 1.1 * getattr(parts, name)})
         wrong = own + present(other.update_batch) - present(other.interaction)
         assert not_passed(replace(run, variance_parts=other, variance_total=wrong)) == ["total_variance_parts"]
-    assert not_passed(replace(run, variance_parts=replace(parts, definition=0.1))) == ["total_variance_parts"]
+    for name in ("definition", "standard_error", "update_skewness"):
+        assert not_passed(replace(run, variance_parts=replace(parts, **{name: 0.1}))) == ["total_variance_parts"], name
     assert not_passed(replace(run, variance_total=None), verdict="inconclusive") == ["total_variance_identity"]
 
 

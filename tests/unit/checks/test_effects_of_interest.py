@@ -26,7 +26,8 @@ def runs_of(count: int, prompts: int, mean: float = -100.0) -> list[RunRecord]:
 
 def test_effects_are_those_of_named_faults() -> None:
     runs = runs_of(4, 200)
-    mean = float(np.mean([run.per_prompt for run in runs]))
+    # On the scale of delta_h1.
+    mean = runs[0].eta * float(np.mean([run.per_prompt for run in runs]))
     effects = {
         "first_order_accuracy": -mean,
         "eta_sweep_intercept": -mean,

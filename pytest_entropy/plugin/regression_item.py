@@ -18,7 +18,7 @@ from pytest_entropy.records.comparison import Comparison
 from pytest_entropy.records.files import write_json
 from pytest_entropy.records.item import ItemReport
 from pytest_entropy.records.paths import COMPARISON, MANIFEST
-from pytest_entropy.runs.store import FailedRun
+from pytest_entropy.runs.store import FailedRun, NeededRunsFailed
 from pytest_entropy.stats import require
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ class GateItem(pytest.Item):
         """Compare the runs with the baseline by the rules, and write the comparison to ``comparison.json``.
 
         Raises:
-            Regression: a quantity changed by more than its tolerance, a run failed, or the baseline is missing and
-                must not be.
+            Regression: a quantity changed by more than its tolerance, or the baseline is missing and must not be.
+            NeededRunsFailed: a run failed.
             Inconclusive: a comparison could not be decided.
         """
         execution = self.state.execution_of(self)
@@ -57,9 +57,9 @@ class GateItem(pytest.Item):
         before = self.gate.baseline(plan.kind.name)
         if before is None:
             return self._without_baseline(plan)
-        failed = [f"B_E {b} run {r}" for b, r, out in execution.each_run() if isinstance(out, FailedRun)]
+        failed = {(b, r): out for b, r, out in execution.each_run() if isinstance(out, FailedRun)}
         if failed:
-            raise Regression(f"nothing to compare: {', '.join(failed)} failed")
+            raise NeededRunsFailed(failed)
         after = snapshot(plan.directory)
         compared = compare(before, after, self.rules, alpha=self.state.shares[self.nodeid])
         pairing = f"{len(paired_runs(before, after))} of {len(after.runs)} runs paired by seed and B_E"

@@ -23,6 +23,7 @@ from pytest_entropy.runs.machine import DECISIVE, environment
 from pytest_entropy.runs.plan import Plan
 from pytest_entropy.settings.experiments import ExperimentKind, kind_of
 from pytest_entropy.settings.layers import Layer, ResolvedConfig, resolve_config
+from pytest_entropy.settings.model import ExperimentConfig
 from pytest_entropy.settings.yaml_file import read_yaml
 
 
@@ -181,7 +182,7 @@ class Planner:
         return self._checkpoints[key]
 
     def _prompts(self, resolved: ResolvedConfig) -> PromptSet:
-        """The configured prompts, enough of them for disjoint batches E and U."""
+        """The configured prompts, enough of them for a run's batches."""
         config = resolved.config
         section = config.prompts
         key = section.model_dump_json()
@@ -196,16 +197,26 @@ class Planner:
                 raise UsageError(f"prompts {section.source}: the source holds no prompts")
             self._prompt_sets[key] = with_arguments(opened, section.chat_template_kwargs, section.source)
         prompts = self._prompt_sets[key]
-        needed = max(config.batch_config.B_E_values) + config.batch_config.B_U
-        distinct = len({prompt.key for prompt in prompts}) if isinstance(prompts, list) else len(prompts)
-        if distinct < needed and not section.with_replacement:
-            which = "prompts" if distinct == len(prompts) else f"different prompts (of {len(prompts)})"
-            raise UsageError(
-                f"prompts {section.source}: {distinct} {which} are {needed - distinct} too few for "
-                f"B_E {max(config.batch_config.B_E_values)} + B_U {config.batch_config.B_U} disjoint prompts; "
-                "give more prompts, smaller --be-values/--be/--bu, or --with-replacement"
-            )
+        if not section.with_replacement:
+            _require_enough(prompts, config)
         return prompts
+
+
+def _require_enough(prompts: PromptSet, config: ExperimentConfig) -> None:
+    """Reject a set with fewer different prompts than a run draws: those of E, and of U where the run has one."""
+    largest, update = max(config.batch_config.B_E_values), config.batch_config.B_U
+    needed, words = largest + update, f"B_E {largest} + B_U {update} disjoint prompts"
+    smaller = "--be-values/--be/--bu"
+    # A single batch is its own U.
+    if config.probe.mode == "u_statistic":
+        needed, words, smaller = largest, f"B_E {largest} different prompts", "--be-values/--be"
+    distinct = len({prompt.key for prompt in prompts}) if isinstance(prompts, list) else len(prompts)
+    if distinct < needed:
+        which = "prompts" if distinct == len(prompts) else f"different prompts (of {len(prompts)})"
+        raise UsageError(
+            f"prompts {config.prompts.source}: {distinct} {which} are {needed - distinct} too few for {words}; "
+            f"give more prompts, smaller {smaller}, or --with-replacement"
+        )
 
 
 def _of_other_depth(found: Path | None, resolved: ResolvedConfig) -> str:

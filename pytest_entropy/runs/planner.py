@@ -11,6 +11,7 @@ from pytest_entropy.checkpoints import DEMO, CheckpointFiles, find_checkpoint, r
 from pytest_entropy.checkpoints.metadata import Metadata, read_metadata
 from pytest_entropy.checkpoints.model_size import parameters_stored
 from pytest_entropy.checkpoints.preflight.chat_template import require_chat_template
+from pytest_entropy.checkpoints.preflight.context_length import require_context
 from pytest_entropy.checkpoints.preflight.device import require_device
 from pytest_entropy.checkpoints.preflight.screening import screen
 from pytest_entropy.errors import UsageError
@@ -139,6 +140,7 @@ class Planner:
                 superseded = _of_other_depth(stored, resolved)
         directory = resumable or root / f"{kind.directory}_{self.stamp}"
         require_chat_template(prompts, files, resolved.config.prompts.chat_template_kwargs)
+        require_context(files, prompts, resolved.config.sampling.max_new_tokens)
         return Plan(
             kind, resolved, files, metadata, digest, config_digest, prompts, reward, directory, self.stamp,
             resumable is not None, superseded,

@@ -35,3 +35,26 @@ def test_a_single_batch_needs_no_prompts_of_an_update_batch(workspace: Workspace
         "prompts prompts.jsonl: 60 prompts are 4 too few for B_E 60 + B_U 4 disjoint prompts; give more prompts, "
         "smaller --be-values/--be/--bu, or --with-replacement"
     )
+
+
+def test_a_context_too_short_for_the_response_is_found_while_planning(workspace: Workspace) -> None:
+    assert refusal(workspace, *workspace.scaling, "--entropy-set=sampling.max_new_tokens=128") == (
+        f"checkpoint {workspace.checkpoint}: the model's context of 128 tokens has no room for a prompt beside a "
+        "response of 128 tokens (sampling.max_new_tokens); take a sampling.max_new_tokens below 128"
+    )
+    assert refusal(workspace, *workspace.scaling, "--entropy-set=sampling.max_new_tokens=120").startswith(
+        f"checkpoint {workspace.checkpoint}: 60 of 60 prompts are too long: the model has 128 positions, "
+        "max_new_tokens is 120, which leaves 8 for the prompt, and the longest has 12 tokens"
+    )
+
+
+def test_a_base_model_of_another_size_is_found_while_planning(workspace: Workspace) -> None:
+    from tests import tiny
+
+    other = workspace.path / "other"
+    tiny.qwen2(len(tiny.tokenizer()), hidden=64).save_pretrained(other)
+    assert refusal(workspace, *workspace.scaling, "--base-model=other") == (
+        f"base model other is of another size than adapter {workspace.checkpoint}/model: "
+        "'model.layers.0.mlp.down_proj' is adapted as a weight of 32 x 64, and the base has 64 x 128; name the base "
+        "model that the adapter was trained on with --base-model DIR"
+    )

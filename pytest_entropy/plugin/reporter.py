@@ -185,9 +185,10 @@ def _item_of(report: pytest.CollectReport | pytest.TestReport) -> ItemReport | N
 
 
 def _plan_lines(config: pytest.Config) -> list[str]:
-    plans = session_of(config).planning.plans
-    if not plans:
+    planning = session_of(config).planning
+    if not planning.plans:
         return []
     from pytest_entropy.reports.terminal import plan_line, step_lines
 
-    return [line for plan in plans for line in (plan_line(plan), *step_lines(plan))]
+    lines = [line for plan in planning.plans for line in (plan_line(plan), *step_lines(plan))]
+    return lines + planning.gate.header(planning.plans)

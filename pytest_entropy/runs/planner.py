@@ -16,7 +16,8 @@ from pytest_entropy.checkpoints.preflight.device import require_device
 from pytest_entropy.checkpoints.preflight.screening import screen
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import PromptSet, open_prompts, with_arguments
-from pytest_entropy.records.results_directory import claim_stamp, find_resumable
+from pytest_entropy.records.paths import SESSIONS
+from pytest_entropy.records.results_directory import claim_stamp, find_resumable, withdraw_stamp
 from pytest_entropy.rewards import RewardTerm, WeightedRewards, require_columns, resolve_reward
 from pytest_entropy.runs.depth import other_depth, with_depth
 from pytest_entropy.runs.inputs import digest_with_inputs
@@ -63,6 +64,7 @@ class Planner:
     def __init__(self, request: SessionRequest, stamp: str) -> None:
         self.request, self.stamp = request, stamp
         self._plans: dict[str, Plan] = {}
+        self._results_existed = True
         self._declared: dict[str, tuple[dict[str, object], Path]] = {}
         self._prompt_sets: dict[str, PromptSet] = {}
         self._checkpoints: dict[tuple[str, str | None], tuple[CheckpointFiles, Metadata, str]] = {}
@@ -111,11 +113,18 @@ class Planner:
         Raises:
             UsageError: the results directory cannot be written.
         """
+        self._results_existed = self.results_root.exists()
         self.stamp = claim_stamp(self.results_root, self.stamp, named=self.request.results is not None)
         for name, plan in self._plans.items():
             fresh = self.results_root / plan.kind.category / f"{plan.kind.directory}_{self.stamp}"
             directory = plan.directory if plan.resumed else fresh
             self._plans[name] = replace(plan, stamp=self.stamp, directory=directory)
+
+    def withdraw(self) -> None:
+        """Undo :meth:`claim` if the session has left nothing: no run was asked for, and no page was written."""
+        begun = [plan.directory for plan in self.plans if not plan.resumed]
+        if not any(directory.exists() for directory in (*begun, self.results_root / SESSIONS / self.stamp)):
+            withdraw_stamp(self.results_root, self.stamp, existed=self._results_existed)
 
     def _new_plan(self, name: str, module: Path, overrides: dict[str, object]) -> Plan:
         kind = kind_of(name)

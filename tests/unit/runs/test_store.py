@@ -14,7 +14,7 @@ import pytest
 
 from pytest_entropy.errors import RunError
 from pytest_entropy.records.files import read_json, write_json
-from pytest_entropy.records.results_directory import claim_stamp, find_resumable
+from pytest_entropy.records.results_directory import claim_stamp, find_resumable, withdraw_stamp
 from pytest_entropy.runs.store import FailedRun, NeededRunsFailed, News, RunStore
 
 
@@ -177,6 +177,17 @@ def test_stamps_do_not_clash_and_links_are_refused(tmp_path: Path) -> None:
         claim_stamp(tmp_path / "link", "t")
     with pytest.raises(UsageError, match="is a symbolic link"):
         claim_stamp(tmp_path, "t")
+
+
+def test_a_withdrawn_stamp_leaves_the_directory_to_other_sessions(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    mine, other = claim_stamp(results, "t"), claim_stamp(results, "t")
+    withdraw_stamp(results, mine, existed=False)
+    assert [file.name for file in (results / ".sessions").iterdir()] == [other]
+    withdraw_stamp(results, other, existed=False)
+    assert not results.exists()
+    withdraw_stamp(results, claim_stamp(results, "t"), existed=True)
+    assert list(results.iterdir()) == []
 
 
 def test_resume_takes_the_newest_of_the_same_kind(tmp_path: Path) -> None:

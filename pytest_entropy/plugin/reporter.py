@@ -188,7 +188,8 @@ def _plan_lines(config: pytest.Config) -> list[str]:
     planning = session_of(config).planning
     if not planning.plans:
         return []
+    from pytest_entropy.reports.header import base_lines
     from pytest_entropy.reports.terminal import plan_line, step_lines
 
-    lines = [line for plan in planning.plans for line in (plan_line(plan), *step_lines(plan))]
+    lines = [line for plan in planning.plans for line in (plan_line(plan), *step_lines(plan), *base_lines(plan))]
     return lines + planning.gate.header(planning.plans)

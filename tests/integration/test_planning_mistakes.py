@@ -147,3 +147,12 @@ def test_an_empty_directory_of_results_that_was_there_stays(workspace: Workspace
     workspace.results.mkdir()
     assert workspace.refused(*workspace.scaling, "-k", "nothing").returncode == 5
     assert list(workspace.results.iterdir()) == []
+
+
+def test_the_header_says_which_base_model_is_used(workspace: Workspace) -> None:
+    base = workspace.checkpoint.parent / "base"
+    assert f"  base model: {base} (relative to the checkpoint)\n" in header(workspace, *workspace.scaling)
+    given = header(workspace, *workspace.scaling, f"--base-model={base}")
+    assert f"  base model: {base} (by --base-model)\n" in given
+    demo = header(workspace, "experiments/test_single_run.py")
+    assert "base model" not in demo

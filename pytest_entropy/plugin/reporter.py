@@ -188,8 +188,10 @@ def _plan_lines(config: pytest.Config) -> list[str]:
     planning = session_of(config).planning
     if not planning.plans:
         return []
-    from pytest_entropy.reports.header import base_lines
+    from pytest_entropy.reports.header import base_lines, resume_lines
     from pytest_entropy.reports.terminal import plan_line, step_lines
 
-    lines = [line for plan in planning.plans for line in (plan_line(plan), *step_lines(plan), *base_lines(plan))]
+    lines = []
+    for plan in planning.plans:
+        lines += [plan_line(plan), *step_lines(plan), *base_lines(plan), *resume_lines(plan)]
     return lines + planning.gate.header(planning.plans)

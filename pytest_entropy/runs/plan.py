@@ -50,6 +50,7 @@ class Plan:
     stamp: str
     resumed: bool
     superseded: str = ""
+    nothing_kept: str = ""
 
     @cached_property
     def runs(self) -> list[tuple[int, int]]:

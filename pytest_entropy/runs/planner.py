@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,12 @@ from pytest_entropy.checkpoints.preflight.screening import screen
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import PromptSet, open_prompts, with_arguments
 from pytest_entropy.records.paths import SESSIONS
-from pytest_entropy.records.results_directory import claim_stamp, find_resumable, withdraw_stamp
+from pytest_entropy.records.results_directory import claim_stamp, withdraw_stamp
 from pytest_entropy.rewards import RewardTerm, WeightedRewards, require_columns, resolve_reward
-from pytest_entropy.runs.depth import other_depth, with_depth
+from pytest_entropy.runs.depth import with_depth
 from pytest_entropy.runs.inputs import digest_with_inputs
-from pytest_entropy.runs.machine import DECISIVE, environment
 from pytest_entropy.runs.plan import Plan
+from pytest_entropy.runs.resuming import Resumable, find_stored
 from pytest_entropy.settings.experiments import ExperimentKind, kind_of
 from pytest_entropy.settings.layers import Layer, ResolvedConfig, resolve_config
 from pytest_entropy.settings.model import ExperimentConfig
@@ -137,22 +138,16 @@ class Planner:
         reward = self._rewards(resolved, prompts)
         config_digest = digest_with_inputs(resolved, prompts, reward)
         root = self.results_root / kind.category
-        resumable, superseded = None, ""
+        found = Resumable()
         if self.request.resume:
-            present = environment()
-            versions = {package: present[package] for package in DECISIVE}
-            resumable, superseded = find_resumable(root, digest, config_digest, versions, experiment=name)
-            other = other_depth(resolved)
-            if resumable is None and not superseded and other.digest() != resolved.digest():
-                others = digest_with_inputs(other, prompts, reward)
-                stored, _ = find_resumable(root, digest, others, versions, experiment=name)
-                superseded = _of_other_depth(stored, resolved)
-        directory = resumable or root / f"{kind.directory}_{self.stamp}"
+            inputs = partial(digest_with_inputs, prompts=prompts, reward=reward)
+            found = find_stored(root, name, digest, config_digest, resolved, inputs)
+        directory = found.directory or root / f"{kind.directory}_{self.stamp}"
         require_chat_template(prompts, files, resolved.config.prompts.chat_template_kwargs)
         require_context(files, prompts, resolved.config.sampling.max_new_tokens)
         return Plan(
             kind, resolved, files, metadata, digest, config_digest, prompts, reward, directory, self.stamp,
-            resumable is not None, superseded,
+            found.directory is not None, found.superseded, found.nothing_kept,
         )  # fmt: skip
 
     def _layers(self, kind: ExperimentKind, module: Path, overrides: dict[str, object]) -> list[Layer]:
@@ -228,13 +223,6 @@ def _require_enough(prompts: PromptSet, config: ExperimentConfig) -> None:
             f"prompts {config.prompts.source}: {distinct} {which} are {needed - distinct} too few for {words}; "
             f"give more prompts, smaller {smaller}, or --with-replacement"
         )
-
-
-def _of_other_depth(found: Path | None, resolved: ResolvedConfig) -> str:
-    """Why an experiment directory of the other depth is not continued, in words; empty where there is none."""
-    if found is None:
-        return ""
-    return f"{found.name} was measured at another checks.depth, now {resolved.config.checks.depth}"
 
 
 def demo_profile(name: str) -> list[Layer]:

@@ -156,3 +156,9 @@ def test_the_header_says_which_base_model_is_used(workspace: Workspace) -> None:
     assert f"  base model: {base} (by --base-model)\n" in given
     demo = header(workspace, "experiments/test_single_run.py")
     assert "base model" not in demo
+
+
+def test_resume_says_why_it_finds_nothing(workspace: Workspace) -> None:
+    line = "  resume: nothing kept: there is no earlier batch_scaling in results/batch_scaling\n"
+    assert line in header(workspace, *workspace.scaling, "--resume")
+    assert "resume" not in header(workspace, *workspace.scaling)

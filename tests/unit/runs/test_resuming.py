@@ -13,7 +13,7 @@ from pytest_entropy.runs.resuming import Resumable, find_stored
 from pytest_entropy.settings.layers import Layer, ResolvedConfig, resolve_config
 
 
-def resolved(**changes: dict[str, Any]) -> ResolvedConfig:
+def resolved(**changes: Any) -> ResolvedConfig:
     return resolve_config([Layer("test", changes)])
 
 

@@ -56,7 +56,7 @@ def report_news(item: pytest.Item, failure: FailedRun | NeededRunsFailed) -> Non
 
 def say_in_a_sentence(report: pytest.TestReport, failure: FailedRun | NeededRunsFailed) -> None:
     """Reduce the report of a failed item to the message: the run's directory holds the traceback and the log."""
-    report.longrepr = str(failure)
+    report.longrepr = failure.message
     report.sections = [section for section in report.sections if not section[0].startswith("Captured log")]
 
 

@@ -40,9 +40,12 @@ class FailedRun(RuntimeError):
 
     def __init__(self, text: str, evidence: Path, *, known: bool = False) -> None:
         self.reason, self.evidence, self.known = error_text.reason_in(text), evidence, known
-        # The whole path is said once, with the reason; the directory of the results is in the session's summary.
-        told = f"{self._named}\n{error_text.POINTER}{error_text.shown(evidence)}"
-        super().__init__(f"{self.what} failed: see {self.place}" if known else told)
+        super().__init__(f"{self._named}\n{error_text.POINTER}{error_text.shown(evidence)}")
+
+    @property
+    def message(self) -> str:
+        """What a test item says: the reason and the path of the traceback, or where another item's failure is."""
+        return f"{self.what} failed: see {self.place}" if self.known else str(self)
 
     @property
     def place(self) -> str:
@@ -81,10 +84,15 @@ class NeededRunsFailed(AssertionError):
         new = next((failure for failure in failures.values() if failure.news), None)
         places = sorted({failure.place for failure in failures.values()})
         others = f" and {len(places) - MOST_NAMED} more" if len(places) > MOST_NAMED else ""
-        see = str(new) if new else f"see {', '.join(places[:MOST_NAMED])}{others}"
+        see = new.message if new else f"see {', '.join(places[:MOST_NAMED])}{others}"
         run = "run" if len(names) == 1 else "runs"
         super().__init__(f"needs the {run} {', '.join(names[:MOST_NAMED])}{more}, which failed: {see}")
         self.news = new.news if new else None
+
+    @property
+    def message(self) -> str:
+        """What a test item says."""
+        return str(self)
 
 
 class RunStore:

@@ -67,12 +67,21 @@ def _require_same_layers(adapter: Path, base: Path, adapted: Mapping[str, Shape]
             f"base model {base} is of another size than adapter {adapter}: {quoted(absent[0])} is adapted, and the "
             f"base has no such layer; {_REMEDY}"
         )
-    more = sorted(in_base - set(adapted))
+    # Layers on disk beyond the configured ones, such as those that predict further tokens, are not loaded.
+    layers = read_object(base / "config.json").get("num_hidden_layers")
+    loaded = {stem for stem in in_base if isinstance(layers, int) and _layer_of(stem) < layers}
+    more = sorted(loaded - set(adapted))
     if more and _adapts_every_layer(adapter):
         raise UsageError(
             f"base model {base} is of another size than adapter {adapter}: it has {quoted(more[0])}, and the adapter, "
             f"which is of every layer, has no tensor for it; {_REMEDY}"
         )
+
+
+def _layer_of(stem: str) -> int:
+    """The first number in a module's name, that of its layer; -1 without one."""
+    found = _LAYER.search(stem)
+    return int(found[1]) if found else -1
 
 
 def _any_layer(stem: str) -> str:

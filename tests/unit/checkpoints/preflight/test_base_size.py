@@ -22,10 +22,11 @@ def write(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
     save_file({key: np.zeros(shape, np.float32) for key, shape in shapes.items()}, file)
 
 
-def base_model(layers: int = 2, *, hidden: int = 4, transposed: bool = False) -> None:
+def base_model(layers: int = 2, *, hidden: int = 4, transposed: bool = False, configured: int | None = None) -> None:
     shape = (hidden, 2 * hidden) if transposed else (2 * hidden, hidden)
     weights = {f"model.layers.{n}.mlp.up_proj.weight": shape for n in range(layers)}
     write(Path("base/model.safetensors"), {**weights, "model.embed_tokens.weight": (9, hidden)})
+    Path("base/config.json").write_text(json.dumps({"num_hidden_layers": configured or layers}))
 
 
 def adapter(layers: int = 2, *, targets: object = ("up_proj",), **more: object) -> None:
@@ -91,6 +92,12 @@ def test_a_layer_that_an_adapter_of_every_layer_lacks_is_refused() -> None:
 def test_an_adapter_of_some_layers_may_have_fewer_than_its_base(settings: dict[str, object]) -> None:
     base_model(3)
     adapter(**settings)  # type: ignore[arg-type]
+    assert require_base_size(Path("adapter"), Path("base")) is None  # type: ignore[func-returns-value]
+
+
+def test_a_layer_on_disk_that_is_not_loaded_is_no_layer_of_the_base() -> None:
+    base_model(3, configured=2)
+    adapter()
     assert require_base_size(Path("adapter"), Path("base")) is None  # type: ignore[func-returns-value]
 
 

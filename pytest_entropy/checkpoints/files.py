@@ -29,6 +29,7 @@ class CheckpointFiles:
         optimizer: the optimizer's file, or its directory by torch.distributed.checkpoint.
         base: directory or hub id of the adapter's base model; None for a full fine-tune.
         names: side file with the optimizer's parameter names, if there is one.
+        base_source: where the path of the base model starts, or what named it, in words.
     """
 
     layout: str
@@ -38,6 +39,7 @@ class CheckpointFiles:
     optimizer: Path
     base: str | None
     names: Path | None = None
+    base_source: str = ""
 
     def digest(self) -> str:
         """SHA-256 over the names and contents of all files that a result depends on, as 16 hex digits."""

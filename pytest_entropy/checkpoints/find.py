@@ -67,25 +67,19 @@ def _with_base(files: CheckpointFiles, override: str | None) -> CheckpointFiles:
             f"adapter {files.weights} names no base model (base_model_name_or_path is {named!r}); "
             "say where it is with --base-model DIR"
         )
-    return replace(files, base=_locate_base(named, files, explicit=override is not None))
+    base, source = _locate_base(named, files, explicit=override is not None)
+    return replace(files, base=base, base_source=source)
 
 
-def _locate_base(named: str, files: CheckpointFiles, *, explicit: bool) -> str:
-    """Directory or hub id of a base model; unless ``explicit``, a relative path starts at the adapter first."""
+def _locate_base(named: str, files: CheckpointFiles, *, explicit: bool) -> tuple[str, str]:
+    """Directory or hub id of a base model, and where it was found, in words.
+
+    Unless ``explicit``, a relative path starts at the checkpoint, then at the working directory, as transformers and
+    peft read it; like an absolute path, it may lead anywhere: a directory gives weights and JSON, never code.
+    """
     if "\0" in named or any(len(part) > _LONGEST_PART for part in Path(named).parts):
         raise UsageError(f"base model {named[:60]!r} of adapter {files.weights} is not a valid directory or model name")
-    places = [Path(named).expanduser() if explicit else Path(named)]
-    if not explicit and not Path(named).is_absolute():
-        run = files.root.resolve().parent
-        inside = (files.weights / named).resolve()
-        # An untrusted adapter may name a base inside its own run's directory only, with links resolved.
-        if inside.is_relative_to(run):
-            places.insert(0, inside)
-        elif ".." in Path(named).parts or os.path.exists(inside):
-            raise UsageError(
-                f"adapter {files.weights} names its base model as {named!r}, which leads out of {run} to {inside}; "
-                "if you trust it, give it as --base-model"
-            )
+    places = _places(named, files, explicit=explicit)
     # For names the system cannot hold, os.path.isdir is False where Path.is_dir raises.
     tried = [place for place in places if os.path.isdir(place)]
     for place in tried:
@@ -95,18 +89,28 @@ def _locate_base(named: str, files: CheckpointFiles, *, explicit: bool) -> str:
                 "would load its base in turn; merge it first, or give --base-model DIR"
             )
         if has_weights(place):
-            return str(place)
+            return str(place), places[place]
     if tried:
         raise UsageError(
             f"base model {named!r} of adapter {files.weights}: {tried[0]} has no config.json with "
             "model.safetensors; give another with --base-model DIR"
         )
     if not explicit and _looks_like_hub_id(named) and _in_hub_cache(named):
-        return named
+        return named, "from the local hub cache"
     raise UsageError(
         f"base model {named!r} of adapter {files.weights} was not found (looked at "
         f"{', '.join(str(p) for p in places)} and the local hub cache); give it with --base-model DIR"
     )
+
+
+def _places(named: str, files: CheckpointFiles, *, explicit: bool) -> dict[Path, str]:
+    """The directories where a base model may lie, the first one first, each with where its path starts, in words."""
+    if explicit:
+        return {Path(named).expanduser(): "by --base-model"}
+    if Path(named).is_absolute():
+        return {Path(named): "as the adapter says"}
+    places = {(start / named).resolve(): "relative to the checkpoint" for start in (files.weights, files.root)}
+    return {**places, Path(named): "relative to the working directory"}
 
 
 def _looks_like_hub_id(name: str) -> bool:

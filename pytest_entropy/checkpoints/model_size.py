@@ -18,7 +18,7 @@ def parameters_stored(files: CheckpointFiles) -> int | None:
     Args:
         files: the checkpoint's files.
     """
-    directory = files.weights if files.base is None else _directory_of(files.base)
+    directory = model_directory(files)
     if directory is None:
         return None
     try:
@@ -29,10 +29,11 @@ def parameters_stored(files: CheckpointFiles) -> int | None:
         return None
 
 
-def _directory_of(base: str) -> Path | None:
-    """The directory of a base model's weights, by its path or hub id; None where the cache does not hold them."""
-    if Path(base).is_dir():
-        return Path(base)
+def model_directory(files: CheckpointFiles) -> Path | None:
+    """The directory of the whole model's weights, an adapter's base by its path or hub id; None if it is not cached."""
+    base = files.base
+    if base is None or Path(base).is_dir():
+        return files.weights if base is None else Path(base)
     from huggingface_hub import try_to_load_from_cache
 
     cached = (try_to_load_from_cache(base, name) for name in (WHOLE, INDEX))

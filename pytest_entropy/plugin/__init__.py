@@ -95,6 +95,24 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         return (yield)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Report the failure of a run in a sentence: a user has no use for the frames of this package."""
+    if call.excinfo is None:
+        return (yield)
+    from pytest_entropy.plugin import outcomes
+
+    failure = outcomes.failure_of(call)
+    if failure is None:
+        return (yield)
+    outcomes.report_news(item, failure)
+    report = yield
+    outcomes.say_in_a_sentence(report, failure)
+    return report
+
+
 class _XdistHooks:
     """Hooks that xdist defines; registered if xdist is loaded."""
 

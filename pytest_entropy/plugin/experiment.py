@@ -40,13 +40,13 @@ class Runs:
         """The results of all planned runs.
 
         Raises:
-            AssertionError: a run failed; an analysis of the other runs would be of another experiment.
+            NeededRunsFailed: a run failed; an analysis of the other runs would be of another experiment.
         """
         __tracebackhide__ = True
         if self.failures:
-            names = ", ".join(f"B_E {b} run {r}" for b, r in sorted(self.failures))
-            first = str(next(iter(self.failures.values())))
-            raise AssertionError(f"{len(self.failures)} of {self.planned} runs failed ({names}); the first:\n{first}")
+            from pytest_entropy.runs.store import NeededRunsFailed
+
+            raise NeededRunsFailed(self.failures)
         return self.results
 
     @property
@@ -122,7 +122,7 @@ class Experiment:
         """The memory of small runs against B_E, G and length, counted once and stored beside the planned runs.
 
         Raises:
-            AssertionError: a planned run failed.
+            NeededRunsFailed: a planned run failed.
             FailedRun: a probe failed.
         """
         runs = self.runs.complete()

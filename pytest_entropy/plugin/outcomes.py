@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,6 +14,12 @@ from pytest_entropy.plugin.declared_experiments import EXPERIMENT_FIXTURE
 from pytest_entropy.plugin.fixtures import FAILURE
 from pytest_entropy.plugin.session import session_of
 from pytest_entropy.plugin.undecided_item import leave_undecided
+
+if TYPE_CHECKING:
+    from pytest_entropy.runs.store import FailedRun, NeededRunsFailed
+
+# The failures that an item of this process has reported, by experiment.
+_TOLD = pytest.StashKey[set[tuple[object, str]]]()
 
 
 def raise_failed_run(item: pytest.Item) -> None:
@@ -25,6 +32,33 @@ def raise_failed_run(item: pytest.Item) -> None:
     failure = item.stash.get(FAILURE, None)
     if failure is not None:
         raise failure
+
+
+def failure_of(call: pytest.CallInfo[None]) -> FailedRun | NeededRunsFailed | None:
+    """The failure of a run that ended a phase of a test item; None if it ended otherwise."""
+    # Only pytest_entropy.runs.store raises them; if that is not imported, the error is another one.
+    store = sys.modules.get("pytest_entropy.runs.store")
+    if store is None or call.excinfo is None:
+        return None
+    error = call.excinfo.value
+    return error if isinstance(error, store.FailedRun | store.NeededRunsFailed) else None
+
+
+def report_news(item: pytest.Item, failure: FailedRun | NeededRunsFailed) -> None:
+    """Make a failure that no other item has the item's verdict, so that the session's summary says it, and once."""
+    told = item.config.stash.setdefault(_TOLD, set())
+    experiment = dict(item.user_properties).get("entropy_experiment")
+    if failure.news and (experiment, failure.news.reason) not in told:
+        from pytest_entropy.records.item import ItemReport
+
+        told.add((experiment, failure.news.reason))
+        item.user_properties += ItemReport(verdict=failure.news.what, reason=failure.news.reason).to_properties()
+
+
+def say_in_a_sentence(report: pytest.TestReport, failure: FailedRun | NeededRunsFailed) -> None:
+    """Reduce the report of a failed item to the message: the run's directory holds the traceback and the log."""
+    report.longrepr = failure.message
+    report.sections = [section for section in report.sections if not section[0].startswith("Captured log")]
 
 
 @contextmanager

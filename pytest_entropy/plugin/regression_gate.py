@@ -88,6 +88,32 @@ class Gate:
         """
         return self._experiments.get(experiment)
 
+    def _absent(self, plans: Sequence[Plan]) -> list[str]:
+        """The names of the planned experiments that the baseline is to be compared with, and does not have."""
+        return [plan.kind.name for plan in plans if self.name and self.baseline(plan.kind.name) is None]
+
+    def require_baseline(self, plans: Sequence[Plan]) -> None:
+        """Reject a baseline that has none of the planned experiments, if a missing baseline is a failure.
+
+        Raises:
+            UsageError: nothing could be compared; names the file and the remedy.
+        """
+        absent = self._absent(plans)
+        if absent and len(absent) == len(plans) and self.missing == "fail":
+            lacks = f"has no {' and no '.join(absent)}" if self.file.is_file() else "does not exist"
+            raise UsageError(
+                f"no baseline {self.name!r} to compare with: {self.file} {lacks}; save one with --entropy-save "
+                f"{self.name}, or say --entropy-missing skip or create"
+            )
+
+    def header(self, plans: Sequence[Plan]) -> list[str]:
+        """The header's lines about planned experiments that the baseline does not have: what will become of each."""
+        then = "its comparison will fail" if self.missing == "fail" else "nothing will be compared"
+        if self.missing == "create" and not self.file.is_file():
+            then += ", and a green session creates it"
+        given = f"--entropy-missing {self.missing}"
+        return [f"  no baseline {self.name!r} of {name}: {then} ({given})" for name in self._absent(plans)]
+
     def rules(self, marked: Sequence[str]) -> list[Rule]:
         """The command line's rules, else those of ``@pytest.mark.entropy_tolerance`` (``marked``), else the default.
 

@@ -20,7 +20,7 @@ from pytest_entropy.records.files import write_json
 from pytest_entropy.records.item import ItemReport
 from pytest_entropy.records.paths import COMPARISON, MANIFEST
 from pytest_entropy.reports.gate_reason import gate_reason
-from pytest_entropy.runs.store import FailedRun
+from pytest_entropy.runs.store import FailedRun, NeededRunsFailed
 
 if TYPE_CHECKING:
     from pytest_entropy.plugin.session import EntropySession
@@ -49,8 +49,8 @@ class GateItem(pytest.Item):
         """Compare the runs with the baseline by the rules, and write the comparison to ``comparison.json``.
 
         Raises:
-            Regression: a quantity changed by more than its tolerance, a run failed, or the baseline is missing and
-                must not be.
+            Regression: a quantity changed by more than its tolerance, or the baseline is missing and must not be.
+            NeededRunsFailed: a run failed.
             Skipped: a comparison could not be decided; where the configuration says so, it fails instead.
         """
         execution = self.state.execution_of(self)
@@ -60,9 +60,9 @@ class GateItem(pytest.Item):
         before = self.gate.baseline(plan.kind.name)
         if before is None:
             return self._without_baseline(plan)
-        failed = [f"B_E {b} run {r}" for b, r, out in execution.each_run() if isinstance(out, FailedRun)]
+        failed = {(b, r): out for b, r, out in execution.each_run() if isinstance(out, FailedRun)}
         if failed:
-            raise Regression(f"nothing to compare: {', '.join(failed)} failed")
+            raise NeededRunsFailed(failed)
         after = snapshot(plan.directory)
         compared = compare(before, after, self.rules, alpha=self.state.shares[self.nodeid])
         comparison = comparison_of(str(self.gate.name), before, after, compared)

@@ -187,9 +187,10 @@ def _item_of(report: pytest.CollectReport | pytest.TestReport) -> ItemReport | N
 
 
 def _plan_lines(config: pytest.Config) -> list[str]:
-    plans = session_of(config).planning.plans
-    if not plans:
+    planning = session_of(config).planning
+    if not planning.plans:
         return []
     from pytest_entropy.reports.terminal import header_lines
 
-    return [*header_lines(plans), *filter(None, [session_of(config).planning.gate.newest_line])]
+    gate = planning.gate
+    return header_lines(planning.plans, [*filter(None, [gate.newest_line]), *gate.header(planning.plans)])

@@ -126,18 +126,21 @@ class SessionPlans:
         """Make the last checks of the complete plans, then reserve the time stamp, the first write to disk.
 
         Raises:
-            UsageError: an experiment could not be planned, an option has no effect, TensorBoard is missing, the
-                baseline is of another checkpoint or objective, or results cannot be written.
+            UsageError: an experiment could not be planned, an option has no effect, TensorBoard is missing or its
+                directory cannot be written, the baseline is missing or of another checkpoint or objective, or results
+                cannot be written.
         """
         if self.first_error is not None:
             raise self.first_error
         if not self.plans:
             return
         options.refuse_idle_sizes(self._config, [plan.kind for plan in self.plans])
-        if options.given(self._config, "--entropy-tensorboard"):
+        events = options.given(self._config, "--entropy-tensorboard")
+        if events:
             from pytest_entropy.plugin.tensorboard import require_tensorboard
 
-            require_tensorboard()
+            require_tensorboard(Path(events).expanduser())
+        self.gate.require_baseline(self.plans)
         for plan in self.plans:
             self.gate.refuse_another(plan)
         if not (self._process.is_worker or self._process.collects_only):
@@ -156,6 +159,7 @@ class SessionPlans:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+            self.planner.withdraw()
 
 
 def _project(config: pytest.Config) -> Path:

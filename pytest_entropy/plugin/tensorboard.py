@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
+from errno import ENOTDIR
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,14 +14,28 @@ from pytest_entropy.reports.view import ExperimentView
 SCALARS = ("delta_h1", "se_conditional", "se_total", "entropy_mean", "length_mean", "peak_memory_mb")
 
 
-def require_tensorboard() -> None:
-    """Check before the session that TensorBoard is installed.
+def require_tensorboard(directory: Path) -> None:
+    """Check before the session that TensorBoard is installed, and that its directory can be written.
+
+    Args:
+        directory: of the events; not made, and nothing is left in it.
 
     Raises:
-        UsageError: it is not; names the extra to install.
+        UsageError: names the extra to install, or what cannot be written.
     """
     if find_spec("tensorboard") is None:
         raise UsageError("--entropy-tensorboard needs TensorBoard: pip install 'pytest-entropy[tensorboard]'")
+    place = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    try:
+        if not place.is_dir():
+            raise NotADirectoryError(ENOTDIR, f"{place} is a file")
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"--entropy-tensorboard {directory} cannot be written: {error.strerror}"
+            f"{'' if place == directory else f' (in {place})'}; give a directory that can be"
+        ) from error
 
 
 def write_events(views: Sequence[ExperimentView], root: Path) -> None:

@@ -12,7 +12,12 @@ _TEMPLATE_TOKENS = 512
 
 
 def require_room(
-    prompts: PromptSet, encode: Callable[..., Sequence[int]], positions: int | None, max_new_tokens: int
+    prompts: PromptSet,
+    encode: Callable[..., Sequence[int]],
+    positions: int | None,
+    max_new_tokens: int,
+    *,
+    template_tokens: int = _TEMPLATE_TOKENS,
 ) -> None:
     """Reject prompts that leave no room for a response of ``max_new_tokens`` within ``positions``.
 
@@ -24,14 +29,22 @@ def require_room(
         encode: token ids of a prompt's content and template arguments, as ``Policy.encode``.
         positions: number of tokens in the model's context, None where it is unbounded.
         max_new_tokens: longest response, in tokens.
+        template_tokens: tokens that ``encode`` may add to those of the text.
 
     Raises:
         RunError: prompts are too long; says how many, and shows the longest.
     """
-    if positions is None or not isinstance(prompts, list):
+    if positions is None:
         return
     available = positions - max_new_tokens
-    suspects = [prompt for prompt in prompts if _bytes(prompt) + _TEMPLATE_TOKENS > available]
+    if available < 1:
+        raise RunError(
+            f"the model's context of {positions} tokens has no room for a prompt beside a response of "
+            f"{max_new_tokens} tokens (sampling.max_new_tokens); take a sampling.max_new_tokens below {positions}"
+        )
+    if not isinstance(prompts, list):
+        return
+    suspects = [prompt for prompt in prompts if _bytes(prompt) + template_tokens > available]
     lengths = [(len(prompt.encoded(encode)), n) for n, prompt in enumerate(suspects)]
     too_long = sorted((pair for pair in lengths if pair[0] > available), reverse=True)
     if too_long:
@@ -45,6 +58,7 @@ def require_room(
 
 
 def _text(prompt: Prompt) -> str:
+    """The prompt's text, or that of all its messages."""
     if isinstance(prompt.content, str):
         return prompt.content
     return "\n".join(str(message["content"]) for message in prompt.content)

@@ -1,12 +1,74 @@
-"""The format of a failed run's ``error.txt``: the session's stamp, then the traceback; and the reason read from it."""
+"""The format of a failed run's ``error.txt``: the session's stamp, then the traceback; and the reason read from it.
+
+A run that failed because of another directory (the update's) has one line in place of a traceback, which names it.
+"""
 
 from __future__ import annotations
 
+import re
+import traceback
+from pathlib import Path
+
+from pytest_entropy.records.paths import ERROR, UPDATE
+
 # Precedes the path of the traceback in the messages of failed items.
 POINTER = "traceback: "
+_SEE = re.compile(rf"^see (\S+)/{re.escape(ERROR)}$", re.MULTILINE)
+# This package's exceptions are said by their message alone: their types tell a user nothing.
+_OWN_TYPES = re.compile(r"^(?:pytest_entropy(?:\.\w+)+: )+")
+
+
+def stamp_line(stamp: str) -> str:
+    """The first line of the ``error.txt`` of a run that failed in the session with this stamp."""
+    return f"session {stamp}\n"
+
+
+def text_of(error: BaseException, stamp: str) -> str:
+    """The text of the ``error.txt`` of a run that raised ``error``."""
+    return stamp_line(stamp) + "".join(traceback.format_exception(error))
+
+
+def text_of_dependent(directory: str, stamp: str) -> str:
+    """The text of the ``error.txt`` of a run that failed because the sibling ``directory`` did."""
+    return f"{stamp_line(stamp)}see {directory}/{ERROR}\n"
+
+
+def directory_in(text: str) -> str | None:
+    """The directory that a dependent's ``error.txt`` names; None if it holds the run's own failure."""
+    found = _SEE.search(text)
+    return found[1] if found else None
 
 
 def reason_in(text: str) -> str:
-    """The exception's type and message in the text of an ``error.txt``: the last unindented line and what follows."""
-    starts = [n for n, line in enumerate(text.splitlines()) if line and not line.startswith((" ", "session", POINTER))]
-    return "\n".join(text.splitlines()[starts[-1] :]) if starts else text
+    """The exception's message in the text of an ``error.txt``, with its type unless that is one of this package's."""
+    lines = [line for line in text.splitlines() if not line.startswith(("session ", POINTER))]
+    frames = [n for n, line in enumerate(lines) if line.startswith('  File "')]
+    unindented = [n for n, line in enumerate(lines) if line and not line.startswith(" ")]
+    # A message may have lines of its own, so that it begins after the last frame, and not at the last unindented line.
+    starts = [n for n in unindented if n > frames[-1]][:1] if frames else unindented[-1:]
+    return _OWN_TYPES.sub("", "\n".join(lines[starts[0] :])) if starts else text
+
+
+def sentence_in(text: str) -> str:
+    """The first line of the reason in the text of an ``error.txt``."""
+    return first_line(reason_in(text))
+
+
+def first_line(reason: str) -> str:
+    """The first line of a message, which says what is wrong; further lines show where."""
+    return (reason.strip().splitlines() or ["no message"])[0]
+
+
+def traceback_in(text: str) -> str:
+    """The text of an ``error.txt`` without the session's line; empty for a dependent's."""
+    return "" if directory_in(text) else text.partition("\n")[2] if text.startswith("session ") else text
+
+
+def shown(path: Path) -> str:
+    """A path as messages name it: relative to the working directory, if it lies in it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def in_words(directory: str) -> str:
+    """What failed, by the name of its directory."""
+    return "the update batch" if directory == UPDATE else directory

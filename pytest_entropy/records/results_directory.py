@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -32,17 +33,34 @@ def claim_stamp(results: Path, stamp: str, *, named: bool = False) -> str:
     if not named:
         require_plain(results)
     try:
-        (results / STAMPS).mkdir(parents=True, exist_ok=True)
         for number in range(1, 10_000):
             name = stamp if number == 1 else f"{stamp}_{number}"
+            # Each time: another session that left nothing behind may have removed the directory.
+            (results / STAMPS).mkdir(parents=True, exist_ok=True)
             try:
                 os.close(os.open(results / STAMPS / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-            except FileExistsError:
+            except (FileExistsError, FileNotFoundError):
                 continue
             return name
     except OSError as error:
         raise UsageError(f"results directory {results} cannot be written: {error.strerror}") from error
     raise UsageError(f"results directory {results}: ten thousand sessions in one second")
+
+
+def withdraw_stamp(results: Path, stamp: str, *, existed: bool) -> None:
+    """Remove what :func:`claim_stamp` wrote for a session that leaves no results, and the lock of that session.
+
+    Args:
+        results: the results directory.
+        stamp: the session's.
+        existed: whether the results directory was there before the session; it then stays, even if it is empty.
+    """
+    for name in (f"{stamp}.lock", stamp):
+        (results / STAMPS / name).unlink(missing_ok=True)
+    for directory in (results / STAMPS, *(() if existed else (results,))):
+        # One with entries is another session's, too.
+        with suppress(OSError):
+            directory.rmdir()
 
 
 def require_plain(results: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_entropy.records.item import ItemReport
 from pytest_entropy.reports.answer import answers
+from pytest_entropy.reports.header import base_lines, resume_lines
 from pytest_entropy.reports.reach import left_open
 from pytest_entropy.reports.tables import SizeTable, size_table
 from pytest_entropy.reports.undecided import undecided_in_words
@@ -35,13 +36,19 @@ FIRST_ORDER = (
 )
 
 
-def header_lines(plans: Sequence[Any]) -> list[str]:
-    """The header's lines of the session's plans, wrapped; what is the same for all of them is said once."""
-    shared = [line for line in step_lines(plans[0]) if all(line in step_lines(plan) for plan in plans)]
+def header_lines(plans: Sequence[Any], more: Sequence[str] = ()) -> list[str]:
+    """The header's lines of the session's plans, wrapped; what is the same for all of them is said once.
+
+    Args:
+        plans: of the experiments.
+        more: further lines, of the session.
+    """
+    of_plan = [[*step_lines(plan), *base_lines(plan)] for plan in plans]
+    shared = [line for line in of_plan[0] if all(line in lines for lines in of_plan)]
     lines = []
-    for plan in plans:
-        lines += [plan_line(plan), *(line for line in step_lines(plan) if line not in shared)]
-    return [part for line in [*lines, *shared] for part in wrapped_at(line)]
+    for plan, own in zip(plans, of_plan, strict=True):
+        lines += [plan_line(plan), *(line for line in own if line not in shared), *resume_lines(plan)]
+    return [part for line in [*lines, *shared, *more] for part in wrapped_at(line)]
 
 
 def wrapped_at(line: str) -> list[str]:

@@ -12,7 +12,7 @@ from pytest_entropy.errors import UsageError
 from pytest_entropy.records.collection import uncollected
 from pytest_entropy.records.comparison import Comparison
 from pytest_entropy.records.conclusion import Conclusion
-from pytest_entropy.records.error_text import reason_in
+from pytest_entropy.records.error_text import sentence_in
 from pytest_entropy.records.experiment import SCHEMA_VERSION, ExperimentRecord
 from pytest_entropy.records.failed_items import failed_items
 from pytest_entropy.records.files import state_of
@@ -203,7 +203,7 @@ class ExperimentView:
         n = len(self.failed_runs)
         # A failed update batch makes all runs fail, so its error is the reason.
         first = min(self.failures, key=lambda name: (not is_update_directory(name), name))
-        reason = (reason_in(self.failures[first]).strip().splitlines() or ["no message"])[0]
+        reason = sentence_in(self.failures[first])
         what = f"{n} of {done + n} runs gave no result" if n else "the update batch gave no result"
         return f"{what}: {reason if len(reason) <= 200 else reason[:199] + '…'}"
 

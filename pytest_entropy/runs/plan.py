@@ -53,6 +53,7 @@ class Plan:
     resumed: bool
     superseded: str = ""
     inputs_digest: str = ""
+    nothing_kept: str = ""
 
     @cached_property
     def runs(self) -> list[tuple[int, int]]:

@@ -11,18 +11,21 @@ from pytest_entropy.checkpoints import DEMO, CheckpointFiles, find_checkpoint, r
 from pytest_entropy.checkpoints.metadata import Metadata, read_metadata
 from pytest_entropy.checkpoints.model_size import parameters_stored
 from pytest_entropy.checkpoints.preflight.chat_template import require_chat_template
+from pytest_entropy.checkpoints.preflight.context_length import require_context
 from pytest_entropy.checkpoints.preflight.device import require_device
 from pytest_entropy.checkpoints.preflight.screening import screen
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import PromptSet, open_prompts, with_arguments
-from pytest_entropy.records.results_directory import claim_stamp, find_resumable
+from pytest_entropy.records.paths import SESSIONS
+from pytest_entropy.records.results_directory import claim_stamp, withdraw_stamp
 from pytest_entropy.rewards import RewardTerm, WeightedRewards, require_columns, resolve_reward
-from pytest_entropy.runs.depth import other_depth, with_depth
+from pytest_entropy.runs.depth import with_depth
 from pytest_entropy.runs.inputs import digest_with_inputs
-from pytest_entropy.runs.machine import DECISIVE, environment
 from pytest_entropy.runs.plan import Plan
+from pytest_entropy.runs.resuming import Resumable, find_stored
 from pytest_entropy.settings.experiments import ExperimentKind, installed_experiments, kind_of
 from pytest_entropy.settings.layers import Layer, ResolvedConfig, resolve_config
+from pytest_entropy.settings.model import ExperimentConfig
 from pytest_entropy.settings.yaml_file import read_yaml
 
 
@@ -61,6 +64,7 @@ class Planner:
     def __init__(self, request: SessionRequest, stamp: str) -> None:
         self.request, self.stamp = request, stamp
         self._plans: dict[str, Plan] = {}
+        self._results_existed = True
         self._declared: dict[str, tuple[dict[str, object], Path]] = {}
         self._prompt_sets: dict[str, PromptSet] = {}
         self._checkpoints: dict[tuple[str, str | None], tuple[CheckpointFiles, Metadata, str]] = {}
@@ -109,11 +113,18 @@ class Planner:
         Raises:
             UsageError: the results directory cannot be written.
         """
+        self._results_existed = self.results_root.exists()
         self.stamp = claim_stamp(self.results_root, self.stamp, named=self.request.results is not None)
         for name, plan in self._plans.items():
             fresh = self.results_root / plan.kind.category / f"{plan.kind.directory}_{self.stamp}"
             directory = plan.directory if plan.resumed else fresh
             self._plans[name] = replace(plan, stamp=self.stamp, directory=directory)
+
+    def withdraw(self) -> None:
+        """Undo :meth:`claim` if the session has left nothing: no run was asked for, and no page was written."""
+        begun = [plan.directory for plan in self.plans if not plan.resumed]
+        if not any(directory.exists() for directory in (*begun, self.results_root / SESSIONS / self.stamp)):
+            withdraw_stamp(self.results_root, self.stamp, existed=self._results_existed)
 
     def _new_plan(self, name: str, module: Path, overrides: dict[str, object]) -> Plan:
         kind = kind_of(name)
@@ -128,21 +139,17 @@ class Planner:
         digests = digest_with_inputs(resolved, prompts, reward)
         config_digest = digests.config
         root = self.results_root / kind.category
-        resumable, superseded = None, ""
+        found = Resumable()
         if self.request.resume:
-            present = environment()
-            versions = {package: present[package] for package in DECISIVE}
-            resumable, superseded = find_resumable(root, digest, config_digest, versions, experiment=name)
-            other = other_depth(resolved)
-            if resumable is None and not superseded and other.digest() != resolved.digest():
-                others = digest_with_inputs(other, prompts, reward).config
-                stored, _ = find_resumable(root, digest, others, versions, experiment=name)
-                superseded = _of_other_depth(stored, resolved)
-        directory = resumable or root / f"{kind.directory}_{self.stamp}"
+            found = find_stored(
+                root, name, digest, config_digest, resolved, lambda of: digest_with_inputs(of, prompts, reward).config
+            )
+        directory = found.directory or root / f"{kind.directory}_{self.stamp}"
         require_chat_template(prompts, files, resolved.config.prompts.chat_template_kwargs)
+        require_context(files, prompts, resolved.config.sampling.max_new_tokens)
         return Plan(
             kind, resolved, files, metadata, digest, config_digest, prompts, reward, directory, self.stamp,
-            resumable is not None, superseded, digests.inputs,
+            found.directory is not None, found.superseded, digests.inputs, found.nothing_kept,
         )  # fmt: skip
 
     def _layers(self, kind: ExperimentKind, module: Path, overrides: dict[str, object]) -> list[Layer]:
@@ -187,7 +194,7 @@ class Planner:
         return self._checkpoints[key]
 
     def _prompts(self, resolved: ResolvedConfig) -> PromptSet:
-        """The configured prompts, enough of them for disjoint batches E and U."""
+        """The configured prompts, enough of them for a run's batches."""
         config = resolved.config
         section = config.prompts
         key = section.model_dump_json()
@@ -202,15 +209,8 @@ class Planner:
                 raise UsageError(f"prompts {section.source}: the source holds no prompts")
             self._prompt_sets[key] = with_arguments(opened, section.chat_template_kwargs, section.source)
         prompts = self._prompt_sets[key]
-        needed = max(config.batch_config.B_E_values) + config.batch_config.B_U
-        distinct = len({prompt.key for prompt in prompts}) if isinstance(prompts, list) else len(prompts)
-        if distinct < needed and not section.with_replacement:
-            which = "prompts" if distinct == len(prompts) else f"different prompts (of {len(prompts)})"
-            raise UsageError(
-                f"prompts {section.source}: {distinct} {which} are {needed - distinct} too few for "
-                f"B_E {max(config.batch_config.B_E_values)} + B_U {config.batch_config.B_U} disjoint prompts; "
-                "give more prompts, smaller --be-values/--be/--bu, or --with-replacement"
-            )
+        if not section.with_replacement:
+            _require_enough(prompts, config)
         return prompts
 
 
@@ -236,11 +236,21 @@ def _require_one_update(kind: ExperimentKind, resolved: ResolvedConfig) -> None:
         )
 
 
-def _of_other_depth(found: Path | None, resolved: ResolvedConfig) -> str:
-    """Why an experiment directory of the other depth is not continued, in words; empty where there is none."""
-    if found is None:
-        return ""
-    return f"{found.name} was measured at another checks.depth, now {resolved.config.checks.depth}"
+def _require_enough(prompts: PromptSet, config: ExperimentConfig) -> None:
+    """Reject a set with fewer different prompts than a run draws: those of E, and of U where the run has one."""
+    largest, update = max(config.batch_config.B_E_values), config.batch_config.B_U
+    needed, words = largest + update, f"B_E {largest} + B_U {update} disjoint prompts"
+    smaller = "--be-values/--be/--bu"
+    # A single batch is its own U.
+    if config.probe.mode == "u_statistic":
+        needed, words, smaller = largest, f"B_E {largest} different prompts", "--be-values/--be"
+    distinct = len({prompt.key for prompt in prompts}) if isinstance(prompts, list) else len(prompts)
+    if distinct < needed:
+        which = "prompts" if distinct == len(prompts) else f"different prompts (of {len(prompts)})"
+        raise UsageError(
+            f"prompts {config.prompts.source}: {distinct} {which} are {needed - distinct} too few for {words}; "
+            f"give more prompts, smaller {smaller}, or --with-replacement"
+        )
 
 
 def demo_profile(name: str) -> list[Layer]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -37,8 +38,10 @@ class RunningSessions:
             if is_locked(file):
                 stamp = file.name.removesuffix(".lock")
                 self.stamps.add(stamp)
-                names = (root / STAMPS / stamp).read_text(encoding="utf-8").splitlines()
-                self.directories |= {root / name for name in names}
+                # A session that leaves nothing behind removes its list.
+                with suppress(FileNotFoundError):
+                    names = (root / STAMPS / stamp).read_text(encoding="utf-8").splitlines()
+                    self.directories |= {root / name for name in names}
 
     def use(self, directory: Path, stamp: str) -> bool:
         """Whether a running session began or resumed the experiment, or computes a run of it.

@@ -5,29 +5,94 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from filelock import FileLock
 
-from pytest_entropy.records import phases
-from pytest_entropy.records.error_text import POINTER, reason_in
+from pytest_entropy.records import error_text, phases
 from pytest_entropy.records.files import write_json, write_text
-from pytest_entropy.records.paths import CONFIG, ERROR, LOCKS, LOG, MANIFEST, RESULTS
+from pytest_entropy.records.paths import CONFIG, ERROR, LOCKS, LOG, MANIFEST, RESULTS, UPDATE
 
 log = logging.getLogger(__name__)
+# Runs and files that one message names at most.
+MOST_NAMED = 4
+
+
+class News(NamedTuple):
+    """A failure in one line: ``what`` failed, and the first line of the ``reason``."""
+
+    what: str
+    reason: str
 
 
 class FailedRun(RuntimeError):
-    """A run failed in this session, in this or another worker; ``evidence`` is the path of its ``error.txt``."""
+    """A run failed in this session, in this or another worker.
 
-    def __init__(self, text: str, evidence: Path) -> None:
-        reason = reason_in(text)
-        super().__init__(f"{reason}\n{POINTER}{evidence}")
-        self.evidence = evidence
+    Attributes:
+        reason: the exception's message, with its type unless that is one of this package's.
+        evidence: path of the ``error.txt`` with the traceback: the run's own, or the update batch's.
+        known: whether it failed when it was asked for before, so that another message has the reason.
+    """
+
+    def __init__(self, text: str, evidence: Path, *, known: bool = False) -> None:
+        self.reason, self.evidence, self.known = error_text.reason_in(text), evidence, known
+        super().__init__(f"{self._named}\n{error_text.POINTER}{error_text.shown(evidence)}")
+
+    @property
+    def message(self) -> str:
+        """What a test item says: the reason and the path of the traceback, or where another item's failure is."""
+        return f"{self.what} failed: see {self.place}" if self.known else str(self)
+
+    @property
+    def place(self) -> str:
+        """Path of the evidence below the experiment's directory."""
+        return f"{self.evidence.parent.name}/{self.evidence.name}"
+
+    @property
+    def what(self) -> str:
+        """What failed: the run's directory, or the update batch."""
+        return error_text.in_words(self.evidence.parent.name)
+
+    @property
+    def _named(self) -> str:
+        """The reason; of an update batch, which no item is named by, with what failed."""
+        return f"{self.what} failed: {self.reason}" if self.evidence.parent.name == UPDATE else self.reason
+
+    @property
+    def news(self) -> News | None:
+        """What failed and why in one line; None if another message has it."""
+        return None if self.known else News(f"{self.what} failed", error_text.first_line(self.reason))
+
+
+class NeededRunsFailed(AssertionError):
+    """An analysis needs runs that failed.
+
+    Attributes:
+        news: the first failure that no other message has; else None.
+
+    Args:
+        failures: the errors of the failed runs by (B_E, run number); at least one.
+    """
+
+    def __init__(self, failures: Mapping[tuple[int, int], FailedRun]) -> None:
+        names = [f"BE{b:03d}-run{r:03d}" for b, r in sorted(failures)]
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        new = next((failure for failure in failures.values() if failure.news), None)
+        places = sorted({failure.place for failure in failures.values()})
+        others = f" and {len(places) - MOST_NAMED} more" if len(places) > MOST_NAMED else ""
+        see = new.message if new else f"see {', '.join(places[:MOST_NAMED])}{others}"
+        run = "run" if len(names) == 1 else "runs"
+        super().__init__(f"needs the {run} {', '.join(names[:MOST_NAMED])}{more}, which failed: {see}")
+        self.news = new.news if new else None
+
+    @property
+    def message(self) -> str:
+        """What a test item says."""
+        return str(self)
 
 
 class RunStore:
@@ -84,10 +149,16 @@ class RunStore:
 
     def _refuse_known_failure(self, final: Path) -> None:
         """Raise the error of a run that failed in this session."""
-        if (final / ERROR).is_file():
-            text = (final / ERROR).read_text(encoding="utf-8")
-            if text.startswith(f"session {self.stamp}\n"):
-                raise FailedRun(text, final / ERROR)
+        if not (final / ERROR).is_file():
+            return
+        evidence, text = final / ERROR, _read(final / ERROR)
+        if not text.startswith(error_text.stamp_line(self.stamp)):
+            return
+        other = error_text.directory_in(text)
+        if other is not None and (self.path(other) / ERROR).is_file():
+            evidence = self.path(other) / ERROR
+            text = _read(evidence)
+        raise FailedRun(text, evidence, known=True)
 
     @contextmanager
     def _partial(self, final: Path, config: str) -> Iterator[Path]:
@@ -100,8 +171,13 @@ class RunStore:
         try:
             with _log_to(partial / LOG, self.log_level), _warnings_to_log(), phases.working_on(final):
                 yield partial
+        except FailedRun as failure:
+            # Another directory of this store, on which this one depends, has the traceback.
+            write_text(partial / ERROR, error_text.text_of_dependent(failure.evidence.parent.name, self.stamp))
+            self._publish(partial, final)
+            raise
         except Exception as error:
-            text = f"session {self.stamp}\n{''.join(traceback.format_exception(error))}"
+            text = error_text.text_of(error, self.stamp)
             write_text(partial / ERROR, text)
             self._publish(partial, final)
             raise FailedRun(text, final / ERROR) from error
@@ -117,6 +193,10 @@ class RunStore:
             os.rename(final, gone)
             shutil.rmtree(gone, ignore_errors=True)
         os.rename(partial, final)
+
+
+def _read(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace")
 
 
 @contextmanager

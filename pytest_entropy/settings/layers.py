@@ -28,7 +28,7 @@ _OLD_NAMES = {
     "B_E": "use batch_config.B_E_values, a list such as [16, 32, 64]",
 }
 # A run's files do not depend on how its result is judged, but for the depth, and the checkpoint has its own digest.
-_NOT_IN_DIGEST = ("checks", "checkpoint")
+NOT_IN_DIGEST = ("checks", "checkpoint")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class ResolvedConfig:
     def digest(self) -> str:
         """16 hexadecimal digits that identify all settings on which a run's files depend."""
         record = with_former_names(self.config.model_dump())
-        for key in _NOT_IN_DIGEST:
+        for key in NOT_IN_DIGEST:
             del record[key]
         # The key was added later: unset, it must not change the digest of directories that are to be resumed.
         if not record["prompts"]["chat_template_kwargs"]:

@@ -99,8 +99,9 @@ def test_a_fresh_repository_is_not_green_silently(workspace: Workspace) -> None:
     # Six prompts cannot decide how far first order holds, which the last session would count as a failure.
     single = [*workspace.single, "--entropy-set=eta_sweep.multiples=[]", "--entropy-compare=main"]
     failed = workspace.run(*single)
-    assert failed.returncode == 1, failed.stdout
-    assert "nothing was compared" in failed.stdout
+    assert failed.returncode == 4, failed.stdout
+    assert "no baseline 'main' to compare with" in failed.stderr
+    assert not workspace.results.exists()
     skipped = workspace.run(*single, "--entropy-missing=skip")
     assert skipped.returncode == 0
     assert "NOT COMPARED: no baseline 'main' of single_run" in in_one_line(skipped.stdout)

@@ -68,8 +68,10 @@ def deep_json(place: Path, trap: Path) -> None:
 
 
 def base_that_climbs(place: Path, trap: Path) -> None:
+    """A base anywhere is read, as its absolute path would be, and not trusted more for that."""
     shutil.move(place.parent / "base", place.parents[1] / "elsewhere")
     tiny.edit_json(place / "model" / "adapter_config.json", base_model_name_or_path="../../../elsewhere")
+    (place.parents[1] / "elsewhere" / "model.safetensors").write_bytes(pickle.dumps(Payload(trap)))
 
 
 def code_of_its_own(place: Path, trap: Path) -> None:
@@ -93,7 +95,7 @@ CASES: dict[Callable[[Path, Path], None], str] = {
     huge_shape: "adapter_model.safetensors cannot be read",
     absurd_rank: "declares rank 1000000000",
     deep_json: "adapter_config.json cannot be read as JSON",
-    base_that_climbs: "leads out of",
+    base_that_climbs: "model.safetensors cannot be read",
     code_of_its_own: "comes with code of its own (auto_map), which is never run",
     loop_of_links: "no optimizer state",
 }

@@ -227,11 +227,13 @@ def test_arguments_of_the_chat_template_for_a_run_and_for_rows(
     assert "does not use enable_thinkings" in done.stdout + done.stderr
 
 
-@pytest.mark.slow
-def test_prompts_too_long_for_the_model_are_named_before_sampling(session: Workspace) -> None:
+def test_prompts_too_long_for_the_model_are_named_while_planning(session: Workspace) -> None:
     rows = [{"prompt": f"{n}", "answer": n} for n in range(20)] + [{"prompt": "0 1 2 3 4 5 6 7 8 9 " * 50, "answer": 0}]
     (session.path / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    text = error_of(session, single(session, "--prompts=long.jsonl"))
+    done = single(session, "--prompts=long.jsonl")
+    text = done.stderr
+    assert done.returncode == 4, done.stdout + text
+    assert not session.results.exists()
     assert "1 of 21 prompts are too long: the model has 128 positions, max_new_tokens is 6, which leaves 122" in text
     assert "The longest begins '0 1 2 3" in text
 

@@ -10,6 +10,7 @@ from pytest_entropy.checkpoints.formats.dcp_metadata import read_description
 from pytest_entropy.checkpoints.formats.torch_archive import read_outline, screen_archive
 from pytest_entropy.checkpoints.formats.weights_file import WeightsFile
 from pytest_entropy.checkpoints.preflight.adapter_files import require_same_sizes, screen_adapter
+from pytest_entropy.checkpoints.preflight.base_size import require_base_size
 from pytest_entropy.checkpoints.preflight.model_files import screen_model
 from pytest_entropy.checkpoints.states.optimizer_kind import outline, require_adamw
 from pytest_entropy.errors import UsageError
@@ -39,6 +40,7 @@ def screen(files: CheckpointFiles) -> None:
         screen_adapter(files.weights)
         if whole[0].is_dir():
             require_same_sizes(files.weights, whole[0])
+            require_base_size(files.weights, whole[0])
         tensors += sum(1 for _ in WeightsFile(files.weights))
         _require_small_tokenizer(files.weights)
     # Three tensors of state and as many of quantisation per parameter; a base in the cache is not counted.

@@ -95,7 +95,7 @@ def test_a_tensor_less_or_more(copy: Path) -> None:
         copy, "holds 1 tensors that .* no place for, for instance .*layers.7.mlp.up_proj.lora_B.weight", early=False
     )
     save_file({**tensors, name: torch.zeros(3, 4)}, path, metadata={"format": "pt"})
-    refused(copy, r"(?s)loading .* failed: .*size mismatch", early=False)
+    refused(copy, "layers.1.mlp.up_proj' is adapted as a weight of 3 x 32, and the base has 64 x 32")
     save_file({**tensors, "x" * 5000: torch.zeros(1)}, path, metadata={"format": "pt"})
     refused(copy, "holds 1 tensors that .* no place for", early=False)
     save_file({**tensors, name.replace("lora_B", "lora_A"): torch.tensor(1.0)}, path, metadata={"format": "pt"})
@@ -338,21 +338,50 @@ def base_named(copy: Path, name: str | list[str]) -> None:
 def test_an_absolute_base_is_taken(copy: Path) -> None:
     """TRL writes absolute paths; a directory gives weights and JSON, never code."""
     base_named(copy, str(copy.parent / "base"))
-    assert find_checkpoint(copy).base == str(copy.parent / "base")
+    files = find_checkpoint(copy)
+    assert (files.base, files.base_source) == (str(copy.parent / "base"), "as the adapter says")
 
 
-def test_a_base_that_climbs_out_is_refused(copy: Path, tmp_path: Path) -> None:
+def test_a_relative_base_may_climb_out_of_the_run_as_an_absolute_one_may(copy: Path, tmp_path: Path) -> None:
+    """It could name the same directory by its absolute path; it is screened like any other."""
     shutil.move(copy.parent / "base", tmp_path / "elsewhere")
     base_named(copy, "../../../elsewhere")
-    refused(copy, f"leads out of {copy.parent} to {tmp_path / 'elsewhere'}; if you trust it, give it as --base-model")
-    assert load_checkpoint(copy, base_model=str(tmp_path / "elsewhere")).policy
+    files = find_checkpoint(copy)
+    assert (files.base, files.base_source) == (str(tmp_path / "elsewhere"), "relative to the checkpoint")
+    assert load_checkpoint(copy).policy
+    tiny.edit_json(tmp_path / "elsewhere" / "config.json", model_type="own", auto_map={"AutoConfig": "own.C"})
+    refused(copy, "comes with code of its own .auto_map., which is never run")
 
 
-def test_a_link_that_leads_out_is_refused(copy: Path, tmp_path: Path) -> None:
+def test_a_link_to_a_base_is_followed(copy: Path, tmp_path: Path) -> None:
     shutil.move(copy.parent / "base", tmp_path / "elsewhere")
     (copy / "model" / "base").symlink_to(tmp_path / "elsewhere")
     base_named(copy, "base")
-    refused(copy, "leads out of")
+    assert find_checkpoint(copy).base == str(tmp_path / "elsewhere")
+
+
+def test_a_relative_base_is_looked_for_at_the_checkpoint_then_in_the_working_directory(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = tmp_path / "work"
+    shutil.copytree(copy.parent / "base", tmp_path / "base")
+    work.mkdir()
+    monkeypatch.chdir(work)
+    base_named(copy, "../base")
+    # From step_3/model it is step_3/base, from step_3 the run's base, from here the copy beside the run.
+    files = find_checkpoint(copy)
+    assert (files.base, files.base_source) == (str(copy.parent / "base"), "relative to the checkpoint")
+    shutil.rmtree(copy.parent / "base")
+    files = find_checkpoint(copy)
+    assert (files.base, files.base_source) == ("../base", "relative to the working directory")
+    assert load_checkpoint(copy).policy
+    shutil.rmtree(tmp_path / "base")
+    with pytest.raises(UsageError) as refused:
+        find_checkpoint(copy)
+    assert str(refused.value) == (
+        f"base model '../base' of adapter {copy}/model was not found (looked at {copy}/base, {copy.parent}/base, "
+        "../base and the local hub cache); give it with --base-model DIR"
+    )
 
 
 def test_a_base_that_is_an_adapter_is_refused(copy: Path) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from pytest_entropy.errors import RunError
 from pytest_entropy.records.files import read_json, write_json
-from pytest_entropy.records.results_directory import claim_stamp, find_resumable
-from pytest_entropy.runs.store import FailedRun, RunStore
+from pytest_entropy.records.results_directory import claim_stamp, find_resumable, withdraw_stamp
+from pytest_entropy.runs.store import FailedRun, NeededRunsFailed, News, RunStore
 
 
 def store(directory: Path, stamp: str = "now") -> RunStore:
@@ -97,6 +98,52 @@ def test_a_failure_leaves_its_evidence_and_is_not_repeated_within_the_session(tm
     assert result["pid"] == os.getpid()
 
 
+def failing_update(of: RunStore, name: str) -> FailedRun:
+    """The failure of a run that needs the update, which fails."""
+
+    def compute_run(place: Path) -> None:
+        with of.claim("update", "", done="update.json"):
+            raise RunError("reward r raised KeyError: 'answer'\n  prompt: 'Tom'")
+
+    with pytest.raises(FailedRun) as caught:
+        obtain(of, name, "", compute_run, read)
+    return caught.value
+
+
+def test_a_failed_update_is_said_once_and_its_runs_refer_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    of = store(tmp_path / "e")
+    first, second, first_again = (failing_update(of, name) for name in ("BE004_run001", "BE004_run002", "BE004_run001"))
+    assert first.message == (
+        "the update batch failed: reward r raised KeyError: 'answer'\n  prompt: 'Tom'\ntraceback: e/update/error.txt"
+    )
+    assert first.news == News("the update batch failed", "reward r raised KeyError: 'answer'")
+    assert second.message == first_again.message == "the update batch failed: see update/error.txt"
+    # Elsewhere than in an item, such as in the sanity check's summary, the reason stays.
+    assert str(second) == first.message
+    assert (second.news, second.reason) == (None, "reward r raised KeyError: 'answer'\n  prompt: 'Tom'")
+    assert "Traceback" in (tmp_path / "e" / "update" / "error.txt").read_text()
+    for name in ("BE004_run001", "BE004_run002"):
+        assert (tmp_path / "e" / name / "error.txt").read_text() == "session now\nsee update/error.txt\n"
+
+
+def test_an_analysis_names_the_runs_it_needs_and_where_their_failures_are(tmp_path: Path) -> None:
+    text = "session now\nRunError: no luck\n"
+    update, own = tmp_path / "update" / "error.txt", tmp_path / "BE004_run001" / "error.txt"
+    one = NeededRunsFailed({(4, 1): FailedRun(text, own, known=True)})
+    assert str(one) == "needs the run BE004-run001, which failed: see BE004_run001/error.txt"
+    assert one.news is None
+    many = NeededRunsFailed({(8, run): FailedRun(text, update, known=True) for run in range(1, 8)})
+    assert str(many) == (
+        "needs the runs BE008-run001, BE008-run002, BE008-run003, BE008-run004 and 3 more, which failed: "
+        "see update/error.txt"
+    )
+    # Where no item of a run has said it, the analysis does.
+    new = NeededRunsFailed({(4, 1): FailedRun(text, own)})
+    assert str(new).startswith("needs the run BE004-run001, which failed: RunError: no luck\ntraceback: ")
+    assert new.news == News("BE004_run001 failed", "RunError: no luck")
+
+
 def test_what_a_killed_process_left_is_swept_away(tmp_path: Path) -> None:
     (tmp_path / ".run.partial").mkdir(parents=True)
     (tmp_path / ".run.partial" / "results.json").write_text("{half")
@@ -132,6 +179,17 @@ def test_stamps_do_not_clash_and_links_are_refused(tmp_path: Path) -> None:
         claim_stamp(tmp_path / "link", "t")
     with pytest.raises(UsageError, match="is a symbolic link"):
         claim_stamp(tmp_path, "t")
+
+
+def test_a_withdrawn_stamp_leaves_the_directory_to_other_sessions(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    mine, other = claim_stamp(results, "t"), claim_stamp(results, "t")
+    withdraw_stamp(results, mine, existed=False)
+    assert [file.name for file in (results / ".sessions").iterdir()] == [other]
+    withdraw_stamp(results, other, existed=False)
+    assert not results.exists()
+    withdraw_stamp(results, claim_stamp(results, "t"), existed=True)
+    assert list(results.iterdir()) == []
 
 
 def test_resume_takes_the_newest_of_the_same_kind(tmp_path: Path) -> None:

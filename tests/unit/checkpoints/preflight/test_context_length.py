@@ -1,0 +1,89 @@
+"""A context that is too short for prompt and response is refused by the checkpoint's files alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from pytest_entropy.checkpoints.files import CheckpointFiles
+from pytest_entropy.checkpoints.preflight.context_length import require_context
+from pytest_entropy.errors import UsageError
+from pytest_entropy.prompts import DemoPrompts, Prompt, PromptSet
+
+NO_ROOM = (
+    "the model's context of 20 tokens has no room for a prompt beside a response of 20 tokens "
+    "(sampling.max_new_tokens); take a sampling.max_new_tokens below 20"
+)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> CheckpointFiles:
+    """A model of 20 positions whose tokens are words."""
+    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    # A tokenizer's own truncation must not hide a prompt's length.
+    tokenizer.enable_truncation(3)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "config.json").write_text('{"max_position_embeddings": 20}')
+    return CheckpointFiles("test", Path("C"), tmp_path, False, tmp_path / "optimizer.pt", None)
+
+
+def refusal(files: CheckpointFiles, prompts: PromptSet, max_new_tokens: int) -> str:
+    with pytest.raises(UsageError) as refused:
+        require_context(files, prompts, max_new_tokens)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["max_position_embeddings", "n_positions"])
+def test_a_response_as_long_as_the_context_leaves_no_room(files: CheckpointFiles, key: str) -> None:
+    (files.weights / "config.json").write_text(f'{{"{key}": 20}}')
+    for prompts in ([Prompt("short")], DemoPrompts()):
+        assert refusal(files, prompts, 20) == f"checkpoint C: {NO_ROOM}"
+    require_context(files, [Prompt("short")], 19)
+
+
+def test_the_longest_prompt_and_response_are_counted_in_tokens(files: CheckpointFiles) -> None:
+    prompts = [Prompt("seventeen " + "word " * 11), Prompt("a b c")]
+    require_context(files, prompts, 8)
+    assert refusal(files, prompts, 9) == (
+        "checkpoint C: 1 of 2 prompts are too long: the model has 20 positions, max_new_tokens is 9, which leaves 11 "
+        "for the prompt, and the longest has 12 tokens; remove them, or lower sampling.max_new_tokens. The longest "
+        f"begins {prompts[0].content!r}"
+    )
+
+
+def test_of_a_chat_the_last_message_is_counted_which_every_template_holds(files: CheckpointFiles) -> None:
+    long = {"role": "user", "content": " word" * 12}
+    require_context(files, [Prompt([long, {"role": "user", "content": "short"}])], 9)
+    assert "the longest has 12 tokens" in refusal(files, [Prompt([{"role": "system", "content": "x"}, long])], 9)
+
+
+def test_what_the_files_do_not_say_is_left_to_loading(files: CheckpointFiles) -> None:
+    prompts = [Prompt("word " * 30)]
+    (files.weights / "tokenizer.json").write_text("{")
+    require_context(files, prompts, 9)
+    (files.weights / "tokenizer.json").unlink()
+    require_context(files, prompts, 9)
+    assert refusal(files, prompts, 20) == f"checkpoint C: {NO_ROOM}"
+    (files.weights / "config.json").write_text("{}")
+    assert require_context(files, prompts, 20) is None  # type: ignore[func-returns-value]
+
+
+def test_torch_is_not_imported() -> None:
+    code = (
+        "import sys\n"
+        "from pytest_entropy.checkpoints import find_checkpoint, resolve\n"
+        "from pytest_entropy.checkpoints.preflight.context_length import require_context\n"
+        "from pytest_entropy.prompts import Prompt\n"
+        "try:\n"
+        "    require_context(find_checkpoint(resolve('demo')), [Prompt('word ' * 100)], 16)\n"
+        "except ValueError as error:\n"
+        "    assert 'the longest has 500 tokens' in str(error)\n"
+        "assert 'tokenizers' in sys.modules and 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

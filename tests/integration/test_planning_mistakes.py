@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -91,11 +92,11 @@ def test_tensorboard_that_is_not_installed_is_found_while_planning(
 
 
 def header(workspace: Workspace, *arguments: str) -> str:
-    """The header of a session that only collects."""
-    done = workspace.refused(*arguments, "--collect-only", "-q")
+    """The header of a session that only collects, with each of its wrapped lines in one."""
+    done = workspace.refused(*arguments, "--collect-only")
     assert done.returncode == 0, done.stdout + done.stderr
     assert not done.stderr
-    return done.stdout
+    return re.sub(r"\n {4,}(?=\S)", " ", done.stdout)
 
 
 def test_a_missing_baseline_is_found_while_planning(workspace: Workspace) -> None:
@@ -161,4 +162,4 @@ def test_the_header_says_which_base_model_is_used(workspace: Workspace) -> None:
 def test_resume_says_why_it_finds_nothing(workspace: Workspace) -> None:
     line = "  resume: nothing kept: there is no earlier batch_scaling in results/batch_scaling\n"
     assert line in header(workspace, *workspace.scaling, "--resume")
-    assert "resume" not in header(workspace, *workspace.scaling)
+    assert "resume:" not in header(workspace, *workspace.scaling)

@@ -192,8 +192,9 @@ def test_the_header_says_once_what_all_plans_share_and_is_wrapped() -> None:
         )  # fmt: skip
         made: dict[str, Any] = {
             "kind": SimpleNamespace(name=name), "resolved": SimpleNamespace(config=config), "depth": "",
-            "files": SimpleNamespace(layout="HF Trainer"), "checkpoint_digest": "0123456789", "next_step": step,
-            "resumed": False, "superseded": "",
+            "files": SimpleNamespace(layout="HF Trainer", base=None), "checkpoint_digest": "0123456789",
+            "next_step": step,
+            "resumed": False, "superseded": "", "nothing_kept": "",
         }  # fmt: skip
         return SimpleNamespace(**{**made, **more})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -33,6 +34,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests import tiny
 
     return tiny.save_seed_checkpoint(tmp_path_factory.mktemp("run"))
+
+
+def unwrapped(text: str) -> str:
+    """The output of a session with each of the header's and the summary's wrapped lines in one."""
+    return re.sub(r"\n {4,}(?=\S)", " ", text)
 
 
 @dataclass

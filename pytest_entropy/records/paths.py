@@ -11,6 +11,8 @@ INDEX = "index.html"
 BASELINES = "baselines"
 # Update batches by digest, shared by all experiments.
 UPDATE_BATCHES = "update_batches"
+# In one of them, the stamp of the session that computed it.
+SESSION = "session.txt"
 # In a category: how the name of a directory of the old script begins, which `migrate` has put there.
 LEGACY = "legacy_"
 # In an experiment's directory.

@@ -144,9 +144,11 @@ class Execution:
         shared = SharedUpdates(self.plan.directory.parents[1])
         with shared.entry(update_digest(spec, self.plan.inputs_digest)) as entry:
             # Gradients are saved when they are computed.
-            if spec.settings["save_gradients"] or not reuse_update(shared.take(entry, directory), stored, directory):
+            session = None if self.plan.continues else self.plan.stamp
+            taken = None if spec.settings["save_gradients"] else shared.take(entry, directory, session)
+            if not reuse_update(taken, stored, directory):
                 compute_update(spec, self.place, directory, stored=stored)
-                shared.put(directory, entry)
+                shared.put(directory, entry, self.plan.stamp)
 
     def memory_probes(self, length_mean: float) -> MemoryProbes:
         """The probes of memory against B_E, G and length; measured once and shared through the store.

@@ -61,6 +61,11 @@ class Plan:
         batch = self.resolved.config.batch_config
         return [(b, r) for b in batch.B_E_values for r in range(1, batch.runs_per_batch * batch.updates + 1)]
 
+    @property
+    def continues(self) -> bool:
+        """Whether the session was asked to continue stored experiments (``--resume``), found or not."""
+        return self.resumed or bool(self.superseded or self.nothing_kept)
+
     def update_of(self, run: int) -> int:
         """The number of the update batch, from 1, along which a run is measured."""
         return (run - 1) % self.resolved.config.batch_config.updates + 1

@@ -1,7 +1,8 @@
-"""The update batches of a results directory: each is computed once, for all experiments and sessions that ask for it.
+"""The update batches of a results directory: each is computed once, for all experiments of a session.
 
 An entry is a directory named by the digest of everything that the update depends on.  An experiment takes it into its
-own directory, so that it stays whole when the entry is removed.
+own directory, so that it stays whole when the entry is removed.  Entries of earlier sessions are taken with --resume
+only: a session measures what the code does today, which no digest knows (a plugin may have changed it in memory).
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from pytest_entropy.records.files import read_json, write_json
-from pytest_entropy.records.paths import ACTION_VALUES, DIRECTION, LOCKS, UPDATE_BATCHES, UPDATE_RECORD
+from pytest_entropy.records.files import read_json, write_json, write_text
+from pytest_entropy.records.paths import ACTION_VALUES, DIRECTION, LOCKS, SESSION, UPDATE_BATCHES, UPDATE_RECORD
 from pytest_entropy.records.spec import RunSpec
 from pytest_entropy.records.update import StoredUpdate
 from pytest_entropy.runs.inputs import package_digest
@@ -71,12 +72,19 @@ class SharedUpdates:
             yield self.root / digest
 
     @staticmethod
-    def take(entry: Path, directory: Path) -> StoredUpdate | None:
+    def take(entry: Path, directory: Path, session: str | None) -> StoredUpdate | None:
         """Put a stored entry's files into an experiment's directory, the record last; None where there is no entry.
 
         The record's times and memory are left empty: the experiment has not spent them.
+
+        Args:
+            entry: the entry's path.
+            directory: of the experiment's update batch.
+            session: the stamp of the session whose entries are taken; None for all sessions.
         """
         try:
+            if session is not None and (entry / SESSION).read_text(encoding="utf-8") != session:
+                return None
             record = StoredUpdate.from_dict(read_json(entry / UPDATE_RECORD))
             _link(entry / DIRECTION, directory / DIRECTION)
             if (entry / ACTION_VALUES).is_file():
@@ -88,8 +96,14 @@ class SharedUpdates:
         return record
 
     @staticmethod
-    def put(directory: Path, entry: Path) -> None:
-        """Keep a new update's files as an entry, whole or not at all."""
+    def put(directory: Path, entry: Path, session: str) -> None:
+        """Keep a new update's files as an entry, whole or not at all.
+
+        Args:
+            directory: of the experiment's update batch.
+            entry: the entry's path; what it holds of an earlier session is replaced.
+            session: the session's stamp.
+        """
         partial = entry.with_name(f".{entry.name}.partial")
         # Under the lock, a partial directory can only be left over from a killed process.
         shutil.rmtree(partial, ignore_errors=True)
@@ -98,6 +112,7 @@ class SharedUpdates:
             if (directory / name).is_file():
                 _link(directory / name, partial / name)
         shutil.copyfile(directory / UPDATE_RECORD, partial / UPDATE_RECORD)
+        write_text(partial / SESSION, session)
         shutil.rmtree(entry, ignore_errors=True)
         os.rename(partial, entry)
 

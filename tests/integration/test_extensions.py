@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_entropy import registry
-from tests.conftest import ROOT, Workspace
+from tests.conftest import ROOT, Workspace, unwrapped
 
 # kind -> (name, the one file)
 PARTS = {
@@ -220,7 +220,7 @@ def test_each_part_is_used_by_a_session(extended: Extended, checkpoint: Path) ->
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert "(export of our trainer, " in done.stdout
-    assert "our_estimator, half_sgd, dr_grpo, T = 1, numbers:40" in done.stdout
+    assert "our_estimator, half_sgd, dr_grpo, T = 1, numbers:40" in unwrapped(done.stdout)
     (file,) = extended.results.rglob("results.json")
     update = json.loads(file.read_text())["update"]
     assert update["rule"] == "half_sgd"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Workspace
+from tests.conftest import Workspace, unwrapped
 
 
 def refusal(workspace: Workspace, *arguments: str) -> str:
@@ -96,7 +95,7 @@ def header(workspace: Workspace, *arguments: str) -> str:
     done = workspace.refused(*arguments, "--collect-only")
     assert done.returncode == 0, done.stdout + done.stderr
     assert not done.stderr
-    return re.sub(r"\n {4,}(?=\S)", " ", done.stdout)
+    return unwrapped(done.stdout)
 
 
 def test_a_missing_baseline_is_found_while_planning(workspace: Workspace) -> None:

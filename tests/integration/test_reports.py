@@ -46,7 +46,10 @@ def test_quiet_says_verdict_and_path_only(workspace: Workspace) -> None:
     assert done.returncode == 0, done.stdout
     section = [line for line in entropy_section(done.stdout) if " passed" not in line and " skipped" not in line]
     assert section
-    assert all(line.startswith("batch_scaling: ") for line in section)
+    # Wrapped lines are indented.
+    assert all(line.startswith(("batch_scaling: ", "  ")) for line in section)
+    assert max(map(len, section[:-1])) <= 80
+    assert "entropy: " not in done.stdout.partition("= entropy =")[0]
     assert section[-1].startswith("batch_scaling: ")
     assert "results/batch_scaling" in section[-1]
     assert "B_E runs" not in done.stdout

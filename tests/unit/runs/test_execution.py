@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
+import torch
 
 from pytest_entropy.checkpoints import find_checkpoint
 from pytest_entropy.checkpoints.metadata import read_metadata
 from pytest_entropy.probe.update.direction import Update
+from pytest_entropy.probe.update.source import UpdateSource
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.records.seeds import derive
 from pytest_entropy.records.spec import RunSpec
@@ -100,7 +103,6 @@ def test_an_update_is_computed_once_with_its_second_computations_and_once_withou
         begin(name).update_of(1)
     assert len(computed) == 2
     assert {"batch_scaling", "sanity_check"} == set(computed)
-    # A later session's, too: it is named by everything that it depends on.
     shutil.rmtree(begin("single_run").plan.directory)
     again = begin("single_run")
     assert again.run(4, 1)[0].update.fingerprint == again.update_of(1).fingerprint
@@ -108,6 +110,25 @@ def test_an_update_is_computed_once_with_its_second_computations_and_once_withou
     shutil.rmtree(begin("debug").plan.directory)
     begin("debug", G=2).update_of(1)
     assert computed[2:] == ["debug"]
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_another_sessions_update_is_taken_with_resume_only(
+    begin: Callable[..., Execution], monkeypatch: pytest.MonkeyPatch, resumed: bool
+) -> None:
+    """Code that another plugin changes in memory is in no digest."""
+    first = begin("batch_scaling").update_of(1)
+    direction = UpdateSource.take
+
+    def turned(self: UpdateSource, *arguments: Any) -> Update:
+        found = direction(self, *arguments)
+        return replace(found, direction={name: -u for name, u in found.direction.items()})
+
+    monkeypatch.setattr(UpdateSource, "take", turned)
+    later = begin("single_run")
+    later = Execution(replace(later.plan, stamp="2026-01-02_00-00-00", resumed=resumed), Machine(1), Local(), 20)
+    for name, u in later.update_of(1).direction.items():
+        assert torch.equal(u, first.direction[name] if resumed else -first.direction[name])
 
 
 @pytest.mark.parametrize("damage", ["killed", "not JSON", "no direction"])

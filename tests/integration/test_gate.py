@@ -96,7 +96,7 @@ def in_one_line(output: str) -> str:
 
 @pytest.mark.slow
 def test_a_fresh_repository_is_not_green_silently(workspace: Workspace) -> None:
-    # Six prompts decide neither how far first order holds nor delta_h1, which the last session would count as a failure.
+    # Six prompts decide neither how far first order holds nor delta_h1; the last session counts that as a failure.
     single = [*workspace.single, "--entropy-set=eta_sweep.multiples=[]", "--entropy-compare=main"]
     failed = workspace.run(*single)
     assert failed.returncode == 4, failed.stdout

@@ -15,8 +15,10 @@ class FailedTests(Section):
     title, order, tone = "Failed tests", 500, "fail"
 
     def html(self, view: ExperimentView) -> Markup | None:
-        """Names and reasons; None if no test failed."""
-        return fragment("failed_tests", items=view.failed_items) if view.failed_items else None
+        """Names and reasons, folded where runs failed, which is why the tests did; None if no test failed."""
+        return (
+            fragment("failed_tests", items=view.failed_items, fold=bool(view.failures)) if view.failed_items else None
+        )
 
 
 SECTION = FailedTests()

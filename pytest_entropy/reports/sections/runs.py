@@ -29,6 +29,7 @@ class RunsSection(Section):
         return fragment(
             "runs",
             rows=rows,
+            count=len(view.runs),
             scope=view.scope,
             unit=view.unit,
             both=any(row.second_error for row in rows),

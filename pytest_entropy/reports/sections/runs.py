@@ -19,6 +19,10 @@ class RunsSection(Section):
 
     title, order = "Runs", 900
 
+    def heading(self, view: ExperimentView) -> str:
+        """The title; without a run there are only files."""
+        return self.title if view.runs else "Files"
+
     def html(self, view: ExperimentView) -> Markup | None:
         """The table of the first runs, and links to the experiment's files that exist."""
         rows = [RunRow.of(run, view.name) for run in view.runs[:MOST_ROWS]]

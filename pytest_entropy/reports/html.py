@@ -7,6 +7,7 @@ from markupsafe import Markup
 from pytest_entropy import registry
 from pytest_entropy.errors import UsageError
 from pytest_entropy.reports.pages import page
+from pytest_entropy.reports.questions import answer_in_words, question
 from pytest_entropy.reports.sections.base import Section
 from pytest_entropy.reports.view import ExperimentView
 
@@ -21,6 +22,8 @@ def render(view: ExperimentView) -> str:
     return page(
         "report.html",
         view=view,
+        question=question(view),
+        answer=answer_in_words(view),
         checkpoint="bundled demo checkpoint" if checkpoint == "demo" else f"checkpoint {checkpoint}",
         sections=[
             (section.heading(view), section.tone, body)

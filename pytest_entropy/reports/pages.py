@@ -23,6 +23,7 @@ def _environment() -> Environment:
     environment.globals |= {"paths": paths, "errors_in_words": errors_in_words, "session_url": session_url}
     environment.filters["figure"] = lambda value: "-" if value is None else f"{value:.3g}"
     environment.filters["plain"] = in_plain_words
+    environment.filters["sentence"] = as_sentence
     environment.filters["words"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
     return environment
 
@@ -47,6 +48,17 @@ def in_plain_words(value: object) -> str:
         separator = "; " if any(isinstance(item, dict) for item in value) else ", "
         return separator.join(map(in_plain_words, value))
     return str(value)
+
+
+def as_sentence(text: str) -> str:
+    """A text with the capital and the stop of a sentence; a name or a symbol at its beginning stays as it is.
+
+    >>> as_sentence("a mean is 0"), as_sentence("s_n equals <X_n, u>"), as_sentence("δH₁ converges.")
+    ('A mean is 0.', 's_n equals <X_n, u>.', 'δH₁ converges.')
+    """
+    first = text.partition(" ")[0]
+    head = text[:1].upper() if first.isascii() and first.replace("'", "").replace("-", "").isalpha() else text[:1]
+    return f"{head}{text[1:]}" + ("" if text.endswith((".", "!", "?")) else "." * bool(text))
 
 
 def page(template: str, **values: Any) -> str:

@@ -21,6 +21,15 @@ from pytest_entropy.reports.drawn_numbers import description_of
 from pytest_entropy.reports.view import ExperimentView
 
 INK, ACCENT, SECOND, GREY = "#2b3a4a", "#1f6fb2", "#c4562f", "#8a9bab"
+# A phase of a run has one colour in every figure.
+PHASE_COLOURS = {
+    "sampling": ACCENT, "self_check": GREY, "derivatives": SECOND, "definition": "#5f8f45", "ground_truth": "#7b5ea7",
+    "total_variance": "#b08900", "evidence": "#2a9d8f", "rounding": "#c77d9b", "gradient": "#8c6239",
+    "reward": "#9b2f3f", "oracle": "#55646f",
+}  # fmt: skip
+OTHER_PHASES = ("#a8c4dd", "#e3b8a5", "#c3d3b6", "#cdbfe0")
+# All figures have one size, so that rows of the page have no holes.
+SIZE = (4.6, 3.2)
 STYLE: dict[Any, Any] = {
     "font.size": 10.0,
     "axes.edgecolor": INK,
@@ -31,11 +40,17 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
-    "legend.fontsize": 8.5,
+    "legend.fontsize": 9.0,
     # Identical bytes for identical data.
     "svg.hashsalt": "pytest-entropy",
     "svg.fonttype": "path",
+    # The page shows through, in the light and in the dark scheme.
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
 }
+# The smallest distance between two labels, as a share of the axis.
+ROOM = 0.08
 # With more runs than this a figure shows their mean per B_E.
 MOST_RUNS = 120
 
@@ -48,11 +63,13 @@ class Plot:
         title: its heading.
         reading: what it shows, in a line; also its alternative text.
         svg: its SVG source, whose description holds the drawn numbers.
+        how: how such a figure is read, in a sentence.
     """
 
     title: str
     reading: str
     svg: str
+    how: str = ""
 
     @property
     def source(self) -> str:
@@ -60,28 +77,28 @@ class Plot:
         return "data:image/svg+xml;base64," + base64.b64encode(self.svg.encode()).decode()
 
 
-def draw_plot(title: str, reading: str, *draw: Callable[[Axes], None]) -> Plot:
-    """Draw a figure of one or more panels below one another.
+def draw_plot(title: str, reading: str, draw: Callable[[Axes], None], *, how: str = "") -> Plot:
+    """Draw a figure.
 
     Args:
         title: its heading.
         reading: what it shows, in a line.
-        draw: one function per panel, which draws into its axes.
+        draw: draws into its axes.
+        how: how such a figure is read, in a sentence.
     """
     import matplotlib
 
     # Under -W error a warning of matplotlib would leave the session without its report.
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        figure = Figure(figsize=(4.8, 3.3 if len(draw) == 1 else 2.6 * len(draw)), layout="constrained")
+        figure = Figure(figsize=SIZE, layout="constrained")
         FigureCanvasSVG(figure)
-        for number, part in enumerate(draw, start=1):
-            part(figure.add_subplot(len(draw), 1, number))
+        draw(figure.add_subplot())
         stream = io.StringIO()
         metadata = {"Date": None, "Creator": None, "Description": description_of(figure)}
-        figure.savefig(stream, format="svg", metadata=metadata, facecolor="white")
+        figure.savefig(stream, format="svg", metadata=metadata)
     text = stream.getvalue()
-    return Plot(title, reading, text[text.index("<svg") :])
+    return Plot(title, reading, text[text.index("<svg") :], how)
 
 
 def bars(values: Sequence[float], intervals: Sequence[Sequence[float] | None]) -> np.ndarray:
@@ -102,11 +119,52 @@ def short_unit(view: ExperimentView) -> str:
 
 
 def batch_axis(axes: Axes, sizes: np.ndarray) -> None:
-    """Set a logarithmic x axis of B_E, with a tick at each of ``sizes`` (prompts)."""
+    """Set a logarithmic x axis of B_E, with a tick at each of ``sizes`` (prompts), labelled where there is room."""
     each = sorted(set(sizes))
     axes.set(xscale="log", xlabel="B_E (prompts)")
-    axes.set_xticks(each, [f"{int(size)}" for size in each])
+    shown = with_room(each)
+    axes.set_xticks(each, [f"{int(size)}" if size in shown else "" for size in each])
     axes.xaxis.set_minor_locator(NullLocator())
+
+
+def with_room(sizes: Sequence[float]) -> list[float]:
+    """Those of increasing positive numbers whose labels do not collide on a logarithmic axis; the last is one of them.
+
+    >>> with_room([8, 16, 24, 32, 33])
+    [8, 16, 24, 33]
+    """
+    if len(sizes) < 2:
+        return list(sizes)
+    apart = ROOM * math.log(sizes[-1] / sizes[0])
+    shown = [sizes[-1]]
+    for size in reversed(sizes[:-1]):
+        if math.log(shown[-1] / size) >= apart:
+            shown.append(size)
+    return shown[::-1]
+
+
+def legend_above(axes: Axes, columns: int = 2) -> None:
+    """Set the legend above the axes, where it hides no point and meets no label.
+
+    Args:
+        axes: those with the labelled lines.
+        columns: number of its columns.
+    """
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns)
+
+
+def phase_colours(phases: Sequence[str]) -> dict[str, str]:
+    """The colour of each phase of a run; phases that are not built in share a few pale ones.
+
+    >>> phase_colours(["sampling", "mine"])
+    {'sampling': '#1f6fb2', 'mine': '#a8c4dd'}
+
+    Args:
+        phases: names, as in a run's record.
+    """
+    others = [name for name in phases if name not in PHASE_COLOURS]
+    pale = {name: OTHER_PHASES[n % len(OTHER_PHASES)] for n, name in enumerate(others)}
+    return {name: PHASE_COLOURS.get(name) or pale[name] for name in phases}
 
 
 def plain_numbers(axis: Axis) -> None:

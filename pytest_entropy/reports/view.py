@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,11 +24,13 @@ from pytest_entropy.records.paths import (
     ERROR,
     PLUGIN_ANALYSES,
     RESULTS,
+    ROLLOUTS,
     UPDATE,
     UPDATE_RECORD,
     is_update_directory,
 )
 from pytest_entropy.records.results_directory import read_manifest
+from pytest_entropy.records.rollouts import ExtremeRollouts
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.update import StoredUpdate, UpdateRecord
 from pytest_entropy.reports.gate_reason import gate_reason
@@ -60,6 +63,7 @@ class ExperimentView:
         comparison: the comparison with a baseline.
         plugin_analyses: other plugins' answers by plugin name, plain values.
         failed_items: reasons of failed tests by name.
+        rollouts: the prompts with the lowest and highest s_n of the first run at the largest B_E; None if not stored.
     """
 
     directory: Path
@@ -74,6 +78,7 @@ class ExperimentView:
     comparison: Comparison | None
     plugin_analyses: dict[str, object]
     failed_items: dict[str, str]
+    rollouts: ExtremeRollouts | None = None
 
     @property
     def name(self) -> str:
@@ -256,6 +261,15 @@ def view_experiment(directory: Path) -> ExperimentView:
         comparison=record_in(directory / COMPARISON, "a comparison", Comparison.from_dict),
         plugin_analyses=mapping_in(directory / PLUGIN_ANALYSES),
         failed_items=failed_items(directory),
+        rollouts=_rollouts(directory, runs),
+    )
+
+
+def _rollouts(directory: Path, runs: Sequence[RunRecord]) -> ExtremeRollouts | None:
+    """The rollouts of the first run at the largest B_E that has some."""
+    files = [directory / run.directory / ROLLOUTS for run in reversed(runs) if run.run == 1]
+    return next(
+        (record_in(file, "a run's rollouts", ExtremeRollouts.from_dict) for file in files if file.is_file()), None
     )
 
 

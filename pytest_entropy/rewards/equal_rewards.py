@@ -30,7 +30,7 @@ def sample_of_equal(
     other = next((n for n, group in enumerate(rewards) if group[0] != rewards[0][0]), 1)
     return [
         Sample(
-            prompt=visible(_text(prompts[n]), _LONGEST),
+            prompt=visible(prompt_text(prompts[n]), _LONGEST),
             completion=visible(completions[n][0], _LONGEST),
             answer=_answer(prompts[n]),
             reward=float(rewards[n][0]),
@@ -40,7 +40,8 @@ def sample_of_equal(
     ]
 
 
-def _text(prompt: Prompt) -> str:
+def prompt_text(prompt: Prompt) -> str:
+    """The prompt as text; of chat messages a line each, with its role."""
     if isinstance(prompt.content, str):
         return prompt.content
     return "\n".join(f"{message['role']}: {message['content']}" for message in prompt.content)

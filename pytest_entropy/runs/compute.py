@@ -16,6 +16,7 @@ from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.spec import RunSpec
 from pytest_entropy.records.update import StoredUpdate, UpdateRecord
 from pytest_entropy.rewards import WeightedRewards, require_answers
+from pytest_entropy.runs.extreme_rollouts import write_extreme_rollouts
 from pytest_entropy.runs.machine import Machine
 from pytest_entropy.runs.run_files import read_update, write_run, write_tensors, write_update
 from pytest_entropy.settings.model import ExperimentConfig
@@ -133,6 +134,8 @@ def compute(spec: RunSpec, place: Place, directory: Path) -> RunRecord:
     if config.save_gradients:
         gradient = probe.entropy_gradient(spec.B_E, spec.seed, run=spec.run, update=place.update(spec))
         write_tensors(directory / ENTROPY_GRADIENT, gradient)
+    if update is not None and spec.run == 1 and max(config.batch_config.B_E_values) == spec.B_E:
+        write_extreme_rollouts(directory, probe, record)
     log.info("delta_h1 = %s, %s", Measurement.of(record).in_words(), record.unit)
     write_run(directory, record)
     return record

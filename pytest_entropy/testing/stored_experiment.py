@@ -14,6 +14,7 @@ from pytest_entropy.records.comparison import Comparison, QuantityRow
 from pytest_entropy.records.conclusion import Conclusion
 from pytest_entropy.records.experiment import ExperimentRecord
 from pytest_entropy.records.paths import CONFIG
+from pytest_entropy.records.rollouts import ExtremeRollouts, PromptRollouts, Response
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.serialization import plain
 from pytest_entropy.records.update import Sample, StoredUpdate
@@ -24,6 +25,7 @@ from pytest_entropy.stats.outcome import Verdict
 
 ETA = 2e-4
 SIZES = (8, 32)
+ESTIMATORS = ("action_value", "reinforce_loo")
 FAILED, MISSING = "BE032_run002", "BE032_run003"
 # The beginning of a link, the end of an attribute, tags, and an address.
 HOSTILE = "javascript:alert(1)//\"'><script>alert(2)</script><img src=x onerror=alert(3)>&lt;https://elsewhere.invalid/"
@@ -32,8 +34,9 @@ OWN_WORDS = (ExperimentRecord, "experiment")
 
 
 def whole_experiment(directory: Path) -> ExperimentView:
-    """The view of an experiment with runs, a failed and a missing one, checks of each verdict, an analysis, an update
-    with equal rewards, a comparison, failed tests and another plugin's analysis; files of some are in ``directory``."""
+    """The view of an experiment with runs, a failed and a missing one, checks of each verdict, an analysis, rollouts,
+    an update with equal rewards, a comparison, failed tests and another plugin's analysis; files of some are in
+    ``directory``."""
     runs = [_run(B_E, number) for B_E in SIZES for number in (1, 2)][:-1]
     for place in (*(run.directory for run in runs), FAILED):
         (directory / place).mkdir(parents=True, exist_ok=True)
@@ -57,6 +60,7 @@ def whole_experiment(directory: Path) -> ExperimentView:
         checks={check.name: check for check in checks},
         analysis={
             "verdict": "converges", "reason": "a = -0.0275",
+            "runs": [{"B_E": 8, "run": 1, "estimators": {name: {"mean": -0.02, "se": 0.001} for name in ESTIMATORS}}],
             "fit": {"a": -0.0275, "se_a": 8e-4, "b": 2e-3, "se_b": 0.03},
             "eta_sweep": {"points": points, "training_eta": ETA, "intercept": -138.0, "intercept_se": 5.0,
                           "delta_h1_over_eta": -137.0, "reading": "first order holds"},
@@ -67,6 +71,10 @@ def whole_experiment(directory: Path) -> ExperimentView:
         comparison=Comparison(baseline="main", pairing="3 of 3 runs", missing="the rest", quantities=[row]),
         plugin_analyses={"another_plugin": {"entropy": 1.5, "words": ["of", {"its": "own"}]}},
         failed_items={"test_entropy": "entropy is 0.3, expected 1.5"},
+        rollouts=ExtremeRollouts(
+            B_E=32, run=1, eta=ETA, unit=runs[0].unit,
+            prompts=[PromptRollouts("a question", -174.0, "lowest", [Response("an answer", 1.0)])],
+        ),
     )  # fmt: skip
 
 
@@ -74,7 +82,7 @@ def nothing_yet(view: ExperimentView) -> ExperimentView:
     """The experiment before its first run."""
     return replace(
         view, runs=[], failures={}, checks={}, analysis={}, update=None, config={}, conclusion=None, comparison=None,
-        plugin_analyses={}, failed_items={},
+        plugin_analyses={}, failed_items={}, rollouts=None,
     )  # fmt: skip
 
 
@@ -141,6 +149,7 @@ def _run(B_E: int, number: int) -> RunRecord:
         "seconds": seconds, "memory_mb": {name: 700.0 for name in seconds}, "peak_memory_mb": 800.0 + B_E,
         "update": plain(_update()), "variance_total": 2 * variance, "se_total": (2 * variance) ** 0.5,
         "notes": ["few prompts"],
+        "variance_parts": {"entropy_batch": variance, "update_batch": 2 * variance, "interaction": variance},
     }  # fmt: skip
     return RunRecord.from_dict(record, directory=f"BE{B_E:03d}_run{number:03d}").slim()
 

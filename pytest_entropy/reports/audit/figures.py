@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pytest_entropy.reports.audit import side_by_side
 from pytest_entropy.reports.audit.arithmetic import line_through, mean, size, spread_within
 from pytest_entropy.reports.audit.ledger import RESULTS_SAY, Ledger
 from pytest_entropy.reports.audit.pages import PrintedFigure
@@ -182,7 +183,7 @@ def _scalars(ledger: Ledger, file: str, shown: PrintedFigure, runs: Runs) -> Non
     centre = mean(values)
     sd = math.sqrt(math.fsum((value - centre) ** 2 for value in values) / len(values))
     _unit(ledger, file, shown.panels[0]["x"], runs)
-    caption = re.search(rf"over (\d+) prompts, mean ({NUMBER}), sd ({NUMBER})", shown.reading)
+    caption = re.match(rf"over (\d+) prompts, mean ({NUMBER}), sd ({NUMBER})", shown.reading)
     if caption is None:
         ledger.differs(file, f"its caption has no mean and sd: {shown.reading!r}")
         return
@@ -191,10 +192,6 @@ def _scalars(ledger: Ledger, file: str, shown: PrintedFigure, runs: Runs) -> Non
     if abs(centre) > 1e-9 * size(values):
         ledger.printed(file, "the mean of eta s_n", caption[2], centre, says=GIVES)
     ledger.printed(file, "the sd of eta s_n", caption[3], sd, says=GIVES)
-    kurtosis = re.search(rf"kurtosis ({NUMBER})", shown.reading)
-    if kurtosis and sd > 1e-12 * size(values):
-        fourth = math.fsum(((value - centre) / sd) ** 4 for value in values) / len(values)
-        ledger.printed(file, "the kurtosis of eta s_n", kurtosis[1], fourth, says=GIVES)
     bars = [bar for series in shown.panels[0]["bars"] for bar in series["boxes"]]
     counted = math.fsum(height for *_, height in bars)
     ledger.number(file, "the number of prompts in the histogram", counted, float(len(values)), says=GIVES)
@@ -208,28 +205,46 @@ def _scalars(ledger: Ledger, file: str, shown: PrintedFigure, runs: Runs) -> Non
             ledger.differs(file, f"{height:g} prompts between {left:.6g} and {left + width:.6g}, {GIVES} {most}")
 
 
+def _tail(ledger: Ledger, file: str, shown: PrintedFigure, runs: Runs) -> None:
+    values = [value for run in runs for value in run.contributions]
+    centre = mean(values)
+    sd = math.sqrt(math.fsum((value - centre) ** 2 for value in values) / len(values))
+    kurtosis = re.search(rf"kurtosis ({NUMBER})", shown.reading)
+    if kurtosis is None:
+        ledger.differs(file, f"its caption has no kurtosis: {shown.reading!r}")
+    elif sd > 1e-12 * size(values):
+        fourth = math.fsum(((value - centre) / sd) ** 4 for value in values) / len(values)
+        ledger.printed(file, "the kurtosis of eta s_n", kurtosis[1], fourth, says=GIVES)
+
+
 def _p_values(ledger: Ledger, file: str, shown: PrintedFigure, runs: Runs) -> None:
     caption = re.search(rf"smallest of (\d+) is p = ({NUMBER}) .*probability ({NUMBER})", shown.reading)
     points = next((line for line in shown.panels[0]["lines"] if line["label"] != "uniform"), None)
     if caption is None or points is None:
         return
-    smallest = min(p for p in points["y"])
-    ledger.text(file, "the number of p-values", int(caption[1]), len(points["y"]), says="drawn are")
+    smallest = min(p for p in points["x"])
+    ledger.text(file, "the number of p-values", int(caption[1]), len(points["x"]), says="drawn are")
     ledger.printed(file, "the smallest p-value", caption[2], smallest, says="drawn is")
-    chance = 1 - (1 - smallest) ** len(points["y"])
+    chance = 1 - (1 - smallest) ** len(points["x"])
     ledger.printed(file, "the probability of so small a p-value", caption[3], chance, says="the drawn ones give")
 
 
-def _cost(ledger: Ledger, file: str, shown: PrintedFigure, runs: Runs) -> None:
+def _memory(ledger: Ledger, file: str, shown: PrintedFigure, runs: Runs) -> None:
+    peak = re.match(rf"peak memory of a process ({NUMBER}) MiB", shown.reading)
+    if peak is None:
+        ledger.differs(file, f"its caption has no memory: {shown.reading!r}")
+        return
+    most = max(run.number("peak_memory_mb") or math.nan for run in runs)
+    ledger.printed(file, "the peak memory", peak[1], most, says=GIVES)
+
+
+def _time(ledger: Ledger, file: str, shown: PrintedFigure, runs: Runs) -> None:
     caption = re.match(rf"({NUMBER}) s for (\d+) run", shown.reading)
-    peak = re.search(rf"peak memory of a process ({NUMBER}) MiB", shown.reading)
-    if caption is None or peak is None:
-        ledger.differs(file, f"its caption has no time and memory: {shown.reading!r}")
+    if caption is None:
+        ledger.differs(file, f"its caption has no time: {shown.reading!r}")
         return
     ledger.printed(file, "the time of all runs", caption[1], math.fsum(run.seconds for run in runs), says=GIVES)
     ledger.text(file, "the number of runs", int(caption[2]), len(runs), says="stored are")
-    most = max(run.number("peak_memory_mb") or math.nan for run in runs)
-    ledger.printed(file, "the peak memory", peak[1], most, says=GIVES)
     for n, (B_E, of_size) in enumerate(by_size(runs).items()):
         for series in shown.panels[0]["bars"]:
             if n < len(series["boxes"]):
@@ -271,8 +286,12 @@ FIGURES: dict[str, Callable[[Ledger, str, PrintedFigure, Runs], None]] = {
     "δH₁ against B_E": _scaling,
     "δH₁ along each update batch": _updates,
     "Standard error against B_E": _errors,
-    "Per-prompt contributions and their tail": _scalars,
+    "Contributions of the prompts": _scalars,
+    "Tail of the contributions": _tail,
     "p-values of the checks": _p_values,
-    "Time and memory by phase": _cost,
-    "Memory and time against B_E, G and length": _memory_scaling,
+    "Time by phase": _time,
+    "Memory by phase": _memory,
+    "Memory against B_E": _memory_scaling,
+    "Time against B_E": _memory_scaling,
+    **side_by_side.FIGURES,
 }

@@ -13,10 +13,14 @@ from html.parser import HTMLParser
 from typing import Any
 
 FIGURE = re.compile(
-    r'<figure><img src="data:image/svg\+xml;base64,(?P<svg>[^"]*)" alt="(?P<alt>[^"]*)">\s*'
-    r"<figcaption><strong>(?P<title>.*?)\.</strong> (?P<reading>.*?)</figcaption>",
+    r'<figure class="of-\d"><img src="data:image/svg\+xml;base64,(?P<svg>[^"]*)" alt="(?P<alt>[^"]*)">\s*'
+    r"<figcaption><strong>(?P<title>.*?)\.</strong> (?P<reading>.*?)(?: <span.*?</span>)?</figcaption>",
     re.DOTALL,
 )
+# A check's row: each value it shows is an element with the value's name.
+ROW = re.compile(r'<li class="check">(?P<row>.*?)</li>', re.DOTALL)
+ROLLOUTS = re.compile(r'<details data-run="(?P<run>[^"]*)">(?P<body>.*?)</details>', re.DOTALL)
+VALUE = re.compile(r'<(?P<tag>\w+)[^>]* data-of="(?P<name>\w+)"[^>]*>(?P<text>[^<]*)</(?P=tag)>')
 DESCRIPTION = "{http://purl.org/dc/elements/1.1/}description"
 
 
@@ -76,6 +80,21 @@ def tables_of(html: str) -> list[PrintedTable]:
     reader = _Tables()
     reader.feed(re.sub(r'"data:[^"]*"', '""', html))
     return reader.tables
+
+
+def checks_of(html: str) -> list[dict[str, str]]:
+    """The rows of checks on a page: the text of each value by its name."""
+    return [
+        {value["name"]: unescape(value["text"]).strip() for value in VALUE.finditer(found["row"])}
+        for found in ROW.finditer(html)
+    ]
+
+
+def rollouts_of(html: str) -> tuple[str, list[str]]:
+    """The label of the run whose rollouts a page shows, and the texts of their s_n; both empty without them."""
+    found = ROLLOUTS.search(html)
+    shown = VALUE.finditer(found["body"]) if found else ()
+    return (unescape(found["run"]) if found else ""), [value["text"] for value in shown if value["name"] == "s_n"]
 
 
 def figures_of(html: str) -> Iterator[PrintedFigure]:

@@ -10,7 +10,8 @@ from typing import Any
 from pytest_entropy.records.paths import COMPARISON, REPORT, RESULTS, UPDATE, UPDATE_RECORD
 from pytest_entropy.reports.audit.figures import figure
 from pytest_entropy.reports.audit.ledger import Ledger, finite
-from pytest_entropy.reports.audit.pages import PrintedTable, figures_of, tables_of
+from pytest_entropy.reports.audit.pages import PrintedTable, checks_of, figures_of, rollouts_of, tables_of
+from pytest_entropy.reports.audit.side_by_side import COMPARED, rollouts
 from pytest_entropy.reports.audit.sizes import SizeCells, size_rows
 from pytest_entropy.reports.audit.stored_run import StoredRun
 from pytest_entropy.reports.audit.sweep import sweep_figure
@@ -43,12 +44,14 @@ def report_page(
             size_rows(ledger, REPORT, [SizeCells.of(row) for row in table.rows], runs)
         elif head == "run":
             _runs(ledger, table, runs)
-        elif head == "check":
-            _checks(ledger, table, checks)
         elif head == "quantity" and (directory / COMPARISON).is_file():
             _quantities(ledger, table, json.loads((directory / COMPARISON).read_bytes()))
-        elif table.heading == "Update batch" and not table.head and len(table.rows[0]) == 2:
+        elif head == "update batch":
             _update(ledger, table, directory)
+        elif head in COMPARED:
+            COMPARED[head](ledger, table, runs)
+    _checks(ledger, checks_of(html), checks)
+    rollouts(ledger, *rollouts_of(html), runs)
     ordered = sorted(runs.values(), key=lambda run: run.order)
     for shown in figures_of(html):
         caption = f"{shown.title}: {shown.reading}"
@@ -81,19 +84,19 @@ def _runs(ledger: Ledger, table: PrintedTable, runs: Mapping[str, StoredRun]) ->
         ledger.printed(REPORT, f"peak_memory_mb {of}", named["MiB"], run.number("peak_memory_mb"))
 
 
-def _checks(ledger: Ledger, table: PrintedTable, checks: Sequence[Mapping[str, Any]]) -> None:
+def _checks(ledger: Ledger, rows: Sequence[Mapping[str, str]], checks: Sequence[Mapping[str, Any]]) -> None:
     by_name = {str(check["name"]): check for check in checks}
     says = "its file says"
-    ledger.text(REPORT, "the list of checks", [row[0] for row in table.rows], list(by_name), says="stored are")
-    for row in table.rows:
-        check = by_name.get(row[0])
+    ledger.text(REPORT, "the list of checks", sorted(row["name"] for row in rows), sorted(by_name), says="stored are")
+    for row in rows:
+        name = row["name"]
+        check = by_name.get(name)
         if check is None:
             continue
-        ledger.text(REPORT, f"the verdict of {row[0]}", row[1], check["verdict"], says=says)
-        ledger.printed(REPORT, f"p of {row[0]}", row[2], finite(check["p_value"]), says=says)
-        effect = row[4].removesuffix(str(check["unit"])).strip()
-        ledger.printed(REPORT, f"the effect of {row[0]}", effect, finite(check["effect"]), says=says)
-        ledger.text(REPORT, f"n of {row[0]}", row[5], str(check["n"]), says=says)
+        ledger.text(REPORT, f"the verdict of {name}", row["verdict"].lower(), check["verdict"], says=says)
+        ledger.printed(REPORT, f"p of {name}", row.get("p", "-"), finite(check["p_value"]), says=says)
+        ledger.printed(REPORT, f"the effect of {name}", row.get("effect", "-"), finite(check["effect"]), says=says)
+        ledger.text(REPORT, f"n of {name}", row["n"], str(check["n"]), says=says)
 
 
 def _quantities(ledger: Ledger, table: PrintedTable, record: Mapping[str, Any]) -> None:
@@ -115,7 +118,8 @@ def _update(ledger: Ledger, table: PrintedTable, directory: Path) -> None:
     if not file.is_file():
         return
     record = json.loads(file.read_bytes())
-    for key, cell in table.rows:
+    for words, cell in table.rows:
+        key = words.replace(" ", "_")
         value = record.get(key)
         if isinstance(value, float):
             ledger.printed(REPORT, f"{key} of the update batch", cell, finite(value), says=f"{UPDATE_RECORD} says")

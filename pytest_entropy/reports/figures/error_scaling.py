@@ -6,8 +6,20 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
-from pytest_entropy.reports.plot import ACCENT, INK, MOST_RUNS, Plot, batch_axis, draw_plot, plain_numbers, short_unit
+from pytest_entropy.reports.plot import (
+    ACCENT,
+    INK,
+    MOST_RUNS,
+    Plot,
+    batch_axis,
+    draw_plot,
+    legend_above,
+    plain_numbers,
+    short_unit,
+)
 from pytest_entropy.reports.view import ExperimentView
+
+HOW = "A right standard error falls along the line, as one over the square root of the number of prompts B_E."
 
 
 def error_scaling_figure(view: ExperimentView) -> Plot | None:
@@ -34,8 +46,8 @@ def error_scaling_figure(view: ExperimentView) -> Plot | None:
             axes.loglog(grid, level / np.sqrt(grid), color=INK, lw=1, label="slope -1/2")
             axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
             plain_numbers(axes.yaxis)
-            axes.legend()
+            legend_above(axes)
         axes.set(ylabel=f"SE of δH₁ ({short_unit(view)})")
         batch_axis(axes, sizes)
 
-    return draw_plot("Standard error against B_E", reading, draw)
+    return draw_plot("Standard error against B_E", reading, draw, how=HOW)

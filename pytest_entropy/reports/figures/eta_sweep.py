@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from matplotlib.axes import Axes
 
-from pytest_entropy.reports.plot import ACCENT, GREY, INK, SECOND, Plot, bars, draw_plot
+from pytest_entropy.reports.plot import ACCENT, GREY, INK, SECOND, Plot, bars, draw_plot, legend_above
 from pytest_entropy.reports.view import ExperimentView
 from pytest_entropy.stats import format_measure
 from pytest_entropy.stats.measurement import FOR_THIS_UPDATE
+
+HOW = (
+    "ΔH(η) is the change of the entropy itself at the step size η: where the points run into δH₁/η at η = 0 the first "
+    "order is right, and how far they have left it at the training η is what the first order misses."
+)
 
 
 def eta_sweep_figure(view: ExperimentView) -> Plot | None:
@@ -45,6 +50,6 @@ def eta_sweep_figure(view: ExperimentView) -> Plot | None:
         axes.axhline(0, color=GREY, lw=0.6)
         axes.set(xlabel="η", ylabel="ΔH(η)/η")
         axes.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
-        axes.legend()
+        legend_above(axes)
 
-    return draw_plot("Entropy change against the step", reading or "ΔH(η)/η at each step", draw)
+    return draw_plot("Entropy change against the step", reading or "ΔH(η)/η at each step", draw, how=HOW)

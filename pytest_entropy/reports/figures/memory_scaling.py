@@ -1,35 +1,46 @@
-"""The figure of memory and time against B_E, G and response length, with their lines."""
+"""The figures of memory and time against B_E, G and response length, with their lines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from pytest_entropy.reports.plot import ACCENT, GREY, INK, SECOND, Plot, batch_axis, draw_plot
+from pytest_entropy.reports.plot import ACCENT, GREY, INK, SECOND, Plot, batch_axis, draw_plot, legend_above
 from pytest_entropy.reports.view import ExperimentView
 
 UNITS = {"memory": "MiB", "seconds": "seconds"}
+TITLES = {"memory": "Memory", "seconds": "Time"}
+HOW_B_E = {
+    "memory": "Memory that stays level lets a larger entropy batch run on the same machine: it is computed in pieces.",
+    "seconds": "Each prompt of the entropy batch costs as much as any other: the line is straight, bent by the axis.",
+}
+HOW_OTHERS = "A point at 1 is the configured number of responses per prompt, G, or the configured largest length."
 LABELS = {"runs": "of the process", "probes": "of the run's tensors"}
 
 
-def memory_scaling_figure(view: ExperimentView) -> Plot | None:
-    """Costs against B_E, and against G and mean length as shares of the largest; None without the analysis."""
+def memory_scaling_figures(view: ExperimentView) -> Iterator[Plot]:
+    """Memory and time against B_E, and against G and mean length as shares of the largest; none without the analysis.
+
+    Args:
+        view: an experiment.
+    """
     fits = view.analysis.get("fits")
     if view.name != "memory_scaling" or not fits:
-        return None
-    of = {key: [fit for fit in fits if fit["quantity"] == key] for key in UNITS}
-    panels = [_against_B_E(quantity, of[quantity]) for quantity in UNITS]
-    panels += [_against_others(quantity, of[quantity]) for quantity in UNITS]
-    reading = view.conclusion.verdict if view.conclusion is not None else None
-    counted = view.analysis["counted"]
-    return draw_plot(
-        "Memory and time against B_E, G and length",
-        f"peak memory: {reading or 'not judged'}; of the run's tensors: {counted}; lines by least squares",
-        *panels,
-    )
+        return
+    verdict = view.conclusion.verdict if view.conclusion is not None else "not judged"
+    readings = {
+        "memory": f"peak memory: {verdict}; of the run's tensors: {view.analysis['counted']}",
+        "seconds": "of the planned runs",
+    }
+    of = {key: [fit for fit in fits if fit["quantity"] == key] for key in TITLES}
+    for key, title in TITLES.items():
+        yield draw_plot(f"{title} against B_E", readings[key], _against_B_E(key, of[key]), how=HOW_B_E[key])
+    for key, title in TITLES.items():
+        reading = "of probes with two prompts; lines by least squares"
+        yield draw_plot(f"{title} against G and length", reading, _against_others(key, of[key]), how=HOW_OTHERS)
 
 
 def _against_B_E(quantity: str, fits: Sequence[Mapping[str, Any]]) -> Callable[[Axes], None]:
@@ -41,7 +52,7 @@ def _against_B_E(quantity: str, fits: Sequence[Mapping[str, Any]]) -> Callable[[
             _one(axes, fit, f"{quantity} {of}", color, 1.0)
         batch_axis(axes, np.array([x for fit in chosen for x, _ in fit["points"]]))
         axes.set(ylabel=UNITS[quantity], ylim=(0, None))
-        axes.legend()
+        legend_above(axes)
 
     return draw
 
@@ -54,7 +65,7 @@ def _against_others(quantity: str, fits: Sequence[Mapping[str, Any]]) -> Callabl
                     _one(axes, fit, f"{quantity} against {name}", color, fit["largest"])
         axes.axhline(0, color=GREY, lw=0.6)
         axes.set(xlabel="share of the largest G or mean length", ylabel=UNITS[quantity])
-        axes.legend()
+        legend_above(axes)
 
     return draw
 

@@ -1,36 +1,65 @@
-"""The figure of the prompts' contributions to delta_h1 and of their tail."""
+"""The figures of the prompts' contributions to delta_h1 and of their tail."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
-from pytest_entropy.reports.plot import ACCENT, GREY, INK, SECOND, Plot, draw_plot, plain_numbers, short_unit
+from pytest_entropy.reports.plot import (
+    ACCENT,
+    GREY,
+    INK,
+    SECOND,
+    Plot,
+    draw_plot,
+    legend_above,
+    plain_numbers,
+    short_unit,
+)
 from pytest_entropy.reports.view import ExperimentView
 
 # Points of the tail shown at most.
 MOST_POINTS = 300
+CONTRIBUTIONS = (
+    "δH₁ is the mean of the prompts' contributions η s_n, and its standard error is their spread over the square root "
+    "of B_E."
+)
+TAIL = (
+    "Points above the line are prompts farther from the mean than a normal distribution has them: a few of them then "
+    "move δH₁, and intervals take more prompts."
+)
 
 
-def scalars_figure(view: ExperimentView) -> Plot:
-    """Histogram of eta s_n over the prompts of all runs, and its tail beside a normal distribution's."""
+def scalars_figures(view: ExperimentView) -> Iterator[Plot]:
+    """Histogram of eta s_n over the prompts of all runs, and their tail beside a normal distribution's if they differ.
+
+    Args:
+        view: an experiment with runs.
+    """
     values = np.concatenate([run.eta * np.asarray(run.per_prompt) for run in view.runs])
     spread = values.std()
-    kurtosis = float(np.mean(((values - values.mean()) / spread) ** 4)) if spread > 0 else float("nan")
-    tail_in_words = "heavy tail" if kurtosis > 6 else "no heavy tail" if kurtosis == kurtosis else "no spread"
-    reading = (
-        f"{tail_in_words}: kurtosis {kurtosis:.1f} (normal: 3) over {len(values)} prompts, mean {values.mean():.3g}, "
-        f"sd {spread:.3g}"
-    )
+    reading = f"over {len(values)} prompts, mean {values.mean():.3g}, sd {spread:.3g} {view.unit}"
 
     def histogram(axes: Axes) -> None:
         axes.hist(values, bins=min(60, max(10, len(values) // 8)), color=ACCENT, alpha=0.8)
         axes.axvline(values.mean(), color=SECOND, lw=1.2, label="mean")
         axes.axvline(0, color=GREY, lw=0.6)
         axes.set(xlabel=f"η s_n ({short_unit(view)})", ylabel="prompts", yscale="symlog")
+        axes.locator_params(axis="x", nbins=5)
         plain_numbers(axes.yaxis)
-        axes.legend()
+        legend_above(axes)
+
+    yield draw_plot("Contributions of the prompts", reading, histogram, how=CONTRIBUTIONS)
+    if spread > 0:
+        yield _tail_figure(values, float(spread))
+
+
+def _tail_figure(values: np.ndarray, spread: float) -> Plot:
+    kurtosis = float(np.mean(((values - values.mean()) / spread) ** 4))
+    reading = f"{'heavy tail' if kurtosis > 6 else 'no heavy tail'}: kurtosis {kurtosis:.1f} (normal: 3)"
 
     def tail(axes: Axes) -> None:
         from scipy.special import ndtr
@@ -44,10 +73,10 @@ def scalars_figure(view: ExperimentView) -> Plot:
         normal = 2 * ndtr(-grid)
         in_reach = normal > 0.2 / len(far)
         axes.loglog(grid[in_reach], normal[in_reach], color=INK, lw=1, label="normal")
-        axes.set(xlabel="distance from the mean (sd)", ylabel="share beyond", xlim=(0.5, None))
+        axes.set(xlabel="distance from the mean (sd)", ylabel="share of the prompts beyond", xlim=(0.5, None))
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         plain_numbers(axes.xaxis)
         plain_numbers(axes.yaxis)
-        axes.legend()
+        legend_above(axes)
 
-    return draw_plot("Per-prompt contributions and their tail", reading, histogram, *([tail] if spread > 0 else []))
+    return draw_plot("Tail of the contributions", reading, tail, how=TAIL)

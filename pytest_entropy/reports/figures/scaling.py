@@ -19,6 +19,7 @@ from pytest_entropy.reports.plot import (
     bars,
     batch_axis,
     draw_plot,
+    legend_above,
     short_unit,
 )
 from pytest_entropy.reports.tables import size_table
@@ -28,6 +29,10 @@ from pytest_entropy.stats.intervals import PromptPool
 from pytest_entropy.stats.measurement import FOR_THIS_UPDATE
 
 CONFIDENCE = 0.95
+HOW = (
+    "On a level line δH₁ converges as B_E, the number of prompts of the entropy batch, grows; on the dashed line it "
+    "would scale as 1/B_E, which is a bug."
+)
 
 
 def scaling_figure(view: ExperimentView) -> Plot | None:
@@ -60,10 +65,9 @@ def scaling_figure(view: ExperimentView) -> Plot | None:
         axes.axhline(0, color=GREY, lw=0.6)
         axes.set(ylabel=f"δH₁ ({short_unit(view)})")
         batch_axis(axes, sizes)
-        # Above the axes, where it hides no run.
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+        legend_above(axes)
 
-    return draw_plot("δH₁ against B_E", reading, draw)
+    return draw_plot("δH₁ against B_E", reading, draw, how=HOW)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ class Section:
 
     Attributes:
         title: text of its heading; empty for a section without one.
-        order: the section's position: sections are sorted by it; the built-in ones have 100, 200, ... 1400.
+        order: the section's position: sections are sorted by it; the built-in ones have 100 to 1400.
         tone: ``fail`` or ``inconclusive`` colours the heading.
     """
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from markupsafe import Markup
 
-from pytest_entropy.records.error_text import directory_in, traceback_in
-from pytest_entropy.records.paths import CONFIG, ERROR, LOG, UPDATE
+from pytest_entropy.records.error_text import directory_in, sentence_in, traceback_in
+from pytest_entropy.records.paths import CONFIG, ERROR, LOG, is_update_directory
 from pytest_entropy.reports.pages import fragment
 from pytest_entropy.reports.sections.base import Section
 from pytest_entropy.reports.view import ExperimentView
@@ -27,9 +30,27 @@ class FailedRuns(Section):
         if not view.failures:
             return None
         own = [entry for entry in view.failures.items() if directory_in(entry[1]) not in view.failures]
-        ordered = sorted(own, key=lambda entry: (entry[0] != UPDATE, entry[0]))
-        failed = [(name, traceback_in(text), _files(view, name)) for name, text in ordered[:MOST_ERRORS]]
-        return fragment("failed_runs", failed=failed)
+        ordered = sorted(own, key=lambda entry: (not is_update_directory(entry[0]), entry[0]))
+        failed = [(name, text, _files(view, name)) for name, text in ordered[:MOST_ERRORS]]
+        return fragment("failed_runs", groups=_by_reason(failed))
+
+
+@dataclass
+class Group:
+    """The traceback of the first of the runs that failed for one reason, and the names of all with their files."""
+
+    text: str
+    runs: list[tuple[str, list[str]]]
+
+
+def _by_reason(failed: Sequence[tuple[str, str, list[str]]]) -> list[Group]:
+    """Runs that failed for one reason show one traceback, whatever was wrapped around it."""
+    groups: dict[str, Group] = {}
+    for name, text, files in failed:
+        reason = sentence_in(text)
+        known = next((key for key in groups if key and reason.endswith(key)), reason)
+        groups.setdefault(known, Group(traceback_in(text), [])).runs.append((name, files))
+    return list(groups.values())
 
 
 def _files(view: ExperimentView, run: str) -> list[str]:

@@ -16,14 +16,14 @@ class FailedTests(Section):
     title, order, tone = "Failed tests", 500, "fail"
 
     def html(self, view: ExperimentView) -> Markup | None:
-        """Names and reasons, of which the gate's is not said twice; None if no test failed."""
+        """Names and reasons, of which the gate's is not said twice; folded where runs failed, which is why."""
         gate = gate_reason(view.comparison) if view.comparison else ""
         at_the_top = gate if gate and gate in view.headline else None
         items = {
             name: "the reason is at the top" if reason.removeprefix("INCONCLUSIVE: ") == at_the_top else reason
             for name, reason in view.failed_items.items()
         }
-        return fragment("failed_tests", items=items) if items else None
+        return fragment("failed_tests", items=items, fold=bool(view.failures)) if items else None
 
 
 SECTION = FailedTests()

@@ -19,6 +19,10 @@ class RunsSection(Section):
 
     title, order = "Runs", 900
 
+    def heading(self, view: ExperimentView) -> str:
+        """The title; without a run there are only files."""
+        return self.title if view.runs else "Files"
+
     def html(self, view: ExperimentView) -> Markup | None:
         """The table of the first runs, and links to the experiment's files that exist."""
         rows = [RunRow.of(run, view.name) for run in view.runs[:MOST_ROWS]]
@@ -29,6 +33,7 @@ class RunsSection(Section):
         return fragment(
             "runs",
             rows=rows,
+            count=len(view.runs),
             scope=view.scope,
             unit=view.unit,
             both=any(row.second_error for row in rows),

@@ -480,7 +480,7 @@ def _markdown(place: Path) -> str:
 def _page_row(place: Path) -> str:
     """The second row of the page's table of runs, without seconds and memory."""
     text = (newest(place) / "report.html").read_text(encoding="utf-8")
-    cells = re.findall(r"<tr><td>BE\d+_run\d+</td><td>([^<]*)</td>", text)
+    cells = re.findall(r'<tr><td data-of="run">BE\d+_run\d+</td><td[^>]*>([^<]*)</td>', text)
     return str(cells[1])
 
 

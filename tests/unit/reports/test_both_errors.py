@@ -136,7 +136,7 @@ def test_a_missing_estimate_is_not_determined_everywhere(tmp_path: Path) -> None
     markdown, html = to_markdown([view]), render(view)
     assert markdown.count("| not determined |") == 2
     assert NOTE in markdown
-    assert html.count("<td>not determined</td>") == 2
+    assert html.count('<td data-of="± over U">not determined</td>') == 2
     assert html.count(f"not determined: {NOTE}") == 3
     for row in csv.DictReader(io.StringIO(to_csv(view))):
         assert (row["se_total"], row["notes"]) == ("", NOTE)
@@ -213,10 +213,10 @@ def test_markdown_report_and_index_label_their_errors(
         for size in (8, 32):
             _, total = pooled(view, size)
             assert f"| ± {total:.4f} |" in markdown
-            assert f"<td>± {total:.4f}</td>" in html
+            assert f'<td data-of="± over U">± {total:.4f}</td>' in html
             assert f"<td>± {total:.4f}</td>" in index
         run = view.runs[0]
-        assert f'<td class="wrap">± {run.se_total:.4f}</td>' in html
+        assert f'<td class="wrap" data-of="± over update batches">± {run.se_total:.4f}</td>' in html
 
 
 def test_figures_say_which_error_they_draw(tmp_path: Path) -> None:

@@ -22,9 +22,9 @@ from pytest_entropy.reports.index import write_index
 from pytest_entropy.reports.results_index import write_results_index
 from tests.present import present
 from tests.unit.plugin.test_session_end import outcome
-from tests.unit.reports import browser
-from tests.unit.reports.browser import Browser
 from tests.unit.reports.stored import store_experiment
+from tools import browser
+from tools.browser import Browser
 
 FIT = {"a": -0.0275, "se_a": 0.0008, "b": 0.002, "se_b": 0.027}
 SWEEP = {
@@ -37,7 +37,8 @@ SWEEP = {
 }
 FIGURES = [
     "Differences from the baseline", "δH₁ against B_E", "Standard error against B_E", "Entropy change against the step",
-    "Per-prompt contributions and their tail", "p-values of the checks", "Time and memory by phase",
+    "Contributions of the prompts", "Tail of the contributions", "p-values of the checks", "Time by phase",
+    "Memory by phase",
 ]  # fmt: skip
 
 
@@ -109,6 +110,28 @@ def test_a_page_fits_asks_for_nothing_and_says_what_it_shows(
     if name == "report":
         assert [alt.split(":")[0] for alt, _ in images] == FIGURES
         assert page.evaluate("[...document.querySelectorAll('figcaption')].every(c => c.innerText.length > 20)")
+
+
+def test_figures_leave_no_hole(pages: dict[str, Path], page: Browser) -> None:
+    """The figures of each row end where their grid does."""
+    rows = """[...document.querySelectorAll('.figures')].map(grid => {
+      const end = grid.getBoundingClientRect().right, rows = {};
+      for (const one of grid.children) { const box = one.getBoundingClientRect();
+        rows[box.top] = Math.max(rows[box.top] || 0, box.right); }
+      return Math.max(...Object.values(rows).map(right => end - right)); })"""
+    for width in (375, 900, 1440):
+        page.open(pages["report"], width=width, scheme="light")
+        gaps = page.evaluate(rows)
+        assert len(gaps) == 3
+        # The first grid has one figure, which is not stretched.
+        assert max(gaps[1:]) < 1, (width, gaps)
+
+
+def test_the_page_of_a_failed_run_says_why_once_and_folds_the_traceback(pages: dict[str, Path], page: Browser) -> None:
+    page.open(pages["failed"], width=375, scheme="light")
+    assert page.evaluate("document.querySelector('.verdict').innerText").startswith("FAIL 1 of 1 runs gave no result: ")
+    assert page.evaluate("[...document.querySelectorAll('details pre')].map(p => p.checkVisibility())") == [False]
+    assert page.evaluate("document.body.innerText").count("ValueError: ") == 1
 
 
 def test_text_can_be_read_in_both_schemes(pages: dict[str, Path], page: Browser) -> None:

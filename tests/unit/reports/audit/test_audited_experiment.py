@@ -21,6 +21,7 @@ from pytest_entropy.checks.summaries.convergence import convergence
 from pytest_entropy.plugin.session_end import write_reports
 from pytest_entropy.records.files import write_json
 from pytest_entropy.records.item import ItemReport
+from pytest_entropy.records.rollouts import ExtremeRollouts, PromptRollouts, Response, extremes
 from pytest_entropy.records.serialization import plain
 from pytest_entropy.records.summary import RunRow
 from pytest_entropy.reports import tables
@@ -51,7 +52,19 @@ def stored(root: Path, **more: Any) -> Path:
         record |= {"variance_parts": parts, "variance_total": total, "se_total": total**0.5}
         file.write_text(json.dumps(record | {"sampling_fraction": 0.1, "notes": ["few prompts"] if number else []}))
     analyse(directory)
+    with_rollouts(directory)
     return directory
+
+
+def with_rollouts(directory: Path) -> None:
+    """What the first run at the largest B_E stores of its prompts with the lowest and the highest s_n."""
+    run = read_run(sorted(directory.glob("*run001"))[-1])
+    shown = [
+        PromptRollouts(f"prompt {n}", run.per_prompt[n], extreme, [Response("yes", 1.0)])
+        for n, extreme in extremes(run.per_prompt)
+    ]
+    rollouts = ExtremeRollouts(B_E=run.B_E, run=run.run, eta=run.eta, unit=run.unit, prompts=shown)
+    write_json(directory / run.directory / "rollouts.json", rollouts.to_dict())
 
 
 def analyse(directory: Path) -> None:
@@ -175,7 +188,14 @@ CHANGED = {
         edited("summary.json", r'"missing_runs": \[\]', '"missing_runs": ["BE008_run001"]'),
         "calls BE008_run001 missing",
     ),
-    "page's row": (edited("report.html", r"(?<=<td>BE008_run001</td><td>)-", ""), "delta_h1 of B_E 8 run 1 is 0"),
+    "page's row": (
+        edited("report.html", r"(?<=>BE008_run001</td>)(<td[^>]*>)-", r"\1"), "delta_h1 of B_E 8 run 1 is 0",
+    ),
+    "page's check": (edited("report.html", r'(?<=data-of="verdict">)FAIL', "PASS"), "the verdict of estimator_agree"),
+    "page's p-value": (edited("report.html", r'(?<=data-of="p">)\d', "7"), "p of "),
+    "page's check left out": (edited("report.html", r'(?s)<li class="check">.*?</li>', ""), "the list of checks"),
+    "page's kurtosis": (edited("report.html", r"kurtosis \d", "kurtosis 99"), "an alternative text is"),
+    "page's rollout": (edited("report.html", r'(?<=data-of="s_n">)-', ""), "s_n of rollout 1 of B_E 32 run 1 is"),
     "page's caption": (edited("report.html", r"over 80 prompts", "over 81 prompts"), "an alternative text is"),
     "fit": (edited("convergence_analysis.json", r'"b": ', '"b": 1'), "fit.b is"),
     "spread with ddof 0": (

@@ -56,7 +56,8 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_is_written_agrees_and_has_its_figure_in_its_place(reported: Path) -> None:
     assert audit(reported, look_before(reported)) == []
     assert [reported.parent.name, reported.name] == ["batch_scaling", "memory_scaling_2026-01-01_00-00-00"]
-    assert "Memory and time against B_E, G and length" in (reported / "report.html").read_text()
+    for title in ("Memory against B_E", "Time against B_E", "Memory against G and length", "Time against G and length"):
+        assert f"<strong>{title}.</strong>" in (reported / "report.html").read_text()
 
 
 CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
@@ -105,4 +106,4 @@ def test_a_point_that_is_drawn_elsewhere_is_named(tmp_path: Path, monkeypatch: p
 
 
 def test_other_experiments_have_no_such_figure(tmp_path: Path) -> None:
-    assert figure.memory_scaling_figure(view_experiment(store_experiment(tmp_path))) is None
+    assert list(figure.memory_scaling_figures(view_experiment(store_experiment(tmp_path)))) == []

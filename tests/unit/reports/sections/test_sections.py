@@ -5,26 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from markupsafe import Markup
 
 from pytest_entropy import registry
 from pytest_entropy.errors import UsageError
+from pytest_entropy.records.diagnostics import VarianceParts
 from pytest_entropy.reports.html import render, sections
 from pytest_entropy.reports.sections.base import Section
+from pytest_entropy.reports.sections.checks import SECTION as CHECKS
+from pytest_entropy.reports.sections.estimators import SECTION as ESTIMATORS
+from pytest_entropy.reports.sections.failed_runs import SECTION as FAILED_RUNS
 from pytest_entropy.reports.sections.settings import SECTION as SETTINGS
 from pytest_entropy.reports.view import ExperimentView, view_experiment
 from pytest_entropy.settings.layers import PROVENANCE, Layer, resolve_config
+from pytest_entropy.stats import check_mean_zero, check_within_noise
+from tests.present import present
 from tests.unit.reports.stored import store_experiment
 
 BUILT_IN = [
-    "comparison", "equal_rewards", "batch_sizes", "failed_runs", "failed_tests", "missing_runs", "figures", "checks",
-    "runs", "settings", "update_batch", "plugin_analyses", "whole_configuration", "environment",
+    "comparison", "equal_rewards", "batch_sizes", "estimators", "failed_runs", "failed_tests", "missing_runs",
+    "figures", "checks", "rollouts", "runs", "cost", "settings", "update_batch", "plugin_analyses", "environment",
 ]  # fmt: skip
 PART = """
 from markupsafe import Markup
 from pytest_entropy.reports.sections.base import Section
+from pytest_entropy.reports.sections.checks import SECTION as CHECKS
+from pytest_entropy.reports.sections.estimators import SECTION as ESTIMATORS
+from pytest_entropy.reports.sections.failed_runs import SECTION as FAILED_RUNS
 
 
 class LongestRun(Section):
@@ -85,12 +95,65 @@ def test_the_depth_is_shown_where_runs_have_diagnostics(view: ExperimentView) ->
         config = {**resolved.config.model_dump(mode="json"), PROVENANCE: resolved.sources}
         html = SETTINGS.html(replace(view, config=config))
         assert html is not None
-        return html
+        return Markup(html.partition("<details>")[0])
 
     assert "checks.depth" in shown(True)
     assert "light" in shown(True)
     assert "auto: 1.5e+09 parameters" in shown(True)
     assert "checks.depth" not in shown(False)
+
+
+def test_settings_that_differ_from_the_kinds_defaults_stand_in_front(view: ExperimentView) -> None:
+    def front(name: str, values: dict[str, Any]) -> str:
+        resolved = resolve_config([Layer("test", values)])
+        config = {**resolved.config.model_dump(mode="json"), PROVENANCE: resolved.sources}
+        html = present(SETTINGS.html(replace(view, config=config, manifest=replace(view.manifest, experiment=name))))
+        assert "sampling.temperature" in html.partition("<details>")[2]
+        return str(html.partition("<details>")[0])
+
+    own = {"batch_config": {"B_E_values": [256], "runs_per_batch": 15}, "diagnostics": True}
+    assert "All settings have the defaults of sanity check." in front("sanity_check", own)
+    shown = front("single_run", {**own, "sampling": {"max_new_tokens": 64}})
+    for row in ("<code>sampling.max_new_tokens</code>", 'class="wrap">64<', 'class="wrap soft">256<', "runs_per_batch"):
+        assert row in shown
+    assert "B_E_values" not in shown
+
+
+def test_a_check_is_a_row_of_prose_and_exact_ones_that_passed_are_folded(view: ExperimentView) -> None:
+    exact = check_within_noise([0.0], noise_floor=1.0, name="draws", null="0", unit="nats", likely_causes="a row")
+    noisy = check_mean_zero(
+        [9.0, 9.5] * 20, alpha=1e-3, name="s", null="a mean is 0", unit="nats", likely_causes="a sign"
+    )
+    checks = {"s": noisy} | {f"exact_{n}": replace(exact, name=f"exact_{n}") for n in range(4)}
+    front, _, folded = present(CHECKS.html(replace(view, checks=checks))).partition("<details>")
+    assert "FAIL</span> A mean is 0.</p>" in front
+    assert "It points to: a sign." in front
+    assert "<code" in front
+    assert "exact_1" not in front
+    assert "4 exact checks passed" in folded
+    few = present(CHECKS.html(replace(view, checks={"s": noisy, "exact_1": checks["exact_1"]})))
+    assert "<details>" not in few
+
+
+def test_runs_that_failed_for_one_reason_share_one_folded_traceback(view: ExperimentView) -> None:
+    reason = "RunError: the reward raised KeyError"
+    texts = [f"session x\nTraceback\n  of {n}\n{wrapper}{reason}\n" for n, wrapper in enumerate(("", "FailedRun: "))]
+    failures = {"update": texts[0], "BE008_run001": texts[1], "BE008_run002": "session x\nTraceback\nOther: error\n"}
+    html = present(FAILED_RUNS.html(replace(view, failures=failures)))
+    assert html.count("<pre>") == 2
+    assert "<summary>update: traceback (and 1 more with this reason)" in html
+    assert "open" not in html
+
+
+def test_estimators_stand_side_by_side(view: ExperimentView) -> None:
+    estimators = {"action_value": {"mean": -0.0261, "se": 0.0014}, "reinforce_loo": {"mean": -0.0276, "se": None}}
+    analysis = {"runs": [{"B_E": 8, "run": 1, "estimators": estimators}]}
+    parts = VarianceParts(entropy_batch=1e-6, update_batch=3e-6, interaction=5e-7)
+    runs = [replace(view.runs[0], variance_parts=parts), *view.runs[1:]]
+    html = present(ESTIMATORS.html(replace(view, analysis=analysis, runs=runs)))
+    for part in ("-0.0261 ± 0.0014", ">-0.0276<", ">3e-06<", ">3.5e-06<", "the update batch contributes most"):
+        assert part in html
+    assert ESTIMATORS.html(view) is None
 
 
 class Broken(Section):

@@ -32,7 +32,7 @@ KeyError: 'weight'
 
 The above exception was the direct cause of the following exception:
 
-RunError: the reward my_rewards:reward raised KeyError: 'weight'
+pytest_entropy.errors.RunError: the reward my_rewards:reward raised KeyError: 'weight'
 """
 
 

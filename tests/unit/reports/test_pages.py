@@ -99,7 +99,7 @@ def test_a_page_fits_asks_for_nothing_and_says_what_it_shows(
     verdict = page.evaluate("document.querySelector('.verdict').innerText")
     assert len(verdict) > 20
     if name == "report":
-        assert verdict.startswith("FAILED against the baseline main: δH₁ -0.0200 → -0.0300 nats (")
+        assert verdict.startswith("FAIL Against the baseline main: δH₁ -0.0200 → -0.0300 nats (")
     if name == "comparison":
         assert verdict.startswith("batch_scaling: CHANGED: δH₁ -0.0")
         assert "<b>new" in page.evaluate("document.body.innerText")

@@ -24,9 +24,7 @@ def test_the_newest_report_of_each_experiment_is_taken(tmp_path: Path) -> None:
 def test_a_failed_copy_leaves_the_experiment_as_it_is(tmp_path: Path) -> None:
     directory = store_experiment(tmp_path / "results")
     page = screenshots.failed_report(directory, tmp_path / "copy").read_text()
-    assert "4 of 4 runs gave no result: RunError: the reward my_rewards:reward raised KeyError" in page.replace(
-        "&#39;", "'"
-    )
+    assert "4 of 4 runs gave no result: the reward my_rewards:reward raised KeyError" in page.replace("&#39;", "'")
     assert len(list(directory.glob("*/results.json"))) == 4
 
 

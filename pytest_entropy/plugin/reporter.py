@@ -190,4 +190,8 @@ def _plan_lines(config: pytest.Config) -> list[str]:
         return []
     from pytest_entropy.reports.terminal import plan_line, step_lines
 
-    return [line for plan in plans for line in (plan_line(plan), *step_lines(plan))]
+    lines: list[str] = []
+    for plan in plans:
+        # Notes on the checkpoint hold for all its experiments: once is enough.
+        lines += [plan_line(plan), *step_lines(plan), *(note for note in plan.notes if note not in lines)]
+    return lines

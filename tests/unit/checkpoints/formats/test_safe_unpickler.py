@@ -130,9 +130,7 @@ def test_keys_that_could_take_for_ever(data: bytes) -> None:
 def test_the_same_long_arguments_again_and_again_are_not_copied() -> None:
     """50,000 calls with one tuple of 50,000 numbers: copies would be 20 GB."""
     data = HEAD + b"cos\nsystem\nq\x00(" + b"K\x01" * 50_000 + b"tq\x01](" + b"h\x00h\x01R" * 50_000 + b"e."
-    read = unpickle(data, everything)
-    assert type(read[1]) is UnpickledObject or type(read) is list
-    calls = read if isinstance(read, list) else []
+    calls = unpickle(data, everything)
     assert len(calls) == 50_000
     assert all(call.arguments is calls[0].arguments for call in calls)
 
@@ -165,9 +163,7 @@ def test_pickles_that_nobody_writes(data: bytes, message: str) -> None:
         unpickle(HEAD + data, everything)
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b".", b"N", HEAD + b"h\x00.", HEAD + b"t.", HEAD + b"u.", HEAD + b"b.", HEAD + b"q\0."]
-)
+@pytest.mark.parametrize("data", [b"", b".", b"N", HEAD + b"h\0.", HEAD + b"t.", HEAD + b"u.", HEAD + b"b."])
 def test_damaged_pickles_are_errors(data: bytes) -> None:
     with pytest.raises((ValueError, IndexError, KeyError, pickle.UnpicklingError)):
         unpickle(data, everything)

@@ -7,6 +7,7 @@ from typing import Any
 
 from pytest_entropy.checkpoints.trainer_settings import TrainerSettings
 from pytest_entropy.checkpoints.training_arguments import NAME
+from pytest_entropy.errors import UsageError
 from pytest_entropy.settings.layers import Layer, ResolvedConfig, resolve_config
 from pytest_entropy.settings.reward_terms import names_a_weight
 
@@ -29,7 +30,12 @@ def with_trainer(
     """
     own = [Layer(NAME, _nested(key, value)) for key, value in trainer.values.items()]
     weighted, of_weights = _weights(trainer, [*below, *above], without)
-    resolved = resolve_config([*below, *own, *above, *weighted])
+    try:
+        resolved = resolve_config([*below, *own, *above, *weighted])
+    except UsageError as error:
+        # Without the trainer's settings the configuration is valid.
+        listed = ", ".join(f"{key} {value}" for key, value in trainer.values.items())
+        raise UsageError(f"{error}\n({NAME} says {listed}; --entropy-set overrides it)") from error
     lines = [*_taken(trainer, without, resolved), *of_weights]
     return resolved, (*lines, *(f"  warning: {warning}" for warning in trainer.warnings))
 
@@ -53,8 +59,8 @@ def _weights(
     listed = ", ".join(f"{weight:g}" for weight in weights)
     if given is None or len(weights) != len(terms) or 0 in weights:
         warning = (
-            f"  warning: the trainer weighted its rewards by {listed} (reward_weights), in its own order, which is not "
-            "used; name them with their weights, as in --reward a,b*0.5"
+            f"  warning: the trainer's reward_weights {listed} are not used: name its rewards with them, as in --reward "
+            "a,b*0.5"
         )
         return [], [warning]
     named = [{"name": term.name, "weight": weight} for term, weight in zip(terms, weights, strict=True)]
@@ -65,20 +71,22 @@ def _weights(
 
 def _taken(trainer: TrainerSettings, without: ResolvedConfig, resolved: ResolvedConfig) -> list[str]:
     """What is taken from the trainer's file, what it stands above, and what the user has set otherwise."""
-    taken, other = [], []
+    taken, replaced, other = [], [], []
     for key, words in trainer.names.items():
         shown, source = _shown(resolved, key), resolved.sources[key]
         # What the trainer calls it, where that is not the key's own name.
         own = f" ({words})" if words != shown.partition(".")[2] else ""
         if source == NAME:
-            under = without.sources[key]
-            over = "" if under == _DEFAULT or _value(without, key) == _value(resolved, key) else _over(without, key)
-            taken.append(shown + own + over)
+            taken.append(shown + own)
+            if without.sources[key] != _DEFAULT and _value(without, key) != _value(resolved, key):
+                replaced.append(f"{_shown(without, key)} ({without.sources[key]})")
         elif _value(resolved, key) != trainer.values[key]:
             other.append(f"{words} ({shown} by {source})")
     lines = []
     if taken:
         lines.append(f"  from {NAME}: {'; '.join(taken)}")
+    if replaced:
+        lines.append(f"  instead of {'; '.join(replaced)}")
     if other:
         lines.append(f"  not from {NAME}: {'; '.join(other)}")
     size = resolved.config.batch_config.B_U
@@ -90,10 +98,6 @@ def _taken(trainer: TrainerSettings, without: ResolvedConfig, resolved: Resolved
 def _shown(resolved: ResolvedConfig, key: str) -> str:
     value = _value(resolved, key)
     return f"{key} {value:g}" if isinstance(value, int | float) else f"{key} {value}"
-
-
-def _over(without: ResolvedConfig, key: str) -> str:
-    return f", over {_value(without, key)} of {without.sources[key]}"
 
 
 def _value(resolved: ResolvedConfig, key: str) -> Any:

@@ -8,6 +8,7 @@ import pytest
 
 from pytest_entropy.checkpoints.trainer_settings import TrainerSettings
 from pytest_entropy.checkpoints.training_arguments import NAME
+from pytest_entropy.errors import UsageError
 from pytest_entropy.runs.trainer_layer import bundled_inputs, objective_untold, with_trainer
 from pytest_entropy.settings.layers import Layer, ResolvedConfig, resolve_config
 
@@ -34,8 +35,9 @@ def test_above_the_template() -> None:
     assert {key for key, source in found.sources.items() if source == NAME} == set(TRAINER.values)
     assert lines == [
         f"  from {NAME}: probe.loss_type gspo (loss_type grpo, sequence level); "
-        "batch_config.G 4 (num_generations 4), over 8 of configs/x.yaml; "
-        "sampling.max_new_tokens 12 (max_completion_length 12); sampling.temperature 0.7"
+        "batch_config.G 4 (num_generations 4); sampling.max_new_tokens 12 (max_completion_length 12); "
+        "sampling.temperature 0.7",
+        "  instead of batch_config.G 8 (configs/x.yaml)",
     ]
 
 
@@ -46,6 +48,13 @@ def test_below_what_the_user_gives() -> None:
     assert found.sources["sampling.temperature"] == "--entropy-set"
     # The same value by another source is no difference.
     assert lines[1:] == [f"  not from {NAME}: num_generations 4 (batch_config.G 6 by --entropy-set)"]
+
+
+def test_what_does_not_go_with_the_users_settings_is_named_with_its_source() -> None:
+    trainer = TrainerSettings({"probe.loss_type": "dapo"}, {"probe.loss_type": "loss_type dapo"})
+    with pytest.raises(UsageError, match="mode u_statistic needs prompts that enter") as raised:
+        resolved(trainer, Layer("--entropy-set", {"probe": {"mode": "u_statistic"}}))
+    assert str(raised.value).endswith(f"({NAME} says probe.loss_type dapo; --entropy-set overrides it)")
 
 
 def test_another_value_is_another_experiment() -> None:
@@ -98,7 +107,7 @@ def test_weights_that_fit_no_reward_are_said(weights: tuple[float, ...], layers:
     found, lines = resolved(TrainerSettings(reward_weights=weights), *layers)
     assert all(term.weight == 1 for term in found.config.reward)
     (warning,) = lines
-    assert warning.startswith("  warning: the trainer weighted its rewards by 1, ")
+    assert warning.startswith("  warning: the trainer's reward_weights 1, ")
 
 
 PROMPTS, REWARD = Layer("--prompts", {"prompts": {"source": "x.jsonl"}}), Layer("--reward", {"reward": "a"})

@@ -59,8 +59,8 @@ def _weights(
     listed = ", ".join(f"{weight:g}" for weight in weights)
     if given is None or len(weights) != len(terms) or 0 in weights:
         warning = (
-            f"  warning: the trainer's reward_weights {listed} are not used: name its rewards with them, as in --reward "
-            "a,b*0.5"
+            f"  warning: the trainer's reward_weights {listed} are not used: name its rewards with them, as in "
+            "--reward a,b*0.5"
         )
         return [], [warning]
     named = [{"name": term.name, "weight": weight} for term, weight in zip(terms, weights, strict=True)]

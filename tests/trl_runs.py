@@ -47,6 +47,22 @@ BASES: dict[str, tuple[str, dict[str, Any], str]] = {
     "Gemma2 paged 8bit": ("Gemma2", {"sliding_window": 16}, "float32"),
 }
 ACCUMULATED = "Llama patterns"  # this one's batch comes in two parts
+# A LoRA whose trainer's every setting that bears on the objective is another than the default, with two rewards.
+OBJECTIVE = "own objective"
+OWN_OBJECTIVE: dict[str, Any] = {
+    "loss_type": "bnpo",
+    "scale_rewards": "batch",
+    "temperature": 0.7,
+    "num_generations": 2,
+    "max_completion_length": 9,
+    "beta": 0.04,
+    "epsilon": 0.1,
+    "mask_truncated_completions": True,
+    "top_p": 0.9,
+    "num_iterations": 2,
+    "reward_weights": [1.0, 0.5],
+    "max_steps": 2,
+}
 ENDED = "lora"  # this one's schedule reaches zero: the stored rate is 0.0
 
 
@@ -115,14 +131,18 @@ def train(place: Path, kind: str) -> None:
     def distinct_characters(completions: list[str], **columns: Any) -> list[float | None]:
         return [len(set(text)) / 10 for text in completions]
 
+    def length(completions: list[str], **columns: Any) -> list[float | None]:
+        return [len(text) / 40 for text in completions]
+
     (place / "gradients").mkdir(parents=True)
     save_base(place / "base", kind)
-    adapter = ADAPTERS[kind]
+    adapter = ADAPTERS["lora" if kind == OBJECTIVE else kind]
     settings = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.2, "task_type": "CAUSAL_LM"}
     optimizer = "adamw_torch"
     if kind.endswith("8bit"):
         optimizer = "paged_adamw_8bit" if "paged" in kind else "adamw_8bit"
     parts = 2 if kind == ACCUMULATED else 1
+    more = OWN_OBJECTIVE if kind == OBJECTIVE else {"num_generations": 4, "max_completion_length": 12}
     config = GRPOConfig(
         output_dir=str(place / "out"),
         optim=optimizer,
@@ -130,12 +150,9 @@ def train(place: Path, kind: str) -> None:
         lr_scheduler_type="linear" if kind == ENDED else "constant",
         weight_decay=0.1,
         max_grad_norm=MAX_GRAD_NORM,
-        max_steps=STEPS,
         save_steps=1,
         per_device_train_batch_size=8 // parts,
         gradient_accumulation_steps=parts,
-        num_generations=4,
-        max_completion_length=12,
         gradient_checkpointing=False,
         use_cpu=True,
         bf16=False,
@@ -143,10 +160,11 @@ def train(place: Path, kind: str) -> None:
         logging_steps=1,
         disable_tqdm=True,
         seed=3,
+        **{"max_steps": STEPS, **more},
     )
     trainer = RecordingTrainer(
         model=AutoModelForCausalLM.from_pretrained(place / "base", dtype=torch.float32),
-        reward_funcs=distinct_characters,
+        reward_funcs=[distinct_characters, length] if kind == OBJECTIVE else distinct_characters,
         args=config,
         train_dataset=Dataset.from_dict({"prompt": [f"Tom has {i} apples and buys 14 more." for i in range(40)]}),
         peft_config=LoraConfig(**{**settings, **adapter}) if adapter is not None else None,

@@ -32,6 +32,9 @@ KeyError: 'weight'
 
 The above exception was the direct cause of the following exception:
 
+Traceback (most recent call last):
+  File "pytest_entropy/runs/store.py", line 92, in _partial
+    yield partial
 pytest_entropy.errors.RunError: the reward my_rewards:reward raised KeyError: 'weight'
 """
 

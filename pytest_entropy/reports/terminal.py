@@ -43,7 +43,7 @@ def header_lines(plans: Sequence[Any], more: Sequence[str] = ()) -> list[str]:
         plans: of the experiments.
         more: further lines, of the session.
     """
-    of_plan = [[*step_lines(plan), *base_lines(plan)] for plan in plans]
+    of_plan = [[*step_lines(plan), *base_lines(plan), *plan.notes] for plan in plans]
     shared = [line for line in of_plan[0] if all(line in lines for lines in of_plan)]
     lines = []
     for plan, own in zip(plans, of_plan, strict=True):

@@ -6,12 +6,15 @@ worker makes the same one.  Planning writes nothing and loads no model.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.metadata import Metadata
+from pytest_entropy.checkpoints.training_arguments import NAME
 from pytest_entropy.prompts import PromptSet
 from pytest_entropy.records.results_directory import read_manifest
 from pytest_entropy.rewards import WeightedRewards
@@ -38,6 +41,8 @@ class Plan:
         resumed: whether the directory existed when the session began.
         superseded: why a stored experiment of this configuration is not continued, in words; empty where it is, or
             where there is none.
+        notes: further lines of the session's header: what is taken from the trainer's file, and warnings.
+        trainer: arguments in the trainer's file that set nothing, for the reader of ``config.yaml``.
     """
 
     kind: ExperimentKind
@@ -54,6 +59,8 @@ class Plan:
     superseded: str = ""
     inputs_digest: str = ""
     nothing_kept: str = ""
+    notes: tuple[str, ...] = ()
+    trainer: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def runs(self) -> list[tuple[int, int]]:
@@ -98,7 +105,10 @@ class Plan:
         }
         ignored = {"value": dict(self.metadata.ignored_sampling), "source": "generation_config.json (not used)"}
         mapping = {"value": self.metadata.names, "source": self.files.layout}
-        return {**parts, "ignored_sampling": ignored, "optimizer_states": mapping}
+        parts |= {"ignored_sampling": ignored, "optimizer_states": mapping}
+        if self.trainer:
+            parts["trainer"] = {"value": dict(self.trainer), "source": f"{NAME} (for the reader)"}
+        return parts
 
     @cached_property
     def ids(self) -> list[str]:

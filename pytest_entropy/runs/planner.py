@@ -14,6 +14,8 @@ from pytest_entropy.checkpoints.preflight.chat_template import require_chat_temp
 from pytest_entropy.checkpoints.preflight.context_length import require_context
 from pytest_entropy.checkpoints.preflight.device import require_device
 from pytest_entropy.checkpoints.preflight.screening import screen
+from pytest_entropy.checkpoints.trainer_settings import trainer_settings
+from pytest_entropy.checkpoints.training_arguments import read_training_arguments
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import PromptSet, open_prompts, with_arguments
 from pytest_entropy.records.paths import SESSIONS
@@ -23,6 +25,7 @@ from pytest_entropy.runs.depth import with_depth
 from pytest_entropy.runs.inputs import digest_with_inputs
 from pytest_entropy.runs.plan import Plan
 from pytest_entropy.runs.resuming import Resumable, find_stored
+from pytest_entropy.runs.trainer_layer import bundled_inputs, objective_untold, with_trainer
 from pytest_entropy.settings.experiments import ExperimentKind, installed_experiments, kind_of
 from pytest_entropy.settings.layers import Layer, ResolvedConfig, resolve_config
 from pytest_entropy.settings.model import ExperimentConfig
@@ -128,7 +131,7 @@ class Planner:
 
     def _new_plan(self, name: str, module: Path, overrides: dict[str, object]) -> Plan:
         kind = kind_of(name)
-        resolved = resolve_config(self._layers(kind, module, overrides))
+        resolved, notes, recorded = self._resolved(kind, module, overrides)
         _require_one_update(kind, resolved)
         self.request.choose_device(resolved.config.model.device)
         require_device(resolved.config.model.device)
@@ -149,21 +152,39 @@ class Planner:
         require_context(files, prompts, resolved.config.sampling.max_new_tokens)
         return Plan(
             kind, resolved, files, metadata, digest, config_digest, prompts, reward, directory, self.stamp,
-            found.directory is not None, found.superseded, digests.inputs, found.nothing_kept,
+            found.directory is not None, found.superseded, digests.inputs, found.nothing_kept, notes, recorded,
         )  # fmt: skip
 
-    def _layers(self, kind: ExperimentKind, module: Path, overrides: dict[str, object]) -> list[Layer]:
-        """All layers of the configuration, lowest first; the demo checkpoint's profile lies below the user's."""
-        layers = [Layer("built-in default", dict(kind.defaults)), Layer(f"marker in {module.name}", overrides)]
+    def _resolved(
+        self, kind: ExperimentKind, module: Path, overrides: dict[str, object]
+    ) -> tuple[ResolvedConfig, tuple[str, ...], Mapping[str, Any]]:
+        """The configuration, the header's notes on it, and what the checkpoint's trainer says of itself.
+
+        Above the templates, and below what the user gives, stands the demo checkpoint's profile, or the trainer's
+        file of another checkpoint.
+        """
+        below, above = self._layers(kind, module, overrides)
+        plain = resolve_config([*below, *above])
+        if plain.config.checkpoint == DEMO:
+            return resolve_config([*below, *demo_profile(kind.name), *above]), (), {}
+        arguments = read_training_arguments(self._checkpoint(plain)[0])
+        if arguments is None:
+            return plain, (*objective_untold(plain), *bundled_inputs(plain)), {}
+        trainer = trainer_settings(arguments)
+        resolved, notes = with_trainer(trainer, below, above, plain)
+        return resolved, (*notes, *bundled_inputs(resolved)), trainer.recorded
+
+    def _layers(
+        self, kind: ExperimentKind, module: Path, overrides: dict[str, object]
+    ) -> tuple[list[Layer], list[Layer]]:
+        """The configuration's layers, lowest first, up to the template, and from the user's file on."""
+        below = [Layer("built-in default", dict(kind.defaults)), Layer(f"marker in {module.name}", overrides)]
         template = self._template(kind.name, module)
         if template is not None:
-            layers.append(Layer(str(template), *read_yaml(template)))
+            below.append(Layer(str(template), *read_yaml(template)))
         file = self.request.config_file
         above = [Layer(file, *read_yaml(Path(file).expanduser()))] if file else []
-        above += self.request.layers(kind)
-        if resolve_config([*layers, *above]).config.checkpoint == DEMO:
-            layers += demo_profile(kind.name)
-        return layers + above
+        return below, above + self.request.layers(kind)
 
     def _rewards(self, resolved: ResolvedConfig, prompts: PromptSet) -> WeightedRewards:
         """The configured rewards, each from a hook or resolved by name, checked against the prompts' columns."""

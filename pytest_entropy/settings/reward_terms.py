@@ -31,6 +31,14 @@ def _rewards(value: Any) -> Any:
     return terms
 
 
+def names_a_weight(value: Any) -> bool:
+    """Whether a reward setting, as it was given, says the weight of a reward itself."""
+    if isinstance(value, str):
+        value = value.split(",")
+    items = value if isinstance(value, list) else []
+    return any("*" in item if isinstance(item, str) else isinstance(item, dict) and "weight" in item for item in items)
+
+
 def _reward(item: Any) -> dict[str, object]:
     if isinstance(item, RewardSection):
         item = item.model_dump()

@@ -22,7 +22,9 @@ _BASE, _PER_TENSOR = 2**20, 2**14
 
 def _size(numbers: Any = ()) -> tuple[int, ...]:
     """Stands in for ``torch.Size``."""
-    if not isinstance(numbers, tuple | list) or not all(type(n) is int and 0 <= n < 2**48 for n in numbers):
+    # torch has at most 64 dimensions; a file could ask for one of 100,000 again and again.
+    few = isinstance(numbers, tuple | list) and len(numbers) <= 64
+    if not few or not all(type(n) is int and 0 <= n < 2**48 for n in numbers):
         raise pickle.UnpicklingError("a torch.Size that is not a tuple of whole numbers")
     return tuple(numbers)
 

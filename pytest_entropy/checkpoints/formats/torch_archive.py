@@ -67,6 +67,29 @@ def require_safe_archive(where: Path | str, size: int, file: Path | io.BytesIO, 
         raise UsageError(code_refusal(where, min(code)))
 
 
+def pickle_of_archive(where: Path | str, data: bytes) -> bytes:
+    """The pickle in a ``torch.save`` archive that describes no tensors; it is not unpickled.
+
+    Args:
+        where: what messages call the archive.
+        data: the archive's bytes.
+
+    Raises:
+        UsageError: ``torch.save`` did not write the archive, or it is compressed, damaged, or declares more bytes than
+            it holds.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            _require_small(where, len(data), archive.infolist(), tensors=0)
+            (name,) = (entry for entry in archive.namelist() if entry.endswith("/data.pkl"))
+            return archive.read(name)
+    except UsageError:
+        raise
+    # As above; ValueError where no entry, or several, are the pickle.
+    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, RuntimeError) as error:
+        raise UsageError(f"{where} is not a file by torch.save of torch 1.6 or later, or it is damaged") from error
+
+
 def read_outline(path: Path) -> Any:
     """The object in a screened file, with an empty record in place of every tensor; None where only torch can read it.
 

@@ -194,7 +194,7 @@ def test_the_header_says_once_what_all_plans_share_and_is_wrapped() -> None:
             "kind": SimpleNamespace(name=name), "resolved": SimpleNamespace(config=config), "depth": "",
             "files": SimpleNamespace(layout="HF Trainer", base=None), "checkpoint_digest": "0123456789",
             "next_step": step,
-            "resumed": False, "superseded": "", "nothing_kept": "",
+            "resumed": False, "superseded": "", "nothing_kept": "", "notes": (),
         }  # fmt: skip
         return SimpleNamespace(**{**made, **more})
 

@@ -200,7 +200,7 @@ def test_code_in_the_data_is_not_run(sharded: Path, canary: Path) -> None:
         (b"\x80\x04Nr\xff\xff\xff\x7f.", "it uses LONG_BINPUT"),
         (b"\x80\x04\x82\x01.", "it uses EXT1"),
         (b"\x80\x05\x96\xff\xff\xff\xff\xff\x0f\x00\x00.", "is damaged, or holds more than"),
-        (b"cos\nsystem\n(S'true'\ntR.", "it uses STRING"),
+        (b"cos\nsystem\n(S'true'\ntR.", "it asks for os.system"),
         (b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x04true\x85R.", "it asks for os.system"),
         (b"\x80\x04\x8c\x05torch\x8c\x04load\x93\x8c\x04true\x85R.", "it asks for torch.load"),
         (b"\x80\x04" + b"]" * 100_000 + b"." * 2, "lacks state_dict_metadata"),

@@ -39,4 +39,4 @@ def updates_figure(view: ExperimentView) -> Plot | None:
         axes.set_xticks(numbers)
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 
-    return draw_plot(TITLE, READING, draw)
+    return draw_plot(TITLE, f"{len(along)} update batches, mean {mean['delta_h1']:.3g} {view.unit}", draw, how=READING)

@@ -158,7 +158,7 @@ def test_one_experiment_that_cannot_be_read_does_not_keep_others_from_being_repo
     assert "has schema version 2" in err
     assert "check_x.json is not JSON" in err
     report = (broken.parents[1] / "report.html").read_text()
-    assert "FAILED: 1 of 1 runs gave no result: BE004_run001/results.json cannot be read" in report
+    assert "FAIL</span> 1 of 1 runs gave no result: BE004_run001/results.json cannot be read" in report
     assert "results.json cannot be read" in report
 
 

@@ -78,7 +78,7 @@ def test_a_failed_update_batch_is_one_sentence_and_the_items_that_need_it_refer_
     assert len(messages) == 7
     assert not any(FRAMES.search(message) for message in messages)
     report = next(workspace.results.rglob("report.html")).read_text()
-    assert "FAILED: 4 of 4 runs gave no result: reward r raised KeyError" in report
+    assert "4 of 4 runs gave no result: reward r raised KeyError" in report
     assert report.count("Traceback (most recent call last)") == 1
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import torch
@@ -54,6 +54,10 @@ class Rollouts:
 
     def __len__(self) -> int:
         return len(self.prompt_ids)
+
+    def on(self, device: torch.device) -> Rollouts:
+        """The rollouts with their tensors on a device."""
+        return replace(self, **{name: getattr(self, name).to(device) for name in COLUMNS})
 
     @property
     def group_size(self) -> int:

@@ -42,6 +42,7 @@ UPDATE_RECORD = "update.json"
 DIRECTION = "direction.safetensors"
 UPDATE_GRADIENT = "update_gradient.safetensors"
 ACTION_VALUES = "action_values.safetensors"
+RESPONSES = "responses.safetensors"
 # In an experiment's directory: the probes of memory scaling, and their record.
 MEMORY_PROBES = "memory_probes"
 MEMORY_RECORD = "memory_probes.json"

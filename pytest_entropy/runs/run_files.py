@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_entropy.records.arrays import StoredArrays
 from pytest_entropy.records.files import read_json, write_json
-from pytest_entropy.records.paths import ACTION_VALUES, ARRAYS, DIRECTION, RESULTS, UPDATE_RECORD
+from pytest_entropy.records.paths import ACTION_VALUES, ARRAYS, DIRECTION, RESPONSES, RESULTS, UPDATE_RECORD
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.update import StoredUpdate, UpdateRecord
 
 if TYPE_CHECKING:
     import torch
 
+    from pytest_entropy.policy.rollouts import Rollouts
     from pytest_entropy.probe.update.direction import Update
 
 SCHEMA_VERSION = 1
@@ -53,11 +54,36 @@ def _content(directory: Path, name: str) -> bytes:
 
 
 def write_update(directory: Path, update: Update, record: StoredUpdate) -> None:
-    """Write an update's files into its directory: the direction, the control variate's tables, and last the record."""
+    """Write an update's files into its directory: direction, control variate's tables, responses, last the record."""
     write_tensors(directory / DIRECTION, update.direction)
     if update.control_variate is not None:
         write_tensors(directory / ACTION_VALUES, vars(update.control_variate))
+    if update.rollouts is not None:
+        write_tensors(directory / RESPONSES, _as_tensors(update.rollouts))
     write_json(directory / UPDATE_RECORD, record.to_dict())
+
+
+def _as_tensors(rollouts: Rollouts) -> dict[str, torch.Tensor]:
+    """Responses by column, and the prompts' tokens, one after the other, with their lengths."""
+    import torch
+
+    from pytest_entropy.policy.rollouts import COLUMNS
+
+    ids = [token for prompt in rollouts.prompt_ids for token in prompt]
+    columns = {name: getattr(rollouts, name).cpu() for name in COLUMNS}
+    return {
+        **columns,
+        "prompt_ids": torch.tensor(ids),
+        "prompt_lengths": torch.tensor([*map(len, rollouts.prompt_ids)]),
+    }
+
+
+def _from_tensors(tensors: Mapping[str, torch.Tensor]) -> Rollouts:
+    from pytest_entropy.policy.rollouts import COLUMNS, Rollouts
+
+    prompts = tensors["prompt_ids"].split(tensors["prompt_lengths"].tolist())
+    columns: dict[str, Any] = {name: tensors[name] for name in COLUMNS}
+    return Rollouts(prompt_ids=tuple(tuple(ids.tolist()) for ids in prompts), **columns)
 
 
 def read_update(directory: Path) -> Update:
@@ -76,9 +102,11 @@ def read_update(directory: Path) -> Update:
     control_variate = (
         ControlVariateTables(**load_file(directory / ACTION_VALUES)) if (directory / ACTION_VALUES).is_file() else None
     )
+    responses = directory / RESPONSES
     return Update(
-        **vars(record), direction=load_file(directory / DIRECTION), gradient={}, control_variate=control_variate
-    )
+        **vars(record), direction=load_file(directory / DIRECTION), gradient={}, control_variate=control_variate,
+        rollouts=_from_tensors(load_file(responses)) if responses.is_file() else None,
+    )  # fmt: skip
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:

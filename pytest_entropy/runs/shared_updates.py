@@ -20,7 +20,15 @@ from pathlib import Path
 from filelock import FileLock
 
 from pytest_entropy.records.files import read_json, write_json, write_text
-from pytest_entropy.records.paths import ACTION_VALUES, DIRECTION, LOCKS, SESSION, UPDATE_BATCHES, UPDATE_RECORD
+from pytest_entropy.records.paths import (
+    ACTION_VALUES,
+    DIRECTION,
+    LOCKS,
+    RESPONSES,
+    SESSION,
+    UPDATE_BATCHES,
+    UPDATE_RECORD,
+)
 from pytest_entropy.records.spec import RunSpec
 from pytest_entropy.records.update import StoredUpdate
 from pytest_entropy.runs.inputs import package_digest
@@ -30,6 +38,7 @@ from pytest_entropy.settings.model import ExperimentConfig
 # The sections of the configuration that no update depends on, and keys of the others.
 _OTHER_SECTIONS = ("checkpoint", "seed", "checks", "eta_sweep", "diagnostics", "save_gradients", "reward_timeout")
 _OTHER_KEYS = {"batch_config": ("B_E_values", "runs_per_batch", "updates"), "probe": ("total_variance", "u_statistic")}
+OPTIONAL = (ACTION_VALUES, RESPONSES)
 
 
 def update_digest(spec: RunSpec, inputs: str) -> str:
@@ -87,8 +96,9 @@ class SharedUpdates:
                 return None
             record = StoredUpdate.from_dict(read_json(entry / UPDATE_RECORD))
             _link(entry / DIRECTION, directory / DIRECTION)
-            if (entry / ACTION_VALUES).is_file():
-                _link(entry / ACTION_VALUES, directory / ACTION_VALUES)
+            for name in OPTIONAL:
+                if (entry / name).is_file():
+                    _link(entry / name, directory / name)
         except (OSError, ValueError):
             return None
         record = replace(record, seconds={}, memory_mb={})
@@ -108,7 +118,7 @@ class SharedUpdates:
         # Under the lock, a partial directory can only be left over from a killed process.
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        for name in (DIRECTION, ACTION_VALUES):
+        for name in (DIRECTION, *OPTIONAL):
             if (directory / name).is_file():
                 _link(directory / name, partial / name)
         shutil.copyfile(directory / UPDATE_RECORD, partial / UPDATE_RECORD)

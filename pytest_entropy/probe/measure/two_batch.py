@@ -6,7 +6,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
+from pytest_entropy.optimizers.update_rules import update_rule
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.batches import draw_ranks
 from pytest_entropy.probe.derivatives.directional import Derivatives, directional_derivatives
@@ -29,6 +31,7 @@ from pytest_entropy.probe.update.source import UpdateSource
 from pytest_entropy.probe.variance.spread import Spread
 from pytest_entropy.probe.variance.total import EntropySide, UpdateSide, halves, total_variance
 from pytest_entropy.prompts import Prompt
+from pytest_entropy.settings.objectives import normalised_over_batch
 
 # Each half of E takes a jackknife of its own.
 FEWEST_PER_TOKEN = 4
@@ -190,10 +193,20 @@ class TwoBatch:
             return Spread(notes=(f"no total variance: {reason}",)), {}
         tokens = len(update.prompts) * setup.config.G * setup.config.max_new_tokens
         with meter.phase("total_variance", tokens, passes=None):
-            line = setup.linearisation(self.updates.gradient(update))
+            line = setup.linearisation(self._point(update))
             side = UpdateSide(setup.policy, self.updates.batch(update), line, setup.config)
             total = total_variance(side, self._entropy_side(scored), update.direction, eta=setup.eta)
         return total.spread(), total.arrays()
+
+    def _point(self, update: Update) -> dict[str, torch.Tensor]:
+        """Where J is taken: at U's gradient; J of a linear rule is the same at the direction, which is at hand.
+
+        The gradient itself is needed where prompts share a normaliser.
+        """
+        config = self.setup.config
+        if update_rule(config.update_rule).linear and not normalised_over_batch(config.loss_type, config.scale_rewards):
+            return update.direction
+        return self.updates.gradient(update)
 
     def _no_spread(self, scored: _Pass) -> str:
         """Why the variance with U random as well cannot be estimated; empty where it can."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from pytest_entropy.policy.rollouts import ControlVariateTables
+from pytest_entropy.policy.rollouts import ControlVariateTables, Rollouts
 from pytest_entropy.records.update import UpdateRecord
 
 
@@ -28,11 +28,13 @@ class Update(UpdateRecord):
         direction, gradient: by live parameter name, in the parameters' shapes and at least float32; ``gradient`` is
             empty where the update was read from disk.
         control_variate: tables learnt from the batch's responses; None if the estimator uses none.
+        rollouts: the batch's responses; None where they have to be drawn again.
     """
 
     direction: dict[str, torch.Tensor]
     gradient: dict[str, torch.Tensor]
     control_variate: ControlVariateTables | None = None
+    rollouts: Rollouts | None = None
     eta: float
     seed: int
     gradient_norm: float

@@ -38,7 +38,7 @@ class UpdateSource:
             config = self.setup.config
             with meter.phase("sampling", config.B_U * config.G * config.max_new_tokens):
                 prompts, rollouts = self._rollouts(seed)
-            made = self._updates[seed] = self.take(prompts, rollouts, seed, meter)
+            made = self._updates[seed] = replace(self.take(prompts, rollouts, seed, meter), rollouts=rollouts)
             self._batches[seed] = UpdateBatch(tuple(made.prompts), rollouts, made.rewards, seed)
         return self._updates[seed]
 
@@ -82,9 +82,10 @@ class UpdateSource:
         )  # fmt: skip
 
     def batch(self, update: Update) -> UpdateBatch:
-        """The batch of an update; one of another process is drawn again from the update's seed, once, and kept."""
+        """The batch of an update, kept; where its responses are missing, they are drawn again from its seed."""
         if update.seed not in self._batches:
-            _, rollouts = self._rollouts(update.seed)
+            stored = update.rollouts
+            rollouts = self._rollouts(update.seed)[1] if stored is None else stored.on(self.setup.policy.device)
             self._batches[update.seed] = UpdateBatch(tuple(update.prompts), rollouts, update.rewards, update.seed)
         return self._batches[update.seed]
 

@@ -15,6 +15,7 @@ import torch
 
 from pytest_entropy.checkpoints import find_checkpoint
 from pytest_entropy.checkpoints.metadata import read_metadata
+from pytest_entropy.policy.rollouts import COLUMNS
 from pytest_entropy.probe.update.direction import Update
 from pytest_entropy.probe.update.source import UpdateSource
 from pytest_entropy.prompts import Prompt
@@ -169,6 +170,16 @@ def test_runs_are_spread_over_several_update_batches(begin: Callable[..., Execut
     assert (two.plan.directory / "update_002" / "update.json").is_file()
     # The first is that of a session with one.
     assert begin("debug").update_of(1).fingerprint == fingerprints[0]
+
+
+def test_a_stored_updates_responses_are_those_it_was_taken_on(begin: Callable[..., Execution]) -> None:
+    update = begin("batch_scaling").update_of(1)
+    here = begin("batch_scaling")
+    drawn = here.probe.updates.batch(replace(update, rollouts=None)).rollouts
+    stored = present(update.rollouts)
+    assert stored.prompt_ids == drawn.prompt_ids
+    for name in COLUMNS:
+        assert torch.equal(getattr(stored, name), getattr(drawn, name)), name
 
 
 def test_another_size_is_another_update_batch(begin: Callable[..., Execution]) -> None:

@@ -83,7 +83,14 @@ def length(prompts: list[str], completions: list[str], **columns: Any) -> list[f
 
 
 def measured(
-    loaded: Checkpoint, patch: pytest.MonkeyPatch, B_E: int, B_U: int, *, elsewhere: bool = False, **settings: Any
+    loaded: Checkpoint,
+    patch: pytest.MonkeyPatch,
+    B_E: int,
+    B_U: int,
+    *,
+    elsewhere: bool = False,
+    responses: bool = True,
+    **settings: Any,
 ) -> tuple[dict[str, Counter[str]], Any]:
     """(counts by phase, record) of a single run with all that its template asks for."""
     config = ProbeConfig(
@@ -92,6 +99,7 @@ def measured(
     probe = EntropyProbe(loaded, config, prompts=PROMPTS, reward=length)
     # As a session does: the update is read from its files, which do not hold its gradient.
     update = replace(probe.update(0), gradient={})
+    update = update if responses else replace(update, rollouts=None)
     if elsewhere:
         probe = EntropyProbe(loaded, config, prompts=PROMPTS, reward=length)
     passes = Passes(patch)
@@ -131,10 +139,15 @@ def test_per_token_the_vector_takes_a_pass_of_its_own(loaded: Checkpoint, monkey
     assert counts["total_variance"] == {WITH: 4 + 4 + 1, BACKWARD: 4 + 4 + 1}
 
 
-def test_where_another_process_took_the_update_its_batch_is_drawn_again(
+def test_of_an_update_of_another_process_only_missing_responses_are_drawn_again(
     loaded: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts, record = measured(loaded, monkeypatch, B_E=4, B_U=4, elsewhere=True)
-    assert counts["total_variance"] == {SAMPLED: 4, WITH: 4 + 4 + 1, BACKWARD: 4 + 4 + 1}
+    assert counts["total_variance"] == {WITH: 4 + 1, BACKWARD: 4 + 1}
+    counts, without = measured(loaded, monkeypatch, B_E=4, B_U=4, elsewhere=True, responses=False)
+    assert counts["total_variance"] == {SAMPLED: 4, WITH: 4 + 1, BACKWARD: 4 + 1}
+    # Prompts that share a normaliser have a share of U's gradient, which is in no file.
+    counts, _ = measured(loaded, monkeypatch, B_E=4, B_U=4, elsewhere=True, loss_type="dapo")
+    assert counts["total_variance"] == {WITH: 4 + 4 + 1, BACKWARD: 4 + 4 + 1}
     _, here = measured(loaded, monkeypatch, B_E=4, B_U=4)
-    assert record.variance_parts == here.variance_parts
+    assert record.variance_parts == without.variance_parts == here.variance_parts

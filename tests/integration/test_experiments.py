@@ -16,6 +16,8 @@ from pytest_entropy.checkpoints import demo
 from tests.conftest import Workspace
 
 ROOT = Path(__file__).parents[2]
+# The demo's context is shorter than the 256 tokens that a response to another checkpoint may have.
+SHORT = "--entropy-set=sampling.max_new_tokens=32"
 
 
 def python_blocks() -> list[str]:
@@ -177,6 +179,6 @@ def test_a_checkpoint_with_permuted_optimizer_states_turns_the_session_red(works
     assert state[first]["exp_avg"].shape == state[second]["exp_avg"].shape
     state[first], state[second] = state[second], state[first]
     torch.save(record, file)
-    done = workspace.run("experiments/test_single_run.py", "--checkpoint=doctored/step_30", "--be=4", "--bu=4")
+    done = workspace.run("experiments/test_single_run.py", "--checkpoint=doctored/step_30", "--be=4", "--bu=4", SHORT)
     assert done.returncode == 1, done.stdout
     assert "permuted" in done.stdout

@@ -65,7 +65,7 @@ class SizeRow:
     def shown(self) -> tuple[str, ...]:
         """Names of the quantities that the row shows."""
         se = "se_over_batches" if self.mean.single_batch else "se"
-        return ("delta_h1", se, "noise", *(("se_total",) if self.mean.second_error else ()))
+        return ("delta_h1", "B_E", se, "noise", *(("se_total",) if self.mean.second_error else ()))
 
     def cells(self, *, both: bool) -> list[str]:
         """The row's texts; ``both`` adds the error over update batches."""

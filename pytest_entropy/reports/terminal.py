@@ -24,8 +24,8 @@ GLOSSARY = (
      "rate; the entropy is that of a whole response, the sum over its tokens."),
     ("delta_h1_per_token", "δH₁: the change of the policy's entropy per token at the next optimizer step, to first "
      "order in the learning rate."),
-    ("B_E", "B_E: prompts of a run's entropy batch, on which the entropy's slope is measured; the update batch U, of B_U "
-     "other prompts, gives the step."),
+    ("B_E", "B_E: prompts of a run's entropy batch, on which the entropy's slope is measured; the update batch U, of "
+     "B_U other prompts, gives the step."),
     ("se", "± SE: its standard error over the B_E prompts of the runs, for this update batch U of B_U prompts."),
     ("se_over_batches", "± SE: its standard error over batches of prompts."),
     ("se_total", "± over U: its standard error where the update batch is drawn anew as well; only more update prompts "

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pytest_entropy.checks.summaries.eta_sweep import SweepRecord, sweep_record
-from pytest_entropy.checks.summaries.headline import measurement
+from pytest_entropy.checks.summaries.headline import each_measurement
 from pytest_entropy.checks.summaries.sweep_fit import sweep_of
 from pytest_entropy.checks.update_moves import with_update_warning
 from pytest_entropy.records.diagnostics import Diagnostics, VarianceParts
@@ -143,8 +143,8 @@ def conclusion(runs: Sequence[RunRecord], *, confidence: float = 0.95) -> tuple[
         confidence: of the interval that decides the sign, in (0, 1).
     """
     parts = []
-    for run in runs:
-        said = change(measurement(run), run.unit.replace(" per ", "/"), confidence=confidence)
+    for run, measured in zip(runs, each_measurement(runs), strict=True):
+        said = change(measured, run.unit.replace(" per ", "/"), confidence=confidence)
         parts.append(f"B_E {run.B_E}: {', '.join(filter(None, said))}")
     return "logged", with_update_warning(runs, "; ".join(parts))
 

@@ -28,7 +28,20 @@ def mean_measurement(runs: Sequence[RunRecord]) -> Measurement:
     """The mean delta_h1 of runs along one update batch or several, with both errors; of one run, its own."""
     if len(runs) == 1:
         return measurement(runs[0])
-    return pool([_with_update(one, run) for one, run in zip(measurements(runs), runs, strict=True)])
+    return pool(each_measurement(runs))
+
+
+def each_measurement(runs: Sequence[RunRecord]) -> list[Measurement]:
+    """The measurements of an experiment's runs, each with the error over update batches where any run has one."""
+    if len(runs) == 1:
+        return [measurement(runs[0])]
+    found = []
+    for one, run in zip(measurements(runs), runs, strict=True):
+        # The largest run knows the update batch's part best.
+        knowing = [other for other in runs if other.variance_parts.standard_error is not None]
+        best = max(knowing, key=lambda other: other.B_E, default=run)
+        found.append(_with_update(one.with_skew_of(run.per_prompt), best))
+    return found
 
 
 def _with_update(measured: Measurement, run: RunRecord) -> Measurement:

@@ -8,12 +8,16 @@ DELTA_H1 = (
     "δH₁ is the change of the policy's entropy at the next optimizer step, to first order in the learning rate η; the "
     "entropy of a response is the sum over its tokens."
 )
+DELTA_H1_PER_TOKEN = (
+    "δH₁ is the change of the policy's entropy per token at the next optimizer step, to first order in the learning "
+    "rate η."
+)
 B_E = "B_E is the number of prompts of the entropy batch E, on which the entropy's gradient is measured."
 B_U = "The update batch U, whose B_U prompts give the step, is another one."
 SINGLE_BATCH = "Update and entropy gradient come from one batch of B_E prompts, and SE is over such batches."
 SE = "SE is the standard error over the prompts of E, for this U."
 OVER_U = "± over U is the standard error with U drawn anew as well; only more prompts in U, or more updates, lower it."
-NOISE = "|SE/δH₁| is good below 0.1, ok below 0.2, else poor."
+NOISE = "|SE/δH₁|, of one run, is good below 0.1, ok below 0.2, else poor."
 FIRST_ORDER = (
     "First order holds where the second-order term is small beside δH₁ at the training η; at η* both are as large."
 )
@@ -29,4 +33,5 @@ def of_effect(view: ExperimentView, *, both: bool) -> list[str]:
     single = view.runs[0].mode == "u_statistic"
     batches = [SINGLE_BATCH] if single else [B_E, B_U, SE, *([OVER_U] if both else [])]
     first_order = [FIRST_ORDER] if "η*" in view.reason or "first order" in view.reason else []
-    return [DELTA_H1, *batches, NOISE, *first_order]
+    value = DELTA_H1_PER_TOKEN if view.unit.endswith("token") else DELTA_H1
+    return [value, *batches, NOISE, *first_order]

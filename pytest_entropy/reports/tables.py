@@ -61,12 +61,6 @@ class SizeRow:
         ratio, label = signal_to_noise(self.mean.value, self._se_of_a_run)
         return "-" if ratio is None else f"{ratio:.2f} {label}"
 
-    @property
-    def shown(self) -> tuple[str, ...]:
-        """Names of the quantities that the row shows."""
-        se = "se_over_batches" if self.mean.single_batch else "se"
-        return ("delta_h1", "B_E", se, "noise", *(("se_total",) if self.mean.second_error else ()))
-
     def cells(self, *, both: bool) -> list[str]:
         """The row's texts; ``both`` adds the error over update batches."""
         second = [self.mean.second_error or "-"] if both else []

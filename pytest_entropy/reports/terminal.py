@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_entropy.records.item import ItemReport
 from pytest_entropy.reports.answer import answers
+from pytest_entropy.reports.glossary import of_effect
 from pytest_entropy.reports.header import base_lines, resume_lines
 from pytest_entropy.reports.reach import left_open
 from pytest_entropy.reports.tables import SizeTable, size_table
@@ -18,24 +19,6 @@ from pytest_entropy.stats import Measurement
 
 WIDTH = 80
 ANSWER = "the answer"
-# A sentence for each quantity of the table, by the name of the cell that has it.
-GLOSSARY = (
-    ("delta_h1", "δH₁: the change of the policy's entropy at the next optimizer step, to first order in the learning "
-     "rate; the entropy is that of a whole response, the sum over its tokens."),
-    ("delta_h1_per_token", "δH₁: the change of the policy's entropy per token at the next optimizer step, to first "
-     "order in the learning rate."),
-    ("B_E", "B_E: prompts of a run's entropy batch, on which the entropy's slope is measured; the update batch U, of "
-     "B_U other prompts, gives the step."),
-    ("se", "± SE: its standard error over the B_E prompts of the runs, for this update batch U of B_U prompts."),
-    ("se_over_batches", "± SE: its standard error over batches of prompts."),
-    ("se_total", "± over U: its standard error where the update batch is drawn anew as well; only more update prompts "
-     "or batches make it smaller."),
-    ("noise", "|SE/δH₁|: of one run, for this update batch; good below 0.1, ok below 0.2, else poor."),
-)  # fmt: skip
-FIRST_ORDER = (
-    "first order holds: at the learning rate η the second-order term is small beside δH₁; η* is the rate at which both "
-    "are as large."
-)
 
 
 def header_lines(plans: Sequence[Any], more: Sequence[str] = ()) -> list[str]:
@@ -209,14 +192,10 @@ def _write_experiment(
 
 
 def glossary(views: Sequence[ExperimentView]) -> list[str]:
-    """What the table's quantities are, each in a sentence, wrapped."""
-    shown = {cell for view in views if view.runs for row in size_table(view).sizes for cell in row.shown}
-    of_value = {"delta_h1_per_token" if view.unit.endswith("token") else "delta_h1" for view in views if view.runs}
-    shown = shown - {"delta_h1"} | of_value
-    words = [sentence for name, sentence in GLOSSARY if name in shown]
-    if any("η*" in view.reason for view in views):
-        words.append(FIRST_ORDER)
-    return [part for sentence in words for part in _wrapped(sentence, indent="")]
+    """What the tables' quantities are, each in a sentence, wrapped."""
+    shown = (of_effect(view, both=size_table(view).both) for view in views if view.runs)
+    sentences = dict.fromkeys(sentence for some in shown for sentence in some)
+    return [part for sentence in sentences for part in _wrapped(sentence, indent="")]
 
 
 def _wrapped(line: str, indent: str = "  ") -> list[str]:

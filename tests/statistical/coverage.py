@@ -144,22 +144,21 @@ def over_updates(sessions: int, rng: np.random.Generator) -> Iterator[Coverage]:
                     y = simulate.draw(population, (B_U, size), rng) / scale + mean_y / size**0.5
                     s = x @ y.mean(0)
                     parts = combine(s, y @ np.stack([x[::2].mean(0), x[1::2].mean(0)], axis=1), eta=1.0)
-                    record = ItemReport(
-                        B_E=B_E, delta_h1=float(s.mean()), se_conditional=parts.entropy_batch**0.5,
-                        variance_total=parts.total, se_total=parts.se,
-                    )  # fmt: skip
-                    one = Measurement.of(record)
-                    whole = over_update_batches(one, parts, B_U)
+                    whole = over_update_batches(s, parts, B_U)
                     return covered(whole.ci_total(0.95), mean_x * mean_y)
 
                 design = f"{case}, B_E {B_E}, B_U {B_U}"
                 yield Coverage("δH₁ over update batches", population, design, repeated(session, sessions), promise)
 
 
-def over_update_batches(one: Measurement, parts: TotalVariance, B_U: int) -> Measurement:
-    """The measurement with what its intervals over update batches depend on, as a run's conclusion has it."""
+def over_update_batches(s: np.ndarray, parts: TotalVariance, B_U: int) -> Measurement:
+    """A run's measurement with what its intervals over update batches depend on, as its conclusion has it."""
+    record = ItemReport(
+        B_E=len(s), delta_h1=float(s.mean()), se_conditional=parts.entropy_batch**0.5, variance_total=parts.total,
+        se_total=parts.se,
+    )  # fmt: skip
     skew = present(parts.update_skewness)
-    return replace(one, update_prompts=B_U, update_error=parts.standard_error, update_skew=skew)
+    return replace(Measurement.of(record), update_prompts=B_U, update_error=parts.standard_error, update_skew=skew)
 
 
 # (B_E, B_U, G) of sessions on the enumerable policy; the exact gradient of its objective is known for G = 2.
@@ -183,11 +182,7 @@ def enumerable_sessions(sessions: int, rng: np.random.Generator) -> Iterator[Cov
             for own, update, other in zip(x, y, fresh, strict=True):
                 s = own @ update.mean(0)
                 parts = combine(s, update @ np.stack([own[::2].mean(0), own[1::2].mean(0)], axis=1), eta=1.0)
-                record = ItemReport(
-                    B_E=B_E, delta_h1=float(s.mean()), se_conditional=parts.entropy_batch**0.5,
-                    variance_total=parts.total, se_total=parts.se,
-                )  # fmt: skip
-                one = over_update_batches(Measurement.of(record).with_skew_of(s), parts, B_U)
+                one = over_update_batches(s, parts, B_U).with_skew_of(s)
                 drift.append(covered(one.ci_total(0.95), float(mean_x @ mean_y)))
                 following.append(covered(one.ci_next_step(0.95), float(mean_x @ other.mean(0))))
         for quantity, hits in (("δH₁ of the next step", following), ("drift per step", drift)):

@@ -61,8 +61,8 @@ def test_the_table_is_that_of_the_stored_runs_and_has_the_reports_numbers(view: 
     assert lines[2 + len(table)] == f"  results: {view.directory}"
     # Each quantity of the table is explained below it, and no other.
     words = " ".join(" ".join(lines[3 + len(table) :]).split())
-    assert words.startswith("δH₁: the change of the policy's entropy at the next optimizer step, to first order")
-    assert "± SE: its standard error over the B_E prompts of the runs" in words
+    assert words.startswith("δH₁ is the change of the policy's entropy at the next optimizer step, to first order")
+    assert "SE is the standard error over the prompts of E, for this U." in words
     assert "good below 0.1, ok below 0.2, else poor" in words
     assert "± over U" not in words
     assert "η*" not in words
@@ -118,10 +118,8 @@ def test_an_error_over_update_batches_and_a_sweep_are_explained_where_they_are_s
     swept = Conclusion("measured", "entropy falls; first order holds at η = 0.0002, η* = 0.006")
     other = replace(view, runs=known, conclusion=swept)
     words = " ".join(" ".join(shown(other, views=[other]).text).split())
-    assert (
-        "± over U: its standard error where the update batch is drawn anew as well; only more update prompts" in words
-    )
-    assert "η* is the rate at which both are as large." in words
+    assert "± over U is the standard error with U drawn anew as well; only more prompts in U" in words
+    assert "at η* both are as large." in words
     assert "±" not in shown(other, views=[other], quiet=True).text[-1]
 
 

@@ -17,6 +17,10 @@ B_U = "The update batch U, whose B_U prompts give the step, is another one."
 SINGLE_BATCH = "Update and entropy gradient come from one batch of B_E prompts, and SE is over such batches."
 SE = "SE is the standard error over the prompts of E, for this U."
 OVER_U = "± over U is the standard error with U drawn anew as well; only more prompts in U, or more updates, lower it."
+NEXT_STEP = (
+    "The next step has an update batch of its own: its interval counts the spread over update batches twice, of U and "
+    "of the next one. The drift per step is the mean over all update batches."
+)
 NOISE = "|SE/δH₁|, of one run, is good below 0.1, ok below 0.2, else poor."
 FIRST_ORDER = (
     "First order holds where the second-order term is small beside δH₁ at the training η; at η* both are as large."
@@ -31,7 +35,7 @@ def of_effect(view: ExperimentView, *, both: bool) -> list[str]:
         both: whether the error over update batches is shown.
     """
     single = view.runs[0].mode == "u_statistic"
-    batches = [SINGLE_BATCH] if single else [B_E, B_U, SE, *([OVER_U] if both else [])]
+    batches = [SINGLE_BATCH] if single else [B_E, B_U, SE, *([OVER_U, NEXT_STEP] if both else [])]
     first_order = [FIRST_ORDER] if "η*" in view.reason or "first order" in view.reason else []
     value = DELTA_H1_PER_TOKEN if view.unit.endswith("token") else DELTA_H1
     return [value, *batches, NOISE, *first_order]

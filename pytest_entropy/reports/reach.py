@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pytest_entropy.reports.view import ExperimentView
+from pytest_entropy.settings.experiments import kind_of
 
 
 def left_open(view: ExperimentView) -> str:
@@ -22,7 +23,8 @@ def left_open(view: ExperimentView) -> str:
         if check.likely_causes
     )
     unseen = "; ".join(causes) or "a wrong sampler, a sign or factor in the estimator, a wrong standard error"
+    elsewhere = "" if kind_of(view.name).judges_trust else " here (the sanity check does)"
     return (
-        "no statistical check could decide: green means that the exact comparisons agree. Not looked for, and not seen "
-        f"if there: {unseen}"
+        "no statistical check could decide: green means that the exact comparisons agree. Not looked "
+        f"for{elsewhere}, and not seen if there: {unseen}"
     )

@@ -33,11 +33,11 @@ def change(measured: Measurement, unit: str, *, confidence: float, when: str = "
     known = f"δH₁ = {measured.in_words()}"
     if measured.ci(confidence) is None:
         few = "" if measured.se is None else too_few(measured.prompts)
-        what = "change of uncertain sign" if few else "change of unknown error"
+        what = "sign not judged" if few else "change of unknown error"
         return what + when, f"{known}, {few}" if few else known
     interval, over = deciding_interval(measured, confidence)
     if interval is None:
-        return "change of uncertain sign" + when, f"{known}, {OVER_UPDATES} {too_few(measured.smaller_batch)}"
+        return "sign not judged" + when, f"{known}, {OVER_UPDATES} {too_few(measured.smaller_batch)}"
     percent = f"{100 * confidence:g}%"
     if _holds_zero(interval):
         low, high = interval

@@ -152,7 +152,7 @@ def test_a_reward_that_reads_the_wrong_thing_is_seen_at_once(session: Workspace)
     (session.path / "odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = single(session, "--prompts=odd.jsonl", "--reward=exact_answer")
     assert done.returncode == 0, done.stdout + done.stderr
-    (file,) = session.results.rglob("update.json")
+    (file,) = session.results.rglob("update/update.json")
     assert file.stat().st_size < 10_000
     first, second = json.loads(file.read_text())["sample"]
     assert re.fullmatch(r"<script>alert\(\d+\)</script>\\x1b\[2J", first["prompt"])
@@ -213,7 +213,7 @@ def test_arguments_of_the_chat_template_for_a_run_and_for_rows(
         assert done.returncode == 0, done.stdout + done.stderr
         (manifest,) = session.results.rglob("experiment.json")
         digests.append(json.loads(manifest.read_text())["config_digest"])
-        updates.append(json.loads(next(session.results.rglob("update.json")).read_text()))
+        updates.append(json.loads(next(session.results.rglob("update/update.json")).read_text()))
         configs.append(yaml.safe_load(next(session.results.rglob("BE006*/config.yaml")).read_text()))
         deltas.append(delta(session))
     plain, off, by_row, row_first, on = deltas

@@ -127,11 +127,11 @@ def test_a_negative_estimate_gives_the_larger_parts_error() -> None:
 
 def test_too_few_prompts_have_no_interval_and_claim_no_sign() -> None:
     words = said(one(-0.0253, B_E=8))
-    assert words.startswith("change of uncertain sign")
+    assert words.startswith("sign not judged")
     assert words.endswith(", no interval: 8 prompts are too few (it takes 32 to decide)")
     run = one(-0.0253, se_total=0.002)
     few = replace(run, update=replace(run.update, prompts=run.update.prompts[:8]))
-    assert said(few).startswith("change of uncertain sign")
+    assert said(few).startswith("sign not judged")
     assert said(few).endswith("over update batches no interval: 8 prompts are too few (it takes 32 to decide)")
 
 

@@ -56,7 +56,7 @@ def test_list_knows_a_session_that_did_not_end(results: Path, capsys: pytest.Cap
 def test_report_makes_what_is_missing_or_out_of_date(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(results)]) == 0
     made = {path: path.read_bytes() for path in results.rglob("*.html")}
-    assert len(made) == 7 + 7, "a report per experiment, an index per session"
+    assert len(made) == 7 + 7 + 1, "a report per experiment, an index per session, and one over all of them"
     capsys.readouterr()
     main(["report", str(results)])
     assert "up to date" in capsys.readouterr().out

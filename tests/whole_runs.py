@@ -152,7 +152,7 @@ def whole_run(variant: Variant, device: str) -> dict[str, Any]:
     """Load's check, update, run, entropy gradient, and what is written of them."""
     Phase.name = "load"
     probe = variant.probe(device)
-    result = probe.run(3, seed=1)
+    result = probe.run(4, seed=1)
     Phase.name = "results"
     told: dict[str, Any] = result.to_dict()
     measured: dict[str, Any] = {"per_prompt": result.per_prompt, **result.diagnostics, **told["agreement"]}

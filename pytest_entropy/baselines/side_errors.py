@@ -8,6 +8,7 @@ from statistics import fmean
 
 from pytest_entropy.records.baseline import BaselineRun
 from pytest_entropy.records.comparison import SideErrors
+from pytest_entropy.stats.pooling import mean_update_part
 
 
 def side_errors(runs: Sequence[BaselineRun], *, single_batch: bool) -> SideErrors | None:
@@ -41,6 +42,5 @@ def side_errors(runs: Sequence[BaselineRun], *, single_batch: bool) -> SideError
         if run.variance_total is not None and not single_batch
     ]
     # Runs along one update batch share its part, which the larger ones know better.
-    part = math.fsum(n * b for n, b in parts) / sum(n for n, _ in parts) if parts else None
-    total = None if part is None else math.sqrt(max(variance, variance + part))
+    total = math.sqrt(max(variance, variance + mean_update_part(parts))) if parts else None
     return SideErrors(se_conditional=math.sqrt(variance), se_total=total)

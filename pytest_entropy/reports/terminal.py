@@ -148,12 +148,15 @@ def write_terminal(
     """
     reporter.section("entropy", sep="=")
     stored = {view.directory: view for view in views}
+    # Each is a pass over all runs of its experiment.
+    tables = {} if quiet else {view.directory: size_table(view) for view in views if view.runs}
     for name, reports in experiments.items():
-        directory = next((report.directory for report in reports if report.directory), "?")
-        _write_experiment(reporter, name, reports, stored.get(Path(directory)), directory, quiet=quiet)
+        directory = Path(next((report.directory for report in reports if report.directory), "?"))
+        shown = table_lines(tables[directory]) if directory in tables else []
+        _write_experiment(reporter, name, reports, stored.get(directory), directory, shown, quiet=quiet)
     for part in [part for answer in answers(views) for part in _wrapped(f"{ANSWER}: {answer.in_words()}", indent="")]:
         reporter.write_line(part, bold=True)
-    for line in () if quiet or not views else glossary(views):
+    for line in glossary([(stored[directory], table) for directory, table in tables.items()]):
         reporter.write_line(line)
     for note in () if quiet else notes:
         reporter.write_line(note)
@@ -166,7 +169,8 @@ def _write_experiment(
     name: str,
     reports: Sequence[ItemReport],
     view: ExperimentView | None,
-    directory: str,
+    directory: Path,
+    table: Sequence[str],
     *,
     quiet: bool,
 ) -> None:
@@ -179,7 +183,7 @@ def _write_experiment(
     failed = failures(reports)
     if not quiet:
         reporter.write_line(name, bold=True)
-        for line in table_lines(size_table(view)) if view and view.runs else ():
+        for line in table:
             reporter.write_line(line)
     for line in verdicts(reports, view):
         yellow = line.startswith("INCONCLUSIVE")
@@ -191,9 +195,9 @@ def _write_experiment(
     reporter.write_line(f"  results: {directory}" if not quiet else f"{name}: {directory}")
 
 
-def glossary(views: Sequence[ExperimentView]) -> list[str]:
-    """What the tables' quantities are, each in a sentence, wrapped."""
-    shown = (of_effect(view, both=size_table(view).both) for view in views if view.runs)
+def glossary(tables: Sequence[tuple[ExperimentView, SizeTable]]) -> list[str]:
+    """What the quantities of experiments' tables are, each in a sentence, wrapped."""
+    shown = (of_effect(view, both=table.both) for view, table in tables)
     sentences = dict.fromkeys(sentence for some in shown for sentence in some)
     return [part for sentence in sentences for part in _wrapped(sentence, indent="")]
 

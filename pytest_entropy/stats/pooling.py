@@ -20,14 +20,26 @@ def measurements(runs: Sequence[MeasuredRun]) -> list[Measurement]:
         runs: of one experiment.
     """
     found = [Measurement.of(run) for run in runs]
-    known = [(one.update_part, one.prompts) for one in found if one.update_part is not None]
+    known = [(one.prompts, one.update_part) for one in found if one.update_part is not None]
     if not known or len(found) == 1:
         return found
-    part = math.fsum(b * n for b, n in known) / sum(n for _, n in known)
+    part = mean_update_part(known)
     return [
         one if one.single_batch or one.se is None else replace(one, update_part=part, note="", largest_part=None)
         for one in found
     ]
+
+
+def mean_update_part(parts: Sequence[tuple[int, float]]) -> float:
+    """The mean of runs' estimates of the update batch's part B, weighted by their prompts.
+
+    >>> mean_update_part([(8, 5.0), (24, 1.0)])
+    2.0
+
+    Args:
+        parts: (B_E, estimate) of each run that has one, at least one.
+    """
+    return math.fsum(n * b for n, b in parts) / sum(n for n, _ in parts)
 
 
 def pool(runs: Sequence[Measurement]) -> Measurement:

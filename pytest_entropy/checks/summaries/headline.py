@@ -35,13 +35,11 @@ def each_measurement(runs: Sequence[RunRecord]) -> list[Measurement]:
     """The measurements of an experiment's runs, each with the error over update batches where any run has one."""
     if len(runs) == 1:
         return [measurement(runs[0])]
-    found = []
-    for one, run in zip(measurements(runs), runs, strict=True):
-        # The largest run knows the update batch's part best.
-        knowing = [other for other in runs if other.variance_parts.standard_error is not None]
-        best = max(knowing, key=lambda other: other.B_E, default=run)
-        found.append(_with_update(one.with_skew_of(run.per_prompt), best))
-    return found
+    # The largest run knows the update batch's part best.
+    knowing = [run for run in runs if run.variance_parts.standard_error is not None]
+    best = max(knowing, key=lambda run: run.B_E, default=runs[0])
+    pairs = zip(measurements(runs), runs, strict=True)
+    return [_with_update(one.with_skew_of(run.per_prompt), best) for one, run in pairs]
 
 
 def _with_update(measured: Measurement, run: RunRecord) -> Measurement:

@@ -72,7 +72,7 @@ class TwoBatch:
             prompts, rollouts = self.entropy_batch(B_E, seed, update)
         with meter.phase("self_check"):
             setup.verify_once(rollouts, update.direction)
-        in_pass = self._vector_in_pass(update)
+        in_pass = self._vector_in_pass(B_E, update)
         with meter.phase("derivatives", rollouts.size):
             derivatives = directional_derivatives(
                 setup.policy,
@@ -130,12 +130,12 @@ class TwoBatch:
         extra = [name for name in self.setup.config.diagnostics if name in estimator_names()]
         return list(dict.fromkeys([*self.setup.unit.estimators, *extra]))
 
-    def _vector_in_pass(self, update: Update) -> str | None:
+    def _vector_in_pass(self, B_E: int, update: Update) -> str | None:
         """The estimator whose X_n the derivative pass sums up as a vector, which the total variance takes; else None.
 
         Per token the vector's coefficients differ between prompts, so that one backward cannot give it with the s_n.
         """
-        total = "total_variance" in self.setup.config.diagnostics and len(update.prompts) > 1
+        total = "total_variance" in self.setup.config.diagnostics and not self._no_spread(B_E, update)
         return self.setup.unit.estimator if total and self.setup.unit.name == "sequence" else None
 
     def _entropy_side(self, scored: _Pass) -> EntropySide:
@@ -189,7 +189,7 @@ class TwoBatch:
         setup, update = self.setup, scored.update
         if "total_variance" not in setup.config.diagnostics:
             return Spread(), {}
-        if reason := self._no_spread(scored):
+        if reason := self._no_spread(len(scored.rollouts), update):
             return Spread(notes=(f"no total variance: {reason}",)), {}
         tokens = len(update.prompts) * setup.config.G * setup.config.max_new_tokens
         with meter.phase("total_variance", tokens, passes=None):
@@ -208,11 +208,11 @@ class TwoBatch:
             return update.direction
         return self.updates.gradient(update)
 
-    def _no_spread(self, scored: _Pass) -> str:
+    def _no_spread(self, B_E: int, update: Update) -> str:
         """Why the variance with U random as well cannot be estimated; empty where it can."""
-        if len(scored.update.prompts) < 2:
+        if len(update.prompts) < 2:
             return "it takes at least 2 prompts in the update batch (B_U >= 2)"
         few = FEWEST_PER_TOKEN
-        if self.setup.unit.name == "token" and len(scored.rollouts) < few:
+        if self.setup.unit.name == "token" and few > B_E:
             return f"per token it takes at least {few} prompts in the entropy batch (B_E >= {few})"
         return ""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_entropy.errors import UsageError
 from pytest_entropy.plugin.option_table import OPTIONS
 from pytest_entropy.records.paths import BASELINES
+from pytest_entropy.settings.dotted_keys import nested
 from pytest_entropy.settings.experiments import ExperimentKind
 
 if TYPE_CHECKING:
@@ -111,11 +112,3 @@ def refuse_idle_sizes(config: pytest.Config, kinds: list[ExperimentKind]) -> Non
             raise UsageError(f"{option} does not apply to {names}; use {other}")
     if given(config, "--runs") is not None and kinds and not any(kind.repeats for kind in kinds):
         raise UsageError(f"--runs does not apply to {names}: there is one run per B_E")
-
-
-def nested(key: str, value: Any) -> dict[str, object]:
-    """Nested dictionaries with one value at a dotted key: ``nested("a.b", 1) == {"a": {"b": 1}}``."""
-    first, *parts = key.split(".")
-    for part in reversed(parts):
-        value = {part: value}
-    return {first: value}

@@ -9,7 +9,7 @@ import re
 import traceback
 from pathlib import Path
 
-from pytest_entropy.records.paths import ERROR, UPDATE
+from pytest_entropy.records.paths import ERROR, is_update_directory
 
 # Precedes the path of the traceback in the messages of failed items.
 POINTER = "traceback: "
@@ -71,4 +71,4 @@ def shown(path: Path) -> str:
 
 def in_words(directory: str) -> str:
     """What failed, by the name of its directory."""
-    return "the update batch" if directory == UPDATE else directory
+    return "the update batch" if is_update_directory(directory) else directory

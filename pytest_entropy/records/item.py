@@ -26,6 +26,19 @@ _NO_PROPERTIES = ("nodeid", "outcome", "p_values")
 _OF_A_RUN = ("se_conditional", "mode", "sampling_fraction", "signal_to_noise", "unit")
 
 
+def run_id(B_E: int, run: int) -> str:
+    """The id of a run's test item.
+
+    >>> run_id(16, 1)
+    'BE016-run001'
+
+    Args:
+        B_E: prompts of its entropy batch.
+        run: its number at this B_E.
+    """
+    return f"BE{B_E:03d}-run{run:03d}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ItemReport:
     """The report of one item, or a part of it with only some fields set: an item may report in several parts.

@@ -16,6 +16,7 @@ from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.metadata import Metadata
 from pytest_entropy.checkpoints.training_arguments import NAME
 from pytest_entropy.prompts import PromptSet
+from pytest_entropy.records.item import run_id
 from pytest_entropy.records.results_directory import read_manifest
 from pytest_entropy.rewards import WeightedRewards
 from pytest_entropy.settings.experiments import EVERY_RUN, ExperimentKind
@@ -113,7 +114,7 @@ class Plan:
     @cached_property
     def ids(self) -> list[str]:
         """Item ids of :attr:`runs`."""
-        return [f"BE{b:03d}-run{r:03d}" for b, r in self.runs]
+        return [run_id(*run) for run in self.runs]
 
     def run_directory(self, B_E: int, run: int) -> str:
         """Name of a run's directory, by the kind's pattern unless that would give two planned runs one name.

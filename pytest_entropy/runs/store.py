@@ -15,7 +15,8 @@ from filelock import FileLock
 
 from pytest_entropy.records import error_text, phases
 from pytest_entropy.records.files import write_json, write_text
-from pytest_entropy.records.paths import CONFIG, ERROR, LOCKS, LOG, MANIFEST, RESULTS, UPDATE
+from pytest_entropy.records.item import run_id
+from pytest_entropy.records.paths import CONFIG, ERROR, LOCKS, LOG, MANIFEST, RESULTS, is_update_directory
 
 log = logging.getLogger(__name__)
 # Runs and files that one message names at most.
@@ -60,7 +61,7 @@ class FailedRun(RuntimeError):
     @property
     def _named(self) -> str:
         """The reason; of an update batch, which no item is named by, with what failed."""
-        return f"{self.what} failed: {self.reason}" if self.evidence.parent.name == UPDATE else self.reason
+        return f"{self.what} failed: {self.reason}" if is_update_directory(self.evidence.parent.name) else self.reason
 
     @property
     def news(self) -> News | None:
@@ -79,7 +80,7 @@ class NeededRunsFailed(AssertionError):
     """
 
     def __init__(self, failures: Mapping[tuple[int, int], FailedRun]) -> None:
-        names = [f"BE{b:03d}-run{r:03d}" for b, r in sorted(failures)]
+        names = [run_id(*run) for run in sorted(failures)]
         more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
         new = next((failure for failure in failures.values() if failure.news), None)
         places = sorted({failure.place for failure in failures.values()})

@@ -8,6 +8,7 @@ from typing import Any
 from pytest_entropy.checkpoints.trainer_settings import TrainerSettings
 from pytest_entropy.checkpoints.training_arguments import NAME
 from pytest_entropy.errors import UsageError
+from pytest_entropy.settings.dotted_keys import nested
 from pytest_entropy.settings.layers import Layer, ResolvedConfig, resolve_config
 from pytest_entropy.settings.reward_terms import names_a_weight
 
@@ -28,7 +29,7 @@ def with_trainer(
     Raises:
         UsageError: a setting does not go with the others.
     """
-    own = [Layer(NAME, _nested(key, value)) for key, value in trainer.values.items()]
+    own = [Layer(NAME, nested(key, value)) for key, value in trainer.values.items()]
     weighted, of_weights = _weights(trainer, [*below, *above], without)
     try:
         resolved = resolve_config([*below, *own, *above, *weighted])
@@ -38,11 +39,6 @@ def with_trainer(
         raise UsageError(f"{error}\n({NAME} says {listed}; --entropy-set overrides it)") from error
     lines = [*_taken(trainer, without, resolved), *of_weights]
     return resolved, (*lines, *(f"  warning: {warning}" for warning in trainer.warnings))
-
-
-def _nested(key: str, value: Any) -> dict[str, Any]:
-    section, name = key.split(".")
-    return {section: {name: value}}
 
 
 def _weights(

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from pytest_entropy.checkpoints.training_arguments import NAME
-from pytest_entropy.plugin.options import nested
 from pytest_entropy.runs.plan import Plan
 from pytest_entropy.runs.planner import Planner, SessionRequest
+from pytest_entropy.settings.dotted_keys import nested
 from pytest_entropy.settings.layers import Layer
 from tests.conftest import Workspace, unwrapped
 from tests.trl_runs import OBJECTIVE, TrlRun, trl_run

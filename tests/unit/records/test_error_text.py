@@ -9,6 +9,7 @@ import pytest
 from pytest_entropy.errors import RunError, UsageError
 from pytest_entropy.records.error_text import (
     directory_in,
+    in_words,
     reason_in,
     sentence_in,
     shown,
@@ -64,6 +65,12 @@ def test_a_dependents_text_is_one_line_that_names_the_directory() -> None:
     assert directory_in(text) == "update"
     assert reason_in(text) == "see update/error.txt"
     assert traceback_in(text) == ""
+
+
+@pytest.mark.parametrize("directory", ["update", "update_002"])
+def test_each_of_several_update_batches_is_called_one(directory: str) -> None:
+    assert in_words(directory) == "the update batch"
+    assert in_words("BE016_run001") == "BE016_run001"
 
 
 def test_texts_of_earlier_versions_are_read() -> None:

@@ -86,7 +86,7 @@ class Browser:
             "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600
         )
         self.events.clear()
-        self.call("Page.navigate", url=page.as_uri())
+        self.call("Page.navigate", url=page.resolve().as_uri())
         deadline = time.monotonic() + 60
         while self.evaluate("document.readyState") != "complete" or self.evaluate("location.protocol") != "file:":
             if time.monotonic() > deadline:

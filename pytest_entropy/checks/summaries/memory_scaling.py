@@ -22,6 +22,7 @@ TABLE_BYTES = 32
 # Below these a piece is a single prompt, or too few pieces are added to tell flat from growing.
 SMALLEST_B_E, SMALLEST_FACTOR = 8, 4
 MIB = 2**20
+ONE_MORE = {"B_E": "one more prompt", "G": "one more response to each", "length": "one more token of length"}
 NAME, CLAIM, UNIT = "memory_flatness", "peak memory does not grow with B_E", "of growth in proportion to B_E"
 LIKELY_CAUSES = "results of pieces that keep their activations or caches alive; a batch computed in one piece"
 
@@ -221,15 +222,26 @@ def _line(points: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
 
 
 def conclusion(analysis: MemoryScaling) -> tuple[str, str]:
-    """(verdict, reason) in words: flat or not, what a response token and a prompt cost, how good forecasts were."""
+    """(verdict, reason) in words: flat or not, what one more of each size costs, how good forecasts were."""
     verdict = {"pass": "flat in B_E", "fail": "grows with B_E"}.get(analysis.flatness["verdict"], "inconclusive")
     share = analysis.flatness["effect"]
-    parts = [] if share is None else [f"memory grows by {share:.2g} of what growth in proportion to B_E would be"]
+    sentences = [] if share is None else [_growth(share, [run.B_E for run in analysis.runs])]
+    costs: dict[str, list[str]] = {}
     for fit in analysis.fits:
-        if fit.slope is None or (fit.axis, fit.quantity) == ("B_E", "memory"):
-            continue
-        each = {"B_E": "prompt", "G": "response to a prompt", "length": "token of length"}[fit.axis]
-        cost = f"{fit.slope:.3g} MiB" if fit.quantity == "memory" else f"{1e3 * fit.slope:.3g} ms"
-        seen = "" if fit.seen_over_forecast is None else f" (largest: {fit.seen_over_forecast:.2f} of its forecast)"
-        parts.append(f"{cost} per {each}{seen}")
-    return verdict, "; ".join(parts)
+        if fit.slope is not None and fit.slope > 0 and (fit.axis, fit.quantity) != ("B_E", "memory"):
+            cost = f"{fit.slope:.3g} MiB" if fit.quantity == "memory" else f"{1e3 * fit.slope:.3g} ms"
+            costs.setdefault(ONE_MORE[fit.axis], []).append(cost)
+    if costs:
+        each = (f"{what} costs {' and '.join(of)}" for what, of in costs.items())
+        sentences.append(", ".join(each))
+    ratios = [fit.seen_over_forecast for fit in analysis.fits if fit.seen_over_forecast is not None]
+    if ratios:
+        sentences.append(f"the largest took {min(ratios):.2f} to {max(ratios):.2f} of what the smaller ones forecast")
+    return verdict, "; ".join(sentences)
+
+
+def _growth(share: float, sizes: Sequence[int]) -> str:
+    span = f"from B_E {min(sizes)} to {max(sizes)}"
+    if share < 0.005:
+        return f"peak memory stays level {span}"
+    return f"peak memory grows by {100 * share:.2g} % of growth in proportion to B_E {span}"

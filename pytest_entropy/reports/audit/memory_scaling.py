@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_entropy.records.paths import MEMORY_PROBES, MEMORY_RECORD
+from pytest_entropy.records.paths import MEMORY_ANALYSIS, MEMORY_PROBES, MEMORY_RECORD, REPORT
 from pytest_entropy.reports.audit.arithmetic import mean, size
 from pytest_entropy.reports.audit.ledger import Ledger
+from pytest_entropy.reports.audit.pages import PrintedTable
 from pytest_entropy.reports.audit.sizes import GIVES
 from pytest_entropy.reports.audit.stored_run import StoredRun
 
@@ -99,3 +100,23 @@ def copied_probes(ledger: Ledger, file: str, record: Mapping[str, Any], director
                 ledger.text(file, what, stated[key], value, says=f"{MEMORY_RECORD} says")
             else:
                 ledger.number(file, what, stated[key], value, says=f"{MEMORY_RECORD} says")
+
+
+def what_one_more_costs(ledger: Ledger, table: PrintedTable, directory: Path) -> None:
+    """Compare the page's slopes and forecasts with the record, whose own lines are audited.
+
+    Args:
+        ledger: where discrepancies are noted.
+        table: the page's, a row per line.
+        directory: the experiment's.
+    """
+    record = json.loads((directory / MEMORY_ANALYSIS).read_bytes())
+    fits = [fit for fit in record["fits"] if fit["slope"] is not None]
+    ledger.text(REPORT, "the number of costs", len(table.rows), len(fits), says="the analysis has")
+    for cells, fit in zip(table.rows, fits, strict=False):
+        of = f"one more {cells[0]}"
+        number, unit = cells[1].split()
+        slope = fit["slope"] * {"memory": 1.0, "seconds": 1e3}[fit["quantity"]]
+        ledger.text(REPORT, f"the unit of {of}", unit, {"memory": "MiB", "seconds": "ms"}[fit["quantity"]])
+        ledger.printed(REPORT, f"the cost of {of}", number, slope)
+        ledger.printed(REPORT, f"seen over forecast of {of}", cells[3], fit["seen_over_forecast"])

@@ -10,6 +10,7 @@ from typing import Any
 from pytest_entropy.records.paths import COMPARISON, REPORT, RESULTS, UPDATE, UPDATE_RECORD
 from pytest_entropy.reports.audit.figures import figure
 from pytest_entropy.reports.audit.ledger import Ledger, finite
+from pytest_entropy.reports.audit.memory_scaling import what_one_more_costs
 from pytest_entropy.reports.audit.pages import PrintedTable, checks_of, figures_of, rollouts_of, tables_of
 from pytest_entropy.reports.audit.side_by_side import COMPARED, rollouts
 from pytest_entropy.reports.audit.sizes import SizeCells, size_rows
@@ -48,6 +49,8 @@ def report_page(
             _quantities(ledger, table, json.loads((directory / COMPARISON).read_bytes()))
         elif head == "update batch":
             _update(ledger, table, directory)
+        elif head == "one more":
+            what_one_more_costs(ledger, table, directory)
         elif head in COMPARED:
             COMPARED[head](ledger, table, runs)
     _checks(ledger, checks_of(html), checks)

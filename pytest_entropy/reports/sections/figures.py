@@ -8,7 +8,6 @@ from markupsafe import Markup
 
 from pytest_entropy.reports.figures.error_scaling import error_scaling_figure
 from pytest_entropy.reports.figures.eta_sweep import eta_sweep_figure
-from pytest_entropy.reports.figures.memory_scaling import memory_scaling_figures
 from pytest_entropy.reports.figures.p_values import p_values_figure
 from pytest_entropy.reports.figures.scalars import scalars_figures
 from pytest_entropy.reports.figures.scaling import scaling_figure
@@ -36,7 +35,6 @@ def plots(view: ExperimentView) -> Iterator[Plot]:
     """The figures for which the experiment has data."""
     if not view.runs:
         return
-    yield from memory_scaling_figures(view)
     yield from (plot for draw in FIGURES if (plot := draw(view)) is not None)
     yield from scalars_figures(view)
     p_values = p_values_figure(view)

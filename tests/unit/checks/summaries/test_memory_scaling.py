@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -89,8 +90,16 @@ def test_lines_and_what_the_smaller_runs_forecast() -> None:
     assert fit_of(analysis, "B_E", "memory", "probes").forecast is None, "one smaller run makes no line"
     verdict, reason = conclusion(analysis)
     assert verdict == "flat in B_E"
-    assert "10 ms per prompt (largest: 1.00 of its forecast)" in reason
-    assert "2 MiB per response to a prompt" in reason
+    assert reason.startswith("peak memory stays level from B_E 16 to 64; one more prompt costs 10 ms, ")
+    assert "one more response to each costs 2 MiB" in reason
+    assert reason.endswith("of what the smaller ones forecast")
+
+
+def test_growth_is_said_in_percent_and_a_slope_below_nought_not_at_all() -> None:
+    analysis = analysed(against_B_E((16, 50.0), (64, 80.0)))
+    assert "% of growth in proportion to B_E from B_E 16 to 64" in conclusion(analysis)[1]
+    falling = replace(analysis, fits=[replace(fit, slope=-0.01) for fit in analysis.fits])
+    assert "costs" not in conclusion(falling)[1]
 
 
 def test_another_forecast_sees_the_sizes_of_the_run_and_of_those_before() -> None:

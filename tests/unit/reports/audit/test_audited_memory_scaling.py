@@ -19,6 +19,7 @@ from pytest_entropy.reports.audit.experiment import audit
 from pytest_entropy.reports.audit.ledger import Ledger
 from pytest_entropy.reports.audit.stored_run import look_before
 from pytest_entropy.reports.figures import memory_scaling as figure
+from pytest_entropy.reports.sections import memory_scaling as section
 from pytest_entropy.reports.view import view_experiment
 from pytest_entropy.runs.run_files import read_run
 from tests.unit.checks.summaries.test_memory_scaling import OTHERS, against_B_E
@@ -103,6 +104,28 @@ def test_a_point_that_is_drawn_elsewhere_is_named(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(figure, "_one", doubled)
     found = audited(directory)
     assert any("memory of the process, B_E 8 run 1" in line for line in found), found
+
+
+@pytest.mark.parametrize(("column", "number"), [(1, "the cost of one more"), (3, "seen over forecast of one more")])
+def test_a_cost_that_is_printed_otherwise_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: int, number: str
+) -> None:
+    directory = stored(tmp_path)
+    real = section._row
+
+    def doubled(fit: Any) -> list[str]:
+        cells = real(fit)
+        value, *unit = cells[column].split()
+        cells[column] = " ".join([value if value == "-" else f"{2 * float(value):.3g}", *unit])
+        return cells
+
+    monkeypatch.setattr(section, "_row", doubled)
+    assert any(number in line for line in audited(directory))
+
+
+def test_what_one_more_costs_stands_before_delta_h1(reported: Path) -> None:
+    page = (reported / "report.html").read_text()
+    assert page.index("one more") < page.index("δH₁ by batch size") < page.index("Figures</h2>")
 
 
 def test_other_experiments_have_no_such_figure(tmp_path: Path) -> None:

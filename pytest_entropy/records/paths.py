@@ -46,7 +46,6 @@ RESPONSES = "responses.safetensors"
 # In an experiment's directory: the probes of memory scaling, and their record.
 MEMORY_PROBES = "memory_probes"
 MEMORY_RECORD = "memory_probes.json"
-MEMORY_ANALYSIS = "memory_scaling.json"
 
 
 def update_directory(number: int) -> str:

@@ -61,6 +61,7 @@ def whole_experiment(directory: Path) -> ExperimentView:
         analysis={
             "verdict": "converges", "reason": "a = -0.0275",
             "runs": [{"B_E": 8, "run": 1, "estimators": {name: {"mean": -0.02, "se": 0.001} for name in ESTIMATORS}}],
+            "counted": "bytes of live tensors", "fits": [_fit("B_E", "memory"), _fit("G", "seconds")],
             "fit": {"a": -0.0275, "se_a": 8e-4, "b": 2e-3, "se_b": 0.03},
             "eta_sweep": {"points": points, "training_eta": ETA, "intercept": -138.0, "intercept_se": 5.0,
                           "delta_h1_over_eta": -137.0, "reading": "first order holds"},
@@ -76,6 +77,14 @@ def whole_experiment(directory: Path) -> ExperimentView:
             prompts=[PromptRollouts("a question", -174.0, "lowest", [Response("an answer", 1.0)])],
         ),
     )  # fmt: skip
+
+
+def _fit(axis: str, quantity: str) -> dict[str, Any]:
+    """A line of memory scaling."""
+    return {
+        "axis": axis, "quantity": quantity, "source": "probes", "points": [[8.0, 2.0], [16.0, 3.0]], "slope": 0.125,
+        "intercept": 1.0, "largest": 16.0, "seen": 3.0, "forecast": None, "seen_over_forecast": None,
+    }  # fmt: skip
 
 
 def nothing_yet(view: ExperimentView) -> ExperimentView:

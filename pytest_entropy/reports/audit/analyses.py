@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_entropy.records.paths import CONCLUSION, MEMORY_ANALYSIS, RESULTS
+from pytest_entropy.records.paths import CONCLUSION, RESULTS
 from pytest_entropy.reports.audit.arithmetic import (
     ROUNDING,
     mean,
@@ -240,5 +240,5 @@ ANALYSES: dict[str, tuple[str, Callable[[Ledger, str, Mapping[str, Any], Runs], 
     "sanity_check": ("validation_summary.json", _validation),
     "single_run": ("single_test_results.json", _single),
     "debug": ("debug_report.json", _debug),
-    "memory_scaling": (MEMORY_ANALYSIS, memory_scaling_numbers),
+    "memory_scaling": ("memory_scaling.json", memory_scaling_numbers),
 }

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_entropy.records.paths import MEMORY_ANALYSIS, MEMORY_PROBES, MEMORY_RECORD, REPORT
+from pytest_entropy.records.paths import MEMORY_PROBES, MEMORY_RECORD, REPORT
 from pytest_entropy.reports.audit.arithmetic import mean, size
 from pytest_entropy.reports.audit.ledger import Ledger
 from pytest_entropy.reports.audit.pages import PrintedTable
@@ -110,7 +110,7 @@ def what_one_more_costs(ledger: Ledger, table: PrintedTable, directory: Path) ->
         table: the page's, a row per line.
         directory: the experiment's.
     """
-    record = json.loads((directory / MEMORY_ANALYSIS).read_bytes())
+    record = json.loads((directory / "memory_scaling.json").read_bytes())
     fits = [fit for fit in record["fits"] if fit["slope"] is not None]
     ledger.text(REPORT, "the number of costs", len(table.rows), len(fits), says="the analysis has")
     for cells, fit in zip(table.rows, fits, strict=False):

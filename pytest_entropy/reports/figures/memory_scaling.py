@@ -28,7 +28,7 @@ def memory_scaling_figures(view: ExperimentView) -> Iterator[Plot]:
         view: an experiment.
     """
     fits = view.analysis.get("fits")
-    if view.name != "memory_scaling" or not fits:
+    if not fits or any(fit["largest"] is None for fit in fits):
         return
     verdict = view.conclusion.verdict if view.conclusion is not None else "not judged"
     readings = {
@@ -48,7 +48,7 @@ def _against_B_E(quantity: str, fits: Sequence[Mapping[str, Any]]) -> Callable[[
 
     def draw(axes: Axes) -> None:
         for fit, color in zip(chosen, (ACCENT, SECOND), strict=False):
-            of = LABELS[fit["source"]] if quantity == "memory" else "of a run"
+            of = LABELS.get(fit["source"], fit["source"]) if quantity == "memory" else "of a run"
             _one(axes, fit, f"{quantity} {of}", color, 1.0)
         batch_axis(axes, np.array([x for fit in chosen for x, _ in fit["points"]]))
         axes.set(ylabel=UNITS[quantity], ylim=(0, None))

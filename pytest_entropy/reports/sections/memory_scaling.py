@@ -37,9 +37,9 @@ def _row(fit: Mapping[str, Any]) -> list[str]:
     cost = f"{fit['slope']:.3g} MiB" if memory else f"{1e3 * fit['slope']:.3g} ms"
     ratio = fit["seen_over_forecast"]
     return [
-        ONE_MORE[fit["axis"]],
+        ONE_MORE.get(fit["axis"], fit["axis"]),
         cost,
-        COUNTED[fit["source"]] if memory else "-",
+        COUNTED.get(fit["source"], fit["source"]) if memory else "-",
         "-" if ratio is None else f"{ratio:.2f}",
     ]
 

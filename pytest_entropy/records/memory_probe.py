@@ -11,6 +11,16 @@ from pytest_entropy.records.serialization import STRICT, Stored
 Axis = Literal["B_E", "G", "length"]
 
 
+def cost_in_words(quantity: str, cost: float) -> str:
+    """What one more prompt, response or token costs.
+
+    Args:
+        quantity: ``memory``, or ``seconds``.
+        cost: in MiB, or in seconds, which are said in milliseconds.
+    """
+    return f"{cost:.3g} MiB" if quantity == "memory" else f"{1e3 * cost:.3g} ms"
+
+
 @dataclass(frozen=True, kw_only=True)
 class MemoryProbe(Stored):
     """One probe: a run whose memory was counted.

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from pytest_entropy.records.memory_probe import Axis, MemoryProbe, MemoryProbes
+from pytest_entropy.records.memory_probe import Axis, MemoryProbe, MemoryProbes, cost_in_words
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.stats import CheckOutcome, check_within_noise
 from pytest_entropy.stats.outcome import OutcomeRecord
@@ -225,12 +225,13 @@ def conclusion(analysis: MemoryScaling) -> tuple[str, str]:
     """(verdict, reason) in words: flat or not, what one more of each size costs, how good forecasts were."""
     verdict = {"pass": "flat in B_E", "fail": "grows with B_E"}.get(analysis.flatness["verdict"], "inconclusive")
     share = analysis.flatness["effect"]
-    sentences = [] if share is None else [_growth(share, [run.B_E for run in analysis.runs])]
+    sentences = (
+        [] if share is None else [_growth(share, [probe.B_E for probe in analysis.probes if probe.axis == "B_E"])]
+    )
     costs: dict[str, list[str]] = {}
     for fit in analysis.fits:
         if fit.slope is not None and fit.slope > 0 and (fit.axis, fit.quantity) != ("B_E", "memory"):
-            cost = f"{fit.slope:.3g} MiB" if fit.quantity == "memory" else f"{1e3 * fit.slope:.3g} ms"
-            costs.setdefault(ONE_MORE[fit.axis], []).append(cost)
+            costs.setdefault(ONE_MORE[fit.axis], []).append(cost_in_words(fit.quantity, fit.slope))
     if costs:
         each = (f"{what} costs {' and '.join(of)}" for what, of in costs.items())
         sentences.append(", ".join(each))

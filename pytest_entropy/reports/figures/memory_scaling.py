@@ -18,7 +18,7 @@ HOW_B_E = {
     "seconds": "Each prompt of the entropy batch costs as much as any other: the line is straight, bent by the axis.",
 }
 HOW_OTHERS = "A point at 1 is the configured number of responses per prompt, G, or the configured largest length."
-LABELS = {"runs": "of the process", "probes": "of the run's tensors"}
+COUNTED = {"runs": "of the process", "probes": "of the run's tensors"}
 
 
 def memory_scaling_figures(view: ExperimentView) -> Iterator[Plot]:
@@ -28,7 +28,8 @@ def memory_scaling_figures(view: ExperimentView) -> Iterator[Plot]:
         view: an experiment.
     """
     fits = view.analysis.get("fits")
-    if not fits or any(fit["largest"] is None for fit in fits):
+    # Another experiment's analysis may have fits of its own.
+    if not fits or "counted" not in view.analysis or any(fit["largest"] is None for fit in fits):
         return
     verdict = view.conclusion.verdict if view.conclusion is not None else "not judged"
     readings = {
@@ -48,7 +49,7 @@ def _against_B_E(quantity: str, fits: Sequence[Mapping[str, Any]]) -> Callable[[
 
     def draw(axes: Axes) -> None:
         for fit, color in zip(chosen, (ACCENT, SECOND), strict=False):
-            of = LABELS.get(fit["source"], fit["source"]) if quantity == "memory" else "of a run"
+            of = COUNTED.get(fit["source"], fit["source"]) if quantity == "memory" else "of a run"
             _one(axes, fit, f"{quantity} {of}", color, 1.0)
         batch_axis(axes, np.array([x for fit in chosen for x, _ in fit["points"]]))
         axes.set(ylabel=UNITS[quantity], ylim=(0, None))

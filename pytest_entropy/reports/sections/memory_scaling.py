@@ -7,14 +7,14 @@ from typing import Any
 
 from markupsafe import Markup
 
-from pytest_entropy.reports.figures.memory_scaling import memory_scaling_figures
+from pytest_entropy.records.memory_probe import cost_in_words
+from pytest_entropy.reports.figures.memory_scaling import COUNTED, memory_scaling_figures
 from pytest_entropy.reports.pages import fragment
 from pytest_entropy.reports.sections.base import Section
 from pytest_entropy.reports.sections.figures import in_rows
 from pytest_entropy.reports.view import ExperimentView
 
 ONE_MORE = {"B_E": "prompt in E", "G": "response to each prompt", "length": "token of mean length"}
-COUNTED = {"runs": "of the process", "probes": "of the run's tensors"}
 HEAD = ("one more", "costs", "memory counted", "largest run, seen / forecast")
 
 
@@ -34,11 +34,10 @@ class MemoryScalingSection(Section):
 
 def _row(fit: Mapping[str, Any]) -> list[str]:
     memory = fit["quantity"] == "memory"
-    cost = f"{fit['slope']:.3g} MiB" if memory else f"{1e3 * fit['slope']:.3g} ms"
     ratio = fit["seen_over_forecast"]
     return [
         ONE_MORE.get(fit["axis"], fit["axis"]),
-        cost,
+        cost_in_words(fit["quantity"], fit["slope"]),
         COUNTED.get(fit["source"], fit["source"]) if memory else "-",
         "-" if ratio is None else f"{ratio:.2f}",
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +131,8 @@ def test_what_one_more_costs_stands_before_delta_h1(reported: Path) -> None:
 
 def test_other_experiments_have_no_such_figure(tmp_path: Path) -> None:
     assert list(figure.memory_scaling_figures(view_experiment(store_experiment(tmp_path)))) == []
+
+
+def test_fits_of_a_users_own_analysis_are_left_alone(tmp_path: Path) -> None:
+    view = view_experiment(store_experiment(tmp_path))
+    assert list(figure.memory_scaling_figures(replace(view, analysis={"fits": [1.5, 2.5]}))) == []

@@ -26,7 +26,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pytest_entropy.checkpoints.device_map import lay_across
-from pytest_entropy.checkpoints.preflight.row_independence import require_separate_rows
+from pytest_entropy.checkpoints.preflight.row_independence import with_separate_rows
 from pytest_entropy.optimizers.state import AdamWState, ParameterState
 from pytest_entropy.policy import distribution, teacher_forcing
 from pytest_entropy.policy.policy import Policy
@@ -96,7 +96,7 @@ class Variant:
         entries = 2 * 4 * words if self.pieces else 2**25
         teacher_forcing.TABLE_ENTRIES = entries  # type: ignore[attr-defined]
         distribution.DRAW_ENTRIES = 3 * words
-        require_separate_rows(inputs.policy, self.name)
+        with_separate_rows(inputs.policy, self.name)
         config = ProbeConfig(**{"diagnostics": DIAGNOSTICS, **SIZES, **self.settings})
         return EntropyProbe(inputs, config, prompts=PROMPTS, reward=length, threads=1 if self.spread else 2)
 

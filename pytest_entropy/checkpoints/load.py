@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils.logging import disable_progress_bar
 
@@ -15,19 +16,23 @@ from pytest_entropy.checkpoints.device_map import automatic_map, lay_across
 from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.formats.weights_file import stored_names
 from pytest_entropy.checkpoints.metadata import SAMPLING
+from pytest_entropy.checkpoints.model_class import class_name
+from pytest_entropy.checkpoints.model_size import model_directory
 from pytest_entropy.checkpoints.preflight.adapter_files import require_all_read
 from pytest_entropy.checkpoints.preflight.bfloat16_units import warn_of_slow_bfloat16
 from pytest_entropy.checkpoints.preflight.device import require_device
 from pytest_entropy.checkpoints.preflight.memory import require_room_for_weights
-from pytest_entropy.checkpoints.preflight.row_independence import require_separate_rows
+from pytest_entropy.checkpoints.preflight.row_independence import with_separate_rows
 from pytest_entropy.checkpoints.preflight.screening import screen
 from pytest_entropy.checkpoints.second_reading.reading import PlainReading
 from pytest_entropy.checkpoints.states.consecutive import prove_beside, weights_of
 from pytest_entropy.checkpoints.states.mapping_proof import MappingProof, prove
 from pytest_entropy.checkpoints.states.optimizer_file import Mapped, read_optimizer
+from pytest_entropy.checkpoints.states.unreached import is_multimodal, unreached
 from pytest_entropy.errors import UsageError
 from pytest_entropy.optimizers.state import AdamWState
 from pytest_entropy.policy.policy import Policy
+from pytest_entropy.policy.text_part import vocabulary
 from pytest_entropy.records.second_reading import SecondReading
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
@@ -100,11 +105,11 @@ def load(files: CheckpointFiles, *, device: str = "cpu", dtype: str = "float32")
     tokenizer = _tokenizer(files)
     rate, source = mapped.learning_rate()
     policy = Policy(model, tokenizer, trainable, end_tokens(model, tokenizer))
-    require_separate_rows(policy, f"checkpoint {files.root}")
+    policy = with_separate_rows(policy, f"checkpoint {files.root}")
     return Checkpoint(
         files=files,
         policy=policy,
-        optimizer=mapped.states,
+        optimizer={name: mapped.states[name] for name in trainable},
         learning_rate=rate,
         learning_rate_source=source,
         mapping=f"{mapped.rule}; {proof}",
@@ -152,9 +157,11 @@ def _load(files: CheckpointFiles, dtype: torch.dtype) -> _Loaded:
         require_all_read(files.weights, keys, trainable, model)
     _require_finite(files, model)
     mapped = read_optimizer(files, model, trainable)
+    # Without an image a trainer's optimizer leaves the other parts of a multimodal model where they are.
+    still = unreached(model, list(mapped.states)) if is_multimodal(model) else frozenset()
     for name, parameter in trainable.items():
-        parameter.requires_grad_(name in mapped.states)
-    return _Loaded(model, keys, {name: trainable[name] for name in mapped.states}, mapped)
+        parameter.requires_grad_(name in mapped.states and name not in still)
+    return _Loaded(model, keys, {name: trainable[name] for name in mapped.states if name not in still}, mapped)
 
 
 def _placed(loaded: _Loaded, device: str) -> dict[str, torch.nn.Parameter]:
@@ -173,9 +180,14 @@ def _model(files: CheckpointFiles, dtype: torch.dtype) -> tuple[Any, dict[str, s
     screen(files)
     options = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False, "local_files_only": True}
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **options)
+        loaded: Any = _class_of(files).from_pretrained(source, output_loading_info=True, **options)
         model, report = loaded
+        if dtype == torch.float64 and hasattr(model, "set_experts_implementation"):
+            # torch's grouped product of experts takes no float64.
+            model.set_experts_implementation("eager")
         wrapped = _with_adapter(model, files) if files.is_adapter else None
+    except UsageError:
+        raise
     except Exception as error:
         # Which exceptions the libraries raise for a damaged or hostile file is not documented.
         reason = (str(error) or type(error).__name__)[:400]
@@ -196,6 +208,12 @@ def _model(files: CheckpointFiles, dtype: torch.dtype) -> tuple[Any, dict[str, s
         elif parameter.requires_grad and dtype == torch.float64:
             parameter.data = parameter.data.double()
     return base, stored_names(base, wrapped)
+
+
+def _class_of(files: CheckpointFiles) -> Any:
+    """The class of transformers that loads a checkpoint's model, an adapter's base."""
+    directory = model_directory(files)
+    return AutoModelForCausalLM if directory is None else getattr(transformers, class_name(directory))
 
 
 def _with_adapter(model: Any, files: CheckpointFiles) -> Any:
@@ -236,10 +254,10 @@ def end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
         if not all(type(i) is int for i in listed):
             raise UsageError(f"the checkpoint's eos_token_id is {str(ids)[:60]!r}, expected token ids")
         named_ids.update(listed)
-    vocabulary = int(model.config.vocab_size)
-    within = sorted(i for i in named_ids if 0 <= i < vocabulary)
+    size = vocabulary(model)
+    within = sorted(i for i in named_ids if 0 <= i < size)
     if not within:
-        outside = f" among its {vocabulary} (only {sorted(named_ids)[:3]})" if named_ids else ""
+        outside = f" among its {size} (only {sorted(named_ids)[:3]})" if named_ids else ""
         raise UsageError(f"the checkpoint names no end-of-sequence token{outside}; set eos_token in its tokenizer")
     return tuple(within)
 

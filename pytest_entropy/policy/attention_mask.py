@@ -26,6 +26,18 @@ def padding_needed(prompt_ids: Sequence[Sequence[int]]) -> bool:
     return len(set(map(len, prompt_ids))) > 1
 
 
+def same_length(prompt_ids: Sequence[Sequence[int]]) -> list[list[int]]:
+    """The positions of the prompts of each length, which share a pass without padding; shortest first.
+
+    Args:
+        prompt_ids: the token ids of the P prompts.
+    """
+    found: dict[int, list[int]] = {}
+    for n, ids in enumerate(prompt_ids):
+        found.setdefault(len(ids), []).append(n)
+    return [found[length] for length in sorted(found)]
+
+
 def decoding_mask(policy: Policy, prompt_mask: torch.Tensor, limit: int) -> torch.Tensor:
     """The mask of prompts and of ``limit`` response tokens; a step is given its first positions.
 

@@ -102,14 +102,46 @@ def decoding_cache(config: PretrainedConfig, limit: int) -> DynamicCache:
     return cache
 
 
+def repeat_rows(cache: DynamicCache, rows: int, times: int) -> None:
+    """Repeat every row of every layer, copies side by side.
+
+    Args:
+        cache: keys and values, or the states of recurrent layers.
+        rows: number of rows.
+        times: how often each is there afterwards.
+    """
+    index = torch.arange(rows).repeat_interleave(times)
+    layers: list[Any] = list(cache.layers)
+    for layer in layers:
+        if _is_recurrent(layer):
+            layer.reorder_cache(index)
+        else:
+            layer.batch_repeat_interleave(times)
+
+
 def keep_rows(cache: DynamicCache, index: torch.Tensor) -> None:
     """Keep only the rows ``index`` of every layer, each on its own device.
 
     Args:
-        cache: keys and values ``[rows, heads, positions, head size]``, which may lie on several devices.
+        cache: keys and values ``[rows, heads, positions, head size]``, or the states of recurrent layers; they may lie
+            on several devices.
         index: which rows.
     """
     layers: list[Any] = list(cache.layers)
     for layer in layers:
         keys = getattr(layer, "keys", None)
-        layer.batch_select_indices(index if keys is None else index.to(keys.device))
+        own = index if keys is None else index.to(keys.device)
+        if _is_recurrent(layer):
+            layer.reorder_cache(own)
+        else:
+            layer.batch_select_indices(own)
+
+
+def is_cache(value: Any) -> bool:
+    """Whether an argument of a layer is a cache that the layer writes into."""
+    return hasattr(value, "get_seq_length") and hasattr(value, "update")
+
+
+def _is_recurrent(layer: Any) -> bool:
+    """Whether a layer's cache holds states, whose rows transformers can put into another order only."""
+    return hasattr(layer, "recurrent_states")

@@ -16,6 +16,7 @@ from pytest_entropy.policy import sampling, teacher_forcing
 from pytest_entropy.policy.chat_template import encode_chat
 from pytest_entropy.policy.logits import TeacherForced
 from pytest_entropy.policy.rollouts import Rollouts
+from pytest_entropy.policy.text_part import text_config
 
 __all__ = ["Policy", "TeacherForced"]
 
@@ -32,6 +33,8 @@ class Policy:
         temperature: T of the sampled and scored distribution softmax(logits / T).
         share_prompt: whether scoring computes a prompt once for all its responses; needs a cache whose rows can be
             repeated.
+        pads: whether prompts of different lengths may share a pass, padded on the left; layers that carry a state from
+            token to token carry it through the padding.
         static_cache: whether the sampler uses a preallocated cache that is written in place.
         recompute: whether scoring passes keep each layer's input only (:mod:`.recomputation`).
     """
@@ -42,6 +45,7 @@ class Policy:
     eos_ids: tuple[int, ...]
     temperature: float = 1.0
     share_prompt: bool = True
+    pads: bool = True
     static_cache: bool = False
     recompute: bool = False
 
@@ -58,7 +62,7 @@ class Policy:
     @property
     def positions(self) -> int | None:
         """The model's context length in tokens, prompt and response together; None if it is not bounded."""
-        bound = getattr(self.model.config, "max_position_embeddings", None)
+        bound = getattr(text_config(self.model), "max_position_embeddings", None)
         return None if bound is None else int(bound)
 
     @property
@@ -168,11 +172,11 @@ class Policy:
                 (:mod:`.attention_mask`); None without padding, since attention then has its fast kernel.
             positions: ``[rows, positions]`` int64, each token's position in its row, padding not counted.
             cache: the keys and values of earlier positions, to which these are added; None to cache nothing.
-            keep: return only the logits of the last ``keep`` positions; 0 for all.
+            keep: return the logits of the last ``keep`` positions only, where the model can; 0 for all.
             model: the model's body, to get its last hidden states at all positions; None for logits.
         """
         model = self.model if model is None else model
-        more = {"logits_to_keep": keep} if model is self.model else {}
+        more = {"logits_to_keep": keep} if model is self.model and self.keeps_last_logits else {}
         out = model(
             input_ids=ids,
             attention_mask=attention_mask,
@@ -189,6 +193,11 @@ class Policy:
     def takes_prepared_mask(self) -> bool:
         """Whether the model takes a decoding step's mask as it is: :func:`attention_mask.takes_prepared_mask`."""
         return masks.takes_prepared_mask(self)
+
+    @cached_property
+    def keeps_last_logits(self) -> bool:
+        """Whether the model's forward can return the last logits alone; else it returns those of all positions."""
+        return "logits_to_keep" in inspect.signature(self.model.forward).parameters
 
     @cached_property
     def cache_argument(self) -> str:

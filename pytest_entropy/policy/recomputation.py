@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from pytest_entropy.policy.row_map import SamePass
+from pytest_entropy.policy.text_part import text_body, text_config
 
 if TYPE_CHECKING:
     from pytest_entropy.policy.policy import Policy
@@ -59,8 +60,8 @@ def layers_of(model: Any) -> list[nn.Module]:
     Args:
         model: a causal language model of transformers.
     """
-    count = getattr(model.config, "num_hidden_layers", None)
-    lists = [m for m in model.base_model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
+    count = getattr(text_config(model), "num_hidden_layers", None)
+    lists = [m for m in text_body(model).modules() if isinstance(m, nn.ModuleList) and len(m) == count]
     return list(lists[0]) if lists else []
 
 

@@ -1,4 +1,4 @@
-"""The number of batch rows per prompt in this thread's current forward pass, and how a recomputed part restores it."""
+"""The rows per prompt and positions of this thread's current forward pass, and how a recomputed part restores them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 class _Rows(threading.local):
     per_prompt: int = 1
+    positions: int | None = None
     entered: tuple[Callable[[], AbstractContextManager[object]], ...] = ()
 
 
@@ -16,18 +17,29 @@ _rows = _Rows()
 
 
 @contextmanager
-def row_groups(per_prompt: int) -> Iterator[None]:
-    """A block in which rows ``n * per_prompt … (n + 1) * per_prompt - 1`` belong to prompt n."""
-    previous, _rows.per_prompt = _rows.per_prompt, per_prompt
+def row_groups(per_prompt: int, positions: int | None = None) -> Iterator[None]:
+    """A block in which rows ``n * per_prompt … (n + 1) * per_prompt - 1`` belong to prompt n.
+
+    Args:
+        per_prompt: number of rows per prompt.
+        positions: number of positions of each row; None where it is not known.
+    """
+    previous = _rows.per_prompt, _rows.positions
+    _rows.per_prompt, _rows.positions = per_prompt, positions
     try:
         yield
     finally:
-        _rows.per_prompt = previous
+        _rows.per_prompt, _rows.positions = previous
 
 
 def rows_per_prompt() -> int:
     """The number of rows per prompt in the current forward pass."""
     return _rows.per_prompt
+
+
+def positions_per_row() -> int | None:
+    """The number of positions of each row in the current forward pass, None where it is not known."""
+    return _rows.positions
 
 
 @contextmanager
@@ -47,12 +59,12 @@ class SamePass(AbstractContextManager[None]):
     """
 
     def __init__(self) -> None:
-        self._per_prompt, self._entered = _rows.per_prompt, _rows.entered
+        self._shape, self._entered = (_rows.per_prompt, _rows.positions), _rows.entered
         self._stacks: list[ExitStack] = []
 
     def __enter__(self) -> None:
         stack = ExitStack()
-        stack.enter_context(row_groups(self._per_prompt))
+        stack.enter_context(row_groups(*self._shape))
         for enter in self._entered:
             stack.enter_context(enter())
         self._stacks.append(stack)

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from pytest_entropy.policy.attention_mask import padding_needed, same_length
 from pytest_entropy.policy.decoding import DecodingBatch, tokens_per_look
 from pytest_entropy.policy.distribution import draw_tokens
+from pytest_entropy.policy.kv_cache import repeat_rows
 from pytest_entropy.policy.prefill import prefill
-from pytest_entropy.policy.rollouts import Rollouts
+from pytest_entropy.policy.rollouts import Rollouts, gathered
 from pytest_entropy.policy.sampling_record import Recorder
 from pytest_entropy.records import phases
 
@@ -41,9 +43,14 @@ def sample(policy: Policy, prompt_ids: Sequence[Sequence[int]], uniforms: torch.
     policy.require_eval()
     group, limit = uniforms.shape[1:]
     policy.require_room(max(map(len, prompt_ids)) + limit)
+    if not policy.pads and padding_needed(prompt_ids):
+        # A state that runs from token to token would run through the padding.
+        places = same_length(prompt_ids)
+        parts = ((some, sample(policy, [prompt_ids[n] for n in some], uniforms[some])) for some in places)
+        return gathered(parts, len(prompt_ids))
     uniforms = uniforms.to(policy.device).reshape(-1, limit)
     last_logits, cache, prompt_mask = prefill(policy, prompt_ids, capacity=limit if policy.static_cache else 0)
-    cache.batch_repeat_interleave(group)
+    repeat_rows(cache, len(prompt_ids), group)
     logits = last_logits.repeat_interleave(group, dim=0)
     batch = DecodingBatch(policy, prompt_ids, group, limit, cache, prompt_mask)
     record = Recorder(len(uniforms), limit, policy.device, policy.dtype)

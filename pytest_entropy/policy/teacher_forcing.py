@@ -5,19 +5,22 @@ A prompt is computed once for the G responses of its group; gradients flow throu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
 
 from pytest_entropy.policy import alternatives
-from pytest_entropy.policy.attention_mask import padding_needed
+from pytest_entropy.policy.attention_mask import padding_needed, same_length
 from pytest_entropy.policy.distribution import draw_discrepancy, log_distribution
+from pytest_entropy.policy.kv_cache import repeat_rows
 from pytest_entropy.policy.logits import TABLE_ENTRIES, PiecewiseLogits, Predictions, TeacherForced, WholeLogits
 from pytest_entropy.policy.prefill import left_padded, prefill
 from pytest_entropy.policy.recomputation import recomputed_layers
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.policy.row_map import row_groups
+from pytest_entropy.policy.text_part import vocabulary
 from pytest_entropy.policy.token_statistics import Asked, slices
 
 if TYPE_CHECKING:
@@ -129,11 +132,11 @@ def predictions(policy: Policy, rollouts: Rollouts, tokens: torch.Tensor) -> Pre
         tokens: ``[P, G, L]``, their tokens by :func:`padded_tokens`.
     """
     rows, length = tokens.shape[0] * tokens.shape[1], tokens.shape[2]
-    positions = max(1, TABLE_ENTRIES // (rows * int(policy.model.config.vocab_size)))
+    positions = max(1, TABLE_ENTRIES // (rows * vocabulary(policy.model)))
     whole = positions >= length or not policy.plain_head
     scored = policy.model if whole else policy.model.base_model
     with recomputed_layers(policy.model) if policy.recompute else nullcontext():
-        found = (_shared if _shares_prompt(policy, rollouts) else _alone)(policy, rollouts, tokens, scored)
+        found = (_shared if _shares_prompt(policy, rollouts) else _alone)(policy, rollouts.prompt_ids, tokens, scored)
     if whole:
         return WholeLogits(found.reshape(*tokens.shape, -1))
     return PiecewiseLogits(found, policy.model.get_output_embeddings(), tokens.shape[1], positions)
@@ -155,38 +158,51 @@ def logits_shared(policy: Policy, rollouts: Rollouts, tokens: torch.Tensor) -> t
         rollouts: the responses.
         tokens: ``[P, G, L]``, their tokens by :func:`padded_tokens`.
     """
-    return _shared(policy, rollouts, tokens, policy.model).reshape(*tokens.shape, -1)
+    return _shared(policy, rollouts.prompt_ids, tokens, policy.model).reshape(*tokens.shape, -1)
 
 
-def _shared(policy: Policy, rollouts: Rollouts, tokens: torch.Tensor, model: torch.nn.Module) -> torch.Tensor:
+def _shared(
+    policy: Policy, prompt_ids: Sequence[Sequence[int]], tokens: torch.Tensor, model: torch.nn.Module
+) -> torch.Tensor:
     """Logits ``[P * G, L, V]`` if ``model`` is the model, last hidden states ``[P * G, L, H]`` if it is the body."""
     group, length = tokens.shape[1:]
-    with row_groups(1):
-        last, cache, attention_mask = prefill(policy, rollouts.prompt_ids, model)
+    with row_groups(1, max(map(len, prompt_ids))):
+        last, cache, attention_mask = prefill(policy, prompt_ids, model)
     first = last.repeat_interleave(group, dim=0).unsqueeze(1)
     if length > 1:
-        cache.batch_repeat_interleave(group)
+        repeat_rows(cache, len(prompt_ids), group)
         attention_mask = attention_mask.repeat_interleave(group, dim=0)
         start = attention_mask.sum(-1, keepdim=True)
         steps = torch.arange(length - 1, device=policy.device)
         attention_mask = torch.cat([attention_mask, attention_mask.new_ones(len(attention_mask), length - 1)], dim=1)
         inputs = tokens.reshape(-1, length)[:, :-1]
-        with row_groups(group):
-            kept = attention_mask if padding_needed(rollouts.prompt_ids) else None
+        with row_groups(group, length - 1):
+            kept = attention_mask if padding_needed(prompt_ids) else None
             rest = policy.forward(inputs, kept, start + steps, cache, model=model)
         first = torch.cat([first, rest], dim=1)
     return first
 
 
-def _alone(policy: Policy, rollouts: Rollouts, tokens: torch.Tensor, model: torch.nn.Module) -> torch.Tensor:
-    """As :func:`_shared`, by one pass over prompt and response: for models or passes that cannot share a cache."""
+def _alone(
+    policy: Policy, prompt_ids: Sequence[Sequence[int]], tokens: torch.Tensor, model: torch.nn.Module
+) -> torch.Tensor:
+    """As :func:`_shared`, by one pass over prompt and response: for models or passes that cannot share a cache.
+
+    A model that padding changes takes a pass for each length of prompt.
+    """
     group, length = tokens.shape[1:]
-    ids, attention_mask = left_padded(policy, rollouts.prompt_ids)
+    if not policy.pads and padding_needed(prompt_ids):
+        places = same_length(prompt_ids)
+        parts = [_alone(policy, [prompt_ids[n] for n in some], tokens[some], model) for some in places]
+        found = torch.cat([part.reshape(-1, group, *part.shape[1:]) for part in parts])
+        order = torch.tensor([n for some in places for n in some], device=found.device).argsort()
+        return found[order].flatten(0, 1)
+    ids, attention_mask = left_padded(policy, prompt_ids)
     ids = torch.cat([ids.repeat_interleave(group, dim=0), tokens.reshape(-1, length)], dim=1)
     attention_mask = attention_mask.repeat_interleave(group, dim=0)
     attention_mask = torch.cat([attention_mask, attention_mask.new_ones(len(attention_mask), length)], dim=1)
     positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
-    with row_groups(group):
-        kept = attention_mask if padding_needed(rollouts.prompt_ids) else None
+    with row_groups(group, ids.shape[1]):
+        kept = attention_mask if padding_needed(prompt_ids) else None
         found = policy.forward(ids, kept, positions, None, keep=length + 1, model=model)
     return found[:, -(length + 1) : -1]

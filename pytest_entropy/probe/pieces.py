@@ -72,7 +72,7 @@ def _cut(indices: Slots, size: int) -> list[Slots]:
     return [indices[i : i + size] for i in range(0, len(indices), size)]
 
 
-def scoring_chunks(rollouts: Rollouts, tokens: int) -> list[Slots]:
+def scoring_chunks(rollouts: Rollouts, tokens: int, *, pads: bool = True) -> list[Slots]:
     """Cut prompts, sorted by their longest response, into chunks of indices whose padded tokens fit a budget.
 
     A prompt's own tokens count once, its longest response's tokens G times.
@@ -80,20 +80,24 @@ def scoring_chunks(rollouts: Rollouts, tokens: int) -> list[Slots]:
     Args:
         rollouts: P prompts x G responses.
         tokens: largest number of padded tokens in a chunk; a chunk holds at least one prompt all the same.
+        pads: whether prompts of different lengths may be in one chunk, as the policy that scores them says.
     """
     longest = rollouts.lengths.amax(1).tolist()
-    order = sorted(range(len(rollouts)), key=lambda n: (longest[n], len(rollouts.prompt_ids[n]), n))
+    lengths = [len(ids) for ids in rollouts.prompt_ids]
+    # Without padding, prompts of one length have to come together.
+    order = sorted(range(len(rollouts)), key=lambda n: (0 if pads else lengths[n], longest[n], lengths[n], n))
     chunks: list[Slots] = []
     widest = 0
     for n in order:
-        widest_with = max(widest, len(rollouts.prompt_ids[n]))
+        own = lengths[n]
+        widest_with = max(widest, own)
         cost = widest_with + rollouts.group_size * longest[n]
-        if chunks and (len(chunks[-1]) + 1) * cost <= tokens:
+        if chunks and (pads or own == widest) and (len(chunks[-1]) + 1) * cost <= tokens:
             chunks[-1].append(n)
             widest = widest_with
         else:
             chunks.append([n])
-            widest = len(rollouts.prompt_ids[n])
+            widest = own
     return chunks
 
 

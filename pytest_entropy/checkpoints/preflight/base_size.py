@@ -9,6 +9,7 @@ from pathlib import Path
 from pytest_entropy.checkpoints.files import read_object
 from pytest_entropy.checkpoints.formats.weights_file import WeightsFile
 from pytest_entropy.checkpoints.preflight.model_files import quoted
+from pytest_entropy.checkpoints.text_settings import text_settings
 from pytest_entropy.errors import UsageError
 
 Shape = tuple[int, ...]
@@ -68,7 +69,7 @@ def _require_same_layers(adapter: Path, base: Path, adapted: Mapping[str, Shape]
             f"base has no such layer; {_REMEDY}"
         )
     # Layers on disk beyond the configured ones, such as those that predict further tokens, are not loaded.
-    layers = read_object(base / "config.json").get("num_hidden_layers")
+    layers = text_settings(read_object(base / "config.json")).get("num_hidden_layers")
     loaded = {stem for stem in in_base if isinstance(layers, int) and _layer_of(stem) < layers}
     more = sorted(loaded - set(adapted))
     if more and _adapts_every_layer(adapter):

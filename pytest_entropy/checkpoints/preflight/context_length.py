@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_entropy.checkpoints.files import CheckpointFiles, read_object
 from pytest_entropy.checkpoints.model_size import model_directory
+from pytest_entropy.checkpoints.text_settings import text_settings
 from pytest_entropy.errors import RunError, UsageError
 from pytest_entropy.prompts import PromptSet, require_room
 
@@ -40,7 +41,7 @@ def require_context(files: CheckpointFiles, prompts: PromptSet, max_new_tokens: 
 
 
 def _positions(directory: Path) -> int | None:
-    config = read_object(directory / "config.json") if (directory / "config.json").is_file() else {}
+    config = text_settings(read_object(directory / "config.json")) if (directory / "config.json").is_file() else {}
     return next((size for key in _KEYS if type(size := config.get(key)) is int), None)
 
 

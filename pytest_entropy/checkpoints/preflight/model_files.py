@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_entropy.checkpoints.files import read_object
 from pytest_entropy.checkpoints.formats.weights_file import WeightsFile
+from pytest_entropy.checkpoints.text_settings import text_settings
 from pytest_entropy.errors import UsageError
 
 # JSON that libraries parse in full in Python; tokenizer.json and vocabularies are large, and a Rust library reads them.
@@ -35,14 +36,15 @@ def screen_model(directory: Path) -> None:
         if (directory / name).is_file():
             read_object(directory / name)
     config = read_object(directory / "config.json")
+    text = text_settings(config)
     tensors = len(WeightsFile(directory).shapes())
     for key in _LAYERS:
-        layers = config.get(key, 0)
+        layers = text.get(key, 0)
         if not isinstance(layers, int) or isinstance(layers, bool) or not 0 <= layers <= max(tensors, 1):
             raise UsageError(
                 f"{directory / 'config.json'}: {key} is {quoted(layers)}, the weights hold {tensors} tensors"
             )
-    _require_real_sizes(directory, config)
+    _require_real_sizes(directory, text)
     require_floating(directory)
     hub = [value for key, value in _nested(config) if key.endswith("_implementation") and "/" in value]
     if hub:

@@ -1,20 +1,27 @@
-"""Check that a model can be probed: a row's probabilities must not depend on padding, other rows or the cache.
+"""Find out how a model can be probed: a row's probabilities must not depend on padding, other rows or the cache.
 
-The check runs the model and knows no architecture by name.  Recurrent and hybrid models, whose state runs through
-padding, and models that count positions from the first column fail it before anything is measured.
+The model is run, and no architecture is known by name.  Models whose state runs through padding (recurrent and hybrid
+ones), or that count positions from the first column, take prompts of one length at a time, without padding and without
+a shared cache.  What fails then, too, is refused before anything is measured.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 
 from pytest_entropy.errors import UsageError
+from pytest_entropy.policy.kv_cache import is_cache
 from pytest_entropy.policy.policy import Policy
+from pytest_entropy.policy.prefill import prefill
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.oracles.rounding_noise import is_coarse, token_noise
 
+log = logging.getLogger(__name__)
 _PROMPTS = ((5,), (7, 3, 9, 4))
 _RESPONSE = (6, 8, 3)
 # Nats; rounding of a deep model in float32 stays far below, a wrong position or a lost state gives order one.
@@ -23,8 +30,8 @@ TOLERANCE, ROUNDINGS = 0.05, 64
 NOISES = 6
 
 
-def require_separate_rows(policy: Policy, name: str) -> None:
-    """Reject a model whose log-probabilities of two rows, padded and with a shared cache, differ from each row's alone.
+def with_separate_rows(policy: Policy, name: str) -> Policy:
+    """The policy in the form in which each row's log-probabilities are those of the row alone.
 
     Args:
         policy: freshly loaded, in eval mode.
@@ -35,28 +42,61 @@ def require_separate_rows(policy: Policy, name: str) -> None:
     """
     size = next(policy.model.get_input_embeddings().parameters()).shape[0]
     if size <= max(*_PROMPTS[1], *_RESPONSE) or (policy.positions or 16) < 8:
-        return
+        return policy
+    first = _fault(policy)
+    if first is None:
+        # Hooks differentiate a layer of its own weights once more, which must not write into a cache again.
+        return replace(policy, share_prompt=False) if _own_weights_and_cache(policy) else policy
+    unpadded = replace(policy, pads=False, share_prompt=False)
+    if (second := _fault(unpadded)) is not None:
+        raise UsageError(f"{name}: {second}; {_WHICH}")
+    log.info("prompts of one length are computed together, without padding and a shared cache: %s", first)
+    return unpadded
+
+
+@torch.no_grad()
+def _own_weights_and_cache(policy: Policy) -> bool:
+    """Whether a layer that writes into the cache has trainable weights of its own, as recurrent layers have."""
+    trainable = {id(parameter) for parameter in policy.trainable.values()}
+    found: list[bool] = []
+
+    def look(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        given = any(map(is_cache, (*args, *kwargs.values())))
+        own = any(id(parameter) in trainable for parameter in module._parameters.values())
+        found.append(given and own and isinstance(output, torch.Tensor))
+
+    handles = [module.register_forward_hook(look, with_kwargs=True) for module in policy.model.modules()]
+    try:
+        prefill(policy, _PROMPTS[:1])
+    finally:
+        for handle in handles:
+            handle.remove()
+    return any(found)
+
+
+def _fault(policy: Policy) -> str | None:
+    """What a pass over several rows does wrong, in words; None where its rows are those alone."""
+    how = "padded rows with a shared cache" if policy.pads else "rows of one length, token by token"
     try:
         with torch.no_grad():
-            together = policy.teacher_force(_rollouts()).log_probs
-            alone = torch.stack([_alone(policy, prompt) for prompt in _PROMPTS])
+            rows = _rollouts() if policy.pads else _sampled(policy)
+            # Twice: some models keep the state of a pass and begin the next one with it.
+            passes = [policy.teacher_force(rows).log_probs for _ in range(2)]
+            alone = [_alone(policy, prompt, rows.responses(n)[0]) for n, prompt in enumerate(_PROMPTS)]
     except Exception as error:
         # A model's own code may raise any kind of exception.
-        reason = f"{type(error).__name__}: {str(error)[:200]}"
-        raise UsageError(
-            f"{name}: the model cannot be run on padded prompts with a shared cache ({reason}); {_WHICH}"
-        ) from error
-    if not bool(torch.isfinite(alone).all()):
-        raise UsageError(
-            f"{name}: the model's probabilities are not finite although its weights are; a number in its config.json "
-            "or adapter_config.json is wrong"
+        return f"the model cannot be run on {how} ({type(error).__name__}: {str(error)[:200]})"
+    if not all(bool(torch.isfinite(row).all()) for row in alone):
+        return (
+            "the model's probabilities are not finite although its weights are; a number in its config.json or "
+            "adapter_config.json is wrong"
         )
-    gap = float((together[:, 0] - alone.to(together.dtype)).abs().max())
+    ways = passes if policy.pads else [*passes, rows.log_probs]
+    pairs = [(way[n, 0, : len(row)], row) for way in ways for n, row in enumerate(alone)]
+    gap = max(float((found - row.to(found.dtype)).abs().max()) for found, row in pairs)
     if not gap <= _tolerance(policy):
-        raise UsageError(
-            f"{name}: the model gives other probabilities for a padded row with a shared cache than for the row alone "
-            f"(by {gap:.2g} nats): padding or neighbours leak into it; {_WHICH}"
-        )
+        return f"the model gives other probabilities for {how} than for a row alone (by {gap:.2g} nats)"
+    return None
 
 
 def _tolerance(policy: Policy) -> float:
@@ -68,7 +108,7 @@ def _tolerance(policy: Policy) -> float:
     return TOLERANCE + min(most, NOISES * noise)
 
 
-_WHICH = "causal models of attention layers are supported, recurrent and hybrid ones are not"
+_WHICH = "neither padded nor one length at a time are its rows those alone, so that no batch of them can be measured"
 
 
 def _rollouts() -> Rollouts:
@@ -79,9 +119,15 @@ def _rollouts() -> Rollouts:
     return Rollouts(_PROMPTS, tokens, lengths, torch.zeros(tokens.shape[:2], dtype=torch.bool), zero, zero)
 
 
-def _alone(policy: Policy, prompt: Sequence[int]) -> torch.Tensor:
-    """Log-probabilities of the response after one prompt, by one plain forward pass."""
-    ids = torch.tensor([[*prompt, *_RESPONSE]], device=policy.device)
+def _sampled(policy: Policy) -> Rollouts:
+    """Two responses to each prompt, as the sampler draws them."""
+    uniforms = torch.linspace(0.1, 0.9, len(_PROMPTS) * 2 * len(_RESPONSE), dtype=torch.float64)
+    return policy.sample(_PROMPTS, uniforms.reshape(len(_PROMPTS), 2, -1))
+
+
+def _alone(policy: Policy, prompt: Sequence[int], response: Sequence[int]) -> torch.Tensor:
+    """Log-probabilities of a response after one prompt, by one plain forward pass."""
+    ids = torch.tensor([[*prompt, *response]], device=policy.device)
     logits = policy.model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1]
     log_p = torch.log_softmax(logits.to(policy.dtype) / policy.temperature, dim=-1)
     return log_p.gather(-1, ids[0, len(prompt) :, None])[:, 0]

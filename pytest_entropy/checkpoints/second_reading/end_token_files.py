@@ -48,7 +48,7 @@ def read_end_tokens(weights: Path, base: str | None) -> NamedEndTokens:
         silent.append("the tokenizer's files")
     else:
         named.add(last)
-    size = config.get("vocab_size", text.get("vocab_size"))
+    size = text.get("vocab_size", config.get("vocab_size"))
     if not isinstance(size, int):
         raise ValueError("config.json has no vocab_size")
     return NamedEndTokens(frozenset(i for i in named if 0 <= i < size), tuple(silent))

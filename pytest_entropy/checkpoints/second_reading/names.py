@@ -10,6 +10,8 @@ from pytest_entropy.checkpoints.second_reading.files import StoredOptimizer
 # Parts of a name that wrappers put in, and an adapter's name.
 WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 ADAPTER = "default"
+# Where a multimodal model's language model is in a name differs between files and live models.
+BODIES = {"model", "language_model"}
 
 
 def plain_name(name: str, *, base_layer: bool = True) -> str:
@@ -24,7 +26,7 @@ def plain_name(name: str, *, base_layer: bool = True) -> str:
         parts = parts[1:]
     if parts[:2] == ["base_model", "model"]:
         parts = parts[2:]
-    dropped = {ADAPTER, "modules_to_save"} | (set() if base_layer else {"base_layer"})
+    dropped = BODIES | {ADAPTER, "modules_to_save"} | (set() if base_layer else {"base_layer"})
     parts = [part for part in parts if part not in dropped]
     if parts[-2:] == ["lora_magnitude_vector", "weight"]:
         parts = parts[:-1]
@@ -72,8 +74,7 @@ def optimizer_names(stored: StoredOptimizer, model: Any) -> dict[Any, str]:
         if len(found) < len(keys):
             raise ValueError(f"{len(keys) - len(found)} of {len(keys)} stored names are no parameter's")
         return found
-    everything = list(model.named_parameters())
-    given = everything if len(keys) == len(everything) else [(n, p) for n, p in everything if p.requires_grad]
+    given = _given(model, len(keys))
     for decayed in _splits(model):
         first, rest = ([n for n, _ in given if decayed(n) is side] for side in (True, False))
         sizes = [size for group in stored.groups if (size := len(group))]
@@ -81,6 +82,25 @@ def optimizer_names(stored: StoredOptimizer, model: Any) -> dict[Any, str]:
         if sizes in ([len(given)], [len(first), len(rest)]) and _shapes_fit(stored, keys, order, dict(given)):
             return dict(zip(keys, order, strict=True))
     raise ValueError("no numbering gives groups of these sizes and moments of these shapes")
+
+
+def _given(model: Any, count: int) -> list[tuple[str, Any]]:
+    """The parameters that an optimizer of ``count`` numbers was given: all, those that train now, or an adapter's."""
+    everything = list(model.named_parameters())
+    training = [(name, p) for name, p in everything if p.requires_grad]
+    # Of an adapter on a vision tower nothing trains now.
+    adapters = [(name, p) for name, p in everything if {"lora_A", "lora_B"} & set(name.split("."))]
+    return next((some for some in (everything, training, adapters) if len(some) == count), training)
+
+
+def outside_text(model: Any) -> set[str]:
+    """The live names of the parameters of a multimodal model that no text passes through, such as a vision tower's.
+
+    Args:
+        model: the model in use.
+    """
+    inside = {id(p) for part in (model.get_decoder(), model.get_output_embeddings()) for p in part.parameters()}
+    return {name for name, p in model.named_parameters(remove_duplicate=False) if id(p) not in inside}
 
 
 def _splits(model: Any) -> Sequence[Callable[[str], bool]]:

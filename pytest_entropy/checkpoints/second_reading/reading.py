@@ -17,7 +17,7 @@ from pytest_entropy.checkpoints.second_reading.files import (
     read_weights,
     weights_directory,
 )
-from pytest_entropy.checkpoints.second_reading.names import live_parameters, optimizer_names, plain_name
+from pytest_entropy.checkpoints.second_reading.names import live_parameters, optimizer_names, outside_text, plain_name
 from pytest_entropy.checkpoints.second_reading.second_model import SecondScores, read_scores
 from pytest_entropy.records.second_reading import SecondReading
 
@@ -122,9 +122,12 @@ class PlainReading:
         if self.optimizer is None:
             return {}, self.unread["optimizer"]
         names = optimizer_names(self.optimizer, policy.model)
+        beside = outside_text(policy.model)
         found: dict[str, float] = {}
         for key, stored in self.optimizer.states.items():
             name = names[key]
+            if name not in optimizer and name in beside:
+                continue
             if name not in optimizer:
                 found[f"state of {name}"] = 1.0
                 continue

@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
+import transformers
+from transformers import AutoModelForCausalLM, GenerationMixin
+
+from pytest_entropy.checkpoints.second_reading.files import json_object
 
 # Bytes of weights up to which a model is loaded twice; the second one is dropped at once.
 LARGEST = 2**29
@@ -75,7 +78,7 @@ def read_scores(place: Path, base: str | None, *, coarse: bool = False) -> Secon
         warnings.simplefilter("ignore")
         dtype = torch.bfloat16 if coarse else torch.float32
         options: dict[str, Any] = {"use_safetensors": True, "trust_remote_code": False, "local_files_only": True}
-        model: Any = AutoModelForCausalLM.from_pretrained(str(source), dtype=dtype, **options)
+        model: Any = _class_of(source).from_pretrained(str(source), dtype=dtype, **options)
         if base is not None:
             from peft import PeftModel
 
@@ -84,6 +87,13 @@ def read_scores(place: Path, base: str | None, *, coarse: bool = False) -> Secon
     vocabulary = model.get_input_embeddings().weight.shape[0]
     ids = torch.arange(TOKENS) * 7919 % vocabulary
     return SecondScores(ids, _scored(model, ids))
+
+
+def _class_of(source: Path) -> Any:
+    """The class that the model's configuration names first, where transformers has it, else the automatic choice."""
+    named = json_object(source / "config.json").get("architectures") or [""]
+    found = getattr(transformers, str(named[0]), None)
+    return found if isinstance(found, type) and issubclass(found, GenerationMixin) else AutoModelForCausalLM
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from pytest_entropy.checkpoints.layouts import known_layouts
 from pytest_entropy.checkpoints.preflight.screening import read_names
 from pytest_entropy.checkpoints.states.optimizer_kind import require_adamw
 from pytest_entropy.checkpoints.states.parameter_order import live_name
+from pytest_entropy.checkpoints.states.unreached import without_state
 from pytest_entropy.errors import UsageError
 from pytest_entropy.optimizers.optimizer_states import moments_of
 from pytest_entropy.optimizers.state import ParameterState
@@ -83,6 +84,10 @@ def read_optimizer(files: CheckpointFiles, model: Any, trainable: Mapping[str, t
             number = group_of[index]
             entry = _entry(path, name, state[index], groups[number], trainable[name])
             states[name] = replace(entry, lr=rates[number], group=number)
+    if missing := [name for name in trainable if name not in states]:
+        spared = without_state(model, missing, states)
+        trainable = {name: p for name, p in trainable.items() if name not in spared}
+        rule += f"; {len(spared)} parameters that text does not reach have no state" if spared else ""
     _require_cover(path, states, trainable, rule, len(state))
     return Mapped({name: states[name] for name in trainable}, rule, rates, source)
 

@@ -98,7 +98,7 @@ def directional_derivatives(
 
     sums = _GroupSums(policy, groups or [range(len(rollouts))]) if gradient_of else None
     with attached(policy, every, slope=bool(estimators), gradients=sums is not None):
-        parts = worked(policy, _chunks(rollouts, chunk_tokens, groups), piece, threads=threads)
+        parts = worked(policy, _chunks(rollouts, chunk_tokens, groups, pads=policy.pads), piece, threads=threads)
         found = _assemble(parts, rollouts, (*estimators, *(sequence_weights or {})), sums, len(every))
     return found if sums is None else replace(found, gradients=sums.totals())
 
@@ -124,12 +124,14 @@ class _GroupSums:
         return tuple(slope_gradient(self._model, total.finite()) for total in self._sums)
 
 
-def _chunks(rollouts: Rollouts, tokens: int, groups: Sequence[Sequence[int]]) -> list[list[int]]:
+def _chunks(rollouts: Rollouts, tokens: int, groups: Sequence[Sequence[int]], *, pads: bool) -> list[list[int]]:
     """The positions of each piece's prompts, all of one group."""
     if not groups:
-        return scoring_chunks(rollouts, tokens)
+        return scoring_chunks(rollouts, tokens, pads=pads)
     return [
-        [group[i] for i in chunk] for group in groups for chunk in scoring_chunks(rollouts.select(list(group)), tokens)
+        [group[i] for i in chunk]
+        for group in groups
+        for chunk in scoring_chunks(rollouts.select(list(group)), tokens, pads=pads)
     ]
 
 

@@ -196,7 +196,7 @@ def summed_gradients(
         return GradientPiece(part, own, rows_within(part, chunk_tokens))
 
     # Gradients are added only when a piece is complete: one that runs out of memory has added nothing.
-    for _, gradients in worked(policy, scoring_chunks(rollouts, chunk_tokens), piece):
+    for _, gradients in worked(policy, scoring_chunks(rollouts, chunk_tokens, pads=policy.pads), piece):
         for total, grads in zip(totals, gradients, strict=True):
             total.add(grads)
     return [total.finite() for total in totals]

@@ -24,7 +24,9 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
-from pytest_entropy.policy.row_map import part_of_pass, rows_per_prompt
+from pytest_entropy.policy.kv_cache import is_cache
+from pytest_entropy.policy.row_map import part_of_pass, positions_per_row, rows_per_prompt
+from pytest_entropy.probe.pieces import is_out_of_memory
 
 # torch.func.jvp keeps its nesting level in a module global, so threads must take turns.
 _JVP_TURN = threading.Lock()
@@ -39,7 +41,7 @@ class _Attach(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(tangent)
         ctx.prompts, ctx.per_prompt, ctx.place = len(epsilon), per_prompt, epsilon.device
-        return output.view_as(output)
+        return output.detach()
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
@@ -61,7 +63,7 @@ class _AttachWide(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(x, moved)
         ctx.prompts, ctx.place = len(epsilon), epsilon.device
-        return output.view_as(output)
+        return output.detach()
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None, None]:
@@ -76,7 +78,7 @@ class _Refuse(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, output: torch.Tensor, epsilon: torch.Tensor, message: str) -> torch.Tensor:
         ctx.message = message
-        return output.view_as(output)
+        return output.detach()
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:
@@ -132,6 +134,7 @@ class Tangent:
                 self._owners[module] = {key: moved for key, (_, moved) in own.items()}
                 self._names[module] = {name for name, _ in own.values()}
         self._fired: set[str] = set()
+        self._left: set[str] = set()
         self._state = _State()
         self._together: tuple[Tangent, ...] = (self,)
 
@@ -179,19 +182,21 @@ class Tangent:
 
     def uncovered(self) -> list[str]:
         """Names of the direction's parameters that no hook has covered in any pass so far."""
-        return [name for name in self.direction if name not in self._fired]
+        return [name for name in self.direction if name not in self._fired or name in self._left]
 
     def _hook(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         epsilon = self._state.epsilon
         # A module that gives several tensors (a router of experts) is left to the plain backward.
-        if epsilon is None or not isinstance(output, torch.Tensor):
+        if epsilon is None or not isinstance(output, torch.Tensor) or self._names[module] & self._left:
             return None
-        if output.shape[0] % (len(epsilon) * rows_per_prompt()):
+        if not _keeps_rows(output, len(epsilon) * rows_per_prompt()):
             # DoRA sends an identity matrix through its maps and detaches the result: then no gradient comes back.
             message = (
-                f"{type(module).__name__} gives {output.shape[0]} rows for {len(epsilon)} prompts of "
+                f"{type(module).__name__} gives {tuple(output.shape)} numbers for {len(epsilon)} prompts of "
                 f"{rows_per_prompt()} rows: it does not keep the batch's rows together"
             )
+            if not isinstance(module, nn.Linear) and not self._names[module] & self._fired:
+                return self._leave(module)
             self._fired |= self._names[module]
             return _Refuse.apply(output, epsilon, message)  # type: ignore[no-untyped-call]
         moved = self._owners[module]
@@ -206,10 +211,25 @@ class Tangent:
             with self._quiet(), torch.no_grad():
                 tangent = module_tangent(module, moved, args, kwargs)
         except NotImplementedError:
-            # Some operations have no forward-mode derivative (torch's grouped product of experts).
-            return None
+            return self._leave(module)
         self._fired |= self._names[module]
         return _Attach.apply(output, epsilon, tangent, rows_per_prompt())  # type: ignore[no-untyped-call]
+
+    def _leave(self, module: nn.Module) -> None:
+        """Leave a module's parameters to the plain backward, in this pass and all others."""
+        self._left |= self._names[module]
+
+
+def _keeps_rows(output: torch.Tensor, rows: int) -> bool:
+    """Whether an output's numbers come row by row of the batch: ``[rows, …]``, or ``[rows * positions, …]``.
+
+    Experts may compute all tokens for each of them, ``[experts * tokens, …]``, or only those that are routed to them.
+    """
+    positions, first = positions_per_row(), output.shape[0]
+    if positions is None:
+        return first % rows == 0
+    inner = rows > 1 and rows * positions in output.shape[1:-1]
+    return first == rows * positions or (output.dim() > 2 and first == rows and not inner)
 
 
 def _on_device(
@@ -238,7 +258,9 @@ def module_tangent(
         args, kwargs: the module's input x.
 
     Raises:
-        NotImplementedError: torch has no forward-mode derivative of an operation in the module.
+        NotImplementedError: the module cannot be differentiated in forward mode: torch has no such derivative of an
+            operation in it (its grouped product of experts), or it writes into a key/value cache, which has been
+            written already.
     """
     if type(module) is nn.Linear and not kwargs:
         if "weight" in moved:
@@ -264,7 +286,15 @@ def _forward_mode(
         output: torch.Tensor = shadow.forward(*args, **kwargs)
         return output
 
+    if any(map(is_cache, (*args, *kwargs.values()))):
+        raise NotImplementedError(f"{type(module).__name__} writes into a cache")
     primal = {key: module._parameters[key].detach() for key in moved}  # type: ignore[union-attr]
-    with _JVP_TURN:
-        tangent: torch.Tensor = torch.func.jvp(run, (primal,), (dict(moved),))[1]
+    try:
+        with _JVP_TURN:
+            tangent: torch.Tensor = torch.func.jvp(run, (primal,), (dict(moved),))[1]
+    except RuntimeError as error:
+        # Forms of code that torch cannot differentiate so: in-place writes, functions with a backward of their own.
+        if is_out_of_memory(error):
+            raise
+        raise NotImplementedError(str(error)) from error
     return tangent

@@ -124,7 +124,7 @@ def sequence_totals(policy: Policy, rollouts: Rollouts, *, chunk_tokens: int, th
 
     shape = (len(rollouts), rollouts.group_size)
     totals = Totals(np.zeros(shape), np.zeros(shape))
-    chunks = scoring_chunks(rollouts, chunk_tokens)
+    chunks = scoring_chunks(rollouts, chunk_tokens, pads=policy.pads)
     for indices, (s, h) in work_through(
         policy, chunks, lambda indices: TotalsPiece(rollouts.select(indices)), threads=threads
     ):

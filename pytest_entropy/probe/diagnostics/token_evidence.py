@@ -72,7 +72,7 @@ def total_sampler_log_ratios(
         ``evidence_tokens`` ``[]``, the number of tokens that it is of.
     """
     some = subsample(rollouts, seed, MOST_TOKENS)
-    chunks = scoring_chunks(some, chunk_tokens)
+    chunks = scoring_chunks(some, chunk_tokens, pads=policy.pads)
     parts = work_through(policy, chunks, lambda indices: LogRatiosPiece(some.select(indices)), threads=threads)
     total: np.ndarray = np.sum([part for _, part in parts], axis=0)
     return {"sampler_evidence": total, "evidence_tokens": np.array(int(some.lengths.sum()))}

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from pytest_entropy.errors import UsageError
+from pytest_entropy.policy import text_part
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.recomputation import layers_of, recomputing
 from pytest_entropy.probe.memory.forecast import Forecast, PieceSize
@@ -126,7 +127,7 @@ def _bound(policy: Policy, config: ProbeConfig, tokens: int) -> int:
     """Bytes that a piece of so many tokens takes at most, roughly: twice the inputs and outputs of all linear maps."""
     linear = [m for m in policy.model.modules() if isinstance(m, nn.Linear)]
     widths = sum(m.in_features + m.out_features for m in linear)
-    vocabulary = int(policy.model.config.vocab_size)
+    vocabulary = text_part.vocabulary(policy.model)
     decoded = config.sample_rows * config.max_new_tokens
     per_token = 8 * widths + 4 * TABLES * vocabulary
     return tokens * per_token + VECTORS * _entries(policy) + decoded * widths

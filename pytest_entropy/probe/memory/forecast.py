@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 
 from pytest_entropy.policy.distribution import draw_tokens
+from pytest_entropy.policy.kv_cache import repeat_rows
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.prefill import prefill
 from pytest_entropy.policy.rollouts import Rollouts
@@ -103,7 +104,7 @@ class Forecast:
         policy, rows = self._copy, prompts * group
         with WithoutData() as live:
             last, cache, _ = prefill(policy, ((0,) * self.prompt_tokens,) * prompts)
-            cache.batch_repeat_interleave(group)
+            repeat_rows(cache, prompts, group)
             first = live.peak
             if self.limit > 1:
                 # All but the last response token.

@@ -81,7 +81,7 @@ def _require_repeatable(policy: Policy, one: Rollouts, scored: torch.Tensor) -> 
     if gap > most:
         raise RunError(
             f"two scoring passes over the same tokens differ by {gap:.2g} nats: something random is live in the "
-            "model's forward pass, most likely dropout"
+            "model's forward pass, most likely dropout, or a layer's own memory of passes"
         )
 
 

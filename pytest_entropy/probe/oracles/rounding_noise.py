@@ -168,7 +168,7 @@ def _after_prompt(policy: Policy, prompt: list[int], responses: list[list[int]])
     first, cache = _cached(policy, torch.tensor([prompt], device=policy.device), None)
     logits = first[:, -1:].expand(len(responses), -1, -1)
     if tokens.shape[1] > 1:
-        cache.batch_repeat_interleave(len(responses))
+        cache.reorder_cache(torch.zeros(len(responses), dtype=torch.int64, device=policy.device))
         logits = torch.cat([logits, _cached(policy, tokens[:, :-1], cache)[0]], dim=1)
     return [_scored(policy, row, response) for row, response in zip(logits, responses, strict=True)]
 

@@ -164,7 +164,7 @@ def _surrogates(
     policy: Policy, rollouts: Rollouts, surrogate: FixedSurrogate, *, chunk_tokens: int, threads: int
 ) -> np.ndarray:
     """The surrogates of all prompts at the policy's present parameters, ``[P]``, nats."""
-    totals, chunks = np.zeros(len(rollouts)), scoring_chunks(rollouts, chunk_tokens)
+    totals, chunks = np.zeros(len(rollouts)), scoring_chunks(rollouts, chunk_tokens, pads=policy.pads)
     for indices, values in work_through(
         policy, chunks, lambda some: SurrogatePiece.select(rollouts, surrogate, some), threads=threads
     ):

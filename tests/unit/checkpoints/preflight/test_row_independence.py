@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 
-from pytest_entropy.checkpoints.preflight.row_independence import require_separate_rows
+from pytest_entropy.checkpoints.preflight.row_independence import with_separate_rows
 from pytest_entropy.errors import UsageError
 from pytest_entropy.policy.policy import Policy
 from tests import tiny
@@ -64,7 +64,7 @@ def test_attention_in_all_its_forms(architecture: str) -> None:
     fits = policy(architecture, FITS[architecture])
     if "deprecated_arguments" in inspect.signature(fits.model.forward).parameters:
         pytest.skip(f"{architecture} of this transformers cannot give the last position's logits alone")
-    require_separate_rows(fits, "checkpoint x")
+    with_separate_rows(fits, "checkpoint x")
 
 
 @pytest.mark.parametrize("architecture", list(DOES_NOT))
@@ -72,4 +72,4 @@ def test_recurrent_and_column_counting_models_are_refused(architecture: str) -> 
     with pytest.raises(
         UsageError, match=r"checkpoint x: the model (cannot be run on|gives other prob).*attention layers"
     ):
-        require_separate_rows(policy(architecture, DOES_NOT[architecture]), "checkpoint x")
+        with_separate_rows(policy(architecture, DOES_NOT[architecture]), "checkpoint x")

@@ -43,14 +43,13 @@ def with_separate_rows(policy: Policy, name: str) -> Policy:
     size = next(policy.model.get_input_embeddings().parameters()).shape[0]
     if size <= max(*_PROMPTS[1], *_RESPONSE) or (policy.positions or 16) < 8:
         return policy
-    first = _fault(policy)
-    if first is None:
+    if (first := _fault(policy, name)) is None:
         # Hooks differentiate a layer of its own weights once more, which must not write into a cache again.
         return replace(policy, share_prompt=False) if _own_weights_and_cache(policy) else policy
     unpadded = replace(policy, pads=False, share_prompt=False)
-    if (second := _fault(unpadded)) is not None:
-        raise UsageError(f"{name}: {second}; {_WHICH}")
-    log.info("prompts of one length are computed together, without padding and a shared cache: %s", first)
+    if (second := _fault(unpadded, name)) is not None:
+        raise UsageError(f"{name}: the model {first}, and {second}: {_WHICH}")
+    log.info("prompts of one length are computed together, without padding and a shared cache: the model %s", first)
     return unpadded
 
 
@@ -74,28 +73,33 @@ def _own_weights_and_cache(policy: Policy) -> bool:
     return any(found)
 
 
-def _fault(policy: Policy) -> str | None:
-    """What a pass over several rows does wrong, in words; None where its rows are those alone."""
+def _fault(policy: Policy, name: str) -> str | None:
+    """What a pass over several rows does wrong, in words; None where its rows are those alone.
+
+    Raises:
+        UsageError: the probabilities of a row alone are not finite.
+    """
     how = "padded rows with a shared cache" if policy.pads else "rows of one length, token by token"
     try:
         with torch.no_grad():
-            rows = _rollouts() if policy.pads else _sampled(policy)
+            finite = [bool(torch.isfinite(_alone(policy, prompt, _RESPONSE)).all()) for prompt in _PROMPTS]
+            rows = _rollouts() if policy.pads or not all(finite) else _sampled(policy)
             # Twice: some models keep the state of a pass and begin the next one with it.
             passes = [policy.teacher_force(rows).log_probs for _ in range(2)]
             alone = [_alone(policy, prompt, rows.responses(n)[0]) for n, prompt in enumerate(_PROMPTS)]
     except Exception as error:
         # A model's own code may raise any kind of exception.
-        return f"the model cannot be run on {how} ({type(error).__name__}: {str(error)[:200]})"
-    if not all(bool(torch.isfinite(row).all()) for row in alone):
-        return (
-            "the model's probabilities are not finite although its weights are; a number in its config.json or "
-            "adapter_config.json is wrong"
+        return f"cannot be run on {how} ({type(error).__name__}: {str(error)[:200]})"
+    if not all(finite):
+        raise UsageError(
+            f"{name}: the model's probabilities are not finite although its weights are; a number in its config.json "
+            "or adapter_config.json is wrong"
         )
     ways = passes if policy.pads else [*passes, rows.log_probs]
     pairs = [(way[n, 0, : len(row)], row) for way in ways for n, row in enumerate(alone)]
     gap = max(float((found - row.to(found.dtype)).abs().max()) for found, row in pairs)
     if not gap <= _tolerance(policy):
-        return f"the model gives other probabilities for {how} than for a row alone (by {gap:.2g} nats)"
+        return f"gives other probabilities for {how} than for a row alone (by {gap:.2g} nats)"
     return None
 
 
@@ -108,7 +112,7 @@ def _tolerance(policy: Policy) -> float:
     return TOLERANCE + min(most, NOISES * noise)
 
 
-_WHICH = "neither padded nor one length at a time are its rows those alone, so that no batch of them can be measured"
+_WHICH = "padding, neighbours or the cache change its rows, so that no batch of them can be measured"
 
 
 def _rollouts() -> Rollouts:

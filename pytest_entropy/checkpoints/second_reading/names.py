@@ -26,15 +26,25 @@ def plain_name(name: str, *, base_layer: bool = True) -> str:
         parts = parts[1:]
     if parts[:2] == ["base_model", "model"]:
         parts = parts[2:]
-    dropped = BODIES | {ADAPTER, "modules_to_save"} | (set() if base_layer else {"base_layer"})
+    dropped = {ADAPTER, "modules_to_save"} | (set() if base_layer else {"base_layer"})
     parts = [part for part in parts if part not in dropped]
     if parts[-2:] == ["lora_magnitude_vector", "weight"]:
         parts = parts[:-1]
     return ".".join(parts)
 
 
+def matched_name(name: str, *, base_layer: bool = True) -> str:
+    """A plain name by which stored and live parameters are matched: without the module that holds the language model.
+
+    Args:
+        name: stored or live.
+        base_layer: whether peft's ``base_layer`` stays in the name.
+    """
+    return ".".join(part for part in plain_name(name, base_layer=base_layer).split(".") if part not in BODIES)
+
+
 def live_parameters(model: Any) -> dict[str, tuple[str, Any]]:
-    """The live parameters and their names by :func:`plain_name`, tied ones under every name; a name of two is none's.
+    """The live parameters and their names by :func:`matched_name`, tied ones under every name; a name of two is none's.
 
     Args:
         model: the model in use.
@@ -45,7 +55,7 @@ def live_parameters(model: Any) -> dict[str, tuple[str, Any]]:
         for name, parameter in model.named_parameters(remove_duplicate=False):
             # A module that peft trains a copy of stands beside its original.
             if "original_module" not in name.split("."):
-                own.setdefault(plain_name(name, base_layer=base_layer), []).append((name, parameter))
+                own.setdefault(matched_name(name, base_layer=base_layer), []).append((name, parameter))
         found |= {name: several[0] for name, several in own.items() if len(several) == 1}
     return found
 
@@ -69,7 +79,9 @@ def optimizer_names(stored: StoredOptimizer, model: Any) -> dict[Any, str]:
     if names is not None:
         live = live_parameters(model)
         found = {
-            key: live[plain_name(name)][0] for key, name in zip(keys, names, strict=True) if plain_name(name) in live
+            key: live[matched_name(name)][0]
+            for key, name in zip(keys, names, strict=True)
+            if matched_name(name) in live
         }
         if len(found) < len(keys):
             raise ValueError(f"{len(keys) - len(found)} of {len(keys)} stored names are no parameter's")

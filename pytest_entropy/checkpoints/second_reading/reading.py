@@ -17,7 +17,7 @@ from pytest_entropy.checkpoints.second_reading.files import (
     read_weights,
     weights_directory,
 )
-from pytest_entropy.checkpoints.second_reading.names import live_parameters, optimizer_names, outside_text, plain_name
+from pytest_entropy.checkpoints.second_reading.names import live_parameters, matched_name, optimizer_names, outside_text
 from pytest_entropy.checkpoints.second_reading.second_model import SecondScores, read_scores
 from pytest_entropy.records.second_reading import SecondReading
 
@@ -149,7 +149,7 @@ class PlainReading:
         found: dict[str, float] = {}
         seen = set()
         for key, stored in self.weights.items():
-            name, parameter = live.get(plain_name(key), (None, None))
+            name, parameter = live.get(matched_name(key), (None, None))
             if parameter is not None:
                 found[str(name)] = stored.difference(parameter)
                 seen.add(id(parameter))
@@ -163,7 +163,7 @@ class PlainReading:
         trained = {id(parameter) for parameter in policy.trainable.values()}
         found: dict[str, float] = {}
         for key, stored in self.base.items():
-            name, parameter = live.get(plain_name(key), (None, None))
+            name, parameter = live.get(matched_name(key), (None, None))
             if parameter is not None and id(parameter) not in trained:
                 found[str(name)] = stored.difference(parameter)
         return found, "" if found else "no tensor of the base has the name of a live parameter"

@@ -37,13 +37,14 @@ FITS: dict[str, dict[str, Any]] = {
     "Phi3": {"sliding_window": 3},
     "Qwen3Moe": {"moe_intermediate_size": 16, "num_experts": 4, "num_experts_per_tok": 2, "head_dim": 8},
 }
-DOES_NOT: dict[str, dict[str, Any]] = {
+# Recurrent layers take padding for tokens, whether a mask covers it or not.
+UNPADDED: dict[str, dict[str, Any]] = {
     "Mamba": {"state_size": 8},
-    "Lfm2": {"layer_types": ["conv", "full_attention"], "num_key_value_heads": 2},
-    "Rwkv": {"attention_hidden_size": 32},
     # Counts its positions from the first column, padding or not.
     "Bart": {"d_model": 32, "decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 64},
 }
+# Its state goes from token to token by an argument of its own.
+DOES_NOT: dict[str, dict[str, Any]] = {"Rwkv": {"attention_hidden_size": 32}}
 
 
 def policy(architecture: str, more: dict[str, Any]) -> Policy:
@@ -67,9 +68,25 @@ def test_attention_in_all_its_forms(architecture: str) -> None:
     with_separate_rows(fits, "checkpoint x")
 
 
+@pytest.mark.skipif(int(transformers.__version__.split(".")[0]) < 5, reason="recurrent models had caches of their own")
+@pytest.mark.parametrize("architecture", list(UNPADDED))
+def test_models_that_padding_changes_take_prompts_of_one_length(architecture: str) -> None:
+    """Sampled and scored together, each response has the numbers of one plain pass over its own row."""
+    found = with_separate_rows(policy(architecture, UNPADDED[architecture]), "checkpoint x")
+    assert not found.pads
+    rollouts = tiny.sample(found, tiny.prompts(5, longest=6), G=3, limit=7)
+    forced = found.teacher_force(rollouts)
+    for n, prompt in enumerate(rollouts.prompt_ids):
+        for g, response in enumerate(rollouts.responses(n)):
+            ids = torch.tensor([[*prompt, *response]])
+            with torch.no_grad():
+                log_p = torch.log_softmax(found.model(input_ids=ids, use_cache=False).logits[0].double(), -1)
+            plain = log_p[len(prompt) - 1 : -1].gather(-1, ids[0, len(prompt) :, None])[:, 0]
+            for table in (rollouts.log_probs, forced.log_probs.detach()):
+                assert torch.allclose(table[n, g, : len(response)].double(), plain, atol=1e-4)
+
+
 @pytest.mark.parametrize("architecture", list(DOES_NOT))
-def test_recurrent_and_column_counting_models_are_refused(architecture: str) -> None:
-    with pytest.raises(
-        UsageError, match=r"checkpoint x: the model (cannot be run on|gives other prob).*attention layers"
-    ):
+def test_models_whose_rows_no_batch_keeps_are_refused(architecture: str) -> None:
+    with pytest.raises(UsageError, match=r"checkpoint x: the model (cannot be run on|gives other prob).*, and .*cache"):
         with_separate_rows(policy(architecture, DOES_NOT[architecture]), "checkpoint x")

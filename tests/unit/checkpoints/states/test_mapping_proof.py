@@ -240,17 +240,17 @@ def test_the_demo_with_swapped_states_is_refused_at_load(tmp_path: Path) -> None
 
 
 def test_a_neighbour_is_read_without_a_second_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from transformers import AutoModelForCausalLM
+    from transformers import Qwen2ForCausalLM
 
     _, after = save_two(tmp_path)
     loaded = []
-    original = AutoModelForCausalLM.from_pretrained
+    original = Qwen2ForCausalLM.from_pretrained
 
     def watched(*arguments: Any, **named: Any) -> Any:
         loaded.append(arguments)
         return original(*arguments, **named)
 
-    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", watched)
+    monkeypatch.setattr(Qwen2ForCausalLM, "from_pretrained", watched)
     assert "proved from step_3" in load_checkpoint(after).mapping
     # One that is used, and one that the second reading compares it with.
     assert len(loaded) == 2

@@ -9,6 +9,7 @@ from pytest_entropy.rewards.equal_rewards import sample_of_equal
 from pytest_entropy.rewards.evaluation import DEFAULT_TIMEOUT, RewardFunction, RewardTerm, WeightedRewards, evaluate
 from pytest_entropy.rewards.loading import resolve_reward
 from pytest_entropy.rewards.named import named_rewards
+from pytest_entropy.rewards.notes import reward_notes
 from pytest_entropy.rewards.oracle import reward_discrepancy
 from pytest_entropy.rewards.requirements import require_answers, require_columns
 
@@ -28,5 +29,6 @@ __all__ = [
     "require_columns",
     "resolve_reward",
     "reward_discrepancy",
+    "reward_notes",
     "sample_of_equal",
 ]

@@ -16,9 +16,9 @@ from typing import Any
 
 from pytest_entropy.errors import RunError
 from pytest_entropy.prompts import Prompt
+from pytest_entropy.rewards.arguments import NOT_COLUMNS, accepted_arguments
 from pytest_entropy.rewards.batch import Batch, describe_completion, failing_completion
 from pytest_entropy.rewards.builtin.base import PlainReward
-from pytest_entropy.rewards.requirements import NOT_COLUMNS, accepted_arguments
 from pytest_entropy.time_limit import TimeLimitExceeded, call_within
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def evaluate(
     batch = Batch.of(prompts, completions)
     totals: list[float | None] = [None] * len(batch)
     for term in reward.terms:
-        values = _values(term, batch, reward.timeout)
+        values = term_values(term, batch, reward.timeout)
         known = [value for value in values if value is not None]
         if known:
             mean = sum(known) / len(known)
@@ -88,8 +88,17 @@ def evaluate(
     return [flat[i : i + size] for i in range(0, len(flat), size)]
 
 
-def _values(term: RewardTerm, batch: Batch, timeout: float) -> list[float | None]:
-    """The term's values, one per completion: finite numbers, or None where it does not apply."""
+def term_values(term: RewardTerm, batch: Batch, timeout: float) -> list[float | None]:
+    """The term's values, one per completion: finite numbers, or None where it does not apply.
+
+    Args:
+        term: the function.
+        batch: prompts and completions.
+        timeout: seconds that the call may take.
+
+    Raises:
+        RunError: as :func:`evaluate`.
+    """
     returned = _called(term, batch, timeout)
     if len(returned) != len(batch):
         count = f"more than {len(batch)}" if len(returned) > len(batch) else str(len(returned))

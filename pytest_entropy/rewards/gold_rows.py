@@ -113,8 +113,8 @@ def _indices(rows: Sequence[Prompt], some: Sequence[int]) -> str | None:
         return None
     return (
         f"cannot tell what the answer {shown(rows[some[0]].columns['answer'])} of {place(rows, some[0])}, means: all "
-        f"are an index of the column {column!r}; give the letter or the text of the choice that completions are to say, "
-        f"or remove {column!r} if they are to say the number"
+        f"are an index of the column {column!r}; give the letter or the text of the choice that completions are to "
+        f"say, or remove {column!r} if they are to say the number"
     )
 
 

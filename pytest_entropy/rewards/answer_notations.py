@@ -10,16 +10,27 @@ _OPEN, _CLOSE = "<answer>", "</answer>"
 _BRACES = re.compile(r"\\boxed\s*\{|[{}]")
 _FRAMES = re.compile(r"\\(?:boxed|fbox)\s*\{|[{}]")
 _UNBRACED = re.compile(r"\\(?:boxed|fbox)\s+([^\s{}$\\]+)")
-# "Answer: 7" on a line of its own, "**Final answer**: 7", "So the answer is 7." in the last line.
+# "Answer: 7" on a line of its own, "**Final answer**: 7", "So the answer is 7." in the last line; other languages, too.
+_WORD = r"(?:answer|réponse|respuesta|resposta|risposta|antwort|ответ|答案|答え)"
+_IS = r"(?:is|est|es|é|è|lautet|ist|是|为|為|は)"
 _LABEL = re.compile(
-    r"^[ \t*_#>-]{0,12}(?:the )?(?:final |correct )?answer(?: is)?[*_ \t]{0,8}[::][*_\s]{0,8}(\S[^\n]*)", re.I | re.M
+    rf"^[ \t*_#>-]{{0,12}}(?:the )?(?:final |correct )?{_WORD}(?: {_IS})?[*_ \t]{{0,8}}[::=][*_\s]{{0,8}}(\S[^\n]*)",
+    re.I | re.M,
 )
-_SENTENCE = re.compile(r"\banswer(?: is\b[ :]{0,4}|[*_ ]{0,4}: ?)(\S.*)", re.I)
+_SENTENCE = re.compile(rf"(?<![a-z]){_WORD}(?:\s?{_IS}(?![a-z])[ ::]{{0,4}}|[*_ ]{{0,4}}[::=] ?)(\S.*)", re.I)
 _MINERVA = ". I hope it is correct"
 # A sentence that goes on is no answer after a colon.
 _MOST_WORDS, _LONGEST_LINE = 12, 1000
 # What may stand around an answer as a whole.
-_AROUND = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"))
+_AROUND = (
+    ("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("```", "```"), ("`", "`"), ("'", "'"),
+    ("“", "”"),
+)  # fmt: skip
+_STOPS = (".", "。")
+# A tag or a heading as a whole, and reasoning before the answer.
+_TAG = re.compile(r"<(\w{1,30})>([^<>]*)</\1>")
+_HEADING = re.compile(r"#{1,6}[ \t]+([^\n#]+)")
+_REASONING = ("</think>", "</thinking>", "</reasoning>")
 _TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textrm|mbox)\s*\{([^{}]*)\}")
 
 
@@ -78,8 +89,11 @@ def unwrapped(text: str) -> str | None:
     >>> unwrapped("The answer is: #### 7"), unwrapped("#### 7"), unwrapped("7")
     ('#### 7', '7', None)
     """
-    if block := last_block(text):
+    if block := last_block(_lower_tags(text)):
         return block
+    for end in _REASONING:
+        if end in text and (after := text.rpartition(end)[2].strip()):
+            return after
     found = [one for one in (_hashes(text), _frame(text), _line(text)) if one is not None and one.content]
     last = max(found, key=lambda one: (one.end, -one.start), default=None)
     return _bare(text) if last is None or last.content == text else last.content
@@ -94,8 +108,15 @@ def _bare(text: str) -> str | None:
             return inner
     if (alone := _TEXT.fullmatch(text)) and alone[1].strip():
         return alone[1].strip()
-    stopped = text.endswith(".") and not text.endswith("..")
+    for whole_text, group in ((_TAG, 2), (_HEADING, 1)):
+        if (alone := whole_text.fullmatch(text)) and alone[group].strip():
+            return alone[group].strip()
+    stopped = text.endswith(_STOPS) and not text.endswith("..")
     return text[:-1].rstrip() or None if stopped else None
+
+
+def _lower_tags(text: str) -> str:
+    return re.sub(r"</?answer>", lambda tag: tag[0].lower(), text, flags=re.I)
 
 
 def _hashes(text: str) -> Found | None:

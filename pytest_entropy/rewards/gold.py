@@ -36,6 +36,12 @@ _NESTED = 8
 _LONGEST_LITERAL = 100_000
 # Words of a text above which it is a solution and not an answer, unless a notation in it marks the answer.
 MOST_WORDS = 40
+# The same where it has several sentences or lines.
+MOST_WORDS_OF_SENTENCES = 15
+_WORDS = re.compile(r"(?<![\\\w])[^\W\d_]{2,}")
+_SENTENCES = re.compile(r"[.!?。]\s+[A-Z\u0400-\uffff]|\w[.!?]?\n\s*\w")
+_CODE = re.compile(r"^(?:assert |def \w+\(|class \w+[(:]|from \w+ import |import \w+$|#include)", re.M)
+_EMPTY = re.compile(r"\$*\s*\\(?:boxed|fbox)\s*\{\s*\}\s*\$*\.?|<answer>\s*</answer>", re.I)
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = 80
 
@@ -65,9 +71,16 @@ def accepted_answers(value: Any) -> list[tuple[str, ...]]:
 
 
 def is_solution(forms: Sequence[str]) -> bool:
-    """Whether an accepted answer is a text of many words, in which no notation marks the answer."""
-    unmarked = forms[-1] in (forms[0], forms[0].removesuffix(".").rstrip())
-    return unmarked and len(re.findall(r"(?<![\\\w])[^\W\d_]{2,}", forms[0])) > MOST_WORDS
+    """Whether an accepted answer is a text of many words, of sentences or of code, in which no notation marks it."""
+    text = forms[0]
+    if forms[-1] not in (text, text[:-1].rstrip()):
+        return False
+    words = len(_WORDS.findall(text))
+    return (
+        words > MOST_WORDS
+        or (words > MOST_WORDS_OF_SENTENCES and bool(_SENTENCES.search(text)))
+        or bool(_CODE.search(text))
+    )
 
 
 def shown(value: Any) -> str:
@@ -109,6 +122,8 @@ def _of_text(value: str, depth: int) -> Iterator[tuple[str, ...]]:
     text = value.strip()
     if not text:
         raise NoGold(f"{shown(value)} is empty")
+    if _EMPTY.fullmatch(text):
+        raise NoGold(f"{shown(value)} encloses nothing")
     inner = _written_out(text)
     if inner is None:
         yield _forms(text)

@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.rewards.answers import is_any, read_number
-from pytest_entropy.rewards.gold import MOST_WORDS, NoGold, accepted_answers, is_solution, shown
+from pytest_entropy.rewards.gold import NoGold, accepted_answers, is_solution, shown
 
 # Columns with the choices of a question, and of Countdown with the numbers of an equation.
 CHOICES = ("choices", "options", "endings", "answer_choices", "candidates", "mc_options")
@@ -90,7 +90,7 @@ def _solutions(rows: Sequence[Prompt], some: Sequence[int]) -> str | None:
         return None
     return (
         f"finds no answer in the answer column of {len(found)} of {len(some)} rows (the first: "
-        f"{place(rows, found[0])}): it is text of more than {MOST_WORDS} words in which no notation (<answer>, ####, "
+        f"{place(rows, found[0])}): it is a long text, or code, in which no notation (<answer>, ####, "
         "\\boxed, 'Answer: ') marks the answer; name another column with prompts.answer_column, or a reward of your "
         "own with --reward"
     )

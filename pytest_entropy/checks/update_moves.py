@@ -38,7 +38,7 @@ def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
 
 
 def with_update_warning(runs: Sequence[RunRecord], reason: str) -> str:
-    """Put a warning before a conclusion's reason, where the update batch of a run has no gradient.
+    """Put a warning before a conclusion's reason, where the update batch, or one of its rewards, has no gradient.
 
     Args:
         runs: records of one experiment's runs.
@@ -46,7 +46,11 @@ def with_update_warning(runs: Sequence[RunRecord], reason: str) -> str:
     """
     without_gradient = [run.update for run in runs if _lacks_gradient(run.update.rewards, run.update.direction_norm)]
     if not without_gradient:
-        return reason
+        still = next((run.update.still_terms for run in runs if run.update.still_terms), [])
+        said = [
+            f"reward {term.name} adds nothing to the update ({term.equal}; a sample is in the report)" for term in still
+        ]
+        return "; ".join([*said, reason])
     share = "" if len(without_gradient) == len(runs) else f" in {len(without_gradient)} of {len(runs)} runs"
     first = without_gradient[0]
     movement, cause = _movement(first.direction_norm, first.rule), _cause(first.rewards)
@@ -84,7 +88,7 @@ def _likely_causes(run: Measured) -> str:
             f"sample {number}, prompt: {part.prompt}",
             f"completion: {part.completion}",
             f"answer: {part.answer or 'none'}",
-            f"reward: {part.reward:.3g}",
+            f"reward: {'none' if part.reward is None else f'{part.reward:.3g}'}",
         ]
     return "\n    ".join(lines)
 

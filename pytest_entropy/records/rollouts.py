@@ -30,12 +30,14 @@ class PromptRollouts:
         s_n: its scalar in the run, per unit of eta.
         extreme: at which end of the run's s_n it lies.
         responses: some of its responses.
+        answer: what rewards compare with, shortened: its answer, or its columns; empty where it has none.
     """
 
     prompt: str
     s_n: float
     extreme: Extreme
     responses: list[Response] = field(default_factory=list)
+    answer: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

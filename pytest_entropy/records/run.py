@@ -123,7 +123,9 @@ class RunRecord(Stored):
         """
         update = self.update
         rewards = update.rewards if update.sample else []
-        shown = UpdateRecord(sample=update.sample, rewards=rewards, fingerprint=update.fingerprint)
+        shown = UpdateRecord(
+            sample=update.sample, still_terms=update.still_terms, rewards=rewards, fingerprint=update.fingerprint
+        )
         return replace(
             self, per_prompt=array("d", self.per_prompt), update=shown, diagnostics={}, prompts=None, arrays={}
         )

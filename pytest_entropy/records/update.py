@@ -16,7 +16,22 @@ class Sample:
     prompt: str
     completion: str
     answer: str
-    reward: float
+    reward: float | None
+
+
+@dataclass(frozen=True)
+class StillTerm:
+    """One of several rewards that is equal within every group, and so adds nothing to the advantages.
+
+    Attributes:
+        name: of the reward, as it is configured.
+        equal: which values are equal, in words.
+        sample: up to two responses with this reward's values; None where it gives none.
+    """
+
+    name: str
+    equal: str
+    sample: list[Sample] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +68,7 @@ class UpdateRecord(Stored):
         prompt_draw: number of places that hold another prompt, or another answer, than the batch's seed puts there.
         texts: number of responses whose text, as it was rewarded, a plain decoding does not give.
         sample: up to two responses, if rewards are equal within every group.
+        still_terms: the rewards of a weighted sum that are equal within every group by themselves.
         seconds, memory_mb: wall time, and peak memory in MiB, by phase.
     """
 
@@ -91,6 +107,7 @@ class UpdateRecord(Stored):
     texts: float | None = None
     prompt_draw: float | None = None
     sample: list[Sample] = field(default_factory=list)
+    still_terms: list[StillTerm] = field(default_factory=list)
 
     __pydantic_config__: ClassVar[object] = MEASURED
 
@@ -125,11 +142,21 @@ def equal_rewards(rewards: Sequence[Sequence[float]]) -> str | None:
     >>> equal_rewards([[1.0, 1.0], [0.0, 0.0]])
     "every group of the update batch has equal rewards: each prompt's 2, which differ between prompts only (0 to 1)"
     """
-    if any(min(group) != max(group) for group in rewards):
+    what = equal_within_groups(rewards)
+    return None if what is None else f"every group of the update batch has equal rewards: {what}"
+
+
+def equal_within_groups(values: Sequence[Sequence[float | None]]) -> str | None:
+    """What is equal, of values ``[P][G]`` that are equal within every group; None if they differ within any group.
+
+    >>> equal_within_groups([[None, None], [None, None]]), equal_within_groups([[0.0, None]])
+    ('all 4 are None', None)
+    """
+    if any(value != group[0] for group in values for value in group):
         return None
-    low, high = min(group[0] for group in rewards), max(group[0] for group in rewards)
-    if low == high:
-        what = f"all {sum(map(len, rewards))} are {low:.3g}"
-    else:
-        what = f"each prompt's {len(rewards[0])}, which differ between prompts only ({low:.3g} to {high:.3g})"
-    return f"every group of the update batch has equal rewards: {what}"
+    firsts = [group[0] for group in values]
+    if all(first == firsts[0] for first in firsts):
+        return f"all {sum(map(len, values))} are {'None' if firsts[0] is None else f'{firsts[0]:.3g}'}"
+    known = [first for first in firsts if first is not None]
+    between = f"{min(known):.3g} to {max(known):.3g}" + (", or None" if len(known) < len(firsts) else "")
+    return f"each prompt's {len(values[0])}, which differ between prompts only ({between})"

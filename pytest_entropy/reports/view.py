@@ -32,7 +32,7 @@ from pytest_entropy.records.paths import (
 from pytest_entropy.records.results_directory import read_manifest
 from pytest_entropy.records.rollouts import ExtremeRollouts
 from pytest_entropy.records.run import RunRecord
-from pytest_entropy.records.update import StoredUpdate, UpdateRecord
+from pytest_entropy.records.update import StillTerm, StoredUpdate, UpdateRecord
 from pytest_entropy.reports.gate_reason import gate_reason
 from pytest_entropy.reports.reading import first_config, mapping_in, record_in
 from pytest_entropy.reports.trust import trust_in_words
@@ -118,6 +118,12 @@ class ExperimentView:
         # In mode u_statistic each run has its own update.
         updates = (self.update, *(run.update for run in self.runs))
         return next((update for update in updates if update is not None and update.sample), None)
+
+    @property
+    def still_terms(self) -> list[StillTerm]:
+        """Rewards of a weighted sum that are equal in every group, of the first update that has any."""
+        updates = (self.update, *(run.update for run in self.runs))
+        return next((update.still_terms for update in updates if update is not None and update.still_terms), [])
 
     @property
     def red(self) -> list[str]:

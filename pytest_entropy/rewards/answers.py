@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any
 
 from pytest_entropy.rewards.answer_notations import blocks
@@ -31,12 +31,19 @@ def score(
     return [
         None
         if expected is None
-        else float(_is_any(find(completion_text(completion)), accepted_answers(expected), normal))
+        else float(is_any(find(completion_text(completion)), accepted_answers(expected), normal))
         for completion, expected in zip(completions, answer, strict=True)
     ]
 
 
-def _is_any(given: str | None, accepted: Sequence[Sequence[str]], normal: Callable[[str], str | None]) -> bool:
+def is_any(given: str | None, accepted: Sequence[Sequence[str]], normal: Callable[[str], str | None] = str) -> bool:
+    """Whether an answer equals a form of an accepted answer.
+
+    Args:
+        given: the answer; None equals nothing.
+        accepted: the accepted answers, each with its forms.
+        normal: normalises a form before it is compared.
+    """
     return any(_same(given, normal(form)) for forms in accepted for form in forms)
 
 
@@ -55,20 +62,38 @@ def without_spaces(text: str | None) -> str | None:
     return None if text is None else "".join(text.split())
 
 
+# Signs for minus besides the hyphen, and spaces between thousands.
+_MINUS = re.compile("[\u2212\u2013\ufe63\uff0d]")
+_THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|,\\!|,|\\,|\\!|[ \u00a0\u2009\u202f])(?=\d{3}(?:\D|$))")
+_NUMBER = re.compile(
+    r"(?P<sign>[+-]?)\s*(?:\\?[$€£¥₹])*\s*(?P<inner>[+-]?)(?P<digits>(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,4})?)"
+    r"\s*(?P<percent>(?:\\?%)?)(?:\s?\\?[$€£¥₹])*\.?"
+)
+_LONGEST_NUMBER = 400
+
+
 def _same(given: str | None, expected: str | None) -> bool:
     """Whether two answers are the same text or the same number."""
     if given is None or expected is None:
         return False
     if given == expected:
         return True
-    numbers = _number(given), _number(expected)
-    return numbers[0] is not None and numbers[0] == numbers[1]
+    number = read_number(given)
+    return number is not None and number == read_number(expected)
 
 
-def _number(text: str) -> float | None:
-    """A text as a number, without thousands separators, currency sign and final full stop; None if it is not one."""
-    plain = re.sub(r"(?<=\d),(?=\d{3}(\D|$))", "", text.strip().strip("$€£").removesuffix("."))
-    if not re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)", plain):
+def read_number(text: str) -> tuple[Decimal, bool] | None:
+    """A text as a number, and whether it is in percent; None if it is not one.
+
+    Thousands separators, a currency sign and a final full stop are ignored.
+
+    >>> read_number(r"\\$1,234.50"), read_number("12 %"), read_number("3,5")
+    ((Decimal('1234.50'), False), (Decimal('12'), True), None)
+    """
+    text = text.strip()
+    if len(text) > _LONGEST_NUMBER:
         return None
-    value = float(plain)
-    return value if math.isfinite(value) else None
+    match = _NUMBER.fullmatch(_THOUSANDS.sub("", _MINUS.sub("-", text)))
+    if match is None or (match["sign"] and match["inner"]):
+        return None
+    return Decimal(match["sign"] + match["inner"] + match["digits"]), bool(match["percent"])

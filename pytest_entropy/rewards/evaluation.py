@@ -16,9 +16,9 @@ from typing import Any
 
 from pytest_entropy.errors import RunError
 from pytest_entropy.prompts import Prompt
+from pytest_entropy.rewards.arguments import NOT_COLUMNS, accepted_arguments
 from pytest_entropy.rewards.batch import Batch, describe_completion, failing_completion
 from pytest_entropy.rewards.builtin.base import PlainReward
-from pytest_entropy.rewards.requirements import NOT_COLUMNS, accepted_arguments
 from pytest_entropy.time_limit import TimeLimitExceeded, call_within
 
 log = logging.getLogger(__name__)
@@ -43,12 +43,42 @@ class WeightedRewards:
 
 
 RewardFunction = PlainReward | WeightedRewards
+Values = list[list[float | None]]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The rewards of a batch.
+
+    Attributes:
+        totals: the weighted sums ``[P][G]``.
+        terms: each term with its own values ``[P][G]``; None where it does not apply.
+    """
+
+    totals: list[list[float]]
+    terms: tuple[tuple[RewardTerm, Values], ...]
 
 
 def evaluate(
     reward: RewardFunction, prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]
 ) -> list[list[float]]:
-    """Rewards ``[P][G]`` of G completions to each of P prompts.
+    """Rewards ``[P][G]`` of G completions to each of P prompts: the totals of :func:`evaluate_terms`.
+
+    Args:
+        reward: one function, or a weighted sum of functions.
+        prompts: P prompts.
+        completions: texts ``[P][G]``.
+
+    Raises:
+        RunError: as :func:`evaluate_terms`.
+    """
+    return evaluate_terms(reward, prompts, completions).totals
+
+
+def evaluate_terms(
+    reward: RewardFunction, prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]
+) -> Evaluated:
+    """Rewards of G completions to each of P prompts, and the values of each term.
 
     A function gets flat lists, each prompt repeated G times, and the columns likewise as keyword lists; chat prompts
     have chat completions, as in TRL.  A coroutine function is awaited.  A term that returns None for a completion is
@@ -67,15 +97,20 @@ def evaluate(
         reward = WeightedRewards((RewardTerm(reward, getattr(reward, "__name__", repr(reward))),))
     batch = Batch.of(prompts, completions)
     totals: list[float | None] = [None] * len(batch)
+    size = len(completions[0])
+    terms = []
     for term in reward.terms:
-        values = _values(term, batch, reward.timeout)
+        values = term_values(term, batch, reward.timeout)
         known = [value for value in values if value is not None]
         if known:
             mean = sum(known) / len(known)
             log.info("reward %s: mean %.4f over %d of %d completions", term.label, mean, len(known), len(values))
+        else:
+            log.info("reward %s: None for all %d completions", term.label, len(values))
         for n, value in enumerate(values):
             if value is not None:
                 totals[n] = (totals[n] or 0.0) + term.weight * value
+        terms.append((term, [values[i : i + size] for i in range(0, len(values), size)]))
     for n, total in enumerate(totals):
         if total is None:
             names = ", ".join(term.label for term in reward.terms)
@@ -84,12 +119,20 @@ def evaluate(
         if not math.isfinite(total):
             raise RunError(f"the weighted sum of rewards is {total}{describe_completion(batch, n)}")
     flat = [total for total in totals if total is not None]
-    size = len(completions[0])
-    return [flat[i : i + size] for i in range(0, len(flat), size)]
+    return Evaluated([flat[i : i + size] for i in range(0, len(flat), size)], tuple(terms))
 
 
-def _values(term: RewardTerm, batch: Batch, timeout: float) -> list[float | None]:
-    """The term's values, one per completion: finite numbers, or None where it does not apply."""
+def term_values(term: RewardTerm, batch: Batch, timeout: float) -> list[float | None]:
+    """The term's values, one per completion: finite numbers, or None where it does not apply.
+
+    Args:
+        term: the function.
+        batch: prompts and completions.
+        timeout: seconds that the call may take.
+
+    Raises:
+        RunError: as :func:`evaluate_terms`.
+    """
     returned = _called(term, batch, timeout)
     if len(returned) != len(batch):
         count = f"more than {len(batch)}" if len(returned) > len(batch) else str(len(returned))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_entropy.prompts import Prompt
+from pytest_entropy.rewards.arguments import NOT_COLUMNS
 from pytest_entropy.rewards.evaluation import RewardFunction, RewardTerm, WeightedRewards
 from pytest_entropy.rewards.named import named
-from pytest_entropy.rewards.requirements import NOT_COLUMNS
 
 
 def reward_discrepancy(

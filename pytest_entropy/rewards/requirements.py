@@ -3,39 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from pytest_entropy.errors import RunError, UsageError
 from pytest_entropy.prompts import Prompt, PromptSet
+from pytest_entropy.rewards.arguments import FROM_TRAINER, NOT_COLUMNS, looked_up, parameters
 from pytest_entropy.rewards.builtin.base import PlainReward
-from pytest_entropy.rewards.gold import NoGold, accepted_answers
+from pytest_entropy.rewards.dry_call import require_highest
+from pytest_entropy.rewards.gold_columns import gold_columns, is_gold_name
+from pytest_entropy.rewards.gold_rows import misread_answers, unreadable
 from pytest_entropy.rewards.named import named
-
-# Names of TRL's other arguments; as in TRL, a column of such a name is not passed to rewards.
-NOT_COLUMNS = frozenset(
-    {"prompt", "prompts", "completion", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric"}
-)
 
 # Planning reads at most this many rows, half of them the first and half spread over the rest; a run reads all.
 READ_WHEN_PLANNING = 2000
-
-
-def _discard(*_: Any, **__: Any) -> None:
-    """Stands in for TRL's loggers."""
-
-
-# TRL's arguments that come from its trainer: none runs here, and what rewards log is discarded.
-_FROM_TRAINER: Mapping[str, Any] = {"trainer_state": None, "log_extra": _discard, "log_metric": _discard}
-
-
-def accepted_arguments(reward: PlainReward, arguments: Mapping[str, Any]) -> dict[str, object]:
-    """The keyword arguments that a reward function's signature accepts, out of ``arguments`` and TRL's own."""
-    offered = {**arguments, **_FROM_TRAINER}
-    parameters = _parameters(reward)
-    if parameters is None or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
-        return offered
-    return {name: value for name, value in offered.items() if name in parameters}
 
 
 def require_columns(label: str, reward: PlainReward, prompts: PromptSet) -> None:
@@ -54,9 +34,32 @@ def require_columns(label: str, reward: PlainReward, prompts: PromptSet) -> None
             names the column and the columns of the prompts.
     """
     rows = prompts if isinstance(prompts, list) else [prompts[0]]
+    _require_arguments(label, reward, rows)
+    if _reads_answer(reward):
+        missing = [n for n, prompt in enumerate(rows, start=1) if prompt.columns.get("answer") is None]
+        if missing:
+            raise UsageError(
+                f"reward {label} needs an answer in every row; {len(missing)} of {len(rows)} prompts have none "
+                f"(the first: prompt {missing[0]}, {str(rows[missing[0] - 1].content)[:60]!r})"
+                f"{_candidates(rows, 'answer') if len(missing) == len(rows) else ''}"
+            )
+        if problem := misread_answers(rows, _some(len(rows))):
+            raise UsageError(f"reward {label} {problem}")
+    require_highest(label, reward, rows)
+
+
+def _require_arguments(label: str, reward: PlainReward, rows: Sequence[Prompt]) -> None:
+    """Reject arguments that the function needs, by its signature or its source, and that are not there."""
     known = {name for prompt in rows for name in prompt.columns} - NOT_COLUMNS
     columns = f"their columns: {', '.join(sorted(known)) or 'none'}"
-    for name, parameter in (_parameters(reward) or {}).items():
+    given = known | {"prompts", "completions", *FROM_TRAINER}
+    of_signature = parameters(reward) or {}
+    if {"solution_str", "ground_truth"} <= set(of_signature):
+        raise UsageError(
+            f"reward {label} has the signature of verl's compute_score, for one response; wrap it in a function "
+            "f(completions, answer, **columns) that returns a list"
+        )
+    for name, parameter in of_signature.items():
         if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
             raise UsageError(f"reward {label} takes {name!r} by position only; arguments are passed by name")
         needed = parameter.default is inspect.Parameter.empty and parameter.kind not in (
@@ -65,20 +68,32 @@ def require_columns(label: str, reward: PlainReward, prompts: PromptSet) -> None
         )
         if needed and name == "completion_ids":
             raise UsageError(f"reward {label} needs completion_ids; rewards are given texts here, not token ids")
-        if needed and name not in known | {"prompts", "completions", *_FROM_TRAINER}:
-            hint = "; name the column with the answers as prompts.answer_column" if name == "answer" else ""
+        if needed and name not in given:
             raise UsageError(
-                f"reward {label} needs the column {name!r}, which the prompts do not have ({columns}){hint}"
+                f"reward {label} needs the column {name!r}, which the prompts do not have ({columns})"
+                f"{_candidates(rows, name)}"
             )
-    if _reads_answer(reward):
-        missing = [n for n, prompt in enumerate(rows, start=1) if prompt.columns.get("answer") is None]
-        if missing:
-            raise UsageError(
-                f"reward {label} needs an answer in every row; {len(missing)} of {len(rows)} prompts have none "
-                f"(the first: prompt {missing[0]}, {str(rows[missing[0] - 1].content)[:60]!r})"
-            )
-        if problem := _unreadable(rows, _some(len(rows))):
-            raise UsageError(f"reward {label} {problem}")
+    for name in sorted(looked_up(reward).needed - given):
+        raise UsageError(
+            f"reward {label} looks up {name!r} in its keyword arguments, a column that the prompts do not have "
+            f"({columns}){_candidates(rows, name)}"
+        )
+
+
+def _candidates(rows: Sequence[Prompt], name: str) -> str:
+    """The remedy for a missing column: which of the others may be meant."""
+    others = [other for other in gold_columns(rows) if other != name]
+    if name == "answer":
+        if not others:
+            return "; name the column with the answers as prompts.answer_column"
+        more = f" (or {', '.join(map(repr, others[1:4]))})" if others[1:] else ""
+        return (
+            f"; the prompts have {others[0]!r}{more}: name the column with the answers as "
+            f"prompts.answer_column={others[0]}"
+        )
+    if not others or not is_gold_name(name):
+        return ""
+    return f"; the prompts have {', '.join(map(repr, others[:4]))}: rename the column, or the function's argument"
 
 
 def require_answers(label: str, reward: PlainReward, prompts: PromptSet) -> None:
@@ -94,7 +109,7 @@ def require_answers(label: str, reward: PlainReward, prompts: PromptSet) -> None
     """
     if not _reads_answer(reward) or not isinstance(prompts, list) or len(prompts) <= READ_WHEN_PLANNING:
         return
-    if problem := _unreadable(prompts, range(len(prompts))):
+    if problem := unreadable(prompts, range(len(prompts))):
         raise RunError(f"reward {label} {problem}")
 
 
@@ -109,28 +124,3 @@ def _some(count: int) -> Iterable[int]:
     if count <= READ_WHEN_PLANNING:
         return range(count)
     return (*range(half), *(half + n * (count - half) // half for n in range(half)))
-
-
-def _unreadable(rows: Sequence[Prompt], looked_at: Iterable[int]) -> str | None:
-    """The message about answers that cannot be read among the rows looked at, None if all can."""
-    first, bad, seen = "", 0, 0
-    for n in looked_at:
-        seen += 1
-        try:
-            accepted_answers(rows[n].columns.get("answer"))
-        except NoGold as reason:
-            first = first or f"row {n + 1}, prompt {str(rows[n].content)[:60]!r}: {reason}"
-            bad += 1
-    if not bad:
-        return None
-    return (
-        f"cannot read the answer of {bad} of {seen} rows (the first: {first}); give text, a number or a list of "
-        "accepted answers, or name the field that holds it with prompts.answer_column, dotted where it is nested"
-    )
-
-
-def _parameters(reward: PlainReward) -> Mapping[str, inspect.Parameter] | None:
-    try:
-        return inspect.signature(reward).parameters
-    except (TypeError, ValueError):  # some callables written in C have no signature
-        return None

@@ -13,7 +13,7 @@ from pytest_entropy.records.rollouts import ExtremeRollouts, PromptRollouts, Res
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.rewards import evaluate
 from pytest_entropy.rewards.batch import visible
-from pytest_entropy.rewards.equal_rewards import prompt_text
+from pytest_entropy.rewards.equal_rewards import answer_text, prompt_text
 
 if TYPE_CHECKING:
     from pytest_entropy.probe import EntropyProbe
@@ -60,6 +60,7 @@ def _drawn_again(probe: EntropyProbe, record: RunRecord) -> ExtremeRollouts:
             float(record.per_prompt[n]),
             extreme,
             [Response(_readable(text), float(reward)) for text, reward in zip(own, of, strict=True)],
+            answer_text(prompt),
         )
         for (n, extreme), prompt, own, of in zip(chosen, prompts, texts, rewards, strict=True)
     ]

@@ -20,7 +20,7 @@ from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import PromptSet, open_prompts, with_arguments
 from pytest_entropy.records.paths import SESSIONS
 from pytest_entropy.records.results_directory import claim_stamp, withdraw_stamp
-from pytest_entropy.rewards import RewardTerm, WeightedRewards, require_columns, resolve_reward
+from pytest_entropy.rewards import RewardTerm, WeightedRewards, require_columns, resolve_reward, reward_notes
 from pytest_entropy.runs.depth import with_depth
 from pytest_entropy.runs.inputs import digest_with_inputs
 from pytest_entropy.runs.plan import Plan
@@ -138,7 +138,8 @@ class Planner:
         files, metadata, digest = self._checkpoint(resolved)
         resolved = with_depth(kind, resolved, lambda: parameters_stored(files))
         prompts = self._prompts(resolved)
-        reward = self._rewards(resolved, prompts)
+        reward, of_rewards = self._rewards(resolved, prompts)
+        notes = (*notes, *of_rewards)
         digests = digest_with_inputs(resolved, prompts, reward)
         config_digest = digests.config
         root = self.results_root / kind.category
@@ -186,14 +187,15 @@ class Planner:
         above = [Layer(file, *read_yaml(Path(file).expanduser()))] if file else []
         return below, above + self.request.layers(kind)
 
-    def _rewards(self, resolved: ResolvedConfig, prompts: PromptSet) -> WeightedRewards:
-        """The configured rewards, each from a hook or resolved by name, checked against the prompts' columns."""
-        terms = []
+    def _rewards(self, resolved: ResolvedConfig, prompts: PromptSet) -> tuple[WeightedRewards, list[str]]:
+        """The configured rewards, each from a hook or by name, checked against the prompts, and the header's notes."""
+        terms, notes = [], []
         for term in resolved.config.reward:
             function = self.request.find_reward(term.name) or resolve_reward(term.name)
             require_columns(term.name, function, prompts)
+            notes += [f"  warning: {note}" for note in reward_notes(term.name, function, prompts)]
             terms.append(RewardTerm(function, term.name, term.weight))
-        return WeightedRewards(tuple(terms), resolved.config.reward_timeout)
+        return WeightedRewards(tuple(terms), resolved.config.reward_timeout), notes
 
     def _template(self, name: str, module: Path) -> Path | None:
         places = [module.parent, module.parent.parent, self.request.root]

@@ -15,6 +15,7 @@ PARTS = ("agreement", "update", "u_statistic", "variance_parts", "reading")
 WORDS = frozenset({
     "B_E", "G", "run", "seed", "eta_source", "estimator", "update_rule", "unit", "mode", "notes", "seconds",
     "memory_mb", "peak_memory_mb", "schema_version", "update.rule", "update.sample", "update.rewards_rechecked",
+    "update.still_terms",
     "reading.differing", "reading.unread",
 })  # fmt: skip
 WAYS = ("deleted", "renamed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -162,3 +163,23 @@ def test_resume_says_why_it_finds_nothing(workspace: Workspace) -> None:
     line = "  resume: nothing kept: there is no earlier batch_scaling in results/batch_scaling\n"
     assert line in header(workspace, *workspace.scaling, "--resume")
     assert "resume:" not in header(workspace, *workspace.scaling)
+
+
+def test_answers_in_another_column_are_named_while_planning(workspace: Workspace) -> None:
+    rows = [{"prompt": f"{n} apples", "solution": f"so \\boxed{{{n}}}"} for n in range(60)]
+    workspace.path.joinpath("prompts.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    arguments = replaced(workspace.scaling, "--reward=boxed")
+    assert refusal(workspace, *arguments) == (
+        "reward boxed needs the column 'answer', which the prompts do not have (their columns: solution); the prompts "
+        "have 'solution': name the column with the answers as prompts.answer_column=solution"
+    )
+    done = workspace.refused(*arguments, "--entropy-set=prompts.answer_column=solution", "--collect-only")
+    assert done.returncode == 0, done.stdout + done.stderr
+    workspace.path.joinpath("own.py").write_text(
+        "def f(completions, ground_truth=None, **kwargs):\n    return [0.0 for _ in completions]\n"
+    )
+    done = workspace.refused(*replaced(workspace.scaling, "--reward=own.py:f"), "--collect-only")
+    assert (
+        "warning: reward own.py:f reads 'ground_truth' only where the prompts have it, which they do not; they have "
+        "'solution', which it does not read: give the column the name that it reads"
+    ) in unwrapped(done.stdout)

@@ -23,7 +23,7 @@ from pytest_entropy.probe.parameter_vectors import held_in, norm
 from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.probe.update.direction import Update, fingerprint
 from pytest_entropy.probe.update.objective import token_weights
-from pytest_entropy.records.update import Sample, equal_rewards
+from pytest_entropy.records.update import Sample, StillTerm, equal_rewards
 from pytest_entropy.settings.probe import ProbeConfig
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ class UpdateBatch:
         rewards: ``[B_U][G]``.
         seed: the seed that prompts and responses were drawn with.
         sample: responses that the update's record shows, where rewards are equal within every group.
+        still_terms: rewards of a weighted sum that are equal within every group.
     """
 
     keys: tuple[str, ...]
@@ -46,6 +47,7 @@ class UpdateBatch:
     rewards: list[list[float]]
     seed: int
     sample: list[Sample] = field(default_factory=list)
+    still_terms: list[StillTerm] = field(default_factory=list)
 
     def token_weights(self, config: ProbeConfig) -> torch.Tensor:
         """Token weights w ``[B_U, G]`` float64 of the loss -sum w_pg S_pg."""
@@ -140,6 +142,7 @@ def _batch_fields(batch: UpdateBatch) -> dict[str, Any]:
         "entropy_mean": float(per_response.mean()),
         "length_mean": float(batch.rollouts.lengths.double().mean()),
         "sample": batch.sample,
+        "still_terms": batch.still_terms,
     }
 
 
@@ -153,6 +156,8 @@ def _report(update: Update, batch: UpdateBatch, config: ProbeConfig) -> None:
     equal = equal_rewards(batch.rewards)
     if equal is not None:
         log.warning("the update batch has no gradient: %s; a sample: %s", equal, batch.sample)
+    for term in batch.still_terms:
+        log.warning("reward %s adds nothing to the update: %s; a sample: %s", term.name, term.equal, term.sample)
 
 
 def _eta_discrepancy(eta: float, config: ProbeConfig, optimizer: AdamWState) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import torch
@@ -16,7 +17,9 @@ from pytest_entropy.probe.update.batch import UpdateBatch, take_update
 from pytest_entropy.probe.update.direction import Update
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.records.seeds import derive
-from pytest_entropy.rewards import evaluate, sample_of_equal
+from pytest_entropy.rewards import evaluate_terms, sample_of, sample_of_equal, still_terms
+
+log = logging.getLogger(__name__)
 
 
 class UpdateSource:
@@ -56,9 +59,14 @@ class UpdateSource:
         """
         setup = self.setup
         with meter.phase("reward"), torch.enable_grad():
-            rewards = evaluate(setup.reward, prompts, texts := setup.texts(rollouts))
-        sample = sample_of_equal(prompts, texts, rewards)
-        batch = UpdateBatch(tuple(prompt.key for prompt in prompts), rollouts, rewards, seed, sample)
+            evaluated = evaluate_terms(setup.reward, prompts, texts := setup.texts(rollouts))
+        rewards = evaluated.totals
+        for part in sample_of(prompts, texts, rewards):
+            log.info("rewarded: prompt %s; completion %s; answer %s; reward %g", *vars(part).values())
+        batch = UpdateBatch(
+            tuple(prompt.key for prompt in prompts), rollouts, rewards, seed,
+            sample_of_equal(prompts, texts, rewards), still_terms(prompts, texts, evaluated),
+        )  # fmt: skip
         update = take_update(
             batch, setup.policy, setup.optimizer, setup.config, eta=setup.eta, eta_source=setup.eta_source, meter=meter
         )

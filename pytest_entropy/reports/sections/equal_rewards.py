@@ -16,11 +16,13 @@ class EqualRewards(Section):
     title, order = "Equal rewards", 200
 
     def html(self, view: ExperimentView) -> Markup | None:
-        """The sample of the first update with equal rewards in every group; None if there is none."""
+        """A sample of the first update with equal rewards in every group, or of each term; None if there is none."""
         equal = equal_rewards(view.still.rewards) if view.still else None
-        if view.still is None or equal is None:
-            return None
-        return fragment("equal_rewards", equal=equal, sample=view.still.sample)
+        parts = [] if view.still is None or equal is None else [(equal, view.still.sample)]
+        parts += [
+            (f"reward {term.name} adds nothing to the update: {term.equal}", term.sample) for term in view.still_terms
+        ]
+        return fragment("equal_rewards", parts=parts) if parts else None
 
 
 SECTION = EqualRewards()

@@ -19,6 +19,10 @@ class NamedReward:
         reads_answer: whether every row needs a readable ``answer``; planning rejects prompts without one.
         repeatable: whether the function is deterministic and cheap: every run then calls it a second time, completion
             by completion, and compares.
+        right_completion: makes the completion that gives an answer in the function's notation; planning calls the
+            function with it, for some rows, and rejects prompts where it does not get ``highest``.  None where the
+            function must not be called so.
+        highest: the reward of a right completion.
 
     Raises:
         TypeError: ``function`` is not callable.
@@ -27,6 +31,8 @@ class NamedReward:
     function: PlainReward
     reads_answer: bool = False
     repeatable: bool = False
+    right_completion: Callable[[str], str] | None = None
+    highest: float = 1.0
 
     def __post_init__(self) -> None:
         if not callable(self.function):

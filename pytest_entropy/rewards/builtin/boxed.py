@@ -23,4 +23,4 @@ def boxed(
     return score(completions, answer, lambda text: without_spaces(last_box(text)), without_spaces)
 
 
-REWARD = NamedReward(boxed, reads_answer=True, repeatable=True)
+REWARD = NamedReward(boxed, reads_answer=True, repeatable=True, right_completion=r"\boxed{{{}}}".format)

@@ -24,4 +24,4 @@ def exact_answer(
     return score(completions, answer, one_block)
 
 
-REWARD = NamedReward(exact_answer, reads_answer=True, repeatable=True)
+REWARD = NamedReward(exact_answer, reads_answer=True, repeatable=True, right_completion="<answer>{}</answer>".format)

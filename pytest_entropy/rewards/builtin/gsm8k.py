@@ -23,4 +23,4 @@ def gsm8k(
     return score(completions, answer, after_hashes)
 
 
-REWARD = NamedReward(gsm8k, reads_answer=True, repeatable=True)
+REWARD = NamedReward(gsm8k, reads_answer=True, repeatable=True, right_completion="#### {}".format)

@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from pytest_entropy.rewards.answers import completion_text, one_block
+from pytest_entropy.rewards.answer_notations import last_frame
+from pytest_entropy.rewards.answers import completion_text, is_any, one_block, read_number
 from pytest_entropy.rewards.builtin.base import NamedReward
 from pytest_entropy.rewards.gold import accepted_answers
 from pytest_entropy.time_limit import TimeLimitExceeded, call_within
@@ -23,7 +24,8 @@ def math_verify(
 ) -> list[float | None]:
     """1.0 where math-verify finds the completion's answer equal to the expected one, else 0.0.
 
-    The answer is taken from the ``<answer>`` block if there is exactly one, else from the whole completion.  None
+    The answer is taken from the ``<answer>`` block if there is exactly one, else from the whole completion; in a block
+    or box, the same text or number is equal without math-verify.  None
     where the expected answer is not known or not mathematics.  As in math-verify itself, a comparison that
     does not end within 5 s counts as not equal; the log names it.
 
@@ -42,10 +44,14 @@ def _verified(completion: str, answer: Any) -> float | None:
     if answer is None:
         return None
     # Of a worked solution only its answer: math-verify would take other numbers in it for the answer, too.
-    golds = [gold for forms in accepted_answers(answer) if (gold := _mathematics(forms))]
-    if not golds:
+    accepted = accepted_answers(answer)
+    golds = [gold for forms in accepted if (gold := _mathematics(forms))]
+    if not golds and not any(read_number(forms[-1]) or "\\text" in forms[0] for forms in accepted):
         return None
     given = one_block(completion)
+    # What is written alike is equal, whatever math-verify makes of it (10{,}000, 1e-3).
+    if is_any(given or last_frame(completion), accepted):
+        return 1.0
 
     def compare() -> bool:
         parsed = _mathematics((given,)) if given else parse(completion, parsing_timeout=None)
@@ -59,20 +65,27 @@ def _verified(completion: str, answer: Any) -> float | None:
 
 
 def _mathematics(forms: Sequence[str]) -> list[Any]:
-    """The last form as math-verify parses it, empty where it finds no mathematics.
+    """The innermost form as math-verify parses it, empty where it finds no mathematics.
 
     math-verify looks for LaTeX in dollars or in a box: LaTeX, an interval, a set or a letter without one gets a box.
     """
     from math_verify import parse
 
-    text = forms[-1]
-    # In a box, words would be read as products of their letters.
-    words = re.search(r"[A-Za-z]{2}", re.sub(r"\\[A-Za-z]+", "", text))
-    alone = not words and not any(mark in text for mark in ("$", "\\boxed", "\\(", "\\["))
+    # Dollars stay: math-verify reads an interval in them as one.
+    delimited = len(forms) > 1 and forms[-2].startswith(("$", "\\(", "\\["))
+    text = forms[-2] if delimited else forms[-1]
+    # In a box, words would be read as products of their letters; those of a formula are such products.
+    word = r"[A-Za-z]{3}" if re.search(r"[=+*/^_]", text) else r"[A-Za-z]{2}"
+    words = re.search(word, re.sub(r"\\(?:begin|end)\{\w*\}|\\[A-Za-z]+", "", text))
+    marked = any(mark in text for mark in ("$", "\\boxed", "\\(", "\\["))
+    # A number with its unit is one; any of the numbers in other words would be taken for the answer.
+    if words and not marked and not re.fullmatch(r"[-+−]?\d[\d.,{}!\\]*\D*", text):
+        return []
+    alone = not words and not marked
     tries = [text, f"\\boxed{{{text}}}"] if alone else [text]
     if text[:1] in ("\\", "(", "[", "{"):
         tries.reverse()
     return next((parsed for one in tries if (parsed := parse(one, parsing_timeout=None))), [])
 
 
-REWARD = NamedReward(math_verify, reads_answer=True, repeatable=True)
+REWARD = NamedReward(math_verify, reads_answer=True, repeatable=True, right_completion=r"\boxed{{{}}}".format)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pytest_entropy.checks.update_moves import with_update_warning
 from pytest_entropy.probe import EntropyProbe, ProbeConfig
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.records.run import RunRecord
+from pytest_entropy.rewards import RewardFunction, RewardTerm, WeightedRewards
 from pytest_entropy.rewards.builtin.base import PlainReward
 from pytest_entropy.stats import Inconclusive, require
 from tests.present import present
@@ -47,7 +49,7 @@ def loaded(checkpoint: Path) -> Checkpoint:
 
 
 def runs(
-    loaded: Checkpoint, reward: PlainReward, *, sizes: tuple[int, ...] = (4, 6), **settings: Any
+    loaded: Checkpoint, reward: RewardFunction, *, sizes: tuple[int, ...] = (4, 6), **settings: Any
 ) -> list[RunRecord]:
     """Two runs per size by the real probe."""
     config = ProbeConfig(B_U=4, G=3, max_new_tokens=4, **settings)
@@ -111,6 +113,53 @@ def test_an_update_that_moves_has_no_sample_and_changes_no_sentence(loaded: Chec
     assert found[0].update.sample == []
     assert update_moves.check(found).verdict == "pass"
     assert with_update_warning(found, "as measured") == "as measured"
+
+
+@pytest.mark.parametrize(
+    ("term", "said", "shown"),
+    [
+        (zero, "all 12 are 0", {0.0}),
+        (tenth, "all 12 are 0.1", {0.1}),
+        (by_prompt, "each prompt's 3, which differ between prompts only (0 to 1)", {0.0, 1.0}),
+        (lambda completions, **columns: [None] * len(completions), "all 12 are None", {None}),
+    ],
+    ids=["zero", "tenth", "by prompt", "none"],
+)
+def test_a_reward_that_another_hides_is_said_by_itself(
+    loaded: Checkpoint, caplog: pytest.LogCaptureFixture, term: PlainReward, said: str, shown: set[float | None]
+) -> None:
+    both = WeightedRewards((RewardTerm(length, "length"), RewardTerm(term, "other", 0.5)))
+    with caplog.at_level(logging.INFO):
+        found = runs(loaded, both, sizes=(4,))
+    assert f"reward other adds nothing to the update: {said}; a sample: [Sample(prompt='" in caplog.text
+    (still,) = found[0].update.still_terms
+    assert (still.name, still.equal) == ("other", said)
+    assert {part.reward for part in still.sample} == shown
+    assert found[0].update.sample == []
+    assert update_moves.check(found).verdict == "pass"
+    begins = f"reward other adds nothing to the update ({said}; a sample is in the report); "
+    assert with_update_warning(found, "as measured") == begins + "as measured"
+    assert single_run.conclusion(found)[1].startswith(begins)
+    assert [run.slim().update.still_terms for run in found] == [run.update.still_terms for run in found]
+
+
+def test_a_term_that_is_not_weighed_or_differs_is_not_said(loaded: Checkpoint) -> None:
+    terms = RewardTerm(length, "length"), RewardTerm(zero, "zero", 0.0), RewardTerm(lambda **_: [1, 2, 3] * 4, "three")
+    assert runs(loaded, WeightedRewards(terms), sizes=(4,))[0].update.still_terms == []
+
+
+def test_the_log_shows_what_was_rewarded(loaded: Checkpoint, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        found = runs(loaded, length, sizes=(4,))
+    lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("rewarded: ")]
+    shown = [
+        re.fullmatch(r"rewarded: prompt (\d+) apples; completion .*; answer <answer>(\d+)</answer>; reward (.*)", one)
+        for one in lines
+    ]
+    assert all(match is not None and match[1] == match[2] for match in shown)
+    rewards = [round(value, 5) for group in found[0].update.rewards for value in group]
+    assert round(float(present(shown[0])[3]), 5) == rewards[0]
+    assert present(shown[0])[3] != present(shown[1])[3]
 
 
 def test_momentum_moves_on_without_a_gradient(loaded: Checkpoint) -> None:

@@ -13,11 +13,15 @@ from markupsafe import Markup
 from pytest_entropy import registry
 from pytest_entropy.errors import UsageError
 from pytest_entropy.records.diagnostics import VarianceParts
+from pytest_entropy.records.rollouts import ExtremeRollouts, PromptRollouts, Response
+from pytest_entropy.records.update import Sample, StillTerm
 from pytest_entropy.reports.html import render, sections
 from pytest_entropy.reports.sections.base import Section
 from pytest_entropy.reports.sections.checks import SECTION as CHECKS
+from pytest_entropy.reports.sections.equal_rewards import SECTION as EQUAL_REWARDS
 from pytest_entropy.reports.sections.estimators import SECTION as ESTIMATORS
 from pytest_entropy.reports.sections.failed_runs import SECTION as FAILED_RUNS
+from pytest_entropy.reports.sections.rollouts import SECTION as ROLLOUTS
 from pytest_entropy.reports.sections.settings import SECTION as SETTINGS
 from pytest_entropy.reports.view import ExperimentView, view_experiment
 from pytest_entropy.settings.layers import PROVENANCE, Layer, resolve_config
@@ -171,3 +175,23 @@ def test_a_section_that_cannot_be_made_is_named(view: ExperimentView) -> None:
             render(view)
     finally:
         registry.forget("report_sections", "my_own")
+
+
+def test_a_reward_that_adds_nothing_is_shown_with_its_sample_escaped(view: ExperimentView) -> None:
+    assert EQUAL_REWARDS.html(view) is None
+    run = view.runs[0]
+    sample = [Sample("3 + 4?", "<b>7</b>", "7", None), Sample("1 + 1?", "2", "2", 0.25)]
+    update = replace(run.update, still_terms=[StillTerm("<i>form</i>", "all 16 are None", sample)])
+    html = str(EQUAL_REWARDS.html(replace(view, runs=[replace(run, update=update)])))
+    assert "reward &lt;i&gt;form&lt;/i&gt; adds nothing to the update: all 16 are None" in html
+    assert "&lt;b&gt;7&lt;/b&gt;" in html
+    assert "<td>none</td>" in html
+    assert "<td>0.25</td>" in html
+
+
+def test_a_rollout_shows_the_answer_that_rewards_compare_with(view: ExperimentView) -> None:
+    prompts = [PromptRollouts("3 + 4?", -1.5, "lowest", [Response("8", 0.0)], "<answer>7</answer>")]
+    rollouts = ExtremeRollouts(B_E=8, run=1, eta=2e-4, unit="nats per response", prompts=prompts)
+    html = str(ROLLOUTS.html(replace(view, rollouts=rollouts)))
+    assert "answer: &lt;answer&gt;7&lt;/answer&gt;</p>" in html
+    assert "reward 0" in html

@@ -1,0 +1,162 @@
+"""Call a reward on right completions while planning: one that does not give them its highest value reads them wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pytest_entropy.errors import RunError, UsageError
+from pytest_entropy.prompts import Prompt
+from pytest_entropy.rewards.batch import Batch, visible
+from pytest_entropy.rewards.builtin.base import PlainReward
+from pytest_entropy.rewards.evaluation import RewardTerm, term_values
+from pytest_entropy.rewards.gold import NoGold, accepted_answers, is_solution, shown
+from pytest_entropy.rewards.gold_rows import place
+from pytest_entropy.rewards.named import named
+
+# Rows that are tried, and seconds for all of them.
+TRIED, _SECONDS = 40, 60.0
+_LONGEST = 120
+_REASONING = "<think>\nWe count.\n</think>\n"
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A function that may be called: pure, fast, and with a known notation.
+
+    ``exact`` says whether every right completion has to get the highest value; TRL's read answers more strictly.
+    """
+
+    column: str | None
+    completion: Callable[[str], str]
+    highest: float = 1.0
+    exact: bool = True
+
+
+@dataclass(frozen=True)
+class DryCalls:
+    """What a reward gives right completions.
+
+    Attributes:
+        tried: number of right completions.
+        lower: those that get less than the highest value, in words.
+        none: those that get None, in words.
+        exact: whether each has to get the highest value.
+    """
+
+    tried: int
+    lower: Sequence[str]
+    none: Sequence[str]
+    exact: bool
+
+    @property
+    def problem(self) -> str | None:
+        """Why the reward cannot be used, None if it can."""
+        wrong = self.lower or (self.none if len(self.none) == self.tried else [])
+        too_many = len(wrong) > (0 if self.exact or not self.lower else self.tried // 2)
+        return f"{len(wrong)} of {self.tried} right completions; the first: {wrong[0]}" if wrong and too_many else None
+
+    @property
+    def note(self) -> str | None:
+        """What a reader should know of a reward that can be used, None if nothing."""
+        some = [*self.lower, *self.none]
+        return f"{len(some)} of {self.tried} right completions (the first: {some[0]})" if some else None
+
+
+_TRL = {
+    "accuracy_reward": _Known("solution", r"\boxed{{{}}}".format, exact=False),
+    "reasoning_accuracy_reward": _Known("solution", (_REASONING + r"\boxed{{{}}}").format, exact=False),
+    "think_format_reward": _Known(None, (_REASONING + "{}").format),
+}
+
+
+def require_highest(label: str, reward: PlainReward, rows: Sequence[Prompt]) -> None:
+    """Reject prompts for whose right completions a known reward does not give its highest value.
+
+    Args:
+        label: what messages call the reward.
+        reward: is called only if it is registered with a ``right_completion``, or is TRL's.
+        rows: the prompts, whose answers can be read.
+
+    Raises:
+        UsageError: names the row, the answer, the completion and its reward.
+    """
+    calls = dry_calls(label, reward, rows)
+    if calls is not None and (problem := calls.problem):
+        raise UsageError(
+            f"reward {label} does not give its highest value to {problem}; name a reward that reads such answers with "
+            "--reward, or the column that holds them as it expects with prompts.answer_column"
+        )
+
+
+def dry_calls(label: str, reward: PlainReward, rows: Sequence[Prompt]) -> DryCalls | None:
+    """What a known reward gives right completions to some rows; None for other rewards, which are not called.
+
+    Args:
+        label: what messages call the reward.
+        reward: the function.
+        rows: the prompts.
+
+    Raises:
+        UsageError: the function raises.
+    """
+    known = _known(reward)
+    if known is None:
+        return None
+    tried: list[tuple[int, str]] = []
+    for n in _spread(len(rows)):
+        if (answer := _answer(rows[n], known.column)) is not None:
+            tried.append((n, known.completion(answer)))
+    if not tried:
+        return None
+    batch = Batch(tuple(rows[n] for n, _ in tried), tuple(text for _, text in tried))
+    try:
+        values = term_values(RewardTerm(reward, label), batch, _SECONDS)
+    except RunError as error:
+        reason = str(error).split("\n", 1)[0].removeprefix(f"reward {label} ")
+        chat = "" if not isinstance(batch.prompts[0].content, str) else "; TRL's rewards need chat messages as prompts"
+        raise UsageError(
+            f"reward {label} {reason} for right completions, the first {_cut(tried[0][1])} ({place(rows, tried[0][0])})"
+            f"{chat if reward.__module__.startswith('trl.') else ''}"
+        ) from None
+    lower, none = [], []
+    for (n, text), value in zip(tried, values, strict=True):
+        gold = "" if known.column is None else f", answer {shown(rows[n].columns.get(known.column))}"
+        words = f"{place(rows, n)}{gold}, completion {_cut(text)}, reward {'None' if value is None else f'{value:g}'}"
+        if value is None:
+            none.append(words)
+        elif value != known.highest:
+            lower.append(words)
+    return DryCalls(len(tried), lower, none, known.exact)
+
+
+def _known(reward: PlainReward) -> _Known | None:
+    registered = named(reward)
+    if registered is not None:
+        form = registered.right_completion
+        return None if form is None else _Known("answer" if registered.reads_answer else None, form, registered.highest)
+    module, name = str(getattr(reward, "__module__", "")), str(getattr(reward, "__name__", ""))
+    return _TRL.get(name) if module.partition(".")[0] == "trl" else None
+
+
+def _answer(row: Prompt, column: str | None) -> str | None:
+    """The innermost form of a row's first accepted answer; None where there is none to be tried."""
+    if column is None:
+        return "7"
+    try:
+        forms = accepted_answers(row.columns.get(column))[0]
+    except NoGold:
+        return None
+    return None if is_solution(forms) else forms[-1]
+
+
+def _spread(count: int) -> Sequence[int]:
+    """Indices of the rows that are tried: the first, and others at equal distances."""
+    half = TRIED // 2
+    if count <= TRIED:
+        return range(count)
+    return (*range(half), *(half + n * (count - half) // half for n in range(half)))
+
+
+def _cut(text: str) -> str:
+    return f"'{visible(text, _LONGEST)}'"

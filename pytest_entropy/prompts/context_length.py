@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pytest_entropy.errors import RunError
+from pytest_entropy.prompts.messages import text_of
 from pytest_entropy.prompts.prompt import Prompt, PromptSet
 
 # Tokens a chat template may add around the messages (default system prompt, role marks).
@@ -61,7 +62,7 @@ def _text(prompt: Prompt) -> str:
     """The prompt's text, or that of all its messages."""
     if isinstance(prompt.content, str):
         return prompt.content
-    return "\n".join(str(message["content"]) for message in prompt.content)
+    return "\n".join(map(text_of, prompt.content))
 
 
 def _bytes(prompt: Prompt) -> int:

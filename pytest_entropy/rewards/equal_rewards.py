@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_entropy.prompts import Prompt
+from pytest_entropy.prompts import Prompt, text_of
 from pytest_entropy.records.update import Sample, equal_rewards
 from pytest_entropy.rewards.batch import visible
 
@@ -44,7 +44,7 @@ def prompt_text(prompt: Prompt) -> str:
     """The prompt as text; of chat messages a line each, with its role."""
     if isinstance(prompt.content, str):
         return prompt.content
-    return "\n".join(f"{message['role']}: {message['content']}" for message in prompt.content)
+    return "\n".join(f"{message['role']}: {text_of(message)}" for message in prompt.content)
 
 
 def _answer(prompt: Prompt) -> str:

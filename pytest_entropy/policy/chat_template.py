@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -82,15 +81,9 @@ def as_taken(
     if not any(isinstance(message.get("content"), list) for message in given):
         return given
     texts = [_with_text(message) for message in given]
-    try:
-        with_parts: str | None = render(given)
-    except Exception:
-        with_parts = None
-    if with_parts is not None and not _shows_lists(with_parts, given):
-        # A template may leave out what it leaves out of a text, too: former reasoning, for instance.
-        missing = [part for part in _parts(given) if part not in with_parts]
-        if not missing or not any(part in render(texts) for part in missing):
-            return given
+    as_texts, with_parts = _text(render, texts), _text(render, given)
+    if as_texts is None or (with_parts is not None and _takes_parts(with_parts, as_texts, given)):
+        return given
     longest = max(len(message["content"]) for message in given if isinstance(message.get("content"), list))
     if longest > 1:
         raise PartsNotTaken(
@@ -107,11 +100,25 @@ def _with_text(message: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**message, "content": "".join(str(part["text"]) for part in content)}
 
 
-def _shows_lists(text: str, messages: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a rendered text has a list of parts, or one of them, as Python or JSON writes it."""
+def _text(render: Callable[[list[Mapping[str, Any]]], str], messages: list[Mapping[str, Any]]) -> str | None:
+    """The template's text of messages; None where it fails on them."""
+    try:
+        return render(messages)
+    except Exception:
+        return None
+
+
+def _takes_parts(with_parts: str, as_texts: str, messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the text of lists shows no code and all parts; what the text of texts leaves out, it may leave out."""
+    if any(form in with_parts and form not in as_texts for form in _code(messages)):
+        return False
+    return all(part in with_parts or part not in as_texts for part in _parts(messages))
+
+
+def _code(messages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How Python and JSON write lists of text parts."""
     lists = [message["content"] for message in messages if isinstance(message.get("content"), list)]
-    values = [value for parts in lists for value in (parts, *parts)]
-    return any(form in text for value in values for form in (str(value), json.dumps(value, ensure_ascii=False)))
+    return ['"type": "text"', '"type":"text"', *(str(value) for parts in lists for value in (parts, *parts))]
 
 
 def _parts(messages: Sequence[Mapping[str, Any]]) -> list[str]:

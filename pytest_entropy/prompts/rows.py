@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pytest_entropy.errors import UsageError
-from pytest_entropy.prompts import tools
 from pytest_entropy.prompts.messages import chat_messages, parts_of, require_no_media, require_text, shown
 from pytest_entropy.prompts.prompt import Content, Prompt
 from pytest_entropy.prompts.template_arguments import COLUMN, row_arguments
 from pytest_entropy.prompts.templates import apply_template, find_template, worked_example
+from pytest_entropy.prompts.tool_schemas import TOOLS
 
 _VERL_ANSWER = "reward_model.ground_truth"
 _MISSING = object()
@@ -47,12 +47,7 @@ def prompts_from_rows(
         where = f"{source}, {place}"
         if text is not None:
             row = _with_question(row, prompt_column)
-        if prompt_column not in row:
-            raise UsageError(
-                f"{where}: no column {prompt_column!r} (found: {', '.join(map(str, row)) or 'none'}); "
-                "name the right one as prompts.prompt_column in the configuration"
-            )
-        content, made_of = _content(row[prompt_column], where, from_table), None
+        content, made_of = _content(_column(row, prompt_column, where), where, from_table), None
         if text is not None:
             if not isinstance(content, str):
                 raise UsageError(f"{where}: prompts.template applies to text, and this prompt is chat messages")
@@ -70,11 +65,20 @@ def prompts_from_rows(
     return prompts
 
 
+def _column(row: Mapping[str, Any], name: str, where: str) -> Any:
+    if name not in row:
+        raise UsageError(
+            f"{where}: no column {name!r} (found: {', '.join(map(str, row)) or 'none'}); name the right one as "
+            "prompts.prompt_column in the configuration"
+        )
+    return row[name]
+
+
 def _arguments(columns: Mapping[str, Any], content: Content, where: str, from_table: bool) -> dict[str, Any]:
     """The chat template's arguments in a row's own columns, the tools among them."""
     if isinstance(content, str):
         # No template would describe the tools; a reward may read them.
-        columns = {name: value for name, value in columns.items() if name != tools.COLUMN}
+        columns = {name: value for name, value in columns.items() if name != TOOLS}
     try:
         arguments = row_arguments(columns, from_table=from_table)
     except ValueError as error:

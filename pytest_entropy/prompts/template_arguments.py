@@ -7,15 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_entropy.errors import UsageError
-from pytest_entropy.prompts import tools
 from pytest_entropy.prompts.prompt import Prompt, PromptSet
-from pytest_entropy.prompts.tools import tool_schemas
+from pytest_entropy.prompts.tool_schemas import TOOLS, tool_schemas
 from pytest_entropy.settings.template_arguments import COLUMN, template_arguments
 
 __all__ = ["COLUMN", "row_arguments", "template_arguments", "with_arguments"]
 
 # The columns that reach the template.
-_COLUMNS = (COLUMN, tools.COLUMN)
+_COLUMNS = (COLUMN, TOOLS)
 
 
 def row_arguments(columns: Mapping[str, Any], *, from_table: bool = False) -> dict[str, Any]:
@@ -30,8 +29,8 @@ def row_arguments(columns: Mapping[str, Any], *, from_table: bool = False) -> di
     """
     own = columns.get(COLUMN)
     arguments = {} if own is None else template_arguments(own)
-    schemas = tool_schemas(columns.get(tools.COLUMN), from_table=from_table)
-    return {**arguments, tools.COLUMN: schemas} if schemas else arguments
+    schemas = tool_schemas(columns.get(TOOLS), from_table=from_table)
+    return {**arguments, TOOLS: schemas} if schemas else arguments
 
 
 def with_arguments(prompts: PromptSet, run_arguments: Mapping[str, Any], source: str) -> PromptSet:

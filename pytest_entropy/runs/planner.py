@@ -10,7 +10,6 @@ from typing import Any
 from pytest_entropy.checkpoints import DEMO, CheckpointFiles, find_checkpoint, resolve
 from pytest_entropy.checkpoints.metadata import Metadata, read_metadata
 from pytest_entropy.checkpoints.model_size import parameters_stored
-from pytest_entropy.checkpoints.preflight.chat_template import require_chat_template
 from pytest_entropy.checkpoints.preflight.context_length import require_context
 from pytest_entropy.checkpoints.preflight.device import require_device
 from pytest_entropy.checkpoints.preflight.screening import screen
@@ -24,6 +23,7 @@ from pytest_entropy.rewards import RewardTerm, WeightedRewards, require_columns,
 from pytest_entropy.runs.depth import with_depth
 from pytest_entropy.runs.inputs import digest_with_inputs
 from pytest_entropy.runs.plan import Plan
+from pytest_entropy.runs.prompt_notes import prompt_notes, run_arguments
 from pytest_entropy.runs.resuming import Resumable, find_stored
 from pytest_entropy.runs.trainer_layer import bundled_inputs, objective_untold, with_trainer
 from pytest_entropy.settings.experiments import ExperimentKind, installed_experiments, kind_of
@@ -148,7 +148,7 @@ class Planner:
                 root, name, digest, config_digest, resolved, lambda of: digest_with_inputs(of, prompts, reward).config
             )
         directory = found.directory or root / f"{kind.directory}_{self.stamp}"
-        require_chat_template(prompts, files, resolved.config.prompts.chat_template_kwargs)
+        notes += prompt_notes(resolved, files, prompts)
         require_context(files, prompts, resolved.config.sampling.max_new_tokens)
         return Plan(
             kind, resolved, files, metadata, digest, config_digest, prompts, reward, directory, self.stamp,
@@ -228,7 +228,7 @@ class Planner:
             )
             if not len(opened):
                 raise UsageError(f"prompts {section.source}: the source holds no prompts")
-            self._prompt_sets[key] = with_arguments(opened, section.chat_template_kwargs, section.source)
+            self._prompt_sets[key] = with_arguments(opened, run_arguments(resolved, opened), section.source)
         prompts = self._prompt_sets[key]
         if not section.with_replacement:
             _require_enough(prompts, config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -82,7 +81,8 @@ def _rendered(render: Callable[[list[dict[str, Any]]], str], messages: list[dict
         return text
     lists = [message["content"] for message in messages if isinstance(message.get("content"), list)]
     # What shows that lists are not taken: they are written as code, or their text is not there at all.
-    written = any(f"{part}" in with_lists or json.dumps(part) in with_lists for content in lists for part in content)
+    forms = ['"type": "text"', *(f"{part}" for content in lists for part in content)]
+    written = any(form in with_lists and form not in text for form in forms)
     first = [content[0]["text"].strip() for content in lists]
     return text if written or any(one in text and one not in with_lists for one in first) else with_lists
 

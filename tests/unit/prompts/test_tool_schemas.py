@@ -8,7 +8,7 @@ import pytest
 
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import Prompt, prompts_from_rows, with_arguments
-from pytest_entropy.prompts.tools import tool_schemas
+from pytest_entropy.prompts.tool_schemas import tool_schemas
 from tests.in_order import in_order
 
 ADD = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}

@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_entropy.prompts.messages import shown, without_nulls
 
-COLUMN = "tools"
+TOOLS = "tools"
 _FORM = '{"type": "function", "function": {"name": …, "parameters": …}}'
 
 
@@ -33,11 +33,11 @@ def tool_schemas(value: Any, *, from_table: bool = False) -> list[dict[str, Any]
     for schema in schemas:
         function = schema.get("function", schema) if isinstance(schema, Mapping) else None
         if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-            raise ValueError(f"{COLUMN} is a list of JSON schemas {_FORM}, and one of them is {shown(schema)}")
+            raise ValueError(f"{TOOLS} is a list of JSON schemas {_FORM}, and one of them is {shown(schema)}")
         try:
             json.dumps(schema)
         except (TypeError, ValueError, RecursionError):
-            raise ValueError(f"{COLUMN}: the schema of {function['name']!r} is no JSON") from None
+            raise ValueError(f"{TOOLS}: the schema of {function['name']!r} is no JSON") from None
     return [without_nulls(schema) if from_table else dict(schema) for schema in schemas]
 
 

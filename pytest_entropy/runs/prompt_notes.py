@@ -1,0 +1,53 @@
+"""What planning says of prompts and the checkpoint's chat template, and the template's arguments of a run."""
+
+from __future__ import annotations
+
+from pytest_entropy.checkpoints.files import CheckpointFiles
+from pytest_entropy.checkpoints.preflight.chat_template import require_chat_template
+from pytest_entropy.checkpoints.preflight.prompt_columns import columns_left_out, require_reached
+from pytest_entropy.checkpoints.training_arguments import NAME
+from pytest_entropy.prompts import PromptSet
+from pytest_entropy.settings.layers import ResolvedConfig
+from pytest_entropy.settings.template_arguments import COLUMN
+
+
+def run_arguments(resolved: ResolvedConfig, prompts: PromptSet) -> dict[str, object]:
+    """The run's arguments of the chat template; those of the trainer's file do not apply to text, as in TRL.
+
+    Args:
+        resolved: the configuration.
+        prompts: at least one.
+    """
+    arguments = dict(resolved.config.prompts.chat_template_kwargs)
+    if isinstance(prompts[0].content, str):
+        return _of_the_user(resolved, arguments)
+    return arguments
+
+
+def prompt_notes(resolved: ResolvedConfig, files: CheckpointFiles, prompts: PromptSet) -> tuple[str, ...]:
+    """Check the prompts against the checkpoint's chat template, and return the header's lines on them.
+
+    Args:
+        resolved: the configuration.
+        files: paths of the checkpoint.
+        prompts: at least one.
+
+    Raises:
+        UsageError: there is no template, it cannot take the prompts, or a column has the name of one of its variables.
+    """
+    arguments = dict(resolved.config.prompts.chat_template_kwargs)
+    # The trainer gave the template what it gave, used or not.
+    templates = require_chat_template(prompts, files, _of_the_user(resolved, arguments))
+    if templates is not None:
+        require_reached(prompts, templates)
+    notes = columns_left_out(prompts, templates)
+    if isinstance(prompts[0].content, str) and len(_of_the_user(resolved, arguments)) < len(arguments):
+        notes.append(f"  {COLUMN} of {NAME} do not apply: the prompts are text")
+    return tuple(notes)
+
+
+def _of_the_user(resolved: ResolvedConfig, arguments: dict[str, object]) -> dict[str, object]:
+    """The arguments that do not come from the trainer's file."""
+    return {
+        name: value for name, value in arguments.items() if resolved.sources.get(f"prompts.{COLUMN}.{name}") != NAME
+    }

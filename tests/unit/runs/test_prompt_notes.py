@@ -1,0 +1,43 @@
+"""What planning says of prompts and chat template; whose arguments apply to which prompts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_entropy.checkpoints.training_arguments import NAME
+from pytest_entropy.errors import UsageError
+from pytest_entropy.prompts import Prompt
+from pytest_entropy.runs.prompt_notes import prompt_notes, run_arguments
+from pytest_entropy.settings.layers import Layer, ResolvedConfig, resolve_config
+from tests.unit.checkpoints.preflight.test_chat_template import ASK, saved
+
+CHAT, TEXT = [Prompt(ASK, {"system": "Be brief."})], [Prompt("3 + 4?")]
+
+
+def configured(source: str, **arguments: object) -> ResolvedConfig:
+    return resolve_config([Layer(source, {"prompts": {"chat_template_kwargs": arguments}})])
+
+
+def test_the_trainers_arguments_apply_to_chat_only_and_the_users_to_whatever_they_say(tmp_path: Path) -> None:
+    trainers, users = configured(NAME, enable_thinking=False), configured("own.yaml", enable_thinking=False)
+    assert run_arguments(trainers, CHAT) == run_arguments(users, CHAT) == {"enable_thinking": False}
+    assert run_arguments(trainers, TEXT) == {}
+    # Which with_arguments refuses.
+    assert run_arguments(users, TEXT) == {"enable_thinking": False}
+    files = saved(tmp_path)
+    assert prompt_notes(trainers, files, TEXT) == (
+        f"  chat_template_kwargs of {NAME} do not apply: the prompts are text",
+    )
+    (note,) = prompt_notes(trainers, files, CHAT)
+    assert note.startswith("  not given to the chat template: system (")
+
+
+def test_arguments_that_the_template_does_not_use_are_the_users_mistake_only(tmp_path: Path) -> None:
+    files = saved(tmp_path)
+    assert prompt_notes(configured(NAME, thoughts=False), files, [Prompt(ASK)]) == ()
+    with pytest.raises(UsageError, match="does not use thoughts"):
+        prompt_notes(configured("own.yaml", thoughts=False), files, [Prompt(ASK)])
+    with pytest.raises(UsageError, match="column 'enable_thinking'"):
+        prompt_notes(configured(NAME), files, [Prompt(ASK, {"enable_thinking": False})])

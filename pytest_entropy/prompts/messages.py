@@ -105,7 +105,7 @@ def parts_of(message: Mapping[str, Any]) -> list[str]:
     content = message.get("content")
     if content is None:
         return []
-    return [content] if isinstance(content, str) else [str(part["text"]) for part in content]
+    return [content] if isinstance(content, str) else [str(part.get("text", "")) for part in content]
 
 
 def text_of(message: Mapping[str, Any]) -> str:

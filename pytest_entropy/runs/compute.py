@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_entropy.checkpoints.files import CheckpointFiles
+from pytest_entropy.checkpoints.preflight.logged_comparison import compare_with_log
 from pytest_entropy.errors import RunError
 from pytest_entropy.prompts import PromptSet, require_room
 from pytest_entropy.records.paths import ENTROPY_GRADIENT, UPDATE_GRADIENT
@@ -81,6 +83,15 @@ class Place:
             made.probes[asked] = self._new_probe(made.config, spec.run, spec.B_E)
         return made.probes[asked]
 
+    @cached_property
+    def caveat(self) -> str:
+        """What the trainer's log beside the checkpoint says against the prompts, empty where nothing; said once."""
+        compared = compare_with_log(self.files, self.prompts)
+        if compared is None or not compared.warning:
+            return ""
+        log.warning("%s", compared.warning)
+        return compared.warning
+
     def _new_probe(self, config: ExperimentConfig, run: int, B_E: int | None = None) -> EntropyProbe:
         from pytest_entropy.probe import EntropyProbe, ProbeConfig
 
@@ -127,6 +138,8 @@ def compute(spec: RunSpec, place: Place, directory: Path) -> RunRecord:
     """
     config = config_of(spec)
     log.info("checkpoint %s (%s), B_E %d, run %d", config.checkpoint, spec.checkpoint_digest, spec.B_E, spec.run)
+    # Before the first batch: its log says so first.
+    caveat = place.caveat
     # A single-batch run takes its update from its own batch.
     update = place.update(spec) if config.probe.mode == "two_batch" else None
     probe = place.probe(spec)
@@ -136,6 +149,8 @@ def compute(spec: RunSpec, place: Place, directory: Path) -> RunRecord:
         write_tensors(directory / ENTROPY_GRADIENT, gradient)
     if update is not None and spec.run == 1 and max(config.batch_config.B_E_values) == spec.B_E:
         write_extreme_rollouts(directory, probe, record)
+    if caveat:
+        record = replace(record, notes=[*record.notes, caveat])
     log.info("delta_h1 = %s, %s", Measurement.of(record).in_words(), record.unit)
     write_run(directory, record)
     return record

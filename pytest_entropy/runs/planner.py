@@ -70,6 +70,7 @@ class Planner:
         self._results_existed = True
         self._declared: dict[str, tuple[dict[str, object], Path]] = {}
         self._prompt_sets: dict[str, PromptSet] = {}
+        self._prompt_notes: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._checkpoints: dict[tuple[str, str | None], tuple[CheckpointFiles, Metadata, str]] = {}
 
     @property
@@ -148,7 +149,7 @@ class Planner:
                 root, name, digest, config_digest, resolved, lambda of: digest_with_inputs(of, prompts, reward).config
             )
         directory = found.directory or root / f"{kind.directory}_{self.stamp}"
-        notes += prompt_notes(resolved, files, prompts)
+        notes += self._notes_on(resolved, files, prompts)
         require_context(files, prompts, resolved.config.sampling.max_new_tokens)
         return Plan(
             kind, resolved, files, metadata, digest, config_digest, prompts, reward, directory, self.stamp,
@@ -213,6 +214,13 @@ class Planner:
             screen(files)
             self._checkpoints[key] = files, read_metadata(files), files.digest()
         return self._checkpoints[key]
+
+    def _notes_on(self, resolved: ResolvedConfig, files: CheckpointFiles, prompts: PromptSet) -> tuple[str, ...]:
+        """The header's lines on the prompts, found once for all experiments that have them."""
+        key = (str(files.root), str(files.base), resolved.config.prompts.model_dump_json())
+        if key not in self._prompt_notes:
+            self._prompt_notes[key] = prompt_notes(resolved, files, prompts)
+        return self._prompt_notes[key]
 
     def _prompts(self, resolved: ResolvedConfig) -> PromptSet:
         """The configured prompts, enough of them for a run's batches."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.preflight.chat_template import require_chat_template
+from pytest_entropy.checkpoints.preflight.logged_comparison import compare_with_log
 from pytest_entropy.checkpoints.preflight.prompt_columns import columns_left_out, require_reached
 from pytest_entropy.checkpoints.training_arguments import NAME
 from pytest_entropy.prompts import PromptSet
@@ -41,6 +42,8 @@ def prompt_notes(resolved: ResolvedConfig, files: CheckpointFiles, prompts: Prom
     if templates is not None:
         require_reached(prompts, templates)
     notes = columns_left_out(prompts, templates)
+    if compared := compare_with_log(files, prompts):
+        notes.append(compared.note)
     if isinstance(prompts[0].content, str) and len(_of_the_user(resolved, arguments)) < len(arguments):
         notes.append(f"  {COLUMN} of {NAME} do not apply: the prompts are text")
     return tuple(notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 
 from pytest_entropy.errors import RunError
@@ -67,4 +68,7 @@ def _text(prompt: Prompt) -> str:
 
 def _bytes(prompt: Prompt) -> int:
     """An upper bound for the prompt's number of tokens without the chat template's."""
-    return len(_text(prompt).encode()) + len(str(dict(prompt.template_arguments)))
+    # Templates write tools and calls as JSON, some with white space for people.
+    calls = [] if isinstance(prompt.content, str) else [message.get("tool_calls") for message in prompt.content]
+    spaced = json.dumps([dict(prompt.template_arguments), calls], indent=4, default=str)
+    return len(_text(prompt).encode()) + len(spaced)

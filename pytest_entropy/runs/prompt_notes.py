@@ -8,6 +8,8 @@ from pytest_entropy.checkpoints.preflight.logged_comparison import compare_with_
 from pytest_entropy.checkpoints.preflight.prompt_columns import columns_left_out, require_reached
 from pytest_entropy.checkpoints.training_arguments import NAME
 from pytest_entropy.prompts import PromptSet
+from pytest_entropy.prompts.some import some_prompts
+from pytest_entropy.prompts.tool_schemas import TOOLS
 from pytest_entropy.settings.layers import ResolvedConfig
 from pytest_entropy.settings.template_arguments import COLUMN
 
@@ -41,12 +43,34 @@ def prompt_notes(resolved: ResolvedConfig, files: CheckpointFiles, prompts: Prom
     templates = require_chat_template(prompts, files, _of_the_user(resolved, arguments))
     if templates is not None:
         require_reached(prompts, templates)
-    notes = columns_left_out(prompts, templates)
+    notes = [*_of_chat(prompts), *columns_left_out(prompts, templates)]
     if compared := compare_with_log(files, prompts):
         notes.append(compared.note)
     if isinstance(prompts[0].content, str) and len(_of_the_user(resolved, arguments)) < len(arguments):
         notes.append(f"  {COLUMN} of {NAME} do not apply: the prompts are text")
     return tuple(notes)
+
+
+def _of_chat(prompts: PromptSet) -> list[str]:
+    """The header's lines on what trainers make different prompts of: tools of rows, and an assistant's last message."""
+    with_tools = continued = looked = 0
+    for _, prompt in some_prompts(prompts):
+        looked += 1
+        if not isinstance(prompt.content, str):
+            with_tools += TOOLS in prompt.template_arguments
+            continued += prompt.content[-1]["role"] == "assistant"
+    notes = []
+    if with_tools:
+        notes.append(
+            f"  tools of {with_tools} of {looked} prompts are given to the chat template (TRL's GRPOTrainer gives "
+            "those of its argument tools instead)"
+        )
+    if continued:
+        notes.append(
+            f"  {continued} of {looked} prompts end in an assistant's message, and a new turn is opened after it; give "
+            "them as text if the trainer continued that message"
+        )
+    return notes
 
 
 def _of_the_user(resolved: ResolvedConfig, arguments: dict[str, object]) -> dict[str, object]:

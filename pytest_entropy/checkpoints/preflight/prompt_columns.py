@@ -23,7 +23,9 @@ _OF_TEMPLATES = frozenset(
         "reasoning_effort", "add_generation_prompt", "documents",
     }
 )  # fmt: skip
-_OF_TOOLS = frozenset({"tool", "functions", "function", "tool_schemas", "available_tools", "tools_schema"})
+_OF_TOOLS = frozenset(
+    {"tool", "functions", "function", "tool_schemas", "available_tools", "tools_schema", "tools_kwargs"}
+)
 _LIKE = _SYSTEM | _OF_TEMPLATES | _OF_TOOLS
 
 

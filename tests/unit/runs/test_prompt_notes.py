@@ -41,3 +41,22 @@ def test_arguments_that_the_template_does_not_use_are_the_users_mistake_only(tmp
         prompt_notes(configured("own.yaml", thoughts=False), files, [Prompt(ASK)])
     with pytest.raises(UsageError, match="column 'enable_thinking'"):
         prompt_notes(configured(NAME), files, [Prompt(ASK, {"enable_thinking": False})])
+
+
+def test_tools_of_rows_and_a_last_message_of_the_assistant_are_said(tmp_path: Path) -> None:
+    files, plain = saved(tmp_path), configured(NAME)
+    tool = {"type": "function", "function": {"name": "add"}}
+    prompts = [
+        Prompt(ASK),
+        Prompt(ASK, {}, {"tools": [tool]}),
+        Prompt([*ASK, {"role": "assistant", "content": "<think>"}]),
+    ]
+    tools, turns = prompt_notes(plain, files, prompts)
+    assert tools == (
+        "  tools of 1 of 3 prompts are given to the chat template (TRL's GRPOTrainer gives those of its argument tools "
+        "instead)"
+    )
+    assert turns == (
+        "  1 of 3 prompts end in an assistant's message, and a new turn is opened after it; give them as text if the "
+        "trainer continued that message"
+    )

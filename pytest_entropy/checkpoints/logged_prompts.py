@@ -24,6 +24,7 @@ _LONGEST = 2**20
 _LARGEST_FILE = 256 * 2**20
 _LARGEST_LINE = 8 * 2**20
 _ENTRIES = 20_000
+_FURTHER = 50
 _DIRECTORY = re.compile(r"completion|rollout|generation", re.IGNORECASE)
 _FILE = re.compile(r"(?:completions?|rollouts?|generations?|step|train)?[-_]?(\d{1,12})?\.(parquet|jsonl)")
 # Directories of a checkpoint within its run's.
@@ -101,8 +102,16 @@ def _logs(root: Path) -> Iterator[tuple[int | None, Path]]:
     for directory in places:
         yield from _in(directory, whole_names=True)
         for inner in _entries(directory):
-            if _DIRECTORY.search(inner.name) and "val" not in inner.name.lower() and inner.is_dir():
+            if _DIRECTORY.search(inner.name) and _is_of_training(inner):
                 yield from _in(Path(inner.path), whole_names=False)
+                # Of one run among several, or of training beside evaluation.
+                for further in _entries(Path(inner.path))[:_FURTHER]:
+                    if _is_of_training(further):
+                        yield from _in(Path(further.path), whole_names=False)
+
+
+def _is_of_training(entry: os.DirEntry[str]) -> bool:
+    return not re.search("val|eval|test", entry.name, re.IGNORECASE) and entry.is_dir()
 
 
 def _in(directory: Path, *, whole_names: bool) -> Iterator[tuple[int | None, Path]]:

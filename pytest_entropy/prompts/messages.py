@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -42,6 +43,9 @@ def _message(message: Any, where: str, from_table: bool) -> Message:
     kept = {
         str(key): without_nulls(value) if from_table else value for key, value in message.items() if value is not None
     }
+    calls = kept.get("tool_calls", [])
+    if not isinstance(calls, list | tuple) or not all(isinstance(call, Mapping) for call in calls):
+        raise UsageError(f"{where}: tool_calls of a chat message is a list of calls, not {shown(calls)}")
     content = message.get("content")
     if content is None or content == []:
         if not any(message.get(name) for name in _INSTEAD):
@@ -119,6 +123,29 @@ def without_nulls(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: without_nulls(inner) for key, inner in value.items() if inner is not None}
     return [without_nulls(inner) for inner in value] if isinstance(value, list) else value
+
+
+def require_no_json(text: str, where: str) -> None:
+    """Refuse a text that is the JSON of chat messages: as a text, no template would be applied to it.
+
+    Args:
+        text: a prompt.
+        where: source and row, for messages.
+
+    Raises:
+        UsageError: the text is a JSON list of messages.
+    """
+    if not text.lstrip().startswith("[") or '"role"' not in text:
+        return
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    if value and all(isinstance(one, dict) and "role" in one for one in value):
+        raise UsageError(
+            f"{where}: the prompt is the JSON text of chat messages; give the list itself, so that the chat template "
+            "is applied to it"
+        )
 
 
 def require_text(texts: Iterable[str], where: str) -> None:

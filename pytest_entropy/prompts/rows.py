@@ -6,7 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pytest_entropy.errors import UsageError
-from pytest_entropy.prompts.messages import chat_messages, parts_of, require_no_media, require_text, shown
+from pytest_entropy.prompts.messages import (
+    chat_messages,
+    parts_of,
+    require_no_json,
+    require_no_media,
+    require_text,
+    shown,
+)
 from pytest_entropy.prompts.prompt import Content, Prompt
 from pytest_entropy.prompts.template_arguments import COLUMN, row_arguments
 from pytest_entropy.prompts.templates import apply_template, find_template, worked_example
@@ -130,6 +137,7 @@ def _content(content: Any, where: str, from_table: bool) -> Content:
     """The prompt as text, or as chat messages."""
     if isinstance(content, str):
         require_text([content], where)
+        require_no_json(content, where)
         return content
     if isinstance(content, Sequence) and not isinstance(content, bytes) and content:
         messages = chat_messages(content, where, from_table=from_table)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pytest_entropy.checkpoints.files import CheckpointFiles
-from pytest_entropy.checkpoints.preflight.chat_template import require_chat_template
+from pytest_entropy.checkpoints.preflight.chat_template import has_template, require_chat_template
 from pytest_entropy.checkpoints.preflight.logged_comparison import compare_with_log
 from pytest_entropy.checkpoints.preflight.prompt_columns import columns_left_out, require_reached
+from pytest_entropy.checkpoints.preflight.template_files import ChatTemplates
+from pytest_entropy.checkpoints.preflight.template_variables import template_variables
 from pytest_entropy.checkpoints.training_arguments import NAME
 from pytest_entropy.prompts import PromptSet
 from pytest_entropy.prompts.some import some_prompts
@@ -43,7 +47,9 @@ def prompt_notes(resolved: ResolvedConfig, files: CheckpointFiles, prompts: Prom
     templates = require_chat_template(prompts, files, _of_the_user(resolved, arguments))
     if templates is not None:
         require_reached(prompts, templates)
-    notes = [*_of_chat(prompts), *columns_left_out(prompts, templates)]
+    notes = [*_of_chat(prompts), *_of_the_template(templates, arguments), *columns_left_out(prompts, templates)]
+    if isinstance(prompts[0].content, str) and has_template(files):
+        notes.append("  the prompts are text, so the tokenizer's chat template is not applied to them")
     if compared := compare_with_log(files, prompts):
         notes.append(compared.note)
     if isinstance(prompts[0].content, str) and len(_of_the_user(resolved, arguments)) < len(arguments):
@@ -71,6 +77,16 @@ def _of_chat(prompts: PromptSet) -> list[str]:
             "them as text if the trainer continued that message"
         )
     return notes
+
+
+def _of_the_template(templates: ChatTemplates | None, arguments: Mapping[str, object]) -> list[str]:
+    """The header's line on a template that writes today's date, which the trainer's prompts did not have."""
+    texts = [] if templates is None else [text for text in templates.by_name.values() if "strftime_now" in text]
+    if not texts or any("date" in name for name in arguments):
+        return []
+    named = sorted(name for text in texts for name in template_variables(text) if "date" in name)
+    remedy = f"set the trainer's as prompts.{COLUMN}.{named[0]}" if named else "write the trainer's into the template"
+    return [f"  the chat template writes the date of the day on which it runs: {remedy}"]
 
 
 def _of_the_user(resolved: ResolvedConfig, arguments: dict[str, object]) -> dict[str, object]:

@@ -62,6 +62,15 @@ def require_chat_template(
     return templates
 
 
+def has_template(files: CheckpointFiles) -> bool:
+    """Whether the tokenizer's files hold a chat template; False where they are not read, or cannot be."""
+    place = tokenizer_place(files)
+    try:
+        return place is not None and bool(read_templates(place).by_name)
+    except UsageError:
+        return False
+
+
 def _require_parts_taken(prompts: PromptSet, templates: ChatTemplates) -> None:
     """Refuse several text parts in a message where the template takes texts only, as far as there is time to look."""
     end = monotonic() + SECONDS

@@ -155,6 +155,7 @@ def _special_tokens(templates: ChatTemplates | None) -> tuple[list[str], list[st
     added = read_object(file).get("added_tokens") if file.is_file() else []
     tokens = [one for one in added if isinstance(one, dict)] if isinstance(added, list) else []
     texts = {one["content"] for one in tokens if one.get("special") and isinstance(one.get("content"), str)}
+    texts |= set(templates.tokens.values())
     around = [templates.tokens[name] for name in ("pad_token", "bos_token") if name in templates.tokens]
     return sorted((text for text in texts if text.strip()), key=len, reverse=True), around
 
@@ -204,7 +205,7 @@ def _difference(logged: Logged, prompt: Prompt, forms: _Forms) -> str:
     logged, ours = forms.alone(logged), forms.alone(ours)
     if logged == ours:
         return ""
-    at = next((n for n, (a, b) in enumerate(zip(logged, ours, strict=False)) if a != b), min(len(logged), len(ours)))
+    at = _first_difference(logged, ours)
     where = "only white space differs, " if logged.split() == ours.split() else ""
     start = max(at - _SHOWN // 3, 0)
     return (
@@ -220,9 +221,16 @@ def _of_messages(logged: Sequence[Mapping[str, Any]], prompt: Prompt) -> str:
     theirs, own = ([*map(_role_and_text, messages)] for messages in (logged, prompt.content))
     if theirs == own:
         return ""
-    n = next((n for n, (a, b) in enumerate(zip(theirs, own, strict=False)) if a != b), min(len(theirs), len(own)))
-    shown = [f"{one[n][0]}: {one[n][1][:_SHOWN]!r}" if n < len(one) else "none" for one in (theirs, own)]
+    n = _first_difference(theirs, own)
+    (role, text), (own_role, own_text) = (one[n] if n < len(one) else ("none", "") for one in (theirs, own))
+    start = max(_first_difference(text, own_text) - _SHOWN // 3, 0) if role == own_role else 0
+    shown = [f"{one}: {other[start : start + _SHOWN]!r}" for one, other in ((role, text), (own_role, own_text))]
     return f"as message {n + 1} the log has {shown[0]} and the prompt {shown[1]}"
+
+
+def _first_difference(one: Sequence[object], other: Sequence[object]) -> int:
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _role_and_text(message: Mapping[str, Any]) -> tuple[str, str]:

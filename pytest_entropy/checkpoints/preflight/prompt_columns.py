@@ -27,6 +27,8 @@ _OF_TOOLS = frozenset(
     {"tool", "functions", "function", "tool_schemas", "available_tools", "tools_schema", "tools_kwargs"}
 )
 _LIKE = _SYSTEM | _OF_TEMPLATES | _OF_TOOLS
+# Beside a prompt of text the same prompt as messages, maybe.
+_CHATS = frozenset({"messages", "conversation", "conversations", "chat"})
 
 
 def require_reached(prompts: PromptSet, templates: ChatTemplates) -> None:
@@ -71,6 +73,8 @@ def columns_left_out(prompts: PromptSet, templates: ChatTemplates | None) -> lis
         names = _left_out(prompt, variables)
         if _is_set(prompt.columns.get(_TOOLS)) and (text or without_tools):
             names.append(_TOOLS)
+        if text:
+            names += [name for name in _CHATS & prompt.columns.keys() if isinstance(prompt.columns[name], list)]
         found |= dict.fromkeys(names)
     if not found:
         return []

@@ -77,6 +77,15 @@ def test_verls_rollouts_beside_its_checkpoints(tmp_path: Path, directory: str) -
         assert (log.step, log.prompts) == (10, ("user\n1?\nassistant\n", "user\n2?\nassistant\n"))
 
 
+def test_logs_one_directory_further_down(tmp_path: Path) -> None:
+    jsonl(tmp_path / "completions" / "eval" / "completions_00005.jsonl", {"prompt": "of evaluation"})
+    assert found(tmp_path / "checkpoint-5") is None
+    jsonl(tmp_path / "completions" / "train" / "completions_00005.jsonl", {"prompt": "of training"})
+    log = found(tmp_path / "checkpoint-5")
+    assert log is not None
+    assert (log.name, log.prompts) == ("train/completions_00005.jsonl (step 5)", ("of training",))
+
+
 def test_swifts_lists_of_a_step(tmp_path: Path) -> None:
     step = {"step": ["1", "1", "1"], "prompt": ["a?", "a?", "b?"], "completion": ["7"] * 3}
     jsonl(tmp_path / "v0-run" / "completions.jsonl", step, {**step, "prompt": ["c?", "d?", "c?"]})

@@ -100,6 +100,8 @@ def test_tables_give_every_call_the_arguments_of_all_calls(tmp_path: Path) -> No
         ({"role": "user", "content": [{"type": "text", "text": "a", "image": "x"}]}, "a part of type image"),
         ({"role": "user", "content": [{"type": "refusal", "refusal": "a"}]}, "one is of type str 'refusal'"),
         ({"role": "user", "content": [{"type": "text"}]}, "one is dict of length 1"),
+        ({**ASK, "tool_calls": "[{}]"}, "tool_calls of a chat message is a list of calls, not str '[{}]'"),
+        ({**ASK, "tool_calls": ["add"]}, "tool_calls of a chat message is a list of calls, not list of length 1"),
         ({"role": "user", "content": [3]}, "is {type: text, text: …}, not int '3'"),
         ({"role": "tool", "content": {"sunny": True}}, "is text or a list of text parts, not dict of length 1"),
         ({"role": "user", "content": [{"type": "text", "text": " "}]}, "the prompt is empty"),
@@ -119,3 +121,10 @@ def test_images_beside_the_prompt_are_refused_and_their_empty_columns_are_not(pr
         with pytest.raises(UsageError, match=f"row 1: column '{name}' holds .* and the probe scores text only"):
             made(prompt, **{name: value})
     assert made(prompt, image=None, images=[]).columns == {"image": None, "images": []}
+
+
+def test_messages_as_json_text_are_no_text() -> None:
+    with pytest.raises(UsageError, match="row 1: the prompt is the JSON text of chat messages; give the list itself"):
+        made(f" {json.dumps([ASK])}\n")
+    for text in ("[1, 2] in which role?", '[{"role" is no JSON', '[{"roles": "role"}]', json.dumps(ASK), "[]"):
+        assert made(text).content == text

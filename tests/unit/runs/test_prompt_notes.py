@@ -27,7 +27,7 @@ def test_the_trainers_arguments_apply_to_chat_only_and_the_users_to_whatever_the
     # Which with_arguments refuses.
     assert run_arguments(users, TEXT) == {"enable_thinking": False}
     files = saved(tmp_path)
-    assert prompt_notes(trainers, files, TEXT) == (
+    assert prompt_notes(trainers, files, TEXT)[1:] == (
         f"  chat_template_kwargs of {NAME} do not apply: the prompts are text",
     )
     (note,) = prompt_notes(trainers, files, CHAT)
@@ -60,3 +60,29 @@ def test_tools_of_rows_and_a_last_message_of_the_assistant_are_said(tmp_path: Pa
         "  1 of 3 prompts end in an assistant's message, and a new turn is opened after it; give them as text if the "
         "trainer continued that message"
     )
+
+
+def test_text_prompts_of_a_tokenizer_with_a_template_are_said(tmp_path: Path) -> None:
+    note = "  the prompts are text, so the tokenizer's chat template is not applied to them"
+    assert prompt_notes(configured(NAME), saved(tmp_path / "with"), TEXT) == (note,)
+    assert prompt_notes(configured(NAME), saved(tmp_path / "without", None), TEXT) == ()
+    (tmp_path / "with" / "tokenizer_config.json").write_text("{")
+    assert prompt_notes(configured(NAME), saved(tmp_path / "without", None), TEXT) == ()
+
+
+@pytest.mark.parametrize(
+    ("template", "remedy"),
+    [
+        # As Llama 3.2's and gpt-oss's.
+        (
+            "{% if not date_string is defined %}{% set date_string = strftime_now('%d') %}{% endif %}{{ date_string }}",
+            "set the trainer's as prompts.chat_template_kwargs.date_string",
+        ),
+        ("{{ strftime_now('%Y-%m-%d') }}", "write the trainer's into the template"),
+    ],
+)
+def test_a_template_that_writes_todays_date_is_said(tmp_path: Path, template: str, remedy: str) -> None:
+    files = saved(tmp_path, template)
+    (note,) = prompt_notes(configured(NAME), files, [Prompt(ASK)])
+    assert note == f"  the chat template writes the date of the day on which it runs: {remedy}"
+    assert prompt_notes(configured(NAME, date_string="26 Jul 2024"), files, [Prompt(ASK)]) == ()

@@ -149,6 +149,9 @@ def test_ordinary_columns_and_tools_that_the_template_uses_are_not(tmp_path: Pat
     assert note == "  not given to the chat template: tools (the template does not use them)"
     (note,) = columns_left_out(rows({"tools": [TOOL], "system": "Be brief."}, prompt="3 + 4?"), None)
     assert note == "  not part of the prompts, which are text: system, tools (rewards get every column)"
+    # As ultrachat's rows have both.
+    (note,) = columns_left_out(rows({"messages": ASK, "chat": "x"}, prompt="3 + 4?"), None)
+    assert note == "  not part of the prompts, which are text: messages (rewards get every column)"
 
 
 def test_planning_reads_the_files_without_torch(tmp_path: Path) -> None:

@@ -68,7 +68,9 @@ class LogComparison:
         """The header's line."""
         if self.warning:
             return f"  warning: {self.warning}"
-        return f"  prompts as in the trainer's log {self.log.name}: {self.same} of {self.total} are among them"
+        # Messages in a log do not say how they were rendered.
+        what = "prompts as" if any(isinstance(one, str) for one in self.log.prompts) else "the prompts' messages as"
+        return f"  {what} in the trainer's log {self.log.name}: {self.same} of {self.total} are among them"
 
 
 def compare_with_log(files: CheckpointFiles, prompts: PromptSet) -> LogComparison | None:

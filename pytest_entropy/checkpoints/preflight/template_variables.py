@@ -50,7 +50,7 @@ def template_variables(text: str) -> frozenset[str]:
         problem = f"takes more than {SECONDS:g} s to read"
     except TemplateError as error:
         line = getattr(error, "lineno", None)
-        problem = f"is not valid ({f'line {line}: ' if line else ''}{str(error)[:200]})"
+        problem = f"is not valid ({f'line {line}: ' if line else ''}{(error.message or '')[:200]})"
     except RecursionError:
         problem = "is nested too deeply"
     raise UsageError(problem)

@@ -105,7 +105,9 @@ def test_a_system_prompt_that_is_missing_is_said(tmp_path: Path) -> None:
     assert (
         "as message 1 the log has system: 'Answer in <answer> tags.' and the prompt user: 'Tom has 2" in found.warning
     )
-    assert compared(files, chat(QUESTIONS, system)).note.endswith("1 of 1 are among them")
+    note = compared(files, chat(QUESTIONS, system)).note
+    assert note.startswith("  the prompts' messages as in the trainer's log")
+    assert note.endswith("1 of 1 are among them")
     # A difference far within a message is shown where it is.
     write_trl(files, [[{"role": "user", "content": f"{QUESTIONS[2]} Think step by step."}]])
     assert "user: ' more. How many now? Think step by step.' and the prompt user: '" in compared(files, chat()).warning

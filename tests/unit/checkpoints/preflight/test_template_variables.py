@@ -71,7 +71,8 @@ def test_those_of_real_templates(name: str, variables: set[str]) -> None:
     [
         ("{% for m in messages %}", "is not valid (line 1: Unexpected end of template"),
         ("{{ a", "is not valid (line 1: "),
-        ("{{ a | nofilter }}{% tagless %}", "is not valid (line 1: Encountered unknown tag 'tagless'"),
+        ("\n{{ a | nofilter }}", "is not valid (line 2: No filter named 'nofilter'.)"),
+        ("{{ a }}{% tagless %}", "is not valid (line 1: Encountered unknown tag 'tagless'"),
         ("{{ " + "(" * 5000 + ")" * 5000 + " }}", "is nested too deeply"),
     ],
 )

@@ -158,7 +158,7 @@ def _of_parquet(path: Path) -> Iterator[Any]:
 
     with parquet.ParquetFile(path) as file:
         column = next((name for name in _COLUMNS if name in file.schema_arrow.names), None)
-        if column is None or sum(_bytes(file, n) for n in range(min(file.num_row_groups, 1))) > _LARGEST_FILE:
+        if column is None or sum(_bytes(file, n) for n in range(file.num_row_groups)) > _LARGEST_FILE:
             return
         for batch in file.iter_batches(batch_size=_ROWS, columns=[column]):
             yield from batch.column(0).to_pylist()

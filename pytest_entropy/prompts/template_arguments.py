@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,7 +33,9 @@ def row_arguments(columns: Mapping[str, Any], *, from_table: bool = False) -> di
     return {**arguments, TOOLS: schemas} if schemas else arguments
 
 
-def with_arguments(prompts: PromptSet, run_arguments: Mapping[str, Any], source: str) -> PromptSet:
+def with_arguments(
+    prompts: PromptSet, run_arguments: Mapping[str, Any], source: str, tools: Sequence[Mapping[str, Any]] = ()
+) -> PromptSet:
     """The prompts with the run's chat template arguments, each prompt's own arguments overriding them.
 
     A prompt's own arguments are its ``template_arguments`` or, for prompts of a plugin, its columns
@@ -43,18 +45,26 @@ def with_arguments(prompts: PromptSet, run_arguments: Mapping[str, Any], source:
         prompts: at least one.
         run_arguments: the run's arguments by name, as in the configuration.
         source: what messages call the prompts.
+        tools: the run's tools, as JSON schemas; a prompt's own stand in their place.
 
     Raises:
         UsageError: the prompts are text and take no arguments, or a prompt's column holds no valid arguments.
     """
     arguments = template_arguments(run_arguments)
     if isinstance(prompts[0].content, str):
+        if tools:
+            raise UsageError(
+                f"prompts.{TOOLS} is for chat messages, and the prompts of {source} are text, to which no template is "
+                "applied; remove it, or give the prompts as messages"
+            )
         if arguments:
             raise UsageError(
                 f"prompts.{COLUMN} ({', '.join(arguments)}) is for chat messages, and the prompts of {source} are "
                 "text, to which no template is applied; remove it, or give the prompts as messages"
             )
         return prompts
+    if tools:
+        arguments = {**arguments, TOOLS: list(tools)}
     if isinstance(prompts, list) and not arguments and not any(name in p.columns for p in prompts for name in _COLUMNS):
         return prompts
     whole = _WithArguments(prompts, arguments, source)

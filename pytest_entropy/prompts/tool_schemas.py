@@ -1,14 +1,18 @@
-"""The column ``tools``: the functions that a chat template describes to the model, as JSON schemas."""
+"""The column or file ``tools``: the functions that a chat template describes to the model, as JSON schemas."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts.messages import shown, without_nulls
 
 TOOLS = "tools"
+# Hundreds of tools take as much.
+_LARGEST = 4 * 2**20
 _FORM = '{"type": "function", "function": {"name": …, "parameters": …}}'
 
 
@@ -39,6 +43,30 @@ def tool_schemas(value: Any, *, from_table: bool = False) -> list[dict[str, Any]
         except (TypeError, ValueError, RecursionError):
             raise ValueError(f"{TOOLS}: the schema of {function['name']!r} is no JSON") from None
     return [without_nulls(schema) if from_table else dict(schema) for schema in schemas]
+
+
+def read_tools(source: str) -> list[dict[str, Any]]:
+    """The tools of a whole run, of the JSON file that ``prompts.tools`` names.
+
+    Raises:
+        UsageError: the file cannot be read, is too large, or holds anything but JSON schemas of functions.
+    """
+    path = Path(source).expanduser()
+    try:
+        if not path.is_file():
+            raise UsageError(f"prompts.tools: {source} is no file; give a JSON file with a list of schemas {_FORM}")
+        with path.open("rb") as stream:
+            data = stream.read(_LARGEST + 1)
+        value = json.loads(data) if len(data) <= _LARGEST else None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"prompts.tools: {source} cannot be read as JSON: {str(error)[:200]}") from error
+    try:
+        schemas = tool_schemas(value)
+    except ValueError as error:
+        raise UsageError(f"prompts.tools: {source}: {error}") from None
+    if not schemas:
+        raise UsageError(f"prompts.tools: {source} holds no schemas, or more than {_LARGEST} bytes")
+    return schemas
 
 
 def _parsed(value: Any) -> Any:

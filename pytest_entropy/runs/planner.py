@@ -17,6 +17,7 @@ from pytest_entropy.checkpoints.trainer_settings import trainer_settings
 from pytest_entropy.checkpoints.training_arguments import read_training_arguments
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import PromptSet, open_prompts, with_arguments
+from pytest_entropy.prompts.tool_schemas import read_tools
 from pytest_entropy.records.paths import SESSIONS
 from pytest_entropy.records.results_directory import claim_stamp, withdraw_stamp
 from pytest_entropy.rewards import RewardTerm, WeightedRewards, require_columns, resolve_reward
@@ -236,7 +237,8 @@ class Planner:
             )
             if not len(opened):
                 raise UsageError(f"prompts {section.source}: the source holds no prompts")
-            self._prompt_sets[key] = with_arguments(opened, run_arguments(resolved, opened), section.source)
+            tools = read_tools(section.tools) if section.tools else ()
+            self._prompt_sets[key] = with_arguments(opened, run_arguments(resolved, opened), section.source, tools)
         prompts = self._prompt_sets[key]
         if not section.with_replacement:
             _require_enough(prompts, config)

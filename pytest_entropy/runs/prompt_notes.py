@@ -44,7 +44,9 @@ def prompt_notes(resolved: ResolvedConfig, files: CheckpointFiles, prompts: Prom
     """
     arguments = dict(resolved.config.prompts.chat_template_kwargs)
     # The trainer gave the template what it gave, used or not.
-    templates = require_chat_template(prompts, files, _of_the_user(resolved, arguments))
+    users = _of_the_user(resolved, arguments)
+    tools = {TOOLS: True} if resolved.config.prompts.tools else {}
+    templates = require_chat_template(prompts, files, {**users, **tools})
     if templates is not None:
         require_reached(prompts, templates)
     notes = [*_of_chat(prompts), *_of_the_template(templates, arguments), *columns_left_out(prompts, templates)]
@@ -52,7 +54,7 @@ def prompt_notes(resolved: ResolvedConfig, files: CheckpointFiles, prompts: Prom
         notes.append("  the prompts are text, so the tokenizer's chat template is not applied to them")
     if compared := compare_with_log(files, prompts):
         notes.append(compared.note)
-    if isinstance(prompts[0].content, str) and len(_of_the_user(resolved, arguments)) < len(arguments):
+    if isinstance(prompts[0].content, str) and len(users) < len(arguments):
         notes.append(f"  {COLUMN} of {NAME} do not apply: the prompts are text")
     return tuple(notes)
 
@@ -63,7 +65,7 @@ def _of_chat(prompts: PromptSet) -> list[str]:
     for _, prompt in some_prompts(prompts):
         looked += 1
         if not isinstance(prompt.content, str):
-            with_tools += TOOLS in prompt.template_arguments
+            with_tools += TOOLS in prompt.template_arguments and bool(prompt.columns.get(TOOLS))
             continued += prompt.content[-1]["role"] == "assistant"
     notes = []
     if with_tools:

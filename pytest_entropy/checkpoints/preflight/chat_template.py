@@ -13,6 +13,7 @@ from pytest_entropy.errors import UsageError
 from pytest_entropy.policy.chat_template import PartsNotTaken, as_taken
 from pytest_entropy.prompts import PromptSet
 from pytest_entropy.prompts.some import some_prompts
+from pytest_entropy.settings.template_arguments import COLUMN
 from pytest_entropy.time_limit import TimeLimitExceeded, call_within
 
 # Time that planning spends on lists of parts, in s; a run checks every prompt that it draws.
@@ -29,7 +30,7 @@ def require_chat_template(
     Args:
         prompts: at least one; the first decides whether they are chat messages.
         files: paths of the checkpoint.
-        arguments: chat template arguments that the user gave for the run, by name.
+        arguments: chat template arguments that the user gave for the run, by name, ``tools`` among them.
 
     Returns:
         The templates; None where the prompts are text, or the files are not read.
@@ -54,9 +55,10 @@ def require_chat_template(
             raise UsageError(f"the chat template in {place} {error}") from None
     unused = [name for name in arguments if not any(name in text for text in templates.by_name.values())]
     if unused:
+        key = "tools" if unused == ["tools"] else COLUMN
         raise UsageError(
-            f"prompts.chat_template_kwargs: the chat template in {place} does not use {', '.join(unused)}; it "
-            "would change nothing: remove it, or spell it as the template does"
+            f"prompts.{key}: the chat template in {place} does not use {', '.join(unused)}; it would change nothing: "
+            "remove it, or spell it as the template does"
         )
     _require_parts_taken(prompts, templates)
     return templates

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import Prompt, prompts_from_rows, with_arguments
-from pytest_entropy.prompts.tool_schemas import tool_schemas
+from pytest_entropy.prompts.tool_schemas import read_tools, tool_schemas
 from tests.in_order import in_order
 
 ADD = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
@@ -62,3 +63,36 @@ def test_the_same_messages_with_other_tools_are_another_prompt_and_a_text_keeps_
     assert len({prompt.key for prompt in prompts_from_rows(rows, source="rows")}) == 3
     (text,) = prompts_from_rows([("row", {"prompt": "3 + 4?", "tools": [ADD]})], source="rows")
     assert (text.template_arguments, text.columns) == ({}, {"tools": [ADD]})
+
+
+def test_the_tools_of_a_run_are_those_of_every_row_without_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "tools.json"
+    path.write_text(json.dumps([ADD]))
+    assert read_tools(str(path)) == [ADD]
+    rows = [("row", {"prompt": ASK, "tools": tools}) for tools in ([BARE], None)]
+    given = with_arguments(prompts_from_rows(rows, source="rows"), {"effort": 1}, "rows", [ADD])
+    assert [prompt.template_arguments for prompt in in_order(given)] == [
+        {"effort": 1, "tools": [BARE]},
+        {"effort": 1, "tools": [ADD]},
+    ]
+    with pytest.raises(UsageError, match="prompts.tools is for chat messages, and the prompts of rows are text"):
+        with_arguments([Prompt("3 + 4?")], {}, "rows", [ADD])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "is no file; give a JSON file with a list of schemas"),
+        ("{broken", "cannot be read as JSON"),
+        ("[" * 100_000, "cannot be read as JSON"),
+        ("[]", "holds no schemas"),
+        ('["add"]', "tools is a list of JSON schemas .* and one of them is str 'add'"),
+        (" " * (4 * 2**20 + 1), "holds no schemas, or more than 4194304 bytes"),
+    ],
+)
+def test_a_file_of_tools_that_is_none(tmp_path: Path, content: str | None, message: str) -> None:
+    path = tmp_path / "tools.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UsageError, match=f"prompts.tools: .*{message}"):
+        read_tools(str(path))

@@ -48,7 +48,7 @@ def test_tools_of_rows_and_a_last_message_of_the_assistant_are_said(tmp_path: Pa
     tool = {"type": "function", "function": {"name": "add"}}
     prompts = [
         Prompt(ASK),
-        Prompt(ASK, {}, {"tools": [tool]}),
+        Prompt(ASK, {"tools": [tool]}, {"tools": [tool]}),
         Prompt([*ASK, {"role": "assistant", "content": "<think>"}]),
     ]
     tools, turns = prompt_notes(plain, files, prompts)
@@ -86,3 +86,12 @@ def test_a_template_that_writes_todays_date_is_said(tmp_path: Path, template: st
     (note,) = prompt_notes(configured(NAME), files, [Prompt(ASK)])
     assert note == f"  the chat template writes the date of the day on which it runs: {remedy}"
     assert prompt_notes(configured(NAME, date_string="26 Jul 2024"), files, [Prompt(ASK)]) == ()
+
+
+def test_tools_of_the_run_that_the_template_does_not_use_are_refused(tmp_path: Path) -> None:
+    given = resolve_config([Layer("own.yaml", {"prompts": {"tools": "tools.json"}})])
+    assert prompt_notes(given, saved(tmp_path / "used"), [Prompt(ASK)]) == ()
+    files = saved(tmp_path / "unused", "{% for m in messages %}{{ m.content }}{% endfor %}")
+    with pytest.raises(UsageError, match="prompts.tools: the chat template in .* does not use tools; it would change"):
+        prompt_notes(given, files, [Prompt(ASK)])
+    assert given.digest() != resolve_config([Layer("own.yaml", {})]).digest()

@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_entropy.checkpoints.template_settings import take_template_arguments
 from pytest_entropy.checkpoints.training_arguments import NAME, TrainingArguments
 from pytest_entropy.checkpoints.untold_objective import left_out
 from pytest_entropy.settings.fields import LARGEST
 from pytest_entropy.settings.objectives import OBJECTIVES
+from pytest_entropy.settings.template_arguments import COLUMN
 
 # Of numbers: TRL's argument -> (key, whole numbers from here on, or None for any positive number).
 _NUMBERS: dict[str, tuple[str, int | None]] = {
@@ -79,6 +81,7 @@ def trainer_settings(arguments: TrainingArguments) -> TrainerSettings:
     warnings: list[str] = []
     _take_objective(kind, given, values, names, warnings)
     _take_numbers(given, values, names, warnings)
+    take_template_arguments(given.get(COLUMN), values, names, warnings)
     weights = given.get("reward_weights")
     if isinstance(weights, list) and all(_is_number(weight) for weight in weights):
         weights = tuple(float(weight) for weight in weights)

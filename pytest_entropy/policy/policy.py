@@ -71,13 +71,13 @@ class Policy:
         return max(torch.finfo(p.dtype).eps for p in self.model.parameters() if p.is_floating_point())
 
     def encode(
-        self, prompt: str | Sequence[dict[str, str]], template_arguments: Mapping[str, object] | None = None
+        self, prompt: str | Sequence[Mapping[str, object]], template_arguments: Mapping[str, object] | None = None
     ) -> tuple[int, ...]:
         """The token ids of a prompt.
 
         Args:
             prompt: a text, or chat messages, to which the tokenizer's chat template is applied.
-            template_arguments: further variables of the chat template by name.
+            template_arguments: further arguments of the chat template by name, ``tools`` among them.
 
         Raises:
             RunError: the prompt has no tokens, or the tokenizer has no chat template, or the template fails or exceeds

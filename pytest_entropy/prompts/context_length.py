@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 
 from pytest_entropy.errors import RunError
+from pytest_entropy.prompts.messages import text_of
 from pytest_entropy.prompts.prompt import Prompt, PromptSet
 
 # Tokens a chat template may add around the messages (default system prompt, role marks).
@@ -61,9 +63,12 @@ def _text(prompt: Prompt) -> str:
     """The prompt's text, or that of all its messages."""
     if isinstance(prompt.content, str):
         return prompt.content
-    return "\n".join(str(message["content"]) for message in prompt.content)
+    return "\n".join(map(text_of, prompt.content))
 
 
 def _bytes(prompt: Prompt) -> int:
     """An upper bound for the prompt's number of tokens without the chat template's."""
-    return len(_text(prompt).encode()) + len(str(dict(prompt.template_arguments)))
+    # Templates write tools and calls as JSON, some with white space for people.
+    calls = [] if isinstance(prompt.content, str) else [message.get("tool_calls") for message in prompt.content]
+    spaced = json.dumps([dict(prompt.template_arguments), calls], indent=4, default=str)
+    return len(_text(prompt).encode()) + len(spaced)

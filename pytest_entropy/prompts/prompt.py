@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pytest_entropy.prompts import word_problems
+from pytest_entropy.prompts.messages import Message, parts_of
 
-# Role, content, and whatever else a chat template reads.
-Message = dict[str, Any]
 Content = str | list[Message]
 
 
@@ -22,7 +21,7 @@ class Prompt:
     Attributes:
         content: a string, or chat messages.
         columns: the row's other columns by name; reward functions take them as keyword arguments.
-        template_arguments: arguments of the chat template besides the messages, by name.
+        template_arguments: arguments of the chat template besides the messages, by name; ``tools`` among them.
         made_of: the text of a template, with ``{question}`` in it, and the question that the content was made of; None
             where no template was configured.
     """
@@ -46,9 +45,16 @@ class Prompt:
         """
         if isinstance(self.content, str):
             return _plain(self.content)
-        messages = [{k: _plain(v) if isinstance(v, str) else v for k, v in m.items()} for m in self.content]
+        messages = [_identity(message) for message in self.content]
         whole = [messages, dict(self.template_arguments)] if self.template_arguments else messages
         return json.dumps(whole, sort_keys=True, ensure_ascii=False, default=repr)
+
+
+def _identity(message: Message) -> Message:
+    """A message by which two prompts are told apart: a text and the parts it may be given in are the same question."""
+    parts = parts_of(message)
+    whole = {**message, "content": "".join(parts)} if parts else {k: v for k, v in message.items() if k != "content"}
+    return {key: _plain(value) if isinstance(value, str) else value for key, value in whole.items()}
 
 
 def _plain(text: str) -> str:

@@ -6,9 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pytest_entropy.errors import UsageError
-from pytest_entropy.prompts.prompt import Content, Message, Prompt
-from pytest_entropy.prompts.template_arguments import COLUMN, template_arguments
+from pytest_entropy.prompts.messages import (
+    chat_messages,
+    parts_of,
+    require_no_json,
+    require_no_media,
+    require_text,
+    shown,
+)
+from pytest_entropy.prompts.prompt import Content, Prompt
+from pytest_entropy.prompts.template_arguments import COLUMN, row_arguments
 from pytest_entropy.prompts.templates import apply_template, find_template, worked_example
+from pytest_entropy.prompts.tool_schemas import TOOLS
 
 _VERL_ANSWER = "reward_model.ground_truth"
 _MISSING = object()
@@ -21,6 +30,7 @@ def prompts_from_rows(
     prompt_column: str = "prompt",
     answer_column: str = "answer",
     template: str | None = None,
+    from_table: bool = False,
 ) -> list[Prompt]:
     """Check rows and make prompts of them; the other columns are kept for the reward function.
 
@@ -31,11 +41,12 @@ def prompts_from_rows(
         rows: (place such as "line 3", row) pairs.
         source: what messages call the rows' origin.
         prompt_column, answer_column, template: see :func:`pytest_entropy.prompts.open_prompts`.
+        from_table: whether the rows come from a table, whose structs have nulls for the fields of other rows.
 
     Raises:
         UsageError: a row lacks the prompt column or the configured answer column, a prompt is neither text nor chat
-            messages, text and chat are mixed, a row's template arguments are invalid, or there are no rows; names the
-            source and the row.
+            messages, a row has images or the like, text and chat are mixed, a row's template arguments or tools are
+            invalid, or there are no rows; names the source and the row.
     """
     text = find_template(template) if template else None
     prompts: list[Prompt] = []
@@ -43,32 +54,40 @@ def prompts_from_rows(
         where = f"{source}, {place}"
         if text is not None:
             row = _with_question(row, prompt_column)
-        if prompt_column not in row:
-            raise UsageError(
-                f"{where}: no column {prompt_column!r} (found: {', '.join(map(str, row)) or 'none'}); "
-                "name the right one as prompts.prompt_column in the configuration"
-            )
-        content, made_of = _content(row[prompt_column], where), None
+        content, made_of = _content(_column(row, prompt_column, where), where, from_table), None
         if text is not None:
             if not isinstance(content, str):
                 raise UsageError(f"{where}: prompts.template applies to text, and this prompt is chat messages")
             content, made_of = apply_template(text, content), (text, content)
         columns = {key: value for key, value in row.items() if key != prompt_column}
+        require_no_media(columns, where)
         answer = _answer(row, answer_column, where)
         if answer is not _MISSING:
             columns["answer"] = answer
         if prompts and isinstance(content, str) != isinstance(prompts[0].content, str):
             raise UsageError(f"{where}: text and chat prompts in one source; make all of one kind")
-        prompts.append(Prompt(content, columns, _arguments(row.get(COLUMN), content, where), made_of))
+        prompts.append(Prompt(content, columns, _arguments(columns, content, where, from_table), made_of))
     if not prompts:
         raise UsageError(f"{source} holds no prompts")
     return prompts
 
 
-def _arguments(value: Any, content: Content, where: str) -> dict[str, Any]:
-    """The chat template arguments in a row's own column."""
+def _column(row: Mapping[str, Any], name: str, where: str) -> Any:
+    if name not in row:
+        raise UsageError(
+            f"{where}: no column {name!r} (found: {', '.join(map(str, row)) or 'none'}); name the right one as "
+            "prompts.prompt_column in the configuration"
+        )
+    return row[name]
+
+
+def _arguments(columns: Mapping[str, Any], content: Content, where: str, from_table: bool) -> dict[str, Any]:
+    """The chat template's arguments in a row's own columns, the tools among them."""
+    if isinstance(content, str):
+        # No template would describe the tools; a reward may read them.
+        columns = {name: value for name, value in columns.items() if name != TOOLS}
     try:
-        arguments = {} if value is None else template_arguments(value)
+        arguments = row_arguments(columns, from_table=from_table)
     except ValueError as error:
         raise UsageError(f"{where}: {error}") from None
     if arguments and isinstance(content, str):
@@ -114,47 +133,14 @@ def _nested(row: Mapping[str, Any], name: str) -> Any:
     return value
 
 
-def _content(content: Any, where: str) -> Content:
-    """The prompt as text, or as chat messages without the null fields that table formats add."""
+def _content(content: Any, where: str, from_table: bool) -> Content:
+    """The prompt as text, or as chat messages."""
     if isinstance(content, str):
-        _require_text([content], where)
+        require_text([content], where)
+        require_no_json(content, where)
         return content
     if isinstance(content, Sequence) and not isinstance(content, bytes) and content:
-        messages = [_message(message, where) for message in content]
-        _require_text([message["content"] for message in messages], where)
+        messages = chat_messages(content, where, from_table=from_table)
+        require_text([text for message in messages for text in parts_of(message)], where)
         return messages
-    raise UsageError(f"{where}: a prompt is a non-empty text or a list of chat messages, not {_shown(content)}")
-
-
-def _message(message: Any, where: str) -> Message:
-    if not isinstance(message, Mapping) or not isinstance(message.get("role"), str) or "content" not in message:
-        raise UsageError(f"{where}: a chat message has a role and a content, not {_shown(message)}")
-    if not isinstance(message["content"], str):
-        raise UsageError(
-            f"{where}: the content of a chat message is text, not {_shown(message['content'])}; images and lists of "
-            "parts are not supported"
-        )
-    return {str(key): value for key, value in message.items() if value is not None}
-
-
-def _require_text(texts: list[str], where: str) -> None:
-    if not any(text.strip() for text in texts):
-        raise UsageError(f"{where}: the prompt is empty; remove the row")
-    for text in texts:
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise UsageError(
-                f"{where}: the prompt holds half a character ({text[error.start]!r}, a lone surrogate), which no "
-                "tokenizer takes; repair or remove the row"
-            ) from None
-
-
-def _shown(value: Any) -> str:
-    """A value's type with its beginning or its length, on one line: values of a row may be long and deep."""
-    name = type(value).__name__
-    if isinstance(value, str | int | float):
-        return f"{name} {str(value)[:60]!r}"
-    if isinstance(value, list | dict | bytes):
-        return f"{name} of length {len(value)}"
-    return name
+    raise UsageError(f"{where}: a prompt is a non-empty text or a list of chat messages, not {shown(content)}")

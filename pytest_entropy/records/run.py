@@ -14,6 +14,9 @@ from pytest_entropy.records.second_reading import SecondReading
 from pytest_entropy.records.serialization import STRICT, Stored, read, read_text
 from pytest_entropy.records.update import UpdateRecord
 
+# In the notes of runs whose prompts are not those that the trainer logged.
+OF_THE_LOG = "prompts in the trainer's log"
+
 
 @dataclass(frozen=True)
 class RunRecord(Stored):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_entropy.prompts import Prompt
+from pytest_entropy.prompts import Prompt, text_of
 from pytest_entropy.records.update import Sample, StillTerm, equal_rewards, equal_within_groups
 from pytest_entropy.rewards.batch import visible
 from pytest_entropy.rewards.evaluation import Evaluated
@@ -78,7 +78,7 @@ def prompt_text(prompt: Prompt) -> str:
     """The prompt as text; of chat messages a line each, with its role."""
     if isinstance(prompt.content, str):
         return prompt.content
-    return "\n".join(f"{message['role']}: {message['content']}" for message in prompt.content)
+    return "\n".join(f"{message['role']}: {text_of(message)}" for message in prompt.content)
 
 
 def answer_text(prompt: Prompt) -> str:

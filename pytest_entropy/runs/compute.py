@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_entropy.checkpoints.files import CheckpointFiles
+from pytest_entropy.checkpoints.preflight.logged_comparison import compare_with_log
 from pytest_entropy.errors import RunError
 from pytest_entropy.prompts import PromptSet, require_room
 from pytest_entropy.records.paths import ENTROPY_GRADIENT, UPDATE_GRADIENT
@@ -83,6 +85,12 @@ class Place:
             made.probes[asked] = self._new_probe(made.config, spec.run, spec.B_E)
         return made.probes[asked]
 
+    @cached_property
+    def caveat(self) -> str:
+        """What the trainer's log beside the checkpoint says against the prompts; empty where nothing."""
+        compared = compare_with_log(self.files, self.prompts)
+        return "" if compared is None else compared.warning
+
     def _new_probe(self, config: ExperimentConfig, run: int, B_E: int | None = None) -> EntropyProbe:
         from pytest_entropy.probe import EntropyProbe, ProbeConfig
 
@@ -129,6 +137,9 @@ def compute(spec: RunSpec, place: Place, directory: Path) -> RunRecord:
     """
     config = config_of(spec)
     log.info("checkpoint %s (%s), B_E %d, run %d", config.checkpoint, spec.checkpoint_digest, spec.B_E, spec.run)
+    # Before the first batch.
+    if place.caveat:
+        log.warning("%s", place.caveat)
     # A single-batch run takes its update from its own batch.
     update = place.update(spec) if config.probe.mode == "two_batch" else None
     probe = place.probe(spec)
@@ -138,6 +149,8 @@ def compute(spec: RunSpec, place: Place, directory: Path) -> RunRecord:
         write_tensors(directory / ENTROPY_GRADIENT, gradient)
     if update is not None and spec.run == 1 and max(config.batch_config.B_E_values) == spec.B_E:
         write_extreme_rollouts(directory, probe, record)
+    if place.caveat:
+        record = replace(record, notes=[*record.notes, place.caveat])
     log.info("delta_h1 = %s, %s", Measurement.of(record).in_words(), record.unit)
     write_run(directory, record)
     return record
@@ -159,6 +172,8 @@ def compute_update(spec: RunSpec, place: Place, directory: Path, *, stored: Upda
     checkpoint = place.machine.checkpoint(place.files, config.model.device, config.model.dtype)
     log.info("optimizer state mapped by the %s; ignored sampling defaults: %s", checkpoint.mapping,
              checkpoint.ignored_generation_config or "none")  # fmt: skip
+    if place.caveat:
+        log.warning("%s", place.caveat)
     update = place.probe(spec).update(spec.update_seed)
     require_same_update(stored, update)
     if config.save_gradients:

@@ -57,6 +57,8 @@ def _content(resolved: ResolvedConfig, prompts: PromptSet, reward: WeightedRewar
     config = resolved.config
     source = Path(config.prompts.source).expanduser()
     files = [source, *(Path(term.name.split(".py:")[0] + ".py").expanduser() for term in config.reward)]
+    if config.prompts.tools:
+        files.append(Path(config.prompts.tools).expanduser())
     named = [file for file in files if file.is_file()]
     yield from map(_of_file, named)
     known = {file.resolve() for file in named}

@@ -10,7 +10,6 @@ from typing import Any
 from pytest_entropy.checkpoints import DEMO, CheckpointFiles, find_checkpoint, resolve
 from pytest_entropy.checkpoints.metadata import Metadata, read_metadata
 from pytest_entropy.checkpoints.model_size import parameters_stored
-from pytest_entropy.checkpoints.preflight.chat_template import require_chat_template
 from pytest_entropy.checkpoints.preflight.context_length import require_context
 from pytest_entropy.checkpoints.preflight.device import require_device
 from pytest_entropy.checkpoints.preflight.screening import screen
@@ -18,12 +17,14 @@ from pytest_entropy.checkpoints.trainer_settings import trainer_settings
 from pytest_entropy.checkpoints.training_arguments import read_training_arguments
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import PromptSet, open_prompts, with_arguments
+from pytest_entropy.prompts.tool_schemas import read_tools
 from pytest_entropy.records.paths import SESSIONS
 from pytest_entropy.records.results_directory import claim_stamp, withdraw_stamp
 from pytest_entropy.rewards import RewardTerm, WeightedRewards, require_columns, resolve_reward, reward_notes
 from pytest_entropy.runs.depth import with_depth
 from pytest_entropy.runs.inputs import digest_with_inputs
 from pytest_entropy.runs.plan import Plan
+from pytest_entropy.runs.prompt_notes import prompt_notes, run_arguments
 from pytest_entropy.runs.resuming import Resumable, find_stored
 from pytest_entropy.runs.trainer_layer import bundled_inputs, objective_untold, with_trainer
 from pytest_entropy.settings.experiments import ExperimentKind, installed_experiments, kind_of
@@ -70,6 +71,7 @@ class Planner:
         self._results_existed = True
         self._declared: dict[str, tuple[dict[str, object], Path]] = {}
         self._prompt_sets: dict[str, PromptSet] = {}
+        self._prompt_notes: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._checkpoints: dict[tuple[str, str | None], tuple[CheckpointFiles, Metadata, str]] = {}
 
     @property
@@ -149,7 +151,7 @@ class Planner:
                 root, name, digest, config_digest, resolved, lambda of: digest_with_inputs(of, prompts, reward).config
             )
         directory = found.directory or root / f"{kind.directory}_{self.stamp}"
-        require_chat_template(prompts, files, resolved.config.prompts.chat_template_kwargs)
+        notes += self._notes_on(resolved, files, prompts)
         require_context(files, prompts, resolved.config.sampling.max_new_tokens)
         return Plan(
             kind, resolved, files, metadata, digest, config_digest, prompts, reward, directory, self.stamp,
@@ -216,6 +218,13 @@ class Planner:
             self._checkpoints[key] = files, read_metadata(files), files.digest()
         return self._checkpoints[key]
 
+    def _notes_on(self, resolved: ResolvedConfig, files: CheckpointFiles, prompts: PromptSet) -> tuple[str, ...]:
+        """The header's lines on the prompts, found once for all experiments that have them."""
+        key = (str(files.root), str(files.base), resolved.config.prompts.model_dump_json())
+        if key not in self._prompt_notes:
+            self._prompt_notes[key] = prompt_notes(resolved, files, prompts)
+        return self._prompt_notes[key]
+
     def _prompts(self, resolved: ResolvedConfig) -> PromptSet:
         """The configured prompts, enough of them for a run's batches."""
         config = resolved.config
@@ -230,7 +239,8 @@ class Planner:
             )
             if not len(opened):
                 raise UsageError(f"prompts {section.source}: the source holds no prompts")
-            self._prompt_sets[key] = with_arguments(opened, section.chat_template_kwargs, section.source)
+            tools = read_tools(section.tools) if section.tools else ()
+            self._prompt_sets[key] = with_arguments(opened, run_arguments(resolved, opened), section.source, tools)
         prompts = self._prompt_sets[key]
         if not section.with_replacement:
             _require_enough(prompts, config)

@@ -69,12 +69,12 @@ def _taken(trainer: TrainerSettings, without: ResolvedConfig, resolved: Resolved
     """What is taken from the trainer's file, what it stands above, and what the user has set otherwise."""
     taken, replaced, other = [], [], []
     for key, words in trainer.names.items():
-        shown, source = _shown(resolved, key), resolved.sources[key]
+        shown, source = _shown(resolved, key), resolved.sources.get(key, "a null")
         # What the trainer calls it, where that is not the key's own name.
         own = f" ({words})" if words != shown.partition(".")[2] else ""
         if source == NAME:
             taken.append(shown + own)
-            if without.sources[key] != _DEFAULT and _value(without, key) != _value(resolved, key):
+            if without.sources.get(key, _DEFAULT) != _DEFAULT and _value(without, key) != _value(resolved, key):
                 replaced.append(f"{_shown(without, key)} ({without.sources[key]})")
         elif _value(resolved, key) != trainer.values[key]:
             other.append(f"{words} ({shown} by {source})")
@@ -93,12 +93,15 @@ def _taken(trainer: TrainerSettings, without: ResolvedConfig, resolved: Resolved
 
 def _shown(resolved: ResolvedConfig, key: str) -> str:
     value = _value(resolved, key)
-    return f"{key} {value:g}" if isinstance(value, int | float) else f"{key} {value}"
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{key} {value:g}" if is_number else f"{key} {value}"
 
 
 def _value(resolved: ResolvedConfig, key: str) -> Any:
-    section, name = key.split(".")
-    return getattr(getattr(resolved.config, section), name)
+    section, name, *inside = key.split(".")
+    value = getattr(getattr(resolved.config, section), name)
+    # A chat template's argument.
+    return value.get(inside[0]) if inside else value
 
 
 def objective_untold(resolved: ResolvedConfig) -> list[str]:

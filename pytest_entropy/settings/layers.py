@@ -58,9 +58,10 @@ class ResolvedConfig:
         record = with_former_names(self.config.model_dump())
         for key in NOT_IN_DIGEST:
             del record[key]
-        # The key was added later: unset, it must not change the digest of directories that are to be resumed.
-        if not record["prompts"]["chat_template_kwargs"]:
-            del record["prompts"]["chat_template_kwargs"]
+        # The keys were added later: unset, they must not change the digest of directories that are to be resumed.
+        for key in ("chat_template_kwargs", "tools"):
+            if not record["prompts"][key]:
+                del record["prompts"][key]
         if record["batch_config"]["updates"] == 1:
             del record["batch_config"]["updates"]
         # It was true or false; true meant every run.

@@ -104,6 +104,9 @@ class PromptSection(SettingsSection):
     chat_template_kwargs: Annotated[dict[str, object], AfterValidator(template_arguments)] = {}
     """Variables for the checkpoint's chat template, such as `{enable_thinking: false}`; those in a row's column of
     this name take precedence."""
+    tools: Annotated[str, Field(min_length=1)] | None = None
+    """A JSON file with the tools of every chat prompt, as JSON schemas; those in a row's column of this name take
+    precedence."""
     with_replacement: bool = False
     """Draw with replacement; E and U may share prompts."""
 

@@ -157,7 +157,7 @@ def _run(B_E: int, number: int) -> RunRecord:
         "entropy_mean": 1.75, "entropy_se": 0.1, "length_mean": 18.0, "ended_share": 1.0, "agreement": {},
         "seconds": seconds, "memory_mb": {name: 700.0 for name in seconds}, "peak_memory_mb": 800.0 + B_E,
         "update": plain(_update()), "variance_total": 2 * variance, "se_total": (2 * variance) ** 0.5,
-        "notes": ["few prompts"],
+        "notes": ["none of 4 prompts in the trainer's log is among the prompts"],
         "variance_parts": {"entropy_batch": variance, "update_batch": 2 * variance, "interaction": variance},
     }  # fmt: skip
     return RunRecord.from_dict(record, directory=f"BE{B_E:03d}_run{number:03d}").slim()

@@ -39,6 +39,10 @@ def hangs(prompts, completions, **columns):
     for text in completions:
         time.sleep(3600)
 
+def length_of_chat(prompts, completions, **columns):
+    assert all(p[0]["content"][0]["type"] == "text" and p[1]["content"] is None for p in prompts)
+    return [len(c[0]["content"]) / 40 for c in completions]
+
 def chatty(prompts, completions, **columns):
     assert all(p[-1]["role"] == "user" and "<b>" in p[-1]["content"] for p in prompts)
     assert all(len(c) == 1 and c[0]["role"] == "assistant" for c in completions)
@@ -195,6 +199,52 @@ def test_chat_prompts(session: Workspace, tmp_path_factory: pytest.TempPathFacto
     done = single(session, *options, f"--checkpoint={with_chat_template(session, tmp_path_factory)}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert delta(session) != 0
+
+
+TOOLED = (
+    "{% for t in tools or [] %}{{ t.function.name }};{% endfor %}{% for m in messages %}{{ m.role }}:"
+    "{% if m.content %}{{ m.content }}{% endif %}{% for c in m.tool_calls or [] %}{{ c.function.name }}{% endfor %};"
+    "{% endfor %}{% if add_generation_prompt %}me:{% endif %}"
+)
+
+
+@pytest.mark.slow
+def test_tools_calls_and_parts_and_a_log_of_the_trainer(
+    session: Workspace, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    place = with_chat_template(session, tmp_path_factory, TOOLED)
+    tools = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}]
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "add", "arguments": {"a": 1}}}]}
+    rows = [
+        {
+            "prompt": [
+                {"role": "user", "content": [{"type": "text", "text": f"{n} + {n}?", "image": None}]},
+                call,
+                {"role": "tool", "content": str(2 * n)},
+            ],
+            "tools": json.dumps(tools),
+            "answer": str(2 * n),
+        }
+        for n in range(30)
+    ]
+    (session.path / "chat.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    # As a trainer that got no tools logged them.
+    logged = [f"user:{n} + {n}?;assistant:add;tool:{2 * n};me:" for n in range(4)]
+    table = {"step": ["1000"] * 4, "prompt": logged, "completion": ["7"] * 4}
+    (place.parent / "completions.jsonl").write_text(json.dumps(table))
+    done = single(session, f"--checkpoint={place}", "--prompts=chat.jsonl", "--reward=rewards.py:length_of_chat")
+    assert done.returncode == 0, done.stdout + done.stderr
+    words = " ".join(done.stdout.split())
+    assert "tools of 30 of 30 prompts are given to the chat template" in words
+    assert "warning: 4 of 4 prompts in the trainer's log" in words
+    assert "at character 1 the log has 'user:0 + 0?;assistant:add;tool:0;me:' and the prompt 'add;user:0 + 0?" in words
+    record = json.loads(next(session.results.rglob("BE006*/results.json")).read_text())
+    assert any("prompts in the trainer's log" in note for note in record["notes"])
+    for name in ("single_run/*/report.html", "single_run/*/update/probe_log.txt", "single_run/*/BE006*/probe_log.txt"):
+        (written,) = session.results.glob(name)
+        assert "4 of 4 prompts in the trainer" in written.read_text(), name
+    (update,) = session.results.glob("single_run/*/update/update.json")
+    assert all("add" in prompt for prompt in json.loads(update.read_text())["prompts"])
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from pytest_entropy.checkpoints.model_size import model_directory
 from pytest_entropy.checkpoints.text_settings import text_settings
 from pytest_entropy.errors import RunError, UsageError
 from pytest_entropy.prompts import PromptSet, require_room
+from pytest_entropy.prompts.messages import parts_of
 
 # The context's length in config.json; GPT-2 and its kin have a name of their own.
 _KEYS = ("max_position_embeddings", "n_positions")
@@ -51,7 +52,7 @@ def _counter(tokenizer: Path | None) -> Callable[..., Sequence[int]]:
 
     def encode(content: str | Sequence[Mapping[str, Any]], arguments: object = None) -> Sequence[int]:
         nonlocal loaded
-        text = content if isinstance(content, str) else str(content[-1].get("content", "")).strip()
+        text = content if isinstance(content, str) else "".join(parts_of(content[-1])).strip()
         loaded = loaded or _read(tokenizer)
         ids: list[int] = loaded.encode(text, add_special_tokens=False).ids if loaded else []
         return ids

@@ -44,19 +44,27 @@ class PromptSource:
     open: Callable[[str, Columns], PromptSet]
 
 
-def from_rows(rows: Iterable[tuple[str, Mapping[str, Any]]], label: str, columns: Columns) -> PromptSet:
+def from_rows(
+    rows: Iterable[tuple[str, Mapping[str, Any]]], label: str, columns: Columns, *, from_table: bool = False
+) -> PromptSet:
     """Make prompts of ("row N", row) pairs.
 
     Args:
         rows: pairs of a row's place and the row.
         label: what messages call the rows' origin.
         columns: the columns of prompt and answer, and the template.
+        from_table: whether the rows come from a table, whose structs have nulls for the fields of other rows.
 
     Raises:
         UsageError: a row is not a valid prompt; names the row.
     """
     return prompts_from_rows(
-        rows, source=label, prompt_column=columns.prompt, answer_column=columns.answer, template=columns.template
+        rows,
+        source=label,
+        prompt_column=columns.prompt,
+        answer_column=columns.answer,
+        template=columns.template,
+        from_table=from_table,
     )
 
 

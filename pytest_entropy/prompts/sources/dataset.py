@@ -60,7 +60,7 @@ def open_source(source: str, columns: Columns) -> PromptSet:
     Raises:
         UsageError: the data set cannot be loaded, or a row is invalid.
     """
-    return from_rows(read_dataset(source), f"data set {source.removeprefix(DATASETS)}", columns)
+    return from_rows(read_dataset(source), f"data set {source.removeprefix(DATASETS)}", columns, from_table=True)
 
 
 SOURCE = PromptSource(f"{DATASETS}NAME", lambda source: source.startswith(DATASETS), open_source)

@@ -50,7 +50,7 @@ def open_source(source: str, columns: Columns) -> PromptSet:
         UsageError: the file cannot be read, or a row is invalid.
     """
     path = regular_file(source)
-    return from_rows(read_parquet(path), f"prompts file {path}", columns)
+    return from_rows(read_parquet(path), f"prompts file {path}", columns, from_table=True)
 
 
 SOURCE = PromptSource(".parquet", lambda source: Path(source).suffix in (".parquet",), open_source)

@@ -203,3 +203,54 @@ def test_the_defaults_are_those_of_the_trl_that_is_installed() -> None:
     (warning,) = trainer_settings(problem).warnings
     for name in KEYS:
         assert f"{name} {Real.__dataclass_fields__[name].default}" in warning
+
+
+@pytest.mark.parametrize(
+    "given", [{"enable_thinking": False, "effort": "low"}, '{"enable_thinking": false, "effort": "low"}']
+)
+def test_the_arguments_of_the_chat_template(given: Any) -> None:
+    found = settings(chat_template_kwargs=given)
+    key = "prompts.chat_template_kwargs"
+    assert {k: v for k, v in found.values.items() if k.startswith(key)} == {
+        f"{key}.enable_thinking": False,
+        f"{key}.effort": "low",
+    }
+    assert found.names[f"{key}.enable_thinking"] == "chat_template_kwargs.enable_thinking False"
+    assert found.warnings == ()
+    for nothing in (None, {}, "", {"enable_thinking": None}):
+        assert not any(k.startswith(key) for k in settings(chat_template_kwargs=nothing).values)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (3, "chat_template_kwargs is a mapping such as {enable_thinking: false}, not int 3"),
+        ("{broken", "chat_template_kwargs is a mapping"),
+        ({"a": object()}, "a is object <object object"),
+        ({"tools": []}, "tools is reserved"),
+        ({"a": {"b": 1}}, "chat_template_kwargs a that is not read: set it as prompts.chat_template_kwargs.a in"),
+        ({"a": "x" * 300}, "chat_template_kwargs a that is not read"),
+    ],
+)
+def test_arguments_of_the_chat_template_that_no_setting_can_be(given: Any, words: str) -> None:
+    found = settings(chat_template_kwargs=given)
+    assert not any(key.startswith("prompts.") for key in found.values)
+    (warning,) = found.warnings
+    assert words in warning
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_trl_itself_saves_them(tmp_path: Path) -> None:
+    pytest.importorskip("trl")
+    import torch
+    from trl import GRPOConfig as Real  # type: ignore[attr-defined]
+
+    arguments = Real(
+        output_dir=str(tmp_path),
+        chat_template_kwargs={"enable_thinking": False},
+        use_cpu=True,
+        bf16=False,
+        report_to=[],
+    )
+    torch.save(arguments, tmp_path / NAME)
+    assert trainer_settings(read(tmp_path)).values["prompts.chat_template_kwargs.enable_thinking"] is False

@@ -169,6 +169,24 @@ def test_only_prompts_that_could_be_too_long_are_encoded() -> None:
     assert encoded == [chat[1].content]
 
 
+def test_tools_and_calls_count_as_their_json_with_white_space() -> None:
+    tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
+    call: dict[str, Any] = {
+        "role": "assistant", "content": None, "tool_calls": [{"function": {"name": "add", "arguments": {"a": 3}}}],
+    }  # fmt: skip
+    ask: dict[str, Any] = {"role": "user", "content": "3 + 4?"}
+    for prompt in (Prompt([ask], {}, {"tools": [tool] * 9}), Prompt([ask, *[call] * 9])):
+        assert isinstance(prompt.content, list)
+        calls = [message.get("tool_calls") for message in prompt.content]
+        spaced = list(json.dumps([calls, dict(prompt.template_arguments)], indent=4).encode())
+
+        def encode(*given: object, ids: list[int] = spaced) -> list[int]:
+            return ids
+
+        with pytest.raises(RunError, match="1 of 1 prompts are too long"):
+            require_room([prompt], encode, len(spaced) - 20, 1, template_tokens=0)
+
+
 def test_chat_prompts_go_through_the_checkpoints_own_template(words: PreTrainedTokenizerFast) -> None:
     from dataclasses import replace
 

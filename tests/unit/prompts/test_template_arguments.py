@@ -16,7 +16,14 @@ from transformers import PreTrainedTokenizerBase
 from pytest_entropy.errors import UsageError
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.probe.batches import draw_responses
-from pytest_entropy.prompts import Prompt, open_prompts, require_room, template_arguments, with_arguments
+from pytest_entropy.prompts import (
+    Prompt,
+    open_prompts,
+    prompts_from_rows,
+    require_room,
+    template_arguments,
+    with_arguments,
+)
 from pytest_entropy.settings.layers import Layer, ResolvedConfig, resolve_config
 from pytest_entropy.settings.probe import ProbeConfig
 from pytest_entropy.settings.template_arguments import RESERVED
@@ -96,6 +103,19 @@ def test_a_rows_own_column_goes_over_the_runs_key_by_key(tmp_path: Path, kind: s
     assert "chat_template_kwargs" in found[0].columns
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [('{"enable_thinking": false}', {"enable_thinking": False}), ("{}", {}), ("", {}), ("null", {})],
+)
+def test_json_text_of_them_is_read_as_data_sets_store_it(text: str, expected: dict[str, object]) -> None:
+    assert template_arguments(text) == expected
+    (prompt,) = prompts_from_rows([("row 1", {"prompt": MESSAGES, "chat_template_kwargs": text})], source="rows")
+    assert prompt.template_arguments == expected
+    assert prompt.columns["chat_template_kwargs"] == text
+    (hooked,) = in_order(with_arguments([Prompt(MESSAGES, {"chat_template_kwargs": text})], {}, "hook"))
+    assert hooked.template_arguments == expected
+
+
 def test_sets_of_plugins_have_theirs_in_the_column() -> None:
     class OnDemand:
         def __len__(self) -> int:
@@ -123,7 +143,7 @@ def test_sets_of_plugins_have_theirs_in_the_column() -> None:
             {"add_generation_prompt": False},
             "add_generation_prompt is reserved, because the prompt or the probe determines it",
         ),
-        ({"tools": []}, "tools is reserved, because the prompt or the probe determines it"),
+        ({"tools": []}, "tools is reserved, because tools are a column of their own, named tools"),
         ({"messages": []}, "messages is reserved, because the prompt or the probe determines it"),
         ({"a b": 1}, "str 'a b' is not a name"),
         ({3: 1}, "int 3 is not a name"),

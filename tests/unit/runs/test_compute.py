@@ -101,3 +101,30 @@ def test_a_place_is_of_one_set_of_settings(spec: RunSpec, tmp_path: Path) -> Non
     # The first run estimates the error over update batches, too; the others have one probe.
     assert place.probe(replace(spec, run=3)) is place.probe(replace(spec, run=2))
     assert place.probe(spec).policy.model is place.probe(replace(spec, run=2)).policy.model
+
+
+def test_prompts_that_the_trainer_logged_otherwise_are_a_note_of_every_run_and_in_its_log(
+    spec: RunSpec, tmp_path: Path, checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import shutil
+
+    shutil.copytree(checkpoint.parent, tmp_path / "run")
+    root = tmp_path / "run" / checkpoint.name
+    rows = [{"prompt": f"Tom has {n} apples. How many now?", "answer": str(n)} for n in range(12)]
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    logged = [f"Answer briefly. {row['prompt']}" for row in rows[:3]]
+    table = {"step": ["5"] * 3, "prompt": logged, "completion": ["7"] * 3}
+    (tmp_path / "run" / "completions.jsonl").write_text(json.dumps(table))
+    settings = {**spec.settings, "checkpoint": str(root), "prompts": {"source": str(source)}}
+    files = find_checkpoint(root)
+    own = replace(spec, checkpoint=str(root), checkpoint_digest=files.digest(), settings=settings)
+    place = place_of(own)
+    caplog.set_level("WARNING")
+    for n, run in enumerate((own, replace(own, run=2, seed=13))):
+        directory = tmp_path / f"out {n}"
+        directory.mkdir()
+        (note,) = [note for note in compute(run, place, directory).notes if "trainer's log" in note]
+        assert note in read_run(directory).notes
+        assert note.startswith("3 of 3 prompts in the trainer's log run/completions.jsonl have another form here")
+        assert [record.message for record in caplog.records if "trainer's log" in record.message] == [note] * (n + 1)

@@ -50,6 +50,26 @@ def test_below_what_the_user_gives() -> None:
     assert lines[1:] == [f"  not from {NAME}: num_generations 4 (batch_config.G 6 by --entropy-set)"]
 
 
+KEY = "prompts.chat_template_kwargs.enable_thinking"
+THINKING = TrainerSettings({KEY: False}, {KEY: "chat_template_kwargs.enable_thinking False"})
+
+
+def test_the_trainers_arguments_of_the_chat_template() -> None:
+    found, lines = resolved(THINKING)
+    assert found.config.prompts.chat_template_kwargs == {"enable_thinking": False}
+    assert (found.sources[KEY], lines) == (NAME, [f"  from {NAME}: {KEY} False"])
+    for given, shown in ((True, "True by --entropy-set"), (None, "None by a null")):
+        own = Layer("--entropy-set", {"prompts": {"chat_template_kwargs": {"enable_thinking": given}}})
+        found, lines = resolved(THINKING, own)
+        assert found.config.prompts.chat_template_kwargs == ({} if given is None else {"enable_thinking": True})
+        assert lines == [f"  not from {NAME}: chat_template_kwargs.enable_thinking False ({KEY} {shown})"]
+    both = Layer("own.yaml", {"prompts": {"chat_template_kwargs": {"effort": "low"}}})
+    assert resolved(THINKING, both)[0].config.prompts.chat_template_kwargs == {
+        "effort": "low",
+        "enable_thinking": False,
+    }
+
+
 def test_what_does_not_go_with_the_users_settings_is_named_with_its_source() -> None:
     trainer = TrainerSettings({"probe.loss_type": "dapo"}, {"probe.loss_type": "loss_type dapo"})
     with pytest.raises(UsageError, match="mode u_statistic needs prompts that enter") as raised:

@@ -45,6 +45,38 @@ def test_messages_are_rendered_once_with_their_arguments() -> None:
     assert other_encodings(words, [prompt], batch(words("3+4")["input_ids"]), TEMPLATE) == 1
 
 
+PARTS = (
+    "{% for m in messages %}[{{ m.role }}]{% for p in m.content %}{{ p.text }}{% endfor %}{% endfor %}"
+    "{% if add_generation_prompt %}[a]{% endif %}"
+)
+
+
+def test_parts_are_told_from_texts_by_the_template() -> None:
+    words = tiny.tokenizer()
+    one = Prompt([{"role": "user", "content": [{"type": "text", "text": "3+4"}]}])
+    once = words("[user]3+4[a]", add_special_tokens=False)["input_ids"]
+    strings = TEMPLATE.replace("{{ m.content }}", "{% if m.content is string %}{{ m.content }}{% endif %}")
+    for template in (TEMPLATE, TEMPLATE.replace("content }}", "content | tojson }}"), strings, PARTS):
+        quoted = words('[user]"3+4"[a]', add_special_tokens=False)["input_ids"] if "tojson" in template else once
+        assert other_encodings(words, [one], batch(quoted), template) == 0
+    as_code = words("[user][{'type': 'text', 'text': '3+4'}][a]", add_special_tokens=False)["input_ids"]
+    assert other_encodings(words, [one], batch(as_code), TEMPLATE) == 1
+    two = Prompt([{"role": "user", "content": [{"type": "text", "text": "3+"}, {"type": "text", "text": "4"}]}])
+    assert other_encodings(words, [two], batch(once), PARTS) == 0
+
+
+def test_of_several_templates_the_library_chooses_by_the_tools() -> None:
+    words = tiny.tokenizer()
+    messages = [{"role": "user", "content": "3+4"}]
+    both = {"default": TEMPLATE, "tool_use": "tools" + TEMPLATE}
+    for prompt, text in (
+        (Prompt(messages), "[user]3+4[a]"),
+        (Prompt(messages, {}, {"tools": [{}]}), "tools[user]3+4[a]"),
+    ):
+        encoded = words(text, add_special_tokens=False)["input_ids"]
+        assert other_encodings(words, [prompt], batch(encoded), both) == 0
+
+
 @pytest.mark.parametrize(("content", "count"), [("Q: 3+4\nA:", 0), ("Q: Q: 3+4\nA:\nA:", 1), ("3+4", 1)])
 def test_a_template_is_applied_once(content: str, count: int) -> None:
     words = tiny.tokenizer()

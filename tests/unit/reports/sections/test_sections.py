@@ -30,9 +30,9 @@ from tests.present import present
 from tests.unit.reports.stored import store_experiment
 
 BUILT_IN = [
-    "comparison", "equal_rewards", "memory_scaling", "batch_sizes", "estimators", "failed_runs", "failed_tests",
-    "missing_runs", "figures", "checks", "rollouts", "runs", "cost", "settings", "update_batch", "plugin_analyses",
-    "environment",
+    "comparison", "logged_prompts", "equal_rewards", "memory_scaling", "batch_sizes", "estimators", "failed_runs",
+    "failed_tests", "missing_runs", "figures", "checks", "rollouts", "runs", "cost", "settings", "update_batch",
+    "plugin_analyses", "environment",
 ]  # fmt: skip
 PART = """
 from markupsafe import Markup
@@ -83,6 +83,15 @@ def test_a_section_of_another_package_appears_in_its_place(view: ExperimentView,
     html = render(view)
     words = "<h2>Longest &lt;run&gt;</h2>\n<p>BE008_run001: 8 prompts</p>"
     assert html.index("<h2>Figures</h2>") < html.index(words) < html.index("<h2>Runs</h2>")
+
+
+def test_prompts_of_another_form_than_the_trainers_are_shown_once(view: ExperimentView) -> None:
+    note = "4 of 4 prompts in the trainer's log have another form here: the log has '<b>'"
+    noted = replace(view, runs=[replace(run, notes=["no total variance", note]) for run in view.runs])
+    html = render(noted)
+    assert "<h2>Prompts of another form than the trainer" in html
+    assert html.count("have another form here: the log has &#39;&lt;b&gt;&#39;</p>") == 1
+    assert "of another form" not in render(view)
 
 
 def test_what_a_section_has_nothing_for_is_left_out(view: ExperimentView) -> None:

@@ -19,6 +19,7 @@ from pytest_entropy.checkpoints.preflight.adapter_files import require_all_read
 from pytest_entropy.checkpoints.preflight.bfloat16_units import warn_of_slow_bfloat16
 from pytest_entropy.checkpoints.preflight.device import require_device
 from pytest_entropy.checkpoints.preflight.memory import require_room_for_weights
+from pytest_entropy.checkpoints.preflight.next_step import require_fitting_dtype
 from pytest_entropy.checkpoints.preflight.row_independence import require_separate_rows
 from pytest_entropy.checkpoints.preflight.screening import screen
 from pytest_entropy.checkpoints.second_reading.reading import PlainReading
@@ -85,11 +86,7 @@ def load(files: CheckpointFiles, *, device: str = "cpu", dtype: str = "float32")
             to other parameters.
     """
     require_device(device)
-    if dtype == "bfloat16" and not files.is_adapter:
-        raise UsageError(
-            f"checkpoint {files.root}: --dtype bfloat16 is for the frozen base of an adapter; the weights an update "
-            "moves must be float32 or float64"
-        )
+    require_fitting_dtype(files, dtype)
     warn_of_slow_bfloat16(device, dtype)
     require_room_for_weights(files, dtype)
     loaded = _load(files, DTYPES[dtype])

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_entropy.errors import RunError, UsageError
 from pytest_entropy.prompts import Prompt, PromptSet
+from pytest_entropy.prompts.sampled_rows import some_indices
 from pytest_entropy.rewards.builtin.base import PlainReward
 from pytest_entropy.rewards.gold import NoGold, accepted_answers
 from pytest_entropy.rewards.named import named
@@ -105,10 +106,7 @@ def _reads_answer(reward: PlainReward) -> bool:
 
 def _some(count: int) -> Iterable[int]:
     """Indices of the rows that planning reads."""
-    half = READ_WHEN_PLANNING // 2
-    if count <= READ_WHEN_PLANNING:
-        return range(count)
-    return (*range(half), *(half + n * (count - half) // half for n in range(half)))
+    return some_indices(count, READ_WHEN_PLANNING)
 
 
 def _unreadable(rows: Sequence[Prompt], looked_at: Iterable[int]) -> str | None:

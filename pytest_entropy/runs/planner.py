@@ -10,9 +10,10 @@ from typing import Any
 from pytest_entropy.checkpoints import DEMO, CheckpointFiles, find_checkpoint, resolve
 from pytest_entropy.checkpoints.metadata import Metadata, read_metadata
 from pytest_entropy.checkpoints.model_size import parameters_stored
-from pytest_entropy.checkpoints.preflight.chat_template import require_chat_template
-from pytest_entropy.checkpoints.preflight.context_length import require_context
+from pytest_entropy.checkpoints.preflight.architecture import require_known_architecture
 from pytest_entropy.checkpoints.preflight.device import require_device
+from pytest_entropy.checkpoints.preflight.next_step import require_next_step
+from pytest_entropy.checkpoints.preflight.planned_prompts import require_prompts
 from pytest_entropy.checkpoints.preflight.screening import screen
 from pytest_entropy.checkpoints.trainer_settings import trainer_settings
 from pytest_entropy.checkpoints.training_arguments import read_training_arguments
@@ -136,6 +137,9 @@ class Planner:
         self.request.choose_device(resolved.config.model.device)
         require_device(resolved.config.model.device)
         files, metadata, digest = self._checkpoint(resolved)
+        require_next_step(
+            files, metadata, learning_rate=resolved.config.probe.learning_rate, dtype=resolved.config.model.dtype
+        )
         resolved = with_depth(kind, resolved, lambda: parameters_stored(files))
         prompts = self._prompts(resolved)
         reward = self._rewards(resolved, prompts)
@@ -148,8 +152,8 @@ class Planner:
                 root, name, digest, config_digest, resolved, lambda of: digest_with_inputs(of, prompts, reward).config
             )
         directory = found.directory or root / f"{kind.directory}_{self.stamp}"
-        require_chat_template(prompts, files, resolved.config.prompts.chat_template_kwargs)
-        require_context(files, prompts, resolved.config.sampling.max_new_tokens)
+        config = resolved.config
+        require_prompts(prompts, files, config.prompts.chat_template_kwargs, config.sampling.max_new_tokens)
         return Plan(
             kind, resolved, files, metadata, digest, config_digest, prompts, reward, directory, self.stamp,
             found.directory is not None, found.superseded, digests.inputs, found.nothing_kept, notes, recorded,
@@ -211,6 +215,7 @@ class Planner:
         if key not in self._checkpoints:
             files = find_checkpoint(resolve(key[0]), key[1])
             screen(files)
+            require_known_architecture(files)
             self._checkpoints[key] = files, read_metadata(files), files.digest()
         return self._checkpoints[key]
 

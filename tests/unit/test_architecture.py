@@ -44,7 +44,7 @@ LAWS: dict[str, Callable[[laws.Package], list[str]]] = {
     ),
     "peft where models are loaded and run": lambda p: laws.kept_in(p, "peft", ("policy", "checkpoints", "testing")),
     "matplotlib in reports only": lambda p: laws.kept_in(p, "matplotlib", ("reports",)),
-    "jinja2 in reports only": lambda p: laws.kept_in(p, "jinja2", ("reports",)),
+    "jinja2 in reports and templates": lambda p: laws.kept_in(p, "jinja2", ("reports", "checkpoints")),
     "no files in the mathematics": lambda p: laws.files_touched(p, MATHEMATICS),
     "the second reading shares nothing with the loader": lambda p: laws.apart(
         p, "checkpoints.second_reading", ("records",)
@@ -119,7 +119,11 @@ FAULTS = {
     ),
     "peft": ("peft where models are loaded and run", {"probe/x.py": "from peft.tuners import lora\n"}, "probe/x.py:1"),
     "matplotlib": ("matplotlib in reports only", {"checks/x.py": "import matplotlib.pyplot\n"}, "checks/x.py:1"),
-    "jinja2": ("jinja2 in reports only", {"commands/x.py": "from jinja2 import Template\n"}, "commands/x.py:1"),
+    "jinja2": (
+        "jinja2 in reports and templates",
+        {"commands/x.py": "from jinja2 import Template\n"},
+        "commands/x.py:1",
+    ),
     "JSON": ("no files in the mathematics", {"probe/x.py": "import json\n"}, "probe/x.py:1"),
     "open": ("no files in the mathematics", {"policy/x.py": "def f(p):\n    return p.open()\n"}, "policy/x.py:2"),
     "the loader's reading": (

@@ -39,7 +39,7 @@ VARIANTS: list[tuple[list[dict[str, Any]], dict[str, Any]]] = [
     (CALL, {"tools": [TOOL]}),
 ]  # fmt: skip
 OWN = {
-    "blocks": "{% for m in messages %}\n  {% if m.role == 'user' %}\n{{ m.content | trim }}\n  {% endif %}\n{% endfor %}",
+    "blocks": "{% for m in messages %}\n  {% if m.role %}\n{{ m.content }}\n  {% endif %}\n{% endfor %}",
     "loop controls": "{% for m in messages %}{% if loop.index0 == 1 %}{% break %}{% endif %}{{ m.role }}{% endfor %}",
     "generation": "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}",
     "json": "{{ messages | tojson }}{{ messages | tojson(indent=2) }}",

@@ -12,6 +12,7 @@ from pytest_entropy.checkpoints.metadata import Metadata, read_metadata
 from pytest_entropy.checkpoints.model_size import parameters_stored
 from pytest_entropy.checkpoints.preflight.architecture import require_known_architecture
 from pytest_entropy.checkpoints.preflight.device import require_device
+from pytest_entropy.checkpoints.preflight.missing_weights import require_all_weights
 from pytest_entropy.checkpoints.preflight.next_step import require_next_step
 from pytest_entropy.checkpoints.preflight.planned_prompts import require_prompts
 from pytest_entropy.checkpoints.preflight.screening import screen
@@ -216,6 +217,7 @@ class Planner:
             files = find_checkpoint(resolve(key[0]), key[1])
             screen(files)
             require_known_architecture(files)
+            require_all_weights(files)
             self._checkpoints[key] = files, read_metadata(files), files.digest()
         return self._checkpoints[key]
 

@@ -70,7 +70,8 @@ def _is_causal(kind: str, config: dict[str, Any]) -> bool:
     """Whether the type is in the table of causal models; models of several parts are left to loading."""
     named = config.get("architectures")
     first = named[0] if isinstance(named, list) and named else ""
-    if str(first).endswith(("ForCausalLM", "LMHeadModel")) or any(isinstance(part, dict) for part in config.values()):
+    parts = [key for key, part in config.items() if key.endswith("_config") and isinstance(part, dict)]
+    if str(first).endswith(("ForCausalLM", "LMHeadModel")) or parts:
         return True
     home = _home()
     table = home / "auto" / "modeling_auto.py" if home else None

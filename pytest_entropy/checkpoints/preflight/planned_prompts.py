@@ -9,8 +9,10 @@ from pytest_entropy.checkpoints.preflight.chat_template import require_chat_temp
 from pytest_entropy.checkpoints.preflight.context_length import require_context
 from pytest_entropy.checkpoints.preflight.embedding import require_embedded_prompts
 from pytest_entropy.checkpoints.preflight.end_tokens import require_end_token
-from pytest_entropy.checkpoints.preflight.planned_tokenizer import planned_tokenizer
+from pytest_entropy.checkpoints.preflight.planned_tokenizer import PlannedTokenizer, planned_tokenizer
+from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import PromptSet
+from pytest_entropy.prompts.sampled_rows import sampled_rows
 
 
 def require_prompts(
@@ -26,11 +28,22 @@ def require_prompts(
 
     Raises:
         UsageError: there is no usable tokenizer, no end token or no chat template, the template fails, a token has no
-            row in the embedding, or a prompt is too long.
+            row in the embedding, or a prompt is too long or has no tokens.
     """
     tokenizer = planned_tokenizer(files)
     if tokenizer is not None:
         require_end_token(files, tokenizer)
         require_chat_template(prompts, files, tokenizer, arguments)
         require_embedded_prompts(prompts, files, tokenizer)
+        _require_tokens(prompts, tokenizer)
     require_context(files, prompts, max_new_tokens, tokenizer)
+
+
+def _require_tokens(prompts: PromptSet, tokenizer: PlannedTokenizer) -> None:
+    """Reject a text that the tokenizer drops as a whole; the shortest is the likeliest."""
+    row, prompt = min(sampled_rows(prompts), key=lambda pair: len(str(pair[1].content)))
+    if isinstance(prompt.content, str) and tokenizer.counts and not tokenizer.encode(prompt.content, special=True):
+        raise UsageError(
+            f"row {row + 1} of the prompts, {prompt.content[:60]!r}, has no tokens by the tokenizer in "
+            f"{tokenizer.place}; remove it from the prompts"
+        )

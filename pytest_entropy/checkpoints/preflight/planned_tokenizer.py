@@ -54,6 +54,11 @@ class PlannedTokenizer:
         numbers = self._loaded.get_vocab(with_added_tokens=True).values() if self._loaded else added_tokens(self.place)
         return max(numbers, default=-1)
 
+    @property
+    def counts(self) -> bool:
+        """Whether :meth:`encode` gives the tokens of a text."""
+        return self._loaded is not None
+
     def end_token(self) -> list[int] | None:
         """The id of its end-of-sequence token, none where the files say that there is none; None if they do not say."""
         if self._loaded is None or "eos_token" not in self._special:

@@ -51,7 +51,7 @@ def test_an_unknown_type_is_named_with_both_versions(tmp_path: Path) -> None:
     )
     assert "has no architecture 'QWEN2'" in refusal(tmp_path, model_type="QWEN2")
     assert "no causal language model" in refusal(
-        tmp_path, model_type="t5", architectures=["T5ForConditionalGeneration"]
+        tmp_path, model_type="t5", architectures=["T5ForConditionalGeneration"], rope_parameters={}
     )
     # Of several parts, one may be causal: loading decides.
     check(tmp_path, model_type="llava", architectures=["LlavaForConditionalGeneration"], text_config={})

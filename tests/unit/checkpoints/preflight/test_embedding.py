@@ -55,8 +55,8 @@ def test_the_first_row_with_such_a_token_is_named_with_both_sizes(place: Path) -
     assert refusal(prompts, whole(place), place) == (
         f"row 2 of the prompts holds the token '</tool>' with id {SIZE + 1}, and the model's input embedding has "
         f"{SIZE} rows (ids 0 to {SIZE - 1}): tokens were added to the tokenizer, and the embedding was not resized; "
-        f"the tokenizer is in {place}. Save the tokenizer that the model was trained with beside the weights, or take the "
-        "token out of the prompts or the chat template"
+        f"the tokenizer is in {place}. Save the tokenizer that the model was trained with beside the weights, or take "
+        "the token out of the prompts or the chat template"
     )
 
 

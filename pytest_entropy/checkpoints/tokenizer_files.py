@@ -24,6 +24,8 @@ TEMPLATE, FURTHER_TEMPLATES = "chat_template.jinja", "additional_chat_templates"
 NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 # Files that hold a vocabulary; which of them a tokenizer reads depends on its class.
 _VOCABULARIES = (WHOLE, "*.model", "vocab.*", "*-vocab.*", "vocab-*", "*.tiktoken", "tekken.json", "*.spm", "*.bpe")
+# Of a vocabulary in two files.
+_PAIR = ("vocab.json", "merges.txt")
 # Tokenizers of bytes or characters.
 _WITHOUT_VOCABULARY = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")
 # A template takes some ten kilobytes.
@@ -59,7 +61,7 @@ def tokenizer_directory(files: CheckpointFiles) -> Path | None:
 
 
 def require_vocabulary(files: CheckpointFiles) -> None:
-    """Reject a directory without any vocabulary: transformers would make a tokenizer of no words, silently.
+    """Reject a directory without a whole vocabulary: of none, transformers makes a tokenizer of no words, silently.
 
     Args:
         files: paths of the checkpoint.
@@ -68,7 +70,17 @@ def require_vocabulary(files: CheckpointFiles) -> None:
         UsageError: names the directory, and where the tokenizer may be copied from.
     """
     place = tokenizer_directory(files)
-    if place is None or _has_vocabulary(place):
+    if place is None:
+        return
+    half = [name for name in _PAIR if (place / name).is_file()]
+    if len(half) == 1 and not any(file.is_file() for name in (WHOLE, "*.model") for file in place.glob(name)):
+        (absent,) = set(_PAIR) - set(half)
+        raise UsageError(
+            f"checkpoint {files.root}: no usable tokenizer in {place}: {half[0]} is there, and {absent}, which belongs "
+            "to it, is not; copy it from the base model, or save tokenizer.json there: "
+            f"tokenizer.save_pretrained({str(place)!r})"
+        )
+    if _has_vocabulary(place):
         return
     if _read(place, SETTINGS).get("tokenizer_class") in _WITHOUT_VOCABULARY:
         return

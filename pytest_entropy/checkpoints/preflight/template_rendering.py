@@ -6,9 +6,11 @@ The environment is that of ``transformers.utils.chat_template_utils``; tests com
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_entropy.time_limit import TimeLimitExceeded, call_within
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 # For one prompt, in s, as when it is encoded in a run.
 SECONDS = 30.0
+# A prompt has some megabytes at most.
+_MOST_BYTES = 2**30
 # Names under which a message's reasoning is passed; templates read the first, gpt-oss' the second.
 _REASONING = ("reasoning_content", "thinking", "reasoning")
 
@@ -43,12 +47,13 @@ def render(
         seconds: the time limit.
 
     Raises:
-        TemplateFailure: the template cannot be compiled, fails, or exceeds the time limit.
+        TemplateFailure: the template cannot be compiled, fails, exceeds the time limit, or takes too much memory.
     """
     given = {"tools": None, "documents": None, "add_generation_prompt": True, **(variables or {})}
     chat = [_with_reasoning(message) for message in messages]
     try:
-        return call_within(seconds, lambda: _compiled(template).render(messages=chat, **given))
+        with _bounded_memory():
+            return call_within(seconds, lambda: _compiled(template).render(messages=chat, **given))
     except TimeLimitExceeded:
         raise TemplateFailure(f"does not come to an end within {seconds:g} s") from None
     # A template may raise any kind of exception.
@@ -71,6 +76,25 @@ def used_variables(template: str, *, seconds: float = SECONDS) -> frozenset[str]
         return call_within(seconds, lambda: frozenset(find_undeclared_variables(_environment().parse(template))))
     except (TimeLimitExceeded, Exception):
         return frozenset()
+
+
+@contextmanager
+def _bounded_memory() -> Iterator[None]:
+    """Let the process take little more memory than it has, where the system can: more is a MemoryError."""
+    try:
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except (ImportError, OSError):
+        yield
+        return
+    before = soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    bound = pages * resource.getpagesize() + _MOST_BYTES
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (bound if soft == resource.RLIM_INFINITY else min(bound, soft), hard))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 @lru_cache(maxsize=8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,26 @@ def test_the_directory_is_the_adapters_own_if_it_has_a_tokenizer(place: Path, tm
     assert tokenizer_directory(checkpoint(adapter, place)) == adapter
 
 
+def test_a_base_in_the_hub_s_cache_gives_the_tokenizer_of_its_snapshot(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    kept = tmp_path / "hub" / "models--some--base"
+    snapshot = kept / "snapshots" / "abc"
+    tiny.qwen2(40).save_pretrained(snapshot)
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text("abc")
+    (tmp_path / "adapter").mkdir()
+    files = replace(checkpoint(tmp_path / "adapter"), base="some/base", is_adapter=True)
+    assert tokenizer_directory(files) is None
+    require_vocabulary(files)
+    tiny.tokenizer().save_pretrained(snapshot)
+    assert tokenizer_directory(files) == snapshot
+    assert tokenizer_directory(replace(files, base="some/other")) is None
+
+
 def test_a_directory_without_a_vocabulary_is_refused(place: Path, tmp_path: Path) -> None:
     adapter = tmp_path / "adapter"
     adapter.mkdir()
@@ -119,7 +140,13 @@ def test_a_directory_without_a_vocabulary_is_refused(place: Path, tmp_path: Path
     with pytest.raises(UsageError, match=r"no usable tokenizer in .*adapter: neither .* \(its base model's is in"):
         require_vocabulary(checkpoint(adapter, place))
     (adapter / "vocab.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"vocab\.json is there, and merges\.txt, which belongs to it, is not"):
+        require_vocabulary(checkpoint(adapter, place))
+    (adapter / "merges.txt").write_text("")
     require_vocabulary(checkpoint(adapter, place))
+    (adapter / "vocab.json").unlink()
+    with pytest.raises(UsageError, match=r"merges\.txt is there, and vocab\.json"):
+        require_vocabulary(checkpoint(adapter, place))
     (place / "tokenizer.json").unlink()
     with pytest.raises(UsageError, match="save the one that the model was trained with"):
         require_vocabulary(checkpoint(place))

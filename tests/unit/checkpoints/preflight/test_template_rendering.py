@@ -116,6 +116,18 @@ def test_a_failure_has_the_templates_own_words(template: str, why: str) -> None:
         render(template, CHAT, seconds=0.5)
 
 
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not say what a process has")
+def test_a_template_that_grows_without_bound_is_stopped() -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    doubling = "{% set n = namespace(t='12345678') %}{% for i in range(60) %}{% set n.t = n.t ~ n.t %}{% endfor %}x"
+    with pytest.raises(TemplateFailure, match="MemoryError"):
+        render(doubling, CHAT)
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+    assert render("{{ 'x' * 1000000 }}", CHAT) == "x" * 1_000_000
+
+
 def test_the_variables_of_a_template_are_known() -> None:
     assert used_variables("{{ bos_token }}{% for m in messages %}{{ m.eos_token }}{% endfor %}") == {
         "bos_token",

@@ -26,6 +26,7 @@ from pytest_entropy.checkpoints.second_reading.reading import PlainReading
 from pytest_entropy.checkpoints.states.consecutive import prove_beside, weights_of
 from pytest_entropy.checkpoints.states.mapping_proof import MappingProof, prove
 from pytest_entropy.checkpoints.states.optimizer_file import Mapped, read_optimizer
+from pytest_entropy.checkpoints.tokenizer_files import require_vocabulary
 from pytest_entropy.errors import UsageError
 from pytest_entropy.optimizers.state import AdamWState
 from pytest_entropy.policy.policy import Policy
@@ -210,6 +211,7 @@ def _require_finite(files: CheckpointFiles, model: Any) -> None:
 
 def _tokenizer(files: CheckpointFiles) -> Any:
     """The checkpoint's own tokenizer, else that of its base model."""
+    require_vocabulary(files)
     has_tokenizer = any((files.weights / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
     source = str(files.weights) if has_tokenizer or files.base is None else files.base
     try:

@@ -17,7 +17,6 @@ from typing import Any
 from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.formats.dcp_metadata import read_description
 from pytest_entropy.checkpoints.formats.safe_unpickler import UnpickledObject, unpickle
-from pytest_entropy.checkpoints.preflight.screening import read_names
 
 SAMPLING = ("do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty")
 _MAX_TENSORS = 100_000
@@ -36,8 +35,6 @@ class Metadata:
         names: where the optimizer's parameter names come from, in words.
         ignored_sampling: the sampling defaults beside the weights, none of which is used.
         states: number of parameters that the optimizer holds a state of; None where the files do not say.
-        groups: number of parameters in each of the optimizer's groups.
-        listed: the parameters' names where the optimizer's file or one beside it lists them.
     """
 
     learning_rate: float | None = None
@@ -45,8 +42,6 @@ class Metadata:
     names: str = ""
     ignored_sampling: Mapping[str, Any] = field(default_factory=dict)
     states: int | None = None
-    groups: Sequence[int] = ()
-    listed: Sequence[str] | None = None
 
 
 def read_metadata(files: CheckpointFiles) -> Metadata:
@@ -54,8 +49,7 @@ def read_metadata(files: CheckpointFiles) -> Metadata:
     groups, state = _groups(files.optimizer)
     rate, source = _rate(groups, files.optimizer.name)
     states = len(state) if groups else None
-    sizes, listed = [_length(group.get("params")) for group in groups], _listed(files, groups, state)
-    return Metadata(rate, source, _names(files, groups, state), _sampling(files), states, sizes, listed)
+    return Metadata(rate, source, _names(files, groups, state), _sampling(files), states)
 
 
 def _groups(optimizer: Path) -> tuple[list[Mapping[str, Any]], Mapping[Any, Any]]:
@@ -120,18 +114,6 @@ def _names(files: CheckpointFiles, groups: Sequence[Mapping[str, Any]], state: M
     ):
         return f"names in {files.optimizer.name}"
     return f"names in {files.names.name}" if files.names is not None else f"order of {files.layout} checkpoints"
-
-
-def _listed(
-    files: CheckpointFiles, groups: Sequence[Mapping[str, Any]], state: Mapping[Any, Any]
-) -> Sequence[str] | None:
-    """The names of the optimizer's parameters, None where they are only numbered."""
-    if state and all(isinstance(key, str) for key in state):
-        return list(state)
-    if groups and all(_length(group.get("param_names")) == _length(group.get("params")) for group in groups):
-        names = [str(name) for group in groups for name in group.get("param_names") or ()]
-        return names or None
-    return read_names(files.names) if files.names is not None else None
 
 
 def _length(names: Any) -> int:

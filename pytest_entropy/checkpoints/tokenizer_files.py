@@ -47,17 +47,14 @@ class Template(NamedTuple):
 
 
 def tokenizer_directory(files: CheckpointFiles) -> Path | None:
-    """The directory that the tokenizer is loaded from: the checkpoint's own, else its base model's.
+    """The directory that the tokenizer is loaded from: the checkpoint's own, else its base model's, cached or not.
 
-    None where the base is not on this machine, or its tokenizer is elsewhere in the cache.
+    None where the base is not on this machine.
     """
     own = any((files.weights / name).is_file() for name in (WHOLE, SETTINGS))
     if own or files.base is None:
         return files.weights
-    if Path(files.base).is_dir():
-        return Path(files.base)
-    cached = model_directory(files)
-    return cached if cached is not None and _has_vocabulary(cached) else None
+    return model_directory(files)
 
 
 def require_vocabulary(files: CheckpointFiles) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pytest_entropy.checkpoints.files import CheckpointFiles, read_object
 from pytest_entropy.checkpoints.formats.weights_file import WeightsFile
-from pytest_entropy.checkpoints.layouts import known_layouts
 from pytest_entropy.checkpoints.metadata import UNREAD, Metadata
-from pytest_entropy.checkpoints.states.parameter_order import decaying, live_name, unknown_split
 from pytest_entropy.errors import UsageError
 
 
@@ -21,8 +19,7 @@ def require_next_step(files: CheckpointFiles, metadata: Metadata, *, learning_ra
 
     Raises:
         UsageError: the dtype is not for this kind of checkpoint, there is no learning rate, the optimizer has not
-            taken a step, it has more or fewer states than the adapter has tensors, or it names or numbers them by no
-            known rule.
+            taken a step, or it has more or fewer states than the adapter has tensors.
     """
     require_fitting_dtype(files, dtype)
     if metadata.states == 0:
@@ -37,7 +34,6 @@ def require_next_step(files: CheckpointFiles, metadata: Metadata, *, learning_ra
         )
     if files.is_adapter and metadata.states is not None:
         _require_state_of_each_tensor(files, metadata.states)
-        _require_known_numbering(files, metadata)
 
 
 def require_fitting_dtype(files: CheckpointFiles, dtype: str) -> None:
@@ -55,28 +51,6 @@ def require_fitting_dtype(files: CheckpointFiles, dtype: str) -> None:
             f"checkpoint {files.root}: --dtype bfloat16 is for the frozen base of an adapter; the weights an update "
             "moves must be float32 or float64"
         )
-
-
-def _require_known_numbering(files: CheckpointFiles, metadata: Metadata) -> None:
-    """Reject names of another model's parameters, or groups of numbers by no known split, such as LoRA+'s."""
-    keys = [live_name(key) for key in WeightsFile(files.weights)]
-    if metadata.listed is not None:
-        if {live_name(name) for name in metadata.listed}.isdisjoint(keys):
-            raise UsageError(
-                f"the names that {metadata.names.removeprefix('names in ')} lists for the optimizer are not those of "
-                f"adapter {files.weights}, for instance {metadata.listed[0][:200]} against {keys[0][:200]}: is this "
-                "the optimizer of another model or adapter?"
-            )
-        return
-    own = next(layout for layout in known_layouts() if layout.name == files.layout)
-    built_in = type(own).__module__.startswith("pytest_entropy.")
-    lora = all("lora_" in key for key in keys)
-    sizes = [size for size in metadata.groups if size]
-    if len(sizes) < 2 or sum(sizes) != len(keys) or not lora or not built_in:
-        return
-    splits = [len(first) for first in decaying(keys)]
-    if list(metadata.groups) not in [[first, len(keys) - first] for first in splits]:
-        raise unknown_split(metadata.groups, splits)
 
 
 def _require_state_of_each_tensor(files: CheckpointFiles, states: int) -> None:

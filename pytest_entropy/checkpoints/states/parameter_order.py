@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_entropy.errors import UsageError
@@ -58,33 +58,13 @@ def split_by_decay(model: Any, given: Sequence[str], groups: Sequence[Mapping[st
         for parameter in module._parameters
     }
     tried = []
-    for first in decaying(given, inside_norm):
-        tried.append(len(first))
-        if [len(first), len(given) - len(first)] == sizes:
+    for rule in (decays, lambda name: "bias" not in name):
+        first = [name for name in given if name not in inside_norm and rule(name)]
+        tried.append([len(first), len(given) - len(first)])
+        if tried[-1] == sizes:
             return first + [name for name in given if name not in set(first)]
-    raise unknown_split(sizes, tried)
-
-
-def decaying(given: Sequence[str], inside_norm: Collection[str] = ()) -> list[list[str]]:
-    """The parameters with weight decay by transformers' current split, and by that of older versions.
-
-    Args:
-        given: the names that an optimizer was given.
-        inside_norm: those of parameters in a LayerNorm.
-    """
-    rules: tuple[Callable[[str], bool], ...] = (decays, lambda name: "bias" not in name)
-    return [[name for name in given if name not in inside_norm and rule(name)] for rule in rules]
-
-
-def unknown_split(sizes: Sequence[int], tried: Sequence[int]) -> UsageError:
-    """The error for groups that no known split gives.
-
-    Args:
-        sizes: of the groups.
-        tried: number of parameters with weight decay by each known split.
-    """
-    splits = " or ".join(f"{some}, {sum(sizes) - some}" for some in tried)
-    return UsageError(
+    splits = " or ".join(f"{some}, {rest}" for some, rest in tried)
+    raise UsageError(
         f"the optimizer has groups of {', '.join(map(str, sizes))} parameters, which is not transformers' split by "
         f"weight decay ({splits}), and no names: which state belongs to which parameter is unknown. List the "
         "parameters' names, in the optimizer's order, in optimizer_param_names.json beside it"

@@ -125,9 +125,10 @@ def test_a_base_in_the_hub_s_cache_gives_the_tokenizer_of_its_snapshot(
     (kept / "refs" / "main").write_text("abc")
     (tmp_path / "adapter").mkdir()
     files = replace(checkpoint(tmp_path / "adapter"), base="some/base", is_adapter=True)
-    assert tokenizer_directory(files) is None
-    require_vocabulary(files)
+    with pytest.raises(UsageError, match="no usable tokenizer in .*abc: neither tokenizer.json nor"):
+        require_vocabulary(files)
     tiny.tokenizer().save_pretrained(snapshot)
+    require_vocabulary(files)
     assert tokenizer_directory(files) == snapshot
     assert tokenizer_directory(replace(files, base="some/other")) is None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -100,44 +99,6 @@ def test_adapters_of_all_kinds_have_as_many_states_as_tensors(tmp_path: Path, se
     torch.save(optimizer.state_dict(), tmp_path / "step_1" / "optimizer.pt")
     tiny.edit_json(tmp_path / "step_1" / "model" / "adapter_config.json", base_model_name_or_path="../../base")
     check(tmp_path / "step_1")
-
-
-def by_groups(step: Path, sizes: list[int]) -> Path:
-    """The checkpoint with its trained parameters alone, in groups of these sizes."""
-
-    def change(record: dict[str, Any]) -> None:
-        states = list(record["state"].values())
-        record["state"] = dict(enumerate(states))
-        starts = [sum(sizes[:n]) for n in range(len(sizes))]
-        group = record["param_groups"][0]
-        record["param_groups"] = [
-            {**group, "params": list(range(start, start + size))} for start, size in zip(starts, sizes, strict=True)
-        ]
-
-    return changed(step, change)
-
-
-def test_groups_by_no_known_split_need_names(step: Path) -> None:
-    check(by_groups(step, [28, 0]))
-    # LoRA+ gives the matrices B a group of their own.
-    by_groups(step, [14, 14])
-    message = refusal(step)
-    assert message.startswith("the optimizer has groups of 14, 14 parameters, which is not transformers' split by")
-    assert "weight decay (28, 0 or 28, 0), and no names" in message
-    with pytest.raises(UsageError, match="the optimizer has groups of 14, 14 parameters"):
-        load(find_checkpoint(step))
-
-
-def test_names_of_another_models_parameters_are_refused(step: Path) -> None:
-    by_groups(step, [14, 14])
-    names = step / "optimizer_param_names.json"
-    names.write_text(json.dumps([f"transformer.h.{n}.attn.c_attn.lora_A.weight" for n in range(28)]))
-    assert "optimizer_param_names.json lists for the optimizer are not those of adapter" in refusal(step)
-    from safetensors import safe_open
-
-    with safe_open(str(step / "model" / "adapter_model.safetensors"), framework="np") as weights:
-        names.write_text(json.dumps(list(weights.keys())))
-    check(step)
 
 
 def test_an_optimizer_before_its_first_step_is_refused(step: Path) -> None:

@@ -66,7 +66,7 @@ def _text(prompt: Prompt) -> str:
     """The prompt's text, or that of all its messages."""
     if isinstance(prompt.content, str):
         return prompt.content
-    return "\n".join(str(message.get("content", "")) for message in prompt.content)
+    return "\n".join(str(message["content"]) for message in prompt.content)
 
 
 def _bytes(prompt: Prompt) -> int:

@@ -11,10 +11,12 @@ from pytest_entropy.checkpoints import DEMO, CheckpointFiles, find_checkpoint, r
 from pytest_entropy.checkpoints.metadata import Metadata, read_metadata
 from pytest_entropy.checkpoints.model_size import parameters_stored
 from pytest_entropy.checkpoints.preflight.architecture import require_known_architecture
+from pytest_entropy.checkpoints.preflight.chat_template import require_chat_template
+from pytest_entropy.checkpoints.preflight.context_length import require_context
 from pytest_entropy.checkpoints.preflight.device import require_device
 from pytest_entropy.checkpoints.preflight.missing_weights import require_all_weights
 from pytest_entropy.checkpoints.preflight.next_step import require_next_step
-from pytest_entropy.checkpoints.preflight.planned_prompts import require_prompts
+from pytest_entropy.checkpoints.preflight.planned_prompts import require_encodable
 from pytest_entropy.checkpoints.preflight.screening import screen
 from pytest_entropy.checkpoints.trainer_settings import trainer_settings
 from pytest_entropy.checkpoints.training_arguments import read_training_arguments
@@ -153,8 +155,9 @@ class Planner:
                 root, name, digest, config_digest, resolved, lambda of: digest_with_inputs(of, prompts, reward).config
             )
         directory = found.directory or root / f"{kind.directory}_{self.stamp}"
-        config = resolved.config
-        require_prompts(prompts, files, config.prompts.chat_template_kwargs, config.sampling.max_new_tokens)
+        tokenizer = require_encodable(prompts, files)
+        require_chat_template(prompts, files, resolved.config.prompts.chat_template_kwargs)
+        require_context(files, prompts, resolved.config.sampling.max_new_tokens, tokenizer)
         return Plan(
             kind, resolved, files, metadata, digest, config_digest, prompts, reward, directory, self.stamp,
             found.directory is not None, found.superseded, digests.inputs, found.nothing_kept, notes, recorded,

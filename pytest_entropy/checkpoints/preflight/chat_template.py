@@ -1,102 +1,54 @@
-"""Check before loading that the checkpoint's chat template gives a text for prompts of chat messages."""
+"""Check before loading that prompts of chat messages find a chat template in the checkpoint's files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from time import monotonic
 
 from pytest_entropy.checkpoints.files import CheckpointFiles
-from pytest_entropy.checkpoints.preflight.planned_tokenizer import PlannedTokenizer
-from pytest_entropy.checkpoints.preflight.template_rendering import TemplateFailure
-from pytest_entropy.checkpoints.tokenizer_files import chat_template, template_names
 from pytest_entropy.errors import UsageError
-from pytest_entropy.prompts import Prompt, PromptSet
-from pytest_entropy.prompts.sampled_rows import sampled_rows
-
-# For the prompts beyond the first and the longest, in s; a run reports what is left.
-_SECONDS = 10.0
+from pytest_entropy.prompts import PromptSet
 
 
-def require_chat_template(
-    prompts: PromptSet, files: CheckpointFiles, tokenizer: PlannedTokenizer, arguments: Mapping[str, object]
-) -> None:
-    """Require a chat template that can render the prompts; no default template would be right.
+def require_chat_template(prompts: PromptSet, files: CheckpointFiles, arguments: Mapping[str, object]) -> None:
+    """Require the tokenizer's chat template where prompts are chat messages; no default template would be right.
 
-    The first and the longest of the prompts that planning looks at are rendered, and the others as far as time allows.
+    The files of a base model in the hub cache are not read: there, encoding the first prompt reports the error.
 
     Args:
         prompts: at least one; the first decides whether they are chat messages.
         files: paths of the checkpoint.
-        tokenizer: the checkpoint's.
         arguments: the run's chat template arguments by name.
 
     Raises:
         UsageError: the prompts are chat messages and the tokenizer's files hold no template, or the template does not
-            use one of the ``arguments``, fails on a prompt, does not come to an end, or gives no text.
+            use one of the ``arguments``.
     """
     if isinstance(prompts[0].content, str):
         return
-    template = tokenizer.template()
-    if template is None:
-        raise UsageError(_absent(tokenizer.place, files))
-    unused = [name for name in arguments if name not in template.text]
-    if unused:
-        raise UsageError(
-            f"prompts.chat_template_kwargs: the chat template in {tokenizer.place} does not use {', '.join(unused)}; "
-            "it would change nothing: remove it, or spell it as the template does"
-        )
-    first, longest = (0, prompts[0]), max(sampled_rows(prompts), key=lambda row: _length(row[1]))
-    end = monotonic() + _SECONDS
-    for row, prompt in (first, longest, *sampled_rows(prompts)):
-        require_text(tokenizer, prompt, f"row {row + 1} of the prompts")
-        if monotonic() > end:
-            break
-
-
-def require_text(tokenizer: PlannedTokenizer, prompt: Prompt, name: str) -> str | None:
-    """The text that a prompt is encoded from; None where the files do not say.
-
-    Args:
-        tokenizer: the checkpoint's.
-        prompt: a text or chat messages.
-        name: what messages call the prompt.
-
-    Raises:
-        UsageError: the chat template fails on it, does not come to an end, or gives no text.
-    """
-    try:
-        text = tokenizer.text(prompt.content, prompt.template_arguments)
-        problem = "gives no text" if text is not None and not text.strip() else ""
-    except TemplateFailure as failure:
-        text, problem = None, str(failure)
-    if not problem:
-        return text
-    template = tokenizer.template(tools=bool(prompt.template_arguments.get("tools")))
-    where = template.file if template else tokenizer.place
+    has_tokenizer = any((files.weights / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
+    place = files.weights if has_tokenizer or not files.base else Path(files.base)
+    if not place.is_dir() or (place / "additional_chat_templates").is_dir():
+        return
+    template = _template_text(place)
+    if template is not None:
+        unused = [name for name in arguments if name not in template]
+        if unused:
+            raise UsageError(
+                f"prompts.chat_template_kwargs: the chat template in {place} does not use {', '.join(unused)}; it "
+                "would change nothing: remove it, or spell it as the template does"
+            )
+        return
     raise UsageError(
-        f"the chat template in {where} {problem} on {name}, {str(prompt.content)[:120]}; give "
-        "the messages as this template takes them, save the template that the model was trained with as "
-        "chat_template.jinja beside the tokenizer, or give prompts as text"
+        f"prompts are chat messages, and the tokenizer in {place} has no chat template (a base model?); give prompts "
+        "as text, or save the template the model was trained with beside it as chat_template.jinja"
     )
 
 
-def _length(prompt: Prompt) -> int:
-    return len(str(prompt.content))
-
-
-def _absent(place: Path, files: CheckpointFiles) -> str:
-    """The message where no template is used: none is there, none is of the right name, or it is in the wrong place."""
-    if names := template_names(place):
-        found, advice = f", only ones named {', '.join(names)}", "the one the model was trained with"
-    elif (place / "chat_template.json").is_file():
-        found = ", only a chat_template.json, which is read for images and sound, not for text"
-        advice = "the text in it"
-    elif files.base and Path(files.base).is_dir() and place != Path(files.base) and chat_template(Path(files.base)):
-        found, advice = f"; its base model's in {files.base} has one, which is not read", "that one"
-    else:
-        found, advice = " (a base model?)", "the template the model was trained with"
-    return (
-        f"prompts are chat messages, and the tokenizer in {place} has no chat template{found}; give prompts as text, "
-        f"or save {advice} beside it as chat_template.jinja"
-    )
+def _template_text(place: Path) -> str | None:
+    """The text of all files that hold the tokenizer's chat template, None where there is no template."""
+    texts = [file.read_text(encoding="utf-8", errors="replace") for file in place.glob("chat_template.*")]
+    settings = place / "tokenizer_config.json"
+    if settings.is_file():
+        texts += [text for text in [settings.read_text("utf-8", "replace")] if '"chat_template"' in text]
+    return "\n".join(texts) if texts else None

@@ -9,8 +9,8 @@ from typing import Any
 
 from pytest_entropy.checkpoints.files import CheckpointFiles, read_object
 from pytest_entropy.checkpoints.model_size import model_directory
-from pytest_entropy.checkpoints.preflight.chat_template import require_text
 from pytest_entropy.checkpoints.preflight.planned_tokenizer import PlannedTokenizer
+from pytest_entropy.checkpoints.preflight.rendered_prompts import require_text
 from pytest_entropy.errors import RunError, UsageError
 from pytest_entropy.prompts import Prompt, PromptSet, require_room
 from pytest_entropy.prompts.context_length import TEMPLATE_TOKENS

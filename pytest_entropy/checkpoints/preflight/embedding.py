@@ -10,8 +10,8 @@ from typing import Any
 from pytest_entropy.checkpoints.files import CheckpointFiles, read_object
 from pytest_entropy.checkpoints.formats.weights_file import WeightsFile
 from pytest_entropy.checkpoints.model_size import model_directory
-from pytest_entropy.checkpoints.preflight.chat_template import require_text
 from pytest_entropy.checkpoints.preflight.planned_tokenizer import PlannedTokenizer
+from pytest_entropy.checkpoints.preflight.rendered_prompts import require_text
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import PromptSet
 from pytest_entropy.prompts.embedded_tokens import unembedded

@@ -2,41 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from pytest_entropy.checkpoints.files import CheckpointFiles
-from pytest_entropy.checkpoints.preflight.chat_template import require_chat_template
-from pytest_entropy.checkpoints.preflight.context_length import require_context
 from pytest_entropy.checkpoints.preflight.embedding import require_embedded_prompts
 from pytest_entropy.checkpoints.preflight.end_tokens import require_end_token
 from pytest_entropy.checkpoints.preflight.planned_tokenizer import PlannedTokenizer, planned_tokenizer
+from pytest_entropy.checkpoints.preflight.rendered_prompts import require_rendered
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import PromptSet
 from pytest_entropy.prompts.sampled_rows import sampled_rows
 
 
-def require_prompts(
-    prompts: PromptSet, files: CheckpointFiles, arguments: Mapping[str, object], max_new_tokens: int
-) -> None:
-    """Reject prompts that the checkpoint's tokenizer or model cannot take; torch is not imported.
+def require_encodable(prompts: PromptSet, files: CheckpointFiles) -> PlannedTokenizer | None:
+    """The checkpoint's tokenizer; rejects prompts that it or the model's embedding cannot take.
+
+    Neither torch nor transformers is imported.
 
     Args:
         prompts: at least one.
         files: paths of the checkpoint.
-        arguments: the run's chat template arguments by name.
-        max_new_tokens: longest response, in tokens.
+
+    Returns:
+        The tokenizer; None where it is not known to be on this machine.
 
     Raises:
         UsageError: there is no usable tokenizer, no end token or no chat template, the template fails, a token has no
-            row in the embedding, or a prompt is too long or has no tokens.
+            row in the embedding, or a prompt has no tokens.
     """
     tokenizer = planned_tokenizer(files)
     if tokenizer is not None:
         require_end_token(files, tokenizer)
-        require_chat_template(prompts, files, tokenizer, arguments)
+        require_rendered(prompts, files, tokenizer)
         require_embedded_prompts(prompts, files, tokenizer)
         _require_tokens(prompts, tokenizer)
-    require_context(files, prompts, max_new_tokens, tokenizer)
+    return tokenizer
 
 
 def _require_tokens(prompts: PromptSet, tokenizer: PlannedTokenizer) -> None:

@@ -8,16 +8,16 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from pytest_entropy.checkpoints import DEMO, CheckpointFiles, find_checkpoint, resolve
-from pytest_entropy.checkpoints.preflight.planned_prompts import require_prompts
+from pytest_entropy.checkpoints.preflight.planned_prompts import require_encodable
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import DemoPrompts, Prompt
 from tests import tiny
 
 
 def test_sound_prompts_pass(tmp_path: Path) -> None:
-    require_prompts(DemoPrompts(), find_checkpoint(resolve(DEMO)), {}, 16)
+    require_encodable(DemoPrompts(), find_checkpoint(resolve(DEMO)))
     step = tiny.save_seed_checkpoint(tmp_path)
-    require_prompts([Prompt("Tom has 3"), Prompt("x")], find_checkpoint(step), {}, 16)
+    require_encodable([Prompt("Tom has 3"), Prompt("x")], find_checkpoint(step))
 
 
 def test_a_prompt_that_the_tokenizer_drops_is_refused(tmp_path: Path) -> None:
@@ -28,5 +28,5 @@ def test_a_prompt_that_the_tokenizer_drops_is_refused(tmp_path: Path) -> None:
     files = CheckpointFiles("test", Path("C"), tmp_path, False, tmp_path / "optimizer.pt", None)
     prompts = [Prompt("x x"), Prompt("\u200b"), Prompt("x")]
     with pytest.raises(UsageError, match=r"row 2 of the prompts, '\\u200b', has no tokens by the tokenizer in"):
-        require_prompts(prompts, files, {}, 16)
-    require_prompts(prompts[::2], files, {}, 16)
+        require_encodable(prompts, files)
+    require_encodable(prompts[::2], files)

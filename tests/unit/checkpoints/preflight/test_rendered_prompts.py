@@ -10,8 +10,8 @@ import pytest
 
 from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.preflight import planned_tokenizer as planned
-from pytest_entropy.checkpoints.preflight.chat_template import require_chat_template
 from pytest_entropy.checkpoints.preflight.planned_tokenizer import planned_tokenizer
+from pytest_entropy.checkpoints.preflight.rendered_prompts import require_rendered
 from pytest_entropy.checkpoints.preflight.template_rendering import render
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import Prompt
@@ -34,18 +34,18 @@ def place(tmp_path: Path) -> Path:
     return place
 
 
-def check(place: Path, prompts: list[Prompt], template: str | None = None, **arguments: object) -> None:
+def check(place: Path, prompts: list[Prompt], template: str | None = None) -> None:
     if template is not None:
         (place / "chat_template.jinja").write_text(template)
     files = CheckpointFiles("test", Path("C"), place, False, place / "optimizer.pt", None)
     tokenizer = planned_tokenizer(files)
     assert tokenizer is not None
-    require_chat_template(prompts, files, tokenizer, arguments)
+    require_rendered(prompts, files, tokenizer)
 
 
-def refusal(place: Path, prompts: list[Prompt], template: str | None = None, **arguments: object) -> str:
+def refusal(place: Path, prompts: list[Prompt], template: str | None = None) -> str:
     with pytest.raises(UsageError) as refused:
-        check(place, prompts, template, **arguments)
+        check(place, prompts, template)
     return str(refused.value)
 
 
@@ -72,22 +72,22 @@ def test_the_message_has_the_templates_words_the_row_and_the_remedy(place: Path,
 
 
 def test_the_longest_prompt_is_rendered_whatever_its_row(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pytest_entropy.checkpoints.preflight import chat_template
+    from pytest_entropy.checkpoints.preflight import rendered_prompts
 
-    monkeypatch.setattr(chat_template, "_SECONDS", -1.0)
+    monkeypatch.setattr(rendered_prompts, "_SECONDS", -1.0)
     prompts = [Prompt(USER)] * 5 + [Prompt([{"role": "system", "content": "long " * 50}, *USER])] + [Prompt(USER)]
     # The time for the others is up after the first.
-    monkeypatch.setattr(chat_template, "monotonic", iter([0.0, -5.0, 5.0]).__next__)
+    monkeypatch.setattr(rendered_prompts, "monotonic", iter([0.0, -5.0, 5.0]).__next__)
     assert "on row 6 of the prompts" in refusal(place, prompts, NO_SYSTEM)
 
 
 def test_other_prompts_are_rendered_as_far_as_time_allows(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pytest_entropy.checkpoints.preflight import chat_template
+    from pytest_entropy.checkpoints.preflight import rendered_prompts
 
     short = Prompt([{"role": "system", "content": ""}, {"role": "user", "content": ""}])
     prompts = [Prompt([{"role": "user", "content": "long " * 50}])] * 3 + [short]
     assert "on row 4 of the prompts" in refusal(place, prompts, NO_SYSTEM)
-    monkeypatch.setattr(chat_template, "_SECONDS", -1.0)
+    monkeypatch.setattr(rendered_prompts, "_SECONDS", -1.0)
     check(place, prompts, NO_SYSTEM)
 
 
@@ -99,12 +99,9 @@ def test_a_template_without_an_end_is_refused_in_time(place: Path, monkeypatch: 
 
 def test_arguments_of_rows_are_rendered_too(place: Path) -> None:
     template = "{{ messages[0].content }}{% if level == 'none' %}{{ raise_exception('no such level') }}{% endif %}"
-    check(place, [Prompt(USER), Prompt(USER, template_arguments={"level": "high"})], template, level="high")
+    check(place, [Prompt(USER), Prompt(USER, template_arguments={"level": "high"})], template)
     bad = Prompt(USER, template_arguments={"level": "none"})
     assert "no such level) on row 2 of the prompts" in refusal(place, [Prompt(USER), bad], template)
-    assert refusal(place, [Prompt(USER)], template, levle="high").startswith(
-        f"prompts.chat_template_kwargs: the chat template in {place} does not use levle"
-    )
 
 
 def test_text_prompts_need_no_template(place: Path) -> None:
@@ -140,13 +137,13 @@ def test_the_template_of_the_tokenizer_in_use_decides(place: Path, tmp_path: Pat
     tokenizer = planned_tokenizer(files)
     assert tokenizer is not None
     with pytest.raises(UsageError, match=rf"its base model's in {place} has one, which is not read; .* save that one"):
-        require_chat_template([Prompt(USER)], files, tokenizer, {})
+        require_rendered([Prompt(USER)], files, tokenizer)
     (adapter / "chat_template.jinja").write_text(NO_SYSTEM)
     with pytest.raises(UsageError, match=rf"the chat template in {adapter}.* fails .TemplateError: System role not"):
-        require_chat_template([Prompt(WITH_SYSTEM)], files, tokenizer, {})
+        require_rendered([Prompt(WITH_SYSTEM)], files, tokenizer)
     for file in adapter.iterdir():
         file.unlink()
     tokenizer = planned_tokenizer(files)
     assert tokenizer is not None
     assert tokenizer.place == place
-    require_chat_template([Prompt(WITH_SYSTEM)], files, tokenizer, {})
+    require_rendered([Prompt(WITH_SYSTEM)], files, tokenizer)

@@ -10,7 +10,7 @@ from typing import Any
 from pytest_entropy.checkpoints.files import CheckpointFiles, read_object
 from pytest_entropy.checkpoints.model_size import model_directory
 from pytest_entropy.checkpoints.preflight.planned_tokenizer import PlannedTokenizer
-from pytest_entropy.checkpoints.preflight.rendered_prompts import require_text
+from pytest_entropy.checkpoints.preflight.rendered_prompts import text_to_encode
 from pytest_entropy.errors import RunError, UsageError
 from pytest_entropy.prompts import Prompt, PromptSet, require_room
 from pytest_entropy.prompts.context_length import TEMPLATE_TOKENS
@@ -65,7 +65,7 @@ def _counter(tokenizer: PlannedTokenizer | None) -> Callable[..., Sequence[int]]
     def encode(content: str | list[Message], arguments: Mapping[str, Any] | None = None) -> Sequence[int]:
         if tokenizer is None or monotonic() > end:
             return []
-        text = require_text(tokenizer, Prompt(content, template_arguments=arguments or {}), "one of the prompts")
+        text = text_to_encode(tokenizer, Prompt(content, template_arguments=arguments or {}), "one of the prompts")
         if text is None:
             text = str(content[-1].get("content", "")).strip() if isinstance(content, list) else content
         return tokenizer.encode(text)

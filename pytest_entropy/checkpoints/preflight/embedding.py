@@ -11,7 +11,7 @@ from pytest_entropy.checkpoints.files import CheckpointFiles, read_object
 from pytest_entropy.checkpoints.formats.weights_file import WeightsFile
 from pytest_entropy.checkpoints.model_size import model_directory
 from pytest_entropy.checkpoints.preflight.planned_tokenizer import PlannedTokenizer
-from pytest_entropy.checkpoints.preflight.rendered_prompts import require_text
+from pytest_entropy.checkpoints.preflight.rendered_prompts import text_to_encode
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import PromptSet
 from pytest_entropy.prompts.embedded_tokens import unembedded
@@ -50,7 +50,7 @@ def require_embedded_prompts(prompts: PromptSet, files: CheckpointFiles, tokeniz
         return
     end = monotonic() + _SECONDS
     for row, prompt in sampled_rows(prompts):
-        text = require_text(tokenizer, prompt, f"row {row + 1} of the prompts")
+        text = text_to_encode(tokenizer, prompt, f"row {row + 1} of the prompts")
         token = tokenizer.beyond(rows, text, special=isinstance(prompt.content, str)) if text else None
         if token is not None:
             raise UsageError(

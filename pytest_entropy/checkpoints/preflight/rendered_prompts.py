@@ -38,12 +38,12 @@ def require_rendered(prompts: PromptSet, files: CheckpointFiles, tokenizer: Plan
     first, longest = (0, prompts[0]), max(sampled_rows(prompts), key=lambda row: _length(row[1]))
     end = monotonic() + _SECONDS
     for row, prompt in (first, longest, *sampled_rows(prompts)):
-        require_text(tokenizer, prompt, f"row {row + 1} of the prompts")
+        text_to_encode(tokenizer, prompt, f"row {row + 1} of the prompts")
         if monotonic() > end:
             break
 
 
-def require_text(tokenizer: PlannedTokenizer, prompt: Prompt, name: str) -> str | None:
+def text_to_encode(tokenizer: PlannedTokenizer, prompt: Prompt, name: str) -> str | None:
     """The text that a prompt is encoded from; None where the files do not say.
 
     Args:

@@ -23,7 +23,17 @@ TEMPLATE, FURTHER_TEMPLATES = "chat_template.jinja", "additional_chat_templates"
 # Settings that name a token, which templates see as variables.
 NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 # Files that hold a vocabulary; which of them a tokenizer reads depends on its class.
-_VOCABULARIES = (WHOLE, "*.model", "vocab.*", "*-vocab.*", "vocab-*", "*.tiktoken", "tekken.json", "*.spm", "*.bpe")
+_VOCABULARIES = (
+    "tokenizer.*",
+    "*.model",
+    "vocab.*",
+    "*-vocab.*",
+    "vocab-*",
+    "*.tiktoken",
+    "tekken.json",
+    "*.spm",
+    "*.bpe",
+)
 # Of a vocabulary in two files.
 _PAIR = ("vocab.json", "merges.txt")
 # Tokenizers of bytes or characters.

@@ -10,14 +10,12 @@ from typing import Any
 from pytest_entropy.checkpoints import DEMO, CheckpointFiles, find_checkpoint, resolve
 from pytest_entropy.checkpoints.metadata import Metadata, read_metadata
 from pytest_entropy.checkpoints.model_size import parameters_stored
-from pytest_entropy.checkpoints.preflight.architecture import require_known_architecture
 from pytest_entropy.checkpoints.preflight.chat_template import require_chat_template
 from pytest_entropy.checkpoints.preflight.context_length import require_context
 from pytest_entropy.checkpoints.preflight.device import require_device
-from pytest_entropy.checkpoints.preflight.missing_weights import require_all_weights
+from pytest_entropy.checkpoints.preflight.loadable import require_loadable
 from pytest_entropy.checkpoints.preflight.next_step import require_next_step
-from pytest_entropy.checkpoints.preflight.planned_prompts import require_encodable
-from pytest_entropy.checkpoints.preflight.screening import screen
+from pytest_entropy.checkpoints.preflight.planned_prompts import TriedPrompts
 from pytest_entropy.checkpoints.trainer_settings import trainer_settings
 from pytest_entropy.checkpoints.training_arguments import read_training_arguments
 from pytest_entropy.errors import UsageError
@@ -74,6 +72,7 @@ class Planner:
         self._results_existed = True
         self._declared: dict[str, tuple[dict[str, object], Path]] = {}
         self._prompt_sets: dict[str, PromptSet] = {}
+        self._tried = TriedPrompts()
         self._checkpoints: dict[tuple[str, str | None], tuple[CheckpointFiles, Metadata, str]] = {}
 
     @property
@@ -155,7 +154,7 @@ class Planner:
                 root, name, digest, config_digest, resolved, lambda of: digest_with_inputs(of, prompts, reward).config
             )
         directory = found.directory or root / f"{kind.directory}_{self.stamp}"
-        tokenizer = require_encodable(prompts, files)
+        tokenizer = self._tried.tokenizer(files, prompts)
         require_chat_template(prompts, files, resolved.config.prompts.chat_template_kwargs)
         require_context(files, prompts, resolved.config.sampling.max_new_tokens, tokenizer)
         return Plan(
@@ -218,9 +217,7 @@ class Planner:
         key = (resolved.config.checkpoint, resolved.config.model.base_model)
         if key not in self._checkpoints:
             files = find_checkpoint(resolve(key[0]), key[1])
-            screen(files)
-            require_known_architecture(files)
-            require_all_weights(files)
+            require_loadable(files)
             self._checkpoints[key] = files, read_metadata(files), files.digest()
         return self._checkpoints[key]
 

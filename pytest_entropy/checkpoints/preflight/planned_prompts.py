@@ -37,6 +37,26 @@ def require_encodable(prompts: PromptSet, files: CheckpointFiles) -> PlannedToke
     return tokenizer
 
 
+class TriedPrompts:
+    """Sets of prompts that were tried with tokenizers, each once for all experiments of a session."""
+
+    def __init__(self) -> None:
+        # With the prompts themselves, so that no other set gets their id.
+        self._found: dict[tuple[CheckpointFiles, int], tuple[PromptSet, PlannedTokenizer | None]] = {}
+
+    def tokenizer(self, files: CheckpointFiles, prompts: PromptSet) -> PlannedTokenizer | None:
+        """The checkpoint's tokenizer: :func:`require_encodable`.
+
+        Args:
+            files: paths of the checkpoint.
+            prompts: at least one.
+        """
+        key = (files, id(prompts))
+        if key not in self._found:
+            self._found[key] = prompts, require_encodable(prompts, files)
+        return self._found[key][1]
+
+
 def _require_tokens(prompts: PromptSet, tokenizer: PlannedTokenizer) -> None:
     """Reject a text that the tokenizer drops as a whole; the shortest is the likeliest."""
     row, prompt = min(sampled_rows(prompts), key=lambda pair: len(str(pair[1].content)))

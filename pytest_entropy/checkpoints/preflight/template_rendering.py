@@ -60,7 +60,12 @@ def render(
     except Exception as error:
         # Of an error of syntax; others have none.
         line = f", line {error.lineno}" if hasattr(error, "lineno") else ""
-        raise TemplateFailure(f"fails ({type(error).__name__}{line}: {str(error)[:300]})") from None
+        raise TemplateFailure(f"fails ({type(error).__name__}{line}: {_one_line(str(error)[:300])})") from None
+
+
+def _one_line(words: str) -> str:
+    """A template's words on one line, without characters that a terminal would obey."""
+    return "".join(c if c.isprintable() else " " for c in words).strip()
 
 
 def used_variables(template: str, *, seconds: float = SECONDS) -> frozenset[str]:

@@ -8,7 +8,7 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from pytest_entropy.checkpoints import DEMO, CheckpointFiles, find_checkpoint, resolve
-from pytest_entropy.checkpoints.preflight.planned_prompts import require_encodable
+from pytest_entropy.checkpoints.preflight.planned_prompts import TriedPrompts, require_encodable
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import DemoPrompts, Prompt
 from tests import tiny
@@ -18,6 +18,15 @@ def test_sound_prompts_pass(tmp_path: Path) -> None:
     require_encodable(DemoPrompts(), find_checkpoint(resolve(DEMO)))
     step = tiny.save_seed_checkpoint(tmp_path)
     require_encodable([Prompt("Tom has 3"), Prompt("x")], find_checkpoint(step))
+
+
+def test_prompts_are_tried_once_with_each_tokenizer(tmp_path: Path) -> None:
+    files = find_checkpoint(tiny.save_seed_checkpoint(tmp_path))
+    prompts, tried = [Prompt("Tom has 3")], TriedPrompts()
+    first = tried.tokenizer(files, prompts)
+    assert first is not None
+    assert tried.tokenizer(files, prompts) is first
+    assert tried.tokenizer(files, list(prompts)) is not first
 
 
 def test_a_prompt_that_the_tokenizer_drops_is_refused(tmp_path: Path) -> None:

@@ -106,10 +106,11 @@ def test_real_templates_give_the_same_text_or_the_same_failure() -> None:
         ("a\n{% for m in messages %}", r"fails \(TemplateSyntaxError, line 2: Unexpected end of template"),
         ("{{ undefined_function(messages) }}", r"fails \(UndefinedError: 'undefined_function' is undefined\)"),
         ("{{ messages | nonexistent }}", r"fails \(TemplateAssertionError, line 1: No filter named 'nonexistent'"),
+        ("{{ raise_exception('a\\x1b[2J\\nb') }}", r"fails \(TemplateError: a \[2J b\)"),
         ("{{ ''.__class__.__mro__ }}", r"fails \(SecurityError: access to attribute '__class__'"),
         ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "does not come to an end"),
     ],
-    ids=["refusal", "syntax", "function", "filter", "sandbox", "endless"],
+    ids=["refusal", "syntax", "function", "filter", "control characters", "sandbox", "endless"],
 )
 def test_a_failure_has_the_templates_own_words(template: str, why: str) -> None:
     with pytest.raises(TemplateFailure, match=why):

@@ -22,6 +22,7 @@ from pytest_entropy.checkpoints.preflight.adapter_files import require_all_read
 from pytest_entropy.checkpoints.preflight.bfloat16_units import warn_of_slow_bfloat16
 from pytest_entropy.checkpoints.preflight.device import require_device
 from pytest_entropy.checkpoints.preflight.memory import require_room_for_weights
+from pytest_entropy.checkpoints.preflight.next_step import require_fitting_dtype
 from pytest_entropy.checkpoints.preflight.row_independence import with_separate_rows
 from pytest_entropy.checkpoints.preflight.screening import screen
 from pytest_entropy.checkpoints.second_reading.reading import PlainReading
@@ -29,6 +30,7 @@ from pytest_entropy.checkpoints.states.consecutive import prove_beside, weights_
 from pytest_entropy.checkpoints.states.mapping_proof import MappingProof, prove
 from pytest_entropy.checkpoints.states.optimizer_file import Mapped, read_optimizer
 from pytest_entropy.checkpoints.states.unreached import is_multimodal, unreached
+from pytest_entropy.checkpoints.tokenizer_files import require_vocabulary
 from pytest_entropy.errors import UsageError
 from pytest_entropy.optimizers.state import AdamWState
 from pytest_entropy.policy.policy import Policy
@@ -90,11 +92,7 @@ def load(files: CheckpointFiles, *, device: str = "cpu", dtype: str = "float32")
             to other parameters.
     """
     require_device(device)
-    if dtype == "bfloat16" and not files.is_adapter:
-        raise UsageError(
-            f"checkpoint {files.root}: --dtype bfloat16 is for the frozen base of an adapter; the weights an update "
-            "moves must be float32 or float64"
-        )
+    require_fitting_dtype(files, dtype)
     warn_of_slow_bfloat16(device, dtype)
     require_room_for_weights(files, dtype)
     loaded = _load(files, DTYPES[dtype])
@@ -231,6 +229,7 @@ def _require_finite(files: CheckpointFiles, model: Any) -> None:
 
 def _tokenizer(files: CheckpointFiles) -> Any:
     """The checkpoint's own tokenizer, else that of its base model."""
+    require_vocabulary(files)
     has_tokenizer = any((files.weights / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
     source = str(files.weights) if has_tokenizer or files.base is None else files.base
     try:

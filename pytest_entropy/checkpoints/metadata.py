@@ -21,6 +21,7 @@ from pytest_entropy.checkpoints.formats.safe_unpickler import UnpickledObject, u
 SAMPLING = ("do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty")
 _MAX_TENSORS = 100_000
 _LARGEST_RATE = 1e6
+UNREAD = "to be read when the checkpoint is loaded"
 
 
 @dataclass(frozen=True)
@@ -33,19 +34,22 @@ class Metadata:
         learning_rate_source: file and key of that rate, in words.
         names: where the optimizer's parameter names come from, in words.
         ignored_sampling: the sampling defaults beside the weights, none of which is used.
+        states: number of parameters that the optimizer holds a state of; None where the files do not say.
     """
 
     learning_rate: float | None = None
     learning_rate_source: str = "nowhere"
     names: str = ""
     ignored_sampling: Mapping[str, Any] = field(default_factory=dict)
+    states: int | None = None
 
 
 def read_metadata(files: CheckpointFiles) -> Metadata:
     """Read a checkpoint's metadata; fields that only its tensors could fill keep their defaults."""
     groups, state = _groups(files.optimizer)
     rate, source = _rate(groups, files.optimizer.name)
-    return Metadata(rate, source, _names(files, groups, state), _sampling(files))
+    states = len(state) if groups else None
+    return Metadata(rate, source, _names(files, groups, state), _sampling(files), states)
 
 
 def _groups(optimizer: Path) -> tuple[list[Mapping[str, Any]], Mapping[Any, Any]]:
@@ -90,13 +94,15 @@ def _sharded(directory: Path) -> Any:
 
 def _rate(groups: Sequence[Mapping[str, Any]], name: str) -> tuple[float | None, str]:
     """The largest learning rate of the groups in the file ``name``, and where it is from."""
+    if not groups:
+        return None, UNREAD
     for key, source in (
         ("lr", f"{name} (lr of the next step)"),
         ("initial_lr", f"{name} (initial_lr; the schedule has ended at 0)"),
     ):
         rates = [group.get(key, 0.0) for group in groups]
         if not all(isinstance(rate, int | float) and abs(rate) < _LARGEST_RATE for rate in rates):
-            return None, "to be read when the checkpoint is loaded"
+            return None, UNREAD
         if any(rates):
             return float(max(rates)), source
     return None, "nowhere"

@@ -17,6 +17,7 @@ from pytest_entropy.policy.chat_template import encode_chat
 from pytest_entropy.policy.logits import TeacherForced
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.policy.text_part import text_config
+from pytest_entropy.prompts.embedded_tokens import require_embedded
 
 __all__ = ["Policy", "TeacherForced"]
 
@@ -80,8 +81,8 @@ class Policy:
             template_arguments: further arguments of the chat template by name, ``tools`` among them.
 
         Raises:
-            RunError: the prompt has no tokens, or the tokenizer has no chat template, or the template fails or exceeds
-                its time limit.
+            RunError: the prompt has no tokens or one that the embedding has no row for, or the tokenizer has no chat
+                template, or the template fails or exceeds its time limit.
         """
         if isinstance(prompt, str):
             ids = self.tokenizer(prompt)["input_ids"]
@@ -89,6 +90,8 @@ class Policy:
             ids = encode_chat(self.tokenizer, prompt, template_arguments)
         if not ids:
             raise RunError(f"the tokenizer returns no tokens for the prompt {prompt!r}; remove it from the prompts")
+        rows = next(self.model.get_input_embeddings().parameters()).shape[0]
+        require_embedded(ids, rows, self.tokenizer.convert_ids_to_tokens, f"the prompt {str(prompt)[:120]!r}")
         return tuple(ids)
 
     def decode(self, ids: Sequence[int]) -> str:

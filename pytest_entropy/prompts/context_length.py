@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from heapq import nlargest
 
 from pytest_entropy.errors import RunError
 from pytest_entropy.prompts.messages import text_of
 from pytest_entropy.prompts.prompt import Prompt, PromptSet
 
 # Tokens a chat template may add around the messages (default system prompt, role marks).
-_TEMPLATE_TOKENS = 512
+TEMPLATE_TOKENS = 512
 
 
 def require_room(
@@ -19,7 +20,8 @@ def require_room(
     positions: int | None,
     max_new_tokens: int,
     *,
-    template_tokens: int = _TEMPLATE_TOKENS,
+    template_tokens: int = TEMPLATE_TOKENS,
+    most: int | None = None,
 ) -> None:
     """Reject prompts that leave no room for a response of ``max_new_tokens`` within ``positions``.
 
@@ -32,6 +34,7 @@ def require_room(
         positions: number of tokens in the model's context, None where it is unbounded.
         max_new_tokens: longest response, in tokens.
         template_tokens: tokens that ``encode`` may add to those of the text.
+        most: number of prompts that are encoded at most, the longest texts; None for no bound.
 
     Raises:
         RunError: prompts are too long; says how many, and shows the longest.
@@ -47,6 +50,8 @@ def require_room(
     if not isinstance(prompts, list):
         return
     suspects = [prompt for prompt in prompts if _bytes(prompt) + template_tokens > available]
+    if most is not None and len(suspects) > most:
+        suspects = nlargest(most, suspects, key=_bytes)
     lengths = [(len(prompt.encoded(encode)), n) for n, prompt in enumerate(suspects)]
     too_long = sorted((pair for pair in lengths if pair[0] > available), reverse=True)
     if too_long:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from pytest_entropy.errors import RunError, UsageError
 from pytest_entropy.prompts import Prompt, PromptSet
+from pytest_entropy.prompts.sampled_rows import some_indices
 from pytest_entropy.rewards.arguments import FROM_TRAINER, NOT_COLUMNS, looked_up, parameters
 from pytest_entropy.rewards.builtin.base import PlainReward
 from pytest_entropy.rewards.dry_call import require_highest
@@ -120,7 +121,4 @@ def _reads_answer(reward: PlainReward) -> bool:
 
 def _some(count: int) -> Iterable[int]:
     """Indices of the rows that planning reads."""
-    half = READ_WHEN_PLANNING // 2
-    if count <= READ_WHEN_PLANNING:
-        return range(count)
-    return (*range(half), *(half + n * (count - half) // half for n in range(half)))
+    return some_indices(count, READ_WHEN_PLANNING)

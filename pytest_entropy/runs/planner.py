@@ -12,7 +12,9 @@ from pytest_entropy.checkpoints.metadata import Metadata, read_metadata
 from pytest_entropy.checkpoints.model_size import parameters_stored
 from pytest_entropy.checkpoints.preflight.context_length import require_context
 from pytest_entropy.checkpoints.preflight.device import require_device
-from pytest_entropy.checkpoints.preflight.screening import screen
+from pytest_entropy.checkpoints.preflight.loadable import require_loadable
+from pytest_entropy.checkpoints.preflight.next_step import require_next_step
+from pytest_entropy.checkpoints.preflight.planned_prompts import TriedPrompts
 from pytest_entropy.checkpoints.trainer_settings import trainer_settings
 from pytest_entropy.checkpoints.training_arguments import read_training_arguments
 from pytest_entropy.errors import UsageError
@@ -72,6 +74,7 @@ class Planner:
         self._declared: dict[str, tuple[dict[str, object], Path]] = {}
         self._prompt_sets: dict[str, PromptSet] = {}
         self._prompt_notes: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._tried = TriedPrompts()
         self._checkpoints: dict[tuple[str, str | None], tuple[CheckpointFiles, Metadata, str]] = {}
 
     @property
@@ -138,10 +141,12 @@ class Planner:
         self.request.choose_device(resolved.config.model.device)
         require_device(resolved.config.model.device)
         files, metadata, digest = self._checkpoint(resolved)
+        require_next_step(
+            files, metadata, learning_rate=resolved.config.probe.learning_rate, dtype=resolved.config.model.dtype
+        )
         resolved = with_depth(kind, resolved, lambda: parameters_stored(files))
         prompts = self._prompts(resolved)
         reward, of_rewards = self._rewards(resolved, prompts)
-        notes = (*notes, *of_rewards)
         digests = digest_with_inputs(resolved, prompts, reward)
         config_digest = digests.config
         root = self.results_root / kind.category
@@ -151,8 +156,9 @@ class Planner:
                 root, name, digest, config_digest, resolved, lambda of: digest_with_inputs(of, prompts, reward).config
             )
         directory = found.directory or root / f"{kind.directory}_{self.stamp}"
-        notes += self._notes_on(resolved, files, prompts)
-        require_context(files, prompts, resolved.config.sampling.max_new_tokens)
+        tokenizer = self._tried.tokenizer(files, prompts)
+        notes = (*notes, *of_rewards, *self._notes_on(resolved, files, prompts))
+        require_context(files, prompts, resolved.config.sampling.max_new_tokens, tokenizer)
         return Plan(
             kind, resolved, files, metadata, digest, config_digest, prompts, reward, directory, self.stamp,
             found.directory is not None, found.superseded, digests.inputs, found.nothing_kept, notes, recorded,
@@ -214,7 +220,7 @@ class Planner:
         key = (resolved.config.checkpoint, resolved.config.model.base_model)
         if key not in self._checkpoints:
             files = find_checkpoint(resolve(key[0]), key[1])
-            screen(files)
+            require_loadable(files)
             self._checkpoints[key] = files, read_metadata(files), files.digest()
         return self._checkpoints[key]
 

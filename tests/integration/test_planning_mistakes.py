@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from pytest_entropy.testing.tiny import edit_json
 from tests.conftest import Workspace, unwrapped
 
 
@@ -63,6 +66,78 @@ def test_a_base_model_of_another_size_is_found_while_planning(workspace: Workspa
         "'model.layers.0.mlp.down_proj' is adapted as a weight of 32 x 64, and the base has 64 x 128; name the base "
         "model that the adapter was trained on with --base-model DIR"
     )
+
+
+CHAT = [{"prompt": [{"role": "user", "content": f"Tom has {n} apples"}], "answer": n} for n in range(30)]
+
+
+def own_copy(workspace: Workspace) -> Path:
+    """A copy of the checkpoint, for changes of one test; the base model lies in ``base`` beside it."""
+    place = workspace.path / "own"
+    shutil.copytree(workspace.checkpoint.parent, place)
+    return place / workspace.checkpoint.name
+
+
+def test_a_token_without_a_row_in_the_embedding_is_found_while_planning(workspace: Workspace) -> None:
+    from tests import tiny
+
+    own = own_copy(workspace)
+    words = tiny.tokenizer()
+    words.add_special_tokens({"additional_special_tokens": ["<tool>"]})
+    # Saved beside the adapter, whose base keeps its embedding.
+    words.save_pretrained(own / "model")
+    rows = [{"prompt": f"Tom <tool> {n}" if n == 7 else f"Tom has {n}", "answer": n} for n in range(60)]
+    (workspace.path / "tools.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = replaced(workspace.scaling, f"--checkpoint={own}", "--prompts=tools.jsonl")
+    size = len(words) - 1
+    assert refusal(workspace, *given) == (
+        f"row 8 of the prompts holds the token '<tool>' with id {size}, and the model's input embedding has {size} "
+        f"rows (ids 0 to {size - 1}): tokens were added to the tokenizer, and the embedding was not resized; the "
+        f"tokenizer is in {own}/model. Resize the base as it was for training, "
+        f"model.resize_token_embeddings({size + 1}); model.save_pretrained(DIR), and give --base-model DIR, or take "
+        "the token out of the prompts or the chat template"
+    )
+    unused = workspace.refused(*replaced(workspace.scaling, f"--checkpoint={own}"), "--collect-only", "-q")
+    assert unused.returncode == 0, unused.stdout
+
+
+def test_a_chat_template_that_refuses_the_prompts_is_found_while_planning(workspace: Workspace) -> None:
+    own = own_copy(workspace)
+    template = own.parent / "base" / "chat_template.jinja"
+    (workspace.path / "chat.jsonl").write_text("".join(json.dumps(row) + "\n" for row in CHAT))
+    given = replaced(workspace.scaling, f"--checkpoint={own}", "--prompts=chat.jsonl")
+    template.write_text("{{ raise_exception('Only user and assistant roles are supported!') }}")
+    assert refusal(workspace, *given).startswith(
+        f"the chat template in {template} fails (TemplateError: Only user and assistant roles are supported!) on row 1 "
+        "of the prompts, [{'role': 'user', 'content': 'Tom has 0 apples'}]; give the messages as this template takes"
+    )
+    template.write_text("be very brief " * 40 + "{{ messages[0].content }}")
+    assert ": 30 of 30 prompts are too long: the model has 128 positions" in refusal(workspace, *given)
+    template.write_text("{{ messages[0].content }}")
+    done = workspace.refused(*given, "--collect-only", "-q")
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda own: (own.parent / "base" / "tokenizer.json").write_text("{"), "tokenizer.json cannot be read"),
+        (lambda own: (own.parent / "base" / "tokenizer.json").unlink(), "no usable tokenizer in"),
+        (lambda own: edit_json(own.parent / "base" / "config.json", model_type="qwen9"), "has no architecture 'qwen9'"),
+        (lambda own: shutil.copy(own.parent / "full.pt", own / "optimizer.pt"), "is this the optimizer of another"),
+    ],
+    ids=["damaged tokenizer", "no tokenizer", "unknown architecture", "another optimizer"],
+)
+def test_files_that_cannot_be_loaded_are_found_while_planning(
+    workspace: Workspace, change: Callable[[Path], object], words: str
+) -> None:
+    from tests.unit.checkpoints.test_layouts import save_full
+
+    own = own_copy(workspace)
+    save_full(own.parent / "full")
+    (own.parent / "full" / "optimizer.pt").rename(own.parent / "full.pt")
+    change(own)
+    assert words in refusal(workspace, *replaced(workspace.scaling, f"--checkpoint={own}"))
 
 
 def test_a_tensorboard_directory_that_cannot_be_written_is_found_while_planning(workspace: Workspace) -> None:

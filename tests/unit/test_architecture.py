@@ -44,7 +44,7 @@ LAWS: dict[str, Callable[[laws.Package], list[str]]] = {
     ),
     "peft where models are loaded and run": lambda p: laws.kept_in(p, "peft", ("policy", "checkpoints", "testing")),
     "matplotlib in reports only": lambda p: laws.kept_in(p, "matplotlib", ("reports",)),
-    "jinja2 in reports, and for chat templates": lambda p: laws.kept_in(p, "jinja2", ("reports", "checkpoints")),
+    "jinja2 in reports and templates": lambda p: laws.kept_in(p, "jinja2", ("reports", "checkpoints")),
     "no files in the mathematics": lambda p: laws.files_touched(p, MATHEMATICS),
     "the second reading shares nothing with the loader": lambda p: laws.apart(
         p, "checkpoints.second_reading", ("records",)
@@ -120,7 +120,7 @@ FAULTS = {
     "peft": ("peft where models are loaded and run", {"probe/x.py": "from peft.tuners import lora\n"}, "probe/x.py:1"),
     "matplotlib": ("matplotlib in reports only", {"checks/x.py": "import matplotlib.pyplot\n"}, "checks/x.py:1"),
     "jinja2": (
-        "jinja2 in reports, and for chat templates",
+        "jinja2 in reports and templates",
         {"commands/x.py": "from jinja2 import Template\n"},
         "commands/x.py:1",
     ),

@@ -4,39 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from pytest_entropy.checkpoints.files import CheckpointFiles, read_object
 from pytest_entropy.checkpoints.model_size import model_directory
+from pytest_entropy.checkpoints.preflight.planned_tokenizer import PlannedTokenizer
+from pytest_entropy.checkpoints.preflight.rendered_prompts import text_to_encode
 from pytest_entropy.checkpoints.text_settings import text_settings
 from pytest_entropy.errors import RunError, UsageError
-from pytest_entropy.prompts import PromptSet, require_room
-from pytest_entropy.prompts.messages import parts_of
+from pytest_entropy.prompts import Prompt, PromptSet, require_room
+from pytest_entropy.prompts.context_length import TEMPLATE_TOKENS
+from pytest_entropy.prompts.messages import Message, parts_of
+from pytest_entropy.prompts.sampled_rows import READ_WHEN_PLANNING
 
 # The context's length in config.json; GPT-2 and its kin have a name of their own.
 _KEYS = ("max_position_embeddings", "n_positions")
+# For the tokens of all prompts.
+_SECONDS = 30.0
 
 
-def require_context(files: CheckpointFiles, prompts: PromptSet, max_new_tokens: int) -> None:
+def require_context(
+    files: CheckpointFiles, prompts: PromptSet, max_new_tokens: int, tokenizer: PlannedTokenizer | None
+) -> None:
     """Reject a context that is too short for the longest prompt and response.
 
-    Torch is not imported: tokens are counted by ``tokenizer.json``, and of a chat those of its last message only, which
-    a template may surround with more.  What only the loaded tokenizer shows fails the runs.
+    Torch is not imported: tokens are counted by ``tokenizer.json``, and a chat is rendered by its template; without
+    one, its last message is counted.  Of many prompts that may be too long the longest are counted.  What only the
+    loaded tokenizer shows fails the runs.
 
     Args:
         files: paths of the checkpoint.
         prompts: the prompt set.
         max_new_tokens: longest response, in tokens.
+        tokenizer: the checkpoint's; None where it is not known.
 
     Raises:
         UsageError: no prompt fits, or some are too long; says how many, and shows the longest.
     """
     directory = model_directory(files)
     positions = None if directory is None else _positions(directory)
-    places = (files.weights, *([] if directory is None else [directory]))
-    tokenizer = next((place / "tokenizer.json" for place in places if (place / "tokenizer.json").is_file()), None)
+    # A template adds tokens to those of the messages.
+    added = 0 if isinstance(prompts[0].content, str) else TEMPLATE_TOKENS
     try:
-        require_room(prompts, _counter(tokenizer), positions, max_new_tokens, template_tokens=0)
+        require_room(
+            prompts, _counter(tokenizer), positions, max_new_tokens, template_tokens=added, most=READ_WHEN_PLANNING
+        )
     except RunError as error:
         raise UsageError(f"checkpoint {files.root}: {error}") from None
 
@@ -46,31 +59,16 @@ def _positions(directory: Path) -> int | None:
     return next((size for key in _KEYS if type(size := config.get(key)) is int), None)
 
 
-def _counter(tokenizer: Path | None) -> Callable[..., Sequence[int]]:
-    """Counts a prompt's tokens, never too many; without a readable tokenizer there are none."""
-    loaded: Any = None
+def _counter(tokenizer: PlannedTokenizer | None) -> Callable[..., Sequence[int]]:
+    """Counts a prompt's tokens, never too many; without a tokenizer, or when its time is up, there are none."""
+    end = monotonic() + _SECONDS
 
-    def encode(content: str | Sequence[Mapping[str, Any]], arguments: object = None) -> Sequence[int]:
-        nonlocal loaded
-        text = content if isinstance(content, str) else "".join(parts_of(content[-1])).strip()
-        loaded = loaded or _read(tokenizer)
-        ids: list[int] = loaded.encode(text, add_special_tokens=False).ids if loaded else []
-        return ids
+    def encode(content: str | list[Message], arguments: Mapping[str, Any] | None = None) -> Sequence[int]:
+        if tokenizer is None or monotonic() > end:
+            return []
+        text = text_to_encode(tokenizer, Prompt(content, template_arguments=arguments or {}), "one of the prompts")
+        if text is None:
+            text = "".join(parts_of(content[-1])).strip() if isinstance(content, list) else content
+        return tokenizer.encode(text)
 
     return encode
-
-
-def _read(file: Path | None) -> Any:
-    """The tokenizer in a file; None where there is none, or it cannot be read: loading it reports that."""
-    if file is None:
-        return None
-    from tokenizers import Tokenizer
-
-    try:
-        tokenizer = Tokenizer.from_file(str(file))
-    # The library raises plain exceptions for what it cannot read.
-    except Exception:
-        return None
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer

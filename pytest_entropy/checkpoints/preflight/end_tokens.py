@@ -1,0 +1,48 @@
+"""Check before loading that the checkpoint's files name an end-of-sequence token within its vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pytest_entropy.checkpoints.files import CheckpointFiles, read_object
+from pytest_entropy.checkpoints.model_size import model_directory
+from pytest_entropy.checkpoints.preflight.planned_tokenizer import PlannedTokenizer
+from pytest_entropy.errors import UsageError
+
+
+def require_end_token(files: CheckpointFiles, tokenizer: PlannedTokenizer) -> None:
+    """Reject a checkpoint of which no response would end by itself.
+
+    Where a file leaves the key out, its class may have a default: then loading decides.
+
+    Args:
+        files: paths of the checkpoint.
+        tokenizer: the checkpoint's.
+
+    Raises:
+        UsageError: no end token is named, or none that the vocabulary has.
+    """
+    directory = model_directory(files)
+    if directory is None or not (directory / "config.json").is_file():
+        return
+    config = read_object(directory / "config.json")
+    vocabulary, own = config.get("vocab_size"), tokenizer.end_token()
+    if type(vocabulary) is not int or "eos_token_id" not in config or own is None:
+        return
+    path = directory / "generation_config.json"
+    named = [config["eos_token_id"], own, read_object(path).get("eos_token_id") if path.is_file() else None]
+    ids = sorted({number for value in named for number in _ids(value)})
+    if any(0 <= number < vocabulary for number in ids):
+        return
+    outside = f" among its {vocabulary} (only {ids[:3]})" if ids else ""
+    raise UsageError(
+        f"checkpoint {files.root} names no end-of-sequence token{outside}, so that no response would end by itself; "
+        f"set eos_token in {tokenizer.place / 'tokenizer_config.json'}, or eos_token_id in {directory / 'config.json'}"
+    )
+
+
+def _ids(value: Any) -> Iterator[int]:
+    for number in value if isinstance(value, list) else [value]:
+        if type(number) is int:
+            yield number

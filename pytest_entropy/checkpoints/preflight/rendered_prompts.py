@@ -1,0 +1,91 @@
+"""Check before loading that the chat template gives a text for prompts of chat messages, by rendering it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import monotonic
+
+from pytest_entropy.checkpoints.files import CheckpointFiles
+from pytest_entropy.checkpoints.preflight.planned_tokenizer import PlannedTokenizer
+from pytest_entropy.checkpoints.preflight.template_rendering import TemplateFailure
+from pytest_entropy.checkpoints.tokenizer_files import chat_template, template_names
+from pytest_entropy.errors import UsageError
+from pytest_entropy.prompts import Prompt, PromptSet
+from pytest_entropy.prompts.sampled_rows import sampled_rows
+
+# For the prompts beyond the first and the longest, in s; a run reports what is left.
+_SECONDS = 10.0
+
+
+def require_rendered(prompts: PromptSet, files: CheckpointFiles, tokenizer: PlannedTokenizer) -> None:
+    """Require a chat template that transformers would take, and that gives a text for prompts of chat messages.
+
+    The first and the longest of the prompts that planning looks at are rendered, and the others as far as time allows.
+
+    Args:
+        prompts: at least one; the first decides whether they are chat messages.
+        files: paths of the checkpoint.
+        tokenizer: the checkpoint's.
+
+    Raises:
+        UsageError: the prompts are chat messages and the tokenizer's files hold no template, or the template fails on a
+            prompt, does not come to an end, or gives no text.
+    """
+    if isinstance(prompts[0].content, str):
+        return
+    if tokenizer.template() is None:
+        raise UsageError(_absent(tokenizer.place, files))
+    first, longest = (0, prompts[0]), max(sampled_rows(prompts), key=lambda row: _length(row[1]))
+    end = monotonic() + _SECONDS
+    for row, prompt in (first, longest, *sampled_rows(prompts)):
+        text_to_encode(tokenizer, prompt, f"row {row + 1} of the prompts")
+        if monotonic() > end:
+            break
+
+
+def text_to_encode(tokenizer: PlannedTokenizer, prompt: Prompt, name: str) -> str | None:
+    """The text that a prompt is encoded from; None where the files do not say.
+
+    Args:
+        tokenizer: the checkpoint's.
+        prompt: a text or chat messages.
+        name: what messages call the prompt.
+
+    Raises:
+        UsageError: the chat template fails on it, does not come to an end, or gives no text.
+    """
+    try:
+        text = tokenizer.text(prompt.content, prompt.template_arguments)
+        problem = "gives no text" if text is not None and not text.strip() else ""
+    except TemplateFailure as failure:
+        text, problem = None, str(failure)
+    if not problem:
+        return text
+    template = tokenizer.template(tools=bool(prompt.template_arguments.get("tools")))
+    where = template.file if template else tokenizer.place
+    raise UsageError(
+        f"the chat template in {where} {problem} on {name}, {str(prompt.content)[:120]}; give "
+        "the messages as this template takes them, save the template that the model was trained with as "
+        "chat_template.jinja beside the tokenizer, or give prompts as text"
+    )
+
+
+def _length(prompt: Prompt) -> int:
+    return len(str(prompt.content))
+
+
+def _absent(place: Path, files: CheckpointFiles) -> str:
+    """The message where no template is used: none is there, none is of the right name, or it is in the wrong place."""
+    if names := template_names(place):
+        found, advice = f", only ones named {', '.join(names)}", "the one the model was trained with"
+    elif (place / "chat_template.json").is_file():
+        found = ", only a chat_template.json, which is read for images and sound, not for text"
+        advice = "the text in it"
+    elif files.base and Path(files.base).is_dir() and place != Path(files.base) and chat_template(Path(files.base)):
+        found, advice = f"; its base model's in {files.base} has one, which is not read", "that one"
+    else:
+        found, advice = " (a base model?)", "the template the model was trained with"
+    return (
+        f"prompts are chat messages, and the tokenizer in {place} has no chat template{found}; give prompts as text, "
+        f"or save {advice} beside it as chat_template.jinja"
+    )

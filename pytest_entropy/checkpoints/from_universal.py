@@ -47,6 +47,10 @@ def convert(universal: Path, out: Path, *, step: int | None = None, **settings: 
                 "betas": (settings["beta1"], settings["beta2"]),
                 "eps": settings["eps"],
                 "weight_decay": decay,
+                # As torch's AdamW has them.
+                "amsgrad": False,
+                "maximize": False,
+                "decoupled_weight_decay": True,
                 "params": numbers,
                 "param_names": [place.name for place in members],
             }

@@ -12,11 +12,12 @@ import torch
 
 from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.formats.dcp import read_dcp
-from pytest_entropy.checkpoints.formats.torch_file import read_torch_file, torchao_refusal
+from pytest_entropy.checkpoints.formats.torch_file import read_torch_file
 from pytest_entropy.checkpoints.layouts import known_layouts
 from pytest_entropy.checkpoints.preflight.screening import read_names
 from pytest_entropy.checkpoints.states.optimizer_kind import require_adamw
 from pytest_entropy.checkpoints.states.parameter_order import live_name
+from pytest_entropy.checkpoints.states.state_record import require_state_dict
 from pytest_entropy.errors import UsageError
 from pytest_entropy.optimizers.optimizer_states import moments_of
 from pytest_entropy.optimizers.state import ParameterState
@@ -124,11 +125,7 @@ def steps_taken(path: Path, *, tensors: int) -> int:
 def _stored(path: Path, *, tensors: int) -> tuple[list[Group], Mapping[Any, Mapping[str, Any]]]:
     """Groups and state of a stored state_dict, checked as far as possible without the model."""
     record = read_dcp(path, tensors=tensors) if path.is_dir() else read_torch_file(path, tensors=tensors)
-    if isinstance(record, dict) and set(record) == {"optimizer"}:
-        # Written by DCP, or by torch's converter from DCP.
-        record = record["optimizer"]
-    if not isinstance(record, dict) or not isinstance(record.get("state"), dict) or not record.get("param_groups"):
-        raise UsageError(f"{path} is not an optimizer's state_dict (needs 'state' and 'param_groups')")
+    record = require_state_dict(path, record)
     require_adamw(path, record)
     groups, state = record["param_groups"], record["state"]
     whole = isinstance(groups, list) and all(
@@ -141,8 +138,6 @@ def _stored(path: Path, *, tensors: int) -> tuple[list[Group], Mapping[Any, Mapp
         raise UsageError(f"{path}: param_names are not a list: a damaged file")
     if not all(type(index) in (int, str) for group in groups for index in group["params"]):
         raise UsageError(f"{path}: param_groups hold parameters that are neither numbers nor names: a damaged file")
-    if any(type(value).__module__.startswith("torchao.") for entry in state.values() for value in entry.values()):
-        raise UsageError(torchao_refusal(path))
     if not state:
         raise UsageError(f"{path} holds an optimizer that has not taken a step: it has no moments to precondition with")
     return groups, state

@@ -15,7 +15,8 @@ import torch
 
 from pytest_entropy.checkpoints.formats.torch_file import read_torch_file
 from pytest_entropy.checkpoints.formats.weights_file import WeightsFile
-from pytest_entropy.checkpoints.states.parameter_order import decays, live_name
+from pytest_entropy.checkpoints.states.group_rules import decays
+from pytest_entropy.checkpoints.states.parameter_order import live_name
 from pytest_entropy.errors import UsageError
 
 

@@ -52,15 +52,16 @@ def optimizer_names(stored: StoredOptimizer, model: Any) -> dict[Any, str]:
     """The live name of every parameter in an optimizer's file, by its key there.
 
     Names count where the file, or one beside it, has them.  Else parameters are numbered as torch numbers them, in the
-    order of ``named_parameters()``: all of them where there are as many numbers, else those that train; transformers'
-    Trainer numbers those with weight decay first.
+    order of ``named_parameters()``: all of them where there are as many numbers, else those that train; group by group,
+    as one of the known trainers makes them.
 
     Args:
         stored: the optimizer's file.
         model: the model in use.
 
     Raises:
-        ValueError: no numbering gives groups of these sizes and tensors of these shapes, or a name is no parameter's.
+        ValueError: no numbering, or several, give groups of these sizes and tensors of these shapes, or a name is no
+            parameter's.
     """
     keys = [key for group in stored.groups for key in group]
     names = [str(key) for key in keys] if all(isinstance(key, str) for key in keys) else stored.names
@@ -74,25 +75,67 @@ def optimizer_names(stored: StoredOptimizer, model: Any) -> dict[Any, str]:
         return found
     everything = list(model.named_parameters())
     given = everything if len(keys) == len(everything) else [(n, p) for n, p in everything if p.requires_grad]
-    for decayed in _splits(model):
-        first, rest = ([n for n, _ in given if decayed(n) is side] for side in (True, False))
-        sizes = [size for group in stored.groups if (size := len(group))]
-        order = [n for n, _ in given] if len(sizes) == 1 else first + rest
-        if sizes in ([len(given)], [len(first), len(rest)]) and _shapes_fit(stored, keys, order, dict(given)):
-            return dict(zip(keys, order, strict=True))
-    raise ValueError("no numbering gives groups of these sizes and moments of these shapes")
+    sizes, live = [size for group in stored.groups if (size := len(group))], dict(given)
+    sorters = [lambda name: 0] if len(sizes) == 1 else _sorters(model)
+    orders: set[tuple[str, ...]] = set()
+    for group_of in sorters:
+        groups = [[name for name in live if group_of(name) == number] for number in range(4)]
+        order = [name for group in groups for name in group]
+        if sizes == [len(group) for group in groups if group] and _shapes_fit(stored, keys, order, live):
+            orders.add(tuple(order))
+    if len(orders) != 1:
+        raise ValueError(f"{len(orders) or 'no'} numberings give groups of these sizes and moments of these shapes")
+    return dict(zip(keys, orders.pop(), strict=True))
 
 
-def _splits(model: Any) -> Sequence[Callable[[str], bool]]:
-    """Whether a parameter has weight decay: all but biases and norms; before transformers 4.53 all but LayerNorms."""
+def _sorters(model: Any) -> Sequence[Callable[[str], int]]:
+    """The number of the group that trainers put a parameter into, by its name."""
+    dims = {name: parameter.dim() for name, parameter in model.named_parameters()}
     within = {
         f"{name}.{own}".lstrip("."): type(module).__name__.lower()
         for name, module in model.named_modules()
         for own, _ in module.named_parameters(recurse=False)
     }
+
+    def of_norm(name: str, norms: str) -> bool:
+        kind = within.get(name, "")
+        return kind == norms or (norms == "norm" and norms in kind)
+
+    def by(*words: str, norms: str = "", lower: bool = True) -> Callable[[str], int]:
+        """A group for names with one of the words, and for parameters of these norms."""
+        return lambda name: int(
+            any(word in (name.lower() if lower else name) for word in words) or (norms != "" and of_norm(name, norms))
+        )
+
+    def loraplus(order: str) -> Callable[[str], int]:
+        def group_of(name: str) -> int:
+            # "e" for embeddings: LLaMA-Factory counts their B only.
+            if "lora_embedding_B" in name or ("lora_embedding_A" in name and order == "aebl"):
+                return order.index("e")
+            if "lora_B" in name or dims[name] == 1:
+                return order.index("l" if any(word in name.lower() for word in ("bias", "norm")) else "b")
+            return order.index("a")
+
+        return group_of
+
     return (
-        lambda name: "bias" not in name and "norm" not in within.get(name, "") and "norm" not in name.lower(),
-        lambda name: "bias" not in name and within.get(name) != "layernorm",
+        # transformers since 4.53, from 4.49 on and before; a model may have registered its own norms by their class.
+        lambda name: int("bias" in name or "norm" in within.get(name, "") or "norm" in name.lower()),
+        by("bias", "norm.", "layernorm", norms="layernorm"),
+        by("bias", "layernorm", "rmsnorm", norms="layernorm"),
+        by("bias", "layernorm", "rmsnorm", norms="norm"),
+        by("bias", norms="layernorm", lower=False),
+        by("bias", norms="norm", lower=False),
+        # nanoGPT, OpenRLHF, open-instruct, transformers' examples.
+        lambda name: int(dims[name] < 2),
+        by("bias", "layer_norm.weight", "layernorm.weight", "norm.weight", "ln_f.weight", lower=False),
+        by("bias", "layer_norm.weight", lower=False),
+        by("bias", "LayerNorm.weight", lower=False),
+        by("bias", lower=False),
+        # LoRA+ by peft and by LLaMA-Factory; Unsloth's embeddings.
+        loraplus("aebl"),
+        loraplus("able"),
+        lambda name: int("modules_to_save" in name.split(".")),
     )
 
 

@@ -16,10 +16,10 @@ from pytest_entropy.checkpoints.formats.torch_file import read_torch_file
 from pytest_entropy.checkpoints.layouts import known_layouts
 from pytest_entropy.checkpoints.preflight.screening import read_names
 from pytest_entropy.checkpoints.states.optimizer_kind import require_adamw
-from pytest_entropy.checkpoints.states.parameter_order import live_name
+from pytest_entropy.checkpoints.states.parameter_order import given_parameters, live_name, rule_of_order
 from pytest_entropy.checkpoints.states.state_record import require_state_dict
 from pytest_entropy.errors import UsageError
-from pytest_entropy.optimizers.optimizer_states import moments_of
+from pytest_entropy.optimizers.optimizer_states import moments_of, moments_shape
 from pytest_entropy.optimizers.state import ParameterState
 from pytest_entropy.optimizers.states.base import NotAdamW, plain_tensor
 
@@ -65,7 +65,9 @@ def read_optimizer(files: CheckpointFiles, model: Any, trainable: Mapping[str, t
     # Three tensors of state and as many of quantisation per parameter, frozen ones perhaps among them.
     groups, state = _stored(path, tensors=8 * sum(1 for _ in model.parameters()))
     indices = [index for group in groups for index in group["params"]]
-    order, rule = _order(files, model, trainable, groups, indices)
+    # The groups of the layouts' rules are told apart by the shapes of the moments as well.
+    shaped = [{**group, "shapes": [moments_shape(state.get(i, {})) for i in group["params"]]} for group in groups]
+    order, rule = _order(files, model, trainable, shaped, indices)
     numbered = all(isinstance(index, int) for index in indices)
     if numbered and not files.is_adapter and len(indices) < len(trainable):
         trainable, rule = _without_frozen(path, trainable, order, indices, rule)
@@ -169,7 +171,9 @@ def _order(
             )
         return [everything[live_name(name)] for name in stored], source
     layout = next(layout for layout in known_layouts() if layout.name == files.layout)
-    return layout.parameter_order(model, list(trainable), groups), f"order of {layout.name} checkpoints"
+    order = layout.parameter_order(model, list(trainable), groups)
+    words = rule_of_order(model, given_parameters(model, list(trainable), groups), groups, order)
+    return order, f"order of {layout.name} checkpoints" + (f", {words}" if words else "")
 
 
 def _entry(path: Path, name: str, entry: Mapping[str, Any], group: Group, parameter: torch.Tensor) -> ParameterState:

@@ -49,9 +49,7 @@ def test_a_wrapped_state_is_read_as_the_plain_one(copy: Path, case: str) -> None
 def test_several_optimizers_are_refused_by_their_keys(copy: Path) -> None:
     record = torch.load(copy / "optimizer.pt", weights_only=True)
     torch.save({"actor": record, "critic": record}, copy / "optimizer.pt")
-    with pytest.raises(
-        UsageError, match=r"several optimizers: record\[.actor.\], record\[.critic.\]\. Save"
-    ):
+    with pytest.raises(UsageError, match=r"several optimizers: record\[.actor.\], record\[.critic.\]\. Save"):
         screen(find_checkpoint(copy))
     with pytest.raises(UsageError, match="holds several optimizers"):
         load_checkpoint(copy)

@@ -15,6 +15,7 @@ from pytest_entropy.checkpoints.preflight.model_files import screen_model
 from pytest_entropy.checkpoints.preflight.trainers_optimizer import require_trainers_adamw
 from pytest_entropy.checkpoints.states.optimizer_kind import outline, require_adamw
 from pytest_entropy.checkpoints.states.state_record import require_state_dict
+from pytest_entropy.checkpoints.stored_prefixes import found_renamings
 from pytest_entropy.errors import UsageError
 
 # A vocabulary of a quarter of a million words takes some thirty megabytes.
@@ -40,6 +41,8 @@ def screen(files: CheckpointFiles) -> None:
         tensors += sum(1 for _ in WeightsFile(directory))
     if files.is_adapter:
         screen_adapter(files.weights)
+    found_renamings(files)
+    if files.is_adapter:
         if whole[0].is_dir():
             require_same_sizes(files.weights, whole[0])
             require_base_size(files.weights, whole[0])

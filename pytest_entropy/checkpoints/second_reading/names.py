@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pytest_entropy.checkpoints.second_reading.files import StoredOptimizer
 
 # Parts of a name that wrappers put in, and an adapter's name.
-WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module", "_fpw_module"}
 ADAPTER = "default"
 
 
@@ -22,8 +23,14 @@ def plain_name(name: str, *, base_layer: bool = True) -> str:
     parts = [part for part in name.split(".") if part not in WRAPPERS]
     while parts[:1] == ["module"]:
         parts = parts[1:]
-    if parts[:2] == ["base_model", "model"]:
+    while parts[:2] == ["base_model", "model"]:
         parts = parts[2:]
+    # Any adapter's name, between LoRA's letter and the tensor's kind.
+    parts = [
+        part
+        for before, part in zip(["", *parts], parts, strict=False)
+        if not (before.startswith("lora_") or before == "modules_to_save") or part in ("weight", "bias")
+    ]
     dropped = {ADAPTER, "modules_to_save"} | (set() if base_layer else {"base_layer"})
     parts = [part for part in parts if part not in dropped]
     if parts[-2:] == ["lora_magnitude_vector", "weight"]:
@@ -48,6 +55,32 @@ def live_parameters(model: Any) -> dict[str, tuple[str, Any]]:
     return found
 
 
+def by_same_end(names: Iterable[str], live: Iterable[str]) -> dict[str, str]:
+    """Live names of stored ones: the same, else the only one left with the same last parts, where that is mutual.
+
+    A prefix that a trainer put in front, or left out, makes no difference.
+
+    Args:
+        names: stored ones, by :func:`plain_name`.
+        live: as :func:`live_parameters` names them.
+    """
+    stored, there = dict.fromkeys(names), dict.fromkeys(live)
+    found = {name: name for name in stored if name in there}
+    ends: dict[tuple[str, ...], list[str]] = {}
+    for name in (name for name in there if name not in found):
+        parts = tuple(name.split("."))
+        for start in range(len(parts) - 1):
+            ends.setdefault(parts[start:], []).append(name)
+    others: dict[str, str] = {}
+    for name in (name for name in stored if name not in found):
+        parts = tuple(name.split("."))
+        longest = next((ends[parts[i:]] for i in range(len(parts) - 1) if parts[i:] in ends), [])
+        if len(longest) == 1:
+            others[name] = longest[0]
+    taken = Counter(others.values())
+    return found | {name: target for name, target in others.items() if taken[target] == 1}
+
+
 def optimizer_names(stored: StoredOptimizer, model: Any) -> dict[Any, str]:
     """The live name of every parameter in an optimizer's file, by its key there.
 
@@ -67,9 +100,9 @@ def optimizer_names(stored: StoredOptimizer, model: Any) -> dict[Any, str]:
     names = [str(key) for key in keys] if all(isinstance(key, str) for key in keys) else stored.names
     if names is not None:
         live = live_parameters(model)
-        found = {
-            key: live[plain_name(name)][0] for key, name in zip(keys, names, strict=True) if plain_name(name) in live
-        }
+        ends = by_same_end(map(plain_name, names), live)
+        pairs = ((key, ends.get(plain_name(name))) for key, name in zip(keys, names, strict=True))
+        found = {key: live[name][0] for key, name in pairs if name is not None}
         if len(found) < len(keys):
             raise ValueError(f"{len(keys) - len(found)} of {len(keys)} stored names are no parameter's")
         return found

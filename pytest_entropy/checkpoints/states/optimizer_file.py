@@ -18,6 +18,7 @@ from pytest_entropy.checkpoints.preflight.screening import read_names
 from pytest_entropy.checkpoints.states.optimizer_kind import require_adamw
 from pytest_entropy.checkpoints.states.parameter_order import given_parameters, live_name, rule_of_order
 from pytest_entropy.checkpoints.states.state_record import require_state_dict
+from pytest_entropy.checkpoints.stored_prefixes import replaced_prefix
 from pytest_entropy.errors import UsageError
 from pytest_entropy.optimizers.optimizer_states import moments_of, moments_shape
 from pytest_entropy.optimizers.state import ParameterState
@@ -164,6 +165,10 @@ def _order(
         stored, source = read_names(files.names), f"names in {files.names.name}"
     if stored is not None:
         unknown = [name for name in stored if live_name(name) not in everything]
+        table = replaced_prefix([live_name(name) for name in stored], everything) if unknown else None
+        if table is not None:
+            words = f"{source}, such as {unknown[0]} for {everything[table[live_name(unknown[0])]]}"
+            return [everything[table[live_name(name)]] for name in stored], words
         if unknown:
             raise UsageError(
                 f"{source}: {len(unknown)} of {len(stored)} parameters are not in the model, for instance "

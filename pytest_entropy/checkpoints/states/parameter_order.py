@@ -9,6 +9,10 @@ from typing import Any
 from pytest_entropy.checkpoints.states.group_rules import CURRENT, Split, known_splits
 from pytest_entropy.errors import UsageError
 
+# Parts that torch.compile, FSDP, activation checkpointing and Lightning put into names.
+WRAPPERS = frozenset(
+    {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module", "_fpw_module"}
+)
 _REMEDY = "List the parameters' names, in the optimizer's order, in optimizer_param_names.json beside it"
 
 
@@ -124,7 +128,7 @@ def live_name(stored: str) -> str:
     Prefixes are ``module.``, ``_orig_mod.``, ``_fsdp_wrapped_module.``, ``base_model.model.``; the adapter's name is
     ``default`` in ``lora_A.default.weight``.  To compare a stored name with a live one, apply this to both.
     """
-    name = re.sub(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.", "", stored)
+    name = re.sub(rf"(?:^|(?<=\.))(?:{'|'.join(sorted(WRAPPERS))})\.", "", stored)
     for prefix in ("module.", "base_model.model."):
         while name.startswith(prefix):
             name = name[len(prefix) :]

@@ -22,7 +22,7 @@ from pytest_entropy.checkpoints.preflight.device import require_device
 from pytest_entropy.checkpoints.preflight.memory import require_room_for_weights
 from pytest_entropy.checkpoints.preflight.row_independence import require_separate_rows
 from pytest_entropy.checkpoints.preflight.screening import screen
-from pytest_entropy.checkpoints.renamed_copy import adapter_as_expected, model_as_expected
+from pytest_entropy.checkpoints.renamed_copy import adapter_as_expected, model_as_expected, spare_names
 from pytest_entropy.checkpoints.second_reading.reading import PlainReading
 from pytest_entropy.checkpoints.states.consecutive import prove_beside, weights_of
 from pytest_entropy.checkpoints.states.mapping_proof import MappingProof, prove
@@ -192,7 +192,7 @@ def _model(files: CheckpointFiles, dtype: torch.dtype) -> tuple[Any, dict[str, s
         missing = sorted(report["missing_keys"])
         raise UsageError(
             f"model {source}: its weights lack {len(missing)} tensors that config.json asks for, for instance "
-            f"{missing[0]}; transformers would initialise them at random"
+            f"{missing[0]}; transformers would initialise them at random" + spare_names(source, report)
         )
     if wrapped is None:
         return model, stored_names(model, None, files.weights, names), names

@@ -65,6 +65,20 @@ def adapter_as_expected(directory: Path, model: Any) -> Iterator[tuple[Path, Map
         yield place, {} if renaming is None else renaming.names
 
 
+def spare_names(source: str, report: Mapping[str, Any]) -> str:
+    """What a message on missing tensors adds where the weights hold others, which the model has no place for.
+
+    Args:
+        source: the model's directory.
+        report: of transformers' loading.
+    """
+    others = sorted(report["unexpected_keys"], key=len)
+    if not others:
+        return ""
+    remedy = rename_command(Path(source), others[0])
+    return f". They hold {len(others)} others, for instance {others[0][:160]}: {remedy}"
+
+
 @contextmanager
 def _copied(directory: Path, renaming: Renaming | None) -> Iterator[Path]:
     """The directory, or where there is a renaming a temporary copy of it."""

@@ -66,6 +66,7 @@ def model_renaming(directory: Path) -> Renaming | None:
     while (owner := _owner(plain)) is not None and not (composite and owner == "language_model."):
         plain = [name.removeprefix(owner) for name in plain]
     plain = plain if composite else _without_language_model(plain)
+    _require_one_model(directory, keys, plain, composite=composite)
     return _renaming(directory, keys, plain)
 
 
@@ -183,10 +184,41 @@ def _require_common_modules(adapter: Path, base: Path, renaming: Renaming | None
 
 
 def _owner(names: Sequence[str]) -> str | None:
-    """The first part of all names, where what follows begins like a whole causal model of its own."""
-    firsts = {name.partition(".")[0] for name in names}
-    seconds = {name.split(".")[1] for name in names if name.count(".") > 1}
-    return f"{min(firsts)}." if len(firsts) == 1 and seconds & _OUTERMOST and all("." in n for n in names) else None
+    """The first parts of all names, where what follows begins like a whole causal model of its own."""
+    split = [name.split(".") for name in names]
+    for count in range(1, _LONGEST + 1):
+        if len({tuple(parts[:count]) for parts in split}) != 1 or any(len(parts) <= count + 1 for parts in split):
+            return None
+        if {parts[count] for parts in split} & _OUTERMOST:
+            return _first_parts(split[0], count)
+    return None
+
+
+def _require_one_model(directory: Path, keys: Sequence[str], names: Sequence[str], *, composite: bool) -> None:
+    """Reject a whole model's file that holds an adapter not merged into it, or several models side by side.
+
+    transformers would leave their tensors out without a word.
+    """
+    adapters = [key for key in keys if ".lora_" in key or ".base_layer." in key]
+    if adapters:
+        raise UsageError(
+            f"model {directory} holds {_shown(adapters[0])}, a tensor of an adapter that is not merged into it, which "
+            "would be left out: merge it with model.merge_and_unload() before save_pretrained(DIR), or save the "
+            "adapter by itself with the PeftModel's save_pretrained(DIR)"
+        )
+    # A model with images has several parts, of which one is like a whole model.
+    if composite or {name.partition(".")[0] for name in names} & _OUTERMOST:
+        return
+    inside = {name.partition(".")[0] for name in names if {*name.split(".")[1:2]} & _OUTERMOST}
+    other = next((key for key, name in zip(keys, names, strict=True) if name.partition(".")[0] not in inside), None)
+    if inside and (len(inside) > 1 or other is not None):
+        own = min(inside)
+        first = next(key for key, name in zip(keys, names, strict=True) if name.startswith(f"{own}."))
+        second = other or next(key for key, name in zip(keys, names, strict=True) if not name.startswith(f"{own}."))
+        raise UsageError(
+            f"model {directory} holds {_shown(first)} and {_shown(second)}, a model's tensors beside others: keep "
+            f"those of the policy alone, and {rename_command(directory, first)}"
+        )
 
 
 def _without_language_model(names: list[str]) -> list[str]:

@@ -62,6 +62,7 @@ WHOLE: dict[str, Rename] = {
     "an actor's model": before("actor.model"),
     "TRL's value head model": before("pretrained_model"),
     "DDP of a compiled policy": before("module._orig_mod.policy"),
+    "an agent's network": before("agent.net"),
     "a language model's": before("language_model"),
     "language model inside": lambda key: re.sub(r"^model\.", "model.language_model.", key),
     "peft's, merged": before("base_model.model"),
@@ -219,6 +220,40 @@ def test_a_tensor_with_and_without_a_prefix_is_refused(full: Path) -> None:
     save_file({**tensors, **more}, full / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UsageError, match=r"are the same tensor without wrappers' prefixes .*keep those of one model"):
         screen(find_checkpoint(full))
+
+
+BESIDE: dict[str, tuple[Rename, Rename, str]] = {
+    "a value head": (
+        before("pretrained_model"), lambda key: "v_head.summary.weight" if key == "model.norm.weight" else "",
+        r"holds pretrained_model\.\S+ and v_head.summary.weight, a model's tensors beside others: keep those of",
+    ),
+    "a critic": (before("actor"), before("critic"), r"holds actor\.\S+ and critic\.\S+, a model's tensors beside"),
+    "an adapter": (
+        str, lambda key: key.replace("weight", "lora_A.default.weight") if "q_proj" in key else "",
+        r"q_proj\.lora_A\.default\.\w+, a tensor of an adapter that is not merged .*merge_and_unload",
+    ),
+    "its adapter's base layers": (
+        lambda key: key.replace("q_proj.", "q_proj.base_layer."), lambda key: "",
+        r"q_proj\.base_layer\.\w+, a tensor of an adapter that is not merged",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", list(BESIDE))
+def test_what_lies_beside_a_policy_is_not_left_out_in_silence(full: Path, case: str) -> None:
+    own, other, message = BESIDE[case]
+    tensors = load_file(full / "model.safetensors")
+    more = {other(key): tensor.clone() for key, tensor in tensors.items() if other(key)}
+    save_file({**{own(key): t for key, t in tensors.items()}, **more}, full / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UsageError, match=message):
+        screen(find_checkpoint(full))
+
+
+def test_names_that_no_prefix_explains_are_shown_with_a_remedy(full: Path) -> None:
+    rename(full / "model.safetensors", lambda key: f"policy:{key}")
+    message = r"lack 27 tensors .*They hold 26 others, for instance policy:model.norm.weight: rename its tensors, for"
+    with pytest.raises(UsageError, match=message):
+        load_checkpoint(full)
 
 
 def test_an_adapter_without_a_module_of_its_base_is_refused_with_a_remedy(copy: Path) -> None:

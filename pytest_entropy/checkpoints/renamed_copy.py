@@ -75,8 +75,10 @@ def spare_names(source: str, report: Mapping[str, Any]) -> str:
     others = sorted(report["unexpected_keys"], key=len)
     if not others:
         return ""
-    remedy = rename_command(Path(source), others[0])
-    return f". They hold {len(others)} others, for instance {others[0][:160]}: {remedy}"
+    # Some versions of transformers report a name that they have put "model." in front of.
+    stored = WeightsFile(Path(source)) if Path(source).is_dir() else ()
+    key = next((key for key in sorted(stored, key=len) if others[0].endswith(key)), others[0])
+    return f". They hold {len(others)} others, for instance {key[:160]}: {rename_command(Path(source), key)}"
 
 
 @contextmanager

@@ -142,8 +142,8 @@ def _sorters(model: Any) -> Sequence[Callable[[str], int]]:
 
     def loraplus(order: str) -> Callable[[str], int]:
         def group_of(name: str) -> int:
-            # "e" for embeddings: LLaMA-Factory counts their B only.
-            if "lora_embedding_B" in name or ("lora_embedding_A" in name and order == "aebl"):
+            # "e" for embeddings: LLaMA-Factory counts their B only, earlier versions of peft none.
+            if "e" in order and ("lora_embedding_B" in name or ("lora_embedding_A" in name and order == "aebl")):
                 return order.index("e")
             if "lora_B" in name or dims[name] == 1:
                 return order.index("l" if any(word in name.lower() for word in ("bias", "norm")) else "b")
@@ -167,6 +167,7 @@ def _sorters(model: Any) -> Sequence[Callable[[str], int]]:
         by("bias", lower=False),
         # LoRA+ by peft and by LLaMA-Factory; Unsloth's embeddings.
         loraplus("aebl"),
+        loraplus("abl"),
         loraplus("able"),
         lambda name: int("modules_to_save" in name.split(".")),
     )

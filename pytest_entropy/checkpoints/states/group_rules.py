@@ -93,10 +93,10 @@ def _two(rule: str, given: Sequence[str], light: Sequence[bool]) -> Split:
 def _loraplus(given: Sequence[str], dims: Mapping[str, int], norms: frozenset[str]) -> Iterator[Split]:
     """LoRA+ by peft (A, embeddings, B, B without decay) and by LLaMA-Factory (A, B, B without decay, embeddings)."""
 
-    def parts(embedding: str) -> dict[str, tuple[str, ...]]:
+    def parts(embedding: str | None) -> dict[str, tuple[str, ...]]:
         sorted_in: dict[str, list[str]] = {"A": [], "embedding": [], "B": [], "light": []}
         for name in given:
-            if embedding in name:
+            if embedding is not None and embedding in name:
                 kind = "embedding"
             elif "lora_B" in name or dims[name] == 1:
                 kind = "light" if name in norms or "bias" in name or not decays(name) else "B"
@@ -105,8 +105,10 @@ def _loraplus(given: Sequence[str], dims: Mapping[str, int], norms: frozenset[st
             sorted_in[kind].append(name)
         return {kind: tuple(names) for kind, names in sorted_in.items()}
 
-    peft, factory = parts("lora_embedding_"), parts("lora_embedding_B")
-    yield Split("peft's LoRA+", tuple(peft[kind] for kind in ("A", "embedding", "B", "light")), frozenset({3}))
+    factory = parts("lora_embedding_B")
+    # Earlier versions of peft took no embedding for one.
+    for peft in (parts("lora_embedding_"), parts(None)):
+        yield Split("peft's LoRA+", tuple(peft[kind] for kind in ("A", "embedding", "B", "light")), frozenset({3}))
     yield Split(
         "LLaMA-Factory's LoRA+", tuple(factory[kind] for kind in ("A", "B", "light", "embedding")), frozenset({2})
     )

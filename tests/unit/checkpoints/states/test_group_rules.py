@@ -123,8 +123,9 @@ def test_full_fine_tunes(tmp_path: Path, architecture: str, trainer: str) -> Non
         assert torch.equal(state.exp_avg, optimizer.state[live[name]]["exp_avg"]), name
         assert torch.equal(state.exp_avg_sq, optimizer.state[live[name]]["exp_avg_sq"]), name
         assert state.weight_decay == decay[id(live[name])], name
-    # transformers renames GPT-NeoX's head.
-    expect_read_again(loaded, unread=("weights",) if architecture == "GPTNeoX" else ())
+    # Some versions of transformers give GPT-NeoX's head another name on disk.
+    renamed = "embed_out.weight" not in live and architecture == "GPTNeoX"
+    expect_read_again(loaded, unread=("weights",) if renamed else ())
 
 
 def test_the_rule_is_said(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ class CheckpointFiles:
         base: directory or hub id of the adapter's base model; None for a full fine-tune.
         names: side file with the optimizer's parameter names, if there is one.
         base_source: where the path of the base model starts, or what named it, in words.
+        renamed: which tensors are read under other names than the files have, in words; empty where none are.
     """
 
     layout: str
@@ -40,6 +41,7 @@ class CheckpointFiles:
     base: str | None
     names: Path | None = None
     base_source: str = ""
+    renamed: str = ""
 
     def digest(self) -> str:
         """SHA-256 over the names and contents of all files that a result depends on, as 16 hex digits."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from pytest_entropy.checkpoints.files import CheckpointFiles, has_adapter, has_weights, read_object
 from pytest_entropy.checkpoints.layouts import known_layouts
+from pytest_entropy.checkpoints.stored_prefixes import found_renamings
 from pytest_entropy.errors import UsageError
 
 _LONGEST_PART = 255
@@ -20,7 +22,7 @@ def find_checkpoint(path: str | Path, base_model: str | None = None) -> Checkpoi
         UsageError: there is no such directory, its layout is unknown (the message says which files were expected and
             which were found), it has no optimizer state, or the base model of its adapter cannot be found.
     """
-    path = Path(path).expanduser()
+    path = _at_home(path)
     layouts = known_layouts()
     if not path.is_dir():
         what = "is a file, not a directory" if path.is_file() else "does not exist"
@@ -29,7 +31,7 @@ def find_checkpoint(path: str | Path, base_model: str | None = None) -> Checkpoi
     for layout in layouts:
         files = layout.find(path)
         if files is not None:
-            return _with_base(files, base_model)
+            return _with_renamed(_with_base(files, base_model))
     pickled = [name for name in ("pytorch_model.bin", "pytorch_model.bin.index.json") if (path / name).is_file()]
     if pickled:
         raise UsageError(
@@ -47,6 +49,15 @@ def describe_miss(path: Path, expected: list[str]) -> str:
     return (
         f"checkpoint {path} is not of a known kind; expected one of\n{wanted}\nfound: {found or 'an empty directory'}"
     )
+
+
+def _with_renamed(files: CheckpointFiles) -> CheckpointFiles:
+    """The files with what is read under other names; the screening reports what is wrong with the names."""
+    try:
+        found = found_renamings(files)
+    except (UsageError, OSError):
+        return files
+    return replace(files, renamed="; ".join(map(str, found)))
 
 
 def _with_base(files: CheckpointFiles, override: str | None) -> CheckpointFiles:
@@ -82,14 +93,14 @@ def _locate_base(named: str, files: CheckpointFiles, *, explicit: bool) -> tuple
     places = _places(named, files, explicit=explicit)
     # For names the system cannot hold, os.path.isdir is False where Path.is_dir raises.
     tried = [place for place in places if os.path.isdir(place)]
-    for place in tried:
-        if has_adapter(place):
-            raise UsageError(
-                f"base model {named!r} of adapter {files.weights}: {place} is an adapter itself, and transformers "
-                "would load its base in turn; merge it first, or give --base-model DIR"
-            )
-        if has_weights(place):
-            return str(place), places[place]
+    whole = [place for place in tried if has_weights(place) and not has_adapter(place)]
+    if whole:
+        return str(whole[0]), places[whole[0]] + _beside(whole, places)
+    for place in (place for place in tried if has_adapter(place)):
+        raise UsageError(
+            f"base model {named!r} of adapter {files.weights}: {place} is an adapter itself, and transformers "
+            "would load its base in turn; merge it first, or give --base-model DIR"
+        )
     if tried:
         raise UsageError(
             f"base model {named!r} of adapter {files.weights}: {tried[0]} has no config.json with "
@@ -99,18 +110,33 @@ def _locate_base(named: str, files: CheckpointFiles, *, explicit: bool) -> tuple
         return named, "from the local hub cache"
     raise UsageError(
         f"base model {named!r} of adapter {files.weights} was not found (looked at "
-        f"{', '.join(str(p) for p in places)} and the local hub cache); give it with --base-model DIR"
+        f"{', '.join(os.path.abspath(p) for p in places)} and the local hub cache); give it with --base-model DIR"
     )
+
+
+def _beside(whole: list[Path], places: Mapping[Path, str]) -> str:
+    """That other directories have the base model's name as well, in words; empty where none does."""
+    others = [place for place in whole[1:] if place.resolve() != whole[0].resolve()]
+    found = [f"{os.path.abspath(place)} {places[place]}" for place in others]
+    return f", not the one at {' or '.join(found)}" if found else ""
 
 
 def _places(named: str, files: CheckpointFiles, *, explicit: bool) -> dict[Path, str]:
     """The directories where a base model may lie, the first one first, each with where its path starts, in words."""
     if explicit:
-        return {Path(named).expanduser(): "by --base-model"}
-    if Path(named).is_absolute():
-        return {Path(named): "as the adapter says"}
+        return {_at_home(named): "by --base-model"}
+    if _at_home(named).is_absolute():
+        return {_at_home(named): "as the adapter says"}
     places = {(start / named).resolve(): "relative to the checkpoint" for start in (files.weights, files.root)}
     return {**places, Path(named): "relative to the working directory"}
+
+
+def _at_home(path: str | Path) -> Path:
+    """A path with ~ replaced by the home directory, where that is somebody's."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def _looks_like_hub_id(name: str) -> bool:

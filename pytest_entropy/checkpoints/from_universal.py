@@ -15,7 +15,8 @@ import torch
 
 from pytest_entropy.checkpoints.formats.torch_file import read_torch_file
 from pytest_entropy.checkpoints.formats.weights_file import WeightsFile
-from pytest_entropy.checkpoints.states.parameter_order import decays, live_name
+from pytest_entropy.checkpoints.states.group_rules import decays
+from pytest_entropy.checkpoints.states.parameter_order import live_name
 from pytest_entropy.errors import UsageError
 
 
@@ -47,6 +48,10 @@ def convert(universal: Path, out: Path, *, step: int | None = None, **settings: 
                 "betas": (settings["beta1"], settings["beta2"]),
                 "eps": settings["eps"],
                 "weight_decay": decay,
+                # As torch's AdamW has them.
+                "amsgrad": False,
+                "maximize": False,
+                "decoupled_weight_decay": True,
                 "params": numbers,
                 "param_names": [place.name for place in members],
             }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from pytest_entropy.checkpoints.preflight.memory import require_room_for_weights
 from pytest_entropy.checkpoints.preflight.next_step import require_fitting_dtype
 from pytest_entropy.checkpoints.preflight.row_independence import with_separate_rows
 from pytest_entropy.checkpoints.preflight.screening import screen
+from pytest_entropy.checkpoints.renamed_copy import adapter_as_expected, model_as_expected, spare_names
 from pytest_entropy.checkpoints.second_reading.reading import PlainReading
 from pytest_entropy.checkpoints.states.consecutive import prove_beside, weights_of
 from pytest_entropy.checkpoints.states.mapping_proof import MappingProof, prove
@@ -110,7 +112,7 @@ def load(files: CheckpointFiles, *, device: str = "cpu", dtype: str = "float32")
         optimizer={name: mapped.states[name] for name in trainable},
         learning_rate=rate,
         learning_rate_source=source,
-        mapping=f"{mapped.rule}; {proof}",
+        mapping="; ".join([f"{mapped.rule}; {proof}", *([files.renamed] if files.renamed else [])]),
         digest=files.digest(),
         stored_names=loaded.keys,
         second=PlainReading.of(files.root, files.base, coarse=dtype == "bfloat16"),
@@ -147,12 +149,12 @@ def _load(files: CheckpointFiles, dtype: torch.dtype) -> _Loaded:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         disable_progress_bar()
-        model, keys = _model(files, dtype)
+        model, keys, names = _model(files, dtype)
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not trainable:
         raise UsageError(f"checkpoint {files.root} has no trainable parameter: nothing an update could move")
     if files.is_adapter:
-        require_all_read(files.weights, keys, trainable, model)
+        require_all_read(files.weights, keys, trainable, model, names)
     _require_finite(files, model)
     mapped = read_optimizer(files, model, trainable)
     # Without an image a trainer's optimizer leaves the other parts of a multimodal model where they are.
@@ -172,18 +174,21 @@ def _placed(loaded: _Loaded, device: str) -> dict[str, torch.nn.Parameter]:
     return {name: parameters[name] for name in loaded.trainable}
 
 
-def _model(files: CheckpointFiles, dtype: torch.dtype) -> tuple[Any, dict[str, str]]:
-    """The model the optimizer sees, and its parameters' keys in the weights file."""
+def _model(files: CheckpointFiles, dtype: torch.dtype) -> tuple[Any, dict[str, str], Mapping[str, str]]:
+    """The model the optimizer sees, its parameters' keys in the weights file, and the names that replaced keys."""
     source = files.base if files.base is not None else str(files.weights)
     screen(files)
     options = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False, "local_files_only": True}
     try:
-        loaded: Any = _class_of(files).from_pretrained(source, output_loading_info=True, **options)
+        with model_as_expected(source) as (place, names):
+            loaded: Any = _class_of(files).from_pretrained(place, output_loading_info=True, **options)
         model, report = loaded
         if dtype == torch.float64 and hasattr(model, "set_experts_implementation"):
             # torch's grouped product of experts takes no float64.
             model.set_experts_implementation("eager")
-        wrapped = _with_adapter(model, files) if files.is_adapter else None
+        wrapped = None
+        if files.is_adapter:
+            wrapped, names = _with_adapter(model, files)
     except UsageError:
         raise
     except Exception as error:
@@ -195,17 +200,17 @@ def _model(files: CheckpointFiles, dtype: torch.dtype) -> tuple[Any, dict[str, s
         missing = sorted(report["missing_keys"])
         raise UsageError(
             f"model {source}: its weights lack {len(missing)} tensors that config.json asks for, for instance "
-            f"{missing[0]}; transformers would initialise them at random"
+            f"{missing[0]}; transformers would initialise them at random" + spare_names(source, report)
         )
     if wrapped is None:
-        return model, stored_names(model, None, files.weights)
+        return model, stored_names(model, None, files.weights, names), names
     base = wrapped.get_base_model()
     for parameter in base.parameters():
         if parameter.requires_grad and parameter.dtype in (torch.float16, torch.bfloat16):
             parameter.data = parameter.data.float()
         elif parameter.requires_grad and dtype == torch.float64:
             parameter.data = parameter.data.double()
-    return base, stored_names(base, wrapped)
+    return base, stored_names(base, wrapped, None, names), names
 
 
 def _class_of(files: CheckpointFiles) -> Any:
@@ -214,11 +219,13 @@ def _class_of(files: CheckpointFiles) -> Any:
     return AutoModelForCausalLM if directory is None else getattr(transformers, class_name(directory))
 
 
-def _with_adapter(model: Any, files: CheckpointFiles) -> Any:
+def _with_adapter(model: Any, files: CheckpointFiles) -> tuple[Any, Mapping[str, str]]:
+    """The model with its adapter, and the names that replaced keys of the adapter's file."""
     # peft is slow to import (with bitsandbytes, where that is installed), and only adapters need it.
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(model, str(files.weights), is_trainable=True)
+    with adapter_as_expected(files.weights, model) as (place, names):
+        return PeftModel.from_pretrained(model, str(place), is_trainable=True), names
 
 
 def _require_finite(files: CheckpointFiles, model: Any) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.formats.dcp_metadata import read_description
 from pytest_entropy.checkpoints.formats.safe_unpickler import UnpickledObject, unpickle
+from pytest_entropy.checkpoints.states.state_record import state_dict_in
 
 SAMPLING = ("do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty")
 _MAX_TENSORS = 100_000
@@ -56,7 +57,7 @@ def _groups(optimizer: Path) -> tuple[list[Mapping[str, Any]], Mapping[Any, Any]
     """Parameter groups and state of an optimizer's state_dict; empty where they cannot be read."""
     try:
         record = _sharded(optimizer) if optimizer.is_dir() else _archived(optimizer)
-        record = record["optimizer"] if set(record) == {"optimizer"} else record
+        record = state_dict_in(optimizer, record)
         groups = record["param_groups"]
         return [group for group in groups if isinstance(group, dict)], record.get("state") or {}
     # Loading the checkpoint reports what is wrong with the file.

@@ -44,3 +44,15 @@ def moments_of(entry: Mapping[str, Any], shape: tuple[int, ...], group: Mapping[
     flattened = flat(entry)
     kind = next((one for one in kinds.values() if one.recognise(flattened, group or {})), kinds[_PLAIN])
     return kind.read(flattened, shape)
+
+
+def moments_shape(entry: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """The shape of a parameter's moments as an entry of the state stores them; None where it does not say.
+
+    Args:
+        entry: one value of an optimizer state_dict's ``state``.
+    """
+    flattened = flat(entry)
+    moment = flattened.get("exp_avg", flattened.get("state1"))
+    shape = getattr(moment, "shape", None)
+    return None if shape is None else tuple(shape)

@@ -10,16 +10,17 @@ from pytest_entropy.records.paths import RESULTS
 
 
 def base_lines(plan: Any) -> list[str]:
-    """The line that says which base model an adapter is loaded on; none for a whole model and for the demo.
+    """The lines that say which base model an adapter is loaded on, and which tensors are read under other names.
 
     Args:
         plan: of an experiment.
     """
     files = plan.files
+    renamed = [f"  weights: {files.renamed}"] if files.renamed else []
     if files.base is None or plan.resolved.config.checkpoint == "demo":
-        return []
+        return renamed
     base = os.path.abspath(files.base) if os.path.isdir(files.base) else files.base
-    return [f"  base model: {base} ({files.base_source})"]
+    return [f"  base model: {base} ({files.base_source})", *renamed]
 
 
 def resume_lines(plan: Any) -> list[str]:

@@ -45,7 +45,7 @@ class UnpickledObject:
         return attributes[name]
 
 
-class _Named:
+class NamedClass:
     """A class or function that the pickle names, with its stand-in."""
 
     def __init__(self, name: str, stand_in: Any) -> None:
@@ -168,12 +168,12 @@ class _Machine:
         if stand_in is None:
             raise pickle.UnpicklingError(f"it asks for {str(module)[:80]}.{str(name)[:80]}")
         called = stand_in is UnpickledObject or callable(stand_in)
-        self.stack.append(_Named(f"{module}.{name}", stand_in) if called else stand_in)
+        self.stack.append(NamedClass(f"{module}.{name}", stand_in) if called else stand_in)
 
     def call(self, argument: Any) -> None:
         """REDUCE and NEWOBJ: a stand-in for the object, or the value that a stand-in of the caller's gives."""
         called, arguments = self._taken(len(self.stack) - 2, tuple)
-        if type(called) is not _Named or type(arguments) is not tuple:
+        if type(called) is not NamedClass or type(arguments) is not tuple:
             raise pickle.UnpicklingError("it calls what is no class or function")
         if called.stand_in is UnpickledObject:
             self.stack.append(UnpickledObject(called.name, arguments))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickletools
+import shlex
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -113,6 +114,24 @@ def _stand_in(module: str, name: str) -> Any:
 def code_refusal(where: Path | str, name: str) -> str:
     """The message for a file whose pickle references importable code: ``name``."""
     return f"{where} cannot be read without running code from it: it asks for {name}; not opened"
+
+
+def torchao_refusal(path: Path | str) -> str:
+    """The message for torchao's quantised optimizer state, with the command that converts the file to torch's own."""
+    script = (
+        "import sys, torch, torchao.optim; from torch.utils._python_dispatch import is_traceable_wrapper_subclass; "
+        "path = sys.argv[1]; record = torch.load(path, map_location='cpu'); "
+        "record['state'] = {i: {k: v.dequantize() if is_traceable_wrapper_subclass(v) else v for k, v in e.items()} "
+        "for i, e in record['state'].items()}; "
+        # What tells AdamW from Adam with L2 decay, which torchao's groups do not say.
+        "[g.update(maximize=False, decoupled_weight_decay=True) for g in record['param_groups']]; "
+        "torch.save(record, path)"
+    )
+    return (
+        f"{path} holds torchao's quantised state, which only torchao can read. If its AdamW wrote it (AdamW8bit, "
+        "AdamW4bit, AdamWFp8; its Adam without the W is another optimizer), convert it once, in place, with\n"
+        f"  python -c {shlex.quote(script)} {shlex.quote(str(path))}"
+    )
 
 
 def _require_small(where: Path | str, size: int, entries: list[zipfile.ZipInfo], tensors: int) -> None:

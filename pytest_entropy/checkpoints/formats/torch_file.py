@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pytest_entropy.checkpoints.formats.torch_archive import code_refusal, require_safe_archive, screen_archive
+from pytest_entropy.checkpoints.formats.torch_archive import (
+    code_refusal,
+    require_safe_archive,
+    screen_archive,
+    torchao_refusal,
+)
 from pytest_entropy.errors import UsageError
 
 
@@ -58,17 +62,3 @@ def _refusal(path: Path | str, error: Exception) -> str:
     if wanted:
         return code_refusal(path, wanted[1])
     return f"{path} is damaged, or holds more than tensors and plain values: {reason.split(' Re-running ')[0][:160]}"
-
-
-def torchao_refusal(path: Path | str) -> str:
-    """The message for torchao's quantised optimizer state, with the command that converts the file to torch's own."""
-    script = (
-        "import sys, torch, torchao.optim; from torch.utils._python_dispatch import is_traceable_wrapper_subclass; "
-        "path = sys.argv[1]; record = torch.load(path, map_location='cpu'); "
-        "record['state'] = {i: {k: v.dequantize() if is_traceable_wrapper_subclass(v) else v for k, v in e.items()} "
-        "for i, e in record['state'].items()}; torch.save(record, path)"
-    )
-    return (
-        f"{path} holds torchao's quantised state, which only torchao can read; convert it once, in place, with\n"
-        f"  python -c {shlex.quote(script)} {shlex.quote(str(path))}"
-    )

@@ -20,7 +20,9 @@ WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
 
-def stored_names(model: Any, wrapped: Any | None, directory: Path | None = None) -> dict[str, str]:
+def stored_names(
+    model: Any, wrapped: Any | None, directory: Path | None = None, names: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """The key in the weights file of each parameter, by live name.
 
     An adapter's keys are matched by storage, not by name: peft saves the live tensors themselves.  The parameters of a
@@ -31,10 +33,14 @@ def stored_names(model: Any, wrapped: Any | None, directory: Path | None = None)
         model: the model that the optimizer sees.
         wrapped: the PeftModel around it; None for a whole model.
         directory: a whole model's weights; without it no renamed parameter is looked for.
+        names: that the libraries were given, by key in the file, where these differ.
     """
+    on_disk = {name: key for key, name in (names or {}).items()}
     if wrapped is None:
-        names = {name: name for name, _ in model.named_parameters()}
-        return names if directory is None else names | _renamed(dict(model.named_parameters()), WeightsFile(directory))
+        own = {name: on_disk.get(name, name) for name, _ in model.named_parameters()}
+        if on_disk or directory is None:
+            return own
+        return own | _renamed(dict(model.named_parameters()), WeightsFile(directory))
     from peft import get_peft_model_state_dict
 
     keys = {
@@ -42,7 +48,7 @@ def stored_names(model: Any, wrapped: Any | None, directory: Path | None = None)
         for key, tensor in get_peft_model_state_dict(wrapped, save_embedding_layers=False).items()
     }
     named = ((name, keys.get(p.data_ptr())) for name, p in model.named_parameters() if p.numel())
-    return {name: key for name, key in named if key is not None}
+    return {name: on_disk.get(key, key) for name, key in named if key is not None}
 
 
 def _renamed(live: Mapping[str, torch.Tensor], weights: WeightsFile) -> dict[str, str]:

@@ -37,5 +37,6 @@ class Layout(Protocol):
         Args:
             model: the live model that the optimizer sees.
             trainable: live names of its trainable parameters, in ``named_parameters()`` order.
-            groups: the optimizer's parameter groups, whose ``params`` are integers.
+            groups: the optimizer's parameter groups, whose ``params`` are integers and whose ``shapes`` are those of
+                the moments, None where they are not known.
         """

@@ -99,7 +99,13 @@ def require_same_sizes(adapter: Path, base: Path) -> None:
             )
 
 
-def require_all_read(directory: Path, keys: Mapping[str, str], trainable: Mapping[str, Any], model: Any) -> None:
+def require_all_read(
+    directory: Path,
+    keys: Mapping[str, str],
+    trainable: Mapping[str, Any],
+    model: Any,
+    names: Mapping[str, str],
+) -> None:
     """Reject an adapter that peft would load in part: it would initialise parameters without a tensor anew.
 
     Args:
@@ -107,6 +113,7 @@ def require_all_read(directory: Path, keys: Mapping[str, str], trainable: Mappin
         keys: live parameter name to the key it should have on disk.
         trainable: the live trainable parameters.
         model: the live model; embeddings may be saved beside the adapter's own tensors.
+        names: under which peft was given the tensors, by key in the file, where these differ.
 
     Raises:
         UsageError: a parameter has no tensor, or a tensor has no parameter; names it.
@@ -121,7 +128,8 @@ def require_all_read(directory: Path, keys: Mapping[str, str], trainable: Mappin
     # A module saved whole has its own name on disk, and a second one where it is tied to another saved module.
     live = {live_name(name) for name in model.state_dict()}
     everything = live | {name.replace(".modules_to_save.", ".") for name in live}
-    unused = sorted(key for key in set(weights) - set(keys.values()) if live_name(key) not in everything)
+    spare = set(weights) - set(keys.values())
+    unused = sorted(key for key in spare if live_name(names.get(key, key)) not in everything)
     if unused:
         raise UsageError(
             f"adapter {directory} holds {len(unused)} tensors that its configuration and base model have no place "

@@ -12,7 +12,10 @@ from pytest_entropy.checkpoints.formats.weights_file import WeightsFile
 from pytest_entropy.checkpoints.preflight.adapter_files import require_same_sizes, screen_adapter
 from pytest_entropy.checkpoints.preflight.base_size import require_base_size
 from pytest_entropy.checkpoints.preflight.model_files import screen_model
+from pytest_entropy.checkpoints.preflight.trainers_optimizer import require_trainers_adamw
 from pytest_entropy.checkpoints.states.optimizer_kind import outline, require_adamw
+from pytest_entropy.checkpoints.states.state_record import require_state_dict
+from pytest_entropy.checkpoints.stored_prefixes import found_renamings
 from pytest_entropy.errors import UsageError
 
 # A vocabulary of a quarter of a million words takes some thirty megabytes.
@@ -38,6 +41,8 @@ def screen(files: CheckpointFiles) -> None:
         tensors += sum(1 for _ in WeightsFile(directory))
     if files.is_adapter:
         screen_adapter(files.weights)
+    found_renamings(files)
+    if files.is_adapter:
         if whole[0].is_dir():
             require_same_sizes(files.weights, whole[0])
             require_base_size(files.weights, whole[0])
@@ -50,7 +55,11 @@ def screen(files: CheckpointFiles) -> None:
         require_adamw(files.optimizer, outline(item.path for item in description))
     else:
         screen_archive(files.optimizer, tensors=bound)
-        require_adamw(files.optimizer, read_outline(files.optimizer))
+        record = read_outline(files.optimizer)
+        # None where only torch can read the file, which then says what is wrong with it.
+        if record is not None:
+            require_adamw(files.optimizer, require_state_dict(files.optimizer, record))
+    require_trainers_adamw(files)
     if files.names is not None:
         read_names(files.names)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pytest_entropy.checkpoints.second_reading.elements import relative
-from pytest_entropy.checkpoints.second_reading.names import ADAPTER, plain_name
+from pytest_entropy.checkpoints.second_reading.names import ADAPTER, by_same_end, plain_name
 
 
 def scaling_differences(config: Mapping[str, Any], keys: Iterable[str], model: Any) -> dict[str, float]:
@@ -34,7 +34,8 @@ def scaling_differences(config: Mapping[str, Any], keys: Iterable[str], model: A
             whole = f"{module_name}.{parameter}" if parameter else module_name
             there = module.scaling.get(ADAPTER, math.nan)
             found[f"scaling of {name}"] = relative(configured(config, whole), float(there))
-    return found | {f"{name} is not adapted": 1.0 for name in sorted(named - adapted)}
+    ends = by_same_end(named, adapted)
+    return found | {f"{name} is not adapted": 1.0 for name in sorted(named) if name not in ends}
 
 
 def configured(config: Mapping[str, Any], module: str) -> float:

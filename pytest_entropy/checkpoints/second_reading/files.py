@@ -119,7 +119,7 @@ def read_optimizer_file(root: Path) -> StoredOptimizer:
     if file is None:
         raise ValueError("the optimizer's state is in no file of torch.save")
     record = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    record = record.get("optimizer", record)
+    record = _inside(record)
     groups = record["param_groups"]
     # A schedule that has ended leaves rates of 0 in all groups: then the initial ones count.
     key = "lr" if any(float(group.get("lr", 0)) for group in groups) else "initial_lr"
@@ -132,6 +132,17 @@ def read_optimizer_file(root: Path) -> StoredOptimizer:
     whole = len(named) == sum(len(group["params"]) for group in groups)
     names = named if whole else _side_file(root)
     return StoredOptimizer([list(group["params"]) for group in groups], names, states)
+
+
+def _inside(record: Any) -> dict[str, Any]:
+    """The dictionary with param_groups in a trainer's record, wherever it lies there."""
+    waiting = [record]
+    while waiting:
+        here = waiting.pop(0)
+        if isinstance(here, dict) and "param_groups" in here:
+            return here
+        waiting += here.values() if isinstance(here, dict) else here if isinstance(here, list) else []
+    raise ValueError("the optimizer's file holds no param_groups")
 
 
 def _side_file(root: Path) -> list[str] | None:

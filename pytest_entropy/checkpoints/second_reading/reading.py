@@ -17,7 +17,13 @@ from pytest_entropy.checkpoints.second_reading.files import (
     read_weights,
     weights_directory,
 )
-from pytest_entropy.checkpoints.second_reading.names import live_parameters, matched_name, optimizer_names, outside_text
+from pytest_entropy.checkpoints.second_reading.names import (
+    by_same_end,
+    live_parameters,
+    matched_name,
+    optimizer_names,
+    outside_text,
+)
 from pytest_entropy.checkpoints.second_reading.second_model import SecondScores, read_scores
 from pytest_entropy.records.second_reading import SecondReading
 
@@ -148,8 +154,9 @@ class PlainReading:
         live = live_parameters(policy.model)
         found: dict[str, float] = {}
         seen = set()
+        ends = by_same_end(map(matched_name, self.weights), live)
         for key, stored in self.weights.items():
-            name, parameter = live.get(matched_name(key), (None, None))
+            name, parameter = live.get(ends.get(matched_name(key), ""), (None, None))
             if parameter is not None:
                 found[str(name)] = stored.difference(parameter)
                 seen.add(id(parameter))
@@ -162,8 +169,9 @@ class PlainReading:
         live = live_parameters(policy.model)
         trained = {id(parameter) for parameter in policy.trainable.values()}
         found: dict[str, float] = {}
+        ends = by_same_end(map(matched_name, self.base), live)
         for key, stored in self.base.items():
-            name, parameter = live.get(matched_name(key), (None, None))
+            name, parameter = live.get(ends.get(matched_name(key), ""), (None, None))
             if parameter is not None and id(parameter) not in trained:
                 found[str(name)] = stored.difference(parameter)
         return found, "" if found else "no tensor of the base has the name of a live parameter"

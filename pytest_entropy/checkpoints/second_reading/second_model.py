@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import safe_open
 from transformers import AutoModelForCausalLM, GenerationMixin
 
 from pytest_entropy.checkpoints.second_reading.files import json_object
@@ -78,11 +79,17 @@ def read_scores(place: Path, base: str | None, *, coarse: bool = False) -> Secon
         warnings.simplefilter("ignore")
         dtype = torch.bfloat16 if coarse else torch.float32
         options: dict[str, Any] = {"use_safetensors": True, "trust_remote_code": False, "local_files_only": True}
-        model: Any = _class_of(source).from_pretrained(str(source), dtype=dtype, **options)
+        loaded: Any = _class_of(source).from_pretrained(str(source), dtype=dtype, output_loading_info=True, **options)
+        model, report = loaded
+        if report["missing_keys"]:
+            raise ValueError("transformers does not find its tensors by their names on disk")
         if base is not None:
-            from peft import PeftModel
+            from peft import PeftModel, get_peft_model_state_dict
 
             model = PeftModel.from_pretrained(model, str(place))
+            with safe_open(str(place / "adapter_model.safetensors"), framework="pt") as stored:
+                if not set(get_peft_model_state_dict(model, save_embedding_layers=False)) <= set(stored.keys()):
+                    raise ValueError("peft does not find the adapter's tensors by their names on disk")
     model.eval()
     vocabulary = model.get_input_embeddings().weight.shape[0]
     ids = torch.arange(TOKENS) * 7919 % vocabulary

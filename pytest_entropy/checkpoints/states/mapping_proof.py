@@ -243,12 +243,13 @@ def _contradiction(
         parts.append(f"{name} (relative residual {relative[name]:.2g}{filed})")
     if len(wrong) > _NAMED:
         parts.append(f"and {len(wrong) - _NAMED} more")
+    other = "; another optimizer than AdamW may have taken that step" if 2 * len(wrong) > len(states) else ""
     # On one line, because reports show the last line of an error.
     return (
         f"optimizer states of {where} are permuted or of another model: {len(wrong)} of {len(states)} parameters did "
         f"not move from {pair.name} as their state says: {'; '.join(parts)}. Save the parameters' names with the "
         f"states (build the optimizer from model.named_parameters()); if {pair.name} is not the step before in the "
-        "same run, move it away"
+        "same run, move it away" + other
     )
 
 

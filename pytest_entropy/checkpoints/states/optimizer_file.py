@@ -12,14 +12,16 @@ import torch
 
 from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.formats.dcp import read_dcp
-from pytest_entropy.checkpoints.formats.torch_file import read_torch_file, torchao_refusal
+from pytest_entropy.checkpoints.formats.torch_file import read_torch_file
 from pytest_entropy.checkpoints.layouts import known_layouts
 from pytest_entropy.checkpoints.preflight.screening import read_names
 from pytest_entropy.checkpoints.states.optimizer_kind import require_adamw
-from pytest_entropy.checkpoints.states.parameter_order import live_name
+from pytest_entropy.checkpoints.states.parameter_order import given_parameters, live_name, rule_of_order
+from pytest_entropy.checkpoints.states.state_record import require_state_dict
 from pytest_entropy.checkpoints.states.unreached import without_state
+from pytest_entropy.checkpoints.stored_prefixes import replaced_prefix
 from pytest_entropy.errors import UsageError
-from pytest_entropy.optimizers.optimizer_states import moments_of
+from pytest_entropy.optimizers.optimizer_states import moments_of, moments_shape
 from pytest_entropy.optimizers.state import ParameterState
 from pytest_entropy.optimizers.states.base import NotAdamW, plain_tensor
 
@@ -65,7 +67,9 @@ def read_optimizer(files: CheckpointFiles, model: Any, trainable: Mapping[str, t
     # Three tensors of state and as many of quantisation per parameter, frozen ones perhaps among them.
     groups, state = _stored(path, tensors=8 * sum(1 for _ in model.parameters()))
     indices = [index for group in groups for index in group["params"]]
-    order, rule = _order(files, model, trainable, groups, indices)
+    # The groups of the layouts' rules are told apart by the shapes of the moments as well.
+    shaped = [{**group, "shapes": [moments_shape(state.get(i, {})) for i in group["params"]]} for group in groups]
+    order, rule = _order(files, model, trainable, shaped, indices)
     numbered = all(isinstance(index, int) for index in indices)
     if numbered and not files.is_adapter and len(indices) < len(trainable):
         trainable, rule = _without_frozen(path, trainable, order, indices, rule)
@@ -129,11 +133,7 @@ def steps_taken(path: Path, *, tensors: int) -> int:
 def _stored(path: Path, *, tensors: int) -> tuple[list[Group], Mapping[Any, Mapping[str, Any]]]:
     """Groups and state of a stored state_dict, checked as far as possible without the model."""
     record = read_dcp(path, tensors=tensors) if path.is_dir() else read_torch_file(path, tensors=tensors)
-    if isinstance(record, dict) and set(record) == {"optimizer"}:
-        # Written by DCP, or by torch's converter from DCP.
-        record = record["optimizer"]
-    if not isinstance(record, dict) or not isinstance(record.get("state"), dict) or not record.get("param_groups"):
-        raise UsageError(f"{path} is not an optimizer's state_dict (needs 'state' and 'param_groups')")
+    record = require_state_dict(path, record)
     require_adamw(path, record)
     groups, state = record["param_groups"], record["state"]
     whole = isinstance(groups, list) and all(
@@ -146,8 +146,6 @@ def _stored(path: Path, *, tensors: int) -> tuple[list[Group], Mapping[Any, Mapp
         raise UsageError(f"{path}: param_names are not a list: a damaged file")
     if not all(type(index) in (int, str) for group in groups for index in group["params"]):
         raise UsageError(f"{path}: param_groups hold parameters that are neither numbers nor names: a damaged file")
-    if any(type(value).__module__.startswith("torchao.") for entry in state.values() for value in entry.values()):
-        raise UsageError(torchao_refusal(path))
     if not state:
         raise UsageError(f"{path} holds an optimizer that has not taken a step: it has no moments to precondition with")
     return groups, state
@@ -172,6 +170,10 @@ def _order(
         stored, source = read_names(files.names), f"names in {files.names.name}"
     if stored is not None:
         unknown = [name for name in stored if live_name(name) not in everything]
+        table = replaced_prefix([live_name(name) for name in stored], everything) if unknown else None
+        if table is not None:
+            words = f"{source}, such as {unknown[0]} for {everything[table[live_name(unknown[0])]]}"
+            return [everything[table[live_name(name)]] for name in stored], words
         if unknown:
             raise UsageError(
                 f"{source}: {len(unknown)} of {len(stored)} parameters are not in the model, for instance "
@@ -179,7 +181,9 @@ def _order(
             )
         return [everything[live_name(name)] for name in stored], source
     layout = next(layout for layout in known_layouts() if layout.name == files.layout)
-    return layout.parameter_order(model, list(trainable), groups), f"order of {layout.name} checkpoints"
+    order = layout.parameter_order(model, list(trainable), groups)
+    words = rule_of_order(model, given_parameters(model, list(trainable), groups), groups, order)
+    return order, f"order of {layout.name} checkpoints" + (f", {words}" if words else "")
 
 
 def _entry(path: Path, name: str, entry: Mapping[str, Any], group: Group, parameter: torch.Tensor) -> ParameterState:

@@ -11,6 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_entropy.checkpoints.formats.safe_unpickler import NamedClass, UnpickledObject
+from pytest_entropy.checkpoints.formats.torch_archive import torchao_refusal
+from pytest_entropy.checkpoints.states.state_record import state_dict_in
 from pytest_entropy.errors import UsageError
 from pytest_entropy.optimizers.optimizer_states import flat, known_kinds
 from pytest_entropy.optimizers.states.base import GROUP_KEYS, SWITCHES
@@ -68,12 +71,13 @@ def require_adamw(path: Path, record: Any) -> None:
     Raises:
         UsageError: names the optimizer, or the key that AdamW does not have.
     """
-    if isinstance(record, Mapping) and set(record) == {"optimizer"}:
-        record = record["optimizer"]
+    record = state_dict_in(path, record)
     if not isinstance(record, Mapping):
         return
     groups = [group for group in _members(record.get("param_groups")) if isinstance(group, Mapping)]
     entries = [flat(entry) for entry in _members(record.get("state")) if isinstance(entry, Mapping)]
+    if any(_by_torchao(value) for entry in entries for value in entry.values()):
+        raise UsageError(torchao_refusal(path))
     reason = next(_reasons(groups, entries), None)
     if reason is not None:
         raise UsageError(f"{path} is the state of {reason}; {_REMEDY}")
@@ -99,9 +103,17 @@ def _members(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else []
 
 
+def _by_torchao(value: object) -> bool:
+    """Whether a value, or its stand-in, is one of torchao's tensors."""
+    # Their pickles call a function of torch's with the class among its arguments.
+    named = value.arguments if type(value) is UnpickledObject else ()
+    names = [type(value).__module__, *(part.name for part in named if type(part) is NamedClass)]
+    return any(name.startswith("torchao.") for name in names)
+
+
 def _reasons(groups: list[Mapping[str, Any]], entries: list[dict[str, object]]) -> Iterator[str]:
     """The optimizer that wrote the state and the key that tells, for each sign that it is not Adam or AdamW."""
-    kinds = known_kinds().values()
+    kinds = list(known_kinds().values())
     in_groups = GROUP_KEYS.union(*(kind.group_keys for kind in kinds))
     in_state = frozenset[str]().union(*(kind.state_keys for kind in kinds))
     keys = {key: "param_groups" for group in groups for key in group}
@@ -123,6 +135,11 @@ def _reasons(groups: list[Mapping[str, Any]], entries: list[dict[str, object]]) 
     for place, known, tables in (("param_groups", in_groups, groups), ("state", in_state, entries)):
         for key in (key for table in tables for key in table if key not in known):
             yield f"an optimizer that is not AdamW (its {place} hold {str(key)[:60]!r}, which AdamW's do not)"
+    for kind in kinds:
+        mine = any(kind.recognise(entry, {}) for entry in entries)
+        for key in sorted(kind.always if mine else ()):
+            if any(key not in group for group in groups):
+                yield f"an optimizer that is not AdamW (its param_groups hold no {key!r}, which AdamW's always do)"
 
 
 def _require_settings(path: Path, group: Mapping[str, Any]) -> None:

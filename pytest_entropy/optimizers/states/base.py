@@ -51,6 +51,7 @@ class OptimizerKind:
         read: reads the moments from an entry, given the parameter's shape.
         state_keys, group_keys: the keys that entries and groups of this kind may hold, groups in addition to
             :data:`GROUP_KEYS`.  Any other key belongs to another optimizer, or is a setting that changes the step.
+        always: group keys that this kind never lacks; without one of them another optimizer wrote the state.
         nested: the key of an entry whose value is a mapping with further keys of the entry; None if there is none.
     """
 
@@ -59,6 +60,7 @@ class OptimizerKind:
     state_keys: frozenset[str]
     group_keys: frozenset[str] = frozenset()
     nested: str | None = None
+    always: frozenset[str] = frozenset()
 
     def flat(self, entry: Mapping[str, Any]) -> dict[str, object]:
         """The entry with its nested keys lifted to the top level."""

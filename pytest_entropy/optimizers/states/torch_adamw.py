@@ -36,4 +36,6 @@ OPTIMIZER = OptimizerKind(
     stored_moments,
     frozenset({"step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"}),
     frozenset({"betas", "eps", "weight_decay", "amsgrad", "fused", *SWITCHES}),
+    # Since torch 1.11; timm's former RAdam, fairseq's Adam and others have AdamW's keys but these.
+    always=frozenset({"amsgrad", "maximize"}),
 )

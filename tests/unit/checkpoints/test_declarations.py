@@ -363,6 +363,49 @@ def test_a_link_to_a_base_is_followed(copy: Path, tmp_path: Path) -> None:
     assert find_checkpoint(copy).base == str(tmp_path / "elsewhere")
 
 
+@pytest.mark.parametrize("name", ["./base", "models/base", "base/", "models//base", "models/../base"])
+def test_the_working_directory_has_the_base_that_peft_would_read(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    work = tmp_path / "work"
+    (work / "models").mkdir(parents=True)
+    shutil.move(copy.parent / "base", work / name)
+    monkeypatch.chdir(work)
+    base_named(copy, name)
+    files = find_checkpoint(copy)
+    assert files.base is not None
+    assert Path(files.base).samefile(work / name)
+    assert files.base_source == "relative to the working directory"
+    assert load_checkpoint(copy).policy
+
+
+def test_one_directory_by_two_ways_is_one_base(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(copy)
+    base_named(copy, "../base")
+    assert find_checkpoint(copy).base_source == "relative to the checkpoint"
+
+
+def test_a_base_in_the_home_directory(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "home").mkdir()
+    shutil.move(copy.parent / "base", tmp_path / "home" / "base")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    base_named(copy, "~/base")
+    files = find_checkpoint(copy)
+    assert (files.base, files.base_source) == (str(tmp_path / "home" / "base"), "as the adapter says")
+
+
+def test_the_adapter_itself_is_not_its_base(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a step directory the adapter lies in model/, and so may the base be called where it was trained."""
+    (tmp_path / "work").mkdir()
+    shutil.move(copy.parent / "base", tmp_path / "work" / "model")
+    monkeypatch.chdir(tmp_path / "work")
+    base_named(copy, "model")
+    assert find_checkpoint(copy).base == "model"
+    shutil.rmtree(tmp_path / "work" / "model")
+    with pytest.raises(UsageError, match="is an adapter itself"):
+        find_checkpoint(copy)
+
+
 def test_a_relative_base_is_looked_for_at_the_checkpoint_then_in_the_working_directory(
     copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -373,7 +416,8 @@ def test_a_relative_base_is_looked_for_at_the_checkpoint_then_in_the_working_dir
     base_named(copy, "../base")
     # From step_3/model it is step_3/base, from step_3 the run's base, from here the copy beside the run.
     files = find_checkpoint(copy)
-    assert (files.base, files.base_source) == (str(copy.parent / "base"), "relative to the checkpoint")
+    other = f"not the one at {tmp_path / 'base'} relative to the working directory"
+    assert (files.base, files.base_source) == (str(copy.parent / "base"), f"relative to the checkpoint, {other}")
     shutil.rmtree(copy.parent / "base")
     files = find_checkpoint(copy)
     assert (files.base, files.base_source) == ("../base", "relative to the working directory")
@@ -383,7 +427,7 @@ def test_a_relative_base_is_looked_for_at_the_checkpoint_then_in_the_working_dir
         find_checkpoint(copy)
     assert str(refused.value) == (
         f"base model '../base' of adapter {copy}/model was not found (looked at {copy}/base, {copy.parent}/base, "
-        "../base and the local hub cache); give it with --base-model DIR"
+        f"{tmp_path}/base and the local hub cache); give it with --base-model DIR"
     )
 
 

@@ -20,6 +20,7 @@ from pytest_entropy.checkpoints import find_checkpoint, load_checkpoint
 from pytest_entropy.checkpoints.from_universal import convert
 from pytest_entropy.checkpoints.layouts import known_layouts
 from pytest_entropy.checkpoints.load import Checkpoint
+from pytest_entropy.checkpoints.preflight.screening import screen
 from pytest_entropy.errors import UsageError
 from tests import tiny
 from tests.unit.checkpoints.read_again import expect_read_again
@@ -159,7 +160,8 @@ def test_fsdp_names_of_wrapped_adapters(checkpoint: Path, tmp_path: Path) -> Non
         }
         for name, state in wanted.items()
     }
-    group = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01, "params": list(wrapped)[::-1]}
+    settings = torch.optim.AdamW([torch.zeros(1)], lr=1e-3).state_dict()["param_groups"][0]
+    group = {**settings, "params": list(wrapped)[::-1]}
     torch.save({"state": wrapped, "param_groups": [group]}, copy / "optimizer.bin")
     found = load_checkpoint(copy).optimizer
     assert set(found) == set(wanted)
@@ -235,6 +237,8 @@ optimizer.step()
 torch.save(optimizer.state_dict(), {str(tmp_path / "optimizer.pt")!r})
 """
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    with pytest.raises(UsageError, match="torchao's quantised state"):
+        screen(find_checkpoint(tmp_path))
     with pytest.raises(UsageError, match="torchao's quantised state") as raised:
         load_checkpoint(tmp_path)
     command = str(raised.value).splitlines()[-1].strip()
@@ -288,7 +292,8 @@ def test_groups_by_decay_old_and_new_and_unknown(tmp_path: Path) -> None:
     expect(load_checkpoint(tmp_path), record, names)
     group_by(tmp_path, record, names, names[5:], names[:5])
     with pytest.raises(
-        UsageError, match=r"groups of 21, 5 parameters, which is not .* \(15, 11 or 20, 6\), and no names"
+        UsageError,
+        match=r"groups of 21, 5 parameters, which no known trainer .* \(15, 11 .* or 20, 6, with .*no names",
     ):
         load_checkpoint(tmp_path)
     group_by(tmp_path, record, names, names[:4], names[4:8], names[8:])

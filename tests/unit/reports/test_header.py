@@ -52,6 +52,6 @@ def test_the_base_model_is_shown_with_its_whole_path(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "base").mkdir()
-    files = SimpleNamespace(base=base, base_source="relative to the working directory")
+    files = SimpleNamespace(base=base, base_source="relative to the working directory", renamed="")
     resolved = SimpleNamespace(config=SimpleNamespace(checkpoint=checkpoint))
     assert base_lines(SimpleNamespace(files=files, resolved=resolved)) == [line.format(here=tmp_path) for line in lines]

@@ -190,7 +190,7 @@ def test_the_header_says_once_what_all_plans_share_and_is_wrapped() -> None:
         )  # fmt: skip
         made: dict[str, Any] = {
             "kind": SimpleNamespace(name=name), "resolved": SimpleNamespace(config=config), "depth": "",
-            "files": SimpleNamespace(layout="HF Trainer", base=None), "checkpoint_digest": "0123456789",
+            "files": SimpleNamespace(layout="HF Trainer", base=None, renamed=""), "checkpoint_digest": "0123456789",
             "next_step": step,
             "resumed": False, "superseded": "", "nothing_kept": "", "notes": (),
         }  # fmt: skip

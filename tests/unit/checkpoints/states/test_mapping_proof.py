@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -260,3 +261,40 @@ def test_tiny_is_what_the_unit_tests_load(checkpoint: Path) -> None:
     """The shared fixture has no neighbour: the mapping says so and nothing fails."""
     assert load_checkpoint(checkpoint).mapping.endswith("not proved: there is no step_2 beside step_3")
     assert tiny.tokenizer().eos_token == "<eos>"
+
+
+def kin(direction: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]) -> type[torch.optim.AdamW]:
+    """An optimizer with AdamW's settings and state, key by key, whose step takes another direction.
+
+    Args:
+        direction: from AdamW's direction, the gradient and the parameter.
+    """
+
+    class Kin(torch.optim.AdamW):
+        def step(self, closure: Any = None) -> None:  # type: ignore[override]
+            before = {p: p.detach().clone() for group in self.param_groups for p in group["params"]}
+            super().step(closure)
+            for p, old in before.items():
+                with torch.no_grad():
+                    p.copy_(old + direction(p - old, p.grad, old))
+
+    return Kin
+
+
+KIN = {
+    "cautious": kin(lambda u, grad, p: u * (u * grad < 0)),
+    "Grams": kin(lambda u, grad, p: -u.abs() * grad.sign()),
+    "LAMB": kin(lambda u, grad, p: u * p.norm().clamp(1e-3) / u.norm()),
+    "noise": kin(lambda u, grad, p: u + 0.3 * u.norm() / u.numel() ** 0.5 * torch.randn_like(u)),
+}
+
+
+@pytest.mark.parametrize("case", list(KIN))
+def test_another_optimizers_step_with_adamws_very_keys_is_contradicted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim, "AdamW", KIN[case])
+        _, after = save_two(tmp_path)
+    with pytest.raises(UsageError, match="another optimizer than AdamW may have taken that step"):
+        load_checkpoint(after)

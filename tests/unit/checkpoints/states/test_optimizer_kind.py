@@ -97,6 +97,8 @@ LIKE_ADAMW: dict[str, tuple[dict[str, Any], tuple[str, ...], str]] = {
     "GaLore": ({"update_proj_gap": 200}, MOMENTS, "GaLore or APOLLO"),
     "unheard of": ({"cautious": True}, MOMENTS, "not AdamW .its param_groups hold 'cautious'"),
     "unheard of, by its state": ({"amsgrad": False}, (*MOMENTS, "slow"), "not AdamW .its state hold 'slow'"),
+    "timm's former RAdam": ({}, MOMENTS, "not AdamW .its param_groups hold no 'amsgrad', which AdamW's always do"),
+    "fairseq's Adam": ({"amsgrad": False}, MOMENTS, "not AdamW .its param_groups hold no 'maximize'"),
     "RAdam of torch 2.0": ({"foreach": None, "differentiable": False}, MOMENTS, "torch's RAdam"),
     "SparseAdam": ({"maximize": False, "weight_decay": 0.0}, MOMENTS, "hold 'maximize' and no 'amsgrad'"),
     "Adam of torch 2.5": (
@@ -136,7 +138,6 @@ READ: dict[str, tuple[Callable[..., torch.optim.Optimizer], dict[str, Any]]] = {
     "one cycle": (schedule(SCHEDULERS.OneCycleLR, max_lr=1e-2, total_steps=9), {}),
     "cycles": (schedule(SCHEDULERS.CyclicLR, base_lr=1e-4, max_lr=1e-2, cycle_momentum=False), {}),
     "averaging": (schedule(torch.optim.swa_utils.SWALR, swa_lr=1e-3), {}),
-    "minimal": (own("plain", {}, MOMENTS), {}),
     "AdamW of torch 2.5": (own("adamw", {"amsgrad": False, "foreach": None, "maximize": False}, MOMENTS), {}),
 }
 

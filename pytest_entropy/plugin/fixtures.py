@@ -37,6 +37,9 @@ def probe_run(request: pytest.FixtureRequest, experiment: Experiment) -> RunReco
 
     B_E, run = request.param
     execution = experiment._execution
+    # An item that is executed again may have the failure of its last attempt.
+    if FAILURE in request.node.stash:
+        del request.node.stash[FAILURE]
     try:
         result, stored = execution.run(B_E, run)
     except FailedRun as failure:

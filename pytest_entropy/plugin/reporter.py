@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Generator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from pytest_entropy.reports.progress import Progress
     from pytest_entropy.reports.view import ExperimentView
 
+# pytest's outcomes; plugins that execute an item again give its earlier reports one of their own.
+OUTCOMES = ("passed", "failed", "skipped")
 # Marks the items of experiments (records/item.py).
 EXPERIMENT_PROPERTY = "entropy_experiment"
 
@@ -50,10 +53,30 @@ class Reporter:
             item = _item_of(report)
             self._latest = report, item
             if item is not None:
-                self.items.setdefault(item.experiment, []).append(item)
-                self.properties[report.nodeid] = list(report.user_properties)
+                self._keep(report, item)
                 self._note_failure(report, item)
                 self._show_progress(item)
+        elif report.when == "teardown" and self.properties.get(report.nodeid, report.user_properties) != list(
+            report.user_properties
+        ):
+            # A plugin that repeats the call alone reports the last outcome with the first call's properties.
+            self._complete(report)
+
+    def _keep(self, report: pytest.TestReport, item: ItemReport) -> None:
+        """Keep an item's report, in place of the one of an attempt that a plugin has followed by another."""
+        items = self.items.setdefault(item.experiment, [])
+        items[:] = [one for one in items if one.nodeid != item.nodeid or one.outcome in OUTCOMES]
+        items.append(item)
+        self.properties[report.nodeid] = list(report.user_properties)
+
+    def _complete(self, report: pytest.TestReport) -> None:
+        """Give the item's report, whose outcome is known, the properties that it has in the end."""
+        item = _item_of(report)
+        items = self.items.get(item.experiment, []) if item is not None else []
+        for n, one in enumerate(items):
+            if item is not None and one.nodeid == report.nodeid:
+                items[n] = replace(item, outcome=one.outcome)
+                self.properties[report.nodeid] = list(report.user_properties)
 
     def _note_failure(self, report: pytest.TestReport, item: ItemReport) -> None:
         """Store an item's failure at once, so that the reports of a killed session show it, too."""

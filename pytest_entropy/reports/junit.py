@@ -24,19 +24,23 @@ def keep_to_xunit2(path: Path) -> int:
     moved = 0
     for suite in tree.getroot().iter("testsuite"):
         gathered = suite.find("properties")
+        # By item: one that was executed again has a test case per attempt, of which the last one's measurements count.
+        found: dict[str, ET.Element] = {}
         for case in suite.findall("testcase"):
             for properties in case.findall("properties"):
-                if not any(entry.get("name") == MARK for entry in properties):
-                    continue
-                if gathered is None:
-                    gathered = ET.Element("properties")
-                    suite.insert(0, gathered)
-                item = f"{case.get('classname')}::{case.get('name')}"
-                for entry in properties:
-                    name, value = f"{item}::{entry.get('name')}", entry.get("value", "")
-                    ET.SubElement(gathered, "property", name=name, value=value)
-                    moved += 1
-                case.remove(properties)
+                if any(entry.get("name") == MARK for entry in properties):
+                    found[f"{case.get('classname')}::{case.get('name')}"] = properties
+                    case.remove(properties)
+        if not found:
+            continue
+        if gathered is None:
+            gathered = ET.Element("properties")
+            suite.insert(0, gathered)
+        for item, properties in found.items():
+            for entry in properties:
+                name, value = f"{item}::{entry.get('name')}", entry.get("value", "")
+                ET.SubElement(gathered, "property", name=name, value=value)
+                moved += 1
     if moved:
         stream = io.StringIO()
         tree.write(stream, encoding="unicode", xml_declaration=False)

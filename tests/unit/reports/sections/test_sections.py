@@ -27,8 +27,8 @@ from tests.unit.reports.stored import store_experiment
 
 BUILT_IN = [
     "comparison", "equal_rewards", "memory_scaling", "batch_sizes", "estimators", "failed_runs", "failed_tests",
-    "missing_runs", "figures", "checks", "rollouts", "runs", "cost", "settings", "update_batch", "plugin_analyses",
-    "environment",
+    "missing_runs", "attempts", "figures", "checks", "rollouts", "runs", "cost", "settings", "update_batch",
+    "plugin_analyses", "environment",
 ]  # fmt: skip
 PART = """
 from markupsafe import Markup

@@ -9,8 +9,8 @@ import re
 
 import pytest
 
-from pytest_entropy.plugin.declared_experiments import EXPERIMENT_FIXTURE
-
+# Marks the items of experiments among all items (records/item.py).
+EXPERIMENT_PROPERTY = "entropy_experiment"
 # Executions of an item in this process, and its properties before the first.
 _EXECUTIONS = pytest.StashKey[int]()
 _PROPERTIES = pytest.StashKey[tuple[tuple[str, object], ...]]()
@@ -19,16 +19,11 @@ _COPY = re.compile(r"__pytest_repeat_step_number|__flakefinder_\w+")
 
 
 def begin(item: pytest.Item) -> None:
-    """Count an execution of an experiment's item; what an earlier one has reported is forgotten."""
-    if EXPERIMENT_FIXTURE not in getattr(item, "fixturenames", ()):
-        return
+    """Count an execution of an item; what an earlier one has reported of its experiment is forgotten."""
     item.stash[_EXECUTIONS] = item.stash.get(_EXECUTIONS, 0) + 1
     before = item.stash.setdefault(_PROPERTIES, tuple(item.user_properties))
-    item.user_properties[:] = before
-    if executions(item) > 1:
-        from pytest_entropy.records.item import ItemReport
-
-        item.user_properties += ItemReport(attempts=executions(item)).to_properties()
+    if any(name == EXPERIMENT_PROPERTY for name, _ in item.user_properties):
+        item.user_properties[:] = before
 
 
 def executions(item: pytest.Item) -> int:
@@ -38,6 +33,11 @@ def executions(item: pytest.Item) -> int:
     """
     elsewhere = getattr(item, "execution_count", 0)
     return max(item.stash.get(_EXECUTIONS, 1), elsewhere if isinstance(elsewhere, int) else 0)
+
+
+def repeated(item: pytest.Item) -> int | None:
+    """The number of the item's executions, for its report; None of an item that was executed once."""
+    return count if (count := executions(item)) > 1 else None
 
 
 def attempt_of(item: pytest.Item) -> int:

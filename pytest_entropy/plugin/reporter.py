@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_entropy.plugin.attempts import EXPERIMENT_PROPERTY
 from pytest_entropy.plugin.session import session_of
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 # pytest's outcomes; plugins that execute an item again give its earlier reports one of their own.
 OUTCOMES = ("passed", "failed", "skipped")
-# Marks the items of experiments (records/item.py).
-EXPERIMENT_PROPERTY = "entropy_experiment"
 
 
 class Reporter:

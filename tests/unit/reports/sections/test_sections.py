@@ -14,6 +14,7 @@ from pytest_entropy import registry
 from pytest_entropy.errors import UsageError
 from pytest_entropy.records.diagnostics import VarianceParts
 from pytest_entropy.reports.html import render, sections
+from pytest_entropy.reports.sections.attempts import SECTION as ATTEMPTS
 from pytest_entropy.reports.sections.base import Section
 from pytest_entropy.reports.sections.checks import SECTION as CHECKS
 from pytest_entropy.reports.sections.estimators import SECTION as ESTIMATORS
@@ -171,3 +172,15 @@ def test_a_section_that_cannot_be_made_is_named(view: ExperimentView) -> None:
             render(view)
     finally:
         registry.forget("report_sections", "my_own")
+
+
+def test_earlier_attempts_have_their_reasons_and_link_to_their_errors(tmp_path: Path) -> None:
+    directory = store_experiment(tmp_path)
+    (directory / "BE008_run001" / "error_1.txt").write_text("session s\nConnectionError: <b>503</b>\n")
+    view = view_experiment(directory)
+    html = str(ATTEMPTS.html(view))
+    assert "BE008_run001: 2 attempts" in html
+    assert '<a href="BE008_run001/error_1.txt">error_1.txt</a>: ConnectionError: &lt;b&gt;503&lt;/b&gt;' in html
+    assert "<h2>Attempts</h2>" in render(view)
+    (directory / "BE008_run001" / "error_1.txt").unlink()
+    assert ATTEMPTS.html(view_experiment(directory)) is None

@@ -64,7 +64,8 @@ class Reporter:
     def _keep(self, report: pytest.TestReport, item: ItemReport) -> None:
         """Keep an item's report, in place of the one of an attempt that a plugin has followed by another."""
         items = self.items.setdefault(item.experiment, [])
-        items[:] = [one for one in items if one.nodeid != item.nodeid or one.outcome in OUTCOMES]
+        if item.nodeid in self.properties:
+            items[:] = [one for one in items if one.nodeid != item.nodeid or one.outcome in OUTCOMES]
         items.append(item)
         self.properties[report.nodeid] = list(report.user_properties)
 

@@ -1,4 +1,4 @@
-"""Sessions in which tests are executed again: what failed is computed again, and its numbers are those of a first time."""
+"""Sessions in which tests are executed again: what failed is computed again, with the numbers of a first time."""
 
 from __future__ import annotations
 

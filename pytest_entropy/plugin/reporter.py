@@ -148,13 +148,20 @@ class Reporter:
             print(f"ERROR: {self.usage_error}", file=sys.stderr)
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
         # pytest has written its JUnit file by now.
-        file = self.config.getoption("xmlpath", None)
-        if self.items and file and self.config.getini("junit_family") == "xunit2":
-            from pytest_entropy.reports.junit import keep_to_xunit2
+        named = self.config.getoption("xmlpath", None)
+        if self.items and named:
+            self._finish_junit(session, Path(os.path.expanduser(os.path.expandvars(named))))
 
-            keep_to_xunit2(Path(os.path.expanduser(os.path.expandvars(file))))
-        if self._audit is not None and file:
-            self._audit_junit(session, self._audit, Path(os.path.expanduser(os.path.expandvars(file))))
+    def _finish_junit(self, session: pytest.Session, file: Path) -> None:
+        """Put the JUnit file in order, and read it a second time."""
+        from pytest_entropy.reports.junit import drop_earlier_attempts, keep_to_xunit2
+
+        if any(item.attempts for items in self.items.values() for item in items):
+            drop_earlier_attempts(file)
+        if self.config.getini("junit_family") == "xunit2":
+            keep_to_xunit2(file)
+        if self._audit is not None:
+            self._audit_junit(session, self._audit, file)
 
     def _audit_junit(self, session: pytest.Session, audit: SessionAudit, file: Path) -> None:
         """Read the JUnit file a second time; the terminal's summary is written by now."""

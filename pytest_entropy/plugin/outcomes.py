@@ -31,6 +31,8 @@ def raise_failed_run(item: pytest.Item) -> None:
     __tracebackhide__ = True
     failure = item.stash.get(FAILURE, None)
     if failure is not None:
+        # pytest-retry makes no report of a later attempt by which the news could be told.
+        report_news(item, failure)
         raise failure
 
 
@@ -52,7 +54,8 @@ def report_news(item: pytest.Item, failure: FailedRun | NeededRunsFailed) -> Non
     if failure.news and told.setdefault((experiment, failure.news.reason), item.nodeid) == item.nodeid:
         from pytest_entropy.records.item import ItemReport
 
-        item.user_properties += ItemReport(verdict=failure.news.what, reason=failure.news.reason).to_properties()
+        news = ItemReport(verdict=failure.news.what, reason=failure.news.reason).to_properties()
+        item.user_properties += [pair for pair in news if pair not in item.user_properties]
 
 
 def say_in_a_sentence(report: pytest.TestReport, failure: FailedRun | NeededRunsFailed) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_entropy import registry
 from pytest_entropy.errors import UsageError
-from pytest_entropy.plugin import markers, options
+from pytest_entropy.plugin import attempts, markers, options
 from pytest_entropy.plugin.declared_experiments import RUN_FIXTURE
 from pytest_entropy.plugin.item_names import named_by_package
 from pytest_entropy.plugin.session import KEY, EntropySession, session_of
@@ -83,6 +83,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     elif not state.process.is_controller:
         with _usage_errors():
             state.planning.settle()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    attempts.begin(item)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_entropy.plugin.attempts import repeated
 from pytest_entropy.plugin.experiment import Experiment, FailedProbe, Runs
 from pytest_entropy.plugin.session import session_of
 
@@ -25,7 +26,8 @@ def experiment(request: pytest.FixtureRequest) -> Experiment:
     node = request.node
     execution = session.execution_of(node)
     name, directory = execution.plan.kind.name, str(execution.plan.directory)
-    node.user_properties += ItemReport(experiment=name, directory=directory).to_properties()
+    report = ItemReport(experiment=name, directory=directory, attempts=repeated(node))
+    node.user_properties += report.to_properties()
     return Experiment(session, execution, node)
 
 
@@ -37,6 +39,9 @@ def probe_run(request: pytest.FixtureRequest, experiment: Experiment) -> RunReco
 
     B_E, run = request.param
     execution = experiment._execution
+    # An item that is executed again may have the failure of its last attempt.
+    if FAILURE in request.node.stash:
+        del request.node.stash[FAILURE]
     try:
         result, stored = execution.run(B_E, run)
     except FailedRun as failure:

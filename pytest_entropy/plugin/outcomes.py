@@ -18,8 +18,8 @@ from pytest_entropy.plugin.undecided_item import leave_undecided
 if TYPE_CHECKING:
     from pytest_entropy.runs.store import FailedRun, NeededRunsFailed
 
-# The failures that an item of this process has reported, by experiment.
-_TOLD = pytest.StashKey[set[tuple[object, str]]]()
+# The items of this process that have reported a failure, by experiment and reason.
+_TOLD = pytest.StashKey[dict[tuple[object, str], str]]()
 
 
 def raise_failed_run(item: pytest.Item) -> None:
@@ -31,6 +31,8 @@ def raise_failed_run(item: pytest.Item) -> None:
     __tracebackhide__ = True
     failure = item.stash.get(FAILURE, None)
     if failure is not None:
+        # pytest-retry makes no report of a later attempt by which the news could be told.
+        report_news(item, failure)
         raise failure
 
 
@@ -46,13 +48,14 @@ def failure_of(call: pytest.CallInfo[None]) -> FailedRun | NeededRunsFailed | No
 
 def report_news(item: pytest.Item, failure: FailedRun | NeededRunsFailed) -> None:
     """Make a failure that no other item has the item's verdict, so that the session's summary says it, and once."""
-    told = item.config.stash.setdefault(_TOLD, set())
+    told = item.config.stash.setdefault(_TOLD, {})
     experiment = dict(item.user_properties).get("entropy_experiment")
-    if failure.news and (experiment, failure.news.reason) not in told:
+    # An item that is executed again says again what its last attempt said.
+    if failure.news and told.setdefault((experiment, failure.news.reason), item.nodeid) == item.nodeid:
         from pytest_entropy.records.item import ItemReport
 
-        told.add((experiment, failure.news.reason))
-        item.user_properties += ItemReport(verdict=failure.news.what, reason=failure.news.reason).to_properties()
+        news = ItemReport(verdict=failure.news.what, reason=failure.news.reason).to_properties()
+        item.user_properties += [pair for pair in news if pair not in item.user_properties]
 
 
 def say_in_a_sentence(report: pytest.TestReport, failure: FailedRun | NeededRunsFailed) -> None:

@@ -13,6 +13,7 @@ from pytest_entropy.baselines.compare import compare
 from pytest_entropy.baselines.compare_directories import comparison_of
 from pytest_entropy.baselines.rules import Rule
 from pytest_entropy.plugin import markers
+from pytest_entropy.plugin.attempts import repeated
 from pytest_entropy.plugin.regression_gate import Gate
 from pytest_entropy.plugin.undecided_item import leave_undecided
 from pytest_entropy.records.comparison import Comparison
@@ -56,7 +57,7 @@ class GateItem(pytest.Item):
         execution = self.state.execution_of(self)
         plan = execution.plan
         directory = str(plan.directory)
-        self._report(ItemReport(experiment=plan.kind.name, directory=directory))
+        self._report(ItemReport(experiment=plan.kind.name, directory=directory, attempts=repeated(self)))
         before = self.gate.baseline(plan.kind.name)
         if before is None:
             return self._without_baseline(plan)

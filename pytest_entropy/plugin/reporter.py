@@ -6,11 +6,13 @@ import os
 import sys
 from collections.abc import Generator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_entropy.plugin.attempts import EXPERIMENT_PROPERTY
 from pytest_entropy.plugin.session import session_of
 
 if TYPE_CHECKING:
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
     from pytest_entropy.reports.progress import Progress
     from pytest_entropy.reports.view import ExperimentView
 
-# Marks the items of experiments (records/item.py).
-EXPERIMENT_PROPERTY = "entropy_experiment"
+# pytest's outcomes; plugins that execute an item again give its earlier reports one of their own.
+OUTCOMES = ("passed", "failed", "skipped")
 
 
 class Reporter:
@@ -50,10 +52,31 @@ class Reporter:
             item = _item_of(report)
             self._latest = report, item
             if item is not None:
-                self.items.setdefault(item.experiment, []).append(item)
-                self.properties[report.nodeid] = list(report.user_properties)
+                self._keep(report, item)
                 self._note_failure(report, item)
                 self._show_progress(item)
+        elif report.when == "teardown" and self.properties.get(report.nodeid, report.user_properties) != list(
+            report.user_properties
+        ):
+            # A plugin that repeats the call alone reports the last outcome with the first call's properties.
+            self._complete(report)
+
+    def _keep(self, report: pytest.TestReport, item: ItemReport) -> None:
+        """Keep an item's report, in place of the one of an attempt that a plugin has followed by another."""
+        items = self.items.setdefault(item.experiment, [])
+        if item.nodeid in self.properties:
+            items[:] = [one for one in items if one.nodeid != item.nodeid or one.outcome in OUTCOMES]
+        items.append(item)
+        self.properties[report.nodeid] = list(report.user_properties)
+
+    def _complete(self, report: pytest.TestReport) -> None:
+        """Give the item's report, whose outcome is known, the properties that it has in the end."""
+        item = _item_of(report)
+        items = self.items.get(item.experiment, []) if item is not None else []
+        for n, one in enumerate(items):
+            if item is not None and one.nodeid == report.nodeid:
+                items[n] = replace(item, outcome=one.outcome)
+                self.properties[report.nodeid] = list(report.user_properties)
 
     def _note_failure(self, report: pytest.TestReport, item: ItemReport) -> None:
         """Store an item's failure at once, so that the reports of a killed session show it, too."""
@@ -125,13 +148,20 @@ class Reporter:
             print(f"ERROR: {self.usage_error}", file=sys.stderr)
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
         # pytest has written its JUnit file by now.
-        file = self.config.getoption("xmlpath", None)
-        if self.items and file and self.config.getini("junit_family") == "xunit2":
-            from pytest_entropy.reports.junit import keep_to_xunit2
+        named = self.config.getoption("xmlpath", None)
+        if self.items and named:
+            self._finish_junit(session, Path(os.path.expanduser(os.path.expandvars(named))))
 
-            keep_to_xunit2(Path(os.path.expanduser(os.path.expandvars(file))))
-        if self._audit is not None and file:
-            self._audit_junit(session, self._audit, Path(os.path.expanduser(os.path.expandvars(file))))
+    def _finish_junit(self, session: pytest.Session, file: Path) -> None:
+        """Put the JUnit file in order, and read it a second time."""
+        from pytest_entropy.reports.junit import drop_earlier_attempts, keep_to_xunit2
+
+        if any(item.attempts for items in self.items.values() for item in items):
+            drop_earlier_attempts(file)
+        if self.config.getini("junit_family") == "xunit2":
+            keep_to_xunit2(file)
+        if self._audit is not None:
+            self._audit_junit(session, self._audit, file)
 
     def _audit_junit(self, session: pytest.Session, audit: SessionAudit, file: Path) -> None:
         """Read the JUnit file a second time; the terminal's summary is written by now."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_entropy.plugin import options
+from pytest_entropy.plugin.attempts import attempt_of
 from pytest_entropy.plugin.declared_experiments import RUNS_FIXTURE
 from pytest_entropy.plugin.error_budget import shares_of
 from pytest_entropy.plugin.process import Process
@@ -37,9 +38,11 @@ class EntropySession:
         self.shares: dict[str, float] = {}
 
     def execution_of(self, node: pytest.Item) -> Execution:
-        """The execution of the plan that a test belongs to."""
+        """The execution of the plan that a test belongs to, for the attempt that the test makes at its runs."""
         planning = self.planning
-        return self.computing.execution(planning.planner.current(planning.plan_of(node)))
+        execution = self.computing.execution(planning.planner.current(planning.plan_of(node)))
+        execution.attempt = attempt_of(node)
+        return execution
 
     def arrange(self, items: list[pytest.Item]) -> None:
         """Add the gate's items, put analyses after runs, and split the false-alarm budget over the planned checks."""

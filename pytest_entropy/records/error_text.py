@@ -9,11 +9,11 @@ import re
 import traceback
 from pathlib import Path
 
-from pytest_entropy.records.paths import ERROR, is_update_directory
+from pytest_entropy.records.paths import ERROR, earlier_error, is_update_directory
 
 # Precedes the path of the traceback in the messages of failed items.
 POINTER = "traceback: "
-_SEE = re.compile(rf"^see (\S+)/{re.escape(ERROR)}$", re.MULTILINE)
+_SEE = re.compile(r"^see (\S+)/error(?:_\d+)?\.txt(?:, attempt (\d+))?$", re.MULTILINE)
 # This package's exceptions are said by their message alone: their types tell a user nothing.
 _OWN_TYPES = re.compile(r"^(?:pytest_entropy(?:\.\w+)+: )+")
 
@@ -28,9 +28,34 @@ def text_of(error: BaseException, stamp: str) -> str:
     return stamp_line(stamp) + "".join(traceback.format_exception(error))
 
 
-def text_of_dependent(directory: str, stamp: str) -> str:
-    """The text of the ``error.txt`` of a run that failed because the sibling ``directory`` did."""
-    return f"{stamp_line(stamp)}see {directory}/{ERROR}\n"
+def text_of_dependent(directory: str, stamp: str, attempt: int = 1) -> str:
+    """The text of the ``error.txt`` of a run that failed because the sibling ``directory`` did.
+
+    Args:
+        directory: the sibling's name.
+        stamp: the session's.
+        attempt: the number of the sibling's attempt that failed.
+    """
+    which = f", attempt {attempt}" if attempt > 1 else ""
+    return f"{stamp_line(stamp)}see {directory}/{ERROR}{which}\n"
+
+
+def kept_text(text: str) -> str:
+    """The text of an ``error.txt`` when another attempt follows: a dependent's names the file that is kept likewise."""
+    found = _SEE.search(text)
+    if found is None:
+        return text
+    return text.replace(found[0], f"see {found[1]}/{earlier_error(int(found[2] or 1))}")
+
+
+def text_of_killed(log: str) -> str:
+    """The text for an attempt whose process ended before it could write an error.
+
+    Args:
+        log: the last lines of what it logged.
+    """
+    indented = "".join(f"    {line}\n" for line in log.splitlines())
+    return f"{indented}the process that computed it was killed; above is the end of its log\n"
 
 
 def directory_in(text: str) -> str | None:

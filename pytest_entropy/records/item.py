@@ -52,6 +52,7 @@ class ItemReport:
         stored: whether the result was stored by an earlier session.
         verdict, reason: the item's conclusion, and the reason for it.
         inconclusive: the message of the check that could not decide.
+        attempts: executions of the item in this session, where it was executed more than once.
         p_values: by name of the check; None for a deterministic check.
         nodeid, outcome: pytest's id and outcome of the item; they are not properties.
     """
@@ -77,6 +78,7 @@ class ItemReport:
     verdict: str = ""
     reason: str = ""
     inconclusive: str = ""
+    attempts: int | None = None
     p_values: dict[str, float | None] = field(default_factory=dict)
     nodeid: str = ""
     outcome: str = ""

@@ -33,6 +33,8 @@ REPORT = "report.html"
 CONFIG = "config.yaml"
 LOG = "probe_log.txt"
 ERROR = "error.txt"
+# The error of an earlier attempt at it, by the attempt's number from 1.
+EARLIER_ERROR = "error_{attempt}.txt"
 RESULTS = "results.json"
 ARRAYS = "arrays.npz"
 ROLLOUTS = "rollouts.json"
@@ -55,6 +57,15 @@ def update_directory(number: int) -> str:
     ('update', 'update_002')
     """
     return UPDATE if number == 1 else f"{UPDATE}_{number:03d}"
+
+
+def earlier_error(attempt: int) -> str:
+    """The name of the file with the error of an earlier attempt.
+
+    >>> earlier_error(1)
+    'error_1.txt'
+    """
+    return EARLIER_ERROR.format(attempt=attempt)
 
 
 def is_update_directory(name: str) -> bool:

@@ -115,6 +115,7 @@ class SummaryRecord(Stored):
         verdict: the conclusion of the experiment's analysis.
         failed_runs, missing_runs: names of the directories of runs without a result.
         plugin_analyses: results of other plugins' analyses, by plugin name.
+        attempts: numbers of attempts by directory, of runs and update batches that took more than one.
         measured: the measured entropy change; None without a run, and in older files.
     """
 
@@ -134,6 +135,7 @@ class SummaryRecord(Stored):
     comparison: Comparison | None
     environment: dict[str, str]
     plugin_analyses: dict[str, object]
+    attempts: dict[str, int] = field(default_factory=dict)
     measured: MeasuredChange | None = None
 
     __pydantic_config__: ClassVar = STRICT

@@ -11,6 +11,7 @@ from statistics import fmean
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.serialization import plain
 from pytest_entropy.records.summary import RunRow, SummaryRecord
+from pytest_entropy.reports.attempts import computed_again
 from pytest_entropy.reports.reach import left_open
 from pytest_entropy.reports.view import ExperimentView
 from pytest_entropy.stats import Measurement, format_measure, measurements, pool, signal_to_noise
@@ -152,6 +153,7 @@ def summary_of(view: ExperimentView) -> SummaryRecord:
         comparison=view.comparison,
         environment=manifest.environment,
         plugin_analyses=view.plugin_analyses,
+        attempts=view.attempts,
     )
 
 
@@ -166,6 +168,8 @@ def to_markdown(views: Sequence[ExperimentView]) -> str:
             p = "" if check.p_value is None else f", p = {check.p_value:.3g} (α = {check.alpha:.2g})"
             lines.append(f"- {check.name}: {check.verdict}{p}")
         lines += [f"- failed run: {name}" for name in sorted(view.failures)]
+        if again := computed_again(view.attempts):
+            lines.append(f"- {again}")
         if said := left_open(view):
             lines += ["", _escape(said)]
         # Only the last three parts, from results/ on: the same text from any working directory.

@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_entropy.records.item import ItemReport
 from pytest_entropy.reports.answer import answers
+from pytest_entropy.reports.attempts import computed_again, executed_again
 from pytest_entropy.reports.glossary import of_effect
 from pytest_entropy.reports.header import base_lines, resume_lines
 from pytest_entropy.reports.reach import left_open
@@ -86,7 +87,8 @@ def _sourced(name: str, part: Mapping[str, Any]) -> str:
 def live_line(report: ItemReport) -> str:
     """The measurement of a finished run and its time, in a line."""
     where = "from the store" if report.stored or report.seconds is None else f"{report.seconds:.2f} s"
-    return f"δH₁ = {Measurement.of(report).in_words(note=False)}, {where}"
+    again = f", {report.attempts} attempts" if report.attempts else ""
+    return f"δH₁ = {Measurement.of(report).in_words(note=False)}, {where}{again}"
 
 
 def table_lines(table: SizeTable) -> list[str]:
@@ -188,6 +190,8 @@ def _write_experiment(
     for line in verdicts(reports, view):
         yellow = line.startswith("INCONCLUSIVE")
         write(line, yellow=yellow, red=bool(failed) and not yellow)
+    for line in filter(None, (executed_again(reports), computed_again({} if view is None else view.attempts))):
+        write(line, yellow=True)
     if view is not None and not quiet and (said := left_open(view)):
         write(said, yellow=True)
     if failed:

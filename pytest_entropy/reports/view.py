@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pytest_entropy.errors import UsageError
+from pytest_entropy.records.attempts import earlier_reasons
 from pytest_entropy.records.collection import uncollected
 from pytest_entropy.records.comparison import Comparison
 from pytest_entropy.records.conclusion import Conclusion
@@ -63,6 +64,7 @@ class ExperimentView:
         comparison: the comparison with a baseline.
         plugin_analyses: other plugins' answers by plugin name, plain values.
         failed_items: reasons of failed tests by name.
+        earlier_errors: reasons of earlier attempts, oldest first, by directory of what took more than one.
         rollouts: the prompts with the lowest and highest s_n of the first run at the largest B_E; None if not stored.
     """
 
@@ -78,6 +80,7 @@ class ExperimentView:
     comparison: Comparison | None
     plugin_analyses: dict[str, object]
     failed_items: dict[str, str]
+    earlier_errors: dict[str, list[str]] = field(default_factory=dict)
     rollouts: ExtremeRollouts | None = None
 
     @property
@@ -105,6 +108,11 @@ class ExperimentView:
     def failed_runs(self) -> list[str]:
         """Directory names of runs with an error; the update batch, which may have one, too, is not a run."""
         return sorted(name for name in self.failures if not is_update_directory(name))
+
+    @property
+    def attempts(self) -> dict[str, int]:
+        """Numbers of attempts by directory, where they are more than one."""
+        return {name: 1 + len(errors) for name, errors in self.earlier_errors.items()}
 
     @property
     def missing(self) -> list[str]:
@@ -267,6 +275,7 @@ def view_experiment(directory: Path) -> ExperimentView:
         comparison=record_in(directory / COMPARISON, "a comparison", Comparison.from_dict),
         plugin_analyses=mapping_in(directory / PLUGIN_ANALYSES),
         failed_items=failed_items(directory),
+        earlier_errors=earlier_reasons(directory),
         rollouts=_rollouts(directory, runs),
     )
 

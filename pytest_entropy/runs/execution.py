@@ -45,6 +45,8 @@ class Execution:
 
     def __init__(self, plan: Plan, machine: Machine, executor: Executor, log_level: int) -> None:
         self.plan, self.executor = plan, executor
+        # The attempt of the test item that asks, from 1: what has failed in fewer is computed again.
+        self.attempt = 1
         manifest = ExperimentRecord(
             experiment=plan.kind.name,
             stamp=plan.stamp,
@@ -95,7 +97,7 @@ class Execution:
         name = self.plan.run_directory(B_E, run)
         if (state := self._state(name)) is not None:
             return self._read(name, state), True
-        with self.store.claim(name, self._config) as directory:
+        with self.store.claim(name, self._config, attempt=self.attempt) as directory:
             if directory is not None:
                 self.executor.compute(self.spec(B_E, run), self.place, directory)
         return self._read(name, self._state(name)), directory is None
@@ -132,7 +134,8 @@ class Execution:
         number = self.plan.update_of(run)
         if number not in self._updates:
             name = update_directory(number)
-            with self.store.claim(name, self._config, done=UPDATE_RECORD) as directory:
+            claim = self.store.claim(name, self._config, done=UPDATE_RECORD, attempt=self.attempt)
+            with claim as directory:
                 if directory is not None:
                     self._fill(directory, self.spec(self.plan.runs[0][0], number))
             self._updates[number] = read_update(self.store.path(name))
@@ -159,7 +162,8 @@ class Execution:
         Raises:
             FailedRun: a probe failed.
         """
-        with self.store.claim(MEMORY_PROBES, self._config, done=MEMORY_RECORD) as directory:
+        claim = self.store.claim(MEMORY_PROBES, self._config, done=MEMORY_RECORD, attempt=self.attempt)
+        with claim as directory:
             if directory is not None:
                 prober = MemoryProber(self.spec(*self.plan.runs[0]), self.place, self.update_of(1))
                 write_json(directory / MEMORY_RECORD, prober.probes(length_mean).to_dict())

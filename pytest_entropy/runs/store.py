@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import NamedTuple
 from filelock import FileLock
 
 from pytest_entropy.records import error_text, phases
+from pytest_entropy.records.attempts import attempts_in, failures_of_session, keep_errors
 from pytest_entropy.records.files import write_json, write_text
 from pytest_entropy.records.item import run_id
 from pytest_entropy.records.paths import CONFIG, ERROR, LOCKS, LOG, MANIFEST, RESULTS, is_update_directory
@@ -21,6 +23,8 @@ from pytest_entropy.records.paths import CONFIG, ERROR, LOCKS, LOG, MANIFEST, RE
 log = logging.getLogger(__name__)
 # Runs and files that one message names at most.
 MOST_NAMED = 4
+# Bytes of a killed attempt's log that are kept.
+MOST_LOG = 4000
 
 
 class News(NamedTuple):
@@ -102,7 +106,8 @@ class RunStore:
     Args:
         directory: the experiment's; made when the first run begins.
         manifest: the experiment's identity; written once, to ``experiment.json``.
-        stamp: the session's time stamp; runs that failed in earlier sessions are computed again, this session's not.
+        stamp: the session's time stamp; runs that failed in earlier sessions are computed again, this session's only
+            for a test item that is executed again.
         log_level: level of each run's ``probe_log.txt``.
     """
 
@@ -114,7 +119,7 @@ class RunStore:
         return self.directory / name
 
     @contextmanager
-    def claim(self, name: str, config: str, *, done: str = RESULTS) -> Iterator[Path | None]:
+    def claim(self, name: str, config: str, *, done: str = RESULTS, attempt: int = 1) -> Iterator[Path | None]:
         """Lock the run directory ``name`` for computing it in the block; gives None where it is stored already.
 
         Other processes that claim it wait.  The block is given an empty directory, which is renamed to ``name`` when
@@ -124,6 +129,7 @@ class RunStore:
             name: of the directory, below the experiment's.
             config: text of its ``config.yaml``.
             done: the file by which the directory counts as stored.
+            attempt: of the test item that asks, from 1: what has failed in fewer in this session is computed again.
 
         Raises:
             FailedRun: the block raised, here or in another worker of this session; the directory holds ``error.txt``.
@@ -137,7 +143,7 @@ class RunStore:
             if (final / done).is_file():
                 yield None
                 return
-            self._refuse_known_failure(final)
+            self._refuse_known_failure(final, attempt)
             with self._partial(final, config) as partial:
                 yield partial
 
@@ -148,24 +154,29 @@ class RunStore:
             if not (self.directory / MANIFEST).is_file():
                 write_json(self.directory / MANIFEST, self.manifest)
 
-    def _refuse_known_failure(self, final: Path) -> None:
-        """Raise the error of a run that failed in this session."""
+    def _refuse_known_failure(self, final: Path, attempt: int) -> None:
+        """Raise the error of a run that has failed in this session in as many attempts, or in more."""
         if not (final / ERROR).is_file():
             return
         evidence, text = final / ERROR, _read(final / ERROR)
         if not text.startswith(error_text.stamp_line(self.stamp)):
             return
         other = error_text.directory_in(text)
-        if other is not None and (self.path(other) / ERROR).is_file():
+        if other is not None:
             evidence = self.path(other) / ERROR
+            if not evidence.is_file():
+                # What it failed by has been computed since.
+                return
             text = _read(evidence)
-        raise FailedRun(text, evidence, known=True)
+        if failures_of_session(final, self.stamp) >= attempt:
+            raise FailedRun(text, evidence, known=True)
 
     @contextmanager
     def _partial(self, final: Path, config: str) -> Iterator[Path]:
         """An empty directory that becomes ``final`` when the block ends, with ``error.txt`` if it raises."""
         partial = final.with_name(f".{final.name}.partial")
         # Under the lock, a partial directory can only be left over from a killed process.
+        killed = error_text.text_of_killed(_end_of(partial / LOG)) if partial.is_dir() else None
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         write_text(partial / CONFIG, config)
@@ -174,26 +185,54 @@ class RunStore:
                 yield partial
         except FailedRun as failure:
             # Another directory of this store, on which this one depends, has the traceback.
-            write_text(partial / ERROR, error_text.text_of_dependent(failure.evidence.parent.name, self.stamp))
-            self._publish(partial, final)
+            other = failure.evidence.parent
+            text = error_text.text_of_dependent(other.name, self.stamp, attempts_in(other))
+            if (final / ERROR).is_file() and _read(final / ERROR) == text:
+                # Nothing was computed: it is the failure that is noted already.
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
+            write_text(partial / ERROR, text)
+            self._publish(partial, final, killed)
             raise
         except Exception as error:
             text = error_text.text_of(error, self.stamp)
+            _release(error)
             write_text(partial / ERROR, text)
-            self._publish(partial, final)
+            self._publish(partial, final, killed)
             raise FailedRun(text, final / ERROR) from error
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
-        self._publish(partial, final)
+        self._publish(partial, final, killed)
 
-    def _publish(self, partial: Path, final: Path) -> None:
+    def _publish(self, partial: Path, final: Path, killed: str | None) -> None:
+        """Give a computed directory its name, with the errors of the attempts before it."""
+        keep_errors(final, partial, killed)
         if final.exists():
-            # A failed run of an earlier session is replaced; renamed first, so that ``final`` is never half-removed.
+            # What a failed attempt left is replaced; renamed first, so that ``final`` is never half-removed.
             gone = final.with_name(f".{final.name}.gone.{os.getpid()}")
             os.rename(final, gone)
             shutil.rmtree(gone, ignore_errors=True)
         os.rename(partial, final)
+
+
+def _release(error: BaseException | None) -> None:
+    """Free what the frames of a failed computation hold, such as a GPU's memory: the error itself lives on."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
+def _end_of(log_file: Path) -> str:
+    """The last lines of a log; empty where there is none."""
+    try:
+        with log_file.open("rb") as stream:
+            stream.seek(max(0, log_file.stat().st_size - MOST_LOG))
+            return stream.read(MOST_LOG).decode("utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def _read(file: Path) -> str:

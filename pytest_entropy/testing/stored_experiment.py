@@ -72,6 +72,7 @@ def whole_experiment(directory: Path) -> ExperimentView:
         comparison=Comparison(baseline="main", pairing="3 of 3 runs", missing="the rest", quantities=[row]),
         plugin_analyses={"another_plugin": {"entropy": 1.5, "words": ["of", {"its": "own"}]}},
         failed_items={"test_entropy": "entropy is 0.3, expected 1.5"},
+        earlier_errors={"update": ["reward r raised ConnectionError: 503"]},
         rollouts=ExtremeRollouts(
             B_E=32, run=1, eta=ETA, unit=runs[0].unit,
             prompts=[PromptRollouts("a question", -174.0, "lowest", [Response("an answer", 1.0)])],
@@ -91,7 +92,7 @@ def nothing_yet(view: ExperimentView) -> ExperimentView:
     """The experiment before its first run."""
     return replace(
         view, runs=[], failures={}, checks={}, analysis={}, update=None, config={}, conclusion=None, comparison=None,
-        plugin_analyses={}, failed_items={}, rollouts=None,
+        plugin_analyses={}, failed_items={}, earlier_errors={}, rollouts=None,
     )  # fmt: skip
 
 

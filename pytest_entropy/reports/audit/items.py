@@ -129,8 +129,9 @@ def junit_items(path: Path) -> list[ReportedItem]:
                 found.setdefault(item, []).append((name, entry.get("value")))
         for case in suite.iterfind("testcase"):
             item = f"{case.get('classname')}::{case.get('name')}"
-            found.setdefault(item, []).extend(
-                (str(entry.get("name")), entry.get("value")) for entry in case.iterfind("properties/property")
-            )
+            own = [(str(entry.get("name")), entry.get("value")) for entry in case.iterfind("properties/property")]
+            # An item that was executed again has a test case per attempt: the last one's numbers are its own.
+            kept = [] if any(name == DIRECTORY for name, _ in own) else found.get(item, [])
+            found[item] = kept + own
     items = [ReportedItem.of(name, properties) for name, properties in found.items()]
     return [item for item in items if item.directory]

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_entropy.records.paths import CHECKS, MANIFEST, RESULTS, SUMMARY, TABLE
+from pytest_entropy.records.paths import CHECKS, EARLIER_ERROR, MANIFEST, RESULTS, SUMMARY, TABLE
 from pytest_entropy.reports.audit.arithmetic import noise_over_signal
 from pytest_entropy.reports.audit.ledger import Ledger, finite, numbers
 from pytest_entropy.reports.audit.stored_run import Before, StoredRun, failed
@@ -110,6 +110,11 @@ def summary(
     for name in sorted(set(record["failed_runs"]) - failed(directory) - (before.runs - set(runs))):
         if name in runs:
             ledger.differs(SUMMARY, f"calls {name} failed, and its {RESULTS} can be read")
+    for name in sorted(before.runs):
+        told, first = record["attempts"].get(name, 1), directory / name / EARLIER_ERROR.format(attempt=1)
+        errors = len(list(first.parent.glob(EARLIER_ERROR.format(attempt="*")))) if told != 1 or first.is_file() else 0
+        if told != errors + 1:
+            ledger.differs(SUMMARY, f"says {told} attempts of {name}, which has {errors} errors of earlier ones")
     _checks(ledger, directory, before, record)
     return record
 

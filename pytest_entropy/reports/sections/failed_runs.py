@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from pytest_entropy.records.attempts import earlier_errors
 from pytest_entropy.records.error_text import directory_in, sentence_in, traceback_in
 from pytest_entropy.records.paths import CONFIG, ERROR, LOG, is_update_directory
 from pytest_entropy.reports.pages import fragment
@@ -54,7 +55,8 @@ def _by_reason(failed: Sequence[tuple[str, str, list[str]]]) -> list[Group]:
 
 
 def _files(view: ExperimentView, run: str) -> list[str]:
-    return [name for name in (ERROR, CONFIG, LOG) if (view.directory / run / name).is_file()]
+    place = view.directory / run
+    return [name for name in (ERROR, *earlier_errors(place), CONFIG, LOG) if (place / name).is_file()]
 
 
 SECTION = FailedRuns()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pytest_entropy.plugin.reporter import EXPERIMENT_PROPERTY
+from pytest_entropy.plugin.attempts import EXPERIMENT_PROPERTY
 from pytest_entropy.records.item import ItemReport
 from tests.unit.reports.stored import result, scalars
 

@@ -104,6 +104,21 @@ def test_verdicts_failures_and_trouble_have_their_colours(view: ExperimentView) 
     ]
 
 
+def test_attempts_are_said_of_items_and_of_runs(tmp_path: Path) -> None:
+    directory = store_experiment(tmp_path)
+    for n in (1, 2):
+        (directory / "BE008_run001" / f"error_{n}.txt").write_text(f"session s\nConnectionError: 503, call {n}\n")
+    view = view_experiment(directory)
+    again = ItemReport(experiment=view.name, nodeid="a::test_run[BE008-run001]", outcome="passed", attempts=3)
+    for quiet in (False, True):
+        text = " ".join(" ".join(shown(view, again, quiet=quiet).text).split()).replace(f"{view.name}: ", "")
+        assert "executed again: test_run[BE008-run001] (3 attempts)" in text
+        assert "computed again after a failure: BE008_run001 (3 attempts)" in text
+    assert "- computed again after a failure: BE008_run001 (3 attempts)" in to_markdown([view])
+    unfailed = " ".join(shown(view_experiment(store_experiment(tmp_path / "other"))).text)
+    assert "attempts)" not in unfailed
+
+
 def test_a_cause_is_said_only_where_something_has_to_be_changed() -> None:
     message = "x: inconclusive\n  expected: a\n  this sample can see effects from 1 nats\n  points to: b"
     assert undecided_in_words(message) == f"a; this sample can see effects from 1 nats; {MORE}"

@@ -292,3 +292,82 @@ def test_a_stored_run_that_was_removed_is_computed_again(
     again, was_stored = resumed.run(4, 1)
     assert not was_stored
     assert again.per_prompt == before.per_prompt
+
+
+class Interrupted(RuntimeError):
+    """What a computation fails by once: memory, a file system, a judge."""
+
+
+def failing_at(of: Execution, call: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Make one forward pass of the checkpoint's last layer fail, the ``call``-th; returns the passes so far."""
+    config = of.plan.resolved.config.model
+    model = of.place.machine.checkpoint(of.plan.files, config.device, config.dtype).policy.model
+    passes: list[int] = []
+    layer = [module for name, module in model.named_modules() if name.endswith("mlp")][-1]
+    forward = layer.forward
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        passes.append(len(passes) + 1)
+        if len(passes) == call:
+            raise Interrupted(f"pass {call}")
+        return forward(*arguments, **named)
+
+    monkeypatch.setattr(layer, "forward", counted)
+    return passes
+
+
+TIMES = ("seconds", "memory_mb", "peak_memory_mb")
+
+
+def numbers_in(of: Execution, B_E: int, run: int) -> str:
+    """All that a run's file holds but times and memory, its update's included."""
+    file = of.plan.directory / of.plan.run_directory(B_E, run) / "results.json"
+    return json.dumps(without_times(json.loads(file.read_text())), sort_keys=True)
+
+
+def without_times(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_times(inner) for key, inner in value.items() if key not in TIMES}
+    return [without_times(inner) for inner in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.4, 0.6, 0.8])
+def test_a_second_attempt_gives_the_numbers_of_a_first(
+    begin: Callable[..., Execution], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    """Wherever the first was interrupted: in the update batch, in the run, with weights off their place."""
+    with monkeypatch.context() as patched:
+        undisturbed = begin("single_run")
+        passes = failing_at(undisturbed, 0, patched)
+        undisturbed.run(4, 1)
+    expected, total = numbers_in(undisturbed, 4, 1), len(passes)
+    for place in tmp_path.iterdir():
+        shutil.rmtree(place)
+    of = begin("single_run")
+    failing_at(of, 1 + int(share * total), monkeypatch)
+    with pytest.raises(FailedRun, match="Interrupted: pass"):
+        of.run(4, 1)
+    with pytest.raises(FailedRun, match="Interrupted: pass") as known:
+        of.run(4, 1)
+    assert known.value.known, "another item does not compute it"
+    of.attempt = 2
+    of.run(4, 1)
+    assert numbers_in(of, 4, 1) == expected
+    assert (of.plan.directory / of.plan.run_directory(4, 1) / "error_1.txt").is_file()
+    # Items that follow, at their first attempt, read it.
+    of.attempt = 1
+    assert [isinstance(result, FailedRun) for _, _, result in of.each_run()] == [False, False]
+
+
+def test_memory_probes_that_failed_are_measured_again_in_another_attempt(
+    begin: Callable[..., Execution], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = begin("memory_scaling")
+    of.update_of(1)
+    failing_at(of, 1, monkeypatch)
+    for _ in range(2):
+        with pytest.raises(FailedRun, match="Interrupted: pass"):
+            of.memory_probes(6.0)
+    of.attempt = 2
+    assert of.memory_probes(6.0).probes
+    assert (of.plan.directory / "memory_probes" / "error_1.txt").is_file()

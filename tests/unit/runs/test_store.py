@@ -7,7 +7,9 @@ import multiprocessing
 import os
 import time
 import warnings
+import weakref
 from collections.abc import Callable
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from pytest_entropy.errors import RunError
 from pytest_entropy.records.files import read_json, write_json
 from pytest_entropy.records.results_directory import claim_stamp, find_resumable, withdraw_stamp
 from pytest_entropy.runs.store import FailedRun, NeededRunsFailed, News, RunStore
+from tests.present import present
 
 
 def store(directory: Path, stamp: str = "now") -> RunStore:
@@ -127,6 +130,144 @@ def test_a_failed_update_is_said_once_and_its_runs_refer_to_it(tmp_path: Path, m
         assert (tmp_path / "e" / name / "error.txt").read_text() == "session now\nsee update/error.txt\n"
 
 
+def fail_once_more(of: RunStore, attempt: int, words: str, name: str = "run") -> FailedRun:
+    """The failure of the run for an item at its ``attempt``; its block raises ``words``."""
+    try:
+        with of.claim(name, "", attempt=attempt):
+            raise ValueError(words)
+    except FailedRun as failure:
+        return failure
+
+
+def test_an_item_that_is_executed_again_computes_what_failed_before_and_no_other_item_does(tmp_path: Path) -> None:
+    of = store(tmp_path)
+    assert not fail_once_more(of, 1, "one").known
+    # Another item, or an analysis, at its first attempt.
+    assert fail_once_more(of, 1, "never raised").known
+    assert fail_once_more(of, 2, "two").reason == "ValueError: two"
+    # Another item's second attempt is not a third computation.
+    assert fail_once_more(of, 2, "never raised").reason == "ValueError: two"
+    with of.claim("run", "", attempt=3) as place:
+        assert place is not None
+        assert {file.name for file in place.iterdir()} == {"config.yaml", "probe_log.txt"}
+        compute(place)
+    run = tmp_path / "run"
+    assert {file.name for file in run.iterdir()} == {
+        "config.yaml", "probe_log.txt", "results.json", "error_1.txt", "error_2.txt",
+    }  # fmt: skip
+    assert ["ValueError: one" in (run / "error_1.txt").read_text(), "two" in (run / "error_2.txt").read_text()] == [
+        True,
+        True,
+    ]
+    with of.claim("run", "") as place:
+        assert place is None
+
+
+def test_a_later_session_computes_what_failed_and_keeps_the_error(tmp_path: Path) -> None:
+    fail_once_more(store(tmp_path), 1, "yesterday's")
+    later = store(tmp_path, "later")
+    assert not fail_once_more(later, 1, "today's").known
+    assert fail_once_more(later, 1, "never raised").known
+    assert "yesterday's" in (tmp_path / "run" / "error_1.txt").read_text()
+
+
+def test_a_run_follows_its_update_through_the_attempts(tmp_path: Path) -> None:
+    of = store(tmp_path)
+
+    def run(name: str, attempt: int, fails: str | None) -> FailedRun | None:
+        try:
+            with of.claim(name, "", attempt=attempt) as place:
+                with of.claim("update", "", done="update.json", attempt=attempt) as update:
+                    if update is not None:
+                        if fails:
+                            raise RunError(fails)
+                        write_json(update / "update.json", {})
+                assert place is not None
+                compute(place)
+        except FailedRun as failure:
+            return failure
+        return None
+
+    assert [present(run(name, 1, "judge 1")).known for name in "ab"] == [False, True]
+    assert present(run("a", 2, "judge 2")).reason == "judge 2"
+    # The update was computed in a's second attempt: b's learns of it, and its third has nothing new.
+    assert [present(run("b", attempt, "never asked")).reason for attempt in (2, 2)] == ["judge 2", "judge 2"]
+    assert (tmp_path / "b" / "error.txt").read_text() == "session now\nsee update/error.txt, attempt 2\n"
+    assert (tmp_path / "b" / "error_1.txt").read_text() == "session now\nsee update/error_1.txt\n"
+    assert not (tmp_path / "b" / "error_2.txt").exists()
+    assert run("a", 3, None) is None
+    assert "judge 2" in (tmp_path / "update" / "error_2.txt").read_text()
+    # An analysis at its first attempt: what made b fail has been computed since.
+    assert run("b", 1, "never asked") is None
+    assert (tmp_path / "b" / "error_2.txt").read_text() == "session now\nsee update/error_2.txt\n"
+
+
+def rerun(directory: str, counter: str, barrier: Barrier) -> None:
+    """Two attempts at a run that fails the first time that anyone computes it."""
+
+    def work(place: Path) -> None:
+        with open(counter, "a") as stream:
+            stream.write("x")
+        time.sleep(0.2)
+        if Path(counter).stat().st_size == 1:
+            raise OSError(116, "Stale file handle")
+        compute(place)
+
+    of, failures = store(Path(directory)), 0
+    for attempt in (1, 2):
+        barrier.wait()
+        try:
+            with of.claim("run", "", attempt=attempt) as place:
+                if place is not None:
+                    work(place)
+            break
+        except FailedRun:
+            failures += 1
+    raise SystemExit(failures)
+
+
+def test_of_two_workers_that_rerun_one_computes_and_the_other_takes_it(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    counter, barrier = tmp_path / "count", context.Barrier(2)
+    workers = [context.Process(target=rerun, args=(str(tmp_path / "e"), str(counter), barrier)) for _ in range(2)]
+    for process in workers:
+        process.start()
+    for process in workers:
+        process.join(60)
+    assert [process.exitcode for process in workers] == [1, 1]
+    assert counter.read_text() == "xx"
+    assert "Stale file handle" in (tmp_path / "e" / "run" / "error_1.txt").read_text()
+    assert (tmp_path / "e" / "run" / "results.json").is_file()
+
+
+class Large:
+    """What a computation holds, such as a tensor on a GPU."""
+
+
+def test_a_failure_holds_nothing_of_what_the_computation_held(tmp_path: Path) -> None:
+    """Else the attempt after one that ran out of memory would have less of it."""
+    held: list[weakref.ref[Large]] = []
+
+    def inner() -> None:
+        large = Large()
+        held.append(weakref.ref(large))
+        raise MemoryError("CUDA out of memory")
+
+    def outer(place: Path) -> None:
+        large = Large()
+        held.append(weakref.ref(large))
+        try:
+            inner()
+        except MemoryError as error:
+            raise RunError("no run") from error
+
+    with pytest.raises(FailedRun) as caught:
+        obtain(store(tmp_path), "run", "", outer, read)
+    assert [reference() for reference in held] == [None, None]
+    assert isinstance(caught.value.__cause__, RunError)
+    assert "in inner" in (tmp_path / "run" / "error.txt").read_text()
+
+
 def test_an_analysis_names_the_runs_it_needs_and_where_their_failures_are(tmp_path: Path) -> None:
     text = "session now\nRunError: no luck\n"
     update, own = tmp_path / "update" / "error.txt", tmp_path / "BE004_run001" / "error.txt"
@@ -142,6 +283,18 @@ def test_an_analysis_names_the_runs_it_needs_and_where_their_failures_are(tmp_pa
     new = NeededRunsFailed({(4, 1): FailedRun(text, own)})
     assert str(new).startswith("needs the run BE004-run001, which failed: RunError: no luck\ntraceback: ")
     assert new.news == News("BE004_run001 failed", "RunError: no luck")
+
+
+def test_a_killed_attempt_is_one_with_the_end_of_its_log(tmp_path: Path) -> None:
+    (tmp_path / ".run.partial").mkdir(parents=True)
+    (tmp_path / ".run.partial" / "probe_log.txt").write_text("x" * 100_000 + "\ndrawing responses\n")
+    obtain(store(tmp_path), "run", "", compute, read)
+    text = (tmp_path / "run" / "error_1.txt").read_text()
+    assert text.splitlines()[-2:] == [
+        "    drawing responses",
+        "the process that computed it was killed; above is the end of its log",
+    ]
+    assert len(text) < 5000
 
 
 def test_what_a_killed_process_left_is_swept_away(tmp_path: Path) -> None:

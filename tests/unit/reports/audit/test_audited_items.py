@@ -12,9 +12,10 @@ from pytest_entropy.records.item import ItemReport
 from pytest_entropy.reports.audit.items import item_numbers, junit_items, live_line_numbers
 from pytest_entropy.reports.audit.ledger import Ledger
 from pytest_entropy.reports.audit.stored_run import StoredRun, look_before, read_stored
-from pytest_entropy.reports.junit import keep_to_xunit2
+from pytest_entropy.reports.junit import drop_earlier_attempts, keep_to_xunit2
 from pytest_entropy.reports.terminal import live_line
 from pytest_entropy.runs.run_files import read_run
+from tests.present import present
 from tests.unit.reports.stored import store_experiment
 
 
@@ -70,6 +71,53 @@ def test_the_file_agrees_and_a_changed_property_is_named(tmp_path: Path, family:
         assert changed != text
         file.write_text(changed)
         assert any(words in line for line in found(directory, file)), found(directory, file)
+
+
+@pytest.mark.parametrize("family", ["xunit1", "xunit2"])
+def test_of_an_item_that_was_executed_again_the_last_numbers_count(tmp_path: Path, family: str) -> None:
+    """pytest writes a test case per attempt; the first ones have the properties of a run without a result."""
+    directory, file = store_experiment(tmp_path), tmp_path / "junit.xml"
+    junit(directory, file)
+    tree = ET.parse(file)
+    suite = present(tree.getroot().find("testsuite"))
+    last = present(suite.find("testcase"))
+    for reason in ("judge call 2", "judge call 1"):
+        first = ET.Element("testcase", dict(last.attrib))
+        properties = ET.SubElement(first, "properties")
+        for key, value in (
+            ("entropy_experiment", "batch_scaling"), ("entropy_directory", str(directory)), ("B_E", "8"), ("run", "1"),
+            ("entropy_reason", reason),
+        ):  # fmt: skip
+            ET.SubElement(properties, "property", name=key, value=value)
+        suite.insert(0, first)
+    tree.write(file, encoding="unicode")
+    assert found(directory, file) == []
+    before = len(tree.findall("*/testcase"))
+    assert drop_earlier_attempts(file) == 2
+    assert len(ET.parse(file).findall("*/testcase")) == before - 2
+    assert drop_earlier_attempts(file) == 0
+    if family == "xunit2":
+        keep_to_xunit2(file)
+        names = [str(one.get("name")) for one in ET.parse(file).getroot().iterfind("testsuite/properties/property")]
+        assert len([name for name in names if not name.endswith("seconds")]) == len(
+            {name for name in names if not name.endswith("seconds")}
+        )
+        assert "judge call" not in file.read_text()
+    (item,) = (item for item in junit_items(file) if item.name.endswith("[BE008-run001]"))
+    assert item.order == (8, 1)
+    assert found(directory, file) == []
+
+
+def test_failed_test_cases_and_those_of_other_tests_stay(tmp_path: Path) -> None:
+    mine = '<properties><property name="entropy_experiment" value="x"/></properties>'
+    case = '<testcase classname="c" name="{}">{}</testcase>'
+    cases = [
+        case.format("test_run", "<failure/>"), case.format("test_run", mine),
+        case.format("test_other", ""), case.format("test_other", "<failure/>"),
+    ]  # fmt: skip
+    file = tmp_path / "junit.xml"
+    file.write_text(f"<testsuites><testsuite>{''.join(cases)}</testsuite></testsuites>")
+    assert drop_earlier_attempts(file) == 0
 
 
 def test_the_line_of_a_finished_run(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pytest_entropy.records.diagnostics import VarianceParts
 from pytest_entropy.records.rollouts import ExtremeRollouts, PromptRollouts, Response
 from pytest_entropy.records.update import Sample, StillTerm
 from pytest_entropy.reports.html import render, sections
+from pytest_entropy.reports.sections.attempts import SECTION as ATTEMPTS
 from pytest_entropy.reports.sections.base import Section
 from pytest_entropy.reports.sections.checks import SECTION as CHECKS
 from pytest_entropy.reports.sections.equal_rewards import SECTION as EQUAL_REWARDS
@@ -31,7 +32,8 @@ from tests.unit.reports.stored import store_experiment
 
 BUILT_IN = [
     "comparison", "logged_prompts", "equal_rewards", "memory_scaling", "batch_sizes", "estimators", "failed_runs",
-    "failed_tests", "missing_runs", "figures", "checks", "rollouts", "runs", "cost", "settings", "update_batch",
+    "failed_tests", "missing_runs", "attempts", "figures", "checks", "rollouts", "runs", "cost", "settings",
+    "update_batch",
     "plugin_analyses", "environment",
 ]  # fmt: skip
 PART = """
@@ -204,3 +206,15 @@ def test_a_rollout_shows_the_answer_that_rewards_compare_with(view: ExperimentVi
     html = str(ROLLOUTS.html(replace(view, rollouts=rollouts)))
     assert "answer: &lt;answer&gt;7&lt;/answer&gt;</p>" in html
     assert "reward 0" in html
+
+
+def test_earlier_attempts_have_their_reasons_and_link_to_their_errors(tmp_path: Path) -> None:
+    directory = store_experiment(tmp_path)
+    (directory / "BE008_run001" / "error_1.txt").write_text("session s\nConnectionError: <b>503</b>\n")
+    view = view_experiment(directory)
+    html = str(ATTEMPTS.html(view))
+    assert "BE008_run001: 2 attempts" in html
+    assert '<a href="BE008_run001/error_1.txt">error_1.txt</a>: ConnectionError: &lt;b&gt;503&lt;/b&gt;' in html
+    assert "<h2>Attempts</h2>" in render(view)
+    (directory / "BE008_run001" / "error_1.txt").unlink()
+    assert ATTEMPTS.html(view_experiment(directory)) is None

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pytest_entropy.errors import UsageError
-from pytest_entropy.records.files import read_json
-from pytest_entropy.records.paths import CONFIG
+from pytest_entropy.records.collection import uncollected
+from pytest_entropy.records.files import read_json, state_of
+from pytest_entropy.records.paths import CONFIG, ERROR, RESULTS
+from pytest_entropy.records.run import RunRecord
 from pytest_entropy.settings.yaml_file import read_yaml
 
 T = TypeVar("T")
@@ -53,3 +55,21 @@ def first_config(directory: Path) -> dict[str, Any]:
     files = (os.path.join(directory, name, CONFIG) for name in sorted(os.listdir(directory)))
     file = next((file for file in files if os.path.exists(file)), None)
     return read_yaml(Path(file))[0] if file else {}
+
+
+@uncollected()
+def stored_runs(directory: Path) -> tuple[list[RunRecord], dict[str, str]]:
+    """The stored runs of an experiment, and the error texts of failed ones by directory."""
+    runs, failures = [], {}
+    for name in sorted(name for name in os.listdir(directory) if not name.startswith(".")):
+        place = os.path.join(directory, name)
+        results, error_text = os.path.join(place, RESULTS), os.path.join(place, ERROR)
+        if state_of(results) is not None:
+            try:
+                with open(results, "rb") as stream:
+                    runs.append(RunRecord.from_json(stream.read(), directory=name).slim())
+            except (OSError, ValueError, OverflowError) as error:
+                failures[name] = f"{name}/{RESULTS} cannot be read: {type(error).__name__}: {error}\n"
+        elif state_of(error_text) is not None:
+            failures[name] = Path(error_text).read_text(encoding="utf-8", errors="replace")
+    return sorted(runs, key=lambda run: (run.B_E, run.run)), failures

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,20 +10,16 @@ from typing import Any, Literal, TypeVar
 
 from pytest_entropy.errors import UsageError
 from pytest_entropy.records.attempts import earlier_reasons
-from pytest_entropy.records.collection import uncollected
 from pytest_entropy.records.comparison import Comparison
 from pytest_entropy.records.conclusion import Conclusion
 from pytest_entropy.records.error_text import sentence_in
 from pytest_entropy.records.experiment import SCHEMA_VERSION, ExperimentRecord
 from pytest_entropy.records.failed_items import failed_items
-from pytest_entropy.records.files import state_of
 from pytest_entropy.records.paths import (
     CHECKS,
     COMPARISON,
     CONCLUSION,
-    ERROR,
     PLUGIN_ANALYSES,
-    RESULTS,
     ROLLOUTS,
     UPDATE,
     UPDATE_RECORD,
@@ -35,7 +30,7 @@ from pytest_entropy.records.rollouts import ExtremeRollouts
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.update import StillTerm, StoredUpdate, UpdateRecord
 from pytest_entropy.reports.gate_reason import gate_reason
-from pytest_entropy.reports.reading import first_config, mapping_in, record_in
+from pytest_entropy.reports.reading import first_config, mapping_in, record_in, stored_runs
 from pytest_entropy.reports.trust import trust_in_words
 from pytest_entropy.reports.undecided import remedy, undecided_in_words
 from pytest_entropy.settings.experiments import kind_of
@@ -258,7 +253,7 @@ def view_experiment(directory: Path) -> ExperimentView:
         raise UsageError(
             f"{directory} has schema version {manifest.schema_version}, this version reads {SCHEMA_VERSION}"
         )
-    runs, failures = _runs(directory)
+    runs, failures = stored_runs(directory)
     checks = [
         record_in(file, "the outcome of a check", CheckOutcome.from_dict) for file in sorted(directory.glob(CHECKS))
     ]
@@ -286,21 +281,3 @@ def _rollouts(directory: Path, runs: Sequence[RunRecord]) -> ExtremeRollouts | N
     return next(
         (record_in(file, "a run's rollouts", ExtremeRollouts.from_dict) for file in files if file.is_file()), None
     )
-
-
-@uncollected()
-def _runs(directory: Path) -> tuple[list[RunRecord], dict[str, str]]:
-    """The stored runs of an experiment, and the error texts of failed ones by directory."""
-    runs, failures = [], {}
-    for name in sorted(name for name in os.listdir(directory) if not name.startswith(".")):
-        place = os.path.join(directory, name)
-        results, error_text = os.path.join(place, RESULTS), os.path.join(place, ERROR)
-        if state_of(results) is not None:
-            try:
-                with open(results, "rb") as stream:
-                    runs.append(RunRecord.from_json(stream.read(), directory=name).slim())
-            except (OSError, ValueError, OverflowError) as error:
-                failures[name] = f"{name}/{RESULTS} cannot be read: {type(error).__name__}: {error}\n"
-        elif state_of(error_text) is not None:
-            failures[name] = Path(error_text).read_text(encoding="utf-8", errors="replace")
-    return sorted(runs, key=lambda run: (run.B_E, run.run)), failures

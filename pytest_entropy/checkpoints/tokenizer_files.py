@@ -143,38 +143,37 @@ def unnumbered_tokens(place: Path) -> list[AddedToken]:
     return [AddedToken(text, {**_options(value), **special}) for value in named if (text := _content(value))]
 
 
-def chat_template(place: Path, *, tools: bool = False) -> Template | None:
-    """The chat template that is used; None where there is none of the name that is needed.
+def chat_templates(place: Path) -> dict[str, Template]:
+    """The tokenizer's chat templates by name; one alone is called ``default``.
 
-    A template's own file is used before the one in the settings.  Among several, ``tool_use`` is for prompts with
-    tools, and ``default`` for all others.
+    A template's own file is used before the one in the settings.
 
     Args:
         place: directory of the tokenizer.
-        tools: whether the prompt has tools.
     """
     found = {file.stem: file for file in sorted((place / FURTHER_TEMPLATES).glob("*.jinja")) if file.is_file()}
     if (place / TEMPLATE).is_file():
         found.setdefault("default", place / TEMPLATE)
     if found:
-        file = found.get("tool_use") if tools and "tool_use" in found else found.get("default")
-        return None if file is None else Template(_text(file), file)
+        return {name: Template(_text(file), file) for name, file in found.items()}
     stored = _read(place, SETTINGS).get("chat_template")
-    where = place / SETTINGS
-    if isinstance(stored, str):
-        return Template(stored, where) if stored else None
-    entries = stored if isinstance(stored, list) else []
-    texts = {entry.get("name"): entry.get("template") for entry in entries if isinstance(entry, dict)}
-    text = texts.get("tool_use" if tools and "tool_use" in texts else "default")
-    return Template(text, where) if isinstance(text, str) and text else None
+    entries = [{"name": "default", "template": stored}] if isinstance(stored, str) else stored
+    listed = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    texts = {str(entry.get("name")): entry.get("template") for entry in listed}
+    return {name: Template(text, place / SETTINGS) for name, text in texts.items() if isinstance(text, str) and text}
 
 
-def template_names(place: Path) -> list[str]:
-    """The names of all chat templates in the tokenizer's directory."""
-    stored = _read(place, SETTINGS).get("chat_template")
-    entries = stored if isinstance(stored, list) else []
-    listed = [str(entry.get("name")) for entry in entries if isinstance(entry, dict)]
-    return sorted({*listed, *(file.stem for file in (place / FURTHER_TEMPLATES).glob("*.jinja"))})
+def chat_template(place: Path, *, tools: bool = False) -> Template | None:
+    """The chat template that is used; None where there is none of the name that is needed.
+
+    Among several, ``tool_use`` is for prompts with tools, and ``default`` for all others.
+
+    Args:
+        place: directory of the tokenizer.
+        tools: whether the prompt has tools.
+    """
+    found = chat_templates(place)
+    return found.get("tool_use" if tools and "tool_use" in found else "default")
 
 
 def _text(file: Path) -> str:

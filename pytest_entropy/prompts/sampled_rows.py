@@ -22,3 +22,13 @@ def some_indices(count: int, most: int) -> Iterable[int]:
     if count <= most:
         return range(count)
     return (*range(half), *(half + n * (count - half) // half for n in range(half)))
+
+
+def some_prompts(prompts: PromptSet, most: int = READ_WHEN_PLANNING) -> Iterator[tuple[int, Prompt]]:
+    """(number from 1, prompt) of all prompts, or of half of ``most`` at the beginning and the others over the rest.
+
+    Args:
+        prompts: the set.
+        most: how many.
+    """
+    return ((n + 1, prompts[n]) for n in some_indices(len(prompts), most))

@@ -58,7 +58,7 @@ def first_config(directory: Path) -> dict[str, Any]:
 
 
 @uncollected()
-def stored_runs(directory: Path) -> tuple[list[RunRecord], dict[str, str]]:
+def runs_in(directory: Path) -> tuple[list[RunRecord], dict[str, str]]:
     """The stored runs of an experiment, and the error texts of failed ones by directory."""
     runs, failures = [], {}
     for name in sorted(name for name in os.listdir(directory) if not name.startswith(".")):

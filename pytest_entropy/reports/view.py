@@ -30,7 +30,7 @@ from pytest_entropy.records.rollouts import ExtremeRollouts
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.update import StillTerm, StoredUpdate, UpdateRecord
 from pytest_entropy.reports.gate_reason import gate_reason
-from pytest_entropy.reports.reading import first_config, mapping_in, record_in, stored_runs
+from pytest_entropy.reports.reading import first_config, mapping_in, record_in, runs_in
 from pytest_entropy.reports.trust import trust_in_words
 from pytest_entropy.reports.undecided import remedy, undecided_in_words
 from pytest_entropy.settings.experiments import kind_of
@@ -253,7 +253,7 @@ def view_experiment(directory: Path) -> ExperimentView:
         raise UsageError(
             f"{directory} has schema version {manifest.schema_version}, this version reads {SCHEMA_VERSION}"
         )
-    runs, failures = stored_runs(directory)
+    runs, failures = runs_in(directory)
     checks = [
         record_in(file, "the outcome of a check", CheckOutcome.from_dict) for file in sorted(directory.glob(CHECKS))
     ]

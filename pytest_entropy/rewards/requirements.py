@@ -7,16 +7,13 @@ from collections.abc import Iterable, Sequence
 
 from pytest_entropy.errors import RunError, UsageError
 from pytest_entropy.prompts import Prompt, PromptSet
-from pytest_entropy.prompts.sampled_rows import some_indices
+from pytest_entropy.prompts.sampled_rows import READ_WHEN_PLANNING, some_indices
 from pytest_entropy.rewards.arguments import FROM_TRAINER, NOT_COLUMNS, looked_up, parameters
 from pytest_entropy.rewards.builtin.base import PlainReward
 from pytest_entropy.rewards.dry_call import require_highest
 from pytest_entropy.rewards.gold_columns import gold_columns, is_gold_name
 from pytest_entropy.rewards.gold_rows import misread_answers, unreadable
 from pytest_entropy.rewards.named import named
-
-# Planning reads at most this many rows, half of them the first and half spread over the rest; a run reads all.
-READ_WHEN_PLANNING = 2000
 
 
 def require_columns(label: str, reward: PlainReward, prompts: PromptSet) -> None:

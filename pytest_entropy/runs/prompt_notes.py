@@ -12,7 +12,7 @@ from pytest_entropy.checkpoints.preflight.template_files import ChatTemplates
 from pytest_entropy.checkpoints.preflight.template_variables import template_variables
 from pytest_entropy.checkpoints.training_arguments import NAME
 from pytest_entropy.prompts import PromptSet
-from pytest_entropy.prompts.some import some_prompts
+from pytest_entropy.prompts.sampled_rows import some_prompts
 from pytest_entropy.prompts.tool_schemas import TOOLS
 from pytest_entropy.settings.layers import ResolvedConfig
 from pytest_entropy.settings.template_arguments import COLUMN

@@ -12,7 +12,7 @@ from pytest_entropy.checkpoints.preflight.template_variables import template_var
 from pytest_entropy.errors import UsageError
 from pytest_entropy.policy.chat_template import PartsNotTaken, as_taken
 from pytest_entropy.prompts import PromptSet
-from pytest_entropy.prompts.some import some_prompts
+from pytest_entropy.prompts.sampled_rows import some_prompts
 from pytest_entropy.settings.template_arguments import COLUMN
 from pytest_entropy.time_limit import TimeLimitExceeded, call_within
 

@@ -10,7 +10,7 @@ from pytest_entropy.checkpoints.preflight.template_variables import template_var
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import Prompt, PromptSet
 from pytest_entropy.prompts.messages import shown
-from pytest_entropy.prompts.some import some_prompts
+from pytest_entropy.prompts.sampled_rows import some_prompts
 from pytest_entropy.settings.template_arguments import COLUMN
 
 _TOOLS = "tools"

@@ -8,7 +8,7 @@ from time import monotonic
 from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.preflight.planned_tokenizer import PlannedTokenizer
 from pytest_entropy.checkpoints.preflight.template_rendering import TemplateFailure
-from pytest_entropy.checkpoints.tokenizer_files import chat_template, template_names
+from pytest_entropy.checkpoints.tokenizer_files import chat_template, chat_templates
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import Prompt, PromptSet
 from pytest_entropy.prompts.sampled_rows import sampled_rows
@@ -76,7 +76,7 @@ def _length(prompt: Prompt) -> int:
 
 def _absent(place: Path, files: CheckpointFiles) -> str:
     """The message where no template is used: none is there, none is of the right name, or it is in the wrong place."""
-    if names := template_names(place):
+    if names := sorted(chat_templates(place)):
         found, advice = f", only ones named {', '.join(names)}", "the one the model was trained with"
     elif (place / "chat_template.json").is_file():
         found = ", only a chat_template.json, which is read for images and sound, not for text"

@@ -70,8 +70,8 @@ def test_no_template_and_a_broken_one_are_told(tmp_path: Path) -> None:
         require_chat_template(prompts, saved(tmp_path / "broken", "{% for m in messages %}"), {})
     (tmp_path / "large").mkdir()
     files = saved(tmp_path / "large", TEMPLATE)
-    (tmp_path / "large" / "chat_template.jinja").write_bytes(b" " * (2**20 + 1))
-    with pytest.raises(UsageError, match="1048577 bytes, more than a chat template could"):
+    (tmp_path / "large" / "chat_template.jinja").write_bytes(b" " * (4 * 2**20 + 1))
+    with pytest.raises(UsageError, match="4194305 bytes; one over 4194304 is not read"):
         require_chat_template(prompts, files, {})
     assert require_chat_template(rows({}, prompt="3 + 4?"), files, {}) is None
 

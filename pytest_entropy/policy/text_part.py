@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from torch import nn
@@ -34,3 +35,12 @@ def text_body(model: Any) -> nn.Module:
     body: nn.Module = model.get_decoder()
     # Where a language model with its own head is a part, its layers are one step further in.
     return text_body(body) if body is not model and hasattr(body, "lm_head") else body
+
+
+def has_experts(model: Any) -> bool:
+    """Whether layers route tokens to experts, so that a finite step may send a token to others: outputs jump there.
+
+    Args:
+        model: a model of transformers.
+    """
+    return any(re.search("expert|router|moe", type(module).__name__, re.IGNORECASE) for module in model.modules())

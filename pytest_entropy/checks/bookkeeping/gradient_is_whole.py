@@ -28,7 +28,10 @@ def weights_too_coarse(runs: Runs, given: Given) -> str:
     if reason := definition_not_asked(runs, given):
         return reason
     if all(run.number(NOISE) > LARGEST_NOISE for run in with_definition(runs)):
-        return "rounding of the weights hides the slopes of the loss; --dtype float32 has more digits"
+        return (
+            "rounding of the weights, or experts that change within the finite step, hide the slopes of the loss; "
+            "--dtype float32 (or float64) rounds less"
+        )
     return ""
 
 

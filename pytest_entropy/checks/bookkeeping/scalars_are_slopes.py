@@ -25,6 +25,12 @@ ROUNDINGS = 6
 LARGEST_NOISE = 0.25 / ROUNDINGS
 
 
+HIDDEN = (
+    "rounding of the weights, or experts that change within the finite step, hide the differences; --dtype float32 (or "
+    "float64) rounds less"
+)
+
+
 def differences_not_taken(runs: Runs, given: Given) -> str:
     """The reason why the identity does not apply; "" where it does."""
     if reason := definition_not_asked(runs, given):
@@ -32,7 +38,7 @@ def differences_not_taken(runs: Runs, given: Given) -> str:
     if not _asked(runs):
         return "no run was asked for the diagnostic score, whose spread sets the finite step"
     if all(map(_hidden, _asked(runs))):
-        return "rounding of the weights hides the finite differences; --dtype float32 has more digits"
+        return HIDDEN
     return ""
 
 

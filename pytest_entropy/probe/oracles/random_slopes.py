@@ -16,6 +16,7 @@ import torch
 from pytest_entropy.policy.dora import along_slope
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
+from pytest_entropy.policy.text_part import has_experts
 from pytest_entropy.probe.oracles.central_differences import CentralDifferences
 from pytest_entropy.probe.oracles.loops import Table
 from pytest_entropy.probe.oracles.rounding_noise import is_coarse
@@ -92,8 +93,8 @@ def random_slopes(
         near, far = table * change / step, table * differences.half(v, 2 * step) / (2 * step)
         # Extrapolated to a step of 0 (Richardson): curvature adds up over responses, and rounding does not.
         slope = -float((4 * near - far).sum()) / 3
-        if is_coarse(policy):
-            # Rounding may swallow a step that is too short, which then leaves none.
+        if is_coarse(policy) or has_experts(policy.model):
+            # Rounding may swallow a step that is too short, which then leaves none; a token's experts may change.
             noise = max(noise, float(np.sqrt(np.square(near - far).sum())))
         gaps.append(abs(slope - inner(gradient, along_slope(policy.model, v))))
         sizes.append(float(np.sqrt(np.square(near).sum())))

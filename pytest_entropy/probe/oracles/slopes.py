@@ -14,6 +14,7 @@ import torch
 
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
+from pytest_entropy.policy.text_part import has_experts
 from pytest_entropy.probe.diagnostics.importance_sampling import LOG_WEIGHT_SPREAD, longest_step, moved
 from pytest_entropy.probe.oracles.run import defined_weights
 from pytest_entropy.probe.pieces import scoring_chunks, work_through
@@ -125,9 +126,9 @@ def slope_discrepancies(
 
     Returns:
         ``slopes``: the largest discrepancy; ``slopes_mean``: that of the mean; ``slopes_noise``: the root mean square
-        of (F_n(h) + F_n(-h) - 2 F_n(0)) / 2h, which holds as much rounding as the difference.  All relative to the
-        root mean square of the finite differences, and absolute where u is 0.  Empty where no step moves the responses
-        enough, as in a policy that has collapsed.
+        (the largest, where layers have experts) of (F_n(h) + F_n(-h) - 2 F_n(0)) / 2h, which holds as much rounding,
+        and as large jumps, as the difference.  All relative to the root mean square of the finite differences, and
+        absolute where u is 0.  Empty where no step moves the responses enough, as in a policy that has collapsed.
     """
     if not any(bool(u.any()) for u in direction.values()):
         return _discrepancies(np.zeros_like(s), s, noise=0.0, size=1.0)
@@ -144,12 +145,16 @@ def slope_discrepancies(
         with moved(policy, direction, h):
             return _surrogates(policy, part.part, part.surrogate, chunk_tokens=chunk_tokens, threads=threads)
 
-    ahead, behind, some = at(step), at(-step), everyone[::EVERY]
+    routed = has_experts(policy.model)
+    ahead, behind, some = at(step), at(-step), everyone if routed else everyone[::EVERY]
     slopes, even = (ahead - behind) / (2 * step), (ahead[some] + behind[some] - 2 * at(0.0, some)) / (2 * step)
     size = float(np.sqrt(np.square(slopes).mean()))
-    if not size > 0:
-        return {}
-    return _discrepancies(slopes, s, noise=float(np.sqrt(np.square(even).mean())), size=size)
+    return _discrepancies(slopes, s, noise=_noise(even, routed), size=size) if size > 0 else {}
+
+
+def _noise(even: np.ndarray, routed: bool) -> float:
+    """The size of the even parts; where a token's experts change, the surrogates of single prompts jump."""
+    return float(np.abs(even).max() if routed else np.sqrt(np.square(even).mean()))
 
 
 def _discrepancies(slopes: np.ndarray, s: np.ndarray, *, noise: float, size: float) -> dict[str, float]:

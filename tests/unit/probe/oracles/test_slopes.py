@@ -17,6 +17,7 @@ from pytest_entropy.probe.derivatives.gradient import policy_gradient
 from pytest_entropy.probe.oracles.random_slopes import RandomSlopes, random_slopes
 from pytest_entropy.probe.oracles.slopes import slope_discrepancies
 from tests import tiny
+from tests.architectures import EXPERTS
 
 Tensors = dict[str, torch.Tensor]
 
@@ -112,3 +113,21 @@ def test_a_gradient_that_is_zero_by_right_is_no_fault() -> None:
     assert len(found.zero_blocks) == 6
     assert found.zero_gap < 1e-3
     assert found.gap < 5e-3
+
+
+def test_a_token_that_goes_to_other_experts_is_noise() -> None:
+    """Outputs jump where a step changes a token's experts: the even part is as large there as the discrepancy."""
+    jumped = 0
+    for seed in range(4):
+        policy = tiny.policy(EXPERTS["Llama4"](60), dtype=torch.float64)
+        if hasattr(policy.model, "set_experts_implementation"):
+            policy.model.set_experts_implementation("eager")
+        rollouts = tiny.sample(policy, tiny.prompts(12, seed=seed), G=3, limit=6, seed=seed)
+        u = tiny.direction(policy, seed=seed)
+        names = ["rao_blackwell", "score"]
+        per_prompt = directional_derivatives(policy, rollouts, u, names, chunk_tokens=1000).per_prompt
+        s, score = (per_prompt[name] for name in names)
+        found = slope_discrepancies(policy, rollouts, u, s, score, names[0], chunk_tokens=1000)
+        jumped += found["slopes"] > 2e-2
+        assert found["slopes"] <= max(2e-2, 6 * found["slopes_noise"])
+    assert jumped

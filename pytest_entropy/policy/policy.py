@@ -91,7 +91,9 @@ class Policy:
         if not ids:
             raise RunError(f"the tokenizer returns no tokens for the prompt {prompt!r}; remove it from the prompts")
         rows = next(self.model.get_input_embeddings().parameters()).shape[0]
-        require_embedded(ids, rows, self.tokenizer.convert_ids_to_tokens, f"the prompt {str(prompt)[:120]!r}")
+        require_embedded(
+            ids, rows, lambda n: self.tokenizer.convert_ids_to_tokens(n), f"the prompt {str(prompt)[:120]!r}"
+        )
         return tuple(ids)
 
     def decode(self, ids: Sequence[int]) -> str:

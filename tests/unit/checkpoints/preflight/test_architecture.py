@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import transformers
-from transformers.models.auto import configuration_auto
+from transformers.models.auto import configuration_auto, modeling_auto
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from pytest_entropy.checkpoints.files import CheckpointFiles
@@ -37,9 +37,11 @@ def test_every_type_that_transformers_has_is_known(tmp_path: Path) -> None:
 
 
 def test_the_types_that_pass_without_a_causal_name_are_those_of_the_table(tmp_path: Path) -> None:
-    for kind in set(CONFIG_MAPPING_NAMES) & set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES):
+    of_several_parts = ("MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES", "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES")
+    logits = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES).union(*(getattr(modeling_auto, t, {}) for t in of_several_parts))
+    for kind in set(CONFIG_MAPPING_NAMES) & logits:
         check(tmp_path, model_type=kind)
-    for kind in set(CONFIG_MAPPING_NAMES) - set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES):
+    for kind in set(CONFIG_MAPPING_NAMES) - logits:
         assert f"{kind!r} is no causal language model in transformers" in refusal(tmp_path, model_type=kind)
 
 
@@ -53,7 +55,7 @@ def test_an_unknown_type_is_named_with_both_versions(tmp_path: Path) -> None:
     assert "no causal language model" in refusal(
         tmp_path, model_type="t5", architectures=["T5ForConditionalGeneration"], rope_parameters={}
     )
-    # Of several parts, one may be causal: loading decides.
+    # Of several parts, the class gives logits.
     check(tmp_path, model_type="llava", architectures=["LlavaForConditionalGeneration"], text_config={})
     check(tmp_path)
 

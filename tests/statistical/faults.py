@@ -48,8 +48,8 @@ from pytest_entropy.prompts import Prompt
 from pytest_entropy.prompts.prompt import PromptSet
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.seeds import uniforms
-from pytest_entropy.rewards import evaluate
 from tests.present import present
+from tests.statistical.planted.planted_fault import after_rewards
 
 
 @dataclass(frozen=True)
@@ -422,8 +422,7 @@ def stale_direction(patch: pytest.MonkeyPatch) -> None:
 
 
 def rewards_of_the_next_prompt(patch: pytest.MonkeyPatch) -> None:
-    real = evaluate
-    patch.setattr(source, "evaluate", lambda *arguments: np.roll(real(*arguments), 1, axis=0).tolist())
+    after_rewards(patch, source, lambda found: np.roll(found, 1, axis=0).tolist())
 
 
 def rewards_of_the_next_response(patch: pytest.MonkeyPatch) -> None:

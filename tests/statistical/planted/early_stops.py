@@ -20,7 +20,7 @@ from pytest_entropy.probe.measure.two_batch import TwoBatch
 from pytest_entropy.probe.setup import Setup
 from pytest_entropy.probe.update import batch as update_batch
 from pytest_entropy.probe.update import source
-from tests.statistical.planted.planted_fault import Plant, PlantedFault, after, wrap
+from tests.statistical.planted.planted_fault import Plant, PlantedFault, after, after_rewards, wrap
 
 KIND = "early_stops"
 Tensors = dict[str, torch.Tensor]
@@ -239,7 +239,7 @@ def rewards_beyond_the_first_batch(patch: pytest.MonkeyPatch) -> None:
         table.reshape(-1)[128:] = table.reshape(-1)[128:].round() * 0.5
         return table.tolist()  # type: ignore[no-any-return]
 
-    after(patch, source, "evaluate", changed)
+    after_rewards(patch, source, changed)
 
 
 # ---------------------------------------------------------------------- the second run onwards

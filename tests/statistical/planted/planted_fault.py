@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -78,3 +78,10 @@ def after(patch: pytest.MonkeyPatch, owner: Any, name: str, change: Callable[[An
         return lambda *arguments, **named: change(real(*arguments, **named))
 
     wrap(patch, owner, name, changed)
+
+
+def after_rewards(
+    patch: pytest.MonkeyPatch, owner: Any, change: Callable[[list[list[float]]], list[list[float]]]
+) -> None:
+    """Change the rewards ``[P][G]`` of an update batch after they were computed."""
+    after(patch, owner, "evaluate_terms", lambda found: replace(found, totals=change(found.totals)))

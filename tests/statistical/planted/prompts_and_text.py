@@ -16,7 +16,7 @@ from pytest_entropy.prompts import prompt as prompt_module
 from pytest_entropy.prompts import rows
 from pytest_entropy.prompts.prompt import DemoPrompts, Prompt, PromptSet
 from pytest_entropy.rewards.batch import Batch
-from tests.statistical.planted.planted_fault import Plant, PlantedFault, after, wrap
+from tests.statistical.planted.planted_fault import Plant, PlantedFault, after_rewards, wrap
 
 KIND = "prompts_and_text"
 
@@ -188,7 +188,7 @@ def texts_of_the_longest_response(patch: pytest.MonkeyPatch) -> None:
 
 def rewards_clipped(patch: pytest.MonkeyPatch) -> None:
     """Rewards go through a sigmoid that a reward model's wrapper adds."""
-    after(patch, source, "evaluate", lambda found: (1 / (1 + np.exp(-np.asarray(found)))).tolist())
+    after_rewards(patch, source, lambda found: (1 / (1 + np.exp(-np.asarray(found)))).tolist())
 
 
 def rewards_normalised(patch: pytest.MonkeyPatch) -> None:
@@ -198,7 +198,7 @@ def rewards_normalised(patch: pytest.MonkeyPatch) -> None:
         table = np.asarray(found)
         return ((table - table.mean()) / (table.std() + 1e-8)).tolist()  # type: ignore[no-any-return]
 
-    after(patch, source, "evaluate", white)
+    after_rewards(patch, source, white)
 
 
 def _fault(name: str, plant: Plant, *causes: str, **more: Any) -> PlantedFault:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ def screen_adapter(directory: Path) -> None:
         if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < abs(alpha) < 1e6:
             why = ": it scales every update to nothing" if alpha == 0 else ""
             raise UsageError(f"adapter {directory} has lora_alpha {quoted(alpha)}{why}")
+    _require_targets(where, config, WeightsFile(directory))
     declared = _ranks(where, config)
     require_floating(directory)
     shapes = WeightsFile(directory).shapes()
@@ -68,6 +69,26 @@ def screen_adapter(directory: Path) -> None:
     absent = declared - set(stored)
     if absent and max(absent) > max(stored):
         raise UsageError(f"{where} declares rank {quoted(max(absent))}, the largest of a tensor is {max(stored)}")
+
+
+def _require_targets(where: Path, config: Mapping[str, Any], keys: Iterable[str]) -> None:
+    """Reject a matrix of a module that ``target_modules`` does not name: peft would make no place for it.
+
+    Patterns, which a stranger may have written to run for ever, are left to loading.
+    """
+    targets = config.get("target_modules")
+    if not isinstance(targets, list) or not targets or config.get("target_parameters"):
+        return
+    # By its last name: what stands before it may have prefixes, or another model's.
+    named = list(dict.fromkeys(str(target).rpartition(".")[2] for target in targets))
+    modules = {key: key.partition(".lora_")[0].rpartition(".")[2] for key in keys if ".lora_" in key}
+    strange = [key for key, module in modules.items() if module not in named]
+    if strange:
+        raise UsageError(
+            f"{where}: adapter tensor {quoted(strange[0])} is of a module that target_modules "
+            f"({', '.join(map(quoted, named[:8]))}) does not name ({len(strange)} of {len(modules)}): the tensors do "
+            "not belong to this configuration"
+        )
 
 
 def _ranks(where: Path, config: Mapping[str, Any]) -> set[int]:

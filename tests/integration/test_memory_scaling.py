@@ -13,7 +13,7 @@ SIZES = ("--be-values=8,16,32", "--runs=1")
 # The pieces of a batch, joined.
 KEPT = (
     "from pytest_entropy.probe.derivatives import directional\n"
-    "directional.scoring_chunks = lambda rollouts, tokens: [list(range(len(rollouts)))]\n"
+    "directional.scoring_chunks = lambda rollouts, tokens, **pads: [list(range(len(rollouts)))]\n"
 )
 
 

@@ -15,7 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from pytest_entropy.checkpoints.device_map import automatic_map, lay_across
 from pytest_entropy.checkpoints.files import CheckpointFiles
-from pytest_entropy.checkpoints.formats.weights_file import stored_names
+from pytest_entropy.checkpoints.formats.weights_file import WeightsFile, stored_names
 from pytest_entropy.checkpoints.metadata import SAMPLING
 from pytest_entropy.checkpoints.model_class import class_name
 from pytest_entropy.checkpoints.model_size import model_directory
@@ -32,6 +32,7 @@ from pytest_entropy.checkpoints.states.consecutive import prove_beside, weights_
 from pytest_entropy.checkpoints.states.mapping_proof import MappingProof, prove
 from pytest_entropy.checkpoints.states.optimizer_file import Mapped, read_optimizer
 from pytest_entropy.checkpoints.states.unreached import is_multimodal, unreached
+from pytest_entropy.checkpoints.stored_prefixes import Renaming
 from pytest_entropy.checkpoints.tokenizer_files import require_vocabulary
 from pytest_entropy.errors import UsageError
 from pytest_entropy.optimizers.state import AdamWState
@@ -112,7 +113,7 @@ def load(files: CheckpointFiles, *, device: str = "cpu", dtype: str = "float32")
         optimizer={name: mapped.states[name] for name in trainable},
         learning_rate=rate,
         learning_rate_source=source,
-        mapping="; ".join([f"{mapped.rule}; {proof}", *([files.renamed] if files.renamed else [])]),
+        mapping="; ".join([f"{mapped.rule}; {proof}", *loaded.renamed(files)]),
         digest=files.digest(),
         stored_names=loaded.keys,
         second=PlainReading.of(files.root, files.base, coarse=dtype == "bfloat16"),
@@ -136,12 +137,23 @@ def verify(before: str | Path, files: CheckpointFiles) -> MappingProof:
 
 
 class _Loaded(NamedTuple):
-    """The model the optimizer sees, its parameters' keys on disk, its trainable parameters, and their AdamW state."""
+    """The model the optimizer sees, its parameters' keys on disk, its trainable parameters, and their AdamW state.
+
+    Attributes:
+        names: those that replaced keys of the file, by key.
+    """
 
     model: Any
     keys: dict[str, str]
     trainable: dict[str, torch.nn.Parameter]
     mapped: Mapped
+    names: Mapping[str, str]
+
+    def renamed(self, files: CheckpointFiles) -> list[str]:
+        """What was read under other names than the file has, in words; nothing where it has the expected ones."""
+        if files.renamed or all(key == name for key, name in self.names.items()):
+            return [files.renamed] if files.renamed else []
+        return [str(Renaming(files.weights, self.names))]
 
 
 def _load(files: CheckpointFiles, dtype: torch.dtype) -> _Loaded:
@@ -150,7 +162,7 @@ def _load(files: CheckpointFiles, dtype: torch.dtype) -> _Loaded:
         warnings.simplefilter("ignore")
         disable_progress_bar()
         model, keys, names = _model(files, dtype)
-    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    trainable = _trainable(files, model, keys)
     if not trainable:
         raise UsageError(f"checkpoint {files.root} has no trainable parameter: nothing an update could move")
     if files.is_adapter:
@@ -161,7 +173,21 @@ def _load(files: CheckpointFiles, dtype: torch.dtype) -> _Loaded:
     still = unreached(model, list(mapped.states)) if is_multimodal(model) else frozenset()
     for name, parameter in trainable.items():
         parameter.requires_grad_(name in mapped.states and name not in still)
-    return _Loaded(model, keys, {name: trainable[name] for name in mapped.states if name not in still}, mapped)
+    moved = {name: trainable[name] for name in mapped.states if name not in still}
+    return _Loaded(model, keys, moved, mapped, names)
+
+
+def _trainable(files: CheckpointFiles, model: Any, keys: Mapping[str, str]) -> dict[str, torch.nn.Parameter]:
+    """The parameters that train; of a text model's adapter on a multimodal base not those that peft adds elsewhere."""
+    found = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not files.is_adapter or not is_multimodal(model):
+        return found
+    weights = WeightsFile(files.weights)
+    without = [name for name in found if keys.get(name, "") not in weights]
+    beside = unreached(model, without) if without else frozenset()
+    for name in beside:
+        found[name].requires_grad_(False)
+    return {name: p for name, p in found.items() if name not in beside}
 
 
 def _placed(loaded: _Loaded, device: str) -> dict[str, torch.nn.Parameter]:

@@ -146,8 +146,10 @@ def found_renamings(files: CheckpointFiles) -> list[Renaming]:
         return [renaming for renaming in [model_renaming(files.weights)] if renaming is not None]
     found = [model_renaming(base)] if base.is_dir() else []
     modules = _modules_on_disk(base, found[0]) if base.is_dir() else set()
-    renaming = adapter_renaming(files.weights, modules)
-    if modules and not any(key in read_object(base / "config.json") for key in _COMPOSITE):
+    composite = bool(modules) and any(key in read_object(base / "config.json") for key in _COMPOSITE)
+    # A multimodal model has other names on disk than live, by transformers' version: loading tells.
+    renaming = adapter_renaming(files.weights, set() if composite else modules)
+    if modules and not composite:
         _require_common_modules(files.weights, base, renaming, modules)
     return [one for one in (*found, renaming) if one is not None]
 

@@ -38,7 +38,7 @@ class Saved:
     base: Path | None
 
 
-def save(root: Path, architecture: str, kind: str) -> Saved:
+def save(root: Path, architecture: str, kind: str, targets: str | None = None) -> Saved:
     """Train a tiny model on text for three steps, as a trainer loads it, and save it with its optimizer."""
     words = tiny.tokenizer()
     built = ALL[architecture](len(words))
@@ -47,8 +47,8 @@ def save(root: Path, architecture: str, kind: str) -> Saved:
     live = type(built).from_pretrained(base)
     if kind == "lora":
         torch.manual_seed(1)
-        targets = TARGETS.get(architecture, "all-linear")
-        live = get_peft_model(live, LoraConfig(r=4, lora_alpha=8, target_modules=targets, init_lora_weights=False))
+        modules = targets or TARGETS.get(architecture, "all-linear")
+        live = get_peft_model(live, LoraConfig(r=4, lora_alpha=8, target_modules=modules, init_lora_weights=False))
     optimizer = torch.optim.AdamW([p for p in live.parameters() if p.requires_grad], lr=RATE, weight_decay=DECAY)
     generator = torch.Generator().manual_seed(0)
     live.eval()

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pytest_entropy.checkpoints.second_reading.elements import relative
-from pytest_entropy.checkpoints.second_reading.names import ADAPTER, by_same_end, plain_name
+from pytest_entropy.checkpoints.second_reading.names import ADAPTER, by_same_end, matched_name, plain_name
 
 
 def scaling_differences(config: Mapping[str, Any], keys: Iterable[str], model: Any) -> dict[str, float]:
@@ -29,13 +29,13 @@ def scaling_differences(config: Mapping[str, Any], keys: Iterable[str], model: A
             found[f"{name} is not active"] = float(not _active(module))
         if isinstance(getattr(module, "scaling", None), dict):
             module_name = plain_name(name, base_layer=False)
-            adapted.add(module_name)
+            adapted.add(matched_name(module_name))
             parameter = getattr(module, "parameter_name", None)
             whole = f"{module_name}.{parameter}" if parameter else module_name
             there = module.scaling.get(ADAPTER, math.nan)
             found[f"scaling of {name}"] = relative(configured(config, whole), float(there))
-    ends = by_same_end(named, adapted)
-    return found | {f"{name} is not adapted": 1.0 for name in sorted(named) if name not in ends}
+    ends = by_same_end(map(matched_name, named), adapted)
+    return found | {f"{name} is not adapted": 1.0 for name in sorted(named) if matched_name(name) not in ends}
 
 
 def configured(config: Mapping[str, Any], module: str) -> float:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from pytest_entropy.checkpoints import load_checkpoint
 from pytest_entropy.checkpoints.states.unreached import unreached, without_state
@@ -67,3 +68,22 @@ def test_states_beside_the_text_do_not_move(tmp_path: Path) -> None:
     assert not any("vision" in name for name in again.optimizer)
     reading = again.read_again(again.policy, again.optimizer)
     assert reading.moments == reading.optimizer_scalars == reading.weights == 0.0
+
+
+def test_a_text_models_adapter_is_read_on_its_multimodal_base(tmp_path: Path) -> None:
+    """Trained on the language model alone, whose names lack a part; peft adapts the vision tower, too."""
+    targets = r".*language_model.*\.(q_proj|v_proj)"
+    whole = save(tmp_path / "whole", "Gemma3", "lora", targets=targets)
+    text = save(tmp_path / "text", "Gemma3", "lora", targets=targets)
+    file = text.place / "adapter_model.safetensors"
+    save_file({key.replace("language_model.", ""): tensor for key, tensor in load_file(file).items()}, file)
+    tiny.edit_json(text.place / "adapter_config.json", target_modules=["q_proj", "v_proj"])
+    expected, found = load_checkpoint(whole.place), load_checkpoint(text.place)
+    assert "read under other names" not in expected.mapping
+    assert "8 of 8 tensors of checkpoint-3 are read under other names" in found.mapping
+    assert set(found.policy.trainable) == set(expected.policy.trainable)
+    for name, parameter in expected.policy.trainable.items():
+        assert torch.equal(parameter, found.policy.trainable[name]), name
+        assert torch.equal(expected.optimizer[name].exp_avg, found.optimizer[name].exp_avg), name
+    reading = found.read_again(found.policy, found.optimizer)
+    assert reading.weights == reading.moments == reading.adapter_scaling == 0.0

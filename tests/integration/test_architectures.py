@@ -17,7 +17,12 @@ import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoTokenizer
 
-from pytest_entropy.checkpoints import load_checkpoint
+from pytest_entropy.checkpoints import find_checkpoint, load_checkpoint
+from pytest_entropy.checkpoints.metadata import read_metadata
+from pytest_entropy.checkpoints.preflight.context_length import require_context
+from pytest_entropy.checkpoints.preflight.loadable import require_loadable
+from pytest_entropy.checkpoints.preflight.next_step import require_next_step
+from pytest_entropy.checkpoints.preflight.planned_prompts import require_encodable
 from pytest_entropy.probe import EntropyProbe, ProbeConfig
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.records.seeds import prompt_number
@@ -119,6 +124,14 @@ def slope(model: Any, ids: Any, moved: dict[str, torch.Tensor]) -> float:
     return sum(float((g * step).sum()) for g, step in zip(gradients, moved.values(), strict=True) if g is not None)
 
 
+def planned(place: Path, prompts: list[Prompt]) -> None:
+    """What planning asks of the checkpoint's files refuses none of these."""
+    files = find_checkpoint(place)
+    require_loadable(files)
+    require_next_step(files, read_metadata(files), learning_rate=None, dtype="float32")
+    require_context(files, prompts, 1, require_encodable(prompts, files))
+
+
 # peft does not find again what its own patterns name.
 @pytest.mark.filterwarnings("ignore:The following .*_pattern keys did not match:RuntimeWarning")
 @pytest.mark.parametrize("kind", ["lora", "full"])
@@ -133,6 +146,7 @@ def test_one_token_is_exact(tmp_path: Path, architecture: str, kind: str) -> Non
         B_U=3, G=4, max_new_tokens=1, update_rule="adamw", loss_type="dr_grpo", estimator="rao_blackwell"
     )
     prompts = [Prompt(text, {"answer": "7"}) for text in TEXTS]
+    planned(saved.place, prompts)
     probe = EntropyProbe(load_checkpoint(saved.place), config, prompts=prompts, reward=letters)
     update = probe.update(0)
     record = probe.run(4, 0, update=update)

@@ -93,6 +93,8 @@ class NeededRunsFailed(AssertionError):
         run = "run" if len(names) == 1 else "runs"
         super().__init__(f"needs the {run} {', '.join(names[:MOST_NAMED])}{more}, which failed: {see}")
         self.news = new.news if new else None
+        # Plugins that rerun what failed for some reasons only look for them in the causes.
+        self.__cause__ = failures[min(failures)]
 
     @property
     def message(self) -> str:

@@ -274,6 +274,7 @@ def test_an_analysis_names_the_runs_it_needs_and_where_their_failures_are(tmp_pa
     one = NeededRunsFailed({(4, 1): FailedRun(text, own, known=True)})
     assert str(one) == "needs the run BE004-run001, which failed: see BE004_run001/error.txt"
     assert one.news is None
+    assert "no luck" in str(one.__cause__), "--only-rerun looks for the reason there"
     many = NeededRunsFailed({(8, run): FailedRun(text, update, known=True) for run in range(1, 8)})
     assert str(many) == (
         "needs the runs BE008-run001, BE008-run002, BE008-run003, BE008-run004 and 3 more, which failed: "

@@ -326,3 +326,6 @@ TARGETS = {
     "NemotronH": ["q_proj", "o_proj", "in_proj"],
     "Mamba": ["in_proj", "x_proj"],
 }
+# Before transformers 5 these have caches of their own, a module per expert that sees the rows routed to it, or no class
+# among those that give next-token logits.
+SINCE_5 = {*RECURRENT, "Qwen3Moe", "Mixtral", "DeepseekV3", "Ernie4_5_Moe", "Qwen2Audio", "Qwen2_5OmniThinker"}

@@ -27,7 +27,7 @@ from pytest_entropy.probe import EntropyProbe, ProbeConfig
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.records.seeds import prompt_number
 from tests import tiny
-from tests.architectures import ALL, RECURRENT, TARGETS
+from tests.architectures import ALL, SINCE_5, TARGETS
 
 TEXTS = ["3+4", "Tom has 3 apples", "buys 14", "7", "apples 0123456789 and more", "<think>3", "Tom", "14 more"]
 RATE, DECAY = 1e-3, 0.01
@@ -139,8 +139,8 @@ def planned(place: Path, prompts: list[Prompt]) -> None:
     "architecture", [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in ALL]
 )
 def test_one_token_is_exact(tmp_path: Path, architecture: str, kind: str) -> None:
-    if architecture in RECURRENT and int(transformers.__version__.split(".")[0]) < 5:
-        pytest.skip("before transformers 5 these have caches of their own, and are refused")
+    if architecture in SINCE_5 and int(transformers.__version__.split(".")[0]) < 5:
+        pytest.skip(f"{architecture} needs transformers 5")
     saved = save(tmp_path, architecture, kind)
     config = ProbeConfig(
         B_U=3, G=4, max_new_tokens=1, update_rule="adamw", loss_type="dr_grpo", estimator="rao_blackwell"

@@ -17,20 +17,20 @@ _TABLES = (
 
 
 def class_name(directory: Path) -> str:
-    """The name of the class of transformers that loads the model in a directory; torch is not imported.
+    """The name of the class of transformers that loads the model in a directory.
 
     A multimodal model, of which a run uses the text only, is loaded by the class that its trainer saved: its parameters
-    have other names in the class of its language model alone.
+    have other names in the class of its language model alone.  A type in no table, which planning refuses unless this
+    process registered it, has the automatic choice.
 
     Args:
         directory: the model's, with ``config.json``.
-
-    A type that is in no table, which planning refuses unless this process registered it, has the automatic choice.
     """
     config = read_object(directory / "config.json")
     kind = str(config.get("model_type"))
     known = list(_classes(kind))
-    named = [name for name in config.get("architectures") or [] if name in known]  # type: ignore[attr-defined]
+    listed = config.get("architectures")
+    named = [name for name in listed if name in known] if isinstance(listed, list) else []
     return str([*named, *known, "AutoModelForCausalLM"][0])
 
 

@@ -113,7 +113,7 @@ def repeat_rows(cache: DynamicCache, rows: int, times: int) -> None:
     index = torch.arange(rows).repeat_interleave(times)
     layers: list[Any] = list(cache.layers)
     for layer in layers:
-        if _is_recurrent(layer):
+        if is_recurrent(layer):
             layer.reorder_cache(index)
         else:
             layer.batch_repeat_interleave(times)
@@ -131,7 +131,7 @@ def keep_rows(cache: DynamicCache, index: torch.Tensor) -> None:
     for layer in layers:
         keys = getattr(layer, "keys", None)
         own = index if keys is None else index.to(keys.device)
-        if _is_recurrent(layer):
+        if is_recurrent(layer):
             layer.reorder_cache(own)
         else:
             layer.batch_select_indices(own)
@@ -142,6 +142,6 @@ def is_cache(value: Any) -> bool:
     return hasattr(value, "get_seq_length") and hasattr(value, "update")
 
 
-def _is_recurrent(layer: Any) -> bool:
+def is_recurrent(layer: Any) -> bool:
     """Whether a layer's cache holds states, whose rows transformers can put into another order only."""
     return hasattr(layer, "recurrent_states")

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from pytest_entropy.errors import UsageError
-from pytest_entropy.policy.kv_cache import is_cache
+from pytest_entropy.policy.kv_cache import is_cache, is_recurrent
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.prefill import prefill
 from pytest_entropy.policy.rollouts import Rollouts
@@ -44,8 +44,7 @@ def with_separate_rows(policy: Policy, name: str) -> Policy:
     if size <= max(*_PROMPTS[1], *_RESPONSE) or (policy.positions or 16) < 8:
         return policy
     if (first := _fault(policy, name)) is None:
-        # Hooks differentiate a layer of its own weights once more, which must not write into a cache again.
-        return replace(policy, share_prompt=False) if _own_weights_and_cache(policy) else policy
+        return replace(policy, share_prompt=False) if _writes_into_cache(policy) else policy
     unpadded = replace(policy, pads=False, share_prompt=False)
     if (second := _fault(unpadded, name)) is not None:
         raise UsageError(f"{name}: the model {first}, and {second}: {_WHICH}")
@@ -54,8 +53,12 @@ def with_separate_rows(policy: Policy, name: str) -> Policy:
 
 
 @torch.no_grad()
-def _own_weights_and_cache(policy: Policy) -> bool:
-    """Whether a layer that writes into the cache has trainable weights of its own, as recurrent layers have."""
+def _writes_into_cache(policy: Policy) -> bool:
+    """Whether a prompt's cache cannot be shared under gradients.
+
+    States of recurrent layers are overwritten, and backward needs them as they were; and hooks differentiate a layer of
+    its own trainable weights once more, which must not write into a cache again.
+    """
     trainable = {id(parameter) for parameter in policy.trainable.values()}
     found: list[bool] = []
 
@@ -66,11 +69,11 @@ def _own_weights_and_cache(policy: Policy) -> bool:
 
     handles = [module.register_forward_hook(look, with_kwargs=True) for module in policy.model.modules()]
     try:
-        prefill(policy, _PROMPTS[:1])
+        cache = prefill(policy, _PROMPTS[:1])[1]
     finally:
         for handle in handles:
             handle.remove()
-    return any(found)
+    return any(found) or any(map(is_recurrent, cache.layers))
 
 
 def _fault(policy: Policy, name: str) -> str | None:

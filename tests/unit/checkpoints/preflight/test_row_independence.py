@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -12,7 +13,10 @@ import transformers
 from pytest_entropy.checkpoints.preflight.row_independence import with_separate_rows
 from pytest_entropy.errors import UsageError
 from pytest_entropy.policy.policy import Policy
+from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from tests import tiny
+from tests.architectures import RECURRENT
+from tests.unit.probe.derivatives.test_directional import plain
 
 SIZES = {
     "vocab_size": 60,
@@ -42,6 +46,11 @@ UNPADDED: dict[str, dict[str, Any]] = {
     "Mamba": {"state_size": 8},
     # Counts its positions from the first column, padding or not.
     "Bart": {"d_model": 32, "decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 64},
+}
+RECURRENT_TARGETS: dict[str, Any] = {
+    "OlmoHybrid": "all-linear",
+    "Qwen3Next": ["q_proj", "v_proj", "in_proj_qkvz", "out_proj"],
+    "Lfm2": "all-linear",
 }
 # Its state goes from token to token by an argument of its own.
 DOES_NOT: dict[str, dict[str, Any]] = {"Rwkv": {"attention_hidden_size": 32}}
@@ -90,3 +99,17 @@ def test_models_that_padding_changes_take_prompts_of_one_length(architecture: st
 def test_models_whose_rows_no_batch_keeps_are_refused(architecture: str) -> None:
     with pytest.raises(UsageError, match=r"checkpoint x: the model (cannot be run on|gives other prob).*, and .*cache"):
         with_separate_rows(policy(architecture, DOES_NOT[architecture]), "checkpoint x")
+
+
+@pytest.mark.skipif(int(transformers.__version__.split(".")[0]) < 5, reason="recurrent models had caches of their own")
+@pytest.mark.parametrize("architecture", list(RECURRENT_TARGETS))
+def test_an_adapter_on_recurrent_layers_has_the_slopes_of_a_plain_backward(architecture: str) -> None:
+    """Responses of several tokens: a state that is overwritten in a shared cache is one that backward needs."""
+    model = tiny.lora(RECURRENT[architecture](60), target_modules=RECURRENT_TARGETS[architecture])
+    found = with_separate_rows(tiny.policy(model, eos=(0,)), "checkpoint x")
+    rollouts = tiny.sample(found, tiny.prompts(4), G=3, limit=6)
+    u = tiny.direction(found)
+    fast = directional_derivatives(found, rollouts, u, ["rao_blackwell"], chunk_tokens=1000).per_prompt["rao_blackwell"]
+    slow = plain(found, rollouts, u, "rao_blackwell")
+    assert np.abs(slow).max() > 0
+    assert np.abs(fast - slow).max() <= 1e-4 * np.abs(slow).max()

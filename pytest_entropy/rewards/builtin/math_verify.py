@@ -82,9 +82,7 @@ def _mathematics(forms: Sequence[str]) -> list[Any]:
     if words and not marked and not re.fullmatch(r"[-+−]?\d[\d.,{}!\\]*\D*", text):
         return []
     alone = not words and not marked
-    tries = [text, f"\\boxed{{{text}}}"] if alone else [text]
-    if text[:1] in ("\\", "(", "[", "{"):
-        tries.reverse()
+    tries = [f"\\boxed{{{text}}}", text] if alone else [text]
     return next((parsed for one in tries if (parsed := parse(one, parsing_timeout=None))), [])
 
 

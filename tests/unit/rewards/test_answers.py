@@ -132,3 +132,27 @@ def test_hostile_completions_end_soon_and_score_nothing(reward: PlainReward) -> 
     values = reward(prompts=["?"] * 6, completions=hostile, answer=["7"] * 6)
     assert values == [0.0] * 6
     assert time.monotonic() - begun < 40
+
+
+EXPRESSIONS = [
+    (r"2^{10}", r"\boxed{2}", r"\boxed{1024}"),
+    (r"10\pi", r"\boxed{10}", r"\boxed{\pi \cdot 10}"),
+    ("1+2i", r"\boxed{1}", r"\boxed{2i+1}"),
+    (r"3\sqrt{13}", r"\boxed{3}", r"\boxed{\sqrt{117}}"),
+    (r"1\frac{4}{5}", r"\boxed{4/5}", r"\boxed{9/5}"),
+    ("y=2x", r"\boxed{2}", r"\boxed{2x=y}"),
+    ("10!", r"\boxed{10}", r"\boxed{3628800}"),
+    ("2,3", r"\boxed{2.3}", r"\boxed{3,2}"),
+    (r"So it is $\boxed{3\sqrt{13}}$.", r"\boxed{3}", r"\boxed{\sqrt{117}}"),
+    ("2^{10}", "<answer>2</answer>", "<answer>1024</answer>"),
+    ("2", "<answer>2^{10}</answer>", "<answer>2</answer>"),
+    ("1024", "<answer>2</answer>", "<answer>2^{10}</answer>"),
+    ("1,234", r"\boxed{1}", r"\boxed{1234}"),
+    ("50%", r"\boxed{5}", r"\boxed{50\%}"),
+]
+
+
+@pytest.mark.parametrize(("gold", "wrong", "right"), EXPRESSIONS)
+def test_an_expression_is_not_one_of_its_numbers(gold: str, wrong: str, right: str) -> None:
+    """Bare LaTeX that begins with a digit or a letter is read as a whole, in the data and in a completion."""
+    assert math_verify(["p", "p"], [wrong, right], [gold, gold]) == [0.0, 1.0]

@@ -9,7 +9,7 @@ from typing import Any
 from pytest_entropy.checkpoints.files import read_object
 
 # transformers' tables of classes that give next-token logits, by model type; the first one with a model's type counts.
-_TABLES = (
+TABLES = (
     "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
     "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES",
     "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES",
@@ -37,7 +37,7 @@ def class_name(directory: Path) -> str:
 def _classes(kind: str) -> Iterator[str]:
     from transformers.models.auto import modeling_auto
 
-    for table in _TABLES:
+    for table in TABLES:
         names: Mapping[str, Any] = getattr(modeling_auto, table, {})
         found = names.get(kind, ())
         yield from [found] if isinstance(found, str) else found

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pytest_entropy.errors import RunError, UsageError
 from pytest_entropy.prompts import Prompt
+from pytest_entropy.prompts.sampled_rows import some_indices
 from pytest_entropy.rewards.batch import Batch, visible
 from pytest_entropy.rewards.builtin.base import PlainReward
 from pytest_entropy.rewards.evaluation import RewardTerm, term_values
@@ -104,7 +105,7 @@ def dry_calls(label: str, reward: PlainReward, rows: Sequence[Prompt]) -> DryCal
     if known is None:
         return None
     tried: list[tuple[int, str]] = []
-    for n in _spread(len(rows)):
+    for n in some_indices(len(rows), TRIED):
         if (answer := _answer(rows[n], known.column)) is not None:
             tried.append((n, known.completion(answer)))
     if not tried:
@@ -148,14 +149,6 @@ def _answer(row: Prompt, column: str | None) -> str | None:
     except NoGold:
         return None
     return None if is_solution(forms) else forms[-1]
-
-
-def _spread(count: int) -> Sequence[int]:
-    """Indices of the rows that are tried: the first, and others at equal distances."""
-    half = TRIED // 2
-    if count <= TRIED:
-        return range(count)
-    return (*range(half), *(half + n * (count - half) // half for n in range(half)))
 
 
 def _cut(text: str) -> str:

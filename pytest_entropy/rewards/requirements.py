@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from pytest_entropy.errors import RunError, UsageError
 from pytest_entropy.prompts import Prompt, PromptSet
@@ -41,7 +41,7 @@ def require_columns(label: str, reward: PlainReward, prompts: PromptSet) -> None
                 f"(the first: prompt {missing[0]}, {str(rows[missing[0] - 1].content)[:60]!r})"
                 f"{_candidates(rows, 'answer') if len(missing) == len(rows) else ''}"
             )
-        if problem := misread_answers(rows, _some(len(rows))):
+        if problem := misread_answers(rows, some_indices(len(rows), READ_WHEN_PLANNING)):
             raise UsageError(f"reward {label} {problem}")
     require_highest(label, reward, rows)
 
@@ -114,8 +114,3 @@ def require_answers(label: str, reward: PlainReward, prompts: PromptSet) -> None
 def _reads_answer(reward: PlainReward) -> bool:
     known = named(reward)
     return known is not None and known.reads_answer
-
-
-def _some(count: int) -> Iterable[int]:
-    """Indices of the rows that planning reads."""
-    return some_indices(count, READ_WHEN_PLANNING)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.preflight.chat_template import has_template, require_chat_template
 from pytest_entropy.checkpoints.preflight.logged_comparison import compare_with_log
-from pytest_entropy.checkpoints.preflight.prompt_columns import columns_left_out, require_reached
+from pytest_entropy.checkpoints.preflight.prompt_columns import columns_left_out, require_reached, unused_arguments
 from pytest_entropy.checkpoints.preflight.template_files import ChatTemplates
 from pytest_entropy.checkpoints.preflight.template_variables import template_variables
 from pytest_entropy.checkpoints.training_arguments import NAME
@@ -50,6 +50,7 @@ def prompt_notes(resolved: ResolvedConfig, files: CheckpointFiles, prompts: Prom
     if templates is not None:
         require_reached(prompts, templates)
     notes = [*_of_chat(prompts), *_of_the_template(templates, arguments), *columns_left_out(prompts, templates)]
+    notes += unused_arguments(prompts, templates, arguments)
     if isinstance(prompts[0].content, str) and has_template(files):
         notes.append("  the prompts are text, so the tokenizer's chat template is not applied to them")
     if compared := compare_with_log(files, prompts):

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from pytest_entropy.checkpoints.files import CheckpointFiles, read_object
+from pytest_entropy.checkpoints.model_class import TABLES
 from pytest_entropy.checkpoints.model_size import model_directory
 from pytest_entropy.checkpoints.preflight.model_files import quoted
 from pytest_entropy.errors import UsageError
 
 _AUTO = "transformers.models.auto.configuration_auto"
-# The tables of models that give next-token logits, those of several parts among them.
-_TABLES = ("CAUSAL_LM", "IMAGE_TEXT_TO_TEXT", "MULTIMODAL_LM")
 
 
 def require_known_architecture(files: CheckpointFiles) -> None:
@@ -76,7 +75,7 @@ def _is_causal(kind: str, config: dict[str, Any]) -> bool:
     home = _home()
     table = home / "auto" / "modeling_auto.py" if home else None
     source = _source(table) if table is not None and table.is_file() else ""
-    starts = [f"MODEL_FOR_{name}_MAPPING_NAMES = OrderedDict(" for name in _TABLES]
+    starts = [f"{table} = OrderedDict(" for table in TABLES]
     found = [source.partition(start)[2].partition("\n)")[0] for start in starts if start in source]
     return not found or any(f'("{kind}",' in table for table in found)
 

@@ -12,6 +12,7 @@ from pytest_entropy.checkpoints.formats.weights_file import WeightsFile
 from pytest_entropy.checkpoints.model_size import model_directory
 from pytest_entropy.checkpoints.preflight.planned_tokenizer import PlannedTokenizer
 from pytest_entropy.checkpoints.preflight.rendered_prompts import text_to_encode
+from pytest_entropy.checkpoints.text_settings import text_settings
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import PromptSet
 from pytest_entropy.prompts.embedded_tokens import unembedded
@@ -76,9 +77,8 @@ def embedding_rows(files: CheckpointFiles) -> int | None:
         # Of several, the largest: nothing is refused that might run.
         return max(sizes)
     config = read_object(directory / "config.json") if (directory / "config.json").is_file() else {}
-    nested = config.get("text_config")
-    declared = (part.get("vocab_size") for part in (config, nested) if isinstance(part, dict))
-    return next((size for size in declared if type(size) is int), None)
+    size = text_settings(config).get("vocab_size")
+    return size if type(size) is int else None
 
 
 def _is_embedding(key: str) -> bool:

@@ -23,7 +23,7 @@ _SEARCH = 3.0
 # Shorter texts are parts of longer ones by chance: they have to be whole words there.
 _LONG = 20
 # Prompts of the set that are held against one of the log: questions may be parts of others.
-_CANDIDATES = 8
+_CANDIDATES = 64
 _SHOWN = 60
 
 
@@ -37,7 +37,7 @@ class LogComparison:
         difference: the first of the log's that the set has in another form, in words; empty where there is none.
         other: how many of the log's the set has in another form.
         log: the file.
-        whole: whether the whole set was searched.
+        whole: whether the whole set was searched, and all that have a logged question were compared.
     """
 
     same: int
@@ -105,6 +105,9 @@ def _compared(files: CheckpointFiles, prompts: PromptSet, log: LoggedPrompts, en
         differences = [_difference(logged, prompt, forms) for prompt in candidates]
         if "" in differences:
             same += 1
+        elif len(candidates) == _CANDIDATES:
+            # More may have the question than are compared, and the log's own be among them.
+            whole = False
         elif differences:
             other, first = other + 1, first or differences[0]
     return LogComparison(same, len(log.prompts), first, other, log, whole)

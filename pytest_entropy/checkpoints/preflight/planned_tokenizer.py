@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from pytest_entropy.checkpoints.tokenizer_files import (
     unnumbered_tokens,
 )
 from pytest_entropy.errors import UsageError
+from pytest_entropy.policy.chat_template import PartsNotTaken, as_taken
 
 Content = str | Sequence[Mapping[str, Any]]
 
@@ -78,15 +79,18 @@ class PlannedTokenizer:
             arguments: variables of the template by name, ``tools`` among them.
 
         Raises:
-            TemplateFailure: the template fails or does not come to an end.
+            TemplateFailure: the template fails, does not come to an end, or cannot take a message's parts.
         """
         given = dict(arguments or {})
         template = self.template(tools=bool(given.get("tools")))
         if template is None:
             return None
         special = {name: token for name, token in self._special.items() if token is not None}
+        write = partial(render, template.text, variables={**special, **given})
         try:
-            return render(template.text, messages, {**special, **given})
+            return write(as_taken(write, messages))
+        except PartsNotTaken as error:
+            raise TemplateFailure(str(error)) from None
         except TemplateFailure:
             if used_variables(template.text) & set(NAMED) <= set(self._special):
                 raise

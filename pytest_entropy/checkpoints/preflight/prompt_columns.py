@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from pytest_entropy.checkpoints.preflight.template_files import ChatTemplates
 from pytest_entropy.checkpoints.preflight.template_variables import template_variables
@@ -64,10 +63,8 @@ def columns_left_out(prompts: PromptSet, templates: ChatTemplates | None) -> lis
         templates: the checkpoint's; None where they are not known, or the prompts are text.
     """
     found: dict[str, None] = {}
-    variables = frozenset().union(*map(template_variables, templates.by_name.values())) if templates else frozenset()
-    without_tools = templates is not None and not any(
-        re.search(rf"\b{_TOOLS}\b", text) for text in templates.by_name.values()
-    )
+    variables = templates.variables if templates else frozenset()
+    without_tools = templates is not None and not templates.write_tools
     text = isinstance(prompts[0].content, str)
     for _, prompt in some_prompts(prompts):
         names = _left_out(prompt, variables)
@@ -100,3 +97,29 @@ def _left_out(prompt: Prompt, variables: frozenset[str]) -> list[str]:
 def _is_set(value: object) -> bool:
     """Whether a column says something: no null, and no empty text, list or struct."""
     return value is not None and not (isinstance(value, str | list | dict) and not value)
+
+
+def unused_arguments(prompts: PromptSet, templates: ChatTemplates | None, of_run: Collection[str]) -> list[str]:
+    """The header's line on arguments of rows that the template does not take, or that are the text of true or false.
+
+    Args:
+        prompts: of a large set some are looked at.
+        templates: the checkpoint's; None where they are not known, or the prompts are text.
+        of_run: the names of the run's own arguments, which are judged by themselves.
+    """
+    if templates is None:
+        return []
+    given = {name: value for _, prompt in some_prompts(prompts) for name, value in prompt.template_arguments.items()}
+    unused = sorted(given.keys() - templates.variables - set(of_run) - {_TOOLS})
+    texts = sorted(
+        name for name, value in given.items() if isinstance(value, str) and value.lower() in ("true", "false")
+    )
+    notes = []
+    if unused:
+        notes.append(f"  warning: {COLUMN} of rows has {', '.join(unused[:6])}, which the chat template does not use")
+    if texts:
+        notes.append(
+            f"  warning: {COLUMN} has {', '.join(texts[:6])} as a text, which templates take for true: give true or "
+            "false without quotes"
+        )
+    return notes

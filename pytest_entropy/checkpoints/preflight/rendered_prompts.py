@@ -11,8 +11,11 @@ from pytest_entropy.checkpoints.preflight.template_rendering import TemplateFail
 from pytest_entropy.checkpoints.tokenizer_files import chat_template, chat_templates
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import Prompt, PromptSet
+from pytest_entropy.prompts.messages import Message, parts_of
 from pytest_entropy.prompts.sampled_rows import sampled_rows
 
+# No template looks for it.
+_MARK = "4711 other words"
 # For the prompts beyond the first and the longest, in s; a run reports what is left.
 _SECONDS = 10.0
 
@@ -29,13 +32,15 @@ def require_rendered(prompts: PromptSet, files: CheckpointFiles, tokenizer: Plan
 
     Raises:
         UsageError: the prompts are chat messages and the tokenizer's files hold no template, or the template fails on a
-            prompt, does not come to an end, or gives no text.
+            prompt, does not come to an end, gives no text, or leaves out what all messages say.
     """
     if isinstance(prompts[0].content, str):
         return
     if tokenizer.template() is None:
-        raise UsageError(_absent(tokenizer.place, files))
+        raise UsageError(without_template(tokenizer.place, files))
     first, longest = (0, prompts[0]), max(sampled_rows(prompts), key=lambda row: _length(row[1]))
+    for row, prompt in (first, longest):
+        _require_read(tokenizer, prompt, f"row {row + 1} of the prompts")
     end = monotonic() + _SECONDS
     for row, prompt in (first, longest, *sampled_rows(prompts)):
         text_to_encode(tokenizer, prompt, f"row {row + 1} of the prompts")
@@ -70,12 +75,46 @@ def text_to_encode(tokenizer: PlannedTokenizer, prompt: Prompt, name: str) -> st
     )
 
 
+def _require_read(tokenizer: PlannedTokenizer, prompt: Prompt, name: str) -> None:
+    """Reject a template that writes the same whatever the messages say: all prompts would be one.
+
+    Templates of models with images take lists of parts, and leave out a text without a word.
+    """
+    text = text_to_encode(tokenizer, prompt, name)
+    others = [_with_another_text(message) for message in prompt.content if isinstance(message, dict)]
+    try:
+        same = text is not None and tokenizer.rendered(others, prompt.template_arguments) == text
+    except TemplateFailure:
+        return
+    if same and any(parts_of(message) for message in others):
+        template = tokenizer.template(tools=bool(prompt.template_arguments.get("tools")))
+        raise UsageError(
+            f"the chat template in {template.file if template else tokenizer.place} leaves out what the messages say, "
+            f"on {name}, {str(prompt.content)[:120]}; give each content as a list of parts, "
+            '[{"type": "text", "text": …}], as the trainer did, or save the template that the model was trained with'
+        )
+
+
+def _with_another_text(message: Message) -> Message:
+    """The message, saying something else in the same form."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return {**message, "content": f"{content} {_MARK}"}
+    parts = [{**part, "text": f"{part.get('text', '')} {_MARK}"} for part in content or []]
+    return {**message, "content": parts} if parts else message
+
+
 def _length(prompt: Prompt) -> int:
     return len(str(prompt.content))
 
 
-def _absent(place: Path, files: CheckpointFiles) -> str:
-    """The message where no template is used: none is there, none is of the right name, or it is in the wrong place."""
+def without_template(place: Path, files: CheckpointFiles) -> str:
+    """The message where no template is used: none is there, none is of the right name, or it is in the wrong place.
+
+    Args:
+        place: directory of the tokenizer.
+        files: paths of the checkpoint.
+    """
     if names := sorted(chat_templates(place)):
         found, advice = f", only ones named {', '.join(names)}", "the one the model was trained with"
     elif (place / "chat_template.json").is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.preflight.template_rendering import render
+from pytest_entropy.checkpoints.preflight.template_variables import template_variables
 from pytest_entropy.checkpoints.tokenizer_files import chat_templates, special_tokens, tokenizer_directory
 
 
@@ -25,6 +27,20 @@ class ChatTemplates:
     place: Path
     by_name: Mapping[str, str]
     tokens: Mapping[str, str]
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """The names that callers may give one of the templates.
+
+        Raises:
+            UsageError: a template is not valid.
+        """
+        return frozenset().union(*map(template_variables, self.by_name.values()))
+
+    @property
+    def write_tools(self) -> bool:
+        """Whether one of the templates writes tools, which are no variable of callers by the rule for columns."""
+        return any(re.search(r"\btools\b", text) for text in self.by_name.values())
 
     def chosen(self, tools: object) -> str | None:
         """The template that transformers takes for a prompt with or without tools; None where it has none to take."""

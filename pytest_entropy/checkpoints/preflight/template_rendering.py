@@ -13,14 +13,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_entropy.policy.chat_template import SECONDS
 from pytest_entropy.time_limit import TimeLimitExceeded, call_within
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template, nodes
     from jinja2.parser import Parser
 
-# For one prompt, in s, as when it is encoded in a run.
-SECONDS = 30.0
 # A prompt has some megabytes at most.
 _MOST_BYTES = 2**30
 # Names under which a message's reasoning is passed; templates read the first, gpt-oss' the second.

@@ -11,7 +11,11 @@ from transformers import AutoTokenizer
 
 from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.preflight.chat_template import require_chat_template
-from pytest_entropy.checkpoints.preflight.prompt_columns import columns_left_out, require_reached
+from pytest_entropy.checkpoints.preflight.prompt_columns import (
+    columns_left_out,
+    require_reached,
+    unused_arguments,
+)
 from pytest_entropy.checkpoints.preflight.template_files import ChatTemplates, read_templates
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import Prompt, prompts_from_rows
@@ -79,18 +83,18 @@ def test_no_template_and_a_broken_one_are_told(tmp_path: Path) -> None:
 def test_an_argument_that_the_template_does_not_use_is_told(tmp_path: Path) -> None:
     files = saved(tmp_path)
     assert require_chat_template(rows({}), files, {"enable_thinking": False}) is not None
-    with pytest.raises(UsageError, match="does not use enable_thoughts; it would change nothing"):
-        require_chat_template(rows({}), files, {"enable_thoughts": False})
+    for unused in ("enable_thoughts", "thinking", "role", "content"):
+        with pytest.raises(UsageError, match=f"does not use {unused}; it would change nothing"):
+            require_chat_template(rows({}), files, {unused: False})
 
 
-def test_several_parts_for_a_template_of_texts_are_refused_while_planning(tmp_path: Path) -> None:
-    one, two = [{"type": "text", "text": "3 + 4?"}], [{"type": "text", "text": "3"}, {"type": "text", "text": "+ 4?"}]
-    files = saved(tmp_path)
-    assert require_chat_template(rows({}, prompt=[{"role": "user", "content": one}]), files, {}) is not None
-    with pytest.raises(
-        UsageError, match="prompt 1: the chat template in .* takes texts only, and a message has 2 text"
-    ):
-        require_chat_template(rows({}, prompt=[{"role": "user", "content": two}]), files, {})
+def test_an_argument_of_rows_that_changes_nothing_is_said(tmp_path: Path) -> None:
+    templates = templates_of(saved(tmp_path))
+    assert unused_arguments(rows({"chat_template_kwargs": {"enable_thinking": False}}), templates, []) == []
+    (note,) = unused_arguments(rows({}, {"chat_template_kwargs": {"enable_thinkin": False}}), templates, [])
+    assert note == "  warning: chat_template_kwargs of rows has enable_thinkin, which the chat template does not use"
+    (note,) = unused_arguments(rows({"chat_template_kwargs": {"enable_thinking": "false"}}), templates, [])
+    assert "enable_thinking as a text, which templates take for true" in note
 
 
 # ---------------------------------------------------------------------- columns

@@ -182,3 +182,17 @@ def test_lists_of_parts_are_compared_as_they_are_encoded(tmp_path: Path) -> None
     parts = [{"prompt": [{"role": "user", "content": [{"type": "text", "text": one}]}]} for one in QUESTIONS]
     prompts = prompts_from_rows([("row", json.loads(json.dumps(row))) for row in parts], source="rows")
     assert compared(files, prompts).note.endswith("2 of 2 are among them")
+
+
+def test_conversations_with_one_last_message_are_told_apart(tmp_path: Path) -> None:
+    """What they differ in stands before it: the log's own are found among all, or nothing is claimed."""
+    files = checkpoint(tmp_path)
+    states = [{"role": "system", "content": f"The state is {n}."} for n in range(100)]
+    prompts = [chat(["Make your move."], state)[0] for state in states]
+    write_trl(files, as_logged(files, prompts[10:26], special=True))
+    found = compared(files, prompts[:40])
+    assert (found.same, found.other, found.warning) == (16, 0, "")
+    many = compared(files, prompts[::-1])
+    assert (many.other, many.warning) == (0, "")
+    other = compared(files, chat(["Make your move."], {"role": "system", "content": "Another."}))
+    assert other.warning.startswith("16 of 16 prompts")

@@ -23,6 +23,7 @@ ALTERNATING = (
     "{{ m.content }}{% endfor %}"
 )
 NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}hello"
+NO_SYSTEM += "{{ messages[-1].content }}"
 USER: list[dict[str, Any]] = [{"role": "user", "content": "Tom has 3"}]
 WITH_SYSTEM = [{"role": "system", "content": "Be brief."}, *USER]
 
@@ -147,3 +148,32 @@ def test_the_template_of_the_tokenizer_in_use_decides(place: Path, tmp_path: Pat
     assert tokenizer is not None
     assert tokenizer.place == place
     require_rendered([Prompt(WITH_SYSTEM)], files, tokenizer)
+
+
+TEXTS_ONLY = "{% for m in messages %}{{ '<' + m.role + '>' + m.content }}{% endfor %}"
+PARTS_ONLY = "{% for m in messages %}<{{ m.role }}>{% for p in m.content %}{{ p.text }}{% endfor %}{% endfor %}"
+
+
+def of_parts(*texts: str) -> list[Prompt]:
+    return [Prompt([{"role": "user", "content": [{"type": "text", "text": text} for text in texts]}])]
+
+
+def test_parts_are_rendered_as_a_run_encodes_them(place: Path) -> None:
+    """One part for a template of texts is its text; several are refused, and never written as code."""
+    check(place, of_parts("3 + 4?"), TEXTS_ONLY)
+    tokenizer = planned.PlannedTokenizer(place)
+    assert tokenizer.text(of_parts("3 + 4?")[0].content) == "<user>3 + 4?"
+    with pytest.raises(
+        UsageError,
+        match="the chat template in .* takes texts only, and a message has 2 text .* on row 1 of the prompts",
+    ):
+        check(place, of_parts("3", "+ 4?"))
+    check(place, of_parts("3", "+ 4?"), PARTS_ONLY)
+
+
+def test_a_template_that_leaves_out_what_messages_say_is_refused(place: Path) -> None:
+    """Templates of models with images loop over parts, and over a text's characters, which have none."""
+    assert "leaves out what the messages say, on row 1 of the prompts" in refusal(place, [Prompt(USER)], PARTS_ONLY)
+    check(place, of_parts("Tom has 3"))
+    dropping = "{% for m in messages if m.role != 'tool' %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+    check(place, [Prompt([*USER, {"role": "tool", "content": "7"}])], dropping)

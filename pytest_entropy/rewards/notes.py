@@ -66,12 +66,15 @@ def _on_columns(reward: PlainReward, rows: Sequence[Prompt]) -> list[str]:
     absent += sorted(found.optional - columns - given - set(absent))
     read = set(named_ones) | found.needed | found.optional
     unread = [name for name in gold_columns(rows) if name.partition(".")[0] not in read]
+    values = sorted({"completion_ids", "trainer_state"} & (set(named_ones) | found.optional | found.needed))
+    of_trainer = [f"reads {' and '.join(values)}, which no trainer gives here: it gets none"] if values else []
     # A function that hands its columns on may read any of them.
     if not absent or not unread:
-        return []
+        return of_trainer
     missing, others = (", ".join(map(repr, names[:_SHOWN])) for names in (absent, unread))
     may = " by name" if found.anything else ""
     return [
+        *of_trainer,
         f"reads {missing} only where the prompts have {'it' if len(absent) == 1 else 'them'}, which they do not; they "
-        f"have {others}, which it does not read{may}: give the column the name that it reads"
+        f"have {others}, which it does not read{may}: give the column the name that it reads",
     ]

@@ -23,6 +23,7 @@ from pytest_entropy.prompts.tool_schemas import read_tools
 from pytest_entropy.records.paths import SESSIONS
 from pytest_entropy.records.results_directory import claim_stamp, withdraw_stamp
 from pytest_entropy.rewards import RewardTerm, WeightedRewards, require_columns, resolve_reward, reward_notes
+from pytest_entropy.runs.batch_limits import require_enough, require_one_update
 from pytest_entropy.runs.depth import with_depth
 from pytest_entropy.runs.inputs import digest_with_inputs
 from pytest_entropy.runs.plan import Plan
@@ -31,7 +32,6 @@ from pytest_entropy.runs.resuming import Resumable, find_stored
 from pytest_entropy.runs.trainer_layer import bundled_inputs, objective_untold, with_trainer
 from pytest_entropy.settings.experiments import ExperimentKind, installed_experiments, kind_of
 from pytest_entropy.settings.layers import Layer, ResolvedConfig, resolve_config
-from pytest_entropy.settings.model import ExperimentConfig
 from pytest_entropy.settings.yaml_file import read_yaml
 
 
@@ -74,6 +74,7 @@ class Planner:
         self._declared: dict[str, tuple[dict[str, object], Path]] = {}
         self._prompt_sets: dict[str, PromptSet] = {}
         self._prompt_notes: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._tried_rewards: dict[tuple[str, ...], tuple[WeightedRewards, tuple[str, ...]]] = {}
         self._tried = TriedPrompts()
         self._checkpoints: dict[tuple[str, str | None], tuple[CheckpointFiles, Metadata, str]] = {}
 
@@ -137,7 +138,7 @@ class Planner:
     def _new_plan(self, name: str, module: Path, overrides: dict[str, object]) -> Plan:
         kind = kind_of(name)
         resolved, notes, recorded = self._resolved(kind, module, overrides)
-        _require_one_update(kind, resolved)
+        require_one_update(kind, resolved)
         self.request.choose_device(resolved.config.model.device)
         require_device(resolved.config.model.device)
         files, metadata, digest = self._checkpoint(resolved)
@@ -195,15 +196,19 @@ class Planner:
         above = [Layer(file, *read_yaml(Path(file).expanduser()))] if file else []
         return below, above + self.request.layers(kind)
 
-    def _rewards(self, resolved: ResolvedConfig, prompts: PromptSet) -> tuple[WeightedRewards, list[str]]:
-        """The configured rewards, each from a hook or by name, checked against the prompts, and the header's notes."""
-        terms, notes = [], []
-        for term in resolved.config.reward:
-            function = self.request.find_reward(term.name) or resolve_reward(term.name)
-            require_columns(term.name, function, prompts)
-            notes += [f"  warning: {note}" for note in reward_notes(term.name, function, prompts)]
-            terms.append(RewardTerm(function, term.name, term.weight))
-        return WeightedRewards(tuple(terms), resolved.config.reward_timeout), notes
+    def _rewards(self, resolved: ResolvedConfig, prompts: PromptSet) -> tuple[WeightedRewards, tuple[str, ...]]:
+        """The configured rewards, each from a hook or by name, tried on the prompts once, and the header's notes."""
+        config = resolved.config
+        key = (config.prompts.model_dump_json(), str(config.reward), str(config.reward_timeout))
+        if key not in self._tried_rewards:
+            terms, notes = [], []
+            for term in config.reward:
+                function = self.request.find_reward(term.name) or resolve_reward(term.name)
+                require_columns(term.name, function, prompts)
+                notes += [f"  warning: {note}" for note in reward_notes(term.name, function, prompts)]
+                terms.append(RewardTerm(function, term.name, term.weight))
+            self._tried_rewards[key] = WeightedRewards(tuple(terms), config.reward_timeout), tuple(notes)
+        return self._tried_rewards[key]
 
     def _template(self, name: str, module: Path) -> Path | None:
         places = [module.parent, module.parent.parent, self.request.root]
@@ -249,47 +254,8 @@ class Planner:
             self._prompt_sets[key] = with_arguments(opened, run_arguments(resolved, opened), section.source, tools)
         prompts = self._prompt_sets[key]
         if not section.with_replacement:
-            _require_enough(prompts, config)
+            require_enough(prompts, config)
         return prompts
-
-
-def _require_one_update(kind: ExperimentKind, resolved: ResolvedConfig) -> None:
-    """Reject several update batches where runs are compared with one another.
-
-    Raises:
-        UsageError: names the key and the experiment that takes it.
-    """
-    batch, mode = resolved.config.batch_config, resolved.config.probe.mode
-    if batch.updates == 1:
-        return
-    where = resolved.sources["batch_config.updates"]
-    if kind.one_update:
-        raise UsageError(
-            f"{where}: batch_config.updates is {batch.updates}, and {kind.name} compares runs along one update batch: "
-            "give it to single_run, whose drift per step is a mean over update batches"
-        )
-    if mode == "u_statistic":
-        raise UsageError(
-            f"{where}: batch_config.updates is {batch.updates}, and in probe.mode u_statistic every run draws an "
-            "update of its own: give batch_config.runs_per_batch"
-        )
-
-
-def _require_enough(prompts: PromptSet, config: ExperimentConfig) -> None:
-    """Reject a set with fewer different prompts than a run draws: those of E, and of U where the run has one."""
-    largest, update = max(config.batch_config.B_E_values), config.batch_config.B_U
-    needed, words = largest + update, f"B_E {largest} + B_U {update} disjoint prompts"
-    smaller = "--be-values/--be/--bu"
-    # A single batch is its own U.
-    if config.probe.mode == "u_statistic":
-        needed, words, smaller = largest, f"B_E {largest} different prompts", "--be-values/--be"
-    distinct = len({prompt.key for prompt in prompts}) if isinstance(prompts, list) else len(prompts)
-    if distinct < needed:
-        which = "prompts" if distinct == len(prompts) else f"different prompts (of {len(prompts)})"
-        raise UsageError(
-            f"prompts {config.prompts.source}: {distinct} {which} are {needed - distinct} too few for {words}; "
-            f"give more prompts, smaller {smaller}, or --with-replacement"
-        )
 
 
 def demo_profile(name: str) -> list[Layer]:

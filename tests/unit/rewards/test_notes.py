@@ -94,6 +94,34 @@ def form(completions: list[str], weight: float = 1.0, **kwargs: Any) -> list[flo
     return [weight * ("<think>" in text) for text in completions]
 
 
+def token_lengths(completion_ids: list[list[int]] | None = None, **kwargs: Any) -> list[float]:
+    return [float(len(ids)) for ids in completion_ids or [[]]]
+
+
+def warmed_up(completions: list[str], **kwargs: Any) -> list[float]:
+    state = kwargs.get("trainer_state")
+    return [0.0 if state is None else 1.0 for _ in completions]
+
+
+def both(completions: list[str], completion_ids: Any = None, trainer_state: Any = None) -> list[float]:
+    return [0.0 for _ in completions]
+
+
+@pytest.mark.parametrize(
+    ("reward", "said"),
+    [
+        (token_lengths, "reward own reads completion_ids, which no trainer gives here: it gets none"),
+        (warmed_up, "reward own reads trainer_state, which no trainer gives here: it gets none"),
+        (both, "reward own reads completion_ids and trainer_state, which no trainer gives here: it gets none"),
+        (form, ""),
+        (asked, ""),
+    ],
+)
+def test_values_that_only_a_trainer_gives_are_said(reward: Any, said: str) -> None:
+    notes = reward_notes("own", reward, prompts(solution="7"))
+    assert [note for note in notes if "trainer" in note] == ([said] if said else [])
+
+
 @pytest.mark.parametrize(
     ("reward", "columns", "said"),
     [

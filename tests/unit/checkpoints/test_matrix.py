@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import transformers
 from peft import LoraConfig, get_peft_model
 
 from pytest_entropy.checkpoints import load_checkpoint
@@ -17,6 +16,7 @@ from pytest_entropy.checkpoints.formats.weights_file import WeightsFile
 from pytest_entropy.optimizers.update_rules import update_direction
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from tests import tiny
+from tests.architectures import text
 from tests.unit.checkpoints.read_again import expect_read_again
 from tests.unit.probe.derivatives.test_directional import plain
 
@@ -25,22 +25,8 @@ ARCHITECTURES = ("Qwen2", "Qwen3", "Llama", "Gemma", "Gemma3Text")
 
 def build(architecture: str, vocabulary: int, **more: Any) -> Any:
     """A random model of two layers; token 1 to V-1 are words."""
-    torch.manual_seed(0)
-    settings = {
-        "vocab_size": vocabulary,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 8,
-        "max_position_embeddings": 128,
-        "initializer_range": 0.2,
-        **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"), 0),
-    }
-    config = getattr(transformers, f"{architecture}Config")(**{**settings, **more})
-    name = {"Gemma3Text": "Gemma3"}.get(architecture, architecture)
-    return getattr(transformers, f"{name}ForCausalLM")(config)
+    model = f"{architecture.removesuffix('Text')}ForCausalLM"
+    return text(architecture, model=model, **more)(vocabulary)
 
 
 def save(

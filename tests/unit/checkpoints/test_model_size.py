@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from pytest_entropy.checkpoints import DEMO, find_checkpoint, load_checkpoint, r
 from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.model_size import parameters_stored
 from tests import tiny
+from tests.fresh_process import succeeds
 
 
 def hollow(file: Path, shapes: dict[str, list[int]]) -> None:
@@ -88,5 +87,4 @@ def test_counting_imports_no_torch() -> None:
         "assert parameters_stored(find_checkpoint(resolve('demo'))) > 0\n"
         "assert 'torch' not in sys.modules\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    succeeds(code)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.preflight.architecture import require_known_architecture
 from pytest_entropy.errors import UsageError
+from tests.fresh_process import succeeds
 
 CONFIG_MAPPING_NAMES = vars(configuration_auto)["CONFIG_MAPPING_NAMES"]
 
@@ -74,5 +73,4 @@ def test_a_type_that_this_process_registers_is_known(tmp_path: Path) -> None:
         "(place / 'config.json').write_text('{\"model_type\": \"own_one\"}')\n"
         "require_known_architecture(CheckpointFiles('t', place, place, False, place / 'o', None))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    succeeds(code, tmp_path)

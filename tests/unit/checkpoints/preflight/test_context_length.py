@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from pytest_entropy.checkpoints.preflight.context_length import require_context
 from pytest_entropy.checkpoints.preflight.planned_tokenizer import PlannedTokenizer
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import DemoPrompts, Prompt, PromptSet
+from tests.fresh_process import succeeds
 
 NO_ROOM = (
     "the model's context of 20 tokens has no room for a prompt beside a response of 20 tokens "
@@ -111,5 +110,4 @@ def test_torch_is_not_imported() -> None:
         "    assert 'the longest has 500 tokens' in str(error)\n"
         "assert 'tokenizers' in sys.modules and 'torch' not in sys.modules\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    succeeds(code)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from pytest_entropy.checkpoints.metadata import read_metadata
 from pytest_entropy.checkpoints.preflight.next_step import require_next_step
 from pytest_entropy.errors import UsageError
 from tests import tiny
+from tests.fresh_process import succeeds
 from tests.unit.checkpoints.test_layouts import save_full
 
 
@@ -143,5 +142,4 @@ def test_torch_is_not_imported(step: Path) -> None:
         "require_next_step(files, read_metadata(files), learning_rate=None, dtype='float32')\n"
         "assert not {'torch', 'transformers'} & set(sys.modules)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(step)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    succeeds(code, step)

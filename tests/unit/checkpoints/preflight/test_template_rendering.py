@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import pytest
 
 from pytest_entropy.checkpoints.preflight.template_rendering import TemplateFailure, render, used_variables
 from tests import tiny
+from tests.fresh_process import succeeds
 
 CHAT: list[dict[str, Any]] = [
     {"role": "system", "content": "Be <b>brief</b> & kind."},
@@ -145,5 +144,4 @@ def test_neither_transformers_nor_torch_is_imported() -> None:
         "assert render('{{ messages[0].content }}', [{'content': 'x'}]) == 'x'\n"
         "assert not {'torch', 'transformers'} & set(sys.modules)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    succeeds(code)

@@ -8,10 +8,10 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
-from pytest_entropy.checkpoints.files import CheckpointFiles, read_object
+from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.logged_prompts import Logged, LoggedPrompts, logged_prompts
-from pytest_entropy.checkpoints.preflight.template_files import ChatTemplates, read_templates, tokenizer_place
-from pytest_entropy.policy.chat_template import as_taken
+from pytest_entropy.checkpoints.preflight.planned_tokenizer import PlannedTokenizer, planned_tokenizer
+from pytest_entropy.checkpoints.tokenizer_files import chat_templates
 from pytest_entropy.prompts import DemoPrompts, Prompt, PromptSet
 from pytest_entropy.prompts.messages import parts_of
 from pytest_entropy.records.run import OF_THE_LOG
@@ -94,10 +94,9 @@ def compare_with_log(files: CheckpointFiles, prompts: PromptSet) -> LogCompariso
 
 
 def _compared(files: CheckpointFiles, prompts: PromptSet, log: LoggedPrompts, end: float) -> LogComparison | None:
-    place = tokenizer_place(files)
-    templates = None if place is None else read_templates(place)
-    forms = _Forms(templates if templates and templates.by_name else None, *_special_tokens(templates))
-    if forms.templates is None and not isinstance(prompts[0].content, str):
+    tokenizer = planned_tokenizer(files)
+    forms = _Forms(tokenizer, *_special_tokens(tokenizer))
+    if not isinstance(prompts[0].content, str) and (tokenizer is None or not chat_templates(tokenizer.place)):
         return None
     found, whole = _candidates(log.prompts, prompts, end)
     same, other, first = 0, 0, ""
@@ -118,21 +117,27 @@ class _Forms:
     """The forms that a prompt's text may have in a log.
 
     Attributes:
-        templates: the checkpoint's; None where it has none.
+        tokenizer: the checkpoint's; None where its files are not on this machine.
         special: the tokens that decoding may leave out, the longest first.
         around: those of them that stand before and after a text: padding, its beginning and its end.
     """
 
-    templates: ChatTemplates | None
+    tokenizer: PlannedTokenizer | None
     special: Sequence[str]
     around: Sequence[str]
 
     def text(self, prompt: Prompt) -> str:
-        """The prompt as it is encoded here."""
-        if isinstance(prompt.content, str) or self.templates is None:
+        """The prompt as it is encoded here.
+
+        Raises:
+            ValueError: its template writes tokens that the files do not name.
+        """
+        if isinstance(prompt.content, str) or self.tokenizer is None:
             return str(prompt.content)
-        render = partial(self.templates.render, arguments=prompt.template_arguments)
-        return render(as_taken(render, prompt.content))
+        text = self.tokenizer.rendered(prompt.content, prompt.template_arguments)
+        if text is None:
+            raise ValueError("the template's text is not known")
+        return text
 
     def without_special(self, text: str) -> str:
         """The text as decoding without special tokens leaves it."""
@@ -152,17 +157,12 @@ class _Forms:
         return text
 
 
-def _special_tokens(templates: ChatTemplates | None) -> tuple[list[str], list[str]]:
-    """The tokenizer's special tokens, and those that stand around a text."""
-    if templates is None:
+def _special_tokens(tokenizer: PlannedTokenizer | None) -> tuple[list[str], list[str]]:
+    """The tokenizer's special tokens, the longest first, and those that stand around a text."""
+    if tokenizer is None:
         return [], []
-    file = templates.place / "tokenizer.json"
-    added = read_object(file).get("added_tokens") if file.is_file() else []
-    tokens = [one for one in added if isinstance(one, dict)] if isinstance(added, list) else []
-    texts = {one["content"] for one in tokens if one.get("special") and isinstance(one.get("content"), str)}
-    texts |= set(templates.tokens.values())
-    around = [templates.tokens[name] for name in ("pad_token", "bos_token") if name in templates.tokens]
-    return sorted((text for text in texts if text.strip()), key=len, reverse=True), around
+    around = [tokenizer.named[name] for name in ("pad_token", "bos_token") if name in tokenizer.named]
+    return sorted((text for text in tokenizer.special if text.strip()), key=len, reverse=True), around
 
 
 def _candidates(logged: Sequence[Logged], prompts: PromptSet, end: float) -> tuple[list[list[Prompt]], bool]:

@@ -60,6 +60,17 @@ class PlannedTokenizer:
         """Whether :meth:`encode` gives the tokens of a text."""
         return self._loaded is not None
 
+    @property
+    def named(self) -> dict[str, str]:
+        """The special tokens that the files name, by the names under which templates know them (``bos_token``)."""
+        return {name: token for name, token in self._special.items() if token is not None}
+
+    @property
+    def special(self) -> frozenset[str]:
+        """The texts of all special tokens, which decoding can leave out."""
+        added = self._loaded.get_added_tokens_decoder().values() if self._loaded else ()
+        return frozenset(token.content for token in added if token.special).union(self.named.values())
+
     def end_token(self) -> list[int] | None:
         """The id of its end-of-sequence token, none where the files say that there is none; None if they do not say."""
         if self._loaded is None or "eos_token" not in self._special:
@@ -85,8 +96,7 @@ class PlannedTokenizer:
         template = self.template(tools=bool(given.get("tools")))
         if template is None:
             return None
-        special = {name: token for name, token in self._special.items() if token is not None}
-        write = partial(render, template.text, variables={**special, **given})
+        write = partial(render, template.text, variables={**self.named, **given})
         try:
             return write(as_taken(write, messages))
         except PartsNotTaken as error:

@@ -1,17 +1,15 @@
-"""The chat templates of a checkpoint's tokenizer, and their text of messages, without loading the tokenizer."""
+"""The chat templates of a checkpoint's tokenizer, and what they read, without loading the tokenizer."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pytest_entropy.checkpoints.files import CheckpointFiles
-from pytest_entropy.checkpoints.preflight.template_rendering import render
 from pytest_entropy.checkpoints.preflight.template_variables import template_variables
-from pytest_entropy.checkpoints.tokenizer_files import chat_templates, special_tokens, tokenizer_directory
+from pytest_entropy.checkpoints.tokenizer_files import chat_templates, tokenizer_directory
 
 
 @dataclass(frozen=True)
@@ -21,12 +19,10 @@ class ChatTemplates:
     Attributes:
         place: the tokenizer's directory.
         by_name: the templates' texts; one alone is called ``default``.
-        tokens: the special tokens that templates write, by the names of their variables.
     """
 
     place: Path
     by_name: Mapping[str, str]
-    tokens: Mapping[str, str]
 
     @property
     def variables(self) -> frozenset[str]:
@@ -41,22 +37,6 @@ class ChatTemplates:
     def write_tools(self) -> bool:
         """Whether one of the templates writes tools, which are no variable of callers by the rule for columns."""
         return any(re.search(r"\btools\b", text) for text in self.by_name.values())
-
-    def chosen(self, tools: object) -> str | None:
-        """The template that transformers takes for a prompt with or without tools; None where it has none to take."""
-        return self.by_name.get("tool_use" if tools and "tool_use" in self.by_name else "default")
-
-    def render(self, messages: Sequence[Mapping[str, Any]], arguments: Mapping[str, Any]) -> str:
-        """The text of a conversation and the header of the assistant's turn.
-
-        Args:
-            messages: the conversation.
-            arguments: further arguments by name, ``tools`` among them.
-
-        Raises:
-            TemplateFailure: the template fails, does not come to an end, or there is none for such a prompt.
-        """
-        return render(self.chosen(arguments.get("tools")) or "", messages, {**self.tokens, **arguments})
 
 
 def tokenizer_place(files: CheckpointFiles) -> Path | None:
@@ -74,5 +54,4 @@ def read_templates(place: Path) -> ChatTemplates:
     Raises:
         UsageError: a file is too large, or cannot be read.
     """
-    tokens = {name: token for name, token in special_tokens(place).items() if token is not None}
-    return ChatTemplates(place, {name: found.text for name, found in chat_templates(place).items()}, tokens)
+    return ChatTemplates(place, {name: found.text for name, found in chat_templates(place).items()})

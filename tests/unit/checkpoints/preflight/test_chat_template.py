@@ -11,6 +11,7 @@ from transformers import AutoTokenizer
 
 from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.preflight.chat_template import require_chat_template
+from pytest_entropy.checkpoints.preflight.planned_tokenizer import PlannedTokenizer
 from pytest_entropy.checkpoints.preflight.prompt_columns import (
     columns_left_out,
     require_reached,
@@ -20,6 +21,7 @@ from pytest_entropy.checkpoints.preflight.template_files import ChatTemplates, r
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import Prompt, prompts_from_rows
 from tests import tiny
+from tests.fresh_process import succeeds
 from tests.unit.checkpoints.trainer_files import files_in
 
 TEMPLATE = (
@@ -61,7 +63,7 @@ def test_templates_are_rendered_as_the_loaded_tokenizer_does(tmp_path: Path, *, 
     for arguments in ({}, {"enable_thinking": False}, {"tools": [TOOL]}):
         expected = tokenizer.apply_chat_template(answered, tokenize=False, add_generation_prompt=True, **arguments)
         assert str(expected).startswith("<s>") or named
-        assert templates_of(files).render(answered, arguments) == expected
+        assert PlannedTokenizer(files.weights).rendered(answered, arguments) == expected
 
 
 def test_no_template_and_a_broken_one_are_told(tmp_path: Path) -> None:
@@ -159,14 +161,10 @@ def test_ordinary_columns_and_tools_that_the_template_uses_are_not(tmp_path: Pat
 
 
 def test_planning_reads_the_files_without_torch(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     saved(tmp_path)
     program = (
         "import sys; from pathlib import Path\n"
-        "from pytest_entropy.checkpoints.preflight.template_files import read_templates\n"
-        f"print(read_templates(Path({str(tmp_path)!r})).render({json.dumps(ASK)}, {{}}), 'torch' in sys.modules)"
+        "from pytest_entropy.checkpoints.preflight.planned_tokenizer import PlannedTokenizer\n"
+        f"print(PlannedTokenizer(Path({str(tmp_path)!r})).rendered({json.dumps(ASK)}), 'torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
-    assert done.stdout.strip() == "<s><user>3 + 4?<me> False"
+    assert succeeds(program).strip() == "<s><user>3 + 4?<me> False"

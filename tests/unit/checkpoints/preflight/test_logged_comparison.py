@@ -196,3 +196,12 @@ def test_conversations_with_one_last_message_are_told_apart(tmp_path: Path) -> N
     assert (many.other, many.warning) == (0, "")
     other = compared(files, chat(["Make your move."], {"role": "system", "content": "Another."}))
     assert other.warning.startswith("16 of 16 prompts")
+
+
+def test_the_special_tokens_of_a_large_tokenizer_are_known(tmp_path: Path) -> None:
+    files, prompts = checkpoint(tmp_path), chat()
+    write_trl(files, as_logged(files, prompts[3:9], special=False))
+    # Some tokenizers of 260 000 words take 34 MB.
+    with (files.weights / "tokenizer.json").open("ab") as stream:
+        stream.write(b" " * 34 * 2**20)
+    assert compared(files, prompts).same == 6

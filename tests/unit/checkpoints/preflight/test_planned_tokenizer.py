@@ -70,6 +70,10 @@ def test_ids_are_those_of_transformers(place: Path, way: str) -> None:
     assert rendered is not None
     assert ours.encode(rendered) == encode_chat(theirs, CHAT)
     assert ours.end_token() == [theirs.eos_token_id]
+    # Decoding leaves these out, and no word.
+    assert set(theirs.all_special_tokens) <= ours.special
+    assert not str(theirs.decode(theirs(" ".join(ours.special))["input_ids"], skip_special_tokens=True)).strip()
+    assert not ours.special & {"Tom", "3 [PAD]"}
 
 
 def test_the_first_token_beyond_a_size_is_named(place: Path) -> None:

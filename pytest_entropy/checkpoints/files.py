@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pytest_entropy.errors import UsageError
 
@@ -121,3 +122,12 @@ def read_object(path: Path) -> dict[str, object]:
     if not isinstance(record, dict):
         raise UsageError(f"checkpoint file {path} holds {type(record).__name__}, expected an object")
     return record
+
+
+def object_or_empty(path: Path) -> dict[str, Any]:
+    """The JSON object in a file that a checkpoint may lack; empty without it.
+
+    Raises:
+        UsageError: as :func:`read_object` of a file that is there.
+    """
+    return dict(read_object(path)) if path.is_file() else {}

@@ -18,7 +18,6 @@ from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.formats.weights_file import WeightsFile, stored_names
 from pytest_entropy.checkpoints.metadata import SAMPLING
 from pytest_entropy.checkpoints.model_class import class_name
-from pytest_entropy.checkpoints.model_size import model_directory
 from pytest_entropy.checkpoints.preflight.adapter_files import require_all_read
 from pytest_entropy.checkpoints.preflight.bfloat16_units import warn_of_slow_bfloat16
 from pytest_entropy.checkpoints.preflight.device import require_device
@@ -33,7 +32,8 @@ from pytest_entropy.checkpoints.states.mapping_proof import MappingProof, prove
 from pytest_entropy.checkpoints.states.optimizer_file import Mapped, read_optimizer
 from pytest_entropy.checkpoints.states.unreached import is_multimodal, unreached
 from pytest_entropy.checkpoints.stored_prefixes import Renaming
-from pytest_entropy.checkpoints.tokenizer_files import require_vocabulary
+from pytest_entropy.checkpoints.tokenizer_files import has_own_tokenizer, require_vocabulary
+from pytest_entropy.checkpoints.whole_model import model_directory
 from pytest_entropy.errors import UsageError
 from pytest_entropy.optimizers.state import AdamWState
 from pytest_entropy.policy.policy import Policy
@@ -263,8 +263,7 @@ def _require_finite(files: CheckpointFiles, model: Any) -> None:
 def _tokenizer(files: CheckpointFiles) -> Any:
     """The checkpoint's own tokenizer, else that of its base model."""
     require_vocabulary(files)
-    has_tokenizer = any((files.weights / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
-    source = str(files.weights) if has_tokenizer or files.base is None else files.base
+    source = files.base if files.base is not None and not has_own_tokenizer(files) else str(files.weights)
     try:
         return AutoTokenizer.from_pretrained(source, trust_remote_code=False, local_files_only=True)
     except Exception as error:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 from pytest_entropy.checkpoints.files import CheckpointFiles
-from pytest_entropy.checkpoints.formats.weights_file import INDEX, WHOLE, WeightsFile
+from pytest_entropy.checkpoints.formats.weights_file import WeightsFile
+from pytest_entropy.checkpoints.whole_model import model_directory
 from pytest_entropy.errors import UsageError
 
 
@@ -27,14 +27,3 @@ def parameters_stored(files: CheckpointFiles) -> int | None:
     except UsageError:
         # Loading the model reports what is wrong with the file.
         return None
-
-
-def model_directory(files: CheckpointFiles) -> Path | None:
-    """The directory of the whole model's weights, an adapter's base by its path or hub id; None if it is not cached."""
-    base = files.base
-    if base is None or Path(base).is_dir():
-        return files.weights if base is None else Path(base)
-    from huggingface_hub import try_to_load_from_cache
-
-    cached = (try_to_load_from_cache(base, name) for name in (WHOLE, INDEX))
-    return next((Path(path).parent for path in cached if isinstance(path, str)), None)

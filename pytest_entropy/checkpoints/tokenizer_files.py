@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pytest_entropy.checkpoints.files import CheckpointFiles, read_object
-from pytest_entropy.checkpoints.model_size import model_directory
+from pytest_entropy.checkpoints.files import CheckpointFiles, object_or_empty
+from pytest_entropy.checkpoints.whole_model import model_directory
 from pytest_entropy.errors import UsageError
 
 SETTINGS, SPECIAL, ADDED, WHOLE = (
@@ -56,15 +56,21 @@ class Template(NamedTuple):
     file: Path
 
 
+def has_own_tokenizer(files: CheckpointFiles) -> bool:
+    """Whether the tokenizer is the checkpoint's own, as it is for a whole model; else it is its base model's.
+
+    Args:
+        files: paths of the checkpoint.
+    """
+    return files.base is None or any((files.weights / name).is_file() for name in (WHOLE, SETTINGS))
+
+
 def tokenizer_directory(files: CheckpointFiles) -> Path | None:
     """The directory that the tokenizer is loaded from: the checkpoint's own, else its base model's, cached or not.
 
     None where the base is not on this machine.
     """
-    own = any((files.weights / name).is_file() for name in (WHOLE, SETTINGS))
-    if own or files.base is None:
-        return files.weights
-    return model_directory(files)
+    return files.weights if has_own_tokenizer(files) else model_directory(files)
 
 
 def require_vocabulary(files: CheckpointFiles) -> None:
@@ -89,7 +95,7 @@ def require_vocabulary(files: CheckpointFiles) -> None:
         )
     if _has_vocabulary(place):
         return
-    if _read(place, SETTINGS).get("tokenizer_class") in _WITHOUT_VOCABULARY:
+    if object_or_empty(place / SETTINGS).get("tokenizer_class") in _WITHOUT_VOCABULARY:
         return
     base = "" if files.base is None else f" (its base model's is in {files.base}: without {SETTINGS} it is used)"
     raise UsageError(
@@ -120,11 +126,11 @@ def added_tokens(place: Path) -> dict[int, AddedToken]:
     Args:
         place: directory of the tokenizer.
     """
-    listed = _read(place, SETTINGS).get("added_tokens_decoder")
+    listed = object_or_empty(place / SETTINGS).get("added_tokens_decoder")
     if isinstance(listed, dict):
         given = ((key, value) for key, value in listed.items() if isinstance(value, dict) and key.isdecimal())
         return {int(key): AddedToken(text, _options(value)) for key, value in given if (text := _content(value))}
-    legacy = {text: number for text, number in _read(place, ADDED).items() if type(number) is int and text}
+    legacy = {text: number for text, number in object_or_empty(place / ADDED).items() if type(number) is int and text}
     return {number: AddedToken(text, {}) for text, number in legacy.items()}
 
 
@@ -156,7 +162,7 @@ def chat_templates(place: Path) -> dict[str, Template]:
         found.setdefault("default", place / TEMPLATE)
     if found:
         return {name: Template(_text(file), file) for name, file in found.items()}
-    stored = _read(place, SETTINGS).get("chat_template")
+    stored = object_or_empty(place / SETTINGS).get("chat_template")
     entries = [{"name": "default", "template": stored}] if isinstance(stored, str) else stored
     listed = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
     texts = {str(entry.get("name")): entry.get("template") for entry in listed}
@@ -188,14 +194,10 @@ def _text(file: Path) -> str:
 
 def _merged(place: Path) -> dict[str, Any]:
     """The settings; of tokenizers whose settings number no tokens, the older map of special tokens overrides them."""
-    settings = dict(_read(place, SETTINGS))
+    settings = object_or_empty(place / SETTINGS)
     if "added_tokens_decoder" not in settings:
-        settings |= _read(place, SPECIAL)
+        settings |= object_or_empty(place / SPECIAL)
     return settings
-
-
-def _read(place: Path, name: str) -> dict[str, Any]:
-    return dict(read_object(place / name)) if (place / name).is_file() else {}
 
 
 def _content(value: Any) -> str | None:

@@ -110,7 +110,7 @@ def _with_question(row: Mapping[str, Any], prompt_column: str) -> Mapping[str, A
 def _answer(row: Mapping[str, Any], column: str, where: str) -> Any:
     """The row's expected answer, ``_MISSING`` where no column was configured and none of the usual ones exists."""
     for name in (column, _VERL_ANSWER) if column == "answer" else (column,):
-        value = _nested(row, name)
+        value = nested_column(row, name, _MISSING)
         if value is not _MISSING:
             return value
     if column != "answer":
@@ -121,14 +121,23 @@ def _answer(row: Mapping[str, Any], column: str, where: str) -> Any:
     return _MISSING
 
 
-def _nested(row: Mapping[str, Any], name: str) -> Any:
-    """The value of a column, whose name may be dotted; ``_MISSING`` where there is none."""
+def nested_column(row: Mapping[str, Any], name: str, missing: Any = None) -> Any:
+    """The value of a column, or of a field of a struct in one, whose name is dotted.
+
+    Args:
+        row: values by column.
+        name: of the column.
+        missing: what is given where there is none.
+
+    >>> nested_column({"reward_model": {"ground_truth": "7"}}, "reward_model.ground_truth")
+    '7'
+    """
     if name in row:
         return row[name]
     value: Any = row
     for part in name.split("."):
         if not isinstance(value, Mapping) or part not in value:
-            return _MISSING
+            return missing
         value = value[part]
     return value
 

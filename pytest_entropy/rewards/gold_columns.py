@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pytest_entropy.prompts import Prompt
+from pytest_entropy.prompts.rows import nested_column
 from pytest_entropy.rewards.answers import is_any
 from pytest_entropy.rewards.arguments import NOT_COLUMNS
 from pytest_entropy.rewards.gold import NoGold, accepted_answers, is_solution, shown
@@ -58,7 +59,7 @@ def disagreement(prompts: Sequence[Prompt]) -> str | None:
             continue
         compared, other, first = 0, 0, ""
         for n, prompt in enumerate(prompts[:COMPARED], start=1):
-            mine, theirs = prompt.columns.get("answer"), _nested(prompt.columns, name)
+            mine, theirs = prompt.columns.get("answer"), nested_column(prompt.columns, name)
             same = _agree(mine, theirs)
             compared += same is not None
             if same is False:
@@ -86,14 +87,6 @@ def _with_fields(name: str, value: Any) -> Iterable[tuple[str, Any]]:
         return [(name, value)]
     fields = [(f"{name}.{key}", inner) for key, inner in value.items()]
     return [one for one in fields if is_gold_name(_last(one[0]))] or [(name, value)]
-
-
-def _nested(columns: Mapping[str, Any], name: str) -> Any:
-    if name in columns:
-        return columns[name]
-    outer, _, inner = name.partition(".")
-    struct = columns.get(outer)
-    return struct.get(inner) if isinstance(struct, Mapping) else None
 
 
 def _last(name: str) -> str:

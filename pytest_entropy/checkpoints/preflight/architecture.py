@@ -12,10 +12,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pytest_entropy.checkpoints.files import CheckpointFiles, read_object
+from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.model_class import TABLES
-from pytest_entropy.checkpoints.model_size import model_directory
 from pytest_entropy.checkpoints.preflight.model_files import quoted
+from pytest_entropy.checkpoints.whole_model import model_config, model_directory
 from pytest_entropy.errors import UsageError
 
 _AUTO = "transformers.models.auto.configuration_auto"
@@ -30,14 +30,11 @@ def require_known_architecture(files: CheckpointFiles) -> None:
     Raises:
         UsageError: names the type and the installed version.
     """
-    directory = model_directory(files)
-    if directory is None or not (directory / "config.json").is_file():
+    directory, config = model_directory(files), model_config(files)
+    kind = config.get("model_type")
+    if directory is None or not isinstance(kind, str) or _registered(kind):
         return
     where = directory / "config.json"
-    config = read_object(where)
-    kind = config.get("model_type")
-    if not isinstance(kind, str) or _registered(kind):
-        return
     if not _is_known(kind):
         needs = config.get("transformers_version")
         newer = f" (it was saved by {str(needs)[:20]})" if needs else ""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from pytest_entropy.checkpoints.files import CheckpointFiles, read_object
-from pytest_entropy.checkpoints.model_size import model_directory
+from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.preflight.planned_tokenizer import PlannedTokenizer
 from pytest_entropy.checkpoints.preflight.rendered_prompts import text_to_encode
 from pytest_entropy.checkpoints.text_settings import text_settings
+from pytest_entropy.checkpoints.whole_model import model_config
 from pytest_entropy.errors import RunError, UsageError
 from pytest_entropy.prompts import Prompt, PromptSet, require_room
 from pytest_entropy.prompts.context_length import TEMPLATE_TOKENS
@@ -42,8 +41,7 @@ def require_context(
     Raises:
         UsageError: no prompt fits, or some are too long; says how many, and shows the longest.
     """
-    directory = model_directory(files)
-    positions = None if directory is None else _positions(directory)
+    positions = _positions(text_settings(model_config(files)))
     # A template adds tokens to those of the messages.
     added = 0 if isinstance(prompts[0].content, str) else TEMPLATE_TOKENS
     try:
@@ -54,8 +52,7 @@ def require_context(
         raise UsageError(f"checkpoint {files.root}: {error}") from None
 
 
-def _positions(directory: Path) -> int | None:
-    config = text_settings(read_object(directory / "config.json")) if (directory / "config.json").is_file() else {}
+def _positions(config: Mapping[str, Any]) -> int | None:
     return next((size for key in _KEYS if type(size := config.get(key)) is int), None)
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from pytest_entropy.checkpoints.files import CheckpointFiles, read_object
+from pytest_entropy.checkpoints.files import CheckpointFiles, object_or_empty
 from pytest_entropy.checkpoints.formats.weights_file import WeightsFile
-from pytest_entropy.checkpoints.model_size import model_directory
 from pytest_entropy.checkpoints.preflight.planned_tokenizer import PlannedTokenizer
 from pytest_entropy.checkpoints.preflight.rendered_prompts import text_to_encode
 from pytest_entropy.checkpoints.text_settings import text_settings
+from pytest_entropy.checkpoints.whole_model import model_config, model_directory
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import PromptSet
 from pytest_entropy.prompts.embedded_tokens import unembedded
@@ -76,8 +76,7 @@ def embedding_rows(files: CheckpointFiles) -> int | None:
     if sizes:
         # Of several, the largest: nothing is refused that might run.
         return max(sizes)
-    config = read_object(directory / "config.json") if (directory / "config.json").is_file() else {}
-    size = text_settings(config).get("vocab_size")
+    size = text_settings(model_config(files)).get("vocab_size")
     return size if type(size) is int else None
 
 
@@ -102,7 +101,7 @@ def _rows_of_adapter(adapter: Path) -> Iterator[tuple[str, int]]:
             yield "adapts an embedding of as many rows as", shape[1]
         elif len(shape) == 2 and _is_embedding(key):
             yield "holds an embedding of as many rows as", shape[0]
-    config = read_object(adapter / "adapter_config.json") if (adapter / "adapter_config.json").is_file() else {}
+    config = object_or_empty(adapter / "adapter_config.json")
     indices = [index for index in _numbers(config.get("trainable_token_indices")) if type(index) is int]
     if indices:
         yield "trains single tokens (trainable_token_indices) of a vocabulary of at least", max(indices) + 1

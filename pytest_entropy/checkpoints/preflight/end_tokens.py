@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pytest_entropy.checkpoints.files import CheckpointFiles, read_object
-from pytest_entropy.checkpoints.model_size import model_directory
+from pytest_entropy.checkpoints.files import CheckpointFiles, object_or_empty
 from pytest_entropy.checkpoints.preflight.planned_tokenizer import PlannedTokenizer
+from pytest_entropy.checkpoints.whole_model import model_config, model_directory
 from pytest_entropy.errors import UsageError
 
 
@@ -23,15 +23,12 @@ def require_end_token(files: CheckpointFiles, tokenizer: PlannedTokenizer) -> No
     Raises:
         UsageError: no end token is named, or none that the vocabulary has.
     """
-    directory = model_directory(files)
-    if directory is None or not (directory / "config.json").is_file():
-        return
-    config = read_object(directory / "config.json")
+    directory, config = model_directory(files), model_config(files)
     vocabulary, own = config.get("vocab_size"), tokenizer.end_token()
-    if type(vocabulary) is not int or "eos_token_id" not in config or own is None:
+    if directory is None or type(vocabulary) is not int or "eos_token_id" not in config or own is None:
         return
-    path = directory / "generation_config.json"
-    named = [config["eos_token_id"], own, read_object(path).get("eos_token_id") if path.is_file() else None]
+    of_generation = object_or_empty(directory / "generation_config.json")
+    named = [config["eos_token_id"], own, of_generation.get("eos_token_id")]
     ids = sorted({number for value in named for number in _ids(value)})
     if any(0 <= number < vocabulary for number in ids):
         return

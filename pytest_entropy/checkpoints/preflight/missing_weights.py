@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pytest_entropy.checkpoints.files import CheckpointFiles, read_object
+from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.formats.weights_file import WeightsFile
-from pytest_entropy.checkpoints.model_size import model_directory
+from pytest_entropy.checkpoints.whole_model import model_config, model_directory
 from pytest_entropy.errors import UsageError
 
 _COUNTS = ("num_hidden_layers", "n_layer")
@@ -29,11 +29,8 @@ def require_all_weights(files: CheckpointFiles) -> None:
     Raises:
         UsageError: names the layer or the tensor.
     """
-    directory = model_directory(files)
-    if directory is None or not (directory / "config.json").is_file():
-        return
-    config = read_object(directory / "config.json")
-    if any(key.endswith("_config") and isinstance(part, dict) for key, part in config.items()):
+    directory, config = model_directory(files), model_config(files)
+    if directory is None or any(key.endswith("_config") and isinstance(part, dict) for key, part in config.items()):
         return
     shapes = WeightsFile(directory).shapes()
     missing = _missing_layer(shapes, config) or _missing_head(shapes, config)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pytest_entropy.errors import UsageError
@@ -39,7 +43,9 @@ def chat_messages(messages: Sequence[Any], where: str, *, from_table: bool = Fal
 
 def _message(message: Any, where: str, from_table: bool) -> Message:
     if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
-        raise UsageError(f"{where}: a chat message has a role and a content, not {shown(message)}")
+        fields = isinstance(message, Mapping) and {"from", "value"} <= set(message)
+        remedy = ': rename its fields "from" and "value", and human to user, gpt to assistant' if fields else ""
+        raise UsageError(f"{where}: a chat message has a role and a content, not {shown(message)}{remedy}")
     kept = {
         str(key): without_nulls(value) if from_table else value for key, value in message.items() if value is not None
     }
@@ -125,27 +131,33 @@ def without_nulls(value: Any) -> Any:
     return [without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
-def require_no_json(text: str, where: str) -> None:
-    """Refuse a text that is the JSON of chat messages: as a text, no template would be applied to it.
+def require_no_messages(text: str, where: str) -> None:
+    """Refuse a text that is chat messages as JSON or Python writes them: no template would be applied to it.
 
     Args:
         text: a prompt.
         where: source and row, for messages.
 
     Raises:
-        UsageError: the text is a JSON list of messages.
+        UsageError: the text is a list of messages.
     """
-    if not text.lstrip().startswith("[") or '"role"' not in text:
+    if not text.lstrip().startswith("[") or not re.search(r"""["']role["']""", text):
         return
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return
-    if value and all(isinstance(one, dict) and "role" in one for one in value):
-        raise UsageError(
-            f"{where}: the prompt is the JSON text of chat messages; give the list itself, so that the chat template "
-            "is applied to it"
-        )
+    for language, read in (("JSON", json.loads), ("Python", _printed)):
+        value = None
+        with suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            value = read(text.strip())
+        if isinstance(value, list) and value and all(isinstance(one, dict) and "role" in one for one in value):
+            raise UsageError(
+                f"{where}: the prompt is the {language} text of chat messages; give the list itself, so that the chat "
+                "template is applied to it"
+            )
+
+
+def _printed(text: str) -> object:
+    """The list of which Python, or numpy (without commas), prints a text, as CSV files hold them."""
+    return ast.literal_eval(re.sub(r"\}\s+\{", "}, {", text))
 
 
 def require_text(texts: Iterable[str], where: str) -> None:

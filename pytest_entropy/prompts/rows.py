@@ -9,8 +9,8 @@ from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts.messages import (
     chat_messages,
     parts_of,
-    require_no_json,
     require_no_media,
+    require_no_messages,
     require_text,
     shown,
 )
@@ -146,7 +146,7 @@ def _content(content: Any, where: str, from_table: bool) -> Content:
     """The prompt as text, or as chat messages."""
     if isinstance(content, str):
         require_text([content], where)
-        require_no_json(content, where)
+        require_no_messages(content, where)
         return content
     if isinstance(content, Sequence) and not isinstance(content, bytes) and content:
         messages = chat_messages(content, where, from_table=from_table)

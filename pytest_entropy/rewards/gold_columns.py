@@ -11,6 +11,7 @@ from pytest_entropy.prompts.rows import nested_column
 from pytest_entropy.rewards.answers import is_any
 from pytest_entropy.rewards.arguments import NOT_COLUMNS
 from pytest_entropy.rewards.gold import NoGold, accepted_answers, is_solution, shown
+from pytest_entropy.rewards.gold_rows import CHOICES
 
 # Names in lower case without punctuation: "Correct Answer" and correct_answer are one.  The first are the surest.
 NAMES = (
@@ -85,7 +86,13 @@ def _with_fields(name: str, value: Any) -> Iterable[tuple[str, Any]]:
     """A column, or the fields of one that is a struct with such a field."""
     if not isinstance(value, Mapping):
         return [(name, value)]
-    fields = [(f"{name}.{key}", inner) for key, inner in value.items()]
+    # Beside choices they are letters, or say which choice is right.
+    no_labels = name in CHOICES or not set(CHOICES).isdisjoint(value)
+    fields = [
+        (f"{name}.{key}", inner)
+        for key, inner in value.items()
+        if not (no_labels and _plain(str(key)) in ("label", "labels"))
+    ]
     return [one for one in fields if is_gold_name(_last(one[0]))] or [(name, value)]
 
 

@@ -12,6 +12,8 @@ from pytest_entropy.rewards.gold import NoGold, accepted_answers, is_solution, s
 # Columns with the choices of a question, and of Countdown with the numbers of an equation.
 CHOICES = ("choices", "options", "endings", "answer_choices", "candidates", "mc_options")
 NUMBERS = ("nums", "numbers")
+# Texts of missing values, in lower case; "NA" and "n/a" are rather answers.
+_ABSENT = frozenset({"nan", "none", "null", "<na>", "nat"})
 _FIELDS_NAMED = 4
 
 
@@ -59,6 +61,17 @@ def solutions_in(rows: Sequence[Prompt], looked_at: Iterable[int]) -> list[int]:
         looked_at: indices of the rows that are read.
     """
     return [n for n in looked_at if all(map(is_solution, accepted_answers(rows[n].columns.get("answer"))))]
+
+
+def absent_in(rows: Sequence[Prompt], looked_at: Iterable[int]) -> list[int]:
+    """Indices of the rows whose answers are texts by which tables write missing values, such as "nan".
+
+    Args:
+        rows: the prompts.
+        looked_at: indices of the rows that are read.
+    """
+    answers = ((n, rows[n].columns.get("answer")) for n in looked_at)
+    return [n for n, answer in answers if isinstance(answer, str) and answer.strip().lower() in _ABSENT]
 
 
 def place(rows: Sequence[Prompt], n: int) -> str:

@@ -10,7 +10,7 @@ from pytest_entropy.rewards.arguments import FROM_TRAINER, NOT_COLUMNS, looked_u
 from pytest_entropy.rewards.builtin.base import PlainReward
 from pytest_entropy.rewards.dry_call import dry_calls
 from pytest_entropy.rewards.gold_columns import disagreement, gold_columns, is_gold_name
-from pytest_entropy.rewards.gold_rows import place, solutions_in
+from pytest_entropy.rewards.gold_rows import absent_in, place, solutions_in
 from pytest_entropy.rewards.named import named
 
 _SHOWN = 4
@@ -47,6 +47,11 @@ def _on_answers(rows: Sequence[Prompt]) -> list[str]:
         notes.append(
             f"finds no notation that marks the answer in {len(solutions)} of {len(looked_at)} rows, whose answers are "
             f"long texts (the first: {place(rows, solutions[0])})"
+        )
+    if absent := absent_in(rows, looked_at):
+        notes.append(
+            f"compares with the word {rows[absent[0]].columns['answer']!r} in {len(absent)} of {len(looked_at)} rows "
+            f"(the first: {place(rows, absent[0])}), which no completion may say: remove them if the answer is missing"
         )
     return notes
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
 from pytest_entropy.errors import UsageError
@@ -102,6 +103,7 @@ def test_tables_give_every_call_the_arguments_of_all_calls(tmp_path: Path) -> No
         ({"role": "user", "content": [{"type": "text"}]}, "one is dict of length 1"),
         ({**ASK, "tool_calls": "[{}]"}, "tool_calls of a chat message is a list of calls, not str '[{}]'"),
         ({**ASK, "tool_calls": ["add"]}, "tool_calls of a chat message is a list of calls, not list of length 1"),
+        ({"from": "human", "value": "3 + 4?"}, 'rename its fields "from" and "value", and human to user, gpt to'),
         ({"role": "user", "content": [3]}, "is {type: text, text: …}, not int '3'"),
         ({"role": "tool", "content": {"sunny": True}}, "is text or a list of text parts, not dict of length 1"),
         ({"role": "user", "content": [{"type": "text", "text": " "}]}, "the prompt is empty"),
@@ -123,8 +125,21 @@ def test_images_beside_the_prompt_are_refused_and_their_empty_columns_are_not(pr
     assert made(prompt, image=None, images=[]).columns == {"image": None, "images": []}
 
 
-def test_messages_as_json_text_are_no_text() -> None:
-    with pytest.raises(UsageError, match="row 1: the prompt is the JSON text of chat messages; give the list itself"):
-        made(f" {json.dumps([ASK])}\n")
-    for text in ("[1, 2] in which role?", '[{"role" is no JSON', '[{"roles": "role"}]', json.dumps(ASK), "[]"):
+@pytest.mark.parametrize(
+    ("language", "write"),
+    [("JSON", json.dumps), ("Python", str), ("Python", lambda value: str(numpy.array(value, dtype=object)))],
+)
+def test_messages_as_text_of_a_list_are_no_text(language: str, write: Callable[[Any], str]) -> None:
+    message = f"row 1: the prompt is the {language} text of chat messages; give the list itself"
+    with pytest.raises(UsageError, match=message):
+        made(f" {write([ASK, ASK])}\n")
+    for text in (
+        "[1, 2] in which role?",
+        '[{"role" is no JSON',
+        "[{'role' is no Python",
+        f"[{write(ASK)}] is what I said",
+        write([{"roles": "role"}]),
+        write(ASK),
+        "[]",
+    ):
         assert made(text).content == text

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import Prompt, prompts_from_rows
-from pytest_entropy.rewards import exact_answer, require_columns, reward_notes
+from pytest_entropy.rewards import exact_answer, gsm8k, require_columns, reward_notes
 
 
 def prompts(**columns: Any) -> list[Prompt]:
@@ -27,6 +27,10 @@ def prompts(**columns: Any) -> list[Prompt]:
         ({"answerKey": "B", "choices": {"text": ["x"], "label": ["A"]}}, "answerKey"),
         ({"Correct Answer": "7", "Incorrect Answer 1": "8"}, "Correct Answer"),
         ({"extra_info": {"answer": "7", "index": 3}}, "extra_info.answer"),
+        (
+            {"choices": {"text": ["7"], "label": ["A"]}, "mc1_targets": {"choices": ["7"], "labels": [1]}, "key": "A"},
+            "key",
+        ),
         ({"completion": [{"role": "assistant", "content": "7"}]}, "completion"),
         ({"solution": "so 7", "final_answer": "7"}, "final_answer"),
         ({"verification_info": '{"ground_truth": "7"}'}, "verification_info"),
@@ -72,6 +76,15 @@ def test_some_whole_solutions_among_the_answers_are_said() -> None:
     (note,) = reward_notes("exact_answer", exact_answer, rows)
     assert "marks the answer in 1 of 5 rows" in note
     assert "row 3, prompt 'q2'" in note
+
+
+@pytest.mark.parametrize("word", ["nan", "NaN", " None", "null", "<NA>"])
+def test_missing_values_that_a_table_wrote_as_texts_are_said(word: str) -> None:
+    rows = [Prompt(f"q{n}", {"answer": word if n in (2, 4) else "7"}) for n in range(5)]
+    (note,) = reward_notes("gsm8k", gsm8k, rows)
+    assert f"compares with the word {word!r} in 2 of 5 rows (the first: row 3, prompt 'q2')" in note
+    for answer in ("no", "N/A", "none of them", "0"):
+        assert reward_notes("gsm8k", gsm8k, [Prompt("q", {"answer": answer})]) == []
 
 
 def defaulted(completions: list[str], solution: list[str] | None = None, **kwargs: Any) -> list[float]:

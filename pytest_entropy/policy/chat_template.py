@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from html import unescape
+from itertools import count
 from typing import Any
 
 from pytest_entropy.errors import RunError
@@ -11,6 +13,8 @@ from pytest_entropy.time_limit import TimeLimitExceeded, call_within
 
 # Time limit for one prompt, in s; ordinary templates take milliseconds.
 SECONDS = 30.0
+# Of the numbers that stand for parts while a template is tried: no conversation holds them.
+_FIRST_MARK = 471108150001
 
 
 class PartsNotTaken(ValueError):
@@ -80,9 +84,10 @@ def as_taken(
     given = list(messages)
     if not any(isinstance(message.get("content"), list) for message in given):
         return given
-    texts = [_with_text(message) for message in given]
-    as_texts, with_parts = _text(render, texts), _text(render, given)
-    if as_texts is None or (with_parts is not None and _takes_parts(with_parts, as_texts, given)):
+    # Whether a template takes parts does not depend on what they say; their words may stand elsewhere in the text.
+    marked = _marked(given)
+    as_texts, with_parts = _text(render, [_with_text(message) for message in marked]), _text(render, marked)
+    if as_texts is None or (with_parts is not None and _takes_parts(with_parts, as_texts, marked)):
         return given
     longest = max(len(message["content"]) for message in given if isinstance(message.get("content"), list))
     if longest > 1:
@@ -90,7 +95,18 @@ def as_taken(
             f"takes texts only, and a message has {longest} text parts, which trainers join in different ways (join "
             "them in the data as yours did)"
         )
-    return texts
+    return [_with_text(message) for message in given]
+
+
+def _marked(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The messages with another number instead of the text of each part."""
+    numbers = count(_FIRST_MARK)
+    return [
+        {**message, "content": [{**part, "text": str(next(numbers))} for part in message["content"]]}
+        if isinstance(message.get("content"), list)
+        else message
+        for message in messages
+    ]
 
 
 def _with_text(message: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -110,18 +126,20 @@ def _text(render: Callable[[list[Mapping[str, Any]]], str], messages: list[Mappi
 
 def _takes_parts(with_parts: str, as_texts: str, messages: Sequence[Mapping[str, Any]]) -> bool:
     """Whether the text of lists shows no code and all parts; what the text of texts leaves out, it may leave out."""
-    if any(form in with_parts and form not in as_texts for form in _code(messages)):
+    shown = unescape(with_parts).casefold()
+    if any(form in shown for form in _code(messages)):
         return False
     return all(part in with_parts or part not in as_texts for part in _parts(messages))
 
 
 def _code(messages: Sequence[Mapping[str, Any]]) -> list[str]:
-    """How Python and JSON write lists of text parts."""
-    lists = [message["content"] for message in messages if isinstance(message.get("content"), list)]
-    return ['"type": "text"', '"type":"text"', *(str(value) for parts in lists for value in (parts, *parts))]
+    """How Python and JSON end a text part: with a quote before and after its number."""
+    return [f"{quote}: {mark}{part}{mark}" for part in _parts(messages) for quote in "'\"" for mark in "'\""] + [
+        f'":"{part}"' for part in _parts(messages)
+    ]
 
 
 def _parts(messages: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The texts of all parts, without white space around them."""
+    """The texts of all parts."""
     lists = [message["content"] for message in messages if isinstance(message.get("content"), list)]
-    return [str(part["text"]).strip() for parts in lists for part in parts]
+    return [str(part["text"]) for parts in lists for part in parts]

@@ -23,7 +23,8 @@ _SECONDS = 10.0
 def require_rendered(prompts: PromptSet, files: CheckpointFiles, tokenizer: PlannedTokenizer) -> None:
     """Require a chat template that transformers would take, and that gives a text for prompts of chat messages.
 
-    The first and the longest of the prompts that planning looks at are rendered, and the others as far as time allows.
+    The first and the longest of the prompts that planning looks at are rendered, and one of each form of messages; the
+    others as far as time allows.
 
     Args:
         prompts: at least one; the first decides whether they are chat messages.
@@ -32,16 +33,19 @@ def require_rendered(prompts: PromptSet, files: CheckpointFiles, tokenizer: Plan
 
     Raises:
         UsageError: the prompts are chat messages and the tokenizer's files hold no template, or the template fails on a
-            prompt, does not come to an end, gives no text, or leaves out what all messages say.
+            prompt, does not come to an end, gives no text, or leaves out what the user says.
     """
     if isinstance(prompts[0].content, str):
         return
     if tokenizer.template() is None:
         raise UsageError(without_template(tokenizer.place, files))
     first, longest = (0, prompts[0]), max(sampled_rows(prompts), key=lambda row: _length(row[1]))
-    for row, prompt in (first, longest):
-        _require_read(tokenizer, prompt, f"row {row + 1} of the prompts")
+    tried: set[frozenset[tuple[object, type]]] = set()
     end = monotonic() + _SECONDS
+    for row, prompt in (first, longest, *sampled_rows(prompts)):
+        if (form := _form(prompt)) and form not in tried:
+            tried.add(form)
+            _require_read(tokenizer, prompt, f"row {row + 1} of the prompts")
     for row, prompt in (first, longest, *sampled_rows(prompts)):
         text_to_encode(tokenizer, prompt, f"row {row + 1} of the prompts")
         if monotonic() > end:
@@ -76,20 +80,22 @@ def text_to_encode(tokenizer: PlannedTokenizer, prompt: Prompt, name: str) -> st
 
 
 def _require_read(tokenizer: PlannedTokenizer, prompt: Prompt, name: str) -> None:
-    """Reject a template that writes the same whatever the messages say: all prompts would be one.
+    """Reject a template that writes the same whatever the user says last: prompts that differ would be one.
 
     Templates of models with images take lists of parts, and leave out a text without a word.
     """
     text = text_to_encode(tokenizer, prompt, name)
-    others = [_with_another_text(message) for message in prompt.content if isinstance(message, dict)]
+    messages = [message for message in prompt.content if isinstance(message, dict)]
+    last = max((n for n, message in enumerate(messages) if message.get("role") == "user"), default=None)
+    others = [_with_another_text(one) if last in (n, None) else one for n, one in enumerate(messages)]
     try:
         same = text is not None and tokenizer.rendered(others, prompt.template_arguments) == text
     except TemplateFailure:
         return
-    if same and any(parts_of(message) for message in others):
+    if same and any(parts_of(message) for message in (others if last is None else others[last : last + 1])):
         template = tokenizer.template(tools=bool(prompt.template_arguments.get("tools")))
         raise UsageError(
-            f"the chat template in {template.file if template else tokenizer.place} leaves out what the messages say, "
+            f"the chat template in {template.file if template else tokenizer.place} leaves out what the user says, "
             f"on {name}, {str(prompt.content)[:120]}; give each content as a list of parts, "
             '[{"type": "text", "text": …}], as the trainer did, or save the template that the model was trained with'
         )
@@ -102,6 +108,11 @@ def _with_another_text(message: Message) -> Message:
         return {**message, "content": f"{content} {_MARK}"}
     parts = [{**part, "text": f"{part.get('text', '')} {_MARK}"} for part in content or []]
     return {**message, "content": parts} if parts else message
+
+
+def _form(prompt: Prompt) -> frozenset[tuple[object, type]]:
+    """Who speaks in a prompt, and in which form: a text or a list of parts; empty of a text."""
+    return frozenset((one.get("role"), type(one.get("content"))) for one in prompt.content if isinstance(one, dict))
 
 
 def _length(prompt: Prompt) -> int:

@@ -130,3 +130,25 @@ def test_what_a_template_leaves_out_of_a_text_too_is_no_sign_of_texts() -> None:
         "content": [{"type": "text", "text": "<think>x</think>"}, {"type": "text", "text": "7"}],
     }
     assert words.decode(encode_chat(words, [former, ASK])) == "<assistant>7<user>add 3 and 4<me>"
+
+
+@pytest.mark.parametrize(
+    ("template", "messages", "text"),
+    [
+        # Words of a part may stand elsewhere, look like code, or cut the code that a list is written as.
+        (OF_TEXTS["strings only"], [{"role": "system", "content": "Say 7: add 3 and 4"}, *in_parts("add 3 and 4")],
+         "<system>Say 7: add 3 and 4<user>add 3 and 4<me>"),
+        (OF_TEXTS["strings only"], in_parts("user"), "<user>user<me>"),
+        ("{% for p in m.content %}{{ p.text }}{% endfor %}", in_parts('Is {"type": "text"} JSON?'),
+         '<user>Is {"type": "text"} JSON?<me>'),
+        ("{{ (m.content | string).split('</think>')[-1] }}", in_parts("<think>x</think>7"), "<user>7<me>"),
+        ("{{ m.content | upper }}", in_parts("add"), "<user>ADD<me>"),
+        ("{{ m.content | string | e }}", in_parts("add"), "<user>add<me>"),
+    ],
+    ids=["repeated", "the role's name", "code in a part", "code cut", "upper case", "escaped"],
+)  # fmt: skip
+def test_what_a_part_says_does_not_decide_whether_parts_are_taken(
+    template: str, messages: list[dict[str, Any]], text: str
+) -> None:
+    words = tokenizer("{% for m in messages %}<{{ m.role }}>" + template + "{% endfor %}<me>")
+    assert words.decode(encode_chat(words, messages)) == text

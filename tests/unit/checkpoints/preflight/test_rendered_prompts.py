@@ -85,11 +85,19 @@ def test_the_longest_prompt_is_rendered_whatever_its_row(place: Path, monkeypatc
 def test_other_prompts_are_rendered_as_far_as_time_allows(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pytest_entropy.checkpoints.preflight import rendered_prompts
 
-    short = Prompt([{"role": "system", "content": ""}, {"role": "user", "content": ""}])
-    prompts = [Prompt([{"role": "user", "content": "long " * 50}])] * 3 + [short]
-    assert "on row 4 of the prompts" in refusal(place, prompts, NO_SYSTEM)
+    prompts = [Prompt([{"role": "user", "content": "long " * 50}])] * 3 + [Prompt([{"role": "user", "content": "?"}])]
+    template = "{{ raise_exception('a question') if messages[0].content == '?' else messages[0].content }}"
+    assert "a question) on row 4 of the prompts" in refusal(place, prompts, template)
     monkeypatch.setattr(rendered_prompts, "_SECONDS", -1.0)
-    check(place, prompts, NO_SYSTEM)
+    check(place, prompts, template)
+
+
+def test_one_prompt_of_each_form_is_rendered_whatever_the_time(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pytest_entropy.checkpoints.preflight import rendered_prompts
+
+    monkeypatch.setattr(rendered_prompts, "_SECONDS", -1.0)
+    long = Prompt([{"role": "user", "content": "long " * 50}])
+    assert "not supported) on row 3 of the prompts" in refusal(place, [long, long, Prompt(WITH_SYSTEM)], NO_SYSTEM)
 
 
 def test_a_template_without_an_end_is_refused_in_time(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +141,7 @@ def test_where_no_template_is_read_the_message_says_what_is_there(place: Path, c
 def test_the_template_of_the_tokenizer_in_use_decides(place: Path, tmp_path: Path) -> None:
     adapter = tmp_path / "adapter"
     tiny.tokenizer().save_pretrained(adapter)
-    (place / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    (place / "chat_template.jinja").write_text("{{ messages[-1].content }}")
     files = CheckpointFiles("test", Path("C"), adapter, True, adapter / "optimizer.pt", str(place))
     tokenizer = planned_tokenizer(files)
     assert tokenizer is not None
@@ -173,7 +181,12 @@ def test_parts_are_rendered_as_a_run_encodes_them(place: Path) -> None:
 
 def test_a_template_that_leaves_out_what_messages_say_is_refused(place: Path) -> None:
     """Templates of models with images loop over parts, and over a text's characters, which have none."""
-    assert "leaves out what the messages say, on row 1 of the prompts" in refusal(place, [Prompt(USER)], PARTS_ONLY)
+    assert "leaves out what the user says, on row 1 of the prompts" in refusal(place, [Prompt(USER)], PARTS_ONLY)
     check(place, of_parts("Tom has 3"))
+    # Each form of messages is looked at: the one text among lists of parts, in a row and in a conversation.
+    (parts,) = of_parts("Tom has 3 apples and eats them")
+    assert "says, on row 2 of the prompts" in refusal(place, [parts, Prompt(USER), parts], PARTS_ONLY)
+    system = {**parts.content[0], "role": "system"}
+    assert "says, on row 1 of the prompts" in refusal(place, [Prompt([system, *USER])], PARTS_ONLY)
     dropping = "{% for m in messages if m.role != 'tool' %}<{{ m.role }}>{{ m.content }}{% endfor %}"
     check(place, [Prompt([*USER, {"role": "tool", "content": "7"}])], dropping)

@@ -8,13 +8,15 @@ from typing import NamedTuple
 # The texts of models and data sets may be long and repetitive: the searches below take one pass, without backtracking.
 _OPEN, _CLOSE = "<answer>", "</answer>"
 _BRACES = re.compile(r"\\boxed\s*\{|[{}]")
-_FRAMES = re.compile(r"\\(?:boxed|fbox)\s*\{|[{}]")
-_UNBRACED = re.compile(r"\\(?:boxed|fbox)\s+([^\s{}$\\]+)")
-# "Answer: 7" on a line of its own, "**Final answer**: 7", "So the answer is 7." in the last line; other languages, too.
+_FRAMES = re.compile(r"\\(?:boxed|fbox|framebox)\s*\{|[{}]")
+_UNBRACED = re.compile(r"\\(?:boxed|fbox)(?:\s+|(?=\d))([^\s{}$\\]+)")
+# "Answer: 7" on a line of its own, "Answer" and "7" on two, "**Final answer**: 7", "So the answer is 7." in the last
+# line; other languages, too.
 _WORD = r"(?:answer|réponse|respuesta|resposta|risposta|antwort|ответ|答案|答え)"
 _IS = r"(?:is|est|es|é|è|lautet|ist|是|为|為|は)"
 _LABEL = re.compile(
-    rf"^[ \t*_#>-]{{0,12}}(?:the )?(?:final |correct )?{_WORD}(?: {_IS})?[*_ \t]{{0,8}}[::=][*_\s]{{0,8}}(\S[^\n]*)",
+    r"^[ \t*_#>-]{0,12}(?:(?:the )?(?:final |correct )?"
+    rf"{_WORD}(?: {_IS})?[*_ \t]{{0,8}}(?:[::=]|\n)|(?:ans\.?|result)[*_ \t]{{0,8}}[::=])[*_\s]{{0,8}}(\S[^\n]*)",
     re.I | re.M,
 )
 _SENTENCE = re.compile(rf"(?<![a-z]){_WORD}(?:\s?{_IS}(?![a-z])[ ::]{{0,4}}|[*_ ]{{0,4}}[::=] ?)(\S.*)", re.I)
@@ -24,12 +26,13 @@ _MOST_WORDS, _LONGEST_LINE = 12, 1000
 # What may stand around an answer as a whole.
 _AROUND = (
     ("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("```", "```"), ("`", "`"), ("'", "'"),
-    ("“", "”"),
+    ("“", "”"), ("‘", "’"), ("«", "»"), ("__", "__"), ("*", "*"),
 )  # fmt: skip
 _STOPS = (".", "。")
 # A tag or a heading as a whole, and reasoning before the answer.
-_TAG = re.compile(r"<(\w{1,30})>([^<>]*)</\1>")
+_TAG = re.compile(r"([<\[])(\w{1,30})[>\]]([^<>]*)\1/\2[>\]]")
 _HEADING = re.compile(r"#{1,6}[ \t]+([^\n#]+)")
+_EQUALS = re.compile(r"=\s*([^=\s].*)")
 _REASONING = ("</think>", "</thinking>", "</reasoning>")
 _TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textrm|mbox)\s*\{([^{}]*)\}")
 
@@ -108,7 +111,7 @@ def _bare(text: str) -> str | None:
             return inner
     if (alone := _TEXT.fullmatch(text)) and alone[1].strip():
         return alone[1].strip()
-    for whole_text, group in ((_TAG, 2), (_HEADING, 1)):
+    for whole_text, group in ((_TAG, 3), (_HEADING, 1), (_EQUALS, 1)):
         if (alone := whole_text.fullmatch(text)) and alone[group].strip():
             return alone[group].strip()
     stopped = text.endswith(_STOPS) and not text.endswith("..")

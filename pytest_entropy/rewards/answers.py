@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
+from unicodedata import normalize
 
 from pytest_entropy.rewards.answer_notations import blocks
 from pytest_entropy.rewards.gold import accepted_answers
@@ -15,7 +16,7 @@ def score(
     completions: Sequence[Any],
     answer: Sequence[Any],
     find: Callable[[str], str | None],
-    normal: Callable[[str], str | None] = str,
+    normal: Callable[[str], str] = str,
 ) -> list[float | None]:
     """1.0 where a completion's answer equals a form of an accepted answer, else 0.0; None where no answer is known.
 
@@ -23,7 +24,7 @@ def score(
         completions: texts or chat messages.
         answer: the expected answer of each, in any notation of :func:`.gold.accepted_answers`.
         find: extracts the answer from a completion's text; None where it holds none.
-        normal: normalises an accepted answer before it is compared.
+        normal: normalises the texts that are compared.
 
     Raises:
         NoGold: an expected answer cannot be read.
@@ -36,15 +37,15 @@ def score(
     ]
 
 
-def is_any(given: str | None, accepted: Sequence[Sequence[str]], normal: Callable[[str], str | None] = str) -> bool:
+def is_any(given: str | None, accepted: Sequence[Sequence[str]], normal: Callable[[str], str] = str) -> bool:
     """Whether an answer equals a form of an accepted answer.
 
     Args:
         given: the answer; None equals nothing.
         accepted: the accepted answers, each with its forms.
-        normal: normalises a form before it is compared.
+        normal: normalises the texts that are compared; numbers are read as they are.
     """
-    return any(_same(given, normal(form)) for forms in accepted for form in forms)
+    return given is not None and any(_same(given, form, normal) for forms in accepted for form in forms)
 
 
 def completion_text(completion: Any) -> str:
@@ -57,9 +58,9 @@ def one_block(text: str) -> str | None:
     return found[0].strip() if len(found := blocks(text)) == 1 else None
 
 
-def without_spaces(text: str | None) -> str | None:
-    """The text without white space."""
-    return None if text is None else "".join(text.split())
+def without_spaces(text: str) -> str:
+    """The text without white space, but for a space between digits: ``1 1/2`` is not ``11/2``."""
+    return re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", re.sub(r"\s+", " ", text))
 
 
 # Signs for minus besides the hyphen, and spaces between thousands.
@@ -70,16 +71,21 @@ _NUMBER = re.compile(
     r"\s*(?P<percent>(?:\\?%)?)(?:\s?\\?[$€£¥₹])*\.?"
 )
 _LONGEST_NUMBER = 400
+_NO_WIDTH = re.compile("[\u200b\u200c\u200d\u2060\ufeff]")
 
 
-def _same(given: str | None, expected: str | None) -> bool:
+def _same(given: str, expected: str, normal: Callable[[str], str]) -> bool:
     """Whether two answers are the same text or the same number."""
-    if given is None or expected is None:
-        return False
-    if given == expected:
+    given, expected = _composed(given), _composed(expected)
+    if normal(given) == normal(expected):
         return True
     number = read_number(given)
     return number is not None and number == read_number(expected)
+
+
+def _composed(text: str) -> str:
+    """The text as it looks: accents as one character with their letter, and nothing of no width."""
+    return text if text.isascii() else _NO_WIDTH.sub("", normalize("NFC", text)).strip()
 
 
 def read_number(text: str) -> tuple[Decimal, bool] | None:

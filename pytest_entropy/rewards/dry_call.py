@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_entropy.errors import RunError, UsageError
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.prompts.sampled_rows import some_indices
-from pytest_entropy.rewards.batch import Batch, visible
+from pytest_entropy.rewards.batch import Batch
 from pytest_entropy.rewards.builtin.base import PlainReward
 from pytest_entropy.rewards.evaluation import RewardTerm, term_values
-from pytest_entropy.rewards.gold import NoGold, accepted_answers, is_solution, shown
+from pytest_entropy.rewards.gold import shown
 from pytest_entropy.rewards.gold_rows import place
-from pytest_entropy.rewards.named import named
+from pytest_entropy.rewards.known_rewards import answer_to_try, cut, known_reward
 
 # Rows that are tried, and seconds for all of them.
 TRIED, _SECONDS = 40, 60.0
-_LONGEST = 120
-_REASONING = "<think>\nWe count.\n</think>\n"
-
-
-@dataclass(frozen=True)
-class _Known:
-    """A function that may be called: pure, fast, and with a known notation.
-
-    ``exact`` says whether every right completion has to get the highest value; TRL's read answers more strictly.
-    """
-
-    column: str | None
-    completion: Callable[[str], str]
-    highest: float = 1.0
-    exact: bool = True
 
 
 @dataclass(frozen=True)
@@ -64,13 +49,6 @@ class DryCalls:
         return f"{len(some)} of {self.tried} right completions (the first: {some[0]})" if some else None
 
 
-_TRL = {
-    "accuracy_reward": _Known("solution", r"\boxed{{{}}}".format, exact=False),
-    "reasoning_accuracy_reward": _Known("solution", (_REASONING + r"\boxed{{{}}}").format, exact=False),
-    "think_format_reward": _Known(None, (_REASONING + "{}").format),
-}
-
-
 def require_highest(label: str, reward: PlainReward, rows: Sequence[Prompt]) -> None:
     """Reject prompts for whose right completions a known reward does not give its highest value.
 
@@ -101,12 +79,12 @@ def dry_calls(label: str, reward: PlainReward, rows: Sequence[Prompt]) -> DryCal
     Raises:
         UsageError: the function raises.
     """
-    known = _known(reward)
+    known = known_reward(reward)
     if known is None:
         return None
     tried: list[tuple[int, str]] = []
     for n in some_indices(len(rows), TRIED):
-        if (answer := _answer(rows[n], known.column)) is not None:
+        if (answer := answer_to_try(rows[n], known.column)) is not None:
             tried.append((n, known.completion(answer)))
     if not tried:
         return None
@@ -117,39 +95,15 @@ def dry_calls(label: str, reward: PlainReward, rows: Sequence[Prompt]) -> DryCal
         reason = str(error).split("\n", 1)[0].removeprefix(f"reward {label} ")
         chat = "" if not isinstance(batch.prompts[0].content, str) else "; TRL's rewards need chat messages as prompts"
         raise UsageError(
-            f"reward {label} {reason} for right completions, the first {_cut(tried[0][1])} ({place(rows, tried[0][0])})"
+            f"reward {label} {reason} for right completions, the first {cut(tried[0][1])} ({place(rows, tried[0][0])})"
             f"{chat if reward.__module__.startswith('trl.') else ''}"
         ) from None
     lower, none = [], []
     for (n, text), value in zip(tried, values, strict=True):
         gold = "" if known.column is None else f", answer {shown(rows[n].columns.get(known.column))}"
-        words = f"{place(rows, n)}{gold}, completion {_cut(text)}, reward {'None' if value is None else f'{value:g}'}"
+        words = f"{place(rows, n)}{gold}, completion {cut(text)}, reward {'None' if value is None else f'{value:g}'}"
         if value is None:
             none.append(words)
         elif value != known.highest:
             lower.append(words)
     return DryCalls(len(tried), lower, none, known.exact)
-
-
-def _known(reward: PlainReward) -> _Known | None:
-    registered = named(reward)
-    if registered is not None:
-        form = registered.right_completion
-        return None if form is None else _Known("answer" if registered.reads_answer else None, form, registered.highest)
-    module, name = str(getattr(reward, "__module__", "")), str(getattr(reward, "__name__", ""))
-    return _TRL.get(name) if module.partition(".")[0] == "trl" else None
-
-
-def _answer(row: Prompt, column: str | None) -> str | None:
-    """The innermost form of a row's first accepted answer; None where there is none to be tried."""
-    if column is None:
-        return "7"
-    try:
-        forms = accepted_answers(row.columns.get(column))[0]
-    except NoGold:
-        return None
-    return None if is_solution(forms) else forms[-1]
-
-
-def _cut(text: str) -> str:
-    return f"'{visible(text, _LONGEST)}'"

@@ -42,6 +42,7 @@ _WORDS = re.compile(r"(?<![\\\w])[^\W\d_]{2,}")
 _SENTENCES = re.compile(r"[.!?。]\s+[A-Z\u0400-\uffff]|\w[.!?]?\n\s*\w")
 _CODE = re.compile(r"^(?:assert |def \w+\(|class \w+[(:]|from \w+ import |import \w+$|#include)", re.M)
 _EMPTY = re.compile(r"\$*\s*\\(?:boxed|fbox)\s*\{\s*\}\s*\$*\.?|<answer>\s*</answer>", re.I)
+_FENCE = re.compile(r"\A```(?:json)?\s*([\[{].*[\]}])\s*```\Z", re.S)
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = 80
 
@@ -68,6 +69,14 @@ def accepted_answers(value: Any) -> list[tuple[str, ...]]:
     if not answers:
         raise NoGold(f"{shown(value)} holds no answer")
     return answers
+
+
+def all_forms(text: str) -> tuple[str, ...]:
+    """The text, then its content inside each notation in turn; a notation without content is not taken off."""
+    forms = [text]
+    while len(forms) < _NESTED and (inner := unwrapped(forms[-1])):
+        forms.append(inner)
+    return tuple(forms)
 
 
 def is_solution(forms: Sequence[str]) -> bool:
@@ -126,7 +135,7 @@ def _of_text(value: str, depth: int) -> Iterator[tuple[str, ...]]:
         raise NoGold(f"{shown(value)} encloses nothing")
     inner = _written_out(text)
     if inner is None:
-        yield _forms(text)
+        yield all_forms(text)
     else:
         # The whole text is a form, too: it may have been meant as it is.
         yield from ((text, *forms) for forms in _answers(inner, depth - 1))
@@ -141,12 +150,20 @@ def _field(struct: Mapping[Any, Any]) -> Any:
         if not _blank(struct.get(name)):
             return struct[name]
     if isinstance(struct.get("role"), str) and not _blank(struct.get("content")):
-        return struct["content"]
+        return _text_parts(struct["content"])
     if task:
         raise NoGold(
             f"{shown(dict(struct))} has {task[0]}, by which a reward of your own checks the task, and no answer"
         )
     raise NoGold(f"{shown(dict(struct))} has none of the fields {', '.join(FIELDS)}")
+
+
+def _text_parts(content: Any) -> Any:
+    """A message's content with text parts as one text; another content unchanged."""
+    parts = list(content) if isinstance(content, list | tuple) else []
+    if not parts or not all(isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in parts):
+        return content
+    return "".join(part["text"] for part in parts)
 
 
 def _last_of_assistant(value: Any) -> Any:
@@ -185,6 +202,7 @@ def _written_out(text: str) -> Any:
 
     A list of several numbers, which may be a vector, is not read.
     """
+    text = _FENCE.sub(r"\1", text)
     if (text[0], text[-1]) not in (("[", "]"), ("{", "}"), ('"', '"')):
         return None
     try:
@@ -217,11 +235,3 @@ def _literal(text: str) -> Any:
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
     return value if isinstance(value, list | dict) else None
-
-
-def _forms(text: str) -> tuple[str, ...]:
-    """The text, then its content inside each notation in turn; a notation without content is not taken off."""
-    forms = [text]
-    while len(forms) < _NESTED and (inner := unwrapped(forms[-1])):
-        forms.append(inner)
-    return tuple(forms)

@@ -12,6 +12,7 @@ from pytest_entropy.rewards.dry_call import dry_calls
 from pytest_entropy.rewards.gold_columns import disagreement, gold_columns, is_gold_name
 from pytest_entropy.rewards.gold_rows import absent_in, place, solutions_in
 from pytest_entropy.rewards.named import named
+from pytest_entropy.rewards.unread_parts import unread_part
 
 _SHOWN = 4
 
@@ -34,6 +35,8 @@ def reward_notes(label: str, reward: PlainReward, prompts: PromptSet) -> list[st
     calls = dry_calls(label, reward, rows)
     if calls is not None and calls.note:
         notes.append(f"gives less than its highest value, or None, to {calls.note}")
+    if unread := unread_part(label, reward, rows):
+        notes.append(unread)
     return [f"reward {label} {note}" for note in notes]
 
 

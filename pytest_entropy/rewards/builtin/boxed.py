@@ -20,7 +20,7 @@ def boxed(
     Raises:
         NoGold: an expected answer cannot be read.
     """
-    return score(completions, answer, lambda text: without_spaces(last_box(text)), without_spaces)
+    return score(completions, answer, last_box, without_spaces)
 
 
 REWARD = NamedReward(boxed, reads_answer=True, repeatable=True, right_completion=r"\boxed{{{}}}".format)

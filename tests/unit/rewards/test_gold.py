@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -207,6 +208,24 @@ def test_fields_of_structs_and_what_verl_has(field: str) -> None:
         [("row 1", {"prompt": "?", "reward_model": {"style": "rule", "ground_truth": {field: ["7"]}}})], source="a"
     )
     assert accepted_answers(prompt.columns["answer"]) == [("7",)]
+
+
+@pytest.mark.parametrize(
+    "gold",
+    [
+        "Ans: 7", "ans. : 7", "Result: 7", "= 7", "*7*", "__7__", "«7»", "‘7’", "[ANSWER]7[/ANSWER]", r"\boxed7",
+        r"\framebox{7}", "### Answer\n7", "**Answer**\n7", "Answer\n\n7", '```json\n{"answer": 7}\n```',
+        [{"role": "user", "content": "?"}, {"role": "assistant", "content": [{"type": "text", "text": "#### 7"}]}],
+    ],
+)  # fmt: skip
+def test_notations_of_other_writers(gold: Any) -> None:
+    (forms,) = accepted_answers(gold)
+    assert forms[-1] == "7"
+
+
+@pytest.mark.parametrize("text", ["== 7", "2*3", "__init__", "[a]7[/b]", "the result of 3 and 4", "an answer"])
+def test_what_only_looks_like_a_notation(text: str) -> None:
+    assert accepted_answers(text)[0][-1] == {"__init__": "init"}.get(text, text)
 
 
 @pytest.mark.parametrize("gold", ["[[1, 2]]", "[[3, 4], [5, 6]]"])

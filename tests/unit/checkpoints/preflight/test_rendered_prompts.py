@@ -186,7 +186,7 @@ def test_a_template_that_leaves_out_what_messages_say_is_refused(place: Path) ->
     # Each form of messages is looked at: the one text among lists of parts, in a row and in a conversation.
     (parts,) = of_parts("Tom has 3 apples and eats them")
     assert "says, on row 2 of the prompts" in refusal(place, [parts, Prompt(USER), parts], PARTS_ONLY)
-    system = {**parts.content[0], "role": "system"}
+    system = {"role": "system", "content": [{"type": "text", "text": "Be brief."}]}
     assert "says, on row 1 of the prompts" in refusal(place, [Prompt([system, *USER])], PARTS_ONLY)
     dropping = "{% for m in messages if m.role != 'tool' %}<{{ m.role }}>{{ m.content }}{% endfor %}"
     check(place, [Prompt([*USER, {"role": "tool", "content": "7"}])], dropping)

@@ -18,7 +18,7 @@ from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.formats.weights_file import WeightsFile, stored_names
 from pytest_entropy.checkpoints.metadata import SAMPLING
 from pytest_entropy.checkpoints.model_class import class_name
-from pytest_entropy.checkpoints.preflight.adapter_files import require_all_read
+from pytest_entropy.checkpoints.preflight.adapter_files import require_all_read, require_known_switches
 from pytest_entropy.checkpoints.preflight.bfloat16_units import warn_of_slow_bfloat16
 from pytest_entropy.checkpoints.preflight.device import require_device
 from pytest_entropy.checkpoints.preflight.memory import require_room_for_weights
@@ -250,6 +250,7 @@ def _with_adapter(model: Any, files: CheckpointFiles) -> tuple[Any, Mapping[str,
     # peft is slow to import (with bitsandbytes, where that is installed), and only adapters need it.
     from peft import PeftModel
 
+    require_known_switches(files.weights)
     with adapter_as_expected(files.weights, model) as (place, names):
         return PeftModel.from_pretrained(model, str(place), is_trainable=True), names
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,32 @@ def require_same_sizes(adapter: Path, base: Path) -> None:
                 "base was resized before training. Save the resized base with "
                 f"model.resize_token_embeddings({shape[0]}); model.save_pretrained(DIR), and give --base-model DIR"
             )
+
+
+def require_known_switches(directory: Path) -> None:
+    """Reject an adapter whose configuration switches on what the installed peft does not know, and would ignore.
+
+    peft is imported, so this is for loading.
+
+    Args:
+        directory: the adapter's.
+
+    Raises:
+        UsageError: a key that peft does not know is true or a struct; names it, and both versions of peft.
+    """
+    import peft
+
+    config = read_object(directory / "adapter_config.json")
+    known = inspect.signature(peft.LoraConfig).parameters
+    # Keys that are off change nothing: a newer peft writes all that it has.
+    on = [key for key, value in config.items() if key not in known and value and isinstance(value, bool | dict)]
+    if on:
+        theirs = f" of {quoted(config['peft_version'])}" if config.get("peft_version") else ""
+        raise UsageError(
+            f"{directory / 'adapter_config.json'}: {quoted(on[0])} is set, which the installed peft {peft.__version__} "
+            f"does not know and would ignore; install the peft{theirs} that wrote it, or remove the key if it changes "
+            "nothing in a loaded adapter"
+        )
 
 
 def require_all_read(

@@ -59,13 +59,15 @@ ADAPTER: dict[str, tuple[dict[str, Any], str | None]] = {
     "fewer modules": ({"target_modules": ["q_proj"]}, "target_modules .*q_proj.* does not name .24 of 28."),
     "a broken pattern": ({"target_modules": "(["}, "loading .* failed"),
     "targets a number": ({"target_modules": 3}, "loading .* failed"),
-    "unknown keys": ({"surprise": 1}, None),
+    "unknown keys": ({"surprise": 1, "use_surprise": False, "surprise_config": None, "author": "me"}, None),
+    "an unknown switch": ({"use_surprise": True}, "'use_surprise' is set, which the installed peft .* would ignore"),
+    "an unknown part": ({"surprise_config": {"k": 1}}, "'surprise_config' is set, .* install the peft of '0"),
     "rank in a type's place": ({"peft_type": 4}, "adapter of type 4"),
 }
 
 
 # It takes the model to know.
-LATE = {"a broken pattern", "targets a number"}
+LATE = {"a broken pattern", "targets a number", "an unknown switch", "an unknown part"}
 LATE |= {"numbers that become none", "one layer more", "no architecture", "another architecture"}
 
 

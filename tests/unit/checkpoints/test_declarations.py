@@ -61,7 +61,10 @@ ADAPTER: dict[str, tuple[dict[str, Any], str | None]] = {
     "targets a number": ({"target_modules": 3}, "loading .* failed"),
     "unknown keys": ({"surprise": 1, "use_surprise": False, "surprise_config": None, "author": "me"}, None),
     "an unknown switch": ({"use_surprise": True}, "'use_surprise' is set, which the installed peft .* would ignore"),
-    "an unknown part": ({"surprise_config": {"k": 1}}, "'surprise_config' is set, .* install the peft of '0"),
+    "an unknown part": (
+        {"surprise_config": {"k": 1}, "peft_version": "0.99"},
+        "'surprise_config' is set, .* install the peft of '0.99' that wrote it",
+    ),
     "rank in a type's place": ({"peft_type": 4}, "adapter of type 4"),
 }
 

@@ -201,6 +201,35 @@ def test_chat_prompts(session: Workspace, tmp_path_factory: pytest.TempPathFacto
     assert delta(session) != 0
 
 
+@pytest.mark.slow
+def test_parts_whose_words_stand_elsewhere_are_encoded_as_the_checks_encode_them(
+    session: Workspace, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    strings_only = CHAT.replace("{{ m.content }}", "{% if m.content is string %}{{ m.content }}{% endif %}")
+    assert strings_only != CHAT
+    place = with_chat_template(session, tmp_path_factory, strings_only)
+    rows = [
+        {
+            "prompt": [
+                {"role": "system", "content": f"Say the sum: {n} + {n}"},
+                {"role": "user", "content": [{"type": "text", "text": f"{n} + {n}"}]},
+            ]
+        }
+        for n in range(30)
+    ]
+    (session.path / "chat.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = [option for option in session.small if not option.startswith(("--checkpoint", "--prompts"))]
+    done = session.run(
+        "experiments/test_sanity_check.py", *options, f"--checkpoint={place}", "--prompts=chat.jsonl", "--be=6",
+        "--runs=2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    (update,) = session.results.glob("sanity_check/*/update/update.json")
+    assert all(
+        re.search(r"(\d+) \+ \1.*\b\1 \+ \1", prompt, re.S) for prompt in json.loads(update.read_text())["prompts"]
+    )
+
+
 TOOLED = (
     "{% for t in tools or [] %}{{ t.function.name }};{% endfor %}{% for m in messages %}{{ m.role }}:"
     "{% if m.content %}{{ m.content }}{% endif %}{% for c in m.tool_calls or [] %}{{ c.function.name }}{% endfor %};"

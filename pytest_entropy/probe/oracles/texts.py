@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -12,6 +13,9 @@ from pytest_entropy.time_limit import call_within
 
 # Time limit for one prompt's template, in s.
 SECONDS = 30.0
+# Stands for what a message says; after it, how Python, JSON or HTML of one of these ends a struct.
+_WORD = "quokka"
+_CODE = re.compile(rf"{_WORD}(?:['\"]|&#?\w+;)\s*\}}")
 
 
 def second_tokenizer(tokenizer: Any) -> Any:
@@ -71,25 +75,28 @@ def _encoded(tokenizer: Any, prompt: Prompt, chat_template: Any) -> Sequence[int
 
 def _rendered(render: Callable[[list[dict[str, Any]]], str], messages: list[dict[str, Any]]) -> str:
     """The template's text; of lists of one part as their text, where the template does not take lists."""
-    single = [m if m.get("content") is None or isinstance(m["content"], str) else _first_text(m) for m in messages]
-    text = render(single)
-    if single == messages:
-        return text
-    try:
-        with_lists = render(messages)
-    except Exception:
-        return text
-    lists = [message["content"] for message in messages if isinstance(message.get("content"), list)]
-    # What shows that lists are not taken: they are written as code, or their text is not there at all.
-    forms = ['"type": "text"', *(f"{part}" for content in lists for part in content)]
-    written = any(form in with_lists and form not in text for form in forms)
-    first = [content[0]["text"].strip() for content in lists]
-    return text if written or any(one in text and one not in with_lists for one in first) else with_lists
+    lists = [isinstance(message.get("content"), list) for message in messages]
+    if not any(lists) or _takes_lists(render, messages, lists):
+        return render(messages)
+    return render(
+        [m | {"content": m["content"][0]["text"]} if listed else m for m, listed in zip(messages, lists, strict=True)]
+    )
 
 
-def _first_text(message: dict[str, Any]) -> dict[str, Any]:
-    """The message with the text of its first part for a content."""
-    return message | {"content": message["content"][0]["text"]}
+def _takes_lists(
+    render: Callable[[list[dict[str, Any]]], str], messages: list[dict[str, Any]], lists: Sequence[bool]
+) -> bool:
+    """Whether the template writes a word in a list as often as the word alone, and does not write the list as code."""
+    texts = []
+    for content in ([{"type": "text", "text": _WORD}], _WORD):
+        try:
+            text = render([m | {"content": content} if one else m for m, one in zip(messages, lists, strict=True)])
+        except Exception:
+            # What a template cannot take it may fail on.
+            text = ""
+        texts.append(text.casefold())
+    listed, plain = texts
+    return listed.count(_WORD) >= plain.count(_WORD) and len(_CODE.findall(listed)) <= len(_CODE.findall(plain))
 
 
 def other_texts(tokenizer: Any, rollouts: Rollouts, texts: Sequence[Sequence[str]]) -> float:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from pytest_entropy.policy.chat_template import encode_chat
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.batches import draw_prompts
 from pytest_entropy.probe.oracles.prompt_draw import other_draws, other_fraction
@@ -63,6 +65,34 @@ def test_parts_are_told_from_texts_by_the_template() -> None:
     assert other_encodings(words, [one], batch(as_code), TEMPLATE) == 1
     two = Prompt([{"role": "user", "content": [{"type": "text", "text": "3+"}, {"type": "text", "text": "4"}]}])
     assert other_encodings(words, [two], batch(once), PARTS) == 0
+
+
+@pytest.mark.parametrize(
+    ("form", "messages", "text"),
+    [
+        ("strings", [("system", "Say 7: 3+4"), ("user", ["3+4"])], "[system]Say 7: 3+4[user]3+4[a]"),
+        ("strings", [("user", ["user"])], "[user]user[a]"),
+        ("parts", [("user", ['"type": "text"'])], '[user]"type": "text"[a]'),
+        ("last", [("user", ["x</think>7"])], "[user]7[a]"),
+    ],
+)
+def test_what_a_part_says_does_not_decide_how_it_is_rendered(form: str, messages: list[Any], text: str) -> None:
+    """The same as the run's own encoding, which another test compares with the library's."""
+    words = tiny.tokenizer()
+    written = {
+        "strings": "{% if m.content is string %}{{ m.content }}{% endif %}",
+        "parts": "{% for p in m.content %}{{ p.text }}{% endfor %}",
+        "last": "{{ (m.content | string).split('</think>')[-1] }}",
+    }[form]
+    template = TEMPLATE.replace("{{ m.content }}", written)
+    contents = [
+        {"role": role, "content": said if isinstance(said, str) else [{"type": "text", "text": one} for one in said]}
+        for role, said in messages
+    ]
+    words.chat_template = template
+    assert words.decode(encode_chat(words, contents)) == text
+    encoded = words(text, add_special_tokens=False)["input_ids"]
+    assert other_encodings(words, [Prompt(contents)], batch(encoded), template) == 0
 
 
 def test_of_several_templates_the_library_chooses_by_the_tools() -> None:

@@ -73,6 +73,12 @@ def tokenizer_directory(files: CheckpointFiles) -> Path | None:
     return files.weights if has_own_tokenizer(files) else model_directory(files)
 
 
+def tokenizer_place(files: CheckpointFiles) -> Path | None:
+    """The directory of a checkpoint's tokenizer; None where it is not on this machine."""
+    place = tokenizer_directory(files)
+    return place if place is not None and place.is_dir() else None
+
+
 def require_vocabulary(files: CheckpointFiles) -> None:
     """Reject a directory without a whole vocabulary: of none, transformers makes a tokenizer of no words, silently.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from html import unescape
@@ -126,20 +127,10 @@ def _text(render: Callable[[list[Mapping[str, Any]]], str], messages: list[Mappi
 
 def _takes_parts(with_parts: str, as_texts: str, messages: Sequence[Mapping[str, Any]]) -> bool:
     """Whether the text of lists shows no code and all parts; what the text of texts leaves out, it may leave out."""
-    shown = unescape(with_parts).casefold()
-    if any(form in shown for form in _code(messages)):
-        return False
-    return all(part in with_parts or part not in as_texts for part in _parts(messages))
-
-
-def _code(messages: Sequence[Mapping[str, Any]]) -> list[str]:
-    """How Python and JSON end a text part: with a quote before and after its number."""
-    return [f"{quote}: {mark}{part}{mark}" for part in _parts(messages) for quote in "'\"" for mark in "'\""] + [
-        f'":"{part}"' for part in _parts(messages)
-    ]
-
-
-def _parts(messages: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The texts of all parts."""
     lists = [message["content"] for message in messages if isinstance(message.get("content"), list)]
-    return [str(part["text"]) for parts in lists for part in parts]
+    parts = [part["text"] for parts in lists for part in parts]
+    shown = unescape(with_parts)
+    # As Python and JSON write the field of a part.
+    if any(re.search(rf"""["']text["']\s*:\s*["']{part}["']""", shown, re.IGNORECASE) for part in parts):
+        return False
+    return all(part in with_parts or part not in as_texts for part in parts)

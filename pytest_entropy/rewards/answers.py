@@ -60,7 +60,7 @@ def one_block(text: str) -> str | None:
 
 def without_spaces(text: str) -> str:
     """The text without white space, but for a space between digits: ``1 1/2`` is not ``11/2``."""
-    return re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", re.sub(r"\s+", " ", text))
+    return re.sub(r"(?<!\d) | (?!\d)", "", " ".join(text.split()))
 
 
 # Signs for minus besides the hyphen, and spaces between thousands.

@@ -27,11 +27,19 @@ DEFAULT_TIMEOUT = 600.0  # s
 
 @dataclass(frozen=True)
 class RewardTerm:
-    """One reward function of a weighted sum; ``label`` is what messages call it."""
+    """One reward function of a weighted sum.
+
+    Attributes:
+        function: in TRL's signature.
+        label: what messages call it.
+        weight: in the sum.
+        notes: what planning says of it and the prompts, :func:`.notes.reward_notes`.
+    """
 
     function: PlainReward
     label: str
     weight: float = 1.0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

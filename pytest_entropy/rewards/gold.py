@@ -16,6 +16,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+from pytest_entropy.prompts.messages import text_of
 from pytest_entropy.rewards.answer_notations import unwrapped
 from pytest_entropy.rewards.batch import visible
 
@@ -150,7 +151,7 @@ def _field(struct: Mapping[Any, Any]) -> Any:
         if not _blank(struct.get(name)):
             return struct[name]
     if isinstance(struct.get("role"), str) and not _blank(struct.get("content")):
-        return _text_parts(struct["content"])
+        return _said(struct)
     if task:
         raise NoGold(
             f"{shown(dict(struct))} has {task[0]}, by which a reward of your own checks the task, and no answer"
@@ -158,12 +159,12 @@ def _field(struct: Mapping[Any, Any]) -> Any:
     raise NoGold(f"{shown(dict(struct))} has none of the fields {', '.join(FIELDS)}")
 
 
-def _text_parts(content: Any) -> Any:
-    """A message's content with text parts as one text; another content unchanged."""
-    parts = list(content) if isinstance(content, list | tuple) else []
-    if not parts or not all(isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in parts):
-        return content
-    return "".join(part["text"] for part in parts)
+def _said(message: Mapping[Any, Any]) -> Any:
+    """A message's content, text parts as one text."""
+    content = message["content"]
+    parts = content if isinstance(content, list | tuple) else ()
+    texts = bool(parts) and all(isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in parts)
+    return text_of({"content": parts}) if texts else content
 
 
 def _last_of_assistant(value: Any) -> Any:

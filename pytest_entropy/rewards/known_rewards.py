@@ -43,12 +43,8 @@ def known_reward(reward: PlainReward) -> KnownReward | None:
     """What planning knows of a reward: of one registered with a ``right_completion``, and of TRL's; else None."""
     registered = named(reward)
     if registered is not None:
-        form = registered.right_completion
-        return (
-            None
-            if form is None
-            else KnownReward("answer" if registered.reads_answer else None, form, registered.highest)
-        )
+        column, form = "answer" if registered.reads_answer else None, registered.right_completion
+        return None if form is None else KnownReward(column, form, registered.highest)
     module, name = str(getattr(reward, "__module__", "")), str(getattr(reward, "__name__", ""))
     return _TRL.get(name) if module.partition(".")[0] == "trl" else None
 

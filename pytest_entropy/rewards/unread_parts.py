@@ -18,8 +18,8 @@ from pytest_entropy.rewards.known_rewards import answer_to_try, cut, known_rewar
 # Rows that are tried, changes of each answer, characters of an answer, and seconds for all calls.
 _TRIED, _CHANGES, _LONGEST, _SECONDS = 20, 6, 60, 20.0
 # A number, or a word that is no command of LaTeX.  One letter alone is a variable, whose name may not matter.
-_RUN = re.compile(r"\d+|(?<![\\\\A-Za-z])[A-Za-z]{2,}")
-# A unit that no answer of another kind has; the second for answers that have the first.
+_RUN = re.compile(r"\d+|(?<![\\A-Za-z])[A-Za-z]{2,}")
+# What stands in a word's place; the second where the word is the first.
 _WORDS = ("cm", "kg")
 
 

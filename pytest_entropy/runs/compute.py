@@ -17,7 +17,7 @@ from pytest_entropy.records.paths import ENTROPY_GRADIENT, UPDATE_GRADIENT
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.spec import RunSpec
 from pytest_entropy.records.update import StoredUpdate, UpdateRecord
-from pytest_entropy.rewards import WeightedRewards, require_answers, reward_notes
+from pytest_entropy.rewards import WeightedRewards, require_answers
 from pytest_entropy.runs.extreme_rollouts import write_extreme_rollouts
 from pytest_entropy.runs.machine import Machine
 from pytest_entropy.runs.run_files import read_update, write_run, write_tensors, write_update
@@ -69,7 +69,7 @@ class Place:
             config = config_of(spec)
             for term in self.reward.terms:
                 require_answers(term.label, term.function, self.prompts)
-                for note in reward_notes(term.label, term.function, self.prompts):
+                for note in term.notes:
                     log.warning("%s", note)
             policy = self._checkpoint(config).policy
             require_room(self.prompts, policy.encode, policy.positions, config.sampling.max_new_tokens)

@@ -74,7 +74,7 @@ class Planner:
         self._declared: dict[str, tuple[dict[str, object], Path]] = {}
         self._prompt_sets: dict[str, PromptSet] = {}
         self._prompt_notes: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._tried_rewards: dict[tuple[str, ...], tuple[WeightedRewards, tuple[str, ...]]] = {}
+        self._tried_rewards: dict[tuple[str, ...], WeightedRewards] = {}
         self._tried = TriedPrompts()
         self._checkpoints: dict[tuple[str, str | None], tuple[CheckpointFiles, Metadata, str]] = {}
 
@@ -147,7 +147,7 @@ class Planner:
         )
         resolved = with_depth(kind, resolved, lambda: parameters_stored(files))
         prompts = self._prompts(resolved)
-        reward, of_rewards = self._rewards(resolved, prompts)
+        reward = self._rewards(resolved, prompts)
         digests = digest_with_inputs(resolved, prompts, reward)
         config_digest = digests.config
         root = self.results_root / kind.category
@@ -158,6 +158,7 @@ class Planner:
             )
         directory = found.directory or root / f"{kind.directory}_{self.stamp}"
         tokenizer = self._tried.tokenizer(files, prompts)
+        of_rewards = [f"  warning: {note}" for term in reward.terms for note in term.notes]
         notes = (*notes, *of_rewards, *self._notes_on(resolved, files, prompts))
         require_context(files, prompts, resolved.config.sampling.max_new_tokens, tokenizer)
         return Plan(
@@ -196,18 +197,18 @@ class Planner:
         above = [Layer(file, *read_yaml(Path(file).expanduser()))] if file else []
         return below, above + self.request.layers(kind)
 
-    def _rewards(self, resolved: ResolvedConfig, prompts: PromptSet) -> tuple[WeightedRewards, tuple[str, ...]]:
-        """The configured rewards, each from a hook or by name, tried on the prompts once, and the header's notes."""
+    def _rewards(self, resolved: ResolvedConfig, prompts: PromptSet) -> WeightedRewards:
+        """The configured rewards, each from a hook or by name, tried on the prompts once."""
         config = resolved.config
         key = (config.prompts.model_dump_json(), str(config.reward), str(config.reward_timeout))
         if key not in self._tried_rewards:
-            terms, notes = [], []
+            terms = []
             for term in config.reward:
                 function = self.request.find_reward(term.name) or resolve_reward(term.name)
                 require_columns(term.name, function, prompts)
-                notes += [f"  warning: {note}" for note in reward_notes(term.name, function, prompts)]
-                terms.append(RewardTerm(function, term.name, term.weight))
-            self._tried_rewards[key] = WeightedRewards(tuple(terms), config.reward_timeout), tuple(notes)
+                notes = tuple(reward_notes(term.name, function, prompts))
+                terms.append(RewardTerm(function, term.name, term.weight, notes))
+            self._tried_rewards[key] = WeightedRewards(tuple(terms), config.reward_timeout)
         return self._tried_rewards[key]
 
     def _template(self, name: str, module: Path) -> Path | None:

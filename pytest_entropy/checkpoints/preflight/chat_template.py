@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.preflight.rendered_prompts import without_template
-from pytest_entropy.checkpoints.preflight.template_files import ChatTemplates, read_templates, tokenizer_place
+from pytest_entropy.checkpoints.preflight.template_files import ChatTemplates, read_templates
+from pytest_entropy.checkpoints.tokenizer_files import tokenizer_place
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import PromptSet
 from pytest_entropy.prompts.tool_schemas import TOOLS

@@ -17,7 +17,7 @@ from pytest_entropy.checkpoints.tokenizer_files import (
     chat_template,
     require_vocabulary,
     special_tokens,
-    tokenizer_directory,
+    tokenizer_place,
     unnumbered_tokens,
 )
 from pytest_entropy.errors import UsageError
@@ -155,8 +155,8 @@ def planned_tokenizer(files: CheckpointFiles) -> PlannedTokenizer | None:
         UsageError: its directory holds no vocabulary, or one that cannot be read.
     """
     require_vocabulary(files)
-    place = tokenizer_directory(files)
-    return None if place is None or not place.is_dir() else PlannedTokenizer(place)
+    place = tokenizer_place(files)
+    return None if place is None else PlannedTokenizer(place)
 
 
 @lru_cache(maxsize=2)

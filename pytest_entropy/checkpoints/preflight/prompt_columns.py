@@ -10,9 +10,9 @@ from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import Prompt, PromptSet
 from pytest_entropy.prompts.messages import shown
 from pytest_entropy.prompts.sampled_rows import some_prompts
+from pytest_entropy.prompts.tool_schemas import TOOLS
 from pytest_entropy.settings.template_arguments import COLUMN
 
-_TOOLS = "tools"
 # Names that people and other trainers give to what is called otherwise here.
 _SYSTEM = frozenset({"system", "system_prompt", "system_message", "developer", "history", "chat_history"})
 _OF_TEMPLATES = frozenset(
@@ -44,7 +44,7 @@ def require_reached(prompts: PromptSet, templates: ChatTemplates) -> None:
     """
     variables = {name: template_variables(text) for name, text in templates.by_name.items()}
     for n, prompt in some_prompts(prompts):
-        taken = variables.get("tool_use" if _TOOLS in prompt.template_arguments else "default", frozenset())
+        taken = variables.get("tool_use" if TOOLS in prompt.template_arguments else "default", frozenset())
         for name in taken & prompt.columns.keys():
             value = prompt.columns[name]
             if _is_set(value) and prompt.template_arguments.get(name) != value:
@@ -68,8 +68,8 @@ def columns_left_out(prompts: PromptSet, templates: ChatTemplates | None) -> lis
     text = isinstance(prompts[0].content, str)
     for _, prompt in some_prompts(prompts):
         names = _left_out(prompt, variables)
-        if _is_set(prompt.columns.get(_TOOLS)) and (text or without_tools):
-            names.append(_TOOLS)
+        if _is_set(prompt.columns.get(TOOLS)) and (text or without_tools):
+            names.append(TOOLS)
         if text:
             names += [name for name in _CHATS & prompt.columns.keys() if isinstance(prompt.columns[name], list)]
         found |= dict.fromkeys(names)
@@ -78,8 +78,8 @@ def columns_left_out(prompts: PromptSet, templates: ChatTemplates | None) -> lis
     listed = ", ".join(list(found)[:6]) + (", …" if len(found) > 6 else "")
     if text:
         return [f"  not part of the prompts, which are text: {listed} (rewards get every column)"]
-    why = f"system prompts belong into the messages, variables into {COLUMN}, tools into {_TOOLS}"
-    if found.keys() == {_TOOLS}:
+    why = f"system prompts belong into the messages, variables into {COLUMN}, tools into {TOOLS}"
+    if found.keys() == {TOOLS}:
         why = "the template does not use them"
     return [f"  not given to the chat template: {listed} ({why})"]
 
@@ -89,7 +89,7 @@ def _left_out(prompt: Prompt, variables: frozenset[str]) -> list[str]:
     names = [name for name, value in prompt.columns.items() if name in _LIKE and _is_set(value)]
     for name, value in prompt.columns.items():
         if isinstance(value, Mapping) and name != COLUMN:
-            inside = (_LIKE - _SYSTEM) | {COLUMN, _TOOLS} | variables
+            inside = (_LIKE - _SYSTEM) | {COLUMN, TOOLS} | variables
             names += [f"{name}.{key}" for key, inner in value.items() if key in inside and _is_set(inner)]
     return [name for name in names if prompt.template_arguments.get(name) is None]
 
@@ -110,7 +110,7 @@ def unused_arguments(prompts: PromptSet, templates: ChatTemplates | None, of_run
     if templates is None:
         return []
     given = {name: value for _, prompt in some_prompts(prompts) for name, value in prompt.template_arguments.items()}
-    unused = sorted(given.keys() - templates.variables - set(of_run) - {_TOOLS})
+    unused = sorted(given.keys() - templates.variables - set(of_run) - {TOOLS})
     texts = sorted(
         name for name, value in given.items() if isinstance(value, str) and value.lower() in ("true", "false")
     )

@@ -13,6 +13,7 @@ from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import Prompt, PromptSet
 from pytest_entropy.prompts.messages import Message, parts_of
 from pytest_entropy.prompts.sampled_rows import sampled_rows
+from pytest_entropy.prompts.tool_schemas import TOOLS
 
 # No template looks for it.
 _MARK = "4711 other words"
@@ -40,16 +41,15 @@ def require_rendered(prompts: PromptSet, files: CheckpointFiles, tokenizer: Plan
     if tokenizer.template() is None:
         raise UsageError(without_template(tokenizer.place, files))
     first, longest = (0, prompts[0]), max(sampled_rows(prompts), key=lambda row: _length(row[1]))
-    tried: set[frozenset[tuple[object, type]]] = set()
-    end = monotonic() + _SECONDS
-    for row, prompt in (first, longest, *sampled_rows(prompts)):
-        if (form := _form(prompt)) and form not in tried:
-            tried.add(form)
+    for row, prompt in (first, longest):
+        _require_read(tokenizer, prompt, f"row {row + 1} of the prompts")
+    forms, end = {_form(first[1]), _form(longest[1])}, monotonic() + _SECONDS
+    for row, prompt in sampled_rows(prompts):
+        if (form := _form(prompt)) not in forms:
+            forms.add(form)
             _require_read(tokenizer, prompt, f"row {row + 1} of the prompts")
-    for row, prompt in (first, longest, *sampled_rows(prompts)):
-        text_to_encode(tokenizer, prompt, f"row {row + 1} of the prompts")
-        if monotonic() > end:
-            break
+        elif monotonic() <= end:
+            text_to_encode(tokenizer, prompt, f"row {row + 1} of the prompts")
 
 
 def text_to_encode(tokenizer: PlannedTokenizer, prompt: Prompt, name: str) -> str | None:
@@ -70,11 +70,9 @@ def text_to_encode(tokenizer: PlannedTokenizer, prompt: Prompt, name: str) -> st
         text, problem = None, str(failure)
     if not problem:
         return text
-    template = tokenizer.template(tools=bool(prompt.template_arguments.get("tools")))
-    where = template.file if template else tokenizer.place
     raise UsageError(
-        f"the chat template in {where} {problem} on {name}, {str(prompt.content)[:120]}; give "
-        "the messages as this template takes them, save the template that the model was trained with as "
+        f"the chat template in {_template_file(tokenizer, prompt)} {problem} on {name}, {str(prompt.content)[:120]}; "
+        "give the messages as this template takes them, save the template that the model was trained with as "
         "chat_template.jinja beside the tokenizer, or give prompts as text"
     )
 
@@ -87,18 +85,24 @@ def _require_read(tokenizer: PlannedTokenizer, prompt: Prompt, name: str) -> Non
     text = text_to_encode(tokenizer, prompt, name)
     messages = [message for message in prompt.content if isinstance(message, dict)]
     last = max((n for n, message in enumerate(messages) if message.get("role") == "user"), default=None)
-    others = [_with_another_text(one) if last in (n, None) else one for n, one in enumerate(messages)]
+    changed = [n for n in range(len(messages)) if last in (n, None)]
+    others = [_with_another_text(one) if n in changed else one for n, one in enumerate(messages)]
     try:
         same = text is not None and tokenizer.rendered(others, prompt.template_arguments) == text
     except TemplateFailure:
         return
-    if same and any(parts_of(message) for message in (others if last is None else others[last : last + 1])):
-        template = tokenizer.template(tools=bool(prompt.template_arguments.get("tools")))
+    if same and any(parts_of(others[n]) for n in changed):
         raise UsageError(
-            f"the chat template in {template.file if template else tokenizer.place} leaves out what the user says, "
-            f"on {name}, {str(prompt.content)[:120]}; give each content as a list of parts, "
+            f"the chat template in {_template_file(tokenizer, prompt)} leaves out what the user says, on {name}, "
+            f"{str(prompt.content)[:120]}; give each content as a list of parts, "
             '[{"type": "text", "text": …}], as the trainer did, or save the template that the model was trained with'
         )
+
+
+def _template_file(tokenizer: PlannedTokenizer, prompt: Prompt) -> Path:
+    """The file that holds the template of a prompt; the tokenizer's directory where there is none."""
+    template = tokenizer.template(tools=bool(prompt.template_arguments.get(TOOLS)))
+    return template.file if template else tokenizer.place
 
 
 def _with_another_text(message: Message) -> Message:

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.preflight.template_variables import template_variables
-from pytest_entropy.checkpoints.tokenizer_files import chat_templates, tokenizer_directory
+from pytest_entropy.checkpoints.tokenizer_files import chat_templates
 
 
 @dataclass(frozen=True)
@@ -37,12 +36,6 @@ class ChatTemplates:
     def write_tools(self) -> bool:
         """Whether one of the templates writes tools, which are no variable of callers by the rule for columns."""
         return any(re.search(r"\btools\b", text) for text in self.by_name.values())
-
-
-def tokenizer_place(files: CheckpointFiles) -> Path | None:
-    """The directory of a checkpoint's tokenizer; None where it is not on this machine."""
-    place = tokenizer_directory(files)
-    return place if place is not None and place.is_dir() else None
 
 
 def read_templates(place: Path) -> ChatTemplates:

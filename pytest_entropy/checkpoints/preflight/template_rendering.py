@@ -77,7 +77,9 @@ def used_variables(template: str, *, seconds: float = SECONDS) -> frozenset[str]
     from jinja2.meta import find_undeclared_variables
 
     try:
-        return call_within(seconds, lambda: frozenset(find_undeclared_variables(_environment().parse(template))))
+        return call_within(
+            seconds, lambda: frozenset(find_undeclared_variables(template_environment().parse(template)))
+        )
     except (TimeLimitExceeded, Exception):
         return frozenset()
 
@@ -103,13 +105,12 @@ def _bounded_memory() -> Iterator[None]:
 
 @lru_cache(maxsize=8)
 def _compiled(template: str) -> Template:
-    return _environment().from_string(template)
+    return template_environment().from_string(template)
 
 
 @lru_cache(maxsize=1)
-def _environment() -> Environment:
+def template_environment() -> Environment:
     """The sandbox with what templates may call; jinja2 is imported for chat prompts only."""
-    import jinja2
     from jinja2.ext import Extension, loopcontrols
     from jinja2.nodes import CallBlock
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -127,17 +128,19 @@ def _environment() -> Environment:
         def _render(self, caller: Callable[[], str]) -> str:
             return caller()
 
-    def raise_exception(message: str) -> None:
-        raise jinja2.TemplateError(message)
-
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
-    )
+    made = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
     # Not jinja2's own filter, which escapes the characters of HTML.
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = raise_exception
-    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-    return environment
+    made.filters["tojson"] = _to_json
+    made.globals["raise_exception"] = _raise_exception
+    made.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    return made
+
+
+def _raise_exception(message: str) -> None:
+    """What templates call for conversations that they do not take."""
+    from jinja2 import TemplateError
+
+    raise TemplateError(message)
 
 
 def _to_json(

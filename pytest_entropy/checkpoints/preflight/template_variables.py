@@ -7,11 +7,9 @@ from functools import cache
 
 from jinja2 import nodes
 from jinja2.exceptions import TemplateError
-from jinja2.ext import Extension, loopcontrols
 from jinja2.meta import find_undeclared_variables
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from pytest_entropy.checkpoints.preflight.template_rendering import template_environment
 from pytest_entropy.errors import UsageError
 from pytest_entropy.settings.template_arguments import RESERVED
 from pytest_entropy.time_limit import TimeLimitExceeded, call_within
@@ -20,16 +18,6 @@ from pytest_entropy.time_limit import TimeLimitExceeded, call_within
 SECONDS = 10.0
 # What transformers gives every template besides its own arguments and the special tokens.
 _GIVEN = frozenset({"raise_exception", "strftime_now", "namespace", "dict", "range", "lipsum", "cycler", "joiner"})
-
-
-class _Generation(Extension):
-    """transformers' block around the assistant's turns, which changes no text."""
-
-    tags = {"generation"}
-
-    def parse(self, parser: Parser) -> nodes.Node:
-        line = next(parser.stream).lineno
-        return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True)).set_lineno(line)
 
 
 @cache
@@ -57,10 +45,7 @@ def template_variables(text: str) -> frozenset[str]:
 
 
 def _variables(text: str) -> frozenset[str]:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
-    )
-    tree = environment.parse(text)
+    tree = template_environment().parse(text)
     read = frozenset(find_undeclared_variables(tree)) - _GIVEN - RESERVED - _names(tree, "param").keys()
     set_inside, asked_for = _names(tree, "store"), _asked_for(tree)
     return frozenset(

@@ -13,9 +13,10 @@ from pytest_entropy.rewards.builtin.base import NamedReward
 def boxed(
     prompts: Sequence[Any], completions: Sequence[Any], answer: Sequence[Any], **columns: Any
 ) -> list[float | None]:
-    r"""1.0 where the completion's last ``\boxed{…}`` holds the expected answer, white space aside, else 0.0.
+    r"""1.0 where the completion's last ``\boxed{…}`` holds the expected answer, else 0.0.
 
-    Texts are compared: ``\frac12`` does not equal ``0.5`` (see :func:`math_verify`).  None where no answer is known.
+    Numbers are compared by value and other answers as texts, in which white space counts between digits only:
+    ``\frac12`` does not equal ``0.5`` (see :func:`math_verify`).  None where no answer is known.
 
     Raises:
         NoGold: an expected answer cannot be read.

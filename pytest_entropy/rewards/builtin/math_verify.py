@@ -30,8 +30,8 @@ def math_verify(
     """1.0 where math-verify finds the completion's answer equal to the expected one, else 0.0.
 
     The answer is taken from the ``<answer>`` block if there is exactly one, else from the whole completion; in a block
-    or box, the same text or number is equal without math-verify.  None
-    where the expected answer is not known or not mathematics.  As in math-verify itself, a comparison that
+    or box, the same text or number is equal without math-verify.  None where the expected answer is not known, or is
+    neither mathematics nor a date or range, which are compared as text.  As in math-verify itself, a comparison that
     does not end within 5 s counts as not equal; the log names it.
 
     Raises:

@@ -23,6 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from pytest_entropy.policy import block_search, decoding, distribution, teacher_forcing
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
+from pytest_entropy.probe.control_variate import learn
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.derivatives.gradient import policy_gradient
 from pytest_entropy.probe.pieces import threads_on
@@ -119,9 +120,13 @@ def measured(precision: str) -> dict[str, Callable[[], Counts]]:
     words = int(endless.model.config.vocab_size)
     rollouts, _ = sampled(endless, [[5, 6, 7], [8, 9, 10], [3, 4, 5], [7, 7, 7]], 4, words)
     u = tiny.direction(endless)
+    tables = learn(rollouts, 4).on(endless.device)
+    assert tables.width
 
     def derivatives(prompts: list[int]) -> None:
-        directional_derivatives(endless, rollouts.select(prompts), u, ["rao_blackwell"], chunk_tokens=ONE)
+        directional_derivatives(
+            endless, replace(rollouts, control_variate=tables).select(prompts), u, ["action_value"], chunk_tokens=ONE
+        )
 
     def gradient(prompts: list[int]) -> None:
         policy_gradient(endless, rollouts.select(prompts), torch.ones(len(prompts), 3), chunk_tokens=ONE)

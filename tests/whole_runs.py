@@ -166,7 +166,7 @@ def whole_run(variant: Variant, device: str) -> dict[str, Any]:
             for name, tensors in (("g", kept.gradient), ("u", kept.direction), ("x", gradient)):
                 write_tensors(Path(place) / name, tensors)
             if kept.control_variate is not None:
-                write_tensors(Path(place) / "learnt", vars(kept.control_variate))
+                write_tensors(Path(place) / "learnt", kept.control_variate.tensors())
         along = probe.setup.unit.name == "sequence"
         measured["gradient_along_u"] = along and sum(
             [float((gradient[n] * u).sum()) for n, u in kept.direction.items()]

@@ -53,8 +53,9 @@ def judge(check: Check, runs: Runs, given: Given) -> CheckOutcome:
 CHECK = Check(
     name="definition",
     claim="s_n equals <X_n, u> computed from the estimator's definition, one unpadded response at a time",
-    likely_causes="entropy-to-go off by a position, a wrong baseline, sign or factor in the estimator, positions or "
-    "masks under left padding, or a module whose parameters the fast derivative misses",
+    likely_causes="entropy-to-go off by a position, a wrong baseline, action values of another context or without "
+    "their expectation, sign or factor in the estimator, positions or masks under left padding, or a module whose "
+    "parameters the fast derivative misses",
     needs=(
         "asked",
         "agreement.definition",

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from pytest_entropy.policy.action_values import AddedValues
 from pytest_entropy.policy.token_statistics import Asked, NumberColumns, at_least_float32, slices
 
 # A control variate is multiplied by the output layer's rows of its own tokens if they are fewer than this share of V.
@@ -50,10 +51,10 @@ class HeadStatistics(torch.autograd.Function):
             span = slice(first, min(first + block, len(hidden)))
             logits = head(hidden[span])
             if needed:
-                parts.append(_pulled_back(logits, head.weight, columns, span, asked.temperature, values, support))
+                parts.append(_pulled_back(logits, head.weight, columns, span, asked, values, support))
                 continue
             for rows in slices(logits):
-                columns.fill(_shift(rows, first), logits[rows], asked.temperature, values)
+                columns.fill(_shift(rows, first), logits[rows], asked, values)
         if needed:
             vectors = [torch.cat(column) for column in zip(*parts, strict=True)]
             ctx.save_for_backward(*(vector.div_(asked.temperature) for vector in vectors))
@@ -78,10 +79,10 @@ def _support(asked: Asked, head: torch.nn.Linear) -> torch.Tensor | None:
 
     In half precision the mean of all rows, which that product needs too, would be rounded too coarsely.
     """
-    if asked.values is None or head.weight.dtype not in (torch.float32, torch.float64):
+    if head.weight.dtype not in (torch.float32, torch.float64):
         return None
-    ids = asked.values.nonzero().squeeze(-1)
-    return ids.to(head.weight.device) if len(ids) < SPARSE_SHARE * head.out_features else None
+    ids = asked.support
+    return ids if ids is not None and len(ids) < SPARSE_SHARE * head.out_features else None
 
 
 def _pulled_back(
@@ -89,7 +90,7 @@ def _pulled_back(
     weight: torch.Tensor,
     columns: NumberColumns,
     span: slice,
-    temperature: float,
+    asked: Asked,
     values: torch.Tensor | None,
     support: torch.Tensor | None,
 ) -> list[torch.Tensor]:
@@ -102,17 +103,18 @@ def _pulled_back(
     tilted = logits.new_empty(len(logits), width)
     for rows in slices(logits):
         where = _shift(rows, span.start)
-        log_p, p = columns.fill(where, logits[rows], temperature, values)
+        log_p, p = columns.fill(where, logits[rows], asked, values)
         drawn = columns.tokens[where].unsqueeze(-1)
         own = p.gather(-1, drawn)
         # In the precision of p: the difference to 1 of a likely token's probability is lost in half precision.
         away[rows] = p.scatter_(-1, drawn, own - 1)
         p.scatter_(-1, drawn, own)
         logits[rows] = log_p.add_(columns.nats[where].unsqueeze(-1)).mul_(p)
-        if values is not None and support is None:
-            tilted[rows] = p.mul_(values - columns.expected[where].unsqueeze(-1))
-        elif values is not None and support is not None:
-            tilted[rows] = p[:, support].mul_(values[support])
+        if values is not None:
+            own_values = _tilted(p, values, asked.added and asked.added.select(where), support)
+            if support is None:
+                own_values.addcmul_(p, columns.expected[where].unsqueeze(-1), value=-1)
+            tilted[rows] = own_values
     by_log_prob = (away @ weight).neg_()
     pulled = [by_log_prob, (logits @ weight).neg_()]
     if values is not None and support is None:
@@ -121,6 +123,18 @@ def _pulled_back(
         mean = weight[columns.tokens[span]] - by_log_prob
         pulled.append((tilted @ weight[support]).sub_(mean.mul_(columns.expected[span].unsqueeze(-1))))
     return pulled
+
+
+def _tilted(
+    p: torch.Tensor, values: torch.Tensor, added: AddedValues | None, support: torch.Tensor | None
+) -> torch.Tensor:
+    """pi(u) q(c_k, u) of the tokens in ``support``, or of all, a row per drawn token."""
+    out = p * values if support is None else p[:, support].mul_(values[support])
+    if added is not None:
+        ids, more = added.rows(p)
+        places = ids if support is None else torch.searchsorted(support, ids)
+        out.scatter_add_(-1, places, p.gather(-1, ids).mul_(more))
+    return out
 
 
 def _shift(span: slice, by: int) -> slice:

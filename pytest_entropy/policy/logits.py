@@ -120,7 +120,7 @@ class PiecewiseLogits:
         for first in range(0, self.hidden.shape[1], self.positions):
             span = slice(first, first + self.positions)
             sliced = None if uniform is None else uniform[:, :, span]
-            piece = _Recomputed(self, asked, tokens[:, :, span], sliced)
+            piece = _Recomputed(self, asked.select((slice(None), slice(None), span)), tokens[:, :, span], sliced)
             hidden = self.hidden[:, span]
             if not torch.is_grad_enabled():
                 results.append(piece(hidden))
@@ -148,7 +148,7 @@ class PiecewiseLogits:
         own = None if uniform is None else uniform.reshape(-1)[index]
         hidden, drawn = self.hidden.reshape(-1, self.hidden.shape[-1])[index], tokens.reshape(-1)[index]
         block = self.positions * len(self.hidden)
-        found = HeadStatistics.apply(hidden, self.head, drawn, asked, own, block)  # type: ignore[no-untyped-call]
+        found = HeadStatistics.apply(hidden, self.head, drawn, asked.flat().select(index), own, block)  # type: ignore[no-untyped-call]
         zeros = (None if x is None else x.new_zeros(tokens.numel()).index_copy(0, index, x) for x in found)
         return TokenNumbers(*(None if x is None else x.reshape(tokens.shape) for x in zeros))  # type: ignore[arg-type]
 

@@ -8,25 +8,11 @@ from itertools import accumulate
 
 import torch
 
+from pytest_entropy.policy import action_values
+from pytest_entropy.policy.action_values import ControlVariateTables
+
 # The fields of Rollouts that are tensors with a row per prompt.
 COLUMNS = ("tokens", "lengths", "ended", "log_probs", "entropies")
-
-
-@dataclass(frozen=True)
-class ControlVariateTables:
-    """Regression tables of the entropy-to-go after a token, fitted to the responses of *another* batch.
-
-    Source: docs/variance-reduction.md.
-
-    Attributes:
-        position: ``[max_new_tokens]`` float64 nats, its mean by position; 0 at positions that no response reached.
-        token: ``[T]`` float64 nats, the mean effect of token u on it; 0 for tokens from T on.
-        share: scalar float64 in [0, 1], the share of the remainder that a response has in common with its group.
-    """
-
-    position: torch.Tensor
-    token: torch.Tensor
-    share: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -78,6 +64,11 @@ class Rollouts:
         """The mask of the prompts in ``index``, ``[p, G, L]`` bool."""
         positions = torch.arange(self.tokens.shape[2], device=self.lengths.device)
         return positions < self.lengths[index].unsqueeze(-1)
+
+    @property
+    def contexts(self) -> torch.Tensor:
+        """``[P, G, L]`` int64, the context of each token (:func:`.action_values.contexts`)."""
+        return action_values.contexts(self.tokens, self.log_probs)
 
     def select(self, indices: Sequence[int]) -> Rollouts:
         """The rollouts of the prompts ``indices``, in this order, truncated to their longest response."""

@@ -46,14 +46,17 @@ def teacher_force(policy: Policy, rollouts: Rollouts, ranks: torch.Tensor | None
     """
     policy.require_eval()
     tokens = padded_tokens(policy, rollouts)
-    mask, control_variate = rollouts.mask.to(policy.device), rollouts.control_variate
-    asked = Asked(policy.temperature, None if control_variate is None else control_variate.token)
+    mask, asked = rollouts.mask.to(policy.device), Asked(policy.temperature)
+    if rollouts.control_variate is not None:
+        tables = rollouts.control_variate.on(policy.device)
+        added = tables.added_in(rollouts.contexts.to(policy.device)) if tables.width else None
+        asked = Asked(policy.temperature, tables.token, added, tables.support)
     uniform = None if ranks is None else ranks.to(policy.device)
     found = predictions(policy, rollouts, tokens).statistics(asked, tokens, rollouts.mask, uniform)
     log_probs, nats, expected, likeliest, ranks, spread = (
         None if column is None else torch.where(mask, column, 0.0) for column in found
     )
-    if control_variate is None:
+    if asked.values is None:
         expected = None
     return TeacherForced(log_probs, nats, ranks, spread, expected, likeliest)  # type: ignore[arg-type]
 

@@ -7,10 +7,12 @@ results stay in the processor's cache; a table of the logits' size is made only 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
+
+from pytest_entropy.policy.action_values import AddedValues
 
 # Entries of [tokens, vocabulary] that a CPU works on at once: a few tables of this size fit its cache.
 CACHE_ENTRIES = 2**19
@@ -24,10 +26,22 @@ class Asked:
         temperature: T of softmax(logits / T).
         values: q(u) ``[T]`` nats, T <= V, the action values of the first T token ids; those of the others are 0.  None
             without a control variate.
+        added: what each drawn token's context adds to them, in the tokens' shape; None where it adds nothing.
+        support: the token ids that have a value in some context, and token 0, in order; None where all may have one.
     """
 
     temperature: float
     values: torch.Tensor | None = None
+    added: AddedValues | None = None
+    support: torch.Tensor | None = None
+
+    def select(self, index: torch.Tensor | tuple[slice, ...]) -> Asked:
+        """What is asked of some of the drawn tokens."""
+        return self if self.added is None else replace(self, added=self.added.select(index))
+
+    def flat(self) -> Asked:
+        """What is asked of the same tokens in one dimension."""
+        return self if self.added is None else replace(self, added=self.added.flat())
 
     def values_of(self, vocabulary: int, like: torch.Tensor) -> torch.Tensor | None:
         """The action values of all tokens, ``[V]``; None without any.
@@ -98,15 +112,15 @@ class TokenStatistics(torch.autograd.Function):
         rows, drawn = logits.reshape(-1, logits.shape[-1]), tokens.reshape(-1)
         dtype = at_least_float32(logits.dtype)
         table = torch.empty(rows.shape, dtype=dtype, device=rows.device) if ctx.needs_input_grad[0] else None
-        columns = NumberColumns(drawn, uniform, dtype)
+        columns, asked = NumberColumns(drawn, uniform, dtype), asked.flat()
         values = asked.values_of(rows.shape[-1], columns.nats)
         for span in slices(rows):
-            log_p, _ = columns.fill(span, rows[span], asked.temperature, values)
+            log_p, _ = columns.fill(span, rows[span], asked, values)
             if table is not None:
                 table[span] = log_p
         if table is not None:
             ctx.save_for_backward(table, drawn, columns.nats, columns.expected, values)
-            ctx.temperature, ctx.dtype = asked.temperature, logits.dtype
+            ctx.temperature, ctx.dtype, ctx.added = asked.temperature, logits.dtype, asked.added
         found = columns.shaped(tokens.shape)
         ctx.mark_non_differentiable(*(x for x in found[3:] if x is not None))
         return found
@@ -125,6 +139,9 @@ class TokenStatistics(torch.autograd.Function):
             part = (p * log_p).mul_(-grad_entropy[span])
             if values is not None:
                 part += (p * values).mul_(grad_expected[span])
+            if ctx.added is not None:
+                ids, more = ctx.added.select(span).rows(p)
+                part.scatter_add_(-1, ids, p.gather(-1, ids).mul_(more).mul_(grad_expected[span]))
             part -= p.mul_(constant[span])
             part.scatter_add_(-1, drawn[span].unsqueeze(-1), grad_log_prob[span])
             out[span] = part if ctx.temperature == 1.0 else part.div_(ctx.temperature)
@@ -152,17 +169,17 @@ class NumberColumns:
         )
 
     def fill(
-        self, span: slice, logits: torch.Tensor, temperature: float, values: torch.Tensor | None
+        self, span: slice, logits: torch.Tensor, asked: Asked, values: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Fill some rows; log p, made finite, and p, both ``[r, V]``.
 
         Args:
             span: the rows.
             logits: their logits ``[r, V]``.
-            temperature: T.
-            values: ``[V]`` nats, the action values; None without any.
+            asked: gives the temperature, and what contexts add, of all n tokens in one dimension.
+            values: ``[V]`` nats, the action values by token; None without any.
         """
-        scaled = logits.to(self.nats.dtype)
+        scaled, temperature = logits.to(self.nats.dtype), asked.temperature
         log_p = torch.log_softmax(scaled if temperature == 1.0 else scaled / temperature, dim=-1)
         drawn = log_p.gather(-1, self.tokens[span].unsqueeze(-1))
         self.log_probs[span] = drawn.squeeze(-1)
@@ -174,6 +191,9 @@ class NumberColumns:
         self.nats[span] = -room.sum(-1)
         if values is not None:
             self.expected[span] = torch.mv(p, values)
+        if asked.added is not None:
+            ids, more = asked.added.select(span).rows(p)
+            self.expected[span] += p.gather(-1, ids).mul_(more).sum(-1)
         if self.uniform is not None:
             # Tokens as likely as t have its very log p, so their probability is its own times their number.
             above = torch.gt(log_p, drawn, out=room).mul_(p).sum(-1).double()

@@ -1,23 +1,32 @@
 """Control variate tables: the expected entropy-to-go after each token, learnt from the responses of the update batch U.
 
-Two tables are computed from U's responses as the sampler recorded them: the mean of Gamma_k by position, and what a
-token u adds to it.  U and E share no response, so the estimator that uses the tables keeps its mean exactly, whatever
-they hold, and given U the scalars s_n are independent and identically distributed, whatever B_E.  (Tables learnt within
-E, across folds, would make its prompts dependent, and be better the larger B_E: docs/variance-reduction.md.)
+Three tables are computed from U's responses as the sampler recorded them: the mean of Gamma_k by position, what a token
+u adds to it in any context, and what it adds in one context, the last token before k that decided something.  U and E
+share no response, so the estimator that uses the tables keeps its mean exactly, whatever they hold, and given U the
+scalars s_n are independent and identically distributed, whatever B_E.  (Tables learnt within E, across folds, would
+make its prompts dependent, and be better the larger B_E: docs/variance-reduction.md.)
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from pytest_entropy.policy.rollouts import ControlVariateTables, Rollouts
+from pytest_entropy.policy.action_values import STRIDE, ControlVariateTables
+from pytest_entropy.policy.rollouts import Rollouts
 
-# Shrinkage: a token's mean is taken as if this many more occurrences of it had added 0.
-PRIOR = 4.0
+# Shrinkage: a mean is taken as if this much more weight of tokens had added 0.  How much, cross-validation over U's
+# prompts chooses; with fewer prompts than folds it is the first.
+PRIORS = (0.5, 2.0, 8.0, 32.0, 128.0, math.inf)
+FOLDS = 4
+# A token that had to come has this weight by position, and none by token: it teaches nothing of choices.
+LEAST = 1e-3
+# Pairs kept of one context: those with the largest effect.
+WIDEST = 256
 # Prompts processed at a time, to bound memory; it changes the rounding of sums only.
 PROMPTS_PER_PIECE = 256
 
@@ -28,97 +37,169 @@ class ControlVariate:
 
     Attributes:
         position: mean of Gamma_k by position, ``[L]``, nats.
-        own: q(t_k) of the sampled tokens, ``[P, G, L]``, nats.
-        share: ``[]``, how much of the rest a response has in common with its group, in [0, 1].
+        own: q(c_k, t_k) of the sampled tokens, ``[P, G, L]``, nats.
+        expected: Q_k = sum_u q(c_k, u) pi(u), ``[P, G, L]``, nats, without gradient.
     """
 
     position: torch.Tensor
     own: torch.Tensor
-    share: torch.Tensor
+    expected: torch.Tensor
 
     @classmethod
-    def of(cls, part: Rollouts, device: torch.device) -> ControlVariate:
+    def of(cls, part: Rollouts, expected: torch.Tensor) -> ControlVariate:
         """Look up the tables that rollouts carry at the rollouts' own tokens.
 
         Args:
             part: P prompts x G responses with tables.
-            device: where the result is put.
+            expected: Q_k ``[P, G, L]`` of their scoring pass, nats; the result is put on its device.
 
         Raises:
             ValueError: the rollouts carry no tables.
         """
-        values = part.control_variate
-        if values is None:
+        if part.control_variate is None:
             raise ValueError("the rollouts carry no control variate tables; learn() makes them from another batch")
-        token = torch.cat([values.token, values.token.new_zeros(1)])
+        tables = part.control_variate.on(expected.device)
         # Tokens after a response's end are looked up too; their weight is zero.
-        own = token[part.tokens.cpu().clamp(max=len(values.token))]
-        return cls(values.position[: part.tokens.shape[2]].to(device), own.to(device), values.share.to(device))
+        own = tables.own(part.contexts.to(expected.device), part.tokens.to(expected.device))
+        return cls(tables.position[: part.tokens.shape[2]], own, expected.detach().double())
 
 
-def learn(batch: Rollouts, positions: int, *, group: int | None = None) -> ControlVariateTables:
+def learn(batch: Rollouts, positions: int) -> ControlVariateTables:
     """Learn the control variate tables from a batch's responses, for another batch (docs/variance-reduction.md).
+
+    Each token counts with the weight 1 - pi(t_k), the part of it that was not certain to come.
 
     Args:
         batch: the responses to learn from, P prompts x G.
         positions: largest number of tokens of a response in the other batch.
-        group: number of responses to a prompt in the other batch; G if left out.
     """
-    position, token, share = _tables(batch)
-    share = share_of_others(share, batch.group_size - 1, (group or batch.group_size) - 1)
+    position = _position_means(batch)
+    seen = _Choices.of(batch, position)
+    by_token, by_pair = _chosen_priors(seen, len(batch))
+    size, total = seen.token_sums()
+    token = total / (size + by_token)
+    keys, size, total = seen.pair_sums(token)
+    values = total / (size + by_pair)
+    kept = _largest_of_each(keys // STRIDE, size * values**2)
     return ControlVariateTables(
         position=torch.from_numpy(np.pad(position, (0, positions - len(position)))),
         token=torch.from_numpy(token),
-        share=torch.tensor(share, dtype=torch.float64),
+        pair_context=torch.from_numpy(keys[kept] // STRIDE),
+        pair_token=torch.from_numpy(keys[kept] % STRIDE),
+        pair_value=torch.from_numpy(values[kept]),
     )
 
 
-def share_of_others(share: float, known: int, asked: int) -> float:
-    """Least-squares share of the mean of m other responses, for another m (Spearman 1910, Brown 1910).
+def _pieces(rollouts: Rollouts) -> Iterator[tuple[np.ndarray, Rollouts, np.ndarray, np.ndarray]]:
+    """Yield (prompts, their rollouts, Gamma_k, weights 1 - pi(t_k)), a few prompts at a time.
 
-    With r the correlation of two responses to one prompt the share is m r / (1 + (m - 1) r): the mean of fewer
-    responses is noisier and gets a smaller share.
-
-    Args:
-        share: the share of the mean of ``known`` other responses, in [0, 1].
-        known: number of other responses that ``share`` was estimated with.
-        asked: number of other responses that the share is wanted for.
+    Tables are ``[p, G, L]``; weights are 0 after a response's end.
     """
-    if share == 0 or asked == known:
-        return share
-    r = share / (known - share * (known - 1))
-    return asked * r / (1 + (asked - 1) * r)
-
-
-def _pieces(rollouts: Rollouts) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield Gamma_k, tokens and mask, each ``[p, G, L]``, of a few prompts at a time: memory does not grow with P."""
-    for index in torch.arange(len(rollouts), device=rollouts.tokens.device).split(PROMPTS_PER_PIECE):
-        mask = rollouts.mask_of(index).cpu().numpy()
-        nats = rollouts.entropies[index].double().cpu().numpy() * mask
+    for first in range(0, len(rollouts), PROMPTS_PER_PIECE):
+        prompts = np.arange(first, min(first + PROMPTS_PER_PIECE, len(rollouts)))
+        part = rollouts.select(prompts.tolist())
+        mask = part.mask.cpu().numpy()
+        nats = part.entropies.double().cpu().numpy() * mask
         gamma = np.flip(np.flip(nats, -1).cumsum(-1), -1) - nats
-        yield gamma, np.where(mask, rollouts.tokens[index].cpu().numpy(), 0), mask
+        yield prompts, part, gamma, -np.expm1(part.log_probs.double().cpu().numpy()) * mask
 
 
-def _tables(rollouts: Rollouts) -> tuple[np.ndarray, np.ndarray, float]:
-    """(mean of Gamma_k by position ``[L]``, what each token adds to it ``[T]``, share); nats, nats, in [0, 1]."""
-    total, count, vocabulary = np.zeros(rollouts.tokens.shape[2]), np.zeros(rollouts.tokens.shape[2]), 0
-    for gamma, tokens, mask in _pieces(rollouts):
-        total += (gamma * mask).sum((0, 1))
-        count += mask.sum((0, 1))
-        vocabulary = max(vocabulary, int(tokens.max()) + 1)
-    position = total / np.maximum(count, 1)
-    occurrences, added = np.zeros(vocabulary), np.zeros(vocabulary)
-    for gamma, tokens, mask in _pieces(rollouts):
-        occurrences += np.bincount(tokens[mask], minlength=vocabulary)
-        added += np.bincount(tokens[mask], weights=(gamma - position)[mask], minlength=vocabulary)
-    token = added / (occurrences + PRIOR)
-    shared = size = 0.0
-    for gamma, tokens, mask in _pieces(rollouts):
-        rest = (gamma - position - token[tokens]) * mask
-        others = np.maximum(mask.sum(1, keepdims=True) - mask, 1)
-        group = (rest.sum(1, keepdims=True) - rest) * mask / others
-        shared += float((rest * group).sum())
-        size += float((group**2).sum())
-    # The least-squares slope of a response's rest on the mean rest of the others of its group.
-    share = shared / size if size > 0 else 0.0
-    return position, token, min(max(share, 0.0), 1.0)
+def _position_means(rollouts: Rollouts) -> np.ndarray:
+    """Weighted means of Gamma_k by position, ``[L]`` nats."""
+    total, size = np.zeros(rollouts.tokens.shape[2]), np.zeros(rollouts.tokens.shape[2])
+    for _, part, gamma, weights in _pieces(rollouts):
+        length, own = gamma.shape[2], (weights + LEAST) * part.mask.cpu().numpy()
+        total[:length] += (gamma * own).sum((0, 1))
+        size[:length] += own.sum((0, 1))
+    means: np.ndarray = total / np.where(size > 0, size, 1)
+    return means
+
+
+@dataclass(frozen=True)
+class _Choices:
+    """The tokens of a batch that were not certain to come, ``[n]`` each.
+
+    Attributes:
+        prompts: number of the prompt.
+        tokens: token id.
+        keys: (context, token) as one number.
+        weights: 1 - pi(t).
+        rest: Gamma_k less its mean at the position, nats.
+    """
+
+    prompts: np.ndarray
+    tokens: np.ndarray
+    keys: np.ndarray
+    weights: np.ndarray
+    rest: np.ndarray
+
+    @classmethod
+    def of(cls, rollouts: Rollouts, position: np.ndarray) -> _Choices:
+        columns = []
+        for prompts, part, gamma, weights in _pieces(rollouts):
+            counted = weights > LEAST
+            tokens, contexts = (table.cpu().numpy()[counted] for table in (part.tokens, part.contexts))
+            which = np.broadcast_to(prompts[:, None, None], counted.shape)[counted]
+            rest = (gamma - position[: gamma.shape[2]])[counted]
+            columns.append((which, tokens, contexts * STRIDE + tokens, weights[counted], rest))
+        return cls(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+
+    def select(self, kept: np.ndarray) -> _Choices:
+        """Those where ``kept`` ``[n]`` is True."""
+        return _Choices(*(column[kept] for column in vars(self).values()))
+
+    def token_sums(self) -> tuple[np.ndarray, np.ndarray]:
+        """(sum of weights, weighted sum of ``rest``) by token, ``[T]`` each."""
+        return np.bincount(self.tokens, self.weights, 1), np.bincount(self.tokens, self.weights * self.rest, 1)
+
+    def pair_sums(self, token: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(keys, sum of weights, weighted sum of what ``token`` leaves of ``rest``), ``[N]`` each, in order of keys."""
+        keys, place = np.unique(self.keys, return_inverse=True)
+        left = self.weights * (self.rest - _looked_up(token, self.tokens))
+        return keys, np.bincount(place, self.weights, len(keys)), np.bincount(place, left, len(keys))
+
+
+def _looked_up(token: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """A table by token at some tokens, 0 beyond its end."""
+    values: np.ndarray = np.append(token, 0.0)[np.minimum(tokens, len(token))]
+    return values
+
+
+def _largest_of_each(groups: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Whether each of ``[N]`` is among the ``WIDEST`` largest of its group, and above 0; groups are in order."""
+    order = np.lexsort((-sizes, groups))
+    first = np.searchsorted(groups, groups)
+    kept = np.zeros(len(groups), dtype=bool)
+    kept[order] = np.arange(len(groups)) - first[order] < WIDEST
+    return kept & (sizes > 0)
+
+
+def _chosen_priors(seen: _Choices, prompts: int) -> tuple[float, float]:
+    """Shrinkage of the token table, and given it of the pairs, with the least squared error on prompts left out."""
+    if prompts < FOLDS:
+        return PRIORS[0], PRIORS[0]
+    splits = [(seen.select(seen.prompts % FOLDS != f), seen.select(seen.prompts % FOLDS == f)) for f in range(FOLDS)]
+    by_token = PRIORS[int(np.argmin(sum(_token_errors(*split) for split in splits)))]
+    by_pair = PRIORS[int(np.argmin(sum(_pair_errors(*split, by_token) for split in splits)))]
+    return by_token, by_pair
+
+
+def _token_errors(learnt: _Choices, left_out: _Choices) -> np.ndarray:
+    """Weighted squared error of the token table on what was left out, for each prior."""
+    size, total = learnt.token_sums()
+    means = [_looked_up(total / (size + prior), left_out.tokens) for prior in PRIORS]
+    return np.array([(left_out.weights * (left_out.rest - mean) ** 2).sum() for mean in means])
+
+
+def _pair_errors(learnt: _Choices, left_out: _Choices, by_token: float) -> np.ndarray:
+    """Weighted squared error of both tables on what was left out, for each prior of the pairs."""
+    size, total = learnt.token_sums()
+    token = total / (size + by_token)
+    rest = left_out.rest - _looked_up(token, left_out.tokens)
+    keys, size, total = learnt.pair_sums(token)
+    if not len(keys):
+        return np.zeros(len(PRIORS))
+    place = np.searchsorted(keys, left_out.keys).clip(max=len(keys) - 1)
+    known = keys[place] == left_out.keys
+    means = [np.where(known, (total / (size + prior))[place], 0.0) for prior in PRIORS]
+    return np.array([(left_out.weights * (rest - mean) ** 2).sum() for mean in means])

@@ -16,6 +16,7 @@ from pytest_entropy.records.update import StoredUpdate, UpdateRecord
 if TYPE_CHECKING:
     import torch
 
+    from pytest_entropy.policy.action_values import ControlVariateTables
     from pytest_entropy.policy.rollouts import Rollouts
     from pytest_entropy.probe.update.direction import Update
 
@@ -57,7 +58,7 @@ def write_update(directory: Path, update: Update, record: StoredUpdate) -> None:
     """Write an update's files into its directory: direction, control variate's tables, responses, last the record."""
     write_tensors(directory / DIRECTION, update.direction)
     if update.control_variate is not None:
-        write_tensors(directory / ACTION_VALUES, vars(update.control_variate))
+        write_tensors(directory / ACTION_VALUES, update.control_variate.tensors())
     if update.rollouts is not None:
         write_tensors(directory / RESPONSES, _as_tensors(update.rollouts))
     write_json(directory / UPDATE_RECORD, record.to_dict())
@@ -95,18 +96,29 @@ def read_update(directory: Path) -> Update:
     """
     from safetensors.torch import load_file
 
-    from pytest_entropy.policy.rollouts import ControlVariateTables
     from pytest_entropy.probe.update.direction import Update
 
     record = UpdateRecord.from_dict(read_json(directory / UPDATE_RECORD))
-    control_variate = (
-        ControlVariateTables(**load_file(directory / ACTION_VALUES)) if (directory / ACTION_VALUES).is_file() else None
-    )
+    values = directory / ACTION_VALUES
+    control_variate = _tables(values) if values.is_file() else None
     responses = directory / RESPONSES
     return Update(
         **vars(record), direction=load_file(directory / DIRECTION), gradient={}, control_variate=control_variate,
         rollouts=_from_tensors(load_file(responses)) if responses.is_file() else None,
     )  # fmt: skip
+
+
+def _tables(path: Path) -> ControlVariateTables:
+    from safetensors.torch import load_file
+
+    from pytest_entropy.policy.action_values import ControlVariateTables
+
+    try:
+        return ControlVariateTables(**load_file(path))
+    except TypeError as error:
+        raise ValueError(
+            f"{path} holds other tables than this version of pytest-entropy reads: measure again without --resume"
+        ) from error
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -10,7 +10,7 @@ from pytest_entropy.policy.policy import Policy
 from pytest_entropy.probe.control_variate import ControlVariate
 from pytest_entropy.probe.estimators import get_estimator
 from pytest_entropy.probe.estimators.base import Estimator, Weights
-from pytest_entropy.probe.oracles.loops import OnePrompt, Table, Taught
+from pytest_entropy.probe.oracles.loops import OnePrompt, Table, Taught, contexts_of
 from pytest_entropy.testing import enumerable
 
 # Rounding of float64 over some thousand terms stays far below.
@@ -22,7 +22,8 @@ MEAN_TOLERANCE = 1e-6
 @dataclass(frozen=True)
 class _Everything:
     """Every response to one prompt, R of them: log pi(t_k) and H_k ``[R, L]`` in nats, token ids and mask ``[R, L]``,
-    all next-token probabilities ``[R, L, V]``, and pi(response) ``[R]``; float64, differentiable."""
+    all next-token probabilities ``[R, L, V]``, pi(response) ``[R]``, float64, differentiable; contexts ``[R][L]``, and
+    the action values of all tokens in them ``[R, L, V]``, 0 where nothing is taught."""
 
     log_probs: torch.Tensor
     entropies: torch.Tensor
@@ -30,6 +31,13 @@ class _Everything:
     mask: torch.Tensor
     p: torch.Tensor
     weight: torch.Tensor
+    contexts: list[list[int]]
+    q: torch.Tensor
+
+    @property
+    def expected(self) -> torch.Tensor:
+        """sum_u q(c_k, u) pi(u), ``[R, L]`` nats."""
+        return (self.p * self.q).sum(-1) * self.mask
 
 
 def check_estimator(name: str) -> None:
@@ -47,13 +55,13 @@ def check_estimator(name: str) -> None:
     policy = enumerable.policy()
     prompt = enumerable.PROMPTS[0]
     for taught in (None, _taught()) if estimator.learns else (None,):
-        every = _enumerate(policy, prompt)
+        every = _enumerate(policy, prompt, taught)
         for group in (2, 3):
             _require_definition(name, estimator, every, group, taught)
         _require_mean(name, estimator, policy, prompt, every, taught)
 
 
-def _enumerate(policy: Policy, prompt: list[int]) -> _Everything:
+def _enumerate(policy: Policy, prompt: list[int], taught: Taught | None) -> _Everything:
     responses = list(enumerable.responses())
     mask = torch.tensor([[k < len(response) for k in range(enumerable.LIMIT)] for response in responses])
     # What follows a response's end is padding, which a causal model does not look at from before it.
@@ -65,25 +73,36 @@ def _enumerate(policy: Policy, prompt: list[int]) -> _Everything:
     own = log_p.gather(-1, tokens.unsqueeze(-1)).squeeze(-1) * mask
     weight = own.sum(-1).exp()
     assert abs(float(weight.detach().sum()) - 1) < TOLERANCE
-    return _Everything(own, -(p * log_p).sum(-1) * mask, tokens, mask, p, weight)
+    recorded = own.detach().tolist()
+    contexts = [contexts_of(ids, row[: len(ids)]) for ids, row in zip(responses, recorded, strict=True)]
+    q = torch.zeros_like(p.detach())
+    if taught is not None:
+        for r, row in enumerate(contexts):
+            for k, values in enumerate(map(taught.values_in, row)):
+                q[r, k] = torch.tensor([values.of(u) for u in range(enumerable.VOCABULARY)], dtype=torch.float64)
+    return _Everything(own, -(p * log_p).sum(-1) * mask, tokens, mask, p, weight, contexts, q)
 
 
 def _taught() -> Taught:
     """Tables that stand for what another batch taught; whatever stands in them, the mean must stay."""
     position = [0.9 - 0.3 * k for k in range(enumerable.LIMIT)]
     token = [0.4 * (-1) ** u / (1 + u) for u in range(enumerable.VOCABULARY - 1)]
-    return Taught(position, token, 0.6)
+    # No pairs in the context of token 1, and none with the last token.
+    pairs = {
+        c: {u: 0.5 * (-1) ** (c + u) / (2 + c + u) for u in range(enumerable.VOCABULARY - 1)}
+        for c in range(-1, enumerable.VOCABULARY)
+        if c != 1
+    }
+    return Taught(position, token, pairs)
 
 
 def _weights(estimator: Estimator, every: _Everything, groups: torch.Tensor, taught: Taught | None) -> Weights:
     """The estimator's weights ``[P, G, L]`` for P groups of G responses, given as numbers ``[P, G]``."""
     control_variate = None
     if taught is not None:
-        # A token beyond the table has none.
-        table = torch.tensor([*taught.token, 0.0], dtype=torch.float64)
-        own = table[every.tokens.clamp(max=len(taught.token))][groups]
+        own = every.q.gather(-1, every.tokens.unsqueeze(-1)).squeeze(-1)[groups]
         position = torch.tensor(taught.position, dtype=torch.float64)
-        control_variate = ControlVariate(position, own, torch.tensor(taught.share, dtype=torch.float64))
+        control_variate = ControlVariate(position, own, every.expected.detach()[groups])
     log_probs, entropies = every.log_probs.detach()[groups], every.entropies.detach()[groups]
     return estimator.weights(log_probs, entropies, every.mask[groups], control_variate)
 
@@ -100,13 +119,15 @@ def _require_definition(name: str, estimator: Estimator, every: _Everything, gro
             _rows(every.entropies, every, members),
             [every.tokens[r][every.mask[r]].tolist() for r in members],
             taught,
+            [every.contexts[r] for r in members],
+            _rows(every.expected, every, members),
         )
         defined = estimator.definition(prompt)
         shares = [[1 / group if defined.q else 0.0] * len(row) for row in prompt.log_probs]
         for what, table, tensor in (
             ("log pi(t_k)", defined.log_prob, weights.log_prob),
             ("H_k", defined.entropy, nothing if weights.entropy is None else weights.entropy),
-            ("sum_u q(u) pi(u)", shares, expected_value),
+            ("sum_u q_k(u) pi(u)", shares, expected_value),
         ):
             gap = float((tensor[n].double() - _padded(table)).abs().max())
             assert gap <= TOLERANCE, (
@@ -135,9 +156,7 @@ def _require_mean(
     pairs = torch.cartesian_prod(*[torch.arange(len(every.weight))] * 2)
     chance = every.weight.detach()[pairs].prod(1)
     weights = _weights(estimator, every, pairs, taught).scaled(chance)
-    q = every.p.new_tensor([*(taught.token if taught else ()), *[0.0] * enumerable.VOCABULARY])
-    values = every.p @ q[: enumerable.VOCABULARY]
-    surrogate = weights.surrogate(every.log_probs[pairs], every.entropies[pairs], values[pairs])
+    surrogate = weights.surrogate(every.log_probs[pairs], every.entropies[pairs], every.expected[pairs])
     found = enumerable.gradient(policy, surrogate)
     wanted = {n: torch.zeros_like(g) for n, g in found.items()}
     if expected is not None:

@@ -6,6 +6,7 @@ see it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,10 +19,10 @@ from transformers import DynamicCache
 from pytest_entropy.checkpoints import Checkpoint
 from pytest_entropy.optimizers import adam
 from pytest_entropy.optimizers.update_rules import update_direction
+from pytest_entropy.policy import action_values, teacher_forcing
 from pytest_entropy.policy import decoding as decoding_module
 from pytest_entropy.policy import distribution as distribution_module
 from pytest_entropy.policy import sampling as sampling_module
-from pytest_entropy.policy import teacher_forcing
 from pytest_entropy.policy.policy import Policy, TeacherForced
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.policy.sampling_record import Recorder
@@ -30,6 +31,7 @@ from pytest_entropy.probe import batches as draws
 from pytest_entropy.probe import control_variate as control_variates
 from pytest_entropy.probe import probe as probe_module
 from pytest_entropy.probe import setup as setup_module
+from pytest_entropy.probe.control_variate import ControlVariate
 from pytest_entropy.probe.derivatives import gradient
 from pytest_entropy.probe.derivatives.directional import Derivatives, directional_derivatives
 from pytest_entropy.probe.derivatives.gradient import policy_gradient
@@ -270,7 +272,7 @@ def rows_shuffled(patch: pytest.MonkeyPatch) -> None:
 
 def unscaled_logits_in_scoring(patch: pytest.MonkeyPatch) -> None:
     """The temperature forgotten by the scorer (sampling at T = 0.8)."""
-    patch.setattr(teacher_forcing, "Asked", lambda temperature, values: Asked(1.0, values))
+    patch.setattr(teacher_forcing, "Asked", lambda temperature, *values: Asked(1.0, *values))
 
 
 # ---------------------------------------------------------------------- estimators
@@ -296,6 +298,34 @@ def baseline_of_itself(patch: pytest.MonkeyPatch) -> None:
         return (gamma * alive).sum(1, keepdim=True) / alive.sum(1, keepdim=True).clamp(min=1) + 0 * gamma
 
     patch.setattr(base, "positional_baseline", own_included)
+
+
+def context_of_the_token_itself(patch: pytest.MonkeyPatch) -> None:
+    """A deciding token is its own context: action values depend on what they are subtracted from, a bias."""
+
+    def early(tokens: torch.Tensor, log_probs: torch.Tensor) -> torch.Tensor:
+        return torch.where(log_probs < math.log(action_values.DECIDES), tokens, contexts(tokens, log_probs))
+
+    contexts = action_values.contexts
+    patch.setattr(action_values, "contexts", early)
+
+
+def cleaned_without_expectation(patch: pytest.MonkeyPatch) -> None:
+    """The action values of later tokens are taken off the entropy-to-go, and not their expectation added: a bias."""
+    real = action_value.ESTIMATOR
+
+    def weights(
+        log_probs: torch.Tensor, entropies: torch.Tensor, mask: torch.Tensor, learnt: ControlVariate | None
+    ) -> Weights:
+        wrong = learnt and replace(learnt, expected=torch.zeros_like(learnt.expected))
+        return real.weights(log_probs, entropies, mask, wrong)
+
+    patch.setattr(action_value, "ESTIMATOR", replace(real, weights=weights))
+
+
+def expectation_by_token_alone(patch: pytest.MonkeyPatch) -> None:
+    """The expected action values leave out what contexts add, which the drawn token's value holds: a bias."""
+    patch.setattr(teacher_forcing, "Asked", lambda temperature, *values: Asked(temperature, *values[:1]))
 
 
 def sign_of_entropy_gradient(patch: pytest.MonkeyPatch) -> None:
@@ -611,7 +641,14 @@ FAULTS: dict[str, Fault] = {
     # estimators
     "entropy-to-go too late": Fault(entropy_to_go_late, "definition", "entropy-to-go off by a position"),
     "entropy-to-go too early": Fault(entropy_to_go_early, "definition", "entropy-to-go off by a position"),
-    "baseline of the response itself": Fault(baseline_of_itself, "definition", "a wrong baseline"),
+    "baseline of the response itself": Fault(
+        baseline_of_itself, "definition", "a wrong baseline", settings={"estimator": "rao_blackwell"}
+    ),
+    "context of the token itself": Fault(context_of_the_token_itself, "definition", "action values of"),
+    "later action values without expectation": Fault(
+        cleaned_without_expectation, "definition", "action values of another context"
+    ),
+    "expectation without contexts": Fault(expectation_by_token_alone, "definition", "action values of"),
     "sign of the entropy gradient": Fault(sign_of_entropy_gradient, "definition", "sign"),
     "s_n divided by B_E": Fault(scalars_divided_twice, "definition", "factor"),
     # the update

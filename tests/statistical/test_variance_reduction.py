@@ -40,7 +40,7 @@ def derivatives(policy: Policy, drawn: Rollouts, *names: str) -> dict[str, np.nd
 
 def taught(policy: Policy, count: int, seed: int, *, by: int = 32, group: int = G) -> Rollouts:
     """Rollouts of ``count`` prompts x ``group`` responses that have learnt from one batch of ``by`` others x G."""
-    control_variate = learn(rollouts(policy, by, seed + 50_000), enumerable.LIMIT, group=group)
+    control_variate = learn(rollouts(policy, by, seed + 50_000), enumerable.LIMIT)
     return replace(rollouts(policy, count, seed, group), control_variate=control_variate)
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from pytest_entropy.policy.action_values import ControlVariateTables
 from pytest_entropy.policy.policy import Policy
-from pytest_entropy.policy.rollouts import ControlVariateTables, Rollouts
+from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.directional import Derivatives
 from pytest_entropy.probe.measure.entropy_unit import LENGTH, EntropyUnit
 from pytest_entropy.probe.oracles.run import (
@@ -115,7 +116,7 @@ def update_discrepancies(
     if update.fingerprint is not None:
         gaps.append(_gap(fingerprint(update.direction), update.fingerprint))
     if control_variate is not None and update.learnt_fingerprint is not None:
-        gaps.append(_gap(fingerprint(vars(control_variate)), update.learnt_fingerprint))
+        gaps.append(_gap(fingerprint(control_variate.tensors()), update.learnt_fingerprint))
     # The set of prompts allows at least as many orders as E's own prompts have.
     many = math.perm(len(set(keys)), min(FIRST, len(set(keys)))) > IMPROBABLE
     return {

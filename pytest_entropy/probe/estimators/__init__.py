@@ -41,5 +41,6 @@ def weights_for(name: str, forced: TeacherForced, part: Rollouts) -> Weights:
     log_probs, entropies = forced.log_probs, forced.entropies
     mask = part.mask.to(log_probs.device)
     estimator = get_estimator(name)
-    learnt = estimator.learns and part.control_variate is not None
-    return estimator.weights(log_probs, entropies, mask, ControlVariate.of(part, log_probs.device) if learnt else None)
+    expected = forced.expected_values if estimator.learns else None
+    control_variate = None if expected is None else ControlVariate.of(part, expected)
+    return estimator.weights(log_probs, entropies, mask, control_variate)

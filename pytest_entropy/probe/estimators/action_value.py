@@ -1,11 +1,14 @@
-"""The estimator ``action_value``: rao_blackwell with a control variate by token (docs/variance-reduction.md)."""
+"""The estimator ``action_value``: rao_blackwell with a control variate by context and token.
+
+Source: docs/variance-reduction.md.
+"""
 
 from __future__ import annotations
 
 import torch
 
 from pytest_entropy.probe.control_variate import ControlVariate
-from pytest_entropy.probe.estimators import base
+from pytest_entropy.probe.estimators import base, rao_blackwell
 from pytest_entropy.probe.estimators.base import Estimator, Weights
 from pytest_entropy.probe.oracles import loops
 from pytest_entropy.probe.oracles.loops import LoopWeights, OnePrompt
@@ -14,47 +17,47 @@ from pytest_entropy.probe.oracles.loops import LoopWeights, OnePrompt
 def weights(
     log_probs: torch.Tensor, entropies: torch.Tensor, mask: torch.Tensor, control_variate: ControlVariate | None = None
 ) -> Weights:
-    """X_n = (1/G) sum_g sum_k [grad H_k + (Gamma_k - m_k - q(t_k) - c_k) grad log pi(t_k) + sum_u q(u) grad pi(u)].
+    """X_n = (1/G) sum_g sum_k [grad H_k + (C_k - m_k - q_k(t_k)) grad log pi(t_k) + sum_u q_k(u) grad pi(u)].
 
-    m_k and q are learnt from the update batch; c_k is ``share`` times the mean of Gamma_k - m_k - q(t_k) over the other
-    responses of the group alive at k.  The last sum adds back the exact expectation of what q(t_k) takes away, whatever
-    q is, so the mean stays and the noise of the choice of t_k goes (an action-dependent baseline: Gu et al. 2017,
-    Q-Prop; Liu et al. 2018, Stein control variates).
+    C_k = sum_{j>k} [H_j - (q_j(t_j) - sum_u q_j(u) pi(u))] is the entropy-to-go cleaned of what later tokens are known
+    to bring: what is taken off has mean 0 given the prefix.  m and q_k(u) = q(c_k, u), c_k the context, are learnt from
+    the update batch.  The last sum adds back the exact expectation of what q_k(t_k) takes away, whatever q is, so the
+    mean stays and the noise of the choice of t_k goes (an action-dependent baseline: Gu et al. 2017, Q-Prop; Liu et
+    al. 2018, Stein control variates).  Responses do not enter each other's terms.
 
     Args:
         log_probs: not used.
         entropies: H_k ``[P, G, L]``, nats.
         mask: ``[P, G, L]`` bool, the tokens that count.
-        control_variate: m, q and ``share``; None makes the estimator ``rao_blackwell``.
+        control_variate: m and q at the tokens; None makes the estimator ``rao_blackwell``.
     """
-    nats = entropies.detach().double()
-    gamma = base.entropy_to_go(nats)
-    alive = mask.to(nats.dtype) / mask.shape[1]
     if control_variate is None:
-        return Weights(log_prob=(gamma - base.positional_baseline(gamma, mask)) * alive, entropy=alive)
-    rest = gamma - control_variate.position - control_variate.own
-    centred = rest - control_variate.share * base.positional_baseline(rest, mask)
+        return rao_blackwell.weights(log_probs, entropies, mask)
+    alive = mask.to(torch.float64)
+    nats, own = entropies.detach().double(), control_variate.own
+    known = (own - control_variate.expected) * alive
+    centred = base.entropy_to_go(nats - known) - control_variate.position - own
+    alive /= mask.shape[1]
     return Weights(log_prob=centred * alive, entropy=alive, expected_value=alive)
 
 
 def definition(prompt: OnePrompt) -> LoopWeights:
-    """Weights (Gamma_k - m_k - q(t_k) - c_k) / G of log pi(t_k); those of H_k and of sum_u q(u) pi(u) are 1/G.
+    """Weights (C_k - m_k - q_k(t_k)) / G of log pi(t_k); those of H_k and of sum_u q_k(u) pi(u) are 1/G.
 
     The tables are not recomputed: whatever they hold, the estimator's mean is the same.
     """
-    gammas, taught = loops.to_go(prompt.entropies), prompt.taught
+    taught = prompt.taught
     if taught is None:
-        rests, share, q = gammas, 1.0, []
-    else:
-        q, share = taught.token, taught.share
-        rests = [
-            [gamma - taught.position[k] - (q[ids[k]] if ids[k] < len(q) else 0.0) for k, gamma in enumerate(row)]
-            for ids, row in zip(prompt.responses, gammas, strict=True)
-        ]
-    by_log_prob = [
-        [(rest - share * loops.mean_of_others(rests, g, k)) / prompt.group for k, rest in enumerate(row)]
-        for g, row in enumerate(rests)
-    ]
+        return rao_blackwell.definition(prompt)
+    by_log_prob, q = [], []
+    for ids, nats, contexts, expected in zip(
+        prompt.responses, prompt.entropies, prompt.contexts, prompt.expected, strict=True
+    ):
+        values = [taught.values_in(context) for context in contexts]
+        own = [value.of(token) for value, token in zip(values, ids, strict=True)]
+        (cleaned,) = loops.to_go([[h - (a - b) for h, a, b in zip(nats, own, expected, strict=True)]])
+        by_log_prob.append([(c - taught.position[k] - own[k]) / prompt.group for k, c in enumerate(cleaned)])
+        q.append(values)
     return LoopWeights(by_log_prob, loops.equal(prompt.entropies), q)
 
 

@@ -124,7 +124,8 @@ class TwoBatch:
             return prompts, rollouts
         # An update taken for an estimator without tables holds none: they are learnt from its batch, drawn again.
         control_variate = update.control_variate or self.updates.batch(update).control_variate(self.setup.config)
-        return prompts, replace(rollouts, control_variate=control_variate)
+        place = rollouts.tokens.device
+        return prompts, replace(rollouts, control_variate=control_variate and control_variate.on(place))
 
     def _estimators(self) -> list[str]:
         extra = [name for name in self.setup.config.diagnostics if name in estimator_names()]

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import torch
 
+from pytest_entropy.policy.action_values import NO_CONTEXT, ControlVariateTables
 from pytest_entropy.policy.policy import Policy
-from pytest_entropy.policy.rollouts import ControlVariateTables, Rollouts
+from pytest_entropy.policy.rollouts import Rollouts
+from pytest_entropy.probe.control_variate import WIDEST
 from pytest_entropy.probe.memory.without_data import META
 
 
@@ -49,7 +51,9 @@ def longest_rollouts(prompts: int, group: int, *, prompt_tokens: int, limit: int
     tables = ControlVariateTables(
         torch.zeros(limit, dtype=torch.float64),
         torch.zeros(1, dtype=torch.float64),
-        torch.zeros((), dtype=torch.float64),
+        torch.full((WIDEST,), NO_CONTEXT),
+        torch.zeros(WIDEST, dtype=torch.int64),
+        torch.zeros(WIDEST, dtype=torch.float64),
     )
     return Rollouts(
         # One shorter by a token: padding needs a mask, with which attention holds more.

@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 Table = list[list[float]]
+
+
+@dataclass(frozen=True)
+class TokenValues:
+    """q(c, u) of all tokens u in one context c, nats: a list by token id, 0 beyond its end, and what the context adds.
+
+    Attributes:
+        token: by token id.
+        added: by token id, for some tokens.
+    """
+
+    token: Sequence[float]
+    added: Mapping[int, float]
+
+    def of(self, token: int) -> float:
+        """The value of one token."""
+        everywhere, here = self.token[token] if token < len(self.token) else 0.0, self.added.get(token)
+        return everywhere if here is None else everywhere + here
 
 
 @dataclass(frozen=True)
@@ -15,12 +34,16 @@ class Taught:
     Attributes:
         position: by position k, the mean entropy-to-go, nats.
         token: by token id u, what the token adds to it, nats; 0 beyond the end of the list.
-        share: how much of the rest a response has in common with its group, in [0, 1].
+        pairs: by context and token id, what the token adds in this context beyond that, nats.
     """
 
     position: list[float]
     token: list[float]
-    share: float
+    pairs: Mapping[int, Mapping[int, float]]
+
+    def values_in(self, context: int) -> TokenValues:
+        """The action values in a context."""
+        return TokenValues(self.token, self.pairs.get(context, {}))
 
 
 @dataclass(frozen=True)
@@ -32,12 +55,16 @@ class OnePrompt:
         entropies: H_k, nats.
         responses: token ids t_k.
         taught: control variate tables, for an estimator that learns and rollouts that carry them; else None.
+        contexts: of each token by :func:`contexts_of`; empty without ``taught``.
+        expected: sum_u q(c_k, u) pi(u), nats; empty without ``taught``.
     """
 
     log_probs: Table
     entropies: Table
     responses: Sequence[Sequence[int]]
     taught: Taught | None = None
+    contexts: Sequence[Sequence[int]] = ()
+    expected: Table = field(default_factory=list)
 
     @property
     def group(self) -> int:
@@ -52,12 +79,28 @@ class LoopWeights:
     Attributes:
         log_prob: of log pi(t_k), response by response.
         entropy: of H_k, response by response.
-        q: by token id, in the term (1/G) sum_g sum_k sum_u q(u) pi(u); no such term if empty.
+        q: the action values at each token, response by response, in the term (1/G) sum_g sum_k sum_u q_k(u) pi(u); no
+            such term if empty.
     """
 
     log_prob: Table
     entropy: Table
-    q: Sequence[float] = ()
+    q: Sequence[Sequence[TokenValues]] = ()
+
+
+def contexts_of(response: Sequence[int], recorded: Sequence[float]) -> list[int]:
+    """The context of each token of a response: the last token before it with a chance below 9 in 10, -1 without one.
+
+    Args:
+        response: token ids.
+        recorded: log pi(t_k) as the sampler recorded it, nats.
+    """
+    found, context = [], -1
+    for token, log_prob in zip(response, recorded, strict=True):
+        found.append(context)
+        if log_prob < math.log(0.9):
+            context = token
+    return found
 
 
 def to_go(entropies: Table) -> Table:

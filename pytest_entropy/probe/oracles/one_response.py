@@ -5,12 +5,13 @@ The float64 tables are of a few positions at a time.  Nothing is shared with the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 
 from pytest_entropy.policy.policy import Policy
-from pytest_entropy.probe.oracles.loops import LoopWeights
+from pytest_entropy.probe.oracles.loops import LoopWeights, TokenValues
 
 # Entries of the float64 tables [positions, vocabulary] that are held at once: 64 MiB each.
 PIECE_ENTRIES = 2**23
@@ -23,22 +24,28 @@ class ResponseNumbers(NamedTuple):
         log_probs: log pi(t_k), nats.
         entropies: H_k, nats.
         likeliest: the two largest probabilities, the larger first.
+        expected: sum_u q(c_k, u) pi(u), nats; empty without action values.
     """
 
     log_probs: list[float]
     entropies: list[float]
     likeliest: list[list[float]]
+    expected: list[float]
 
 
-def numbers_of_response(policy: Policy, prompt: list[int], response: list[int]) -> ResponseNumbers:
+def numbers_of_response(
+    policy: Policy, prompt: list[int], response: list[int], values: Sequence[TokenValues] = ()
+) -> ResponseNumbers:
     """The numbers of one response by the bare model, without gradient.
 
     Args:
         policy: gives model and temperature.
         prompt: the prompt's token ids.
         response: the response's token ids.
+        values: the action values at each of its tokens; none if empty.
     """
     log_probs: list[float] = []
+    expected: list[float] = []
     entropies: list[float] = []
     tops: list[list[float]] = []
     with torch.no_grad():
@@ -48,7 +55,25 @@ def numbers_of_response(policy: Policy, prompt: list[int], response: list[int]) 
             log_probs += own.tolist()
             entropies += nats.tolist()
             tops += p.topk(2, dim=-1).values.tolist()
-    return ResponseNumbers(log_probs, entropies, tops)
+            if values:
+                expected += expected_values(p, values[some]).tolist()
+    return ResponseNumbers(log_probs, entropies, tops, expected)
+
+
+def expected_values(p: torch.Tensor, values: Sequence[TokenValues]) -> torch.Tensor:
+    """sum_u q(c_k, u) pi(u) at a few tokens, ``[l]`` nats, one after the other.
+
+    Args:
+        p: the probabilities ``[l, V]``.
+        values: the action values at each.
+    """
+    found = []
+    for row, own in zip(p, values, strict=True):
+        total = row[: len(own.token)] @ row.new_tensor(own.token)
+        for token, value in own.added.items():
+            total = total + value * row[token]
+        found.append(total)
+    return torch.stack(found)
 
 
 def gradient_of_response(
@@ -73,7 +98,7 @@ def gradient_of_response(
             part = (own * own.new_tensor(weights.log_prob[g][some])).sum()
             part = part + (nats * nats.new_tensor(weights.entropy[g][some])).sum()
             if weights.q:
-                part = part + (p[:, : len(weights.q)] @ p.new_tensor(weights.q)).sum() / len(weights.log_prob)
+                part = part + expected_values(p, weights.q[g][some]).sum() / len(weights.log_prob)
             (slope[some],) = torch.autograd.grad(part, piece)
     return torch.autograd.grad(logits, [policy.trainable[name] for name in names], slope, allow_unused=True)
 

@@ -17,7 +17,8 @@ import torch
 from pytest_entropy.policy.dora import along_slope
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
-from pytest_entropy.probe.oracles.run import defined_weights
+from pytest_entropy.probe.oracles.one_response import expected_values
+from pytest_entropy.probe.oracles.run import defined_weights, taught_by, values_at
 from pytest_entropy.stats.largest import largest
 
 # Weights with a larger unit roundoff have their noise measured; float32's is 1.2e-7.
@@ -125,13 +126,17 @@ def _products(
 ) -> list[float]:
     """<X_n, u>_i of every parameter tensor i by a plain backward through these scores."""
     tables = [[row.log_probs.tolist() for row in rows], [row.entropies.tolist() for row in rows]]
-    weights = defined_weights(estimator, rollouts, n, *tables)
+    taught = taught_by(rollouts, estimator)
+    values = values_at(taught, rollouts, n)
+    expected = [expected_values(row.p, own) if own else None for row, own in zip(rows, values, strict=True)]
+    means = [[] if own is None else own.tolist() for own in expected]
+    weights = defined_weights(estimator, rollouts, n, tables[0], tables[1], means, taught)
     total = torch.zeros((), dtype=torch.float64, device=rows[0].log_probs.device)
-    for g, row in enumerate(rows):
+    for g, (row, own) in enumerate(zip(rows, expected, strict=True)):
         total = total + (row.log_probs * row.log_probs.new_tensor(weights.log_prob[g])).sum()
         total = total + (row.entropies * row.entropies.new_tensor(weights.entropy[g])).sum()
-        if weights.q:
-            total = total + (row.p[:, : len(weights.q)] @ row.p.new_tensor(weights.q)).sum() / len(rows)
+        if own is not None:
+            total = total + own.sum() / len(rows)
     grads = torch.autograd.grad(total, [policy.trainable[name] for name in along], allow_unused=True)
     return [
         0.0 if grad is None else float((grad.double().cpu() * u.double().cpu()).sum())

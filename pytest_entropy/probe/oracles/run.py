@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.directional import Derivatives
 from pytest_entropy.probe.estimators import get_estimator
-from pytest_entropy.probe.oracles.loops import LoopWeights, OnePrompt, Table, Taught
+from pytest_entropy.probe.oracles.loops import LoopWeights, OnePrompt, Table, Taught, TokenValues, contexts_of
 from pytest_entropy.probe.oracles.one_response import gradient_of_response, numbers_of_response
 from pytest_entropy.stats.largest import largest
 
@@ -66,14 +66,17 @@ def by_definition(
     """
     direction = None if direction is None else along_slope(policy.model, direction)
     prompt, responses = list(rollouts.prompt_ids[prompt_index]), rollouts.responses(prompt_index)
-    alone = [numbers_of_response(policy, prompt, response) for response in responses]
+    known = None if direction is None else taught_by(rollouts, estimator)
+    values = values_at(known, rollouts, prompt_index)
+    alone = [numbers_of_response(policy, prompt, *one) for one in zip(responses, values, strict=True)]
     log_probs, entropies = [one.log_probs for one in alone], [one.entropies for one in alone]
     tops = [one.likeliest for one in alone]
     chances = [[math.exp(value) for value in row] for row in log_probs]
     surprises = first_surprises_by_definition(tops, chances, tie=max(SMALLEST_TIE, TIE * policy.rounding))
     if direction is None:
         return OracleResult(log_probs, entropies, None, None, surprises)
-    weights = defined_weights(estimator, rollouts, prompt_index, log_probs, entropies)
+    expected = [one.expected for one in alone]
+    weights = defined_weights(estimator, rollouts, prompt_index, log_probs, entropies, expected, known)
     parts = [0.0] * len(direction)
     for g, response in enumerate(responses):
         grads = gradient_of_response(policy, prompt, response, weights, g, list(direction))
@@ -110,22 +113,65 @@ def first_surprises_by_definition(
     return least, most
 
 
+def taught_by(rollouts: Rollouts, estimator: str) -> Taught | None:
+    """The control variate tables that rollouts carry as plain numbers; None for an estimator that does not learn.
+
+    Args:
+        rollouts: the batch.
+        estimator: the name of the estimator.
+    """
+    tables = rollouts.control_variate
+    if tables is None or not get_estimator(estimator).learns:
+        return None
+    pairs: dict[int, dict[int, float]] = {}
+    columns = (tables.pair_context.tolist(), tables.pair_token.tolist(), tables.pair_value.tolist())
+    for context, token, value in zip(*columns, strict=True):
+        pairs.setdefault(context, {})[token] = value
+    return Taught(tables.position.tolist(), tables.token.tolist(), pairs)
+
+
+def values_at(taught: Taught | None, rollouts: Rollouts, prompt_index: int) -> list[list[TokenValues]]:
+    """The action values at the tokens of one prompt's responses, response by response; empty lists without tables.
+
+    Args:
+        taught: the tables.
+        rollouts: the batch that holds the prompt, with the log-probabilities that the sampler recorded.
+        prompt_index: which of its prompts.
+    """
+    responses = rollouts.responses(prompt_index)
+    if taught is None:
+        return [[] for _ in responses]
+    return [[taught.values_in(context) for context in contexts] for contexts in _contexts_at(rollouts, prompt_index)]
+
+
+def _contexts_at(rollouts: Rollouts, prompt_index: int) -> list[list[int]]:
+    responses, recorded = rollouts.responses(prompt_index), rollouts.log_probs[prompt_index].tolist()
+    return [contexts_of(ids, row[: len(ids)]) for ids, row in zip(responses, recorded, strict=True)]
+
+
 def defined_weights(
-    estimator: str, rollouts: Rollouts, prompt_index: int, log_probs: Table, entropies: Table
+    estimator: str,
+    rollouts: Rollouts,
+    prompt_index: int,
+    log_probs: Table,
+    entropies: Table,
+    expected: Table,
+    taught: Taught | None,
 ) -> LoopWeights:
     """The estimator's weights for one prompt, by its definition.
 
     Args:
         estimator: the name of the estimator.
-        rollouts: the batch that holds the prompt, with control variate tables where the estimator learns.
+        rollouts: the batch that holds the prompt.
         prompt_index: which of its prompts.
         log_probs, entropies: of the prompt's responses, nats per token.
+        expected: sum_u q(c_k, u) pi(u) at the tokens of :func:`values_at`, nats; not used without tables.
+        taught: of :func:`taught_by`.
     """
-    part, values = get_estimator(estimator), rollouts.control_variate
-    taught = None
-    if part.learns and values is not None:
-        taught = Taught(values.position.tolist(), values.token.tolist(), float(values.share))
-    return part.definition(OnePrompt(log_probs, entropies, rollouts.responses(prompt_index), taught))
+    one = OnePrompt(log_probs, entropies, rollouts.responses(prompt_index))
+    if taught is not None:
+        one = replace(one, taught=taught, contexts=_contexts_at(rollouts, prompt_index), expected=expected)
+    return get_estimator(estimator).definition(one)
 
 
 def definition_discrepancies(

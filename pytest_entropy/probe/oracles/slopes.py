@@ -16,7 +16,7 @@ from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.policy.text_part import has_experts
 from pytest_entropy.probe.diagnostics.importance_sampling import LOG_WEIGHT_SPREAD, longest_step, moved
-from pytest_entropy.probe.oracles.run import defined_weights
+from pytest_entropy.probe.oracles.run import defined_weights, taught_by
 from pytest_entropy.probe.pieces import scoring_chunks, work_through
 from pytest_entropy.stats.largest import largest
 
@@ -40,26 +40,26 @@ class FixedSurrogate:
     expected_value: torch.Tensor | None
 
     @classmethod
-    def of(cls, rollouts: Rollouts, estimator: str) -> FixedSurrogate:
+    def of(cls, rollouts: Rollouts, estimator: str, values: torch.Tensor | None) -> FixedSurrogate:
         """The estimator's weights by its definition, from the sampler's record.
 
         Args:
             rollouts: P prompts x G responses.
             estimator: the name of the estimator.
+            values: Q_k at theta ``[P, G, L]``, nats; None where the rollouts carry no tables.
         """
-        shape = rollouts.tokens.shape
+        shape, taught = rollouts.tokens.shape, None if values is None else taught_by(rollouts, estimator)
         log_prob, entropy, expected = (torch.zeros(shape, dtype=torch.float64) for _ in range(3))
-        learns = False
+        means = expected if values is None else values
         for n, lengths in enumerate(rollouts.lengths.tolist()):
-            tables = (rollouts.log_probs[n].tolist(), rollouts.entropies[n].tolist())
+            tables = [table[n].tolist() for table in (rollouts.log_probs, rollouts.entropies, means)]
             own = [[row[:length] for row, length in zip(table, lengths, strict=True)] for table in tables]
-            weights = defined_weights(estimator, rollouts, n, *own)
-            learns = learns or bool(weights.q)
+            weights = defined_weights(estimator, rollouts, n, own[0], own[1], own[2], taught)
             for g, length in enumerate(lengths):
                 log_prob[n, g, :length] = torch.tensor(weights.log_prob[g], dtype=torch.float64)
                 entropy[n, g, :length] = torch.tensor(weights.entropy[g], dtype=torch.float64)
                 expected[n, g, :length] = 1 / len(lengths)
-        return cls(log_prob, entropy, expected if learns else None)
+        return cls(log_prob, entropy, None if taught is None else expected)
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,7 @@ def slope_discrepancies(
     if not spread * longest_step(policy, direction) >= LOG_WEIGHT_SPREAD or not spread < np.inf:
         return {}
     step = SHARE * LOG_WEIGHT_SPREAD / spread
-    surrogate = FixedSurrogate.of(rollouts, estimator)
-
+    surrogate = FixedSurrogate.of(rollouts, estimator, _expected_values(policy, rollouts, chunk_tokens, threads))
     everyone = list(range(len(rollouts)))
 
     def at(h: float, prompts: list[int] = everyone) -> np.ndarray:
@@ -150,6 +149,33 @@ def slope_discrepancies(
     slopes, even = (ahead - behind) / (2 * step), (ahead[some] + behind[some] - 2 * at(0.0, some)) / (2 * step)
     size = float(np.sqrt(np.square(slopes).mean()))
     return _discrepancies(slopes, s, noise=_noise(even, routed), size=size) if size > 0 else {}
+
+
+@dataclass(frozen=True)
+class ExpectedPiece:
+    """A request for the expected action values of p prompts' tokens."""
+
+    part: Rollouts
+
+    def compute(self, policy: Policy) -> torch.Tensor | None:
+        """Q_k ``[p, G, L]`` float64 nats, on the CPU."""
+        with torch.no_grad():
+            found = policy.teacher_force(self.part).expected_values
+        return None if found is None else found.double().cpu()
+
+
+def _expected_values(policy: Policy, rollouts: Rollouts, chunk_tokens: int, threads: int) -> torch.Tensor | None:
+    """Q_k of all tokens at the policy's parameters, ``[P, G, L]`` float64; None where the rollouts carry no tables."""
+    if rollouts.control_variate is None:
+        return None
+    table = torch.zeros(rollouts.tokens.shape, dtype=torch.float64)
+    chunks = scoring_chunks(rollouts, chunk_tokens, pads=policy.pads)
+    for indices, values in work_through(
+        policy, chunks, lambda some: ExpectedPiece(rollouts.select(some)), threads=threads
+    ):
+        if values is not None:
+            table[indices, :, : values.shape[2]] = values
+    return table
 
 
 def _noise(even: np.ndarray, routed: bool) -> float:

@@ -11,8 +11,9 @@ import torch
 
 from pytest_entropy.optimizers.state import AdamWState
 from pytest_entropy.optimizers.update_rules import update_direction
+from pytest_entropy.policy.action_values import ControlVariateTables
 from pytest_entropy.policy.policy import Policy
-from pytest_entropy.policy.rollouts import ControlVariateTables, Rollouts
+from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.control_variate import learn
 from pytest_entropy.probe.derivatives.gradient import policy_gradient
 from pytest_entropy.probe.estimators import get_estimator
@@ -76,7 +77,7 @@ class UpdateBatch:
         """Entropy-to-go tables learnt from the responses; None if the configured estimator uses none."""
         if not get_estimator(config.estimator).learns:
             return None
-        return learn(self.rollouts, config.max_new_tokens, group=config.entropy_group)
+        return learn(self.rollouts, config.max_new_tokens)
 
 
 def take_update(
@@ -120,7 +121,7 @@ def take_update(
         gradient_norm=norm(gradient), direction_norm=norm(direction),
         oracle_gap=gap, eta_gap=_eta_discrepancy(eta, config, optimizer),
         fingerprint=fingerprint(direction), control_variate=control_variate,
-        learnt_fingerprint=None if control_variate is None else fingerprint(vars(control_variate)),
+        learnt_fingerprint=None if control_variate is None else fingerprint(control_variate.tensors()),
         seconds=meter.seconds, memory_mb=meter.memory_mb,
         **_batch_fields(batch), **slopes,
     )  # fmt: skip

@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from pytest_entropy.policy.rollouts import ControlVariateTables, Rollouts
+from pytest_entropy.policy.action_values import ControlVariateTables
+from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.records.update import UpdateRecord
 
 

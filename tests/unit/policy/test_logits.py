@@ -51,7 +51,7 @@ def test_derivatives_in_pieces_are_those_of_the_whole_table(
 ) -> None:
     policy = make(kind)
     drawn, u = tiny.sample(policy, tiny.prompts(6), limit=14), tiny.direction(policy)
-    rollouts = replace(drawn, control_variate=learn(tiny.sample(policy, tiny.prompts(4), limit=14, seed=1), 14))
+    rollouts = replace(drawn, control_variate=learn(tiny.sample(policy, tiny.prompts(3), limit=14, seed=1), 14))
     uniform = torch.rand(rollouts.tokens.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     results = []
     for on in (False, True):

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pytest_entropy.policy import token_statistics as module
+from pytest_entropy.policy.action_values import AddedValues, ControlVariateTables
 from pytest_entropy.policy.head_statistics import HeadStatistics
 from pytest_entropy.policy.logits import PiecewiseLogits, is_plain
 from pytest_entropy.policy.token_statistics import Asked, TokenNumbers, token_statistics
@@ -37,15 +38,19 @@ def by_definition(
 ) -> TokenNumbers:
     log_p = torch.log_softmax(logits.double() / asked.temperature, -1)
     p, drawn = log_p.exp(), log_p.gather(-1, tokens.unsqueeze(-1))
-    values = torch.zeros(V, dtype=torch.float64)
+    values = torch.zeros(len(tokens), V, dtype=torch.float64)
     if asked.values is not None:
-        values[: len(asked.values)] = asked.values
+        values[:, : len(asked.values)] = asked.values
+    if asked.added is not None:
+        for row, first, count in zip(values, asked.added.first, asked.added.count, strict=True):
+            for place in range(int(first), int(first + count)):
+                row[asked.added.ids[place]] += asked.added.values[place]
     ranks = spread = None
     if uniform is not None:
         above, tied = (p * (log_p > drawn)).sum(-1), (p * ((log_p - drawn).abs() < 1e-12)).sum(-1)
         mean = -(p * log_p).sum(-1)
         ranks, spread = above + uniform * tied, ((p * log_p.square()).sum(-1) - mean.square()).sqrt()
-    return TokenNumbers(drawn.squeeze(-1), -(p * log_p).sum(-1), p @ values, log_p.amax(-1), ranks, spread)
+    return TokenNumbers(drawn.squeeze(-1), -(p * log_p).sum(-1), (p * values).sum(-1), log_p.amax(-1), ranks, spread)
 
 
 def few_values() -> torch.Tensor:
@@ -54,9 +59,25 @@ def few_values() -> torch.Tensor:
     return values
 
 
+def added_in_contexts() -> AddedValues:
+    """Three pairs in the first context, which has one token without a value of its own, one in the second."""
+    tables = ControlVariateTables(
+        torch.zeros(1, dtype=torch.float64),
+        few_values(),
+        torch.tensor([-1, -1, -1, 4]),
+        torch.tensor([0, 8, 40, 3]),
+        torch.tensor([0.7, -0.4, 1.5, 2.0], dtype=torch.float64),
+    )
+    return tables.added_in(torch.tensor([-1, 4, 5, 4, -1, -1, 7]))
+
+
 ASKED = {
+    "values in contexts": Asked(0.7, few_values(), added_in_contexts(), torch.tensor([0, 3, 8, 19, 40])),
+    "a value of each token, and in contexts": Asked(
+        1.0, torch.linspace(-1, 2, V, dtype=torch.float64), added_in_contexts()
+    ),
     "no values": Asked(0.7),
-    "few values": Asked(0.7, few_values()),
+    "few values": Asked(0.7, few_values(), support=torch.tensor([0, 3, 8, 19])),
     "a value of each token": Asked(1.0, torch.linspace(-1, 2, V, dtype=torch.float64)),
 }
 

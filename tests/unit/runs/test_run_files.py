@@ -11,9 +11,15 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import torch
 
+from pytest_entropy.probe.control_variate import learn
+from pytest_entropy.probe.update.direction import Update
+from pytest_entropy.records.paths import ACTION_VALUES
 from pytest_entropy.records.run import RunRecord
-from pytest_entropy.runs.run_files import read_run, write_run
+from pytest_entropy.records.update import StoredUpdate
+from pytest_entropy.runs.run_files import read_run, read_update, write_run, write_update
+from tests import tiny
 from tests.unit.reports.stored import result
 
 
@@ -75,3 +81,23 @@ def test_a_run_without_arrays_has_none(run: RunRecord, tmp_path: Path) -> None:
     write_run(tmp_path, replace(run, arrays={}))
     assert not (tmp_path / "arrays.npz").exists()
     assert dict(read_run(tmp_path).arrays) == {}
+
+
+def test_tables_of_another_version_are_an_error_that_says_the_remedy(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    policy = tiny.policy(tiny.lora(tiny.qwen2()))
+    direction = tiny.direction(policy)
+    tables = learn(tiny.sample(policy, tiny.prompts(3)), 10)
+    update = Update(
+        direction=direction, gradient={}, control_variate=tables, eta=1e-4, seed=1,
+        gradient_norm=1.0, direction_norm=1.0,
+    )  # fmt: skip
+    write_update(tmp_path, update, StoredUpdate(**vars(update.record())))
+    read = read_update(tmp_path)
+    assert read.control_variate is not None
+    for name, table in tables.tensors().items():
+        assert torch.equal(getattr(read.control_variate, name), table)
+    save_file({"position": tables.position, "token": tables.token, "share": torch.zeros(())}, tmp_path / ACTION_VALUES)
+    with pytest.raises(ValueError, match="other tables than this version .* measure again without --resume"):
+        read_update(tmp_path)

@@ -37,7 +37,7 @@ def policy(request: pytest.FixtureRequest) -> Policy:
 @pytest.fixture(scope="module")
 def rollouts(policy: Policy) -> Rollouts:
     drawn = tiny.sample(policy, tiny.prompts(3), G=G)
-    return replace(drawn, control_variate=learn(tiny.sample(policy, tiny.prompts(4, seed=9), seed=5), 10))
+    return replace(drawn, control_variate=learn(tiny.sample(policy, tiny.prompts(3, seed=9), seed=5), 10))
 
 
 def same(found: Any, expected: Any) -> None:

@@ -74,7 +74,7 @@ def test_scalars_of_many_prompts_equal_a_plain_backward_per_prompt(
 @pytest.mark.parametrize("name", estimator_names())
 def test_every_definition_is_the_fast_estimator(name: str) -> None:
     policy = tiny.policy(tiny.lora(tiny.qwen2()), dtype=torch.float64)
-    control_variate = learn(tiny.sample(policy, tiny.prompts(4), G=5, seed=1), 10)
+    control_variate = learn(tiny.sample(policy, tiny.prompts(3), G=5, seed=1), 10)
     rollouts, u = (
         replace(tiny.sample(policy, tiny.prompts(7), G=5), control_variate=control_variate),
         tiny.direction(policy),
@@ -190,7 +190,7 @@ def test_a_norm_is_that_of_all_entries() -> None:
 @pytest.mark.parametrize("name", ["rao_blackwell", "action_value"])
 def test_pieces_of_a_response_do_not_change_its_definition(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = tiny.policy(tiny.lora(tiny.qwen2()), dtype=torch.float64, temperature=0.8)
-    tables = learn(tiny.sample(policy, tiny.prompts(4), seed=1), 10)
+    tables = learn(tiny.sample(policy, tiny.prompts(3), seed=1), 10)
     rollouts = replace(tiny.sample(policy, tiny.prompts(3)), control_variate=tables)
     u = tiny.direction(policy)
     whole = by_definition(policy, rollouts, 1, u, name)

@@ -28,6 +28,7 @@ class ControlVariateTables:
         token: ``[T]`` float64 nats, what token u adds to it in any context; 0 for tokens from T on.
         pair_context, pair_token: ``[N]`` int64, context and token of N pairs, in the order of (context, token).
         pair_value: ``[N]`` float64 nats, what the token adds to it in this context beyond ``token``.
+        opening: ``[K]`` int64, the first tokens that nearly all responses share, and go on after.
     """
 
     position: torch.Tensor
@@ -35,6 +36,7 @@ class ControlVariateTables:
     pair_context: torch.Tensor
     pair_token: torch.Tensor
     pair_value: torch.Tensor
+    opening: torch.Tensor
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The tables by name."""

@@ -18,6 +18,8 @@ from pytest_entropy.settings.probe import ProbeConfig
 
 # Prompts counted for each one drawn: below a sampling fraction of 1 / COUNTED no spread changes visibly.
 COUNTED = 100
+# Prompts looked at for each companion, at most.
+RARE = 100
 
 
 def draw_prompts(
@@ -56,6 +58,32 @@ def draw_prompts(
     raise RunError(
         f"only {len(chosen)} distinct prompts of {len(prompts)} are left for {count} (others are in the update "
         "batch or have the same text); give more prompts, smaller batches, or --with-replacement"
+    )
+
+
+def draw_companions(prompts: PromptSet, count: int, seed: int, *, exclude: frozenset[str] = frozenset()) -> list[int]:
+    """Indices of ``count`` prompts drawn uniformly and independently, with replacement, for companion reads.
+
+    Args:
+        prompts: the set drawn from.
+        count: number of prompts to draw.
+        seed: seed of the draw.
+        exclude: content keys that are not drawn.
+
+    Raises:
+        RunError: hardly any other prompt is left.
+    """
+    rng = generator(seed, "companions")
+    chosen: list[int] = []
+    for _ in range(RARE * max(count, 1)):
+        index = int(rng.integers(len(prompts)))
+        if prompts[index].key not in exclude:
+            chosen.append(index)
+        if len(chosen) == count:
+            return chosen
+    raise RunError(
+        f"hardly any of {len(prompts)} prompts is left to be read beside those of U and E; give more prompts, smaller "
+        "batches, or batch_config.reads: 0"
     )
 
 

@@ -27,6 +27,8 @@ FOLDS = 4
 LEAST = 1e-3
 # Pairs kept of one context: those with the largest effect.
 WIDEST = 256
+# Share of the responses that have the opening, and its largest length.
+SHARED, LONGEST = 0.95, 32
 # Prompts processed at a time, to bound memory; it changes the rounding of sums only.
 PROMPTS_PER_PIECE = 256
 
@@ -87,7 +89,26 @@ def learn(batch: Rollouts, positions: int) -> ControlVariateTables:
         pair_context=torch.from_numpy(keys[kept] // STRIDE),
         pair_token=torch.from_numpy(keys[kept] % STRIDE),
         pair_value=torch.from_numpy(values[kept]),
+        opening=_opening(batch),
     )
+
+
+def _opening(rollouts: Rollouts) -> torch.Tensor:
+    """The tokens that ``SHARED`` of the responses begin with and go on after, ``[K]`` int64, at most ``LONGEST``."""
+    responses = rollouts.lengths.numel()
+    following, opening = torch.ones(rollouts.lengths.shape, dtype=torch.bool), []
+    lengths = rollouts.lengths.cpu()
+    for k in range(min(rollouts.tokens.shape[2], LONGEST)):
+        here = rollouts.tokens[:, :, k].cpu()
+        going_on = following & (lengths > k + 1)
+        if int(going_on.sum()) < SHARED * responses:
+            break
+        token = int(here[going_on].mode().values)
+        following = going_on & (here == token)
+        if int(following.sum()) < SHARED * responses:
+            break
+        opening.append(token)
+    return torch.tensor(opening, dtype=torch.int64)
 
 
 def _pieces(rollouts: Rollouts) -> Iterator[tuple[np.ndarray, Rollouts, np.ndarray, np.ndarray]]:

@@ -12,6 +12,7 @@ import torch
 
 from pytest_entropy.errors import RunError
 from pytest_entropy.policy.kv_cache import preallocated
+from pytest_entropy.policy.merged_adapter import merged
 from pytest_entropy.policy.recomputation import recomputing
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.batches import draw_prompts, draw_responses
@@ -125,7 +126,8 @@ class Setup:
             group: number of responses to a prompt; that of the entropy batch if left out.
         """
         group = self.config.entropy_group if group is None else group
-        return draw_responses(self.policy, batch, seed, self.config, group=group, threads=self.threads)
+        with merged(self.policy):
+            return draw_responses(self.policy, batch, seed, self.config, group=group, threads=self.threads)
 
     def texts(self, rollouts: Rollouts) -> list[list[str]]:
         """The responses as text ``[P][G]``, without special tokens."""

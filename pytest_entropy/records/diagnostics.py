@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from pytest_entropy.records.serialization import MEASURED, without_nan
@@ -128,6 +129,38 @@ class VarianceParts:
 
     OMITS_NONE: ClassVar[bool] = True
     __pydantic_config__: ClassVar[object] = MEASURED
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompanionParts:
+    """A run's companion reads (``companions`` on disk; docs/variance-reduction.md): s~_n = s_n - x_n + mean of x_nj.
+
+    Attributes:
+        count: k, the number of companions of each prompt; 0 where none was read, None where it was not recorded.
+        opening: the tokens that were read after each prompt, by id.
+        own: x_n ``[B_E]``, nats per response per unit of eta.
+        mean: the mean of x_nj over the companions j, ``[B_E]``, in the same unit.
+        shared: number of companions that E or U holds; 0 with replacement, where they may.
+        draw: number of places that hold another companion than the run's seed puts there.
+        encodings: number of prompts read whose tokens a plain encoding by a second tokenizer does not give, or that are
+            followed by another opening than E's first.
+        definition: x of two prompts against their definition, relative to the sum of absolute contributions.
+    """
+
+    count: int | None = None
+    opening: list[int] = field(default_factory=list)
+    own: Sequence[float] = field(default_factory=list)
+    mean: Sequence[float] = field(default_factory=list)
+    shared: float | None = None
+    draw: float | None = None
+    encodings: float | None = None
+    definition: float | None = None
+
+    OMITS_NONE: ClassVar[bool] = True
+    __pydantic_config__: ClassVar[object] = MEASURED
+
+    def __post_init__(self) -> None:
+        without_nan(self)
 
 
 @dataclass(frozen=True, kw_only=True)

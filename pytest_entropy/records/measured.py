@@ -168,6 +168,11 @@ class Measured:
         return self._run.unit == "nats per token"
 
     @property
+    def companions(self) -> int | None:
+        """Companion reads of each prompt; None if the record does not state it."""
+        return self._run.companions.count
+
+    @property
     def rewards_rechecked(self) -> bool | None:
         """Whether rewards were computed a second time for comparison; None if the record does not state it."""
         return self._run.update.rewards_rechecked

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from pytest_entropy.records.diagnostics import Diagnostics, SingleBatchParts, VarianceParts
+from pytest_entropy.records.diagnostics import CompanionParts, Diagnostics, SingleBatchParts, VarianceParts
 from pytest_entropy.records.second_reading import SecondReading
 from pytest_entropy.records.serialization import STRICT, Stored, read, read_text
 from pytest_entropy.records.update import UpdateRecord
@@ -31,8 +31,10 @@ class RunRecord(Stored):
             ``variance_conditional`` is the total variance.
         variance_conditional: V_E(delta_h1 | U) = eta^2 var(s, ddof=1) / B_E.
         se_conditional: its square root; None if B_E < 2, never 0.
-        per_prompt: s_n = <X_n, u>, ``[B_E]``, ``unit`` per unit of eta; with ``unit`` "nats per token" or mode
-            ``u_statistic`` pseudo-values, whose mean is the estimate and whose spread gives its standard error.
+        per_prompt: s_n = <X_n, u>, ``[B_E]``, ``unit`` per unit of eta, with companion reads s~_n; with ``unit`` "nats
+            per token" or mode ``u_statistic`` pseudo-values, whose mean is the estimate and whose spread gives its
+            standard error.
+        companions: the companion reads, by which s~_n differs from <X_n, u>.
         variance_total, se_total: variance and standard error with U random as well (docs/mathematics.md §4); None if
             not configured. The unbiased variance may be negative; ``se_total`` is then the root of its larger part.
         variance_parts: ``entropy_batch`` + ``update_batch`` - ``interaction`` is ``variance_total``.
@@ -92,6 +94,7 @@ class RunRecord(Stored):
     se_total: float | None = None
     variance_parts: VarianceParts = field(default_factory=VarianceParts)
     u_statistic: SingleBatchParts = field(default_factory=SingleBatchParts)
+    companions: CompanionParts = field(default_factory=CompanionParts)
     notes: list[str] = field(default_factory=list)
     diagnostics: dict[str, Sequence[float]] = field(default_factory=dict)
     memory_mb: dict[str, float] = field(default_factory=dict)
@@ -110,7 +113,7 @@ class RunRecord(Stored):
     @property
     def entropy_term(self) -> Sequence[float] | None:
         """<X_n, u>, ``[B_E]``, in nats per response for every ``unit`` and ``mode``; None if the record lacks it."""
-        if self.mode == "two_batch" and self.unit == "nats per response":
+        if self.mode == "two_batch" and self.unit == "nats per response" and not self.companions.count:
             return self.per_prompt
         return self.diagnostics.get(self.estimator)
 
@@ -130,8 +133,9 @@ class RunRecord(Stored):
             sample=update.sample, still_terms=update.still_terms, rewards=rewards, fingerprint=update.fingerprint
         )
         return replace(
-            self, per_prompt=array("d", self.per_prompt), update=shown, diagnostics={}, prompts=None, arrays={}
-        )
+            self, per_prompt=array("d", self.per_prompt), update=shown, diagnostics={}, prompts=None, arrays={},
+            companions=CompanionParts(count=self.companions.count),
+        )  # fmt: skip
 
     @classmethod
     def from_dict(

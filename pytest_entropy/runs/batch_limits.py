@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import PromptSet
+from pytest_entropy.settings.companions import why_no_reads
 from pytest_entropy.settings.experiments import ExperimentKind
-from pytest_entropy.settings.layers import ResolvedConfig
+from pytest_entropy.settings.layers import BUILT_IN, READS, ResolvedConfig
 from pytest_entropy.settings.model import ExperimentConfig
+
+# Of the prompts that a run may read beside those it draws, and the fewest reads of a prompt that gain anything.
+LARGEST_SHARE, FEWEST_READS = 0.1, 2
 
 
 def require_one_update(kind: ExperimentKind, resolved: ResolvedConfig) -> None:
@@ -33,6 +37,33 @@ def require_one_update(kind: ExperimentKind, resolved: ResolvedConfig) -> None:
             f"{where}: batch_config.updates is {batch.updates}, and in probe.mode u_statistic every run draws an "
             "update of its own: give batch_config.runs_per_batch"
         )
+
+
+def allowed_reads(resolved: ResolvedConfig, prompts: PromptSet) -> tuple[ResolvedConfig, tuple[str, ...]]:
+    """The configuration with as many companion reads as the prompts allow, the same at every B_E, and notes on them.
+
+    Companions are drawn anew by every run, so that where they were a large part of the set, the set itself would be
+    averaged over, and errors would be of this set and not of prompts like these.
+
+    Args:
+        resolved: an experiment's configuration.
+        prompts: the configured set.
+    """
+    config, source = resolved.config, resolved.sources[READS]
+    batch, probe = config.batch_config, config.probe
+    reason = why_no_reads(probe.mode, probe.entropy_unit, probe.estimator)
+    if reason and batch.reads:
+        asked = (f"  companion reads: none instead of {batch.reads} ({source}): {reason}",)
+        return resolved.with_reads(0, reason), () if source == BUILT_IN else asked
+    if config.prompts.with_replacement or not batch.reads:
+        return resolved, ()
+    allowed = int(LARGEST_SHARE * (len(prompts) - batch.B_U)) // max(batch.B_E_values)
+    if allowed >= batch.reads:
+        return resolved, ()
+    reads = allowed if allowed >= FEWEST_READS else 0
+    why = f"{len(prompts)} prompts for B_E up to {max(batch.B_E_values)}"
+    note = f"  companion reads: {reads or 'none'} instead of {batch.reads}: more would be over a tenth of {why}"
+    return resolved.with_reads(reads, f"{source}; {why}"), (note,)
 
 
 def require_enough(prompts: PromptSet, config: ExperimentConfig) -> None:

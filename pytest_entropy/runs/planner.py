@@ -23,7 +23,7 @@ from pytest_entropy.prompts.tool_schemas import read_tools
 from pytest_entropy.records.paths import SESSIONS
 from pytest_entropy.records.results_directory import claim_stamp, withdraw_stamp
 from pytest_entropy.rewards import RewardTerm, WeightedRewards, require_columns, resolve_reward, reward_notes
-from pytest_entropy.runs.batch_limits import require_enough, require_one_update
+from pytest_entropy.runs.batch_limits import allowed_reads, require_enough, require_one_update
 from pytest_entropy.runs.depth import with_depth
 from pytest_entropy.runs.inputs import digest_with_inputs
 from pytest_entropy.runs.plan import Plan
@@ -147,6 +147,7 @@ class Planner:
         )
         resolved = with_depth(kind, resolved, lambda: parameters_stored(files))
         prompts = self._prompts(resolved)
+        resolved, of_reads = allowed_reads(resolved, prompts)
         reward = self._rewards(resolved, prompts)
         digests = digest_with_inputs(resolved, prompts, reward)
         config_digest = digests.config
@@ -159,7 +160,7 @@ class Planner:
         directory = found.directory or root / f"{kind.directory}_{self.stamp}"
         tokenizer = self._tried.tokenizer(files, prompts)
         of_rewards = [f"  warning: {note}" for term in reward.terms for note in term.notes]
-        notes = (*notes, *of_rewards, *self._notes_on(resolved, files, prompts))
+        notes = (*notes, *of_reads, *of_rewards, *self._notes_on(resolved, files, prompts))
         require_context(files, prompts, resolved.config.sampling.max_new_tokens, tokenizer)
         return Plan(
             kind, resolved, files, metadata, digest, config_digest, prompts, reward, directory, self.stamp,

@@ -9,10 +9,9 @@ from pytest_entropy.checkpoints.trainer_settings import TrainerSettings
 from pytest_entropy.checkpoints.training_arguments import NAME
 from pytest_entropy.errors import UsageError
 from pytest_entropy.settings.dotted_keys import nested
-from pytest_entropy.settings.layers import Layer, ResolvedConfig, resolve_config
+from pytest_entropy.settings.layers import BUILT_IN, Layer, ResolvedConfig, resolve_config
 from pytest_entropy.settings.reward_terms import names_a_weight
 
-_DEFAULT = "built-in default"
 _REWARD = "reward"
 
 
@@ -74,7 +73,7 @@ def _taken(trainer: TrainerSettings, without: ResolvedConfig, resolved: Resolved
         own = f" ({words})" if words != shown.partition(".")[2] else ""
         if source == NAME:
             taken.append(shown + own)
-            if without.sources.get(key, _DEFAULT) != _DEFAULT and _value(without, key) != _value(resolved, key):
+            if without.sources.get(key, BUILT_IN) != BUILT_IN and _value(without, key) != _value(resolved, key):
                 replaced.append(f"{_shown(without, key)} ({without.sources[key]})")
         elif _value(resolved, key) != trainer.values[key]:
             other.append(f"{words} ({shown} by {source})")
@@ -106,7 +105,7 @@ def _value(resolved: ResolvedConfig, key: str) -> Any:
 
 def objective_untold(resolved: ResolvedConfig) -> list[str]:
     """The header's line on an objective that neither a trainer's file nor the user gives."""
-    if resolved.sources["probe.loss_type"] != _DEFAULT:
+    if resolved.sources["probe.loss_type"] != BUILT_IN:
         return []
     return [
         f"  objective: {resolved.config.probe.loss_type}, the default, since no {NAME} lies beside the checkpoint: set "
@@ -116,8 +115,8 @@ def objective_untold(resolved: ResolvedConfig) -> list[str]:
 
 def bundled_inputs(resolved: ResolvedConfig) -> list[str]:
     """The header's line on prompts or a reward that stand in for those the policy is trained on; none of the user's."""
-    prompts = resolved.sources["prompts.source"] == _DEFAULT
-    reward = resolved.sources[_REWARD] == _DEFAULT
+    prompts = resolved.sources["prompts.source"] == BUILT_IN
+    reward = resolved.sources[_REWARD] == BUILT_IN
     if prompts and reward:
         return [
             "  prompts and reward: the bundled word problems and exact_answer, since neither --prompts nor --reward is "

@@ -21,8 +21,12 @@ from pytest_entropy.settings.yaml_file import Document, Lines
 PROVENANCE = "provenance"
 # The next step that checkpoint and configuration imply; written for the reader, ignored when read as --config.
 NEXT_STEP = "next_step"
+# The source of a value that no layer gives.
+BUILT_IN = "built-in default"
 # The key that planning replaces by what it stands for.
 DEPTH = "checks.depth"
+# The key that planning lowers where companions would be too many of the prompts.
+READS = "batch_config.reads"
 _OLD_NAMES = {
     "B": "the old B is gone: use batch_config.B_E_values (a list) and batch_config.B_U",
     "B_E": "use batch_config.B_E_values, a list such as [16, 32, 64]",
@@ -64,6 +68,9 @@ class ResolvedConfig:
                 del record["prompts"][key]
         if record["batch_config"]["updates"] == 1:
             del record["batch_config"]["updates"]
+        # Without reads numbers are as they were before there were any.
+        if not record["batch_config"]["reads"]:
+            del record["batch_config"]["reads"]
         # It was true or false; true meant every run.
         which = record["probe"]["total_variance"]
         record["probe"]["total_variance"] = {"all": True, "none": False}.get(which, which)
@@ -86,6 +93,17 @@ class ResolvedConfig:
         checks = self.config.checks.model_copy(update={"depth": depth})
         config = self.config.model_copy(update={"checks": checks})
         return ResolvedConfig(config, {**self.sources, DEPTH: source})
+
+    def with_reads(self, reads: int, source: str) -> ResolvedConfig:
+        """This configuration with another ``batch_config.reads``.
+
+        Args:
+            reads: companions of each prompt of the entropy batch.
+            source: where the value comes from, in words.
+        """
+        batch = self.config.batch_config.model_copy(update={"reads": reads})
+        config = self.config.model_copy(update={"batch_config": batch})
+        return ResolvedConfig(config, {**self.sources, READS: source})
 
     def to_yaml(self, next_step: Mapping[str, Any] | None = None) -> str:
         """The configuration as YAML that ``--config`` accepts, with the source of each value.
@@ -117,7 +135,7 @@ def resolve_config(layers: Sequence[Layer]) -> ResolvedConfig:
     sources = {}
     for key in _leaves(config.model_dump()):
         layer_of_key = origin.get(key)
-        sources[".".join(key)] = _place(layer_of_key, key) if layer_of_key else "built-in default"
+        sources[".".join(key)] = _place(layer_of_key, key) if layer_of_key else BUILT_IN
     return ResolvedConfig(config, sources)
 
 

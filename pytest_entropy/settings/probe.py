@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from pytest_entropy import registry
+from pytest_entropy.settings.companions import why_no_reads
 from pytest_entropy.settings.diagnostics import known_diagnostics
 from pytest_entropy.settings.fields import LARGEST, PositiveFloat, SettingsSection, Size, as_number, builtin
 from pytest_entropy.settings.former_names import RENAMED, current_name
@@ -75,6 +76,11 @@ class BatchSizes(SettingsSection):
     G_E: Size | None = None
     """Responses per prompt of the entropy batch; left out, G.  2, with a larger B_E, gives the same standard error in
     half to two thirds of the time ([variance reduction](variance-reduction.md))."""
+    reads: Annotated[int, Field(ge=0, le=LARGEST)] = 8
+    """Companions of each prompt of the entropy batch, which are read and not answered, so that what prompts alone fix
+    of s_n averages out; 0 for none ([variance reduction](variance-reduction.md#companion-reads)). No effect in mode
+    `u_statistic`, with `entropy_unit: token`, or with an estimator that learns nothing from U; fewer, or none, where
+    they would be more than a tenth of the prompts."""
 
 
 class UpdateSettings(SettingsSection):
@@ -258,6 +264,11 @@ class ProbeConfig(UpdateSettings, BatchSizes, SampledPolicy, MemorySection, Swee
     def entropy_group(self) -> int:
         """Responses per prompt of the entropy batch."""
         return self.G if self.G_E is None else self.G_E
+
+    @property
+    def companions(self) -> int:
+        """Companion reads for each prompt of the entropy batch; 0 where they are not supported."""
+        return 0 if why_no_reads(self.mode, self.entropy_unit, self.estimator) else self.reads
 
     @field_validator("eta_multiples")
     @classmethod

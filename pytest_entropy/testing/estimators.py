@@ -123,7 +123,7 @@ def _require_definition(name: str, estimator: Estimator, every: _Everything, gro
             _rows(every.expected, every, members),
         )
         defined = estimator.definition(prompt)
-        shares = [[1 / group if defined.q else 0.0] * len(row) for row in prompt.log_probs]
+        shares = defined.expected_value or [[0.0] * len(row) for row in prompt.log_probs]
         for what, table, tensor in (
             ("log pi(t_k)", defined.log_prob, weights.log_prob),
             ("H_k", defined.entropy, nothing if weights.entropy is None else weights.entropy),

@@ -154,6 +154,7 @@ def _run(B_E: int, number: int) -> RunRecord:
     record = {
         "B_E": B_E, "G": 8, "run": number, "seed": 1000 * B_E + number, "delta_h1": float(ETA * s.mean()),
         "variance_conditional": variance, "se_conditional": variance**0.5, "per_prompt": s.tolist(), "eta": ETA,
+        "companions": {"count": 0},
         "eta_source": "optimizer.pt", "estimator": "rao_blackwell", "update_rule": "preconditioned",
         "entropy_mean": 1.75, "entropy_se": 0.1, "length_mean": 18.0, "ended_share": 1.0, "agreement": {},
         "seconds": seconds, "memory_mb": {name: 700.0 for name in seconds}, "peak_memory_mb": 800.0 + B_E,

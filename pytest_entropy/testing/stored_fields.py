@@ -10,12 +10,12 @@ import numpy as np
 
 from pytest_entropy.records.run import RunRecord
 
-PARTS = ("agreement", "update", "u_statistic", "variance_parts", "reading")
+PARTS = ("agreement", "update", "u_statistic", "variance_parts", "reading", "companions")
 # Of a record, what says which run it is, or describes it to a reader, and is no measurement.
 WORDS = frozenset({
     "B_E", "G", "run", "seed", "eta_source", "estimator", "update_rule", "unit", "mode", "notes", "seconds",
     "memory_mb", "peak_memory_mb", "schema_version", "update.rule", "update.sample", "update.rewards_rechecked",
-    "update.still_terms",
+    "update.still_terms", "companions.count", "companions.opening",
     "reading.differing", "reading.unread",
 })  # fmt: skip
 WAYS = ("deleted", "renamed")
@@ -35,7 +35,7 @@ def stored_name(run: RunRecord, need: str) -> str:
     """The field of the record that ``need`` is read from: <X_n, u> has none of its own."""
     if need != "entropy_term":
         return need
-    direct = run.mode == "two_batch" and run.unit == "nats per response"
+    direct = run.mode == "two_batch" and run.unit == "nats per response" and not run.companions.count
     return "per_prompt" if direct else f"diagnostics.{run.estimator}"
 
 

@@ -55,6 +55,10 @@ def copied_estimator(run: RunRecord) -> RunRecord:
     return replace(run, diagnostics={**run.diagnostics, "reinforce_loo": list(run.per_prompt)})
 
 
+def reads_added(run: RunRecord) -> RunRecord:
+    return replace(run, companions=replace(run.companions, own=[-x for x in run.companions.own]))
+
+
 EXACT: dict[str, Mapping[str, Fault]] = {
     "batch_invariance": {
         "padding changes log-probabilities": measured(agreement__alone_log_probs=0.01),
@@ -75,6 +79,10 @@ EXACT: dict[str, Mapping[str, Fault]] = {
 IDENTITIES: dict[str, Mapping[str, Fault]] = {
     "adapter_scaling_is_configured": {"twice": measured(reading__adapter_scaling=0.5)},
     "batches_disjoint": {"shared": measured(agreement__shared_with_update=1.0)},
+    "companions_are_others": {
+        "in E or U": measured(companions__shared=1.0),
+        "other draws": measured(companions__draw=2.0),
+    },
     "delta_h1_is_mean": {"above": scaled("delta_h1", 1.1), "below": scaled("delta_h1", 0.9)},
     "direction_is_recorded": {"another direction": measured(agreement__direction_gap=0.01)},
     "end_tokens_are_configured": {"one less": measured(reading__end_tokens=1.0)},
@@ -101,6 +109,14 @@ IDENTITIES: dict[str, Mapping[str, Fault]] = {
     "rewards_belong": {"of a neighbour": measured(update__reward_gap=1.0)},
     "rows_belong": {"of E": measured(agreement__other_prompts=1.0), "of U": measured(update__other_prompts=1.0)},
     "runs_independent": {"one seed": lambda runs: [replace(run, seed=runs[0].seed) for run in runs]},
+    "reads_are_derivatives": {
+        "at another position": measured(companions__definition=0.02),
+        "of other tokens": measured(companions__encodings=1.0),
+    },
+    "scalars_hold_reads": {
+        "added": on_every_run(reads_added),
+        "of another estimator": on_every_run(lambda run: replace(run, estimator="reinforce_loo")),
+    },
     "scalars_are_slopes": {
         "one prompt": measured(agreement__slopes=0.5),
         "the mean": measured(agreement__slopes_mean=0.1),

@@ -19,10 +19,11 @@ from transformers import DynamicCache
 from pytest_entropy.checkpoints import Checkpoint
 from pytest_entropy.optimizers import adam
 from pytest_entropy.optimizers.update_rules import update_direction
-from pytest_entropy.policy import action_values, teacher_forcing
+from pytest_entropy.policy import action_values, merged_adapter, teacher_forcing
 from pytest_entropy.policy import decoding as decoding_module
 from pytest_entropy.policy import distribution as distribution_module
 from pytest_entropy.policy import sampling as sampling_module
+from pytest_entropy.policy.action_values import ControlVariateTables
 from pytest_entropy.policy.policy import Policy, TeacherForced
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.policy.sampling_record import Recorder
@@ -37,7 +38,8 @@ from pytest_entropy.probe.derivatives.directional import Derivatives, directiona
 from pytest_entropy.probe.derivatives.gradient import policy_gradient
 from pytest_entropy.probe.derivatives.objectives import Objective
 from pytest_entropy.probe.estimators import Weights, action_value, base
-from pytest_entropy.probe.measure import entropy_unit, two_batch, u_statistic
+from pytest_entropy.probe.measure import companion_reads, entropy_unit, two_batch, u_statistic
+from pytest_entropy.probe.measure.companion_reads import CompanionReads
 from pytest_entropy.probe.measure.run_record import run_record
 from pytest_entropy.probe.measure.two_batch import TwoBatch
 from pytest_entropy.probe.pieces import scoring_chunks
@@ -333,6 +335,90 @@ def sign_of_entropy_gradient(patch: pytest.MonkeyPatch) -> None:
     real = action_value.ESTIMATOR
     wrong = replace(real, weights=lambda *tables: real.weights(*tables)._each(torch.neg))
     patch.setattr(action_value, "ESTIMATOR", wrong)
+
+
+# ---------------------------------------------------------------------- companion reads
+
+
+def companions_of_e(patch: pytest.MonkeyPatch) -> None:
+    """Every prompt of E is its own companion, with which reads cancel and errors are as if there were none."""
+    real = draws.draw_companions
+
+    def draw(prompts: PromptSet, count: int, seed: int, *, exclude: frozenset[str]) -> list[int]:
+        found = real(prompts, count, seed, exclude=exclude)
+        # U and E: the keys that must not be drawn.
+        taken = [n for n in range(len(prompts)) if prompts[n].key in exclude][: len(found) // 2]
+        return [*taken, *found[len(taken) :]]
+
+    patch.setattr(companion_reads, "draw_companions", draw)
+
+
+def companions_of_a_first_part(patch: pytest.MonkeyPatch) -> None:
+    """Companions come from the first hundred prompts, whose mean read is another than the set's: a bias."""
+    real = draws.draw_companions
+
+    def draw(prompts: PromptSet, count: int, seed: int, *, exclude: frozenset[str]) -> list[int]:
+        return [index % 100 for index in real(prompts, count, seed, exclude=exclude)]
+
+    patch.setattr(companion_reads, "draw_companions", draw)
+
+
+def reads_added(patch: pytest.MonkeyPatch) -> None:
+    """The prompt's own read is added, and its companions' mean subtracted: no bias, and more variance."""
+    patch.setattr(CompanionReads, "applied", lambda self, s: s + self.own - self.companions.mean(1))
+
+
+def companions_read_elsewhere(patch: pytest.MonkeyPatch) -> None:
+    """Companions are read a token earlier than E's prompts: a bias."""
+    real = companion_reads.opened
+
+    def opened(policy: Policy, prompts: Sequence[Prompt], tables: ControlVariateTables) -> Rollouts:
+        found = real(policy, prompts, tables)
+        lengths = found.lengths.clone()
+        lengths[len(lengths) // 2 :] -= 1
+        return replace(found, lengths=lengths)
+
+    patch.setattr(companion_reads, "opened", opened)
+
+
+def reads_along_minus_u(patch: pytest.MonkeyPatch) -> None:
+    """Reads are taken along -u."""
+    real = directional_derivatives
+
+    def derivatives(policy: Policy, rollouts: Rollouts, direction: dict[str, torch.Tensor], *a: Any, **k: Any) -> Any:
+        return real(policy, rollouts, {name: -u for name, u in direction.items()}, *a, **k)
+
+    patch.setattr(companion_reads, "directional_derivatives", derivatives)
+
+
+# ---------------------------------------------------------------------- merged adapter
+
+
+def stale_merge(patch: pytest.MonkeyPatch) -> None:
+    """The merged weights are those of the adapter a few steps ago."""
+    real = merged_adapter._merge
+
+    def merge(module: Any) -> merged_adapter.MergedLayer:
+        found = real(module)
+        step = 0.1 * (found.weight - module.base_layer.weight.detach())
+        return replace(found, weight=found.weight - step)
+
+    patch.setattr(merged_adapter, "_merge", merge)
+
+
+def merge_not_undone(patch: pytest.MonkeyPatch) -> None:
+    """A layer goes on computing with its merged weight after the run."""
+    real = companion_reads.read_companions
+
+    def reads(setup: Setup, *arguments: Any, **named: Any) -> CompanionReads:
+        found = real(setup, *arguments, **named)
+        with merged_adapter.merged(setup.policy):
+            layer = next(m for m in setup.policy.model.modules() if merged_adapter.merged_layer(m))
+            forward = vars(layer)["forward"]
+        patch.setattr(layer, "forward", forward)
+        return found
+
+    patch.setattr(two_batch, "read_companions", reads)
 
 
 # ---------------------------------------------------------------------- the update
@@ -644,13 +730,24 @@ FAULTS: dict[str, Fault] = {
     "baseline of the response itself": Fault(
         baseline_of_itself, "definition", "a wrong baseline", settings={"estimator": "rao_blackwell"}
     ),
-    "context of the token itself": Fault(context_of_the_token_itself, "definition", "action values of"),
+    "context of the token itself": Fault(context_of_the_token_itself, "definition", "action values of", runs=2),
     "later action values without expectation": Fault(
         cleaned_without_expectation, "definition", "action values of another context"
     ),
     "expectation without contexts": Fault(expectation_by_token_alone, "definition", "action values of"),
     "sign of the entropy gradient": Fault(sign_of_entropy_gradient, "definition", "sign"),
     "s_n divided by B_E": Fault(scalars_divided_twice, "definition", "factor"),
+    # companion reads
+    "companions that E or U holds": Fault(companions_of_e, "companions_are_others", "companions that meet E or U"),
+    "companions of the first hundred": Fault(
+        companions_of_a_first_part, "companions_are_others", "a subset of the prompts read"
+    ),
+    "reads added": Fault(reads_added, "scalars_hold_reads", "a read added instead of subtracted"),
+    "companions read elsewhere": Fault(companions_read_elsewhere, "reads_are_derivatives", "at another position"),
+    "reads along -u": Fault(reads_along_minus_u, "reads_are_derivatives", "reads along another direction"),
+    # merged adapter
+    "a stale merge": Fault(stale_merge, "batch_invariance", "positions or masks"),
+    "a merge that is not undone": Fault(merge_not_undone, "state_is_restored", "left"),
     # the update
     "sign of u": Fault(sign_of_direction, "update_direction", "a sign"),
     "sign of the loss": Fault(sign_of_loss, "update_gradient", "the sign or scale of the loss"),

@@ -148,6 +148,16 @@ def with_definition(runs: Runs) -> list[Measured]:
     return [run for run in runs if run.was_asked("definition")]
 
 
+def runs_that_read(runs: Runs) -> list[Measured]:
+    """The runs with companion reads, and those that do not say whether they have any."""
+    return [run for run in runs if run.companions is None or run.companions > 0]
+
+
+def reading(runs: Runs, given: Given) -> str:
+    """The reason why an identity of companion reads does not apply: no run has any; "" where one may have."""
+    return "" if runs_that_read(runs) else "no companions were read"
+
+
 def definition_not_asked(runs: Runs, given: Given) -> str:
     """The reason why an identity does not apply: no run was asked for ``definition``; "" where one was."""
     return "" if with_definition(runs) else "no run was asked for the diagnostic definition"

@@ -13,6 +13,7 @@ import torch
 from torch.utils.hooks import RemovableHandle
 
 from pytest_entropy.policy.dora import along_slope
+from pytest_entropy.policy.merged_adapter import merged_layer
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.probe.derivatives.tangent import Tangent
 
@@ -62,7 +63,8 @@ def attached(
 
     Raises:
         KeyError: a direction names a parameter that the model does not have.
-        RuntimeError: other directions are attached to this model at the moment.
+        RuntimeError: other directions are attached to this model at the moment, or gradients are asked for and the
+            adapter is merged.
     """
     with _LOCK:
         attachment = _ATTACHMENTS.get(policy.model)
@@ -85,6 +87,8 @@ def attached(
 
 
 def _attach(policy: Policy, directions: Directions, slope: bool, gradients: bool) -> _Attachment:
+    if gradients and any(map(merged_layer, policy.model.modules())):
+        raise RuntimeError("a merged adapter has no gradient: take it from the adapter itself")
     along = (along_slope(policy.model, direction) if slope else direction for direction in directions)
     tangents = Tangent.together(policy.model, along)
     frozen = [] if gradients else [p for p in policy.model.parameters() if p.requires_grad]

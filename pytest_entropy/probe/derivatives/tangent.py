@@ -12,9 +12,7 @@ incoming gradient with that tangent.  No weight gradient is ever formed, and no 
 
 from __future__ import annotations
 
-import copy
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -24,12 +22,9 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
-from pytest_entropy.policy.kv_cache import is_cache
+from pytest_entropy.policy.merged_adapter import MergedLayer, merged_layer
 from pytest_entropy.policy.row_map import part_of_pass, positions_per_row, rows_per_prompt
-from pytest_entropy.probe.pieces import is_out_of_memory
-
-# torch.func.jvp keeps its nesting level in a module global, so threads must take turns.
-_JVP_TURN = threading.Lock()
+from pytest_entropy.probe.derivatives.module_tangent import module_tangent
 
 
 class _Attach(torch.autograd.Function):
@@ -69,6 +64,24 @@ class _AttachWide(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None, None]:
         x, moved = ctx.saved_tensors
         product = (torch.matmul(grads[0], moved) * x).reshape(ctx.prompts, -1)
+        return grads[0], product.sum(1, dtype=torch.float64).to(ctx.place), None, None, None
+
+
+class _AttachNarrow(torch.autograd.Function):
+    """:class:`_Attach` for a tangent z U^T of low rank, with <grad, z U^T> computed as <grad U, z>."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, output: torch.Tensor, epsilon: torch.Tensor, z: torch.Tensor, up: torch.Tensor, per_prompt: int
+    ) -> torch.Tensor:
+        ctx.save_for_backward(z, up)
+        ctx.prompts, ctx.place = len(epsilon), epsilon.device
+        return output.detach()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None, None]:
+        z, up = ctx.saved_tensors
+        product = (torch.matmul(grads[0], up) * z).reshape(ctx.prompts, -1)
         return grads[0], product.sum(1, dtype=torch.float64).to(ctx.place), None, None, None
 
 
@@ -121,12 +134,17 @@ class Tangent:
         self._names: dict[nn.Module, set[str]] = {}
         # DoRA subtracts its base layer's bias again, outside that layer's forward: hooks would miss it.
         outside = {id(m.base_layer) for m in model.modules() if getattr(m, "lora_magnitude_vector", None)}
+        self._merged: dict[nn.Module, tuple[torch.Tensor, torch.Tensor]] = {}
+        for module in model.modules():
+            if (layer := merged_layer(module)) is not None:
+                self._take_merged(module, layer, by_identity)
+        merged = {id(p) for m in self._merged if (one := merged_layer(m)) for p in (one.down, one.up)}
         for module in model.modules():
             # A tied weight belongs to every module that holds it.
             own = {
                 key: by_identity[id(p)]
                 for key, p in module._parameters.items()
-                if p is not None and id(p) in by_identity
+                if p is not None and id(p) in by_identity and id(p) not in merged
             }
             if id(module) in outside:
                 own.pop("bias", None)
@@ -137,6 +155,18 @@ class Tangent:
         self._left: set[str] = set()
         self._state = _State()
         self._together: tuple[Tangent, ...] = (self,)
+
+    def _take_merged(
+        self, module: nn.Module, layer: MergedLayer, by_identity: Mapping[int, tuple[str, torch.Tensor]]
+    ) -> None:
+        """Follow a merged adapter: x moves by z U^T, z = x [A, U_A]^T and U = s [U_B, B] (docs/mathematics.md §3)."""
+        named = [by_identity.get(id(parameter)) for parameter in (layer.down, layer.up)]
+        if not any(named):
+            return
+        down, up = layer.down.detach(), layer.up.detach()
+        along = [torch.zeros_like(p) if entry is None else entry[1] for p, entry in zip((down, up), named, strict=True)]
+        self._merged[module] = torch.cat([down, along[0]]), layer.scaling * torch.cat([along[1], up], dim=1)
+        self._names[module] = {entry[0] for entry in named if entry is not None}
 
     @classmethod
     def together(cls, model: nn.Module, directions: Iterable[Mapping[str, torch.Tensor]]) -> list[Tangent]:
@@ -156,7 +186,8 @@ class Tangent:
 
     def attach(self) -> list[RemovableHandle]:
         """Register the forward hooks and return their handles, which the caller removes."""
-        return [m.register_forward_hook(self._hook, with_kwargs=True) for m in self._owners]
+        handles = [m.register_forward_hook(self._hook, with_kwargs=True) for m in self._owners]
+        return handles + [m.register_forward_hook(self._merged_hook) for m in self._merged]
 
     @contextmanager
     def at(self, epsilon: torch.Tensor | None) -> Iterator[None]:
@@ -191,10 +222,7 @@ class Tangent:
             return None
         if not _keeps_rows(output, len(epsilon) * rows_per_prompt()):
             # DoRA sends an identity matrix through its maps and detaches the result: then no gradient comes back.
-            message = (
-                f"{type(module).__name__} gives {tuple(output.shape)} numbers for {len(epsilon)} prompts of "
-                f"{rows_per_prompt()} rows: it does not keep the batch's rows together"
-            )
+            message = _mixes_rows(module, output, epsilon)
             if not isinstance(module, nn.Linear) and not self._names[module] & self._fired:
                 return self._leave(module)
             self._fired |= self._names[module]
@@ -215,9 +243,30 @@ class Tangent:
         self._fired |= self._names[module]
         return _Attach.apply(output, epsilon, tangent, rows_per_prompt())  # type: ignore[no-untyped-call]
 
+    def _merged_hook(self, module: nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> Any:
+        epsilon = self._state.epsilon
+        if epsilon is None:
+            return None
+        if (layer := merged_layer(module)) is None:
+            raise RuntimeError("the adapter was merged when the direction was attached, and is not now")
+        self._fired |= self._names[module]
+        if not _keeps_rows(output, len(epsilon) * rows_per_prompt()):
+            return _Refuse.apply(output, epsilon, _mixes_rows(module, output, epsilon))  # type: ignore[no-untyped-call]
+        down, up = self._merged[module]
+        with torch.no_grad():
+            z = functional.linear(args[0].to(layer.weight.dtype), down)
+        return _AttachNarrow.apply(output, epsilon, z, up, rows_per_prompt())  # type: ignore[no-untyped-call]
+
     def _leave(self, module: nn.Module) -> None:
         """Leave a module's parameters to the plain backward, in this pass and all others."""
         self._left |= self._names[module]
+
+
+def _mixes_rows(module: nn.Module, output: torch.Tensor, epsilon: torch.Tensor) -> str:
+    return (
+        f"{type(module).__name__} gives {tuple(output.shape)} numbers for {len(epsilon)} prompts of "
+        f"{rows_per_prompt()} rows: it does not keep the batch's rows together"
+    )
 
 
 def _keeps_rows(output: torch.Tensor, rows: int) -> bool:
@@ -243,58 +292,3 @@ def _on_device(
         return x.to(device) if isinstance(x, torch.Tensor) else x
 
     return tuple(map(there, args)), {key: there(x) for key, x in kwargs.items()}
-
-
-def module_tangent(
-    module: nn.Module, moved: Mapping[str, torch.Tensor], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> torch.Tensor:
-    """J_M(x)[u]: the derivative of a module's output when its own parameters move along u, in the output's shape.
-
-    Linear maps and embeddings have a closed form; any other module is differentiated in forward mode by itself.
-
-    Args:
-        module: the module M.
-        moved: u by the module's own parameter names (``weight``, ``bias``), in the parameters' shapes.
-        args, kwargs: the module's input x.
-
-    Raises:
-        NotImplementedError: the module cannot be differentiated in forward mode: torch has no such derivative of an
-            operation in it (its grouped product of experts), or it writes into a key/value cache, which has been
-            written already.
-    """
-    if type(module) is nn.Linear and not kwargs:
-        if "weight" in moved:
-            return functional.linear(args[0], moved["weight"], moved.get("bias"))
-        shape = (*args[0].shape[:-1], module.out_features)
-        return moved["bias"].expand(shape)
-    if type(module) is nn.Embedding and not kwargs and module.max_norm is None:
-        return functional.embedding(args[0], moved["weight"])
-    return _forward_mode(module, moved, args, kwargs)
-
-
-def _forward_mode(
-    module: nn.Module, moved: Mapping[str, torch.Tensor], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> torch.Tensor:
-    def run(parameters: dict[str, torch.Tensor]) -> torch.Tensor:
-        # A shallow copy with its own parameter table: the shared module is not touched, hooks do not run.
-        shadow = copy.copy(module)
-        shadow.__dict__["_parameters"] = {**module._parameters, **parameters}
-        shadow.__dict__["_forward_hooks"] = OrderedDict()
-        if "_hf_hook" in shadow.__dict__:
-            # accelerate has put a forward of its own there, which is bound to the shared module.
-            shadow.__dict__.pop("forward", None)
-        output: torch.Tensor = shadow.forward(*args, **kwargs)
-        return output
-
-    if any(map(is_cache, (*args, *kwargs.values()))):
-        raise NotImplementedError(f"{type(module).__name__} writes into a cache")
-    primal = {key: module._parameters[key].detach() for key in moved}  # type: ignore[union-attr]
-    try:
-        with _JVP_TURN:
-            tangent: torch.Tensor = torch.func.jvp(run, (primal,), (dict(moved),))[1]
-    except RuntimeError as error:
-        # Forms of code that torch cannot differentiate so: in-place writes, functions with a backward of their own.
-        if is_out_of_memory(error):
-            raise
-        raise NotImplementedError(str(error)) from error
-    return tangent

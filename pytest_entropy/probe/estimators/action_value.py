@@ -58,7 +58,7 @@ def definition(prompt: OnePrompt) -> LoopWeights:
         (cleaned,) = loops.to_go([[h - (a - b) for h, a, b in zip(nats, own, expected, strict=True)]])
         by_log_prob.append([(c - taught.position[k] - own[k]) / prompt.group for k, c in enumerate(cleaned)])
         q.append(values)
-    return LoopWeights(by_log_prob, loops.equal(prompt.entropies), q)
+    return LoopWeights(by_log_prob, equal := loops.equal(prompt.entropies), equal, q)
 
 
 ESTIMATOR = Estimator(weights, definition, learns=True, separable=False)

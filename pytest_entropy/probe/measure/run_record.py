@@ -17,7 +17,7 @@ from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.probe.setup import Setup
 from pytest_entropy.probe.update.direction import Update
 from pytest_entropy.probe.variance.spread import Spread
-from pytest_entropy.records.diagnostics import Diagnostics, SingleBatchParts
+from pytest_entropy.records.diagnostics import CompanionParts, Diagnostics, SingleBatchParts
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.seeds import prompt_number
 
@@ -40,6 +40,7 @@ class MeasuredBatch:
         arrays: token-level evidence and the eta sweep, by name.
         spread: the variance with U random as well; empty where it was not computed.
         prompts: content keys of E's prompts ``[B_E]``; empty in mode ``u_statistic``, where they are the update's.
+        companions: the companion reads; empty without any.
         single_batch: the numbers from which a U-statistic is recomputed; empty in mode ``two_batch``.
     """
 
@@ -53,6 +54,7 @@ class MeasuredBatch:
     spread: Spread = Spread()
     prompts: tuple[str, ...] = ()
     single_batch: SingleBatchParts = SingleBatchParts()
+    companions: CompanionParts = CompanionParts(count=0)
 
 
 def run_record(setup: Setup, measured: MeasuredBatch, *, run: int, seed: int, sampling_fraction: float) -> RunRecord:
@@ -81,14 +83,14 @@ def run_record(setup: Setup, measured: MeasuredBatch, *, run: int, seed: int, sa
         estimator=config.estimator, update_rule=measured.update.rule, unit=setup.unit.words, mode=config.mode,
         entropy_mean=batch.entropy, entropy_se=batch.entropy_se, length_mean=batch.length, ended_share=batch.ended,
         expected_surprises=batch.expected_surprises,
-        # Where s_n is a pseudo-value, <X_n, u> itself is recorded as well.
+        # Where s_n is a pseudo-value, or holds companion reads, <X_n, u> itself is recorded as well.
         diagnostics={n: v.tolist() for n, v in measured.derivatives.per_prompt.items() if v is not s},
         asked=list(config.diagnostics), agreement=Diagnostics(**measured.agreement),
         update=measured.update.record(), sampling_fraction=sampling_fraction,
         prompts=[prompt_number(key) for key in measured.prompts] or None,
         variance_total=spread.variance_total, se_total=spread.se_total, variance_parts=spread.parts,
         notes=[*spread.notes, *_end_note(setup, batch.ended, measured.rollouts)],
-        u_statistic=measured.single_batch, arrays=measured.arrays,
+        u_statistic=measured.single_batch, companions=measured.companions, arrays=measured.arrays,
         reading=setup.second_reading(),
         seconds=measured.meter.seconds, memory_mb=measured.meter.memory_mb,
         peak_memory_mb=peak_memory_mb(measured.meter.device),

@@ -9,9 +9,11 @@ import numpy as np
 import torch
 
 from pytest_entropy.optimizers.update_rules import update_rule
+from pytest_entropy.policy.merged_adapter import merged
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.batches import draw_ranks
 from pytest_entropy.probe.derivatives.directional import Derivatives, directional_derivatives
+from pytest_entropy.probe.diagnostics.companion_parts import companion_parts
 from pytest_entropy.probe.diagnostics.discrepancies import (
     definition_discrepancies_of_run,
     sampler_discrepancies,
@@ -22,6 +24,7 @@ from pytest_entropy.probe.diagnostics.finite_steps import FINITE_STEPS, finite_s
 from pytest_entropy.probe.diagnostics.second_computations import entropy_batch_again
 from pytest_entropy.probe.diagnostics.token_evidence import token_arrays, total_sampler_log_ratios
 from pytest_entropy.probe.estimators import estimator_names, get_estimator
+from pytest_entropy.probe.measure.companion_reads import read_companions
 from pytest_entropy.probe.measure.run_record import MeasuredBatch
 from pytest_entropy.probe.oracles.rounding_noise import is_coarse, rounding_noise
 from pytest_entropy.probe.profiler import Meter
@@ -72,20 +75,13 @@ class TwoBatch:
             prompts, rollouts = self.entropy_batch(B_E, seed, update)
         with meter.phase("self_check"):
             setup.verify_once(rollouts, update.direction)
-        in_pass = self._vector_in_pass(B_E, update)
         with meter.phase("derivatives", rollouts.size):
-            derivatives = directional_derivatives(
-                setup.policy,
-                rollouts,
-                update.direction,
-                self._estimators(),
-                chunk_tokens=setup.config.tokens_at_once,
-                threads=setup.threads,
-                ranks=draw_ranks(rollouts, seed) if "ranks" in diagnostics else None,
-                gradient_of=in_pass,
-                groups=() if in_pass is None else halves(B_E),
-            )
+            derivatives = self._derivatives(rollouts, update, seed)
         s = setup.unit.values(derivatives.per_prompt, rollouts)
+        reads = None
+        if rollouts.control_variate is not None and setup.config.companions:
+            reads = read_companions(setup, prompts, rollouts.control_variate, update, seed=seed, meter=meter)
+            s = reads.applied(s)
         scored = _Pass(prompts, rollouts, derivatives, s, update, seed)
         agreement = self._agreement(scored, meter)
         with meter.phase("rounding") if is_coarse(setup.policy) else nullcontext():
@@ -103,7 +99,27 @@ class TwoBatch:
                     setup.policy, rollouts, seed=seed, chunk_tokens=setup.config.tokens_at_once, threads=setup.threads
                 )
         keys = tuple(prompt.key for prompt in prompts)
-        return MeasuredBatch(s, update, rollouts, derivatives, agreement, meter, arrays, spread, keys)
+        companions = companion_parts(setup, reads, prompts, update, seed)
+        return MeasuredBatch(
+            s, update, rollouts, derivatives, agreement, meter, arrays, spread, keys, companions=companions
+        )
+
+    def _derivatives(self, rollouts: Rollouts, update: Update, seed: int) -> Derivatives:
+        setup, B_E = self.setup, len(rollouts)
+        in_pass = self._vector_in_pass(B_E, update)
+        # A merged adapter has no gradient of its own.
+        with merged(setup.policy) if in_pass is None else nullcontext():
+            return directional_derivatives(
+                setup.policy,
+                rollouts,
+                update.direction,
+                self._estimators(),
+                chunk_tokens=setup.config.tokens_at_once,
+                threads=setup.threads,
+                ranks=draw_ranks(rollouts, seed) if "ranks" in setup.config.diagnostics else None,
+                gradient_of=in_pass,
+                groups=() if in_pass is None else halves(B_E),
+            )
 
     def entropy_batch(self, B_E: int, seed: int, update: Update) -> tuple[list[Prompt], Rollouts]:
         """Draw B_E prompts that U does not hold and G responses to each.

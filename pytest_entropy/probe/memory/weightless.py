@@ -54,6 +54,7 @@ def longest_rollouts(prompts: int, group: int, *, prompt_tokens: int, limit: int
         torch.full((WIDEST,), NO_CONTEXT),
         torch.zeros(WIDEST, dtype=torch.int64),
         torch.zeros(WIDEST, dtype=torch.float64),
+        torch.zeros(0, dtype=torch.int64),
     )
     return Rollouts(
         # One shorter by a token: padding needs a mask, with which attention holds more.

@@ -9,6 +9,7 @@ import torch
 
 from pytest_entropy.errors import RunError
 from pytest_entropy.policy.dora import along_slope
+from pytest_entropy.policy.merged_adapter import merged
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.by_rows import in_turn, rows_within, scored_in_turn
@@ -50,13 +51,15 @@ def verify_tangent(
     """
     shortest = int(rollouts.lengths.sum(1).argmin())
     one = rollouts.select([shortest])
-    derivatives = directional_derivatives(policy, one, direction, [estimator], chunk_tokens=chunk_tokens)
-    rows = rows_within(one, chunk_tokens)
-    scored = derivatives.log_probs
-    if rows < one.group_size:
-        # The pass took the responses one after the other; the comparison is of passes of one shape.
-        scored = scored_in_turn(policy, one, one.group_size).log_probs.cpu()
-    _require_repeatable(policy, one, scored)
+    # As a run takes it, and the plain backward by the adapter itself: so the comparison proves the merged weights too.
+    with merged(policy):
+        derivatives = directional_derivatives(policy, one, direction, [estimator], chunk_tokens=chunk_tokens)
+        rows = rows_within(one, chunk_tokens)
+        scored = derivatives.log_probs
+        if rows < one.group_size:
+            # The pass took the responses one after the other; the comparison is of passes of one shape.
+            scored = scored_in_turn(policy, one, one.group_size).log_probs.cpu()
+        _require_repeatable(policy, one, scored)
     fast = derivatives.per_prompt[estimator][0]
     expected, size = plain_backward(policy, one, direction, estimator, rows=rows)
     gap = float(abs(fast - expected) / size if size else abs(fast))

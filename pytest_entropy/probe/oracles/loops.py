@@ -79,12 +79,13 @@ class LoopWeights:
     Attributes:
         log_prob: of log pi(t_k), response by response.
         entropy: of H_k, response by response.
-        q: the action values at each token, response by response, in the term (1/G) sum_g sum_k sum_u q_k(u) pi(u); no
-            such term if empty.
+        expected_value: of sum_u q_k(u) pi(u), response by response; no such term if empty.
+        q: the action values at each token, response by response.
     """
 
     log_prob: Table
     entropy: Table
+    expected_value: Table = field(default_factory=list)
     q: Sequence[Sequence[TokenValues]] = ()
 
 

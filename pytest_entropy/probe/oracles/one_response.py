@@ -97,8 +97,9 @@ def gradient_of_response(
             own, nats, p = _numbers(policy, piece, response[some])
             part = (own * own.new_tensor(weights.log_prob[g][some])).sum()
             part = part + (nats * nats.new_tensor(weights.entropy[g][some])).sum()
-            if weights.q:
-                part = part + expected_values(p, weights.q[g][some]).sum() / len(weights.log_prob)
+            if weights.expected_value:
+                own_weights = p.new_tensor(weights.expected_value[g][some])
+                part = part + (expected_values(p, weights.q[g][some]) * own_weights).sum()
             (slope[some],) = torch.autograd.grad(part, piece)
     return torch.autograd.grad(logits, [policy.trainable[name] for name in names], slope, allow_unused=True)
 

@@ -41,6 +41,27 @@ def other_draws(
     return float(different + abs(len(drawn) - len(expected)))
 
 
+def other_companions(
+    prompts: PromptSet, drawn: Sequence[Prompt], seed: int, *, exclude: frozenset[str] = frozenset()
+) -> float:
+    """Number of places that hold another companion than the seed puts there: independent draws, some passed over.
+
+    Args:
+        prompts: the whole set.
+        drawn: the companions, in order.
+        seed: seed of the draw.
+        exclude: content keys that must not be drawn.
+    """
+    rng = generator(seed, "companions")
+    different = 0
+    for prompt in drawn:
+        expected = _plain(prompts, int(rng.integers(0, len(prompts))))
+        while expected.key in exclude:
+            expected = _plain(prompts, int(rng.integers(0, len(prompts))))
+        different += prompt.key != expected.key
+    return float(different)
+
+
 def _plain(prompts: PromptSet, index: int) -> Prompt:
     """The prompt of an index, by the set's second way to make it where it has one."""
     second: Callable[[int], Prompt] = getattr(prompts, "plain_row", prompts.__getitem__)

@@ -136,7 +136,7 @@ def _products(
         total = total + (row.log_probs * row.log_probs.new_tensor(weights.log_prob[g])).sum()
         total = total + (row.entropies * row.entropies.new_tensor(weights.entropy[g])).sum()
         if own is not None:
-            total = total + own.sum() / len(rows)
+            total = total + (own * own.new_tensor(weights.expected_value[g])).sum()
     grads = torch.autograd.grad(total, [policy.trainable[name] for name in along], allow_unused=True)
     return [
         0.0 if grad is None else float((grad.double().cpu() * u.double().cpu()).sum())

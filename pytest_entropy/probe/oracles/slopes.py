@@ -58,7 +58,8 @@ class FixedSurrogate:
             for g, length in enumerate(lengths):
                 log_prob[n, g, :length] = torch.tensor(weights.log_prob[g], dtype=torch.float64)
                 entropy[n, g, :length] = torch.tensor(weights.entropy[g], dtype=torch.float64)
-                expected[n, g, :length] = 1 / len(lengths)
+                if weights.expected_value:
+                    expected[n, g, :length] = torch.tensor(weights.expected_value[g], dtype=torch.float64)
         return cls(log_prob, entropy, None if taught is None else expected)
 
 

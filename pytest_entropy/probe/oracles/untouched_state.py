@@ -35,8 +35,8 @@ class UntouchedState:
     Attributes:
         weights, buffers: sums of bits by tensor name.
         gradients: whether a parameter takes a gradient, and whether it holds one.
-        modules: a module's training mode, number of hooks, numbers (such as a scaling), and a layer's adapters (active,
-            merged, disabled).
+        modules: a module's training mode, number of hooks, whether its forward was replaced, numbers (such as a
+            scaling), and a layer's adapters (active, merged, disabled).
         optimizer: step, settings and sums of bits of the moments by parameter name.
     """
 
@@ -63,7 +63,8 @@ class UntouchedState:
             buffers=_sums({n: _some(b) for n, b in buffers.items()}),
             gradients={n: (p.requires_grad, p.grad is not None) for n, p in parameters.items()},
             modules={
-                n: (m.training, _hooks(m), _adapters(m), {} if remade else _plain(m)) for n, m in model.named_modules()
+                n: (m.training, _hooks(m), "forward" in vars(m), _adapters(m), {} if remade else _plain(m))
+                for n, m in model.named_modules()
             },
             optimizer=_sums({f"{n} {part}": _some(t) for n, part, t in _moments(optimizer)})
             | {n: (s.step, s.lr, s.betas, s.eps, s.weight_decay) for n, s in optimizer.items()},
@@ -80,7 +81,7 @@ class UntouchedState:
             # A model may add a buffer in its first pass.
             ("buffers changed", self.buffers, {name: after.buffers.get(name) for name in self.buffers}),
             ("gradients left on or off", self.gradients, after.gradients),
-            ("training mode, hooks, scaling attributes or adapters left", self.modules, after.modules),
+            ("training mode, hooks, scaling attributes, merged or other adapters left", self.modules, after.modules),
             ("the optimizer's state changed", self.optimizer, after.optimizer),
         )
         return [f"{what}: {_listed(before, now)}" for what, before, now in kinds if before != now]

@@ -28,6 +28,7 @@ def contradictions(ledger: Ledger, run: StoredRun) -> None:
     """
     file = f"{run.directory}/{RESULTS}"
     _delta_h1(ledger, file, run)
+    _reads(ledger, file, run)
     _total_variance(ledger, file, run)
     _update(ledger, file, run)
     _means_of_responses(ledger, file, run)
@@ -53,6 +54,21 @@ def _delta_h1(ledger: Ledger, file: str, run: StoredRun) -> None:
     for name, values in (lookup(run.record, "diagnostics") or {}).items():
         if len(values) != run.B_E:
             ledger.differs(file, f"diagnostics.{name} has {len(values)} numbers, B_E is {run.B_E}")
+
+
+def _reads(ledger: Ledger, file: str, run: StoredRun) -> None:
+    """Of a run with companion reads: per_prompt is <X_n, u> less the prompt's read plus the mean of its companions'."""
+    if not run.number("companions.count"):
+        return
+    plain = numbers((lookup(run.record, "diagnostics") or {}).get(run.record["estimator"]))
+    own, others = (numbers(lookup(run.record, f"companions.{name}")) for name in ("own", "mean"))
+    if not len(plain) == len(own) == len(others) == run.B_E:
+        counts = f"{len(plain)} scalars, {len(own)} reads and {len(others)} means of companions"
+        ledger.differs(file, f"B_E is {run.B_E}, and there are {counts}")
+        return
+    near = ROUNDING * max(map(size, (plain, own, others)))
+    for n, (stated, s, x, c) in enumerate(zip(numbers(run.record["per_prompt"]), plain, own, others, strict=True)):
+        ledger.number(file, f"per_prompt {n}", stated, s - x + c, within=near, says="its scalar and its reads give")
 
 
 def _total_variance(ledger: Ledger, file: str, run: StoredRun) -> None:

@@ -13,7 +13,7 @@ from pytest_entropy.checks.bookkeeping import identities, judged
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.diagnostics.discrepancies import copies
 from pytest_entropy.probe.oracles.optimizer import real_clipping
-from pytest_entropy.records.diagnostics import VarianceParts
+from pytest_entropy.records.diagnostics import CompanionParts, VarianceParts
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.update import UpdateRecord
 from tests.present import present
@@ -71,7 +71,7 @@ def test_a_right_record_is_green() -> None:
 
 def test_every_identity_names_one_cause_of_its_own() -> None:
     causes = [check.likely_causes for check in identities()]
-    assert len(set(causes)) == len(causes) == 38
+    assert len(set(causes)) == len(causes) == 41
     assert all(len(cause) <= 130 for cause in causes)
 
 
@@ -228,11 +228,50 @@ def test_a_column_holds_what_was_compared() -> None:
     assert "second_estimator_is_compared" not in verdicts(replace(others, estimator="reinforce_loo"))
 
 
+def with_companions(run: RunRecord, **changes: Any) -> RunRecord:
+    own, mean = np.arange(16.0), np.full(16, 7.0)
+    parts: dict[str, Any] = {
+        "count": 8,
+        "own": own.tolist(),
+        "mean": mean.tolist(),
+        "shared": 0.0,
+        "draw": 0.0,
+        "encodings": 0.0,
+    }
+    plain = (np.asarray(run.per_prompt) + own - mean).tolist()
+    parts |= {"definition": 1e-6} | changes
+    return replace(run, companions=CompanionParts(**parts), diagnostics={run.estimator: plain})
+
+
+def test_companion_reads_follow_from_the_record() -> None:
+    run = run_number(1)
+    right = with_companions(run)
+    assert not_passed(right) == []
+    assert {"scalars_hold_reads", "reads_are_derivatives", "companions_are_others"} <= set(verdicts(right))
+    assert not_passed(replace(right, diagnostics={run.estimator: list(run.per_prompt)})) == ["scalars_hold_reads"]
+    assert not_passed(with_companions(run, mean=[7.1, *[7.0] * 15])) == ["scalars_hold_reads"]
+    assert not_passed(with_companions(run, definition=0.01)) == ["reads_are_derivatives"]
+    assert not_passed(with_companions(run, encodings=1.0)) == ["reads_are_derivatives"]
+    assert not_passed(with_companions(run, shared=1.0)) == ["companions_are_others"]
+    assert not_passed(with_companions(run, draw=1.0)) == ["companions_are_others"]
+    assert "companions_are_others" in verdicts(with_companions(run, shared=1.0), with_replacement=True)
+    for name, check in (
+        ("own", "scalars_hold_reads"), ("definition", "reads_are_derivatives"), ("draw", "companions_are_others"),
+    ):  # fmt: skip
+        missing = with_companions(run, **{name: [] if name == "own" else None})
+        assert not_passed(missing, verdict="inconclusive") == [check]
+    unknown = replace(run, companions=CompanionParts())
+    assert not_passed(unknown, verdict="inconclusive") == [
+        "companions_are_others", "reads_are_derivatives", "scalars_hold_reads",
+    ]  # fmt: skip
+
+
 def test_what_does_not_apply_says_why_and_is_no_pass() -> None:
     run = run_number(1)
     found = {check.name: check.inapplicable([run]) for check in identities()}
     reasons = {name: reason for name, reason in found.items() if reason}
     assert set(reasons) == {
+        "companions_are_others", "reads_are_derivatives", "scalars_hold_reads",
         "scalars_are_slopes", "second_estimator_is_compared", "single_batch_identity", "single_batch_definition",
         "single_batch_step", "sweep_is_weighted", "token_unit", "total_variance_identity", "total_variance_parts",
     }  # fmt: skip

@@ -96,6 +96,6 @@ def test_the_evidence_says_how_many_tokens_decided(runs: list[RunRecord]) -> Non
 
 def test_an_effect_of_interest_needs_its_measurements_as_well(runs: list[RunRecord]) -> None:
     with pytest.raises(Missing, match="entropy_term"):
-        CHECKS["score_identity"].effect_of_interest([replace(run, per_prompt=None) for run in runs])  # type: ignore[arg-type]
+        CHECKS["score_identity"].effect_of_interest([replace(run, per_prompt=None, diagnostics={}) for run in runs])  # type: ignore[arg-type]
     assert CHECKS["draws"].effect_of_interest(runs) is None
     assert np.isfinite(present(CHECKS["surprisal_identity"].effect_of_interest(runs)))

@@ -18,6 +18,7 @@ def tables() -> ControlVariateTables:
         torch.tensor([-1, 2, 2, 2, 9]),
         torch.tensor([1, 0, 2, 7, 1]),
         torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0], dtype=double),
+        torch.tensor([4]),
     )
 
 
@@ -76,6 +77,6 @@ def test_the_rows_of_contexts_hold_their_pairs() -> None:
 
 def test_tables_without_pairs_add_nothing() -> None:
     nothing = torch.zeros(0, dtype=torch.int64)
-    bare = ControlVariateTables(tables().position, tables().token, nothing, nothing, nothing.double())
+    bare = ControlVariateTables(tables().position, tables().token, nothing, nothing, nothing.double(), nothing)
     assert bare.width == 0
     assert bare.own(torch.tensor([-1, 2]), torch.tensor([1, 5])).tolist() == [0.5, 0.0]

@@ -16,7 +16,7 @@ PROMPTS = [Prompt(f"Tom has {i} apples and buys {i % 7} more.", {"answer": str(i
 G, LIMIT, B_U, B_E = 3, 6, 4, 5
 OF_UPDATE = ["sampling", "reward", "gradient", "oracle"]
 # The update's side of the total variance comes first: the pass of a small run takes its vectors along.
-OF_RUN = ["sampling", "self_check", "derivatives", "definition", "total_variance", "evidence"]
+OF_RUN = ["sampling", "self_check", "derivatives", "reading", "definition", "total_variance", "evidence"]
 
 
 class Entered(logging.Handler):

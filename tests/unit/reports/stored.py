@@ -29,6 +29,7 @@ def result(B_E: int, run: int, per_prompt: np.ndarray, **more: Any) -> RunRecord
         "agreement": {"log_probs": 1e-6, "entropies": 1e-6},
         "seconds": {"sampling": 0.2, "self_check": 0.05, "derivatives": 0.5}, "peak_memory_mb": 800.0 + B_E,
         "memory_mb": {"sampling": 700.0, "self_check": 650.0, "derivatives": 800.0 + B_E},
+        "companions": {"count": 0},
         "update": {"prompts": ["p1", "p2"], "rewards": [[0.0, 1.0], [1.0, 0.0]], "seed": 7},
     }  # fmt: skip
     return RunRecord.from_dict(plain(fields | more))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import Prompt
-from pytest_entropy.runs.batch_limits import require_enough, require_one_update
+from pytest_entropy.runs.batch_limits import allowed_reads, require_enough, require_one_update
 from pytest_entropy.settings.experiments import kind_of
 from pytest_entropy.settings.layers import Layer, ResolvedConfig, resolve_config
 
@@ -59,3 +60,41 @@ def test_several_updates_are_taken_where_runs_are_not_compared(
     refused = refusal(lambda: require_one_update(kind_of(experiment), configured(mode, updates=updates)))
     assert bool(refused) == bool(said)
     assert re.search(said, refused)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "batches", "reads", "said"),
+    [
+        # A tenth of the prompts beside U, over the largest B_E.
+        (2 + 10 * 8 * 16, {}, 8, ""),
+        (
+            2 + 10 * 8 * 16 - 1,
+            {},
+            7,
+            "reads: 7 instead of 8: more would be over a tenth of 1281 prompts for B_E",
+        ),
+        (2 + 10 * 2 * 16, {}, 2, "companion reads: 2 instead of 8"),
+        (2 + 10 * 2 * 16 - 1, {}, 0, "companion reads: none instead of 8"),
+        (30, {"reads": 0}, 0, ""),
+    ],
+)
+def test_companions_are_at_most_a_tenth_of_the_prompts(
+    prompts: int, batches: dict[str, Any], reads: int, said: str
+) -> None:
+    """The same number at every B_E, so that all runs' scalars are of one law."""
+    resolved = configured(B_E_values=[4, 16], **batches)
+    found, notes = allowed_reads(resolved, [Prompt(str(n), {}) for n in range(prompts)])
+    assert found.config.batch_config.reads == reads
+    assert bool(notes) == bool(said)
+    assert said in "".join(notes)
+
+
+def test_reads_that_are_not_supported_are_left_out_and_whoever_asks_is_told() -> None:
+    prompts = [Prompt(str(n), {}) for n in range(10_000)]
+    found, notes = allowed_reads(configured("u_statistic"), prompts)
+    assert (found.config.batch_config.reads, notes) == (0, ())
+    asked, (note,) = allowed_reads(configured("u_statistic", reads=4), prompts)
+    assert asked.config.batch_config.reads == 0
+    assert "none instead of 4 (asked.yaml): mode u_statistic multiplies parts of single prompts" in note
+    some = [Layer("asked.yaml", {"checkpoint": "demo", "prompts": {"with_replacement": True}})]
+    assert allowed_reads(resolve_config(some), prompts[:40])[0].config.batch_config.reads == 8

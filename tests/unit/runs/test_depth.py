@@ -142,7 +142,7 @@ def test_runs_are_asked_for_what_the_depth_gives_them(light_runs: tuple[Path, li
     _, runs = light_runs
     assert {run.run: run.asked for run in runs} == {n: list(CHECKED) if n in (1, 14) else [] for n in range(1, 15)}
     for run in runs:
-        assert bool(run.diagnostics) == ("ranks" in run.arrays) == bool(run.asked)
+        assert bool(set(run.diagnostics) - {run.estimator}) == ("ranks" in run.arrays) == bool(run.asked)
         assert (run.agreement.definition is None) == (run.state_changed is None) == (not run.asked)
         assert run.agreement.log_probs is not None
         # The update is the one of a run with diagnostics, whichever run came first.
@@ -181,7 +181,8 @@ def test_checks_look_at_the_runs_that_have_what_they_judge(light_runs: tuple[Pat
 
 def test_a_number_missing_in_a_run_that_was_asked_is_no_pass(light_runs: tuple[Path, list[RunRecord]]) -> None:
     _, runs = light_runs
-    lacking = [replace(run, diagnostics={}) for run in runs]
+    own = [{run.estimator: run.diagnostics[run.estimator]} for run in runs]
+    lacking = [replace(run, diagnostics=alone) for run, alone in zip(runs, own, strict=True)]
     for name in ("score_identity", "estimator_agreement", "first_order_accuracy"):
         outcome = judged(name, lacking)
         assert outcome.verdict == "inconclusive"

@@ -126,7 +126,8 @@ def test_digests_are_those_of_directories_begun_before() -> None:
 
     def digest(values: dict[str, dict[str, object]]) -> str:
         # Directories begun before have runs without it, unless it was asked for.
-        return resolve_config([Layer("then", {"probe": {"total_variance": False}}), Layer("x", values)]).digest()
+        then = {"probe": {"total_variance": False}, "batch_config": {"reads": 0}}
+        return resolve_config([Layer("then", then), Layer("x", values)]).digest()
 
     assert digest({}) == "183b369e774cb963"
     assert digest({"batch_config": {"G": 4}, "prompts": {"source": "p.jsonl"}}) == "05179b87b52feee0"
@@ -135,6 +136,7 @@ def test_digests_are_those_of_directories_begun_before() -> None:
         assert digest({"probe": {name: "grpo"}}) == "e9939f944dd63652"
     assert digest({"prompts": {"chat_template_kwargs": {"enable_thinking": False}}}) != "183b369e774cb963"
     assert digest({"batch_config": {"updates": 2}}) != "183b369e774cb963"
+    assert digest({"batch_config": {"reads": 8}}) != "183b369e774cb963"
     assert len({digest({"probe": {"total_variance": runs}}) for runs in ("first", "all", "none")}) == 3
 
 

@@ -111,7 +111,11 @@ def test_a_small_run_passes_over_each_prompt_as_rarely_as_its_definition_allows(
 ) -> None:
     counts, record = measured(loaded, monkeypatch, B_E=4, B_U=4)
     steps = len(record.arrays["sweep_steps"])
+    # E's prompts and each companion once.
+    read = counts["reading"][WITH]
+    assert 4 + 20 < read <= 4 * (1 + record.companions.count)
     assert counts == {
+        "reading": {WITH: read, BACKWARD: read},
         "sampling": {SAMPLED: 4},
         "self_check": {WITHOUT: 1, WITH: 2, BACKWARD: 2},
         # The entropy gradient as a vector, and the totals at theta, come from this pass as well.

@@ -12,7 +12,7 @@ import torch
 
 from benchmarks import floor, methods, predecessor
 from benchmarks.measure import interleaved, interleaved_clocks, ratios, summary, variance_ratio, variance_with_interval
-from benchmarks.workload import CHUNK_TOKENS, LIMIT, G, Workload
+from benchmarks.workload import CHUNK_TOKENS, LIMIT, G, Workload, unmerged
 from pytest_entropy import ProbeConfig
 from pytest_entropy.checkpoints.demo import CHECKPOINT
 from pytest_entropy.policy.policy import Policy
@@ -29,13 +29,18 @@ class Method(Protocol):
 
 
 B_E = 64
-# The claim is about the configuration a user gets; the other estimators stand beside it.
-OURS = ProbeConfig().estimator
+# The claim is about the configuration a user gets; its parts stand beside it.
+ESTIMATOR = ProbeConfig().estimator
+OURS = f"{ESTIMATOR}, {ProbeConfig().reads} companion reads"
 # A setting that is offered and not the default: two responses to four times the prompts.
 FEW, MORE = 2, 4
 FEWER = f"whole run, G_E = {FEW}"
-OFFERED = ("rao_blackwell", "action_value")
-POOLED = ("reinforce_loo", "rao_blackwell", "action_value")
+# Computed beside the default on the rollouts of the pools.
+OTHERS = ("reinforce_loo", "rao_blackwell")
+POOLED = (*OTHERS, ESTIMATOR)
+# The run's own parts, by task.
+RUN, PLAIN, UNMERGED = "whole run", "whole run, no reads", "whole run, adapter not merged"
+OFFERED = {"rao_blackwell": PLAIN, ESTIMATOR: PLAIN, OURS: RUN}
 DERIVATIVES: dict[str, Method] = {
     "per-prompt backward": methods.per_prompt_backward,
     "torch.func vmap of grad": methods.vmap_of_grad,
@@ -66,12 +71,14 @@ def equal_numbers(prompts: int = 8) -> dict[str, float]:
 
 
 def pooled_scalars(prompts: int, workload: Workload) -> dict[str, np.ndarray]:
-    """s_n of many prompts by estimator, in runs of B_E prompts."""
-    parts = []
+    """s_n of many prompts by estimator and, with companion reads, of whole runs, in runs of B_E prompts."""
+    parts: dict[str, list[Sequence[float]]] = {name: [] for name in (*POOLED, OURS)}
     for i in range(prompts // B_E):
-        rollouts = workload.rollouts(B_E, 10_000 + i, estimator="action_value")
-        parts.append(workload.scalars(rollouts, *POOLED))
-    return {name: np.concatenate([part[name] for part in parts]) for name in POOLED}
+        record = workload.run(B_E, 10_000 + i)
+        for name in POOLED:
+            parts[name].append(record.diagnostics[name])
+        parts[OURS].append(record.per_prompt)
+    return {name: np.concatenate(part) for name, part in parts.items()}
 
 
 @dataclass
@@ -89,8 +96,8 @@ class Timings:
 def fewer_responses(prompts: int) -> tuple[Workload, np.ndarray]:
     """The demo with ``FEW`` responses to a prompt in the entropy batch, and s_n of many prompts with the default."""
     few = Workload.demo(G_E=FEW)
-    rollouts = (few.rollouts(MORE * B_E, 20_000 + i, estimator=OURS) for i in range(prompts // (MORE * B_E)))
-    return few, np.concatenate([few.scalars(drawn, OURS)[OURS] for drawn in rollouts])
+    records = [few.run(MORE * B_E, 20_000 + i) for i in range(prompts // (MORE * B_E))]
+    return few, np.concatenate([record.per_prompt for record in records])
 
 
 def timings(workload: Workload, few: Workload, repeats: int) -> tuple[Timings, Timings]:
@@ -99,6 +106,7 @@ def timings(workload: Workload, few: Workload, repeats: int) -> tuple[Timings, T
     CPU seconds of one thread are what other work on the machine disturbs little.
     """
     policy, u = workload.probe.policy, workload.update.direction
+    plain = Workload.demo(reads=0)
     rollouts = [workload.rollouts(B_E, r) for r in range(repeats)]
     phases: dict[str, list[float]] = {}
     unshared = Policy(policy.model, policy.tokenizer, policy.trainable, policy.eos_ids, policy.temperature, False)
@@ -118,67 +126,113 @@ def timings(workload: Workload, few: Workload, repeats: int) -> tuple[Timings, T
         "generate": lambda r: floor.generate(policy, rollouts[r].prompt_ids, G, LIMIT),
         "forward": lambda r: floor.forward(policy, rollouts[r]),
         "forward-backward": lambda r: floor.forward_backward(policy, rollouts[r]),
-        "sampling": lambda r: workload.rollouts(B_E, r),
+        "sampling": as_adapter(lambda r: workload.rollouts(B_E, r)),
+        "sampling, adapter merged": lambda r: workload.rollouts(B_E, r),
         "hooks, action_value": lambda r: hooks("action_value", r),
         "hooks, rao_blackwell": lambda r: hooks("rao_blackwell", r),
         "hooks, unshared prompts": lambda r: hooks("rao_blackwell", r, unshared),
-        FEWER: lambda r: _run(few, MORE * B_E, r),
+        RUN: lambda r: workload.run(B_E, r),
+        PLAIN: lambda r: plain.run(B_E, r),
+        UNMERGED: as_adapter(lambda r: workload.run(B_E, r)),
+        FEWER: lambda r: few.run(MORE * B_E, r),
         "predecessor": old,
         **{name: by(method) for name, method in DERIVATIVES.items()},
     }
-    for name in ("generate", "sampling", "hooks, action_value", "forward-backward"):
+    # The first run of a process compares the hooks with a plain backward.
+    for name in ("generate", RUN, PLAIN, FEWER, "forward-backward"):
         tasks[name](0)
     wall, cpu = interleaved_clocks(tasks, repeats, [time.perf_counter, time.process_time])
     return Timings(wall, phases), Timings(cpu)
 
 
-def run_seconds(timed: Timings, estimator: str = OURS) -> list[float]:
-    """Seconds of the probe's whole run, round by round."""
-    return timed.total("sampling", f"hooks, {estimator}")
+def as_adapter(task: Callable[[int], object]) -> Callable[[int], object]:
+    """The task with the adapter as it is."""
+
+    def run(r: int) -> object:
+        with unmerged():
+            return task(r)
+
+    return run
 
 
-def precision_ratios(timed: Timings, pool: dict[str, np.ndarray]) -> dict[str, object]:
-    """seconds x SE^2 of the predecessor over ours at the same B_E, by the estimators on offer."""
+def less_variance(pools: Mapping[int, dict[str, np.ndarray]]) -> dict[str, dict[int, dict[str, float]]]:
+    """var(reinforce_loo) / var of what is offered, with its interval, by update seed."""
+    return {
+        name: {seed: variance_ratio(pool[predecessor.ESTIMATOR], pool[name]) for seed, pool in pools.items()}
+        for name in OFFERED
+    }
+
+
+def precision_ratios(
+    timed: Timings, less: Mapping[str, Mapping[int, Mapping[str, float]]]
+) -> dict[str, dict[int, dict[str, float]]]:
+    """seconds x SE^2 of the predecessor over ours at the same B_E: of each offer, by update seed, over the rounds."""
     old = timed.seconds["predecessor"]
-    less = {name: variance_ratio(pool[predecessor.ESTIMATOR], pool[name])["value"] for name in OFFERED}
-    return {name: summary([t * less[name] for t in ratios(old, run_seconds(timed, name))]) for name in OFFERED}
+    return {
+        name: {
+            seed: summary([t * ratio["value"] for t in ratios(old, timed.seconds[task])])
+            for seed, ratio in less[name].items()
+        }
+        for name, task in OFFERED.items()
+    }
+
+
+def over_seeds(by_seed: Mapping[int, Mapping[str, float]]) -> dict[str, float]:
+    """Median, min and max over update seeds of their medians over the rounds."""
+    return summary([rounds["median"] for rounds in by_seed.values()])
+
+
+def worst_seed(by_seed: Mapping[int, Mapping[str, float]]) -> dict[str, float]:
+    """The rounds of the update seed with the least median."""
+    return dict(min(by_seed.values(), key=lambda rounds: rounds["median"]))
 
 
 def precision_ratio_of_fewer(timed: Timings, pool: dict[str, np.ndarray], s: np.ndarray) -> dict[str, float]:
-    """The same for the default estimator with ``FEW`` responses to ``MORE`` times the prompts, in seconds x SE^2."""
+    """The same for the default with ``FEW`` responses to ``MORE`` times the prompts, on the first update seed."""
     less = float(MORE * pool[predecessor.ESTIMATOR].var() / s.var())
     return summary([t * less for t in ratios(timed.seconds["predecessor"], timed.seconds[FEWER])])
 
 
-def cost_of_precision(timed: Timings, pool: dict[str, np.ndarray]) -> dict[str, object]:
+def cost_of_precision(timed: Timings, pools: Mapping[int, dict[str, np.ndarray]]) -> dict[str, object]:
     """seconds x SE^2 of predecessor and probe at the same B_E, and what each part of the design contributes."""
-    old = timed.seconds["predecessor"]
-    by_estimator = precision_ratios(timed, pool)
-    phases = timed.predecessor_phases
-    load, one_pass = np.array(phases["load"]), np.array(phases["variance_pass"])
-    sampling = np.array(timed.seconds["generate"])
-    plain = pool["reinforce_loo"].var()
-    # Every step keeps what the ones before have changed: (seconds by round, variance).
-    steps = {
-        "predecessor": (np.array(old), plain),
-        "no reload": (np.array(old) - load, plain),
-        "one pass": (sampling + one_pass, plain),
-        "batched, no weight gradients": (sampling + timed.seconds["hooks, unshared prompts"], plain),
-        "prompt computed once per group": (sampling + timed.seconds["hooks, rao_blackwell"], plain),
-        "own sampler": (np.array(timed.total("sampling", "hooks, rao_blackwell")), plain),
-        "rao_blackwell": (np.array(timed.total("sampling", "hooks, rao_blackwell")), pool["rao_blackwell"].var()),
-        "action_value": (np.array(run_seconds(timed, "action_value")), pool["action_value"].var()),
-    }
-    costs = {name: float(np.median(seconds) * variance) for name, (seconds, variance) in steps.items()}
-    names = list(costs)
+    less = less_variance(pools)
+    by_offer = precision_ratios(timed, less)
     return {
-        "default_estimator": OURS,
-        "cost_of_precision_ratio": by_estimator[OURS],
-        "cost_of_precision_by_estimator": by_estimator,
-        "less_variance": {name: variance_ratio(pool[predecessor.ESTIMATOR], pool[name]) for name in OFFERED},
-        "less_seconds": summary(ratios(old, run_seconds(timed))),
-        "attribution": {b: costs[a] / costs[b] for a, b in zip(names, names[1:], strict=False)},
+        "default": OURS,
+        "cost_of_precision_ratio": over_seeds(by_offer[OURS]),
+        "cost_of_precision_worst": worst_seed(by_offer[OURS]),
+        "cost_of_precision_by_offer": {name: over_seeds(by_seed) for name, by_seed in by_offer.items()},
+        "cost_of_precision_by_seed": by_offer[OURS],
+        "less_variance": less,
+        "less_seconds": summary(ratios(timed.seconds["predecessor"], timed.seconds[RUN])),
+        "attribution": attribution(timed, pools),
     }
+
+
+def attribution(timed: Timings, pools: Mapping[int, dict[str, np.ndarray]]) -> dict[str, float]:
+    """The factor by which each part of the design lowers seconds x SE^2, median over update seeds."""
+    phases, seconds = timed.predecessor_phases, {name: np.array(own) for name, own in timed.seconds.items()}
+    load, one_pass, sampling = np.array(phases["load"]), np.array(phases["variance_pass"]), seconds["generate"]
+    loo = predecessor.ESTIMATOR
+    # Every step keeps what the ones before have changed: (seconds by round, whose variance).
+    steps = {
+        "predecessor": (seconds["predecessor"], loo),
+        "no reload": (seconds["predecessor"] - load, loo),
+        "one pass": (sampling + one_pass, loo),
+        "batched, no weight gradients": (sampling + seconds["hooks, unshared prompts"], loo),
+        "prompt computed once per group": (sampling + seconds["hooks, rao_blackwell"], loo),
+        "own sampler": (seconds["sampling"] + seconds["hooks, rao_blackwell"], loo),
+        "rao_blackwell": (seconds["sampling"] + seconds["hooks, rao_blackwell"], "rao_blackwell"),
+        "action_value": (seconds["sampling"] + seconds["hooks, action_value"], ESTIMATOR),
+        "companion reads": (seconds[UNMERGED], OURS),
+        "adapter merged": (seconds[RUN], OURS),
+    }
+    costs = {
+        name: [float(np.median(own) * pool[whose].var()) for pool in pools.values()]
+        for name, (own, whose) in steps.items()
+    }
+    names = list(costs)
+    return {b: float(np.median(ratios(costs[a], costs[b]))) for a, b in zip(names, names[1:], strict=False)}
 
 
 def standard_errors(pool: dict[str, np.ndarray], eta: float) -> dict[str, dict[str, float]]:
@@ -197,7 +251,7 @@ def constancy(
 
     SE^2 is the spread of the means of disjoint batches of B_E pooled prompts, not var / B_E.
     """
-    tasks = {str(size): lambda r, size=size: _run(workload, size, r) for size in sizes}
+    tasks = {str(size): lambda r, size=size: workload.run(size, 500 + r) for size in sizes}
     seconds, eta, s = interleaved(tasks, repeats), workload.probe.eta, pool[OURS]
     out = {}
     for size in sizes:
@@ -211,7 +265,3 @@ def constancy(
             "high": t * eta**2 * spread["high"],
         }
     return out
-
-
-def _run(workload: Workload, size: int, r: int) -> None:
-    workload.scalars(workload.rollouts(size, 500 + r, estimator=OURS), OURS)

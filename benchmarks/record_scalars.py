@@ -36,8 +36,9 @@ def record(
     lengths, surprises = [], []
     for number in range(1, prompts // per_run + 1):
         result = probe.run(per_run, seed=seed, run=number)
-        s = np.asarray(result.per_prompt)
-        parts["s"].append(s)
+        parts["s"].append(np.asarray(result.per_prompt))
+        # What is compared on the same rollouts is compared without companion reads.
+        s = np.asarray(result.entropy_term)
         parts["loo_difference"].append(s - np.asarray(result.diagnostics["reinforce_loo"]))
         parts["score"].append(np.asarray(result.diagnostics["score"]))
         parts["slope_difference"].append(s - np.asarray(result.diagnostics["entropy_slope"]))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import floor
+from benchmarks import core, floor
 from benchmarks.measure import interleaved, linear_fit, ratios, summary
 from benchmarks.workload import (
     LIMIT,
@@ -25,21 +25,19 @@ from benchmarks.workload import (
     random_prompts,
     random_rollouts,
 )
-from pytest_entropy import ProbeConfig
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.peak_memory import peak_memory_mb
 
 ROOT = Path(__file__).parents[1]
-ESTIMATOR = ProbeConfig().estimator
 
 
 def against_B_E(workload: Workload, repeats: int, sizes: Sequence[int] = (32, 64, 128, 256, 512)) -> dict[str, object]:
     """Seconds of a run against B_E, with a straight line through the medians."""
 
     def run(size: int, r: int) -> None:
-        workload.scalars(workload.rollouts(size, 2000 + r, estimator=ESTIMATOR), ESTIMATOR)
+        workload.run(size, 2000 + r)
 
     seconds = interleaved({str(size): partial(run, size) for size in sizes}, repeats)
     medians = {name: summary(values) for name, values in seconds.items()}
@@ -75,11 +73,11 @@ def against_batch_size(
 ) -> dict[str, dict[str, float]]:
     """Seconds of the derivatives against ``chunk_tokens``."""
     workload = Workload.demo()
-    rollouts = workload.rollouts(B_E, 1, estimator=ESTIMATOR)
+    rollouts = workload.rollouts(B_E, 1, estimator=core.ESTIMATOR)
     policy, u = workload.probe.policy, workload.update.direction
 
     def run(tokens: int, r: int) -> None:
-        directional_derivatives(policy, rollouts, u, [ESTIMATOR], chunk_tokens=tokens)
+        directional_derivatives(policy, rollouts, u, [core.ESTIMATOR], chunk_tokens=tokens)
 
     seconds = interleaved({str(size): partial(run, size) for size in sizes}, repeats)
     return {name: summary(values) for name, values in seconds.items()}
@@ -144,7 +142,7 @@ def _one_run(B_E: int) -> None:
     """In its own process: load, take the update, run once, print peak memory as JSON."""
     torch.set_num_threads(1)
     started = time.perf_counter()
-    workload = Workload.demo(estimator=ESTIMATOR)
+    workload = Workload.demo()
     loaded = peak_memory_mb()
     workload.probe.run(B_E, 0, update=workload.update)
     record = {"loaded_mb": loaded, "peak_mb": peak_memory_mb(), "seconds": time.perf_counter() - started}

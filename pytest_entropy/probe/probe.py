@@ -133,7 +133,7 @@ class EntropyProbe:
     ) -> dict[str, torch.Tensor]:
         """The estimated entropy gradient of the batch that :meth:`run` draws, by live parameter name, float64.
 
-        Its inner product with the update's direction, times eta, is the run's delta_h1.
+        Its inner product with the update's direction, times eta, is the run's delta_h1 without companion reads.
 
         Args:
             B_E: number of prompts of the entropy batch.

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import variance_reduction
+from benchmarks import bias, variance_reduction
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.control_variate import learn
@@ -66,6 +66,20 @@ def test_the_standard_error_is_honest_though_prompts_share_tables(
     s = derivatives(policy, taught(policy, 32_000, seed=77), "action_value")["action_value"]
     batches = s.reshape(-1, size)
     ratio = (batches.mean(1) - exact) ** 2 / (batches.var(axis=1, ddof=1) / size).mean()
+    assert abs(ratio.mean() - 1) < 4 * ratio.std(ddof=1) / len(ratio) ** 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("by", "group"), [(1, G), (32, 2)])
+def test_companion_reads_are_unbiased_and_their_error_is_honest(policy: Policy, by: int, group: int) -> None:
+    """As :func:`test_action_value_is_unbiased`; and squared errors of batches of eight are what they report."""
+    parts = [bias.scalars(policy, 10_000, seed, by=by, group=group)[bias.WITH_READS] for seed in range(10)]
+    s = np.concatenate(parts)
+    along = enumerable.dot(enumerable.gradient(policy, enumerable.entropy(policy)), bias.direction(policy))
+    assert len(s) == PROMPTS
+    assert abs(s.mean() - along) < 4 * s.std(ddof=1) / len(s) ** 0.5
+    batches = s.reshape(-1, 8)
+    ratio = (batches.mean(1) - along) ** 2 / (batches.var(axis=1, ddof=1) / 8).mean()
     assert abs(ratio.mean() - 1) < 4 * ratio.std(ddof=1) / len(ratio) ** 0.5
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,12 @@ def solved(count: int, seed: int) -> list[tuple[str, str]]:
 
 
 def train_tokenizer(seed: int) -> PreTrainedTokenizerFast:
-    """Byte-level BPE on the corpus, digits one by one; padding is the end token, as in many checkpoints."""
+    """The tokenizer of the demo's corpus."""
+    return tokenizer_of(prompt + response for prompt, response in solved(4000, seed))
+
+
+def tokenizer_of(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """Byte-level BPE on a corpus, digits one by one; padding is the end token, as in many checkpoints."""
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -53,7 +59,7 @@ def train_tokenizer(seed: int) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    raw.train_from_iterator((prompt + response for prompt, response in solved(4000, seed)), trainer)
+    raw.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=raw, eos_token=END, pad_token=END)
 
 

@@ -64,7 +64,7 @@ class DebugRun:
 
 @dataclass(frozen=True)
 class SavedGradient:
-    """delta_h1 of a run (its directory's name), and delta_h1 from the files that ``--save-gradients`` wrote."""
+    """delta_h1 of a run (its directory's name) from E's responses alone, and from the files of ``--save-gradients``."""
 
     run: str
     delta_h1: float
@@ -163,5 +163,13 @@ def saved_gradients(runs: Sequence[RunRecord], directory: Path) -> list[SavedGra
     for run in runs:
         gradient = load_file(directory / run.directory / ENTROPY_GRADIENT)
         dot = sum(float((gradient[key] * direction[key]).sum()) for key in direction)
-        entries.append(SavedGradient(run.directory, run.delta_h1, run.eta * dot))
+        entries.append(SavedGradient(run.directory, _of_responses(run), run.eta * dot))
     return entries
+
+
+def _of_responses(run: RunRecord) -> float:
+    """The run's delta_h1 without companion reads, which no gradient holds."""
+    if not run.companions.count:
+        return run.delta_h1
+    assert run.entropy_term is not None
+    return run.eta * float(np.mean(run.entropy_term))

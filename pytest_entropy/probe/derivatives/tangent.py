@@ -13,6 +13,7 @@ incoming gradient with that tangent.  No weight gradient is ever formed, and no 
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -154,7 +155,8 @@ class Tangent:
         self._fired: set[str] = set()
         self._left: set[str] = set()
         self._state = _State()
-        self._together: tuple[Tangent, ...] = (self,)
+        # Weakly: in a circle of references their tensors would stay until memory is collected.
+        self._together: tuple[weakref.ref[Tangent], ...] = (weakref.ref(self),)
 
     def _take_merged(
         self, module: nn.Module, layer: MergedLayer, by_identity: Mapping[int, tuple[str, torch.Tensor]]
@@ -181,7 +183,7 @@ class Tangent:
         """
         tangents = [cls(model, direction) for direction in directions]
         for tangent in tangents:
-            tangent._together = tuple(tangents)
+            tangent._together = tuple(map(weakref.ref, tangents))
         return tangents
 
     def attach(self) -> list[RemovableHandle]:
@@ -207,7 +209,7 @@ class Tangent:
     def _quiet(self) -> Iterator[None]:
         """A block in which no hook of these directions fires in this thread."""
         with ExitStack() as stack:
-            for tangent in self._together:
+            for tangent in filter(None, (one() for one in self._together)):
                 stack.enter_context(tangent.at(None))
             yield
 

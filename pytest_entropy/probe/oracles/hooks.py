@@ -54,12 +54,9 @@ def verify_tangent(
     # As a run takes it, and the plain backward by the adapter itself: so the comparison proves the merged weights too.
     with merged(policy):
         derivatives = directional_derivatives(policy, one, direction, [estimator], chunk_tokens=chunk_tokens)
-        rows = rows_within(one, chunk_tokens)
-        scored = derivatives.log_probs
-        if rows < one.group_size:
-            # The pass took the responses one after the other; the comparison is of passes of one shape.
-            scored = scored_in_turn(policy, one, one.group_size).log_probs.cpu()
-        _require_repeatable(policy, one, scored)
+    # A merged adapter has no dropout of its own.
+    _require_repeatable(policy, one, scored_in_turn(policy, one, one.group_size).log_probs.cpu())
+    rows = rows_within(one, chunk_tokens)
     fast = derivatives.per_prompt[estimator][0]
     expected, size = plain_backward(policy, one, direction, estimator, rows=rows)
     gap = float(abs(fast - expected) / size if size else abs(fast))

@@ -54,7 +54,7 @@ def sweep(ledger: Ledger, file: str, record: Mapping[str, Any], arrays: Arrays, 
         _point(ledger, file, point, arrays, n, where)
     _backwards(ledger, file, arrays, where)
     scalars = numbers(run.record["per_prompt"])
-    if run.is_single_batch or run.record.get("unit") == "nats per token":
+    if run.is_single_batch or run.record.get("unit") == "nats per token" or run.number("companions.count"):
         scalars = numbers((run.record.get("diagnostics") or {}).get(run.record["estimator"]))
     if scalars:
         h1 = mean(scalars)

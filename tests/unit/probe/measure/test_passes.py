@@ -117,7 +117,7 @@ def test_a_small_run_passes_over_each_prompt_as_rarely_as_its_definition_allows(
     assert counts == {
         "reading": {WITH: read, BACKWARD: read},
         "sampling": {SAMPLED: 4},
-        "self_check": {WITHOUT: 1, WITH: 2, BACKWARD: 2},
+        "self_check": {WITHOUT: 2, WITH: 2, BACKWARD: 2},
         # The entropy gradient as a vector, and the totals at theta, come from this pass as well.
         "derivatives": {WITH: 4, BACKWARD: 4},
         # Steps, two for the noise floor, and for half of the prompts theta and one step again.

@@ -22,6 +22,7 @@ import torch
 import transformers
 
 from benchmarks import bias, core, figures, scaling, startup
+from benchmarks.long_section import long_section
 from benchmarks.measure import load, ratios, summary
 from benchmarks.workload import LIMIT, SEEDS, G, Workload
 
@@ -29,6 +30,7 @@ RESULTS = Path(__file__).parent / "results"
 TARGETS = {
     "cost_of_precision_ratio": (">=", 50.0),
     "cost_of_precision_worst": (">=", 35.0),
+    "cost_of_precision_long": (">=", 15.0),
     "run_over_floor": ("<=", 0.8),
     "rss_1024_over_64": ("within 5 % of", 1.0),
 }
@@ -72,6 +74,7 @@ def cpu_seconds(timed: core.Timings, pools: dict[int, dict[str, Any]]) -> dict[s
 
 SECTIONS: dict[str, Callable[[bool], dict[str, Any]]] = {
     "core": core_section,
+    "long": lambda quick: long_section(64 if quick else 1024, 1 if quick else 3),
     "bias": lambda quick: {"bias": bias.biases(2_000 if quick else 100_000)},
     "against_B_E": lambda quick: {
         "against_B_E": scaling.against_B_E(
@@ -149,6 +152,13 @@ def table(record: dict[str, Any]) -> list[str]:
         row(f"cost of precision, {name}" + (" (default)" if name == record["default"] else ""), s)
     for seed, s in record.get("cost_of_precision_by_seed", {}).items():
         row(f"cost of precision, update seed {seed}", s)
+    if "long" in record:
+        for seed, s in record["long"]["cost_of_precision_by_seed"].items():
+            row(f"cost of precision, long answers, update seed {seed}", s)
+        for name in ("less_seconds", "run_over_floor"):
+            row(f"long answers, {name}", record["long"][name])
+        for name, s in record["long"]["seconds"].items():
+            row(f"long answers, seconds: {name}", s)
     if "cost_of_precision_two_responses" in record:
         row("cost of precision, action_value, two responses a prompt", record["cost_of_precision_two_responses"])
     for group in ("seconds", "predecessor_seconds", "against_batch_size"):
@@ -188,6 +198,10 @@ def table(record: dict[str, Any]) -> list[str]:
             lines.append(
                 f"{where}: SE {entry['se']:.2e} nats; var(s) {v['value']:.4g} [{v['low']:.4g}, {v['high']:.4g}]"
             )
+    for seed, pool in record.get("long", {}).get("variance", {}).items():
+        for name, v in pool.items():
+            where = f"long answers, update seed {seed}, {name}"
+            lines.append(f"{where}: var(s) {v['value']:.4g} [{v['low']:.4g}, {v['high']:.4g}]")
     for name, entry in record.get("bias", {}).items():
         lines.append(f"bias of {name}: {entry['z']:+.2f} SE on {entry['n']} prompts of the enumerable policy")
     for size, entry in record.get("cost_at_two_sizes", {}).items():

@@ -12,6 +12,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from benchmarks import long_answers
+from benchmarks.long_answers.chains import ChainPrompts
 from pytest_entropy import EntropyProbe, ProbeConfig, load_checkpoint
 from pytest_entropy.checkpoints.demo import CHECKPOINT
 from pytest_entropy.policy import merged_adapter
@@ -46,6 +48,20 @@ class Workload:
         """The demo checkpoint; ``config`` overrides the probe's settings."""
         settings = ProbeConfig(**{**SETTINGS, **config})
         probe = EntropyProbe(load_checkpoint(CHECKPOINT, dtype=dtype), settings)
+        return cls(probe, probe.update(seed), dtype)
+
+    @classmethod
+    def long(cls, *, seed: int = 0, dtype: str = "float32", **config: Any) -> Workload:
+        """The checkpoint of :mod:`.long_answers`, whose responses have 80 to 250 tokens.
+
+        Raises:
+            FileNotFoundError: it is not built.
+        """
+        if not long_answers.CHECKPOINT.is_dir():
+            raise FileNotFoundError(f"{long_answers.CHECKPOINT}: python -m benchmarks.long_answers.build")
+        settings = ProbeConfig(**{**SETTINGS, "max_new_tokens": long_answers.LIMIT, "chunk_tokens": 4096, **config})
+        loaded = load_checkpoint(long_answers.CHECKPOINT, dtype=dtype)
+        probe = EntropyProbe(loaded, settings, prompts=ChainPrompts())
         return cls(probe, probe.update(seed), dtype)
 
     def rollouts(self, B_E: int, seed: int, *, estimator: str | None = None) -> Rollouts:

@@ -57,7 +57,8 @@ def drawn_estimators(ledger: Ledger, file: str, shown: PrintedFigure, runs: Sequ
         run = _of_label(line["label"], runs)
         if run is None:
             continue
-        names = [run.record["estimator"], *(n for n in run.record.get("diagnostics") or {} if n != "score")]
+        # Of the run's own estimator there is a diagnostic as well, where s_n is not <X_n, u> itself.
+        names = {run.record["estimator"], *(n for n in run.record.get("diagnostics") or {} if n != "score")}
         known = sorted(mean(values) for name in names if (values := _contributions(run, name)))
         drawn = sorted(x for x in line["x"] if x is not None)
         ledger.text(file, f"the number of estimators of {run.name}", len(drawn), len(known), says="stored are")

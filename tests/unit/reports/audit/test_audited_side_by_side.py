@@ -22,7 +22,7 @@ from tests.unit.reports.stored import store_experiment
 
 @pytest.fixture
 def debug(tmp_path: Path) -> Path:
-    """Two runs with a second estimator and the parts of the variance, and debugging's analysis."""
+    """Two runs with a second estimator, companion reads and the parts of the variance, and debugging's analysis."""
     directory = store_experiment(tmp_path, name="debug", sizes=(16, 32), runs=1)
     for file in sorted(directory.glob("debug_*/results.json")):
         record = json.loads(file.read_text())
@@ -31,6 +31,11 @@ def debug(tmp_path: Path) -> Path:
         total = 3.5 * v_x
         record |= {"variance_parts": parts, "variance_total": total, "se_total": total**0.5}
         record["diagnostics"] = {"reinforce_loo": [1.1 * one for one in s[::-1]], "score": s[::-1]}
+        reads: dict[str, Any] = {"count": 2, "own": [0.5] * len(s), "mean": [2.0 + n for n in range(len(s))]}
+        record["diagnostics"][record["estimator"]] = [
+            one + own - mean for one, own, mean in zip(s, reads["own"], reads["mean"], strict=True)
+        ]
+        record["companions"] = reads
         file.write_text(json.dumps(record))
     runs = [read_run(file.parent) for file in sorted(directory.glob("debug_*/results.json"))]
     write_json(directory / "debug_report.json", plain(debug_report(runs, confidence=0.95, tolerance=0.1)))
@@ -80,3 +85,15 @@ def test_points_and_bars_drawn_elsewhere_are_named(debug: Path, monkeypatch: pyt
     )
     found = audited(debug)
     assert any("V_X of B_E 16 run 1 is" in line for line in found), found
+
+
+def test_scalars_that_do_not_follow_from_their_reads_are_named(debug: Path) -> None:
+    file = next(iter(sorted(debug.glob("debug_*/results.json"))))
+    record = json.loads(file.read_text())
+    record["companions"]["own"][3] += 0.25
+    file.write_text(json.dumps(record))
+    found = audited(debug)
+    assert any("per_prompt 3" in line and "its scalar and its reads give" in line for line in found), found
+    record["companions"]["own"].pop()
+    file.write_text(json.dumps(record))
+    assert any("15 reads" in line for line in audited(debug))

@@ -5,6 +5,8 @@ python benchmarks/record_scalars.py --prompts 4096 --G 8 --out tests/statistical
 A policy that has all but collapsed, for test_collapsed_policies (its update is momentum's, for its rewards are equal):
 --prompts 2048 --per-run 64 --temperature 0.25 --update-rule adamw --out tests/statistical/scalars/demo_t0.25.npz
 
+``reads_g8.npz`` has s alone, with companion reads, recorded so on 2026-11-27; the others are older than reads.
+
 The eta sweep's slope at step 0 and second derivative of each prompt, for the intervals of test_coverage.py:
 --sweep --prompts 2048 --G 8 --out tests/statistical/scalars/sweep_g8.npz
 """

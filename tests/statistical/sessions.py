@@ -17,6 +17,8 @@ from tests.check_words import CheckWords
 
 SCALARS = Path(__file__).parent / "scalars"
 DEMO = [f"{file} {name}" for file in ("G=8", "G=2") for name in ("s", "score", "loo_difference", "slope_difference")]
+# s with companion reads.
+DEMO.append("G=8 reads")
 LAWS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = {
     "Gaussian": lambda rng, shape: rng.normal(size=shape),
     "t(4)": lambda rng, shape: rng.standard_t(4, shape),
@@ -41,7 +43,12 @@ def recorded(G: int) -> dict[str, np.ndarray]:
     """The demo's scalars by name, ``[4096]`` each, one row per prompt; centred."""
     with np.load(SCALARS / f"demo_g{G}.npz") as file:
         names = ("s", "score", "loo_difference", "slope_difference")
-        return {name: file[name].astype(float) - file[name].astype(float).mean() for name in names}
+        columns = {name: file[name].astype(float) for name in names}
+    with_reads = SCALARS / f"reads_g{G}.npz"
+    if with_reads.is_file():
+        with np.load(with_reads) as file:
+            columns["reads"] = file["s"].astype(float)
+    return {name: column - column.mean() for name, column in columns.items()}
 
 
 @cache

@@ -95,16 +95,30 @@ def merged(policy: Policy) -> Iterator[None]:
 
 def _swap(policy: Policy) -> list[nn.Module]:
     """Give the layers that can be merged the forward function of their merged weight; the layers."""
-    trained = {id(parameter) for parameter in policy.trainable.values()}
-    # Experts get the tokens that are routed to them, which hooks leave to a plain backward of the adapter.
-    layers = [] if has_experts(policy.model) else [m for m in policy.model.modules() if _is_plain(m, trained)]
-    if sum(_base(m).weight.numel() * _base(m).weight.element_size() for m in layers) > LARGEST:
-        return []
+    layers = _plain_layers(policy)
     made = [_merge(module) for module in layers]
     for module, layer in zip(layers, made, strict=True):
         _ACTIVE[module] = layer
         module.forward = layer.forward
     return layers
+
+
+def merged_bytes(policy: Policy) -> int:
+    """Bytes that merged weights take beside the model.
+
+    Args:
+        policy: whose adapter would be merged.
+    """
+    return sum(_base(m).weight.numel() * _base(m).weight.element_size() for m in _plain_layers(policy))
+
+
+def _plain_layers(policy: Policy) -> list[nn.Module]:
+    """The layers that can be merged; none where their weights are too large."""
+    trained = {id(parameter) for parameter in policy.trainable.values()}
+    # Experts get the tokens that are routed to them, which hooks leave to a plain backward of the adapter.
+    layers = [] if has_experts(policy.model) else [m for m in policy.model.modules() if _is_plain(m, trained)]
+    size = sum(_base(m).weight.numel() * _base(m).weight.element_size() for m in layers)
+    return layers if size <= LARGEST else []
 
 
 def _is_plain(module: nn.Module, trained: set[int]) -> bool:
@@ -122,7 +136,9 @@ def _is_plain(module: nn.Module, trained: set[int]) -> bool:
     if getattr(layer, "lora_variant", {}).get(name) is not None or layer.use_dora.get(name, False):
         return False
     parts = (base, down, up)
-    if any(type(part) is not nn.Linear or _hooked(part) for part in parts) or _hooked(layer.lora_dropout[name]):
+    if any(type(part) is not nn.Linear for part in parts) or any(
+        map(_hooked, (layer, layer.lora_dropout[name], *parts))
+    ):
         return False
     weights = [part.weight for part in parts]
     same = len({(weight.dtype, weight.device) for weight in weights}) == 1

@@ -18,6 +18,8 @@ from pytest_entropy.settings.probe import ProbeConfig
 
 # Prompts counted for each one drawn: below a sampling fraction of 1 / COUNTED no spread changes visibly.
 COUNTED = 100
+# Sets of up to so many prompts are counted whole.
+WHOLE = 20_000
 # Prompts looked at for each companion, at most.
 RARE = 100
 
@@ -92,8 +94,8 @@ def sampling_fraction(
 ) -> float:
     """Share of the distinct prompts that a draw takes, in (0, 1]; 0 with replacement.
 
-    Distinct prompts are counted up to ``COUNTED`` times ``count``; beyond that the rest of the set is assumed to hold
-    duplicates at the rate found so far, and the fraction is below 1 / ``COUNTED``.
+    In sets above ``WHOLE`` distinct prompts are counted up to ``COUNTED`` times ``count``; beyond that the rest of the set
+    is assumed to hold duplicates at the rate found so far, and the fraction is below 1 / ``COUNTED``.
 
     Args:
         prompts: the set drawn from.
@@ -109,7 +111,7 @@ def sampling_fraction(
         key = prompts[read - 1].key
         if key not in exclude:
             distinct.add(key)
-        if len(distinct) >= COUNTED * count:
+        if len(prompts) > WHOLE and len(distinct) >= COUNTED * count:
             break
     return count / max(count, len(distinct) * len(prompts) / read)
 

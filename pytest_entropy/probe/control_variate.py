@@ -20,9 +20,9 @@ from pytest_entropy.policy.action_values import STRIDE, ControlVariateTables
 from pytest_entropy.policy.rollouts import Rollouts
 
 # Shrinkage: a mean is taken as if this much more weight of tokens had added 0.  How much, cross-validation over U's
-# prompts chooses; with fewer prompts than folds it is the first.
-PRIORS = (0.5, 2.0, 8.0, 32.0, 128.0, math.inf)
-FOLDS = 4
+# prompts chooses, the most where several are as good; with fewer prompts than folds it is ``UNKNOWN``.
+PRIORS = (math.inf, 128.0, 32.0, 8.0, 2.0, 0.5)
+FOLDS, UNKNOWN = 4, 8.0
 # A token that had to come has this weight by position, and none by token: it teaches nothing of choices.
 LEAST = 1e-3
 # Pairs kept of one context: those with the largest effect.
@@ -198,7 +198,7 @@ def _largest_of_each(groups: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 def _chosen_priors(seen: _Choices, prompts: int) -> tuple[float, float]:
     """Shrinkage of the token table, and given it of the pairs, with the least squared error on prompts left out."""
     if prompts < FOLDS:
-        return PRIORS[0], PRIORS[0]
+        return UNKNOWN, UNKNOWN
     splits = [(seen.select(seen.prompts % FOLDS != f), seen.select(seen.prompts % FOLDS == f)) for f in range(FOLDS)]
     by_token = PRIORS[int(np.argmin(sum(_token_errors(*split) for split in splits)))]
     by_pair = PRIORS[int(np.argmin(sum(_pair_errors(*split, by_token) for split in splits)))]

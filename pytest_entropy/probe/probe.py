@@ -22,6 +22,7 @@ from pytest_entropy.prompts import PromptSet
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.seeds import derive
 from pytest_entropy.rewards import RewardFunction
+from pytest_entropy.settings.companions import allowed_companions
 from pytest_entropy.settings.probe import SMALLEST_SINGLE_BATCH, ProbeConfig
 
 log = logging.getLogger(__name__)
@@ -118,14 +119,17 @@ class EntropyProbe:
             update = self.update(seed) if update is None else update
             # An update calls the user's reward function, which may change the process as it likes.
             before = process_state() if self.setup.compares_state else {}
-            measured = self.two_batch.measure(B_E, own_seed, update)
+            companions = self._companions(B_E, update)
+            measured = self.two_batch.measure(B_E, own_seed, update, companions=companions)
             changes = process_changes(before, process_state()) if before else []
-        fraction = self._sampling_fraction(B_E, measured.update)
+        # Of E, or of the companions where they are more.
+        count = B_E * measured.companions.per_prompt
+        fraction = min(1.0, self._sampling_fraction(B_E, measured.update) * count / B_E)
         record = run_record(self.setup, measured, run=run, seed=own_seed, sampling_fraction=fraction)
         left = self.setup.state_changes()
         if left is None:
             return record
-        agreement = replace(record.agreement, fraction_gap=self._fraction_gap(fraction, B_E, measured.update))
+        agreement = replace(record.agreement, fraction_gap=self._fraction_gap(fraction, count, measured.update))
         return replace(record, state_changed=[*changes, *left], agreement=agreement)
 
     def entropy_gradient(
@@ -160,14 +164,22 @@ class EntropyProbe:
         if update is not None:
             raise ValueError("mode u_statistic takes the update from the run's own batch: pass no update")
 
-    def _fraction_gap(self, fraction: float, B_E: int, update: Update) -> float:
+    def _companions(self, B_E: int, update: Update) -> int:
+        """Companion reads of each prompt, as many as are configured and as the set of prompts allows."""
+        config, fraction = self.config, self._sampling_fraction(B_E, update)
+        if not config.companions or not fraction:
+            return config.companions
+        rows = len(self.setup.prompts) - len(self._taken(update))
+        return allowed_companions(config.companions, B_E, distinct=B_E / fraction, rows=rows)[0]
+
+    def _fraction_gap(self, fraction: float, count: int, update: Update) -> float:
         """:func:`other_fraction` of a sampling fraction; cached for equal ones, since counting reads the prompts."""
         taken = self._taken(update)
-        if (fraction, B_E, taken) not in self._fraction_gaps:
-            self._fraction_gaps[fraction, B_E, taken] = other_fraction(
-                self.setup.prompts, fraction, B_E, exclude=taken, replace=self.config.with_replacement
+        if (fraction, count, taken) not in self._fraction_gaps:
+            self._fraction_gaps[fraction, count, taken] = other_fraction(
+                self.setup.prompts, fraction, count, exclude=taken, replace=self.config.with_replacement
             )
-        return self._fraction_gaps[fraction, B_E, taken]
+        return self._fraction_gaps[fraction, count, taken]
 
     def _taken(self, update: Update) -> frozenset[str]:
         """Content keys of the prompts that E cannot draw; a single batch is its own update batch."""

@@ -12,7 +12,7 @@ import torch
 
 from pytest_entropy.errors import RunError
 from pytest_entropy.policy.kv_cache import preallocated
-from pytest_entropy.policy.merged_adapter import merged
+from pytest_entropy.policy.merged_adapter import merged, merged_bytes
 from pytest_entropy.policy.recomputation import recomputing
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.batches import draw_prompts, draw_responses
@@ -75,6 +75,7 @@ class Setup:
             UsageError: not even one response fits.
         """
         free = available(self.policy.device)
+        free = None if free is None else max(0, free - merged_bytes(self.policy))
         chosen = budget_for(self.policy, config, prompt_tokens=self._long_prompt, threads=self.threads, free=free)
         if chosen.is_tight:
             return_large_blocks(self.policy.model)

@@ -140,7 +140,7 @@ class CompanionParts:
         opening: the tokens that were read after each prompt, by id.
         own: x_n ``[B_E]``, nats per response per unit of eta.
         mean: the mean of x_nj over the companions j, ``[B_E]``, in the same unit.
-        shared: number of companions that E or U holds; 0 with replacement, where they may.
+        shared: number of companions that E or U holds, which they may with replacement.
         draw: number of places that hold another companion than the run's seed puts there.
         encodings: number of prompts read whose tokens a plain encoding by a second tokenizer does not give, or that are
             followed by another opening than E's first.
@@ -161,6 +161,11 @@ class CompanionParts:
 
     def __post_init__(self) -> None:
         without_nan(self)
+
+    @property
+    def per_prompt(self) -> int:
+        """The companions of a prompt, or the prompt itself where there are none."""
+        return self.count if self.count else 1
 
 
 @dataclass(frozen=True, kw_only=True)

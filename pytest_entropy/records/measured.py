@@ -169,8 +169,13 @@ class Measured:
 
     @property
     def companions(self) -> int | None:
-        """Companion reads of each prompt; None if the record does not state it."""
-        return self._run.companions.count
+        """Companion reads of each prompt; None if the record does not state it, and may have some.
+
+        A run of an older version has none, and no <X_n, u> beside its scalars per response.
+        """
+        run = self._run
+        older = run.companions.count is None and run.estimator not in run.diagnostics
+        return 0 if older or run.is_other_unit else run.companions.count
 
     @property
     def rewards_rechecked(self) -> bool | None:

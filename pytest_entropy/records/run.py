@@ -46,8 +46,8 @@ class RunRecord(Stored):
         asked: the configured diagnostics, whose results this record must therefore hold; None if not recorded.
         state_changed: what the run left changed of the policy, the optimizer's state and the process, in words;
             None if that was not compared.
-        sampling_fraction: B_E / N, the share of the N distinct prompts available to E that E drew: runs on a small set
-            share prompts; 0 with replacement.
+        sampling_fraction: the share of the N distinct prompts available to E that E drew, B_E / N, or that its k >= 1
+            companions may be, k B_E / N: runs on a small set share prompts; 0 with replacement.
         prompts: E's prompts, ``[B_E]``: a number each, equal for equal prompts in all runs
             (:func:`~pytest_entropy.records.seeds.prompt_number`); None in mode ``u_statistic``, whose prompts the
             update names, and where it was not recorded.
@@ -113,9 +113,14 @@ class RunRecord(Stored):
     @property
     def entropy_term(self) -> Sequence[float] | None:
         """<X_n, u>, ``[B_E]``, in nats per response for every ``unit`` and ``mode``; None if the record lacks it."""
-        if self.mode == "two_batch" and self.unit == "nats per response" and not self.companions.count:
-            return self.per_prompt
-        return self.diagnostics.get(self.estimator)
+        # With companion reads, and per token, it is recorded beside ``per_prompt``.
+        direct = not self.is_other_unit and not self.companions.count
+        return self.diagnostics.get(self.estimator, self.per_prompt if direct else None)
+
+    @property
+    def is_other_unit(self) -> bool:
+        """Whether ``per_prompt`` is in another unit than <X_n, u>, per token or of a single batch."""
+        return self.mode != "two_batch" or self.unit != "nats per response"
 
     @property
     def update_fingerprint(self) -> float | None:

@@ -16,6 +16,11 @@ B_E = "B_E is the number of prompts of the entropy batch E, on which the entropy
 B_U = "The update batch U, whose B_U prompts give the step, is another one."
 SINGLE_BATCH = "Update and entropy gradient come from one batch of B_E prompts, and SE is over such batches."
 SE = "SE is the standard error over the prompts of E, for this U."
+READS = (
+    "SE is the standard error over the prompts of E and their companions, for this U: prompts that are read and not "
+    "answered, so that what prompts alone fix averages out. Estimators side by side and the η sweep are of E's "
+    "responses without them."
+)
 OVER_U = "± over U is the standard error with U drawn anew as well; only more prompts in U, or more updates, lower it."
 NEXT_STEP = (
     "The next step has an update batch of its own: its interval counts the spread over update batches twice, of U and "
@@ -35,7 +40,8 @@ def of_effect(view: ExperimentView, *, both: bool) -> list[str]:
         both: whether the error over update batches is shown.
     """
     single = view.runs[0].mode == "u_statistic"
-    batches = [SINGLE_BATCH] if single else [B_E, B_U, SE, *([OVER_U, NEXT_STEP] if both else [])]
+    error = READS if any(run.companions.count for run in view.runs) else SE
+    batches = [SINGLE_BATCH] if single else [B_E, B_U, error, *([OVER_U, NEXT_STEP] if both else [])]
     first_order = [FIRST_ORDER] if "η*" in view.reason or "first order" in view.reason else []
     value = DELTA_H1_PER_TOKEN if view.unit.endswith("token") else DELTA_H1
     return [value, *batches, NOISE, *first_order]

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import PromptSet
-from pytest_entropy.settings.companions import why_no_reads
+from pytest_entropy.settings.companions import allowed_companions, why_no_reads
 from pytest_entropy.settings.experiments import ExperimentKind
 from pytest_entropy.settings.layers import BUILT_IN, READS, ResolvedConfig
 from pytest_entropy.settings.model import ExperimentConfig
-
-# Of the prompts that a run may read beside those it draws, and the fewest reads of a prompt that gain anything.
-LARGEST_SHARE, FEWEST_READS = 0.1, 2
 
 
 def require_one_update(kind: ExperimentKind, resolved: ResolvedConfig) -> None:
@@ -57,12 +54,13 @@ def allowed_reads(resolved: ResolvedConfig, prompts: PromptSet) -> tuple[Resolve
         return resolved.with_reads(0, reason), () if source == BUILT_IN else asked
     if config.prompts.with_replacement or not batch.reads:
         return resolved, ()
-    allowed = int(LARGEST_SHARE * (len(prompts) - batch.B_U)) // max(batch.B_E_values)
-    if allowed >= batch.reads:
+    distinct = len({prompt.key for prompt in prompts}) if isinstance(prompts, list) else len(prompts)
+    reads, why = allowed_companions(
+        batch.reads, max(batch.B_E_values), distinct=distinct - batch.B_U, rows=len(prompts) - batch.B_U
+    )
+    if not why:
         return resolved, ()
-    reads = allowed if allowed >= FEWEST_READS else 0
-    why = f"{len(prompts)} prompts for B_E up to {max(batch.B_E_values)}"
-    note = f"  companion reads: {reads or 'none'} instead of {batch.reads}: more would be over a tenth of {why}"
+    note = f"  companion reads: {reads or 'none'} instead of {batch.reads}: {why}"
     return resolved.with_reads(reads, f"{source}; {why}"), (note,)
 
 

@@ -1,4 +1,4 @@
-"""Whether settings allow companion reads."""
+"""How many companion reads settings and prompts allow."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from typing import Protocol, runtime_checkable
 from pytest_entropy import registry
 
 DEFAULT = "action_value"
+# Of the prompts there are, what companions may be at most; the fewest reads of a prompt that gain anything.
+LARGEST_SHARE, FEWEST_READS = 0.1, 2
+# Of the rows, what may repeat others: E holds no prompt twice, so that its draw is another one than the companions'.
+MOST_REPEATED = 0.01
 
 
 @runtime_checkable
@@ -32,3 +36,21 @@ def why_no_reads(mode: str, entropy_unit: str, estimator: str) -> str:
     if not registry.get("estimators", estimator, _Learning).learns:  # type: ignore[type-abstract]
         return f"{estimator} learns no action values from U"
     return ""
+
+
+def allowed_companions(reads: int, B_E: int, *, distinct: float, rows: int) -> tuple[int, str]:
+    """(the companion reads of each prompt that a set of prompts allows, why they are fewer than asked for, in words).
+
+    Args:
+        reads: as many as are asked for.
+        B_E: the prompts of the largest batch that is measured.
+        distinct: different prompts that a batch may draw.
+        rows: rows of the set that hold them.
+    """
+    if distinct < (1 - MOST_REPEATED) * rows:
+        return 0, f"{rows - distinct:.0f} of {rows} rows repeat a prompt"
+    allowed = int(LARGEST_SHARE * distinct / B_E + 1e-9)
+    if allowed >= reads:
+        return reads, ""
+    why = f"more would be over a tenth of {distinct:.0f} prompts, for B_E {B_E}"
+    return (allowed if allowed >= FEWEST_READS else 0), why

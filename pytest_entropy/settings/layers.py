@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pytest_entropy.errors import UsageError
+from pytest_entropy.settings.companions import DEFAULT as LEARNS
 from pytest_entropy.settings.former_names import current_name, with_former_names
 from pytest_entropy.settings.model import ExperimentConfig
 from pytest_entropy.settings.probe import LARGEST_CHUNK
@@ -68,8 +69,8 @@ class ResolvedConfig:
                 del record["prompts"][key]
         if record["batch_config"]["updates"] == 1:
             del record["batch_config"]["updates"]
-        # Without reads numbers are as they were before there were any.
-        if not record["batch_config"]["reads"]:
+        # Estimators that learn nothing from U have no reads, and the numbers that they had before there were any.
+        if not record["batch_config"]["reads"] and record["probe"]["estimator"] != LEARNS:
             del record["batch_config"]["reads"]
         # It was true or false; true meant every run.
         which = record["probe"]["total_variance"]

@@ -74,8 +74,7 @@ class BatchSizes(SettingsSection):
     G: Size = 8
     """Responses per prompt, at least 2."""
     G_E: Size | None = None
-    """Responses per prompt of the entropy batch; left out, G.  2, with a larger B_E, gives the same standard error in
-    half to two thirds of the time ([variance reduction](variance-reduction.md))."""
+    """Responses per prompt of the entropy batch; left out, G ([variance reduction](variance-reduction.md))."""
     reads: Annotated[int, Field(ge=0, le=LARGEST)] = 8
     """Companions of each prompt of the entropy batch, which are read and not answered, so that what prompts alone fix
     of s_n averages out; 0 for none ([variance reduction](variance-reduction.md#companion-reads)). No effect in mode
@@ -92,8 +91,8 @@ class UpdateSettings(SettingsSection):
     entropy_unit: Literal["sequence", "token"] = "sequence"
     """`sequence`: nats per response, or `token`: nats per token."""
     estimator: Annotated[str, AfterValidator(registry.name_validator("estimators"))] = "action_value"
-    """`action_value`, `rao_blackwell` (twice the variance; the default in mode `u_statistic`), `reinforce_loo`, or
-    an installed one; see [variance reduction](variance-reduction.md)."""
+    """`action_value`, `rao_blackwell` (more variance on short answers, and no companion reads; the default in mode
+    `u_statistic`), `reinforce_loo`, or an installed one; see [variance reduction](variance-reduction.md)."""
     update_rule: Annotated[str, AfterValidator(registry.name_validator("update_rules"))] = "preconditioned"
     """`preconditioned`, `adamw`, `sgd`, or an installed one."""
     loss_type: Annotated[str, AfterValidator(known_objective)] = "dr_grpo"

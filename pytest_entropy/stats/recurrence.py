@@ -152,7 +152,7 @@ def prompt_errors(
 
     Args:
         se: the run's standard error, or the root mean square of several runs' of this B_E.
-        B_E: prompts of a run.
+        B_E: prompts of a run, or its companions where they are more.
         sampling_fraction: f = B_E / N, in [0, 1].
         scalars: s_n ``[B_E]`` of each run; none leaves a range.
         prompts: a number per prompt of each run; none leaves a range.

@@ -19,7 +19,7 @@ from pytest_entropy.settings.model import ExperimentConfig
 from pytest_entropy.testing import tiny
 
 Forms = Mapping[str, list[RunRecord]]
-PROMPTS = [Prompt(f"Tom has {n} apples and buys {n % 7} more.", {"answer": str(n + n % 7)}) for n in range(120)]
+PROMPTS = [Prompt(f"Tom has {n} apples and buys {n % 7} more.", {"answer": str(n + n % 7)}) for n in range(1600)]
 SIZES = {"B_U": 4, "G": 3, "max_new_tokens": 6}
 # As many as a session of full size expects, so that no check is left undecided for want of them.
 SURPRISES = 1e3

@@ -70,7 +70,8 @@ def errors_by_prompts(runs: Sequence[RunRecord]) -> PromptErrors | None:
     se = float(np.sqrt(np.mean(np.square(errors))))
     prompts = [run.prompts for run in some if run.prompts is not None]
     scalars = [np.asarray(run.per_prompt, dtype=float) for run in some]
-    return prompt_errors(se, largest, max(fractions), scalars, prompts)
+    drawn = largest * max(run.companions.per_prompt for run in some)
+    return prompt_errors(se, drawn, max(fractions), scalars, prompts)
 
 
 def prompts_in_words(runs: Sequence[RunRecord]) -> str:

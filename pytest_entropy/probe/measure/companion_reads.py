@@ -58,7 +58,14 @@ class CompanionReads:
 
 
 def read_companions(
-    setup: Setup, prompts: Sequence[Prompt], tables: ControlVariateTables, update: Update, *, seed: int, meter: Meter
+    setup: Setup,
+    prompts: Sequence[Prompt],
+    tables: ControlVariateTables,
+    update: Update,
+    *,
+    count: int,
+    seed: int,
+    meter: Meter,
 ) -> CompanionReads:
     """Draw companions of E's prompts that neither U nor E holds, and read both.
 
@@ -67,24 +74,25 @@ def read_companions(
         prompts: E's B_E prompts.
         tables: U's action values and opening.
         update: the direction that is read along.
+        count: k, the number of companions of each prompt.
         seed: the run's own seed.
         meter: gets the time and memory of the phase.
 
     Raises:
         RunError: hardly any other prompt is left.
     """
-    k, config = setup.config.companions, setup.config
+    config = setup.config
     taken = frozenset() if config.with_replacement else frozenset(update.prompts) | {prompt.key for prompt in prompts}
-    drawn = draw_companions(setup.prompts, k * len(prompts), derive(seed, "companions"), exclude=taken)
+    drawn = draw_companions(setup.prompts, count * len(prompts), derive(seed, "companions"), exclude=taken)
     distinct, place = np.unique(drawn, return_inverse=True)
     others = [setup.prompts[int(index)] for index in distinct]
     every = (*prompts, *others)
     with meter.phase("reading", len(every) * (len(tables.opening) + 1)), merged(setup.policy):
-        rollouts = opened(setup.policy, every, tables)
+        rollouts = opened(setup.policy, every, tables, config.max_new_tokens)
         values = _derivatives(setup, rollouts, update)
     own, read = values[: len(prompts)], values[len(prompts) :]
     companions = tuple(others[n] for n in place)
-    return CompanionReads(own, read[place].reshape(len(prompts), k), companions, every, rollouts, values)
+    return CompanionReads(own, read[place].reshape(len(prompts), count), companions, every, rollouts, values)
 
 
 def _derivatives(setup: Setup, rollouts: Rollouts, update: Update) -> np.ndarray:
@@ -96,19 +104,25 @@ def _derivatives(setup: Setup, rollouts: Rollouts, update: Update) -> np.ndarray
     return found.per_prompt[READ]
 
 
-def opened(policy: Policy, prompts: Sequence[Prompt], tables: ControlVariateTables) -> Rollouts:
+def opened(policy: Policy, prompts: Sequence[Prompt], tables: ControlVariateTables, limit: int = 1) -> Rollouts:
     """One response to each prompt: the opening, and a token in the place of the first that may decide.
 
     Args:
         policy: encodes the prompts.
         prompts: P prompts.
         tables: U's action values and opening; the record says that no token of the opening decided.
+        limit: tokens that a response may have, for which the model must have room after each prompt, as for E's.
+
+    Raises:
+        RunError: a prompt with its response is longer than the model's context.
     """
     opening = [*tables.opening.tolist(), policy.eos_ids[0] if policy.eos_ids else 0]
+    ids = tuple(tuple(prompt.encoded(policy.encode)) for prompt in prompts)
+    policy.require_room(max(map(len, ids)) + limit)
     shape = (len(prompts), 1, len(opening))
     device = policy.device
     return Rollouts(
-        prompt_ids=tuple(tuple(prompt.encoded(policy.encode)) for prompt in prompts),
+        prompt_ids=ids,
         tokens=torch.tensor(opening, device=device).expand(shape),
         lengths=torch.full(shape[:2], len(opening), device=device),
         ended=torch.zeros(shape[:2], dtype=torch.bool, device=device),

@@ -42,7 +42,10 @@ FEWEST_PER_TOKEN = 4
 
 @dataclass(frozen=True)
 class _Pass:
-    """One run's entropy batch with its scoring pass: s ``[B_E]`` are taken along ``update``; ``seed`` is the run's."""
+    """One run's entropy batch with its scoring pass: s ``[B_E]`` are taken along ``update``; ``seed`` is the run's.
+
+    ``reads`` says whether s holds companion reads.
+    """
 
     prompts: list[Prompt]
     rollouts: Rollouts
@@ -50,6 +53,7 @@ class _Pass:
     s: np.ndarray
     update: Update
     seed: int
+    reads: bool = False
 
 
 class TwoBatch:
@@ -58,13 +62,14 @@ class TwoBatch:
     def __init__(self, setup: Setup, updates: UpdateSource) -> None:
         self.setup, self.updates = setup, updates
 
-    def measure(self, B_E: int, seed: int, update: Update) -> MeasuredBatch:
+    def measure(self, B_E: int, seed: int, update: Update, *, companions: int = 0) -> MeasuredBatch:
         """One independent measurement: fresh prompts and responses, s_n along the update's direction.
 
         Args:
             B_E: number of prompts of the entropy batch.
             seed: the run's own seed.
             update: the update whose direction u is used.
+            companions: companion reads of each prompt.
 
         Raises:
             RunError: there are too few distinct prompts, or the hooks contradict a real backward.
@@ -79,10 +84,12 @@ class TwoBatch:
             derivatives = self._derivatives(rollouts, update, seed)
         s = setup.unit.values(derivatives.per_prompt, rollouts)
         reads = None
-        if rollouts.control_variate is not None and setup.config.companions:
-            reads = read_companions(setup, prompts, rollouts.control_variate, update, seed=seed, meter=meter)
+        if rollouts.control_variate is not None and companions:
+            reads = read_companions(
+                setup, prompts, rollouts.control_variate, update, count=companions, seed=seed, meter=meter
+            )
             s = reads.applied(s)
-        scored = _Pass(prompts, rollouts, derivatives, s, update, seed)
+        scored = _Pass(prompts, rollouts, derivatives, s, update, seed, reads is not None)
         agreement = self._agreement(scored, meter)
         with meter.phase("rounding") if is_coarse(setup.policy) else nullcontext():
             agreement |= rounding_noise(setup.policy, rollouts, update.direction, setup.config.estimator)
@@ -99,10 +106,8 @@ class TwoBatch:
                     setup.policy, rollouts, seed=seed, chunk_tokens=setup.config.tokens_at_once, threads=setup.threads
                 )
         keys = tuple(prompt.key for prompt in prompts)
-        companions = companion_parts(setup, reads, prompts, update, seed)
-        return MeasuredBatch(
-            s, update, rollouts, derivatives, agreement, meter, arrays, spread, keys, companions=companions
-        )
+        parts = companion_parts(setup, reads, prompts, update, seed)
+        return MeasuredBatch(s, update, rollouts, derivatives, agreement, meter, arrays, spread, keys, companions=parts)
 
     def _derivatives(self, rollouts: Rollouts, update: Update, seed: int) -> Derivatives:
         setup, B_E = self.setup, len(rollouts)
@@ -167,7 +172,7 @@ class TwoBatch:
                 means.append({name: g / len(half) for name, g in summed[k].items()})
             else:
                 means.append(setup.unit.gradient(setup.policy, part, chunk_tokens=setup.config.tokens_at_once))
-        return EntropySide(scored.s, (means[0], means[1]), (along_u[0], along_u[1]))
+        return EntropySide(scored.s, (means[0], means[1]), (along_u[0], along_u[1]), scored.reads)
 
     def _agreement(self, scored: _Pass, meter: Meter) -> dict[str, float]:
         setup = self.setup

@@ -87,4 +87,4 @@ def other_fraction(
     if len(prompts) > COUNTED:
         return max(0.0, count / len(prompts) - fraction)
     distinct = {prompts[index].key for index in range(len(prompts))} - exclude
-    return abs(fraction - count / max(count, len(distinct)))
+    return abs(fraction - min(1.0, count / max(1, len(distinct))))

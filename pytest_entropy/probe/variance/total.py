@@ -58,6 +58,8 @@ class TotalVariance:
         update_skewness: of <mean x, y_p> over them.
         products: <x_h, y_p> ``[B_U, 2]`` for both halves h of E, which V_Y and T were computed from.
         definition: their discrepancy from their definitions, relative; None where it was not computed.
+        reads: whether V_X is of scalars with companion reads: V_Y and T are of the vectors X_n all the same, and V_Y
+            may exceed the total variance.
     """
 
     entropy_batch: float
@@ -67,6 +69,7 @@ class TotalVariance:
     update_skewness: float | None = None
     products: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
     definition: float | None = None
+    reads: bool = False
 
     @property
     def total(self) -> float:
@@ -75,8 +78,16 @@ class TotalVariance:
 
     @property
     def se(self) -> float:
-        """Root of ``total``, or of V_X or V_Y where one is larger: E[V_X] and E[V_Y] are at most the total variance."""
-        return float(max(self.total, self.entropy_batch, self.update_batch) ** 0.5)
+        """Root of ``total``, or of V_X or V_Y where one is larger: E[V_X] and E[V_Y] are at most the total variance.
+
+        With companion reads E[V_Y] is not, and V_X alone may take its place.
+        """
+        return float(max(self.total, self.largest_part) ** 0.5)
+
+    @property
+    def largest_part(self) -> float:
+        """The larger of V_X and V_Y; with companion reads V_X."""
+        return self.entropy_batch if self.reads else max(self.entropy_batch, self.update_batch)
 
     def spread(self) -> Spread:
         """The part of the run's record that holds the variance."""
@@ -97,8 +108,7 @@ class TotalVariance:
     @property
     def notes(self) -> list[str]:
         """A remark for the reader where the larger of V_X and V_Y stands in for the unbiased estimate; else none."""
-        larger = max(self.entropy_batch, self.update_batch)
-        if self.total >= larger:
+        if self.total >= self.largest_part:
             return []
         return [
             f"the unbiased estimate of the total variance ({self.total:.3g} = {self.entropy_batch:.3g} + "
@@ -154,11 +164,13 @@ class EntropySide:
         s: s_n ``[B_E]``, in the unit of entropy per unit of eta.
         means: the entropy gradients x_h of both halves, by live parameter name.
         along_u: <x_h, u> of both halves, as scalars give them.
+        reads: whether ``s`` holds companion reads.
     """
 
     s: np.ndarray
     means: tuple[Tensors, Tensors]
     along_u: tuple[float, float]
+    reads: bool = False
 
 
 @dataclass(frozen=True)
@@ -222,7 +234,7 @@ def total_variance(side: UpdateSide, entropy: EntropySide, direction: Tensors, *
     products, gaps = side.products(entropy.means)
     scale = float(np.abs(entropy.s).mean())
     gaps += [half_discrepancy(x, direction, s, scale) for x, s in zip(entropy.means, entropy.along_u, strict=True)]
-    return replace(combine(entropy.s, products, eta=eta), definition=largest(gaps))
+    return replace(combine(entropy.s, products, eta=eta), definition=largest(gaps), reads=entropy.reads)
 
 
 def update_parts(

@@ -79,6 +79,9 @@ def _total_variance(ledger: Ledger, file: str, run: StoredRun) -> None:
     known = [part for part in parts if part is not None]
     # The variance is at least each of its two large parts, which may stand for a smaller unbiased estimate.
     least = max([total, *known[:2]])
+    # With companion reads V_X alone does: V_Y is of the vectors, and may exceed the variance.
+    if run.number("companions.count"):
+        least = max([total, *known[:1]])
     roots = [math.sqrt(total) if total >= 0 else None, *([math.sqrt(least)] if least >= 0 else [])]
     if not any(agree(error, root) for root in roots):
         ledger.number(file, "se_total", error, roots[0], says="the root of variance_total is")

@@ -255,12 +255,16 @@ def test_companion_reads_follow_from_the_record() -> None:
     assert not_passed(with_companions(run, shared=1.0)) == ["companions_are_others"]
     assert not_passed(with_companions(run, draw=1.0)) == ["companions_are_others"]
     assert "companions_are_others" in verdicts(with_companions(run, shared=1.0), with_replacement=True)
+    unasked = replace(with_companions(run, shared=1.0), asked=[])
+    assert "companions_are_others" not in verdicts(unasked, with_replacement=True)
     for name, check in (
         ("own", "scalars_hold_reads"), ("definition", "reads_are_derivatives"), ("draw", "companions_are_others"),
     ):  # fmt: skip
         missing = with_companions(run, **{name: [] if name == "own" else None})
         assert not_passed(missing, verdict="inconclusive") == [check]
-    unknown = replace(run, companions=CompanionParts())
+    older = replace(run, companions=CompanionParts())
+    assert not {"companions_are_others", "scalars_hold_reads"} & set(verdicts(older))
+    unknown = replace(right, companions=CompanionParts())
     assert not_passed(unknown, verdict="inconclusive") == [
         "companions_are_others", "reads_are_derivatives", "scalars_hold_reads",
     ]  # fmt: skip

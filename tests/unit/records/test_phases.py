@@ -12,7 +12,7 @@ from pytest_entropy.prompts import Prompt
 from pytest_entropy.records import phases
 from pytest_entropy.records.phases import Phase
 
-PROMPTS = [Prompt(f"Tom has {i} apples and buys {i % 7} more.", {"answer": str(i + i % 7)}) for i in range(30)]
+PROMPTS = [Prompt(f"Tom has {i} apples and buys {i % 7} more.", {"answer": str(i + i % 7)}) for i in range(400)]
 G, LIMIT, B_U, B_E = 3, 6, 4, 5
 OF_UPDATE = ["sampling", "reward", "gradient", "oracle"]
 # The update's side of the total variance comes first: the pass of a small run takes its vectors along.

@@ -71,7 +71,7 @@ def test_several_updates_are_taken_where_runs_are_not_compared(
             2 + 10 * 8 * 16 - 1,
             {},
             7,
-            "reads: 7 instead of 8: more would be over a tenth of 1281 prompts for B_E",
+            "reads: 7 instead of 8: more would be over a tenth of 1279 prompts, for B_E 16",
         ),
         (2 + 10 * 2 * 16, {}, 2, "companion reads: 2 instead of 8"),
         (2 + 10 * 2 * 16 - 1, {}, 0, "companion reads: none instead of 8"),
@@ -96,5 +96,8 @@ def test_reads_that_are_not_supported_are_left_out_and_whoever_asks_is_told() ->
     asked, (note,) = allowed_reads(configured("u_statistic", reads=4), prompts)
     assert asked.config.batch_config.reads == 0
     assert "none instead of 4 (asked.yaml): mode u_statistic multiplies parts of single prompts" in note
+    found, (note,) = allowed_reads(configured(), prompts[:500] * 3)
+    assert found.config.batch_config.reads == 0
+    assert "1000 of 1498 rows repeat a prompt" in note
     some = [Layer("asked.yaml", {"checkpoint": "demo", "prompts": {"with_replacement": True}})]
     assert allowed_reads(resolve_config(some), prompts[:40])[0].config.batch_config.reads == 8

@@ -14,7 +14,7 @@ from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.policy.token_statistics import Asked, token_statistics
 from pytest_entropy.probe import ProbeConfig
-from pytest_entropy.probe.control_variate import FOLDS, LEAST, PRIORS, learn
+from pytest_entropy.probe.control_variate import FOLDS, LEAST, UNKNOWN, learn
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.derivatives.gradient import entropy_gradient
 from pytest_entropy.probe.estimators import get_estimator, weights_for
@@ -32,7 +32,7 @@ def policy() -> Policy:
 
 @pytest.fixture(scope="module")
 def batch(policy: Policy) -> Rollouts:
-    """The batch that is learnt from, too few prompts for cross-validation: the tables are shrunk least."""
+    """The batch that is learnt from, too few prompts for cross-validation of the tables' shrinkage."""
     batch = tiny.sample(policy, tiny.prompts(FOLDS - 1), G=G, seed=1, limit=LIMIT)
     assert learn(batch, LIMIT).width > 1
     return batch
@@ -66,7 +66,7 @@ def test_tables_are_the_means_they_say(batch: Rollouts) -> None:
         for g in range(G)
         for k, (row, gamma) in enumerate(zip(in_context(batch, n, g), to_go(batch, n, g), strict=True))
     ]
-    values, prior = learn(batch, LIMIT + 5), PRIORS[0]
+    values, prior = learn(batch, LIMIT + 5), UNKNOWN
     assert len(values.position) == LIMIT + 5
     position = {}
     for k in range(LIMIT + 5):

@@ -24,6 +24,7 @@ from tests import tiny
 from tests.present import present
 
 PROMPTS = [Prompt(f"Tom has {n} apples and buys {n % 7} more.", {"answer": str(n + n % 7)}) for n in range(80)]
+MANY = [Prompt(f"Ann has {n} pears and eats {n % 5}.", {"answer": str(n)}) for n in range(400)]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,8 @@ def reads_of(probe: EntropyProbe, B_E: int, seed: int = 5) -> tuple[list[Prompt]
     tables = present(rollouts.control_variate)
     # An opening, where a random policy has none.
     tables = replace(tables, opening=torch.tensor([7, 9]))
-    return prompts, read_companions(probe.setup, prompts, tables, update, seed=seed, meter=Meter())
+    count = probe.config.companions
+    return prompts, read_companions(probe.setup, prompts, tables, update, count=count, seed=seed, meter=Meter())
 
 
 def test_a_read_is_the_derivative_after_the_opening(loaded: Checkpoint) -> None:
@@ -87,11 +89,24 @@ def test_with_replacement_e_and_u_may_be_read(loaded: Checkpoint) -> None:
 def test_hardly_any_prompt_left_is_an_error_that_says_the_remedy(loaded: Checkpoint) -> None:
     probe = probe_of(loaded, prompts=PROMPTS[:7], reads=2)
     with pytest.raises(RunError, match=r"hardly any of 7 prompts is left .* batch_config.reads: 0"):
-        probe.run(4, 0)
+        reads_of(probe, 4)
+
+
+@pytest.mark.parametrize(("size", "companions"), [(7, 0), (80, 0), (83, 2), (163, 4), (400, 4)])
+def test_a_run_reads_at_most_a_tenth_of_the_prompts(loaded: Checkpoint, size: int, companions: int) -> None:
+    """Beside U's three, for four prompts of E; without a plan it is the run that sees to it."""
+    record = probe_of(loaded, prompts=MANY[:size], reads=4).run(4, 0)
+    assert record.companions.count == companions
+    assert record.sampling_fraction == pytest.approx(4 * max(1, companions) / (size - 3))
+
+
+def test_rows_that_repeat_prompts_have_no_companions(loaded: Checkpoint) -> None:
+    assert probe_of(loaded, prompts=MANY[:200] * 2, reads=4).run(4, 0).companions.count == 0
+    assert probe_of(loaded, prompts=[*MANY[:300], *MANY[:2]], reads=4).run(4, 0).companions.count == 4
 
 
 def test_reads_change_nothing_but_the_scalars(loaded: Checkpoint) -> None:
-    with_reads, without = (probe_of(loaded, reads=k).run(5, 1) for k in (4, 0))
+    with_reads, without = (probe_of(loaded, MANY, reads=k).run(5, 1) for k in (4, 0))
     own, mean = (np.asarray(values) for values in (with_reads.companions.own, with_reads.companions.mean))
     assert list(present(with_reads.entropy_term)) == list(without.per_prompt) == list(present(without.entropy_term))
     assert with_reads.per_prompt == pytest.approx((np.asarray(without.per_prompt) - own + mean).tolist())

@@ -20,7 +20,7 @@ from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.prompts import Prompt
 from tests import tiny
 
-PROMPTS = [Prompt(f"Tom has {n} apples and buys {n % 7} more.", {"answer": str(n + n % 7)}) for n in range(80)]
+PROMPTS = [Prompt(f"Tom has {n} apples and buys {n % 7} more.", {"answer": str(n + n % 7)}) for n in range(400)]
 # Prompts that are scored without a graph, scored with one, differentiated, sampled, and computed by their definition.
 WITHOUT, WITH, BACKWARD, SAMPLED, DEFINED = "without", "with", "backward", "sampled", "defined"
 

@@ -74,7 +74,7 @@ def cpu_seconds(timed: core.Timings, pools: dict[int, dict[str, Any]]) -> dict[s
 
 SECTIONS: dict[str, Callable[[bool], dict[str, Any]]] = {
     "core": core_section,
-    "long": lambda quick: long_section(64 if quick else 1024, 1 if quick else 3),
+    "long": lambda quick: long_section(64 if quick else 512, 1 if quick else 3),
     "bias": lambda quick: {"bias": bias.biases(2_000 if quick else 100_000)},
     "against_B_E": lambda quick: {
         "against_B_E": scaling.against_B_E(

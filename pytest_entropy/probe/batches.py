@@ -94,8 +94,8 @@ def sampling_fraction(
 ) -> float:
     """Share of the distinct prompts that a draw takes, in (0, 1]; 0 with replacement.
 
-    In sets above ``WHOLE`` distinct prompts are counted up to ``COUNTED`` times ``count``; beyond that the rest of the set
-    is assumed to hold duplicates at the rate found so far, and the fraction is below 1 / ``COUNTED``.
+    In sets above ``WHOLE`` distinct prompts are counted up to ``COUNTED`` times ``count``; beyond that the rest of the
+    set is assumed to hold duplicates at the rate found so far, and the fraction is below 1 / ``COUNTED``.
 
     Args:
         prompts: the set drawn from.

@@ -43,21 +43,26 @@ def write_extreme_rollouts(directory: Path, probe: EntropyProbe, record: RunReco
 
 
 def _drawn_again(probe: EntropyProbe, record: RunRecord) -> ExtremeRollouts:
+    from pytest_entropy.policy.merged_adapter import merged
     from pytest_entropy.probe.batches import SamplePiece
 
     setup = probe.setup
-    chosen = extremes(record.per_prompt)
+    # Companions' reads are of other prompts.
+    own_scalars = record.entropy_term if record.companions.count else record.per_prompt
+    assert own_scalars is not None
+    chosen = extremes(own_scalars)
     batch = setup.choose(record.B_E, record.seed, frozenset(record.update.prompts))
     prompts = [batch[n] for n, _ in chosen]
     ids = tuple(tuple(prompt.encoded(setup.policy.encode)) for prompt in prompts)
     group = min(RESPONSES, record.G)
     piece = SamplePiece(tuple(n for n, _ in chosen), ids, record.seed, group, setup.config.max_new_tokens)
-    texts = setup.texts(piece.compute(setup.policy))
+    with merged(setup.policy):
+        texts = setup.texts(piece.compute(setup.policy))
     rewards = evaluate(setup.reward, prompts, texts)
     shown = [
         PromptRollouts(
             _readable(prompt_text(prompt)),
-            float(record.per_prompt[n]),
+            float(own_scalars[n]),
             extreme,
             [Response(_readable(text), float(reward)) for text, reward in zip(own, of, strict=True)],
             answer_text(prompt),

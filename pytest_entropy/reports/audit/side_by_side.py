@@ -94,7 +94,10 @@ def rollouts(ledger: Ledger, label: str, texts: Sequence[str], runs: Mapping[str
     run = _of_label(label, list(runs.values()))
     if run is None:
         return
-    ordered = sorted(numbers(run.record["per_prompt"]))
+    scalars = run.record["per_prompt"]
+    if run.number("companions.count"):
+        scalars = (run.record.get("diagnostics") or {}).get(run.record["estimator"])
+    ordered = sorted(numbers(scalars))
     each = len(texts) // 2
     expected = ordered[:each] + ordered[::-1][:each]
     for number, (text, value) in enumerate(zip(texts, expected, strict=False), start=1):

@@ -29,6 +29,7 @@ class ControlVariateTables:
         pair_context, pair_token: ``[N]`` int64, context and token of N pairs, in the order of (context, token).
         pair_value: ``[N]`` float64 nats, what the token adds to it in this context beyond ``token``.
         opening: ``[K]`` int64, the first tokens that nearly all responses share, and go on after.
+        cleans: scalar float64, 1 where the entropy-to-go is cleaned of later action values, 0 where it is not.
     """
 
     position: torch.Tensor
@@ -37,6 +38,7 @@ class ControlVariateTables:
     pair_token: torch.Tensor
     pair_value: torch.Tensor
     opening: torch.Tensor
+    cleans: torch.Tensor
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The tables by name."""

@@ -41,11 +41,13 @@ class ControlVariate:
         position: mean of Gamma_k by position, ``[L]``, nats.
         own: q(c_k, t_k) of the sampled tokens, ``[P, G, L]``, nats.
         expected: Q_k = sum_u q(c_k, u) pi(u), ``[P, G, L]``, nats, without gradient.
+        cleans: 1 where the entropy-to-go is cleaned of q(c_j, t_j) - Q_j of later tokens j, else 0.
     """
 
     position: torch.Tensor
     own: torch.Tensor
     expected: torch.Tensor
+    cleans: torch.Tensor
 
     @classmethod
     def of(cls, part: Rollouts, expected: torch.Tensor) -> ControlVariate:
@@ -63,7 +65,7 @@ class ControlVariate:
         tables = part.control_variate.on(expected.device)
         # Tokens after a response's end are looked up too; their weight is zero.
         own = tables.own(part.contexts.to(expected.device), part.tokens.to(expected.device))
-        return cls(tables.position[: part.tokens.shape[2]], own, expected.detach().double())
+        return cls(tables.position[: part.tokens.shape[2]], own, expected.detach().double(), tables.cleans)
 
 
 def learn(batch: Rollouts, positions: int) -> ControlVariateTables:
@@ -90,6 +92,7 @@ def learn(batch: Rollouts, positions: int) -> ControlVariateTables:
         pair_token=torch.from_numpy(keys[kept] % STRIDE),
         pair_value=torch.from_numpy(values[kept]),
         opening=_opening(batch),
+        cleans=torch.ones((), dtype=torch.float64),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -54,7 +54,7 @@ def check_estimator(name: str) -> None:
     estimator = get_estimator(name)
     policy = enumerable.policy()
     prompt = enumerable.PROMPTS[0]
-    for taught in (None, _taught()) if estimator.learns else (None,):
+    for taught in (None, _taught(), replace(_taught(), cleans=False)) if estimator.learns else (None,):
         every = _enumerate(policy, prompt, taught)
         for group in (2, 3):
             _require_definition(name, estimator, every, group, taught)
@@ -102,7 +102,8 @@ def _weights(estimator: Estimator, every: _Everything, groups: torch.Tensor, tau
     if taught is not None:
         own = every.q.gather(-1, every.tokens.unsqueeze(-1)).squeeze(-1)[groups]
         position = torch.tensor(taught.position, dtype=torch.float64)
-        control_variate = ControlVariate(position, own, every.expected.detach()[groups])
+        cleans = torch.tensor(float(taught.cleans), dtype=torch.float64)
+        control_variate = ControlVariate(position, own, every.expected.detach()[groups], cleans)
     log_probs, entropies = every.log_probs.detach()[groups], every.entropies.detach()[groups]
     return estimator.weights(log_probs, entropies, every.mask[groups], control_variate)
 

@@ -20,10 +20,11 @@ def weights(
     """X_n = (1/G) sum_g sum_k [grad H_k + (C_k - m_k - q_k(t_k)) grad log pi(t_k) + sum_u q_k(u) grad pi(u)].
 
     C_k = sum_{j>k} [H_j - (q_j(t_j) - sum_u q_j(u) pi(u))] is the entropy-to-go cleaned of what later tokens are known
-    to bring: what is taken off has mean 0 given the prefix.  m and q_k(u) = q(c_k, u), c_k the context, are learnt from
-    the update batch.  The last sum adds back the exact expectation of what q_k(t_k) takes away, whatever q is, so the
-    mean stays and the noise of the choice of t_k goes (an action-dependent baseline: Gu et al. 2017, Q-Prop; Liu et
-    al. 2018, Stein control variates).  Responses do not enter each other's terms.
+    to bring: what is taken off has mean 0 given the prefix; where that adds noise on U, C_k is sum_{j>k} H_j.  m and
+    q_k(u) = q(c_k, u), c_k the context, are learnt from the update batch.  The last sum adds back the exact expectation
+    of what q_k(t_k) takes away, whatever q is, so the mean stays and the noise of the choice of t_k goes (an
+    action-dependent baseline: Gu et al. 2017, Q-Prop; Liu et al. 2018, Stein control variates).  Responses do not
+    enter each other's terms.
 
     Args:
         log_probs: not used.
@@ -35,7 +36,7 @@ def weights(
         return rao_blackwell.weights(log_probs, entropies, mask)
     alive = mask.to(torch.float64)
     nats, own = entropies.detach().double(), control_variate.own
-    known = (own - control_variate.expected) * alive
+    known = control_variate.cleans * (own - control_variate.expected) * alive
     centred = base.entropy_to_go(nats - known) - control_variate.position - own
     alive /= mask.shape[1]
     return Weights(log_prob=centred * alive, entropy=alive, expected_value=alive)
@@ -55,7 +56,8 @@ def definition(prompt: OnePrompt) -> LoopWeights:
     ):
         values = [taught.values_in(context) for context in contexts]
         own = [value.of(token) for value, token in zip(values, ids, strict=True)]
-        (cleaned,) = loops.to_go([[h - (a - b) for h, a, b in zip(nats, own, expected, strict=True)]])
+        known = [a - b if taught.cleans else 0.0 for a, b in zip(own, expected, strict=True)]
+        (cleaned,) = loops.to_go([[h - k for h, k in zip(nats, known, strict=True)]])
         by_log_prob.append([(c - taught.position[k] - own[k]) / prompt.group for k, c in enumerate(cleaned)])
         q.append(values)
     return LoopWeights(by_log_prob, equal := loops.equal(prompt.entropies), equal, q)

@@ -35,11 +35,13 @@ class Taught:
         position: by position k, the mean entropy-to-go, nats.
         token: by token id u, what the token adds to it, nats; 0 beyond the end of the list.
         pairs: by context and token id, what the token adds in this context beyond that, nats.
+        cleans: whether the entropy-to-go is cleaned of later tokens' action values.
     """
 
     position: list[float]
     token: list[float]
     pairs: Mapping[int, Mapping[int, float]]
+    cleans: bool = True
 
     def values_in(self, context: int) -> TokenValues:
         """The action values in a context."""

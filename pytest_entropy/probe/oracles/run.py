@@ -127,7 +127,7 @@ def taught_by(rollouts: Rollouts, estimator: str) -> Taught | None:
     columns = (tables.pair_context.tolist(), tables.pair_token.tolist(), tables.pair_value.tolist())
     for context, token, value in zip(*columns, strict=True):
         pairs.setdefault(context, {})[token] = value
-    return Taught(tables.position.tolist(), tables.token.tolist(), pairs)
+    return Taught(tables.position.tolist(), tables.token.tolist(), pairs, bool(tables.cleans))
 
 
 def values_at(taught: Taught | None, rollouts: Rollouts, prompt_index: int) -> list[list[TokenValues]]:

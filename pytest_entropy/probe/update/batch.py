@@ -14,7 +14,6 @@ from pytest_entropy.optimizers.update_rules import update_direction
 from pytest_entropy.policy.action_values import ControlVariateTables
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
-from pytest_entropy.probe.control_variate import learn
 from pytest_entropy.probe.derivatives.gradient import policy_gradient
 from pytest_entropy.probe.estimators import get_estimator
 from pytest_entropy.probe.oracles.optimizer import optimizer_discrepancy
@@ -22,6 +21,7 @@ from pytest_entropy.probe.oracles.random_slopes import random_slopes
 from pytest_entropy.probe.oracles.update import loss_slope_discrepancy, token_weights_by_definition
 from pytest_entropy.probe.parameter_vectors import held_in, norm
 from pytest_entropy.probe.profiler import Meter
+from pytest_entropy.probe.table_choice import chosen_tables
 from pytest_entropy.probe.update.direction import Update, fingerprint
 from pytest_entropy.probe.update.objective import token_weights
 from pytest_entropy.records.update import Sample, StillTerm, equal_rewards
@@ -73,11 +73,16 @@ class UpdateBatch:
         """
         return policy_gradient(policy, self.rollouts, self.token_weights(config), chunk_tokens=config.tokens_at_once)
 
-    def control_variate(self, config: ProbeConfig) -> ControlVariateTables | None:
-        """Entropy-to-go tables learnt from the responses; None if the configured estimator uses none."""
+    def control_variate(self, policy: Policy, config: ProbeConfig) -> ControlVariateTables | None:
+        """Entropy-to-go tables learnt from the responses; None if the configured estimator uses none.
+
+        Args:
+            policy: scores the responses, to choose what is done with the tables.
+            config: names the estimator, and gives the token budget of a piece.
+        """
         if not get_estimator(config.estimator).learns:
             return None
-        return learn(self.rollouts, config.max_new_tokens)
+        return chosen_tables(policy, self.rollouts, config.max_new_tokens, chunk_tokens=config.tokens_at_once)
 
 
 def take_update(
@@ -115,7 +120,7 @@ def take_update(
     with meter.phase("oracle", size if "definition" in config.diagnostics else None, passes=None):
         gap = optimizer_discrepancy(rule, gradient, optimizer, parameters, direction, max_grad_norm=clip)
         slopes = _slope_fields(batch, policy, config, gradient, direction, eta)
-    control_variate = batch.control_variate(config)
+    control_variate = batch.control_variate(policy, config)
     update = Update(
         direction=direction, gradient=gradient, rule=rule, objective=config.loss_type, eta=eta, eta_source=eta_source,
         gradient_norm=norm(gradient), direction_norm=norm(direction),

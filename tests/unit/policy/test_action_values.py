@@ -19,6 +19,7 @@ def tables() -> ControlVariateTables:
         torch.tensor([1, 0, 2, 7, 1]),
         torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0], dtype=double),
         torch.tensor([4]),
+        torch.ones((), dtype=double),
     )
 
 
@@ -77,6 +78,7 @@ def test_the_rows_of_contexts_hold_their_pairs() -> None:
 
 def test_tables_without_pairs_add_nothing() -> None:
     nothing = torch.zeros(0, dtype=torch.int64)
-    bare = ControlVariateTables(tables().position, tables().token, nothing, nothing, nothing.double(), nothing)
+    given = tables()
+    bare = ControlVariateTables(given.position, given.token, nothing, nothing, nothing.double(), nothing, given.cleans)
     assert bare.width == 0
     assert bare.own(torch.tensor([-1, 2]), torch.tensor([1, 5])).tolist() == [0.5, 0.0]

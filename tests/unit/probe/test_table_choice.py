@@ -27,13 +27,13 @@ def policy() -> Policy:
 def errors_by_loops(policy: Policy, part: Rollouts, tables: ControlVariateTables) -> list[float]:
     """Of nothing, subtracting and cleaning; the policy's rows come from the model itself."""
     found = [0.0, 0.0, 0.0]
-    pairs = {
+    pairs: dict[tuple[int, int], float] = {
         (c, u): v
         for c, u, v in zip(
             tables.pair_context.tolist(), tables.pair_token.tolist(), tables.pair_value.tolist(), strict=True
         )
     }
-    token = tables.token.tolist()
+    token: list[float] = tables.token.tolist()
 
     def q(context: int, u: int) -> float:
         return (token[u] if u < len(token) else 0.0) + pairs.get((context, u), 0.0)

@@ -372,8 +372,8 @@ def companions_read_elsewhere(patch: pytest.MonkeyPatch) -> None:
     """Companions are read a token earlier than E's prompts: a bias."""
     real = companion_reads.opened
 
-    def opened(policy: Policy, prompts: Sequence[Prompt], tables: ControlVariateTables) -> Rollouts:
-        found = real(policy, prompts, tables)
+    def opened(policy: Policy, prompts: Sequence[Prompt], tables: ControlVariateTables, limit: int) -> Rollouts:
+        found = real(policy, prompts, tables, limit)
         lengths = found.lengths.clone()
         lengths[len(lengths) // 2 :] -= 1
         return replace(found, lengths=lengths)

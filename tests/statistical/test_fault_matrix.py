@@ -184,8 +184,8 @@ def test_what_a_plain_run_leaves_changed_is_seen_by_the_last_run(
 ) -> None:
     measure = TwoBatch.measure
 
-    def leaving(self: TwoBatch, *arguments: Any) -> MeasuredBatch:
-        measured = measure(self, *arguments)
+    def leaving(self: TwoBatch, *arguments: Any, **options: Any) -> MeasuredBatch:
+        measured = measure(self, *arguments, **options)
         if not self.setup.config.diagnostics:
             left.append(self.setup.policy.model.register_forward_hook(lambda *_: None))
         return measured

@@ -29,8 +29,8 @@ def _once_after_a_run(leak: Callable[[Policy], None]) -> Plant:
         done: list[bool] = []
 
         def changed(real: Callable[..., Any]) -> Callable[..., Any]:
-            def measure(self: TwoBatch, *arguments: Any) -> Any:
-                found = real(self, *arguments)
+            def measure(self: TwoBatch, *arguments: Any, **options: Any) -> Any:
+                found = real(self, *arguments, **options)
                 if not done:
                     done.append(True)
                     with torch.no_grad():

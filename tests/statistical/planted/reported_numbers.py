@@ -169,8 +169,8 @@ def second_estimator_copied(patch: pytest.MonkeyPatch) -> None:
     """The column of the second estimator holds the first's scalars, with a little noise."""
 
     def changed(real: Callable[..., Any]) -> Callable[..., Any]:
-        def measure(self: TwoBatch, *arguments: Any) -> Any:
-            found = real(self, *arguments)
+        def measure(self: TwoBatch, *arguments: Any, **options: Any) -> Any:
+            found = real(self, *arguments, **options)
             noise = np.random.default_rng(0).normal(size=len(found.s)) * found.s.std()
             found.derivatives.per_prompt["reinforce_loo"] = found.s + noise - noise.mean()
             return found

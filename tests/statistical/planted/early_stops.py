@@ -252,11 +252,11 @@ def _from_the_second_run_on(plant_late: Plant) -> Plant:
         done: list[bool] = []
 
         def changed(real: Callable[..., Any]) -> Callable[..., Any]:
-            def measure(*arguments: Any) -> Any:
+            def measure(*arguments: Any, **options: Any) -> Any:
                 if len(done) == 1:
                     plant_late(patch)
                 done.append(True)
-                return real(*arguments)
+                return real(*arguments, **options)
 
             return measure
 

@@ -65,6 +65,19 @@ def merged_layer(module: nn.Module) -> MergedLayer | None:
     return _ACTIVE.get(module)
 
 
+def require_unmerged(policy: Policy) -> None:
+    """Reject a policy whose gradient is asked for while its adapter is merged.
+
+    Args:
+        policy: whose parameters' gradient is asked for.
+
+    Raises:
+        RuntimeError: a layer is merged.
+    """
+    if any(map(merged_layer, policy.model.modules())):
+        raise RuntimeError("a merged adapter has no gradient: take it from the adapter itself")
+
+
 @contextmanager
 def merged(policy: Policy) -> Iterator[None]:
     """A block in which the policy's plain LoRA layers compute with merged weights, and have no gradient of their own.
@@ -109,7 +122,7 @@ def merged_bytes(policy: Policy) -> int:
     Args:
         policy: whose adapter would be merged.
     """
-    return sum(_base(m).weight.numel() * _base(m).weight.element_size() for m in _plain_layers(policy))
+    return _bytes(_plain_layers(policy))
 
 
 def _plain_layers(policy: Policy) -> list[nn.Module]:
@@ -117,8 +130,11 @@ def _plain_layers(policy: Policy) -> list[nn.Module]:
     trained = {id(parameter) for parameter in policy.trainable.values()}
     # Experts get the tokens that are routed to them, which hooks leave to a plain backward of the adapter.
     layers = [] if has_experts(policy.model) else [m for m in policy.model.modules() if _is_plain(m, trained)]
-    size = sum(_base(m).weight.numel() * _base(m).weight.element_size() for m in layers)
-    return layers if size <= LARGEST else []
+    return layers if _bytes(layers) <= LARGEST else []
+
+
+def _bytes(layers: list[nn.Module]) -> int:
+    return sum(_base(layer).weight.nbytes for layer in layers)
 
 
 def _is_plain(module: nn.Module, trained: set[int]) -> bool:

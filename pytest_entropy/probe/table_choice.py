@@ -18,7 +18,7 @@ from pytest_entropy.policy.action_values import ControlVariateTables
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.control_variate import FOLDS, ControlVariate, learn
-from pytest_entropy.probe.estimators.base import entropy_to_go
+from pytest_entropy.probe.estimators.action_value import centred
 from pytest_entropy.probe.pieces import scoring_chunks, work_through
 
 NOTHING, SUBTRACT, CLEAN = range(3)
@@ -37,12 +37,15 @@ class ErrorsPiece:
             forced = policy.teacher_force(part)
         assert forced.expected_values is not None
         known = ControlVariate.of(part, forced.expected_values)
-        mask = part.mask.to(known.own.device)
-        nats = forced.entropies.double() * mask
-        gamma, own = entropy_to_go(nats), known.own * mask
-        cleaned = entropy_to_go(nats - (own - known.expected * mask))
-        weights = torch.expm1(part.log_probs.to(own.device).double()).square() * mask
-        rests = [gamma - known.position, gamma - known.position - own, cleaned - known.position - own]
+        nothing = torch.zeros_like(known.own)
+        uses = [
+            replace(known, own=nothing, expected=nothing),
+            replace(known, cleans=torch.zeros_like(known.cleans)),
+            replace(known, cleans=torch.ones_like(known.cleans)),
+        ]
+        alive = part.mask.to(nothing)
+        weights = torch.expm1(part.log_probs.to(nothing)).square() * alive
+        rests = [centred(forced.entropies.double(), alive, use) for use in uses]
         return np.array([float((weights * rest.square()).sum()) for rest in rests])
 
 

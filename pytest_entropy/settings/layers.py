@@ -91,9 +91,7 @@ class ResolvedConfig:
             depth: ``light`` or ``full``.
             source: where the value comes from, in words.
         """
-        checks = self.config.checks.model_copy(update={"depth": depth})
-        config = self.config.model_copy(update={"checks": checks})
-        return ResolvedConfig(config, {**self.sources, DEPTH: source})
+        return self._with(DEPTH, depth, source)
 
     def with_reads(self, reads: int, source: str) -> ResolvedConfig:
         """This configuration with another ``batch_config.reads``.
@@ -102,9 +100,14 @@ class ResolvedConfig:
             reads: companions of each prompt of the entropy batch.
             source: where the value comes from, in words.
         """
-        batch = self.config.batch_config.model_copy(update={"reads": reads})
-        config = self.config.model_copy(update={"batch_config": batch})
-        return ResolvedConfig(config, {**self.sources, READS: source})
+        return self._with(READS, reads, source)
+
+    def _with(self, key: str, value: object, source: str) -> ResolvedConfig:
+        """This configuration with another value of a key ``section.name``."""
+        section, _, name = key.partition(".")
+        changed = getattr(self.config, section).model_copy(update={name: value})
+        config = self.config.model_copy(update={section: changed})
+        return ResolvedConfig(config, {**self.sources, key: source})
 
     def to_yaml(self, next_step: Mapping[str, Any] | None = None) -> str:
         """The configuration as YAML that ``--config`` accepts, with the source of each value.

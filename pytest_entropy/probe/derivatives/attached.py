@@ -13,7 +13,7 @@ import torch
 from torch.utils.hooks import RemovableHandle
 
 from pytest_entropy.policy.dora import along_slope
-from pytest_entropy.policy.merged_adapter import merged_layer
+from pytest_entropy.policy.merged_adapter import require_unmerged
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.probe.derivatives.tangent import Tangent
 
@@ -87,8 +87,8 @@ def attached(
 
 
 def _attach(policy: Policy, directions: Directions, slope: bool, gradients: bool) -> _Attachment:
-    if gradients and any(map(merged_layer, policy.model.modules())):
-        raise RuntimeError("a merged adapter has no gradient: take it from the adapter itself")
+    if gradients:
+        require_unmerged(policy)
     along = (along_slope(policy.model, direction) if slope else direction for direction in directions)
     tangents = Tangent.together(policy.model, along)
     frozen = [] if gradients else [p for p in policy.model.parameters() if p.requires_grad]

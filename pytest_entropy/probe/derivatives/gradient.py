@@ -10,7 +10,7 @@ import torch
 
 from pytest_entropy.errors import RunError
 from pytest_entropy.policy.dora import slope_gradient
-from pytest_entropy.policy.merged_adapter import merged_layer
+from pytest_entropy.policy.merged_adapter import require_unmerged
 from pytest_entropy.policy.policy import Policy, TeacherForced
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.by_rows import add_to, fewer, in_turn, rows_within, scored_in_turn
@@ -145,8 +145,7 @@ def _gradients(
 ) -> list[dict[str, torch.Tensor]]:
     """Gradients of functions of one scoring pass by live parameter name; a backward each over the same graph."""
     parameters, last = list(policy.trainable.values()), len(values) - 1
-    if any(map(merged_layer, policy.model.modules())):
-        raise RuntimeError("a merged adapter has no gradient: take it from the adapter itself")
+    require_unmerged(policy)
     with torch.enable_grad():
         forced = policy.teacher_force(part)
         gradients = [

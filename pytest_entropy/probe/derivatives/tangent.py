@@ -47,10 +47,10 @@ class _Attach(torch.autograd.Function):
 
 
 class _AttachWide(torch.autograd.Function):
-    """:class:`_Attach` for a linear map x -> x W^T moved along U, with <grad, x U^T> computed as <grad U, x>.
+    """:class:`_Attach` for a tangent x U^T that is wider than x, with <grad, x U^T> computed as <grad U, x>.
 
-    For a map that widens (the B of LoRA above all) the product is formed on the narrow side, and no tangent of
-    the output's size is kept until backward.
+    The product is formed on the narrow side, and no tangent of the output's size is kept until backward: for a linear
+    map that widens (the B of LoRA above all), and for a merged adapter, whose x has its rank.
     """
 
     @staticmethod
@@ -65,24 +65,6 @@ class _AttachWide(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None, None]:
         x, moved = ctx.saved_tensors
         product = (torch.matmul(grads[0], moved) * x).reshape(ctx.prompts, -1)
-        return grads[0], product.sum(1, dtype=torch.float64).to(ctx.place), None, None, None
-
-
-class _AttachNarrow(torch.autograd.Function):
-    """:class:`_Attach` for a tangent z U^T of low rank, with <grad, z U^T> computed as <grad U, z>."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, output: torch.Tensor, epsilon: torch.Tensor, z: torch.Tensor, up: torch.Tensor, per_prompt: int
-    ) -> torch.Tensor:
-        ctx.save_for_backward(z, up)
-        ctx.prompts, ctx.place = len(epsilon), epsilon.device
-        return output.detach()
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None, None]:
-        z, up = ctx.saved_tensors
-        product = (torch.matmul(grads[0], up) * z).reshape(ctx.prompts, -1)
         return grads[0], product.sum(1, dtype=torch.float64).to(ctx.place), None, None, None
 
 
@@ -135,11 +117,11 @@ class Tangent:
         self._names: dict[nn.Module, set[str]] = {}
         # DoRA subtracts its base layer's bias again, outside that layer's forward: hooks would miss it.
         outside = {id(m.base_layer) for m in model.modules() if getattr(m, "lora_magnitude_vector", None)}
+        layers = {module: layer for module in model.modules() if (layer := merged_layer(module)) is not None}
+        merged = {id(parameter) for layer in layers.values() for parameter in (layer.down, layer.up)}
         self._merged: dict[nn.Module, tuple[torch.Tensor, torch.Tensor]] = {}
-        for module in model.modules():
-            if (layer := merged_layer(module)) is not None:
-                self._take_merged(module, layer, by_identity)
-        merged = {id(p) for m in self._merged if (one := merged_layer(m)) for p in (one.down, one.up)}
+        for module, layer in layers.items():
+            self._take_merged(module, layer, by_identity)
         for module in model.modules():
             # A tied weight belongs to every module that holds it.
             own = {
@@ -257,7 +239,7 @@ class Tangent:
         down, up = self._merged[module]
         with torch.no_grad():
             z = functional.linear(args[0].to(layer.weight.dtype), down)
-        return _AttachNarrow.apply(output, epsilon, z, up, rows_per_prompt())  # type: ignore[no-untyped-call]
+        return _AttachWide.apply(output, epsilon, z, up, rows_per_prompt())  # type: ignore[no-untyped-call]
 
     def _leave(self, module: nn.Module) -> None:
         """Leave a module's parameters to the plain backward, in this pass and all others."""

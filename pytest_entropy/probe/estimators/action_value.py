@@ -35,11 +35,21 @@ def weights(
     if control_variate is None:
         return rao_blackwell.weights(log_probs, entropies, mask)
     alive = mask.to(torch.float64)
-    nats, own = entropies.detach().double(), control_variate.own
-    known = control_variate.cleans * (own - control_variate.expected) * alive
-    centred = base.entropy_to_go(nats - known) - control_variate.position - own
+    rest = centred(entropies.detach().double(), alive, control_variate)
     alive /= mask.shape[1]
-    return Weights(log_prob=centred * alive, entropy=alive, expected_value=alive)
+    return Weights(log_prob=rest * alive, entropy=alive, expected_value=alive)
+
+
+def centred(nats: torch.Tensor, alive: torch.Tensor, control_variate: ControlVariate) -> torch.Tensor:
+    """C_k - m_k - q_k(t_k), what multiplies the score of each token, ``[P, G, L]`` float64 nats.
+
+    Args:
+        nats: H_k ``[P, G, L]`` float64, 0 where no token counts.
+        alive: ``[P, G, L]`` float64, 1 for the tokens that count, else 0.
+        control_variate: m, q and what is known of later tokens.
+    """
+    known = control_variate.cleans * (control_variate.own - control_variate.expected) * alive
+    return base.entropy_to_go(nats - known) - control_variate.position - control_variate.own
 
 
 def definition(prompt: OnePrompt) -> LoopWeights:

@@ -3,8 +3,8 @@
 For prompt n the surrogate is  sum_{g,k} wH[g,k] H_k + wS[g,k] log pi(t_k)  with the weights held fixed; its
 gradient is X_n.  The probe needs only s_n = <X_n, u>, so an estimator is defined by its weights
 (docs/mathematics.md §3).  All tensors are ``[P, G, L]``, zero where no token counts.  An estimator may use tables
-learnt from another batch (:class:`~.policy.rollouts.ControlVariateTables`); its surrogate may then have a third term
-with weights of Q_k = sum_u q(c_k, u) pi(u), the expected value of the token at k (:mod:`~.probe.control_variate`).
+learnt from another batch (:class:`~.policy.action_values.ControlVariateTables`); its surrogate may then have a third
+term with weights of Q_k = sum_u q(c_k, u) pi(u), the expected value of the token at k (:mod:`~.probe.control_variate`).
 """
 
 from __future__ import annotations

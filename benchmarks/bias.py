@@ -5,27 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from pytest_entropy.policy.action_values import ControlVariateTables
 from pytest_entropy.policy.policy import Policy
-from pytest_entropy.policy.rollouts import Rollouts, concatenate
+from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.control_variate import learn
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from pytest_entropy.probe.measure.companion_reads import READ, opened
 from pytest_entropy.prompts import Prompt
-from pytest_entropy.records.seeds import uniforms
-from pytest_entropy.testing import enumerable
+from pytest_entropy.testing import enumerable, tiny
 
 G, B_U, PART, READS = 4, 32, 10_000, 8
 ESTIMATORS = ("reinforce_loo", "rao_blackwell", "action_value")
 WITH_READS = f"action_value, {READS} companion reads"
-
-
-def direction(policy: Policy) -> dict[str, torch.Tensor]:
-    """A random direction in parameter space."""
-    generator = torch.Generator().manual_seed(0)
-    return {n: torch.randn(p.shape, generator=generator, dtype=torch.float64) for n, p in policy.trainable.items()}
 
 
 def rollouts(policy: Policy, count: int, seed: int, group: int = G) -> Rollouts:
@@ -38,15 +30,7 @@ def rollouts(policy: Policy, count: int, seed: int, group: int = G) -> Rollouts:
         group: responses to each.
     """
     ids = enumerable.random_prompts(count, seed=seed)
-    parts = [
-        policy.sample(ids[i : i + 500], _uniforms(range(i, min(i + 500, count)), seed, group))
-        for i in range(0, count, 500)
-    ]
-    return concatenate(parts)
-
-
-def _uniforms(places: range, seed: int, group: int) -> torch.Tensor:
-    return torch.from_numpy(np.stack([uniforms(seed, n, group, enumerable.LIMIT) for n in places]))
+    return tiny.sample(policy, ids, G=group, limit=enumerable.LIMIT, seed=seed)
 
 
 class Encoded(Prompt):
@@ -68,7 +52,7 @@ def reads(policy: Policy, drawn: Rollouts, tables: ControlVariateTables, seed: i
     """
     few = [Encoded(" ".join(map(str, ids)), {}) for ids in enumerable.PROMPTS]
     found = directional_derivatives(
-        policy, opened(policy, few, tables), direction(policy), [READ], chunk_tokens=1000
+        policy, opened(policy, few, tables), tiny.direction(policy), [READ], chunk_tokens=1000
     ).per_prompt[READ]
     which = [enumerable.PROMPTS.index(list(ids)) for ids in drawn.prompt_ids]
     companions = np.random.default_rng(seed).integers(0, len(few), (len(drawn), READS))
@@ -87,7 +71,7 @@ def scalars(policy: Policy, count: int, seed: int, *, by: int = B_U, group: int 
     """
     tables = learn(rollouts(policy, by, seed + 50_000), enumerable.LIMIT)
     drawn = replace(rollouts(policy, count, seed, group), control_variate=tables)
-    found = directional_derivatives(policy, drawn, direction(policy), ESTIMATORS, chunk_tokens=200_000).per_prompt
+    found = directional_derivatives(policy, drawn, tiny.direction(policy), ESTIMATORS, chunk_tokens=200_000).per_prompt
     own, companions = reads(policy, drawn, tables, seed)
     return found | {WITH_READS: found["action_value"] - own + companions}
 
@@ -95,7 +79,7 @@ def scalars(policy: Policy, count: int, seed: int, *, by: int = B_U, group: int 
 def biases(prompts: int) -> dict[str, dict[str, float]]:
     """The mean's distance from the enumerated derivative in standard errors, z, on n prompts, by estimator."""
     policy = enumerable.policy()
-    exact = enumerable.dot(enumerable.gradient(policy, enumerable.entropy(policy)), direction(policy))
+    exact = enumerable.dot(enumerable.gradient(policy, enumerable.entropy(policy)), tiny.direction(policy))
     parts = [scalars(policy, min(PART, prompts), seed) for seed in range(max(1, prompts // PART))]
     out = {}
     for name in (*ESTIMATORS, WITH_READS):

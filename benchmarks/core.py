@@ -70,11 +70,11 @@ def equal_numbers(prompts: int = 8) -> dict[str, float]:
     return gaps
 
 
-def pooled_scalars(prompts: int, workload: Workload) -> dict[str, np.ndarray]:
-    """s_n of many prompts by estimator and, with companion reads, of whole runs, in runs of B_E prompts."""
+def pooled_scalars(prompts: int, workload: Workload, *, size: int = B_E) -> dict[str, np.ndarray]:
+    """s_n of many prompts by estimator and, with companion reads, of whole runs, in runs of ``size`` prompts."""
     parts: dict[str, list[Sequence[float]]] = {name: [] for name in (*POOLED, OURS)}
-    for i in range(prompts // B_E):
-        record = workload.run(B_E, 10_000 + i)
+    for i in range(prompts // size):
+        record = workload.run(size, 10_000 + i)
         for name in POOLED:
             parts[name].append(record.diagnostics[name])
         parts[OURS].append(record.per_prompt)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -13,26 +13,6 @@ from benchmarks.workload import SEEDS, G, Workload
 B_E = 32
 
 
-def pool(prompts: int, seed: int) -> dict[str, np.ndarray]:
-    """s_n of many prompts along the update of a seed, by estimator, and of whole runs.
-
-    Args:
-        prompts: how many.
-        seed: of the update.
-    """
-    workload = Workload.long(seed=seed, diagnostics=core.OTHERS)
-    parts: dict[str, list[Sequence[float]]] = {name: [] for name in (*core.POOLED, core.OURS)}
-    for i in range(prompts // B_E):
-        record = workload.run(B_E, 10_000 + i)
-        own = dict(record.diagnostics)
-        assert record.entropy_term is not None
-        own[core.ESTIMATOR] = record.entropy_term
-        for name in core.POOLED:
-            parts[name].append(own[name])
-        parts[core.OURS].append(record.per_prompt)
-    return {name: np.concatenate(part) for name, part in parts.items()}
-
-
 def long_section(prompts: int, repeats: int) -> dict[str, object]:
     """The section's part of the record.
 
@@ -40,7 +20,10 @@ def long_section(prompts: int, repeats: int) -> dict[str, object]:
         prompts: of each pool.
         repeats: rounds of timing.
     """
-    pools = {seed: pool(prompts, seed) for seed in SEEDS}
+    pools = {
+        seed: core.pooled_scalars(prompts, Workload.long(seed=seed, diagnostics=core.OTHERS), size=B_E)
+        for seed in SEEDS
+    }
     workload = Workload.long(seed=SEEDS[0])
     policy, u = workload.probe.policy, workload.update.direction
     rollouts = [workload.rollouts(B_E, r) for r in range(repeats)]

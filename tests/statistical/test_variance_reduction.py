@@ -14,7 +14,7 @@ from pytest_entropy.probe.control_variate import learn
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from tests import enumerable, tiny
 
-G = 4
+G = bias.G
 PROMPTS = 100_000
 
 
@@ -29,19 +29,14 @@ def exact(policy: Policy) -> float:
     return enumerable.dot(enumerable.gradient(policy, enumerable.entropy(policy)), tiny.direction(policy))
 
 
-def rollouts(policy: Policy, count: int, seed: int, group: int = G) -> Rollouts:
-    ids = enumerable.random_prompts(count, seed=seed)
-    return tiny.sample(policy, ids, G=group, limit=enumerable.LIMIT, seed=seed)
-
-
 def derivatives(policy: Policy, drawn: Rollouts, *names: str) -> dict[str, np.ndarray]:
     return directional_derivatives(policy, drawn, tiny.direction(policy), names, chunk_tokens=200_000).per_prompt
 
 
 def taught(policy: Policy, count: int, seed: int, *, by: int = 32, group: int = G) -> Rollouts:
     """Rollouts of ``count`` prompts x ``group`` responses that have learnt from one batch of ``by`` others x G."""
-    control_variate = learn(rollouts(policy, by, seed + 50_000), enumerable.LIMIT)
-    return replace(rollouts(policy, count, seed, group), control_variate=control_variate)
+    control_variate = learn(bias.rollouts(policy, by, seed + 50_000), enumerable.LIMIT)
+    return replace(bias.rollouts(policy, count, seed, group), control_variate=control_variate)
 
 
 @pytest.mark.slow
@@ -75,7 +70,7 @@ def test_companion_reads_are_unbiased_and_their_error_is_honest(policy: Policy, 
     """As :func:`test_action_value_is_unbiased`; and squared errors of batches of eight are what they report."""
     parts = [bias.scalars(policy, 10_000, seed, by=by, group=group)[bias.WITH_READS] for seed in range(10)]
     s = np.concatenate(parts)
-    along = enumerable.dot(enumerable.gradient(policy, enumerable.entropy(policy)), bias.direction(policy))
+    along = enumerable.dot(enumerable.gradient(policy, enumerable.entropy(policy)), tiny.direction(policy))
     assert len(s) == PROMPTS
     assert abs(s.mean() - along) < 4 * s.std(ddof=1) / len(s) ** 0.5
     batches = s.reshape(-1, 8)
@@ -95,7 +90,7 @@ def test_candidates_that_do_not_pay_are_unbiased_all_the_same(policy: Policy, ex
     unbiased = [name for name in variance_reduction.CANDIDATES if "biased" not in name]
     columns: dict[str, list[np.ndarray]] = {name: [] for name in unbiased}
     for seed in range(10):
-        drawn = rollouts(policy, 10_240, 100 + seed)
+        drawn = bias.rollouts(policy, 10_240, 100 + seed)
         data = variance_reduction.tables(policy, drawn, tiny.direction(policy))
         for name in unbiased:
             columns[name].append(variance_reduction.CANDIDATES[name](data))

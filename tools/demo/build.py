@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,7 +34,7 @@ from tools.demo.finetune import (
     save_step,
     with_adapter,
 )
-from tools.demo.pretrain import new_model, pretrain, save_base, train_tokenizer
+from tools.demo.pretrain import new_model, pretrain, save_base, solved, train_tokenizer
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,23 @@ class Recipe:
 
 def build(out: Path, recipe: Recipe) -> dict[str, Any]:
     """Train everything and put it at ``out`` in one move; returns the record."""
+    return put(out, lambda place: _train(place, recipe), "demo.json")
+
+
+def put(out: Path, train: Callable[[Path], dict[str, Any]], name: str) -> dict[str, Any]:
+    """Let ``train`` fill a directory, add the record it returns as ``name``, and put all at ``out`` in one move."""
     out.parent.mkdir(parents=True, exist_ok=True)
     # Beside the target, for a rename does not cross file systems.
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".build-") as scratch, _deterministic():
         # The scratch directory may lie in a checkout: git must not pick up half a build.
         (Path(scratch) / ".gitignore").write_text("*\n")
         place = Path(scratch) / "artefact"
-        record = _train(place, recipe)
-        (place / "demo.json").write_text(json.dumps(record, indent=2) + "\n")
+        record = train(place)
+        (place / name).write_text(json.dumps(record, indent=2) + "\n")
+        for file in place.rglob("*"):
+            if file.is_file():
+                # safetensors leaves its files readable by their owner alone.
+                file.chmod(0o644)
         if out.exists():
             shutil.rmtree(out)
         os.replace(place, out)
@@ -83,23 +92,32 @@ def _deterministic() -> Iterator[None]:
 def _train(place: Path, recipe: Recipe) -> dict[str, Any]:
     tokenizer = train_tokenizer(recipe.seed)
     base = new_model(tokenizer, recipe.seed)
-    loss = pretrain(base, tokenizer, steps=recipe.pretraining_steps, size=recipe.pretraining_batch, seed=recipe.seed)
+    loss = pretrain(
+        base,
+        tokenizer,
+        lambda step: solved(recipe.pretraining_batch, recipe.seed * 1_000_003 + step),
+        steps=recipe.pretraining_steps,
+        rate=4e-3,
+    )
     save_base(base, tokenizer, place / "base")
     parameters = sum(p.numel() for p in base.parameters())
     model = with_adapter(base, recipe.seed)
+    policy = policy_of(model, tokenizer)
     # A new adapter is the identity: this is the base model.
-    before = evaluation(policy_of(model, tokenizer), recipe)
+    before = evaluation(policy, recipe)
     optimizers = grpo(
-        model, tokenizer, steps=recipe.grpo_steps, size=recipe.grpo_prompts, rate=recipe.grpo_rate, seed=recipe.seed
+        model,
+        policy,
+        lambda step: roll_out(policy, recipe.grpo_prompts, recipe.seed * 1_000_003 + step),
+        steps=recipe.grpo_steps,
+        rate=recipe.grpo_rate,
+        limit=MAX_NEW_TOKENS,
+        chunk_tokens=16384,
     )
     for step, optimizer in enumerate(optimizers, start=1):
         if step >= recipe.grpo_steps - 1:
             save_step(model, optimizer, place / f"step_{step}")
-    policy = policy_of(model, tokenizer)
     files = sorted(file for file in place.rglob("*") if file.is_file())
-    for file in files:
-        # safetensors leaves its files readable by their owner alone.
-        file.chmod(0o644)
     return {
         "recipe": asdict(recipe),
         "group_size": G,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from pytest_entropy.policy.policy import Policy
-from pytest_entropy.policy.rollouts import Rollouts
+from pytest_entropy.policy.rollouts import Rollouts, concatenate
 from pytest_entropy.probe.derivatives.gradient import policy_gradient
 from pytest_entropy.probe.update.objective import token_weights
 from pytest_entropy.prompts import Prompt
@@ -42,25 +42,43 @@ def roll_out(policy: Policy, count: int, seed: int) -> tuple[Rollouts, torch.Ten
     """Responses to ``count`` random problems, and their rewards ``[count, G]``."""
     indices = generator(seed, "prompts").choice(SIZE, size=count, replace=False)
     prompts = [Prompt(text, {"answer": answer}) for text, answer in (problem(int(i)) for i in indices)]
-    draws = np.stack([uniforms(seed, n, G, MAX_NEW_TOKENS) for n in range(count)])
-    rollouts = policy.sample([policy.encode(p.content) for p in prompts], torch.from_numpy(draws))
-    texts = [[policy.decode(ids) for ids in rollouts.responses(n)] for n in range(count)]
+    return answered(policy, prompts, seed, limit=MAX_NEW_TOKENS, at_once=count)
+
+
+def answered(
+    policy: Policy, prompts: Sequence[Prompt], seed: int, *, limit: int, at_once: int
+) -> tuple[Rollouts, torch.Tensor]:
+    """G responses of up to ``limit`` tokens to each prompt, and their rewards ``[count, G]``; a few prompts at once."""
+    parts = []
+    for first in range(0, len(prompts), at_once):
+        some = range(first, min(first + at_once, len(prompts)))
+        draws = np.stack([uniforms(seed, n, G, limit) for n in some])
+        parts.append(policy.sample([policy.encode(prompts[n].content) for n in some], torch.from_numpy(draws)))
+    rollouts = concatenate(parts)
+    texts = [[policy.decode(ids) for ids in rollouts.responses(n)] for n in range(len(prompts))]
     return rollouts, torch.tensor(evaluate(exact_answer, prompts, texts), dtype=torch.float64)
 
 
 def grpo(
-    model: PeftModel, tokenizer: PreTrainedTokenizerFast, *, steps: int, size: int, rate: float, seed: int
+    model: PeftModel,
+    policy: Policy,
+    draw: Callable[[int], tuple[Rollouts, torch.Tensor]],
+    *,
+    steps: int,
+    rate: float,
+    limit: int,
+    chunk_tokens: int,
 ) -> Iterator[torch.optim.AdamW]:
     """Dr. GRPO steps with torch's AdamW over *all* parameters, frozen ones too, as the old trainer had it.
 
-    Yields the optimizer after every step.
+    ``draw`` gives a step's responses of up to ``limit`` tokens with their rewards.  Yields the optimizer after every
+    step.
     """
-    policy = policy_of(model, tokenizer)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01)
     for step in range(steps):
-        rollouts, rewards = roll_out(policy, size, seed * 1_000_003 + step)
-        weights = token_weights(rewards, rollouts.lengths, "dr_grpo", max_new_tokens=MAX_NEW_TOKENS)
-        gradient = policy_gradient(policy, rollouts, weights, chunk_tokens=16384)
+        rollouts, rewards = draw(step)
+        weights = token_weights(rewards, rollouts.lengths, "dr_grpo", max_new_tokens=limit)
+        gradient = policy_gradient(policy, rollouts, weights, chunk_tokens=chunk_tokens)
         for name, parameter in policy.trainable.items():
             parameter.grad = gradient[name].to(parameter.dtype)
         optimizer.step()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -63,8 +63,8 @@ def tokenizer_of(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=raw, eos_token=END, pad_token=END)
 
 
-def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen2ForCausalLM:
-    """About 0.35 M parameters of Qwen2 architecture."""
+def new_model(tokenizer: PreTrainedTokenizerFast, seed: int, *, positions: int = 128) -> Qwen2ForCausalLM:
+    """About 0.35 M parameters of Qwen2 architecture, with room for ``positions`` tokens."""
     torch.manual_seed(seed)
     config = Qwen2Config(
         vocab_size=len(tokenizer),
@@ -73,7 +73,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen2ForCausalLM
         num_hidden_layers=3,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=128,
+        max_position_embeddings=positions,
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
@@ -99,16 +99,26 @@ def batch(
     return ids, mask, target
 
 
-def pretrain(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, *, steps: int, size: int, seed: int) -> float:
-    """Train on fresh examples with warm-up and cosine decay; returns the mean loss of the last 50 steps."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, betas=(0.9, 0.98), weight_decay=0.01)
+def pretrain(
+    model: Qwen2ForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    examples: Callable[[int], list[tuple[str, str]]],
+    *,
+    steps: int,
+    rate: float,
+) -> float:
+    """Train on fresh (prompt, response) examples of each step with warm-up and cosine decay to ``rate`` / 100.
+
+    Returns the mean loss of the last 50 steps.
+    """
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
     losses = []
     model.train()
     for step in range(steps):
         share = min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * step / steps))
         for group in optimizer.param_groups:
-            group["lr"] = 4e-3 * max(share, 0.01)
-        ids, mask, target = batch(tokenizer, solved(size, seed * 1_000_003 + step))
+            group["lr"] = rate * max(share, 0.01)
+        ids, mask, target = batch(tokenizer, examples(step))
         loss = model(input_ids=ids, attention_mask=mask, labels=target).loss
         optimizer.zero_grad()
         loss.backward()

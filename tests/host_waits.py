@@ -21,6 +21,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pytest_entropy.policy import block_search, decoding, distribution, teacher_forcing
+from pytest_entropy.policy.action_values import ControlVariateTables
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.control_variate import learn
@@ -114,14 +115,21 @@ def policies(precision: str, device: str) -> tuple[Policy, Policy]:
     return replace(made, eos_ids=(), static_cache=True), replace(made, eos_ids=tuple(range(0, words, 60)))
 
 
+def filled(tables: ControlVariateTables, rollouts: Rollouts) -> ControlVariateTables:
+    """The tables with a value for each (context, token) drawn; cross-validation over four prompts may leave none."""
+    drawn = torch.stack([rollouts.contexts.cpu().flatten(), rollouts.tokens.cpu().flatten()]).unique(dim=1)
+    values = torch.linspace(0.1, 1.0, drawn.shape[1], dtype=torch.float64)
+    token = torch.ones(int(drawn[1].max()) + 1, dtype=torch.float64)
+    return replace(tables, token=token, pair_context=drawn[0], pair_token=drawn[1], pair_value=values)
+
+
 def measured(precision: str) -> dict[str, Callable[[], Counts]]:
     """Counts by the names of ``BUDGETS``."""
     endless, ending = policies(precision, fake_device.NAME)
     words = int(endless.model.config.vocab_size)
     rollouts, _ = sampled(endless, [[5, 6, 7], [8, 9, 10], [3, 4, 5], [7, 7, 7]], 4, words)
     u = tiny.direction(endless)
-    tables = learn(rollouts, 4).on(endless.device)
-    assert tables.width
+    tables = filled(learn(rollouts, 4), rollouts).on(endless.device)
 
     def derivatives(prompts: list[int]) -> None:
         directional_derivatives(

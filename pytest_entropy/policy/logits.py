@@ -38,6 +38,7 @@ class TeacherForced:
         expected_values: Q_k in nats, the expected action value of the next token, differentiable; None without a
             control variate.
         likeliest: max_u log pi(u) in nats, without gradient; None unless the policy's own scoring pass made the record.
+        tied: the probability of the tokens as likely as t_k, of :class:`.TokenNumbers`; None without ranks.
     """
 
     log_probs: torch.Tensor
@@ -46,6 +47,7 @@ class TeacherForced:
     surprisal_sd: torch.Tensor | None = None
     expected_values: torch.Tensor | None = None
     likeliest: torch.Tensor | None = None
+    tied: torch.Tensor | None = None
 
 
 class Predictions(Protocol):

@@ -53,12 +53,12 @@ def teacher_force(policy: Policy, rollouts: Rollouts, ranks: torch.Tensor | None
         asked = Asked(policy.temperature, tables.token, added, tables.support)
     uniform = None if ranks is None else ranks.to(policy.device)
     found = predictions(policy, rollouts, tokens).statistics(asked, tokens, rollouts.mask, uniform)
-    log_probs, nats, expected, likeliest, ranks, spread = (
+    log_probs, nats, expected, likeliest, ranks, spread, tied = (
         None if column is None else torch.where(mask, column, 0.0) for column in found
     )
     if asked.values is None:
         expected = None
-    return TeacherForced(log_probs, nats, ranks, spread, expected, likeliest)  # type: ignore[arg-type]
+    return TeacherForced(log_probs, nats, ranks, spread, expected, likeliest, tied)  # type: ignore[arg-type]
 
 
 @torch.no_grad()

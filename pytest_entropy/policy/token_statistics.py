@@ -68,6 +68,8 @@ class TokenNumbers(NamedTuple):
             independent.  If t is drawn from exactly this distribution, its rank is uniform on (0, 1) given the prefix
             (Rosenblatt 1952, randomised for a discrete variable; docs/mathematics.md §8).
         surprisal_sd: the surprisal's standard deviation, float64, without gradient; None without random numbers.
+        tied: the probability of the tokens that are as likely as t, float64, without gradient: with another random
+            number the rank is (v - v') times it away; None without random numbers.
     """
 
     log_probs: torch.Tensor
@@ -76,6 +78,7 @@ class TokenNumbers(NamedTuple):
     likeliest: torch.Tensor
     ranks: torch.Tensor | None = None
     surprisal_sd: torch.Tensor | None = None
+    tied: torch.Tensor | None = None
 
 
 def token_statistics(
@@ -163,9 +166,9 @@ class NumberColumns:
             torch.empty(tokens.shape, dtype=dtype, device=tokens.device) for _ in range(3)
         )
         self.expected = torch.zeros_like(self.nats)
-        self.ranks, self.spread = (
+        self.ranks, self.spread, self.tied = (
             torch.empty(0 if uniform is None else len(tokens), dtype=torch.float64, device=tokens.device)
-            for _ in range(2)
+            for _ in range(3)
         )
 
     def fill(
@@ -198,7 +201,9 @@ class NumberColumns:
             # Tokens as likely as t have its very log p, so their probability is its own times their number.
             above = torch.gt(log_p, drawn, out=room).mul_(p).sum(-1).double()
             tied = torch.eq(log_p, drawn, out=room).sum(-1) * drawn.squeeze(-1).exp()
-            self.ranks[span] = (above + self.uniform[span] * tied) / p.sum(-1)
+            total = p.sum(-1)
+            self.ranks[span] = (above + self.uniform[span] * tied) / total
+            self.tied[span] = (tied / total).double()
             torch.add(log_p, self.nats[span].unsqueeze(-1), out=room)
             self.spread[span] = room.square_().mul_(p).sum(-1).sqrt()
         return log_p, p
@@ -206,8 +211,8 @@ class NumberColumns:
     def shaped(self, shape: torch.Size) -> tuple[torch.Tensor | None, ...]:
         """The columns in this shape."""
         found = (self.log_probs, self.nats, self.expected, self.likeliest)
-        more = (None, None) if self.uniform is None else (self.ranks.reshape(shape), self.spread.reshape(shape))
-        return *(column.reshape(shape) for column in found), *more
+        more = (None, None, None) if self.uniform is None else (self.ranks, self.spread, self.tied)
+        return tuple(None if column is None else column.reshape(shape) for column in (*found, *more))
 
 
 def slices(rows: torch.Tensor, entries: int | None = None) -> Iterator[slice]:

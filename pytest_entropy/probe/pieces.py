@@ -72,32 +72,36 @@ def _cut(indices: Slots, size: int) -> list[Slots]:
     return [indices[i : i + size] for i in range(0, len(indices), size)]
 
 
-def scoring_chunks(rollouts: Rollouts, tokens: int, *, pads: bool = True) -> list[Slots]:
-    """Cut prompts, sorted by their longest response, into chunks of indices whose padded tokens fit a budget.
+def scoring_chunks(
+    rollouts: Rollouts, tokens: int, *, pads: bool = True, distinct: Sequence[int] | None = None
+) -> list[Slots]:
+    """Cut prompts, sorted by responses and their longest, into chunks of indices whose padded tokens fit a budget.
 
-    A prompt's own tokens count once, its longest response's tokens G times.
+    A prompt's own tokens count once, its longest response's tokens as often as responses are computed.
 
     Args:
         rollouts: P prompts x G responses.
         tokens: largest number of padded tokens in a chunk; a chunk holds at least one prompt all the same.
         pads: whether prompts of different lengths may be in one chunk, as the policy that scores them says.
+        distinct: number of responses to each prompt that are computed; all G if left out.
     """
     longest = rollouts.lengths.amax(1).tolist()
     lengths = [len(ids) for ids in rollouts.prompt_ids]
+    rows = [rollouts.group_size] * len(rollouts) if distinct is None else distinct
     # Without padding, prompts of one length have to come together.
-    order = sorted(range(len(rollouts)), key=lambda n: (0 if pads else lengths[n], longest[n], lengths[n], n))
+    order = sorted(range(len(rollouts)), key=lambda n: (0 if pads else lengths[n], rows[n], longest[n], lengths[n], n))
     chunks: list[Slots] = []
-    widest = 0
+    widest = tallest = 0
     for n in order:
         own = lengths[n]
-        widest_with = max(widest, own)
-        cost = widest_with + rollouts.group_size * longest[n]
+        widest_with, tallest_with = max(widest, own), max(tallest, longest[n])
+        cost = widest_with + rows[n] * tallest_with
         if chunks and (pads or own == widest) and (len(chunks[-1]) + 1) * cost <= tokens:
             chunks[-1].append(n)
-            widest = widest_with
+            widest, tallest = widest_with, tallest_with
         else:
             chunks.append([n])
-            widest = own
+            widest, tallest = own, longest[n]
     return chunks
 
 

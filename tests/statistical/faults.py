@@ -19,7 +19,7 @@ from transformers import DynamicCache
 from pytest_entropy.checkpoints import Checkpoint
 from pytest_entropy.optimizers import adam
 from pytest_entropy.optimizers.update_rules import update_direction
-from pytest_entropy.policy import action_values, merged_adapter, teacher_forcing
+from pytest_entropy.policy import action_values, equal_responses, merged_adapter, teacher_forcing
 from pytest_entropy.policy import decoding as decoding_module
 from pytest_entropy.policy import distribution as distribution_module
 from pytest_entropy.policy import sampling as sampling_module
@@ -421,6 +421,38 @@ def merge_not_undone(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(two_batch, "read_companions", reads)
 
 
+# ---------------------------------------------------------------------- equal responses
+
+
+def equal_by_beginning(patch: pytest.MonkeyPatch) -> None:
+    """Responses count as equal that begin and end with the same token."""
+    real = equal_responses.EqualResponses.of.__func__  # type: ignore[attr-defined]
+
+    def of(cls: Any, rollouts: Rollouts) -> equal_responses.EqualResponses:
+        tokens = rollouts.tokens[:, :, :1].expand_as(rollouts.tokens)
+        found: equal_responses.EqualResponses = real(cls, replace(rollouts, tokens=tokens, control_variate=None))
+        return found
+
+    patch.setattr(equal_responses.EqualResponses, "of", classmethod(of))
+
+
+def equal_counted_once(patch: pytest.MonkeyPatch) -> None:
+    """Of equal responses only the first counts: the others have no gradient."""
+    real = equal_responses.EqualResponses.scored
+
+    def scored(self: equal_responses.EqualResponses, policy: Policy, part: Rollouts) -> TeacherForced:
+        found = real(self, policy, part)
+        later = torch.from_numpy(self.first != np.arange(part.group_size)).to(policy.device).unsqueeze(-1)
+        columns = {
+            name: torch.where(later, column.detach(), column)
+            for name in ("log_probs", "entropies", "expected_values")
+            if (column := getattr(found, name)) is not None
+        }
+        return replace(found, **columns)
+
+    patch.setattr(equal_responses.EqualResponses, "scored", scored)
+
+
 # ---------------------------------------------------------------------- the update
 
 
@@ -748,6 +780,9 @@ FAULTS: dict[str, Fault] = {
     # merged adapter
     "a stale merge": Fault(stale_merge, "batch_invariance", "positions or masks"),
     "a merge that is not undone": Fault(merge_not_undone, "state_is_restored", "left"),
+    # equal responses
+    "equal by their beginning": Fault(equal_by_beginning, "batch_invariance", "positions or masks"),
+    "equal responses counted once": Fault(equal_counted_once, "scalars_are_slopes", ""),
     # the update
     "sign of u": Fault(sign_of_direction, "update_direction", "a sign"),
     "sign of the loss": Fault(sign_of_loss, "update_gradient", "the sign or scale of the loss"),

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
+from pytest_entropy.policy.equal_responses import EqualResponses
 from pytest_entropy.policy.policy import Policy, TeacherForced
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.attached import attached
-from pytest_entropy.probe.derivatives.by_rows import add_to, fewer, in_turn, scored_in_turn
+from pytest_entropy.probe.derivatives.by_rows import add_to, fewer, in_turn, rows_within, scored_in_turn
 from pytest_entropy.probe.derivatives.tangent import Tangent
 from pytest_entropy.probe.derivatives.turns import turns_of
 from pytest_entropy.probe.estimators import Weights, weights_for
@@ -57,7 +58,9 @@ class DerivativePiece:
         sequence_weights: instead of estimators, weights ``[p, G]`` by name of surrogates sum_g w_ng S_ng.
         ranks: uniform numbers ``[p, G, L]`` for surprisal ranks; None if no ranks are wanted.
         gradient_of: name of the estimator whose sum_n X_n is wanted as a vector from the same backward; None for none.
+        tokens: token budget of a piece; None for none.
         rows: number of responses to a prompt that are computed at once; None for all.
+        equal: which of the responses are equal, and computed once; None where each is computed by itself.
     """
 
     part: Rollouts
@@ -66,7 +69,22 @@ class DerivativePiece:
     sequence_weights: Mapping[str, torch.Tensor] | None = None
     ranks: torch.Tensor | None = None
     gradient_of: str | None = None
+    tokens: int | None = None
     rows: int | None = None
+    equal: EqualResponses | None = None
+
+    def select(self, indices: Sequence[int]) -> DerivativePiece:
+        """The request for some of the prompts, with as many responses at once as the budget of tokens allows."""
+        chosen, part = list(indices), self.part.select(indices)
+        weights, ranks, equal = self.sequence_weights, self.ranks, self.equal
+        return replace(
+            self,
+            part=part,
+            sequence_weights=None if weights is None else {name: w[chosen] for name, w in weights.items()},
+            ranks=None if ranks is None else ranks[chosen, :, : part.tokens.shape[2]],
+            rows=None if self.tokens is None else rows_within(part, self.tokens),
+            equal=None if equal is None else equal.select(chosen),
+        )
 
     def compute(self, policy: Policy) -> PieceDerivatives:
         """Compute <X_n, u> ``[K, p]`` by one scoring pass and one backward by K epsilons for each estimator.
@@ -77,8 +95,8 @@ class DerivativePiece:
         with attached(
             policy, self.directions, slope=bool(self.estimators), gradients=self.gradient_of is not None
         ) as tangents:
-            if self.rows is None or self.rows >= group:
-                return self._differentiated(policy, tangents, self.part, dict.fromkeys(names), self.ranks)
+            if self.rows is None or self.rows >= (max(self.equal.distinct) if self.equal else group):
+                return self._differentiated(policy, tangents, self.part, dict.fromkeys(names), self.ranks, self.equal)
             with turns_of(policy.model).one_pass():
                 forced = scored_in_turn(policy, self.part, self.rows, self.ranks)
             weights = {name: self._surrogate(name, forced, policy) for name in names}
@@ -101,12 +119,13 @@ class DerivativePiece:
         part: Rollouts,
         weights: Mapping[str, Weights | None],
         ranks: torch.Tensor | None,
+        equal: EqualResponses | None = None,
     ) -> PieceDerivatives:
         """One scoring pass of ``part``, and one backward for each name; weights that are None are those of the pass."""
         p, turns = len(part), turns_of(policy.model)
         epsilons = [torch.zeros(p, dtype=torch.float64, device=policy.device, requires_grad=True) for _ in tangents]
         with turns.one_pass(), torch.enable_grad(), _moved(tangents, epsilons):
-            forced = policy.teacher_force(part, ranks)
+            forced = policy.teacher_force(part, ranks) if equal is None else equal.scored(policy, part, ranks)
         plain = [_uncovered_direction(tangent) for tangent in tangents]
         # Where no hook covers a parameter (adapters of experts' parameters alone), the graph holds no epsilon.
         hooked = any(len(left) < len(t.direction) for left, t in zip(plain, tangents, strict=True))

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from pytest_entropy.policy.dora import slope_gradient
+from pytest_entropy.policy.equal_responses import EqualResponses
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.attached import attached
-from pytest_entropy.probe.derivatives.by_rows import rows_within
 from pytest_entropy.probe.derivatives.derivative_piece import DerivativePiece, PieceDerivatives
 from pytest_entropy.probe.derivatives.gradient import GradientSum
 from pytest_entropy.probe.memory.budget import available
@@ -88,17 +88,15 @@ def directional_derivatives(
     """
     _require_one_kind(estimators, sequence_weights, gradient_of)
     every = (direction, *also)
+    equal = EqualResponses.of(rollouts)
 
-    def piece(indices: list[int]) -> DerivativePiece:
-        part = rollouts.select(indices)
-        own_weights = None if sequence_weights is None else {name: w[indices] for name, w in sequence_weights.items()}
-        own_ranks = None if ranks is None else ranks[indices, :, : part.tokens.shape[2]]
-        rows = rows_within(part, chunk_tokens)
-        return DerivativePiece(part, every, tuple(estimators), own_weights, own_ranks, gradient_of, rows)
-
+    whole = DerivativePiece(
+        rollouts, every, tuple(estimators), sequence_weights, ranks, gradient_of, chunk_tokens, equal=equal
+    )
     sums = _GroupSums(policy, groups or [range(len(rollouts))]) if gradient_of else None
     with attached(policy, every, slope=bool(estimators), gradients=sums is not None):
-        parts = worked(policy, _chunks(rollouts, chunk_tokens, groups, pads=policy.pads), piece, threads=threads)
+        chunks = _chunks(rollouts, chunk_tokens, groups, equal, pads=policy.pads)
+        parts = worked(policy, chunks, whole.select, threads=threads)
         found = _assemble(parts, rollouts, (*estimators, *(sequence_weights or {})), sums, len(every))
     return found if sums is None else replace(found, gradients=sums.totals())
 
@@ -124,15 +122,24 @@ class _GroupSums:
         return tuple(slope_gradient(self._model, total.finite()) for total in self._sums)
 
 
-def _chunks(rollouts: Rollouts, tokens: int, groups: Sequence[Sequence[int]], *, pads: bool) -> list[list[int]]:
+def _chunks(
+    rollouts: Rollouts,
+    tokens: int,
+    groups: Sequence[Sequence[int]],
+    equal: EqualResponses | None,
+    *,
+    pads: bool,
+) -> list[list[int]]:
     """The positions of each piece's prompts, all of one group."""
+    distinct = None if equal is None else equal.distinct
     if not groups:
-        return scoring_chunks(rollouts, tokens, pads=pads)
-    return [
-        [group[i] for i in chunk]
-        for group in groups
-        for chunk in scoring_chunks(rollouts.select(list(group)), tokens, pads=pads)
-    ]
+        return scoring_chunks(rollouts, tokens, pads=pads, distinct=distinct)
+    chunks = []
+    for group in groups:
+        own = None if distinct is None else [distinct[n] for n in group]
+        cut = scoring_chunks(rollouts.select(list(group)), tokens, pads=pads, distinct=own)
+        chunks += [[group[i] for i in chunk] for chunk in cut]
+    return chunks
 
 
 def _require_one_kind(

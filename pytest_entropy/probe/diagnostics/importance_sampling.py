@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from pytest_entropy.policy.equal_responses import EqualResponses
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.pieces import scoring_chunks, work_through
@@ -103,11 +104,12 @@ class TotalsPiece:
     """A request for S and sum_k H_k of p prompts' responses at the parameters the policy has when it is computed."""
 
     part: Rollouts
+    equal: EqualResponses
 
     def compute(self, policy: Policy) -> Totals:
-        """Score the responses: totals ``[p, G]``."""
+        """Score the responses, equal ones once: totals ``[p, G]``."""
         with torch.no_grad():
-            forced = policy.teacher_force(self.part)
+            forced = self.equal.scored(policy, self.part)
         return Totals(forced.log_probs.double().sum(-1).cpu().numpy(), forced.entropies.double().sum(-1).cpu().numpy())
 
 
@@ -120,14 +122,16 @@ def sequence_totals(policy: Policy, rollouts: Rollouts, *, chunk_tokens: int, th
         chunk_tokens: token budget of a piece.
         threads: number of pieces computed at once.
     """
+    equal = EqualResponses.of(rollouts)
     rollouts = replace(rollouts, control_variate=None)  # only derivatives use the tables
+
+    def piece(indices: list[int]) -> TotalsPiece:
+        return TotalsPiece(rollouts.select(indices), equal.select(indices))
 
     shape = (len(rollouts), rollouts.group_size)
     totals = Totals(np.zeros(shape), np.zeros(shape))
-    chunks = scoring_chunks(rollouts, chunk_tokens, pads=policy.pads)
-    for indices, (s, h) in work_through(
-        policy, chunks, lambda indices: TotalsPiece(rollouts.select(indices)), threads=threads
-    ):
+    chunks = scoring_chunks(rollouts, chunk_tokens, pads=policy.pads, distinct=equal.distinct)
+    for indices, (s, h) in work_through(policy, chunks, piece, threads=threads):
         totals.sequence[indices], totals.nats[indices] = s, h
     return totals
 

@@ -45,12 +45,13 @@ def by_definition(
         for row, first, count in zip(values, asked.added.first, asked.added.count, strict=True):
             for place in range(int(first), int(first + count)):
                 row[asked.added.ids[place]] += asked.added.values[place]
-    ranks = spread = None
+    ranks = spread = tied = None
     if uniform is not None:
         above, tied = (p * (log_p > drawn)).sum(-1), (p * ((log_p - drawn).abs() < 1e-12)).sum(-1)
         mean = -(p * log_p).sum(-1)
         ranks, spread = above + uniform * tied, ((p * log_p.square()).sum(-1) - mean.square()).sqrt()
-    return TokenNumbers(drawn.squeeze(-1), -(p * log_p).sum(-1), (p * values).sum(-1), log_p.amax(-1), ranks, spread)
+    nats, expected = -(p * log_p).sum(-1), (p * values).sum(-1)
+    return TokenNumbers(drawn.squeeze(-1), nats, expected, log_p.amax(-1), ranks, spread, tied)
 
 
 def few_values() -> torch.Tensor:

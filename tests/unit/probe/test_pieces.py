@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from pytest_entropy.policy.equal_responses import EqualResponses
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts, gathered
 from pytest_entropy.probe.batches import SamplePiece
@@ -177,7 +178,7 @@ def pieces_of(policy: Policy) -> dict[str, Piece[object]]:
         "sample": SamplePiece((0, 1), ids, 7, 4, 10),
         "derivatives": DerivativePiece(part, (u,), ("rao_blackwell", "score"), gradient_of="score"),
         "loss": GradientPiece(part, (Loss(weights), Surrogate({"score": torch.ones(2, dtype=torch.float64)}))),
-        "totals": TotalsPiece(part),
+        "totals": TotalsPiece(part, EqualResponses.of(part)),
         "evidence": LogRatiosPiece(part),
     }
 

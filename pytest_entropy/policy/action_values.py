@@ -30,6 +30,11 @@ class ControlVariateTables:
         pair_value: ``[N]`` float64 nats, what the token adds to it in this context beyond ``token``.
         opening: ``[K]`` int64, the first tokens that nearly all responses share, and go on after.
         cleans: scalar float64, 1 where the entropy-to-go is cleaned of later action values, 0 where it is not.
+        share: scalar float64 in [0, 1], the share that is taken off of what is left of it, on average, at the same
+            position of the group's other responses.
+        value: ``[4, H]`` float64 nats, what a prefix adds to it beyond ``position`` per unit of the hidden state that
+            the next token is drawn from, of the prompt's, and of the mean and the sum of all such states so far; empty
+            for nothing.
     """
 
     position: torch.Tensor
@@ -39,6 +44,8 @@ class ControlVariateTables:
     pair_value: torch.Tensor
     opening: torch.Tensor
     cleans: torch.Tensor
+    share: torch.Tensor
+    value: torch.Tensor
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The tables by name."""

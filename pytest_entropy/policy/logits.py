@@ -23,6 +23,8 @@ from pytest_entropy.policy.token_statistics import Asked, TokenNumbers, token_st
 
 # Entries of [tokens, vocabulary] computed at once: 128 MiB in float32.
 TABLE_ENTRIES = 2**25
+# Rows whose hidden states are held in float64 at once.
+ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class TeacherForced:
             control variate.
         likeliest: max_u log pi(u) in nats, without gradient; None unless the policy's own scoring pass made the record.
         tied: the probability of the tokens as likely as t_k, of :class:`.TokenNumbers`; None without ranks.
+        prefix_values: the control variate's value of each token's prefix in nats, without gradient; None without one.
     """
 
     log_probs: torch.Tensor
@@ -48,6 +51,7 @@ class TeacherForced:
     expected_values: torch.Tensor | None = None
     likeliest: torch.Tensor | None = None
     tied: torch.Tensor | None = None
+    prefix_values: torch.Tensor | None = None
 
 
 class Predictions(Protocol):
@@ -70,12 +74,28 @@ class Predictions(Protocol):
         """Pairs (first position, logits ``[P, G, l, V]``) in the order of positions."""
         ...
 
+    def hidden_states(self) -> torch.Tensor | None:
+        """The last hidden states that the tokens are drawn from, ``[P, G, L, H]``; None where they are not at hand."""
+        ...
+
+    def prefix_values(self, value: torch.Tensor) -> torch.Tensor | None:
+        """The value of each token's prefix, ``[P, G, L]`` float64 nats, without gradient.
+
+        Args:
+            value: ``[4, H]`` nats, of :class:`.ControlVariateTables`.
+
+        Returns:
+            None where hidden states are not at hand.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class WholeLogits:
-    """Predictions whose logits ``[P, G, L, V]`` are held as a whole."""
+    """Predictions whose logits ``[P, G, L, V]`` are held as a whole; hidden states ``[P * G, L, H]`` if asked for."""
 
     logits: torch.Tensor
+    hidden: torch.Tensor | None = None
 
     def statistics(
         self, asked: Asked, tokens: torch.Tensor, mask: torch.Tensor, uniform: torch.Tensor | None
@@ -90,6 +110,18 @@ class WholeLogits:
     def pieces(self) -> Iterator[tuple[int, torch.Tensor]]:
         """See :meth:`Predictions.pieces`."""
         yield 0, self.logits
+
+    def prefix_values(self, value: torch.Tensor) -> torch.Tensor | None:
+        """See :meth:`Predictions.prefix_values`.
+
+        Args:
+            value: as there.
+        """
+        return None if self.hidden is None else _prefix_values(self.hidden, value).reshape(self.logits.shape[:-1])
+
+    def hidden_states(self) -> torch.Tensor | None:
+        """See :meth:`Predictions.hidden_states`."""
+        return None if self.hidden is None else self.hidden.reshape(*self.logits.shape[:-1], -1)
 
 
 @dataclass(frozen=True)
@@ -159,6 +191,19 @@ class PiecewiseLogits:
         for first in range(0, self.hidden.shape[1], self.positions):
             yield first, self.logits_of(self.hidden[:, first : first + self.positions])
 
+    def prefix_values(self, value: torch.Tensor) -> torch.Tensor | None:
+        """See :meth:`Predictions.prefix_values`.
+
+        Args:
+            value: as there.
+        """
+        found = _prefix_values(self.hidden, value)
+        return found.reshape(-1, self.group, found.shape[-1])
+
+    def hidden_states(self) -> torch.Tensor | None:
+        """See :meth:`Predictions.hidden_states`."""
+        return self.hidden.reshape(-1, self.group, *self.hidden.shape[1:])
+
     def logits_of(self, hidden: torch.Tensor) -> torch.Tensor:
         """The logits ``[P, G, l, V]`` of hidden states ``[P * G, l, H]``."""
         with row_groups(self.group):
@@ -166,6 +211,15 @@ class PiecewiseLogits:
             # output layer's weights for each row.
             logits: torch.Tensor = self.head(hidden.contiguous()).to(hidden.device)
         return logits.reshape(-1, self.group, *logits.shape[1:])
+
+
+def _prefix_values(hidden: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Values ``[rows, L]`` float64 of prefixes with hidden states ``[rows, L, H]``, a few rows at a time."""
+    by_feature = value.to(hidden.device).T
+    products = torch.cat([some.detach().double() @ by_feature for some in hidden.split(ROWS)])
+    so_far = torch.arange(1, hidden.shape[1] + 1, device=hidden.device)
+    own, of_prompt, of_mean, of_sum = products.unbind(-1)
+    return own + of_prompt[:, :1] + of_mean.cumsum(-1) / so_far + of_sum.cumsum(-1)
 
 
 class _Recomputed:

@@ -46,19 +46,38 @@ def teacher_force(policy: Policy, rollouts: Rollouts, ranks: torch.Tensor | None
     """
     policy.require_eval()
     tokens = padded_tokens(policy, rollouts)
-    mask, asked = rollouts.mask.to(policy.device), Asked(policy.temperature)
+    tables = rollouts.control_variate
+    made = predictions(policy, rollouts, tokens, with_hidden=tables is not None and len(tables.value) > 0)
+    return scores(policy, rollouts, tokens, made, ranks)
+
+
+def scores(
+    policy: Policy, rollouts: Rollouts, tokens: torch.Tensor, made: Predictions, ranks: torch.Tensor | None = None
+) -> TeacherForced:
+    """:func:`teacher_force` from predictions that were made before.
+
+    Args:
+        policy: gives the temperature.
+        rollouts: the responses, ``[P, G, L]``.
+        tokens: ``[P, G, L]``, their tokens by :func:`padded_tokens`.
+        made: of :func:`predictions`, with hidden states where the rollouts' tables have a value of prefixes.
+        ranks: as in :func:`teacher_force`.
+    """
+    mask, asked, value = rollouts.mask.to(policy.device), Asked(policy.temperature), None
     if rollouts.control_variate is not None:
         tables = rollouts.control_variate.on(policy.device)
         added = tables.added_in(rollouts.contexts.to(policy.device)) if tables.width else None
-        asked = Asked(policy.temperature, tables.token, added, tables.support)
+        asked, value = Asked(policy.temperature, tables.token, added, tables.support), tables.value
     uniform = None if ranks is None else ranks.to(policy.device)
-    found = predictions(policy, rollouts, tokens).statistics(asked, tokens, rollouts.mask, uniform)
+    found = made.statistics(asked, tokens, rollouts.mask, uniform)
     log_probs, nats, expected, likeliest, ranks, spread, tied = (
         None if column is None else torch.where(mask, column, 0.0) for column in found
     )
     if asked.values is None:
         expected = None
-    return TeacherForced(log_probs, nats, ranks, spread, expected, likeliest, tied)  # type: ignore[arg-type]
+    values = made.prefix_values(value) if value is not None and len(value) else None
+    values = None if values is None else torch.where(mask, values, 0.0)
+    return TeacherForced(log_probs, nats, ranks, spread, expected, likeliest, tied, values)  # type: ignore[arg-type]
 
 
 @torch.no_grad()
@@ -126,22 +145,28 @@ def padded_tokens(policy: Policy, rollouts: Rollouts) -> torch.Tensor:
     return torch.where(mask, tokens, tokens.new_full((), policy.eos_ids[0] if policy.eos_ids else 0))
 
 
-def predictions(policy: Policy, rollouts: Rollouts, tokens: torch.Tensor) -> Predictions:
+def predictions(policy: Policy, rollouts: Rollouts, tokens: torch.Tensor, *, with_hidden: bool = False) -> Predictions:
     """The logits of each response token, whole or, if that table would be large, in pieces.
 
     Args:
         policy: the policy that scores.
         rollouts: the responses.
         tokens: ``[P, G, L]``, their tokens by :func:`padded_tokens`.
+        with_hidden: whether hidden states are wanted as well, where the policy's output layer is plain.
     """
     rows, length = tokens.shape[0] * tokens.shape[1], tokens.shape[2]
     positions = max(1, TABLE_ENTRIES // (rows * vocabulary(policy.model)))
     whole = positions >= length or not policy.plain_head
-    scored = policy.model if whole else policy.model.base_model
+    apart = not whole or (with_hidden and policy.plain_head)
+    scored = policy.model.base_model if apart else policy.model
     with recomputed_layers(policy.model) if policy.recompute else nullcontext():
         found = (_shared if _shares_prompt(policy, rollouts) else _alone)(policy, rollouts.prompt_ids, tokens, scored)
-    if whole:
+    if not apart:
         return WholeLogits(found.reshape(*tokens.shape, -1))
+    if whole:
+        with row_groups(tokens.shape[1], length):
+            logits = policy.model.get_output_embeddings()(found).to(found.device)
+        return WholeLogits(logits.reshape(*tokens.shape, -1), found)
     return PiecewiseLogits(found, policy.model.get_output_embeddings(), tokens.shape[1], positions)
 
 

@@ -38,24 +38,27 @@ class ControlVariate:
     """The tables looked up at the tokens of P prompts' responses, float64.
 
     Attributes:
-        position: mean of Gamma_k by position, ``[L]``, nats.
+        baseline: mean of Gamma_k by position and the prefix's value, ``[P, G, L]``, nats.
         own: q(c_k, t_k) of the sampled tokens, ``[P, G, L]``, nats.
         expected: Q_k = sum_u q(c_k, u) pi(u), ``[P, G, L]``, nats, without gradient.
         cleans: 1 where the entropy-to-go is cleaned of q(c_j, t_j) - Q_j of later tokens j, else 0.
+        share: what is taken off of the group's other responses, in [0, 1].
     """
 
-    position: torch.Tensor
+    baseline: torch.Tensor
     own: torch.Tensor
     expected: torch.Tensor
     cleans: torch.Tensor
+    share: torch.Tensor
 
     @classmethod
-    def of(cls, part: Rollouts, expected: torch.Tensor) -> ControlVariate:
+    def of(cls, part: Rollouts, expected: torch.Tensor, values: torch.Tensor | None = None) -> ControlVariate:
         """Look up the tables that rollouts carry at the rollouts' own tokens.
 
         Args:
             part: P prompts x G responses with tables.
             expected: Q_k ``[P, G, L]`` of their scoring pass, nats; the result is put on its device.
+            values: of the tokens' prefixes ``[P, G, L]``, nats; None without any.
 
         Raises:
             ValueError: the rollouts carry no tables.
@@ -65,7 +68,9 @@ class ControlVariate:
         tables = part.control_variate.on(expected.device)
         # Tokens after a response's end are looked up too; their weight is zero.
         own = tables.own(part.contexts.to(expected.device), part.tokens.to(expected.device))
-        return cls(tables.position[: part.tokens.shape[2]], own, expected.detach().double(), tables.cleans)
+        position = tables.position[: part.tokens.shape[2]].expand(own.shape)
+        baseline = position if values is None else position + values
+        return cls(baseline, own, expected.detach().double(), tables.cleans, tables.share)
 
 
 def learn(batch: Rollouts, positions: int) -> ControlVariateTables:
@@ -93,6 +98,8 @@ def learn(batch: Rollouts, positions: int) -> ControlVariateTables:
         pair_value=torch.from_numpy(values[kept]),
         opening=_opening(batch),
         cleans=torch.ones((), dtype=torch.float64),
+        share=torch.zeros((), dtype=torch.float64),
+        value=torch.zeros(0, dtype=torch.float64),
     )
 
 

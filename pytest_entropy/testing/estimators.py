@@ -54,7 +54,8 @@ def check_estimator(name: str) -> None:
     estimator = get_estimator(name)
     policy = enumerable.policy()
     prompt = enumerable.PROMPTS[0]
-    for taught in (None, _taught(), replace(_taught(), cleans=False)) if estimator.learns else (None,):
+    learnt = (_taught(), replace(_taught(), cleans=False), replace(_taught(), share=0.6))
+    for taught in (None, *learnt) if estimator.learns else (None,):
         every = _enumerate(policy, prompt, taught)
         for group in (2, 3):
             _require_definition(name, estimator, every, group, taught)
@@ -102,10 +103,17 @@ def _weights(estimator: Estimator, every: _Everything, groups: torch.Tensor, tau
     if taught is not None:
         own = every.q.gather(-1, every.tokens.unsqueeze(-1)).squeeze(-1)[groups]
         position = torch.tensor(taught.position, dtype=torch.float64)
-        cleans = torch.tensor(float(taught.cleans), dtype=torch.float64)
-        control_variate = ControlVariate(position, own, every.expected.detach()[groups], cleans)
+        numbers = (torch.tensor(float(x), dtype=torch.float64) for x in (taught.cleans, taught.share))
+        baseline = position + _prefix_values(every)[groups]
+        control_variate = ControlVariate(baseline, own, every.expected.detach()[groups], *numbers)
     log_probs, entropies = every.log_probs.detach()[groups], every.entropies.detach()[groups]
     return estimator.weights(log_probs, entropies, every.mask[groups], control_variate)
+
+
+def _prefix_values(every: _Everything) -> torch.Tensor:
+    """Values ``[R, L]`` of the tokens' prefixes, whatever they are: of the sum of the tokens before."""
+    before = every.tokens.cumsum(-1) - every.tokens
+    return 0.7 * torch.sin(1.3 * before.double())
 
 
 def _require_definition(name: str, estimator: Estimator, every: _Everything, group: int, taught: Taught | None) -> None:
@@ -122,6 +130,7 @@ def _require_definition(name: str, estimator: Estimator, every: _Everything, gro
             taught,
             [every.contexts[r] for r in members],
             _rows(every.expected, every, members),
+            _rows(_prefix_values(every), every, members),
         )
         defined = estimator.definition(prompt)
         shares = defined.expected_value or [[0.0] * len(row) for row in prompt.log_probs]

@@ -19,7 +19,7 @@ from transformers import DynamicCache
 from pytest_entropy.checkpoints import Checkpoint
 from pytest_entropy.optimizers import adam
 from pytest_entropy.optimizers.update_rules import update_direction
-from pytest_entropy.policy import action_values, equal_responses, merged_adapter, teacher_forcing
+from pytest_entropy.policy import action_values, equal_responses, logits, merged_adapter, teacher_forcing
 from pytest_entropy.policy import decoding as decoding_module
 from pytest_entropy.policy import distribution as distribution_module
 from pytest_entropy.policy import sampling as sampling_module
@@ -328,6 +328,22 @@ def cleaned_without_expectation(patch: pytest.MonkeyPatch) -> None:
 def expectation_by_token_alone(patch: pytest.MonkeyPatch) -> None:
     """The expected action values leave out what contexts add, which the drawn token's value holds: a bias."""
     patch.setattr(teacher_forcing, "Asked", lambda temperature, *values: Asked(temperature, *values[:1]))
+
+
+def value_of_the_next_prefix(patch: pytest.MonkeyPatch) -> None:
+    """The baseline is the value of the prefix after the token, which the token is part of: a bias."""
+    real = logits._prefix_values
+    patch.setattr(logits, "_prefix_values", lambda hidden, value: real(hidden.roll(-1, dims=1), value))
+
+
+def share_of_the_response_itself(patch: pytest.MonkeyPatch) -> None:
+    """The share is taken off of the mean over all responses, this one among them."""
+
+    def of_all(rest: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        alive = mask.to(rest)
+        return ((rest * alive).sum(1, keepdim=True) / alive.sum(1, keepdim=True).clamp(min=1)).expand_as(rest)
+
+    patch.setattr(base, "positional_baseline", of_all)
 
 
 def sign_of_entropy_gradient(patch: pytest.MonkeyPatch) -> None:
@@ -767,6 +783,8 @@ FAULTS: dict[str, Fault] = {
         cleaned_without_expectation, "definition", "action values of another context"
     ),
     "expectation without contexts": Fault(expectation_by_token_alone, "definition", "action values of"),
+    "value of the next prefix": Fault(value_of_the_next_prefix, "definition", "a wrong baseline"),
+    "a share of the response itself": Fault(share_of_the_response_itself, "definition", "a wrong baseline"),
     "sign of the entropy gradient": Fault(sign_of_entropy_gradient, "definition", "sign"),
     "s_n divided by B_E": Fault(scalars_divided_twice, "definition", "factor"),
     # companion reads

@@ -42,5 +42,5 @@ def weights_for(name: str, forced: TeacherForced, part: Rollouts) -> Weights:
     mask = part.mask.to(log_probs.device)
     estimator = get_estimator(name)
     expected = forced.expected_values if estimator.learns else None
-    control_variate = None if expected is None else ControlVariate.of(part, expected)
+    control_variate = None if expected is None else ControlVariate.of(part, expected, forced.prefix_values)
     return estimator.weights(log_probs, entropies, mask, control_variate)

@@ -145,7 +145,7 @@ class TwoBatch:
             return prompts, rollouts
         # An update taken for an estimator without tables holds none: they are learnt from its batch, drawn again.
         control_variate = update.control_variate or self.updates.batch(update).control_variate(
-            self.setup.policy, self.setup.config
+            self.setup.policy, update.direction, self.setup.config
         )
         place = rollouts.tokens.device
         return prompts, replace(rollouts, control_variate=control_variate and control_variate.on(place))

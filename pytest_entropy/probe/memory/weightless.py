@@ -56,6 +56,8 @@ def longest_rollouts(prompts: int, group: int, *, prompt_tokens: int, limit: int
         torch.zeros(WIDEST, dtype=torch.float64),
         torch.zeros(0, dtype=torch.int64),
         torch.ones((), dtype=torch.float64),
+        torch.ones((), dtype=torch.float64),
+        torch.zeros(0, dtype=torch.float64),
     )
     return Rollouts(
         # One shorter by a token: padding needs a mask, with which attention holds more.

@@ -36,12 +36,14 @@ class Taught:
         token: by token id u, what the token adds to it, nats; 0 beyond the end of the list.
         pairs: by context and token id, what the token adds in this context beyond that, nats.
         cleans: whether the entropy-to-go is cleaned of later tokens' action values.
+        share: what is taken off of what is left, on average, of the group's other responses at the same position.
     """
 
     position: list[float]
     token: list[float]
     pairs: Mapping[int, Mapping[int, float]]
     cleans: bool = True
+    share: float = 0.0
 
     def values_in(self, context: int) -> TokenValues:
         """The action values in a context."""
@@ -59,6 +61,7 @@ class OnePrompt:
         taught: control variate tables, for an estimator that learns and rollouts that carry them; else None.
         contexts: of each token by :func:`contexts_of`; empty without ``taught``.
         expected: sum_u q(c_k, u) pi(u), nats; empty without ``taught``.
+        prefix_values: what each token's prefix adds to the mean of its position, nats; empty without ``taught``.
     """
 
     log_probs: Table
@@ -67,6 +70,7 @@ class OnePrompt:
     taught: Taught | None = None
     contexts: Sequence[Sequence[int]] = ()
     expected: Table = field(default_factory=list)
+    prefix_values: Table = field(default_factory=list)
 
     @property
     def group(self) -> int:

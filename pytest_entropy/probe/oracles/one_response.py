@@ -25,16 +25,22 @@ class ResponseNumbers(NamedTuple):
         entropies: H_k, nats.
         likeliest: the two largest probabilities, the larger first.
         expected: sum_u q(c_k, u) pi(u), nats; empty without action values.
+        prefix_values: of each token's prefix, nats; empty without action values.
     """
 
     log_probs: list[float]
     entropies: list[float]
     likeliest: list[list[float]]
     expected: list[float]
+    prefix_values: list[float]
 
 
 def numbers_of_response(
-    policy: Policy, prompt: list[int], response: list[int], values: Sequence[TokenValues] = ()
+    policy: Policy,
+    prompt: list[int],
+    response: list[int],
+    values: Sequence[TokenValues] = (),
+    value: torch.Tensor | None = None,
 ) -> ResponseNumbers:
     """The numbers of one response by the bare model, without gradient.
 
@@ -43,6 +49,7 @@ def numbers_of_response(
         prompt: the prompt's token ids.
         response: the response's token ids.
         values: the action values at each of its tokens; none if empty.
+        value: what a prefix adds per unit of its features, ``[4, H]``; None or empty for nothing.
     """
     log_probs: list[float] = []
     expected: list[float] = []
@@ -57,7 +64,30 @@ def numbers_of_response(
             tops += p.topk(2, dim=-1).values.tolist()
             if values:
                 expected += expected_values(p, values[some]).tolist()
-    return ResponseNumbers(log_probs, entropies, tops, expected)
+    of_prefixes = prefix_values(policy, prompt, response, value) if values else []
+    return ResponseNumbers(log_probs, entropies, tops, expected, of_prefixes)
+
+
+@torch.no_grad()
+def prefix_values(policy: Policy, prompt: list[int], response: list[int], value: torch.Tensor | None) -> list[float]:
+    """The value of each token's prefix by the bare model's body, nats; zeros without a value.
+
+    Args:
+        policy: gives the model.
+        prompt: the prompt's token ids.
+        response: the response's token ids.
+        value: what a prefix adds per unit of its features, ``[4, H]``; None or empty for nothing.
+    """
+    if value is None or not len(value):
+        return [0.0] * len(response)
+    ids = torch.tensor([prompt + response], device=policy.device)
+    hidden = policy.model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0, len(prompt) - 1 : -1]
+    table = [[float(row.double() @ by) for by in value.to(hidden.device)] for row in hidden]
+    found, means, sums = [], 0.0, 0.0
+    for k, (own, _, of_mean, of_sum) in enumerate(table):
+        means, sums = means + of_mean, sums + of_sum
+        found.append(own + table[0][1] + means / (k + 1) + sums)
+    return found
 
 
 def expected_values(p: torch.Tensor, values: Sequence[TokenValues]) -> torch.Tensor:

@@ -17,8 +17,9 @@ import torch
 from pytest_entropy.policy.dora import along_slope
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
-from pytest_entropy.probe.oracles.one_response import expected_values
-from pytest_entropy.probe.oracles.run import defined_weights, taught_by, values_at
+from pytest_entropy.probe.oracles.one_response import expected_values, prefix_values
+from pytest_entropy.probe.oracles.run import defined_weights
+from pytest_entropy.probe.oracles.taught import taught_by, value_of, values_at
 from pytest_entropy.stats.largest import largest
 
 # Weights with a larger unit roundoff have their noise measured; float32's is 1.2e-7.
@@ -130,7 +131,9 @@ def _products(
     values = values_at(taught, rollouts, n)
     expected = [expected_values(row.p, own) if own else None for row, own in zip(rows, values, strict=True)]
     means = [[] if own is None else own.tolist() for own in expected]
-    weights = defined_weights(estimator, rollouts, n, tables[0], tables[1], means, taught)
+    prompt, responses = list(rollouts.prompt_ids[n]), [list(response) for response in rollouts.responses(n)]
+    of_prefixes = [prefix_values(policy, prompt, response, value_of(rollouts)) for response in responses]
+    weights = defined_weights(estimator, rollouts, n, tables[0], tables[1], means, of_prefixes, taught)
     total = torch.zeros((), dtype=torch.float64, device=rows[0].log_probs.device)
     for g, (row, own) in enumerate(zip(rows, expected, strict=True)):
         total = total + (row.log_probs * row.log_probs.new_tensor(weights.log_prob[g])).sum()

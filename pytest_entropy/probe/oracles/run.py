@@ -20,8 +20,9 @@ from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.derivatives.directional import Derivatives
 from pytest_entropy.probe.estimators import get_estimator
-from pytest_entropy.probe.oracles.loops import LoopWeights, OnePrompt, Table, Taught, TokenValues, contexts_of
+from pytest_entropy.probe.oracles.loops import LoopWeights, OnePrompt, Table, Taught
 from pytest_entropy.probe.oracles.one_response import gradient_of_response, numbers_of_response
+from pytest_entropy.probe.oracles.taught import contexts_at, taught_by, value_of, values_at
 from pytest_entropy.stats.largest import largest
 
 # Two tokens are as likely as each other, up to rounding, where their probabilities differ by less, relative: so many
@@ -68,7 +69,8 @@ def by_definition(
     prompt, responses = list(rollouts.prompt_ids[prompt_index]), rollouts.responses(prompt_index)
     known = None if direction is None else taught_by(rollouts, estimator)
     values = values_at(known, rollouts, prompt_index)
-    alone = [numbers_of_response(policy, prompt, *one) for one in zip(responses, values, strict=True)]
+    value = None if known is None else value_of(rollouts)
+    alone = [numbers_of_response(policy, prompt, *one, value) for one in zip(responses, values, strict=True)]
     log_probs, entropies = [one.log_probs for one in alone], [one.entropies for one in alone]
     tops = [one.likeliest for one in alone]
     chances = [[math.exp(value) for value in row] for row in log_probs]
@@ -76,7 +78,8 @@ def by_definition(
     if direction is None:
         return OracleResult(log_probs, entropies, None, None, surprises)
     expected = [one.expected for one in alone]
-    weights = defined_weights(estimator, rollouts, prompt_index, log_probs, entropies, expected, known)
+    of_prefixes = [one.prefix_values for one in alone]
+    weights = defined_weights(estimator, rollouts, prompt_index, log_probs, entropies, expected, of_prefixes, known)
     parts = [0.0] * len(direction)
     for g, response in enumerate(responses):
         grads = gradient_of_response(policy, prompt, response, weights, g, list(direction))
@@ -113,42 +116,6 @@ def first_surprises_by_definition(
     return least, most
 
 
-def taught_by(rollouts: Rollouts, estimator: str) -> Taught | None:
-    """The control variate tables that rollouts carry as plain numbers; None for an estimator that does not learn.
-
-    Args:
-        rollouts: the batch.
-        estimator: the name of the estimator.
-    """
-    tables = rollouts.control_variate
-    if tables is None or not get_estimator(estimator).learns:
-        return None
-    pairs: dict[int, dict[int, float]] = {}
-    columns = (tables.pair_context.tolist(), tables.pair_token.tolist(), tables.pair_value.tolist())
-    for context, token, value in zip(*columns, strict=True):
-        pairs.setdefault(context, {})[token] = value
-    return Taught(tables.position.tolist(), tables.token.tolist(), pairs, bool(tables.cleans))
-
-
-def values_at(taught: Taught | None, rollouts: Rollouts, prompt_index: int) -> list[list[TokenValues]]:
-    """The action values at the tokens of one prompt's responses, response by response; empty lists without tables.
-
-    Args:
-        taught: the tables.
-        rollouts: the batch that holds the prompt, with the log-probabilities that the sampler recorded.
-        prompt_index: which of its prompts.
-    """
-    responses = rollouts.responses(prompt_index)
-    if taught is None:
-        return [[] for _ in responses]
-    return [[taught.values_in(context) for context in contexts] for contexts in _contexts_at(rollouts, prompt_index)]
-
-
-def _contexts_at(rollouts: Rollouts, prompt_index: int) -> list[list[int]]:
-    responses, recorded = rollouts.responses(prompt_index), rollouts.log_probs[prompt_index].tolist()
-    return [contexts_of(ids, row[: len(ids)]) for ids, row in zip(responses, recorded, strict=True)]
-
-
 def defined_weights(
     estimator: str,
     rollouts: Rollouts,
@@ -156,6 +123,7 @@ def defined_weights(
     log_probs: Table,
     entropies: Table,
     expected: Table,
+    of_prefixes: Table,
     taught: Taught | None,
 ) -> LoopWeights:
     """The estimator's weights for one prompt, by its definition.
@@ -166,11 +134,15 @@ def defined_weights(
         prompt_index: which of its prompts.
         log_probs, entropies: of the prompt's responses, nats per token.
         expected: sum_u q(c_k, u) pi(u) at the tokens of :func:`values_at`, nats; not used without tables.
+        of_prefixes: the values of the tokens' prefixes, nats; not used without tables.
         taught: of :func:`taught_by`.
     """
     one = OnePrompt(log_probs, entropies, rollouts.responses(prompt_index))
     if taught is not None:
-        one = replace(one, taught=taught, contexts=_contexts_at(rollouts, prompt_index), expected=expected)
+        one = replace(
+            one, taught=taught, contexts=contexts_at(rollouts, prompt_index), expected=expected,
+            prefix_values=of_prefixes,
+        )  # fmt: skip
     return get_estimator(estimator).definition(one)
 
 

@@ -16,7 +16,8 @@ from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.policy.text_part import has_experts
 from pytest_entropy.probe.diagnostics.importance_sampling import LOG_WEIGHT_SPREAD, longest_step, moved
-from pytest_entropy.probe.oracles.run import defined_weights, taught_by
+from pytest_entropy.probe.oracles.run import defined_weights
+from pytest_entropy.probe.oracles.taught import taught_by
 from pytest_entropy.probe.pieces import scoring_chunks, work_through
 from pytest_entropy.stats.largest import largest
 
@@ -40,21 +41,22 @@ class FixedSurrogate:
     expected_value: torch.Tensor | None
 
     @classmethod
-    def of(cls, rollouts: Rollouts, estimator: str, values: torch.Tensor | None) -> FixedSurrogate:
+    def of(cls, rollouts: Rollouts, estimator: str, values: tuple[torch.Tensor, torch.Tensor] | None) -> FixedSurrogate:
         """The estimator's weights by its definition, from the sampler's record.
 
         Args:
             rollouts: P prompts x G responses.
             estimator: the name of the estimator.
-            values: Q_k at theta ``[P, G, L]``, nats; None where the rollouts carry no tables.
+            values: Q_k and the prefixes' values at theta, ``[P, G, L]`` each, nats; None where the rollouts carry no
+                tables.
         """
         shape, taught = rollouts.tokens.shape, None if values is None else taught_by(rollouts, estimator)
         log_prob, entropy, expected = (torch.zeros(shape, dtype=torch.float64) for _ in range(3))
-        means = expected if values is None else values
+        means = (expected, expected) if values is None else values
         for n, lengths in enumerate(rollouts.lengths.tolist()):
-            tables = [table[n].tolist() for table in (rollouts.log_probs, rollouts.entropies, means)]
+            tables = [table[n].tolist() for table in (rollouts.log_probs, rollouts.entropies, *means)]
             own = [[row[:length] for row, length in zip(table, lengths, strict=True)] for table in tables]
-            weights = defined_weights(estimator, rollouts, n, own[0], own[1], own[2], taught)
+            weights = defined_weights(estimator, rollouts, n, own[0], own[1], own[2], own[3], taught)
             for g, length in enumerate(lengths):
                 log_prob[n, g, :length] = torch.tensor(weights.log_prob[g], dtype=torch.float64)
                 entropy[n, g, :length] = torch.tensor(weights.entropy[g], dtype=torch.float64)
@@ -154,29 +156,37 @@ def slope_discrepancies(
 
 @dataclass(frozen=True)
 class ExpectedPiece:
-    """A request for the expected action values of p prompts' tokens."""
+    """A request for the expected action values of p prompts' tokens, and the values of their prefixes."""
 
     part: Rollouts
 
     def compute(self, policy: Policy) -> torch.Tensor | None:
-        """Q_k ``[p, G, L]`` float64 nats, on the CPU."""
+        """Q_k and the prefixes' values ``[2, p, G, L]`` float64 nats, on the CPU."""
         with torch.no_grad():
-            found = policy.teacher_force(self.part).expected_values
-        return None if found is None else found.double().cpu()
+            forced = policy.teacher_force(self.part)
+        if forced.expected_values is None:
+            return None
+        values = torch.zeros_like(forced.expected_values) if forced.prefix_values is None else forced.prefix_values
+        return torch.stack([forced.expected_values.double(), values.double()]).cpu()
 
 
-def _expected_values(policy: Policy, rollouts: Rollouts, chunk_tokens: int, threads: int) -> torch.Tensor | None:
-    """Q_k of all tokens at the policy's parameters, ``[P, G, L]`` float64; None where the rollouts carry no tables."""
+def _expected_values(
+    policy: Policy, rollouts: Rollouts, chunk_tokens: int, threads: int
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Q_k and the prefixes' values of all tokens at the policy's parameters, ``[P, G, L]`` float64 each.
+
+    None where the rollouts carry no tables.
+    """
     if rollouts.control_variate is None:
         return None
-    table = torch.zeros(rollouts.tokens.shape, dtype=torch.float64)
+    table = torch.zeros(2, *rollouts.tokens.shape, dtype=torch.float64)
     chunks = scoring_chunks(rollouts, chunk_tokens, pads=policy.pads)
     for indices, values in work_through(
         policy, chunks, lambda some: ExpectedPiece(rollouts.select(some)), threads=threads
     ):
         if values is not None:
-            table[indices, :, : values.shape[2]] = values
-    return table
+            table[:, indices, :, : values.shape[3]] = values
+    return table[0], table[1]
 
 
 def _noise(even: np.ndarray, routed: bool) -> float:

@@ -73,16 +73,20 @@ class UpdateBatch:
         """
         return policy_gradient(policy, self.rollouts, self.token_weights(config), chunk_tokens=config.tokens_at_once)
 
-    def control_variate(self, policy: Policy, config: ProbeConfig) -> ControlVariateTables | None:
+    def control_variate(
+        self, policy: Policy, direction: Mapping[str, torch.Tensor], config: ProbeConfig
+    ) -> ControlVariateTables | None:
         """Entropy-to-go tables learnt from the responses; None if the configured estimator uses none.
 
         Args:
-            policy: scores the responses, to choose what is done with the tables.
+            policy: scores the responses, to learn from their hidden states and to choose what is done with the tables.
+            direction: u by live parameter name.
             config: names the estimator, and gives the token budget of a piece.
         """
         if not get_estimator(config.estimator).learns:
             return None
-        return chosen_tables(policy, self.rollouts, config.max_new_tokens, chunk_tokens=config.tokens_at_once)
+        limit, chunk = config.max_new_tokens, config.tokens_at_once
+        return chosen_tables(policy, self.rollouts, direction, limit, chunk_tokens=chunk)
 
 
 def take_update(
@@ -120,7 +124,7 @@ def take_update(
     with meter.phase("oracle", size if "definition" in config.diagnostics else None, passes=None):
         gap = optimizer_discrepancy(rule, gradient, optimizer, parameters, direction, max_grad_norm=clip)
         slopes = _slope_fields(batch, policy, config, gradient, direction, eta)
-    control_variate = batch.control_variate(policy, config)
+    control_variate = batch.control_variate(policy, direction, config)
     update = Update(
         direction=direction, gradient=gradient, rule=rule, objective=config.loss_type, eta=eta, eta_source=eta_source,
         gradient_norm=norm(gradient), direction_norm=norm(direction),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 
@@ -20,6 +21,8 @@ def tables() -> ControlVariateTables:
         torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0], dtype=double),
         torch.tensor([4]),
         torch.ones((), dtype=double),
+        torch.zeros((), dtype=double),
+        torch.zeros(0, dtype=double),
     )
 
 
@@ -79,6 +82,6 @@ def test_the_rows_of_contexts_hold_their_pairs() -> None:
 def test_tables_without_pairs_add_nothing() -> None:
     nothing = torch.zeros(0, dtype=torch.int64)
     given = tables()
-    bare = ControlVariateTables(given.position, given.token, nothing, nothing, nothing.double(), nothing, given.cleans)
+    bare = replace(given, pair_context=nothing, pair_token=nothing, pair_value=nothing.double(), opening=nothing)
     assert bare.width == 0
     assert bare.own(torch.tensor([-1, 2]), torch.tensor([1, 5])).tolist() == [0.5, 0.0]

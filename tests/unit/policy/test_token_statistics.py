@@ -70,6 +70,8 @@ def added_in_contexts() -> AddedValues:
         torch.tensor([0.7, -0.4, 1.5, 2.0], dtype=torch.float64),
         torch.zeros(0, dtype=torch.int64),
         torch.ones((), dtype=torch.float64),
+        torch.zeros((), dtype=torch.float64),
+        torch.zeros(0, dtype=torch.float64),
     )
     return tables.added_in(torch.tensor([-1, 4, 5, 4, -1, -1, 7]))
 

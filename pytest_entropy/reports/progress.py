@@ -40,7 +40,8 @@ class Progress:
             return None
         self._done.add(report.nodeid)
         self._left -= self._sizes[report.nodeid]
-        if not report.stored:
+        # A run that was not needed took no time.
+        if not report.stored and (report.outcome != "skipped" or report.delta_h1 is not None):
             self._computed += self._sizes[report.nodeid]
         now = self._clock()
         if not self._left or not self._computed or now - self._last_line < EVERY:

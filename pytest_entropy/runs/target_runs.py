@@ -46,6 +46,7 @@ class TargetRuns:
         self._pilot = pilot_runs(self._B_E, self._step)
         self._after: dict[int, ErrorAfter] = {}
         self._written: TargetRecord | None = None
+        self._began = False
         self.failure: FailedRun | None = None
 
     def not_needed(self, run: int) -> str:
@@ -59,6 +60,7 @@ class TargetRuns:
         """
         if self._target is None or run <= self._pilot or self._has_begun(run):
             return ""
+        self._begin()
         group = self._step * math.ceil(run / self._step)
         try:
             taken = runs_needed(self._error_after, self._B_E, step=self._step, most=group)
@@ -79,6 +81,7 @@ class TargetRuns:
         """
         if self._target is None:
             return
+        self._begin()
         try:
             needed = runs_needed(self._error_after, self._B_E, step=self._step, most=self._most)
             taken = [n for n in range(1, self._most + 1) if n <= needed or self._has_begun(n)]
@@ -99,6 +102,7 @@ class TargetRuns:
         """
         if self._target is None or self._pilot >= self._most or not all(map(self._is_stored, self._of_pilot)):
             return ""
+        self._begin()
         if (self._plan.directory / TARGET_ERROR).is_file():
             return ""
         return self._forecast(self._error_after(self._pilot))
@@ -150,6 +154,19 @@ class TargetRuns:
             seconds_per_run=fmean(map(_seconds, runs)),
             not_needed=others,
         )
+
+    def _begin(self) -> None:
+        """Remove the record of an earlier session's target, by which runs that this one needs would not be missing."""
+        if self._began:
+            return
+        self._began = True
+        file = self._plan.directory / TARGET_ERROR
+        try:
+            record = TargetRecord.from_dict(read_json(file))
+        except (OSError, ValueError):
+            return
+        if (record.target_se, record.most_runs) != (self._target, self._most):
+            file.unlink(missing_ok=True)
 
     def _plan_as_many(self) -> None:
         """Let the experiment's manifest list the runs of this plan: an earlier session may have allowed others."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from pytest_entropy.checks.summaries.target_error import OPTION, asked_for, error_after, more_runs
+from pytest_entropy.checks.summaries.target_error import OPTION, asked_for, digits, error_after, more_runs
 from pytest_entropy.records.experiment import ExperimentRecord
 from pytest_entropy.records.files import read_json, write_json
 from pytest_entropy.records.paths import MANIFEST, RESULTS, TARGET_ERROR
@@ -21,7 +21,6 @@ from pytest_entropy.records.target_error import TargetRecord
 from pytest_entropy.reports.progress import in_words
 from pytest_entropy.runs.plan import Plan
 from pytest_entropy.runs.store import FailedRun
-from pytest_entropy.stats.signal import format_error
 from pytest_entropy.stats.target_error import ErrorAfter, pilot_runs, runs_needed
 
 log = logging.getLogger(__name__)
@@ -72,7 +71,7 @@ class TargetRuns:
         self.keep()
         after, runs = self._after[taken], f"{taken} run{'s' * (taken != 1)}"
         asked = asked_for(self._target, after.allowed)
-        return f"not needed: the error {format_error(after.se)} after {runs} is within {OPTION} {asked}"
+        return f"not needed: the error {digits(after.se)} after {runs} is within {OPTION} {asked}"
 
     def keep(self) -> None:
         """Write the record of the target beside the runs, once it is reached or all runs are taken.
@@ -120,7 +119,7 @@ class TargetRuns:
         predicted, of = after.predicted(self._pilot), f"runs of {self._B_E} prompts"
         seconds = in_words(fmean(_seconds(self._run(n)) for n in self._of_pilot))
         asked = asked_for(str(self._target), after.allowed)
-        words = f"pilot of {self._pilot * self._B_E} prompts: error {format_error(after.se)} of {asked} asked for"
+        words = f"pilot of {self._pilot * self._B_E} prompts: error {digits(after.se)} of {asked} asked for"
         if after.reached:
             return f"{words}: reached"
         if math.isinf(predicted):

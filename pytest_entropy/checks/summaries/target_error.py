@@ -10,7 +10,6 @@ from pytest_entropy.checks.summaries.headline import mean_measurement
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.settings.target_error import allowed_error
 from pytest_entropy.stats import CheckOutcome
-from pytest_entropy.stats.signal import format_error
 from pytest_entropy.stats.target_error import ErrorAfter
 
 OPTION = "--entropy-target-se"
@@ -57,17 +56,22 @@ def target_reached(runs: Sequence[RunRecord], target: str, most: int) -> TargetR
     return TargetReached(target, after.allowed, after.reached, most)
 
 
+def digits(error: float) -> str:
+    """An error beside one that it is compared with: a digit more than elsewhere, or the two may look the same."""
+    return f"{error:.3g}"
+
+
 def asked_for(target: str, allowed: float) -> str:
     """A target in words, a share with what it is now.
 
     >>> asked_for("0.001", 0.001), asked_for("10%", 0.003)
-    ('0.001', '10% (0.0030)')
+    ('0.001', '10% (0.003)')
 
     Args:
         target: as it is configured.
         allowed: the largest standard error that it allows.
     """
-    return f"{target} ({format_error(allowed)})" if target.endswith("%") else target
+    return f"{target} ({digits(allowed)})" if target.endswith("%") else target
 
 
 def more_runs(after: ErrorAfter, runs: int, step: int = 1) -> str:
@@ -97,7 +101,7 @@ def reaches_target(runs: Sequence[RunRecord], target: str, *, updates: int = 1) 
     after, measured = error_after(runs, target), mean_measurement(runs)
     asked = asked_for(target, after.allowed)
     reason = "" if after.reached else (
-        f"the error {measured.scope} is {format_error(after.se)} after {len(runs)} run{'s' * (len(runs) != 1)}, above "
+        f"the error {measured.scope} is {digits(after.se)} after {len(runs)} run{'s' * (len(runs) != 1)}, above "
         f"{OPTION} {asked}; to decide: {more_runs(after, len(runs), updates)}"
     )  # fmt: skip
     return CheckOutcome(

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ import pytest
 from pytest_entropy.records.files import read_json, write_json
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.target_error import TargetRecord
+from pytest_entropy.runs.plan import Plan
 from pytest_entropy.runs.store import FailedRun
 from pytest_entropy.runs.target_runs import TargetRuns
 from pytest_entropy.settings.layers import Layer, resolve_config
@@ -32,12 +33,13 @@ class Session:
     def __init__(self, root: Path, target: str | None, *, most: int = MOST, updates: int = 1) -> None:
         self.root, self.fails, self.computed = root, set[int](), list[int]()
         batch = {"B_E_values": [B_E], "runs_per_batch": most // updates, "updates": updates, "target_se": target}
-        self.plan: Any = SimpleNamespace(
+        plan = SimpleNamespace(
             resolved=resolve_config([Layer("x", {"batch_config": batch})]),
             directory=root,
             runs=[(B_E, run) for run in range(1, most + 1)],
             run_directory=lambda B_E, run: f"BE{B_E:03d}_run{run:03d}",
         )
+        self.plan = cast("Plan", plan)
         root.mkdir(exist_ok=True)
         self.manifest()
         self.target = TargetRuns(self.plan, self.run)

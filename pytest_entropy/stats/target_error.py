@@ -3,7 +3,8 @@
 Runs are taken in order.  The pilot is the first ones with at least ``PILOT`` prompts; by its error, which falls with
 the root of the number of runs, that number is predicted.  From there on runs are taken until the target is reached.
 Each decision rests on the runs before it alone, so that it is the same in whatever order workers compute them.
-An interval whose size its own estimated error has decided covers a little less: docs/statistics.md has the simulation.
+The error that ends a measurement is estimated from it: docs/statistics.md ("Coverage of the intervals") says what that
+does to the mean and its interval.
 """
 
 from __future__ import annotations

@@ -37,3 +37,11 @@ class TargetRecord(Stored):
     not_needed: list[str] = field(default_factory=list)
 
     __pydantic_config__: ClassVar = STRICT
+
+    def in_words(self) -> str:
+        """The error against the target, and the number of runs."""
+        runs = f"{self.runs} of at most {self.most_runs} runs"
+        share = f" ({self.target_se})" if self.target_se.endswith("%") else ""
+        error = "no error" if self.se is None else f"error {self.se:.3g}"
+        outcome = "reached" if self.reached else "NOT reached"
+        return f"target {outcome}: {error} after {runs}, {self.allowed:.3g}{share} asked for"

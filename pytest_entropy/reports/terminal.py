@@ -193,6 +193,8 @@ def _write_experiment(
     for line in verdicts(reports, view):
         yellow = line.startswith("INCONCLUSIVE")
         write(line, yellow=yellow, red=bool(failed) and not yellow)
+    if view is not None and view.target is not None:
+        write(view.target.in_words(), yellow=not view.target.reached)
     for line in filter(None, (executed_again(reports), computed_again({} if view is None else view.attempts))):
         write(line, yellow=True)
     if view is not None and not quiet and (said := left_open(view)):

@@ -48,8 +48,8 @@ def with_target(kind: ExperimentKind, resolved: ResolvedConfig) -> tuple[Resolve
         return resolved, ()
     where = resolved.sources[TARGET]
     if not kind.to_target:
-        note = f"  target of the error: none for {kind.name}, which compares its runs"
-        return resolved.with_target(None, f"{where}: not for {kind.name}, which compares its runs"), (note,)
+        why = f"not for {kind.name}, whose number of runs is fixed"
+        return resolved.with_target(None, f"{where}: {why}"), (f"  target of the error: {why}",)
     if len(batch.B_E_values) > 1:
         listed = ", ".join(map(str, batch.B_E_values))
         raise UsageError(

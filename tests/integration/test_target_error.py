@@ -69,6 +69,7 @@ def test_the_same_runs_are_taken_by_any_number_of_workers_and_again_from_the_sto
         taken = len(deltas)
         assert PILOT < taken < 12
         assert f"after {taken} runs is within --entropy-target-se {target}" in done.stdout
+        assert f"target reached: error {record['se']:.3g} after {taken} of at most 12 runs" in done.stdout
         assert "REPORTED OTHERWISE" not in done.stdout + done.stderr
         summary = json.loads((directory / "summary.json").read_text())
         assert summary["missing_runs"] == []

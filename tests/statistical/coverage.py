@@ -137,7 +137,7 @@ def taken(population: str, B_E: int, target: str, truth: float, rng: np.random.G
     def after(number: int) -> ErrorAfter:
         while len(runs) < number:
             s = simulate.draw(population, (B_E,), rng) + truth
-            runs.append(Measurement(float(s.mean()), float(s.std(ddof=1)) / B_E**0.5, B_E).with_skew_of(s))
+            runs.append(Measurement(float(s.mean()), float(s.std(ddof=1)) / B_E**0.5, B_E).with_skew_of(s.tolist()))
         mean = pool(runs)
         return ErrorAfter(present(mean.se), allowed_error(target, mean.value), 0.0)
 

@@ -51,12 +51,12 @@ def test_without_a_number_of_runs_there_are_at_most_sixteen(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(KNOWN) - {"single_run"}))
 def test_experiments_that_compare_runs_take_no_target_and_say_so(name: str) -> None:
-    before = configured(name, TARGET)
+    before, why = configured(name, TARGET), f"not for {name}, whose number of runs is fixed"
     resolved, (note,) = with_target(kind_of(name), before)
     assert resolved.config.batch_config.target_se is None
     assert resolved.digest() == configured(name).digest()
-    assert resolved.sources["batch_config.target_se"] == f"--entropy-target-se: not for {name}, which compares its runs"
-    assert note == f"  target of the error: none for {name}, which compares its runs"
+    assert resolved.sources["batch_config.target_se"] == f"--entropy-target-se: {why}"
+    assert note == f"  target of the error: {why}"
 
 
 def test_without_a_target_nothing_changes() -> None:

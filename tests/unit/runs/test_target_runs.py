@@ -243,3 +243,4 @@ def test_the_records_types() -> None:
         seconds_per_run=1.0,
     )  # fmt: skip
     assert kept(record.to_dict()) == record
+    assert record.in_words() == "target NOT reached: no error after 1 of at most 2 runs, 0.1 (10%) asked for"

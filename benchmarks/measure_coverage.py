@@ -25,6 +25,7 @@ def measured(sessions: int, rng: np.random.Generator) -> Iterator[Coverage]:
     yield from coverage.lone_run(sessions, rng)
     yield from coverage.run_among_others(sessions, rng)
     yield from coverage.mean_over_runs(sessions, rng)
+    yield from (row for row, _ in coverage.until_target(sessions, rng))
     yield from coverage.scaling_fit(sessions // 2, 0, rng)
     yield from coverage.scaling_fit(sessions // 8, 400, rng)
     yield from coverage.over_updates(sessions, rng)

@@ -11,6 +11,7 @@ from pytest_entropy.checks import bookkeeping
 from pytest_entropy.checks.eta_sweep_intercept import CHECK as eta_sweep_intercept
 from pytest_entropy.checks.sampler_scorer_agreement import CHECK as sampler_scorer_agreement
 from pytest_entropy.checks.summaries import single_run
+from pytest_entropy.checks.summaries.target_error import reaches_target
 from pytest_entropy.checks.update_moves import CHECK as update_moves
 from pytest_entropy.plugin.experiment import Experiment, Runs
 from pytest_entropy.records.run import RunRecord
@@ -29,7 +30,9 @@ def test_result(probe_runs: Runs, experiment: Experiment) -> None:
     """The measurement means something: the update moves, and sampler and scorer agree."""
     runs = probe_runs.complete()
     checks = experiment.config.checks
-    analysis = single_run.single_run_analysis(runs, confidence=checks.confidence, tolerance=checks.tolerance)
+    analysis = single_run.single_run_analysis(
+        runs, confidence=checks.confidence, tolerance=checks.tolerance, batch=experiment.config.batch_config
+    )
     experiment.record(plain(analysis))
     experiment.conclude(*single_run.conclusion(runs, analysis.eta_sweep, confidence=checks.confidence))
     experiment.require(sampler_scorer_agreement.check(runs))
@@ -39,8 +42,14 @@ def test_result(probe_runs: Runs, experiment: Experiment) -> None:
 
 
 def test_precision(probe_runs: Runs, experiment: Experiment) -> None:
-    """The error is at most half of δH₁, or the result says with what options it would be."""
-    experiment.require(single_run.precision(probe_runs.complete()))
+    """The error is what ``--entropy-target-se`` asks for, if it is given, and at most half of δH₁.
+
+    Where it is not, the result says with what options it would be.
+    """
+    runs, batch = probe_runs.complete(), experiment.config.batch_config
+    if batch.target_se is not None:
+        experiment.require(reaches_target(runs, batch.target_se, updates=batch.updates))
+    experiment.require(single_run.precision(runs))
 
 
 @pytest.mark.entropy_check

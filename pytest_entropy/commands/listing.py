@@ -52,11 +52,14 @@ def results_root(directory: Path) -> Path:
 def listing_entry(directory: Path, manifest: ExperimentRecord) -> Entry:
     """The listing's line of an experiment, from its summary, else from the files of its runs."""
     planned = manifest.planned_runs
+    expected = len(planned)
     try:
         summary = SummaryRecord.from_dict(read_json(directory / SUMMARY))
         done, failed, headline = len(summary.runs), len(summary.failed_runs), summary.headline
+        # Planned runs that a target of the error did not need are none of these.
+        expected = min(expected, done + failed + len(summary.missing_runs))
     except (OSError, ValueError):
         done = sum((directory / run / RESULTS).is_file() for run in planned)
         failed = sum((directory / run / ERROR).is_file() for run in planned)
         headline = "no summary: the session did not end; `report` writes it"
-    return Entry(directory, manifest.experiment, done, failed, len(planned), headline)
+    return Entry(directory, manifest.experiment, done, failed, expected, headline)

@@ -107,12 +107,12 @@ def pytest_runtest_makereport(
     """Report the failure of a run in a sentence: a user has no use for the frames of this package."""
     if call.excinfo is None:
         return (yield)
-    from pytest_entropy.plugin import outcomes
+    from pytest_entropy.plugin import news, outcomes
 
     failure = outcomes.failure_of(call)
     if failure is None:
         return (yield)
-    outcomes.report_news(item, failure)
+    news.report_news(item, failure)
     report = yield
     outcomes.say_in_a_sentence(report, failure)
     return report

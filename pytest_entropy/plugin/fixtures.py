@@ -8,6 +8,7 @@ import pytest
 
 from pytest_entropy.plugin.attempts import repeated
 from pytest_entropy.plugin.experiment import Experiment, FailedProbe, Runs
+from pytest_entropy.plugin.news import report_news
 from pytest_entropy.plugin.session import session_of
 
 if TYPE_CHECKING:
@@ -33,7 +34,10 @@ def experiment(request: pytest.FixtureRequest) -> Experiment:
 
 @pytest.fixture
 def probe_run(request: pytest.FixtureRequest, experiment: Experiment) -> RunRecord:
-    """The record of one run: a test with this fixture becomes one item per (B_E, run)."""
+    """The record of one run: a test with this fixture becomes one item per (B_E, run).
+
+    The item of a run that a target of the error does not need is skipped.
+    """
     from pytest_entropy.records.item import ItemReport
     from pytest_entropy.runs.store import FailedRun
 
@@ -42,6 +46,12 @@ def probe_run(request: pytest.FixtureRequest, experiment: Experiment) -> RunReco
     # An item that is executed again may have the failure of its last attempt.
     if FAILURE in request.node.stash:
         del request.node.stash[FAILURE]
+    reason = execution.target.not_needed(run)
+    if execution.target.failure is not None:
+        report_news(request.node, execution.target.failure)
+        execution.target.failure = None
+    if reason:
+        pytest.skip(reason)
     try:
         result, stored = execution.run(B_E, run)
     except FailedRun as failure:
@@ -49,6 +59,7 @@ def probe_run(request: pytest.FixtureRequest, experiment: Experiment) -> RunReco
         request.node.user_properties += ItemReport(B_E=B_E, run=run).to_properties()
         return FailedProbe(failure)  # type: ignore[return-value]
     request.node.user_properties += ItemReport.of_run(result, stored=stored).to_properties()
+    request.node.user_properties += ItemReport(pilot=execution.target.pilot_in_words()).to_properties()
     return result
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from pytest_entropy.plugin.option_values import (
     NEWEST,
     be_values,
+    error_target,
     key_value,
     name_or_newest,
     positive,
@@ -81,7 +82,20 @@ OPTIONS = (
     ),
     Option("--be", "B_E of single run and sanity check (default: 256)", positive(2), "N"),
     Option("--bu", "B_U, prompts of the update batch (default: 32)", positive(1), "N", "batch_config.B_U"),
-    Option("--runs", "runs per B_E (default: 3; sanity check 15)", positive(1), "N"),
+    Option(
+        "--runs",
+        "runs per B_E (default: 3; sanity check 15); with --entropy-target-se the most runs",
+        positive(1),
+        "N",
+    ),
+    Option(
+        "--entropy-target-se",
+        "take runs until the error of their mean delta_h1 is at most X, such as 0.001 or 10%; at most --runs "
+        "(default: 16)",
+        error_target,
+        "X",
+        "batch_config.target_se",
+    ),
     Option("--base-model", "base model of an adapter, over the one it names", text_value, "DIR", "model.base_model"),
     Option("--device", "torch device: cpu, cuda, cuda:N (default: cpu)", text_value, "DEVICE", "model.device"),
     Option(

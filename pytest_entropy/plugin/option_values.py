@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+from pytest_entropy.settings.target_error import target_error
+
 # The value of ``--entropy-compare`` without a name, and with an empty one: the newest baseline.
 NEWEST = ""
 
@@ -56,6 +58,18 @@ def positive_number(text: str) -> float:
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} must be positive and finite")
     return number
+
+
+def error_target(text: str) -> str:
+    """Parse a standard error to reach: a positive number, or a share such as ``10%``.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is neither.
+    """
+    try:
+        return str(target_error(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
 
 
 def probability(text: str) -> float:

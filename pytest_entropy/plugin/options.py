@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,19 +90,22 @@ def option_layers(config: pytest.Config, kind: ExperimentKind) -> list[Layer]:
         values = sizes if isinstance(sizes, list) else [sizes]
         layers.append(Layer(kind.sizes, nested("batch_config.B_E_values", values)))
     runs = given(config, "--runs")
-    if runs is not None and kind.repeats:
+    if runs is not None and (kind.repeats or kind.to_target):
         layers.append(Layer("--runs", nested("batch_config.runs_per_batch", runs)))
     for key, value in given(config, "--entropy-set") or ():
         layers.append(Layer("--entropy-set", nested(key, value)))
     return layers
 
 
-def refuse_idle_sizes(config: pytest.Config, kinds: list[ExperimentKind]) -> None:
+def refuse_idle_sizes(
+    config: pytest.Config, kinds: list[ExperimentKind], to_target: Sequence[ExperimentKind] = ()
+) -> None:
     """Reject a size option that no experiment of the session uses.
 
     Args:
         config: pytest's, with the options' values.
         kinds: the kinds of the session's experiments.
+        to_target: those whose runs are taken until their mean has the error that is asked for.
 
     Raises:
         UsageError: an option has no effect; names the option to use.
@@ -110,5 +114,9 @@ def refuse_idle_sizes(config: pytest.Config, kinds: list[ExperimentKind]) -> Non
     for option, other in (("--be-values", "--be"), ("--be", "--be-values")):
         if given(config, option) is not None and kinds and all(kind.sizes == other for kind in kinds):
             raise UsageError(f"{option} does not apply to {names}; use {other}")
-    if given(config, "--runs") is not None and kinds and not any(kind.repeats for kind in kinds):
-        raise UsageError(f"--runs does not apply to {names}: there is one run per B_E")
+    target = "--entropy-target-se"
+    if given(config, "--runs") is not None and kinds and not to_target and not any(kind.repeats for kind in kinds):
+        most = f"; with {target} it is the most runs" if any(kind.to_target for kind in kinds) else ""
+        raise UsageError(f"--runs does not apply to {names}: there is one run per B_E{most}")
+    if given(config, target) is not None and kinds and not to_target:
+        raise UsageError(f"{target} does not apply to {names}: give it to single_run, whose runs have one mean")

@@ -12,14 +12,12 @@ import pytest
 from pytest_entropy.plugin import options
 from pytest_entropy.plugin.declared_experiments import EXPERIMENT_FIXTURE
 from pytest_entropy.plugin.fixtures import FAILURE
+from pytest_entropy.plugin.news import report_news
 from pytest_entropy.plugin.session import session_of
 from pytest_entropy.plugin.undecided_item import leave_undecided
 
 if TYPE_CHECKING:
     from pytest_entropy.runs.store import FailedRun, NeededRunsFailed
-
-# The items of this process that have reported a failure, by experiment and reason.
-_TOLD = pytest.StashKey[dict[tuple[object, str], str]]()
 
 
 def raise_failed_run(item: pytest.Item) -> None:
@@ -44,18 +42,6 @@ def failure_of(call: pytest.CallInfo[None]) -> FailedRun | NeededRunsFailed | No
         return None
     error = call.excinfo.value
     return error if isinstance(error, store.FailedRun | store.NeededRunsFailed) else None
-
-
-def report_news(item: pytest.Item, failure: FailedRun | NeededRunsFailed) -> None:
-    """Make a failure that no other item has the item's verdict, so that the session's summary says it, and once."""
-    told = item.config.stash.setdefault(_TOLD, {})
-    experiment = dict(item.user_properties).get("entropy_experiment")
-    # An item that is executed again says again what its last attempt said.
-    if failure.news and told.setdefault((experiment, failure.news.reason), item.nodeid) == item.nodeid:
-        from pytest_entropy.records.item import ItemReport
-
-        news = ItemReport(verdict=failure.news.what, reason=failure.news.reason).to_properties()
-        item.user_properties += [pair for pair in news if pair not in item.user_properties]
 
 
 def say_in_a_sentence(report: pytest.TestReport, failure: FailedRun | NeededRunsFailed) -> None:

@@ -43,6 +43,8 @@ class Reporter:
         # A worker's usage error, the only message of a session that has one.
         self.usage_error: str | None = None
         self._progress: Progress | None = None
+        # Experiments whose pilot was told on the terminal.
+        self._piloted: set[str] = set()
         self._latest: tuple[pytest.TestReport | None, ItemReport | None] = None, None
         self._audit: SessionAudit | None = None
 
@@ -98,9 +100,17 @@ class Reporter:
             self._progress.expect(nodeids)
 
     def _show_progress(self, item: ItemReport) -> None:
-        line = self._progress.note(item) if self._progress else None
-        if line:
-            terminal = self.config.pluginmanager.getplugin("terminalreporter")
+        """Write what the item says of the time that the session still takes: of its pilot, and of the runs left."""
+        told = self._progress.note(item) if self._progress else None
+        if item.pilot and item.experiment not in self._piloted:
+            self._piloted.add(item.experiment)
+            self._write_line(f"entropy: {item.pilot}")
+        if told:
+            self._write_line(told)
+
+    def _write_line(self, line: str) -> None:
+        terminal = self.config.pluginmanager.getplugin("terminalreporter")
+        if terminal is not None and self.config.get_verbosity() >= 0:
             terminal.ensure_newline()
             terminal.write_line(line, cyan=True)
 

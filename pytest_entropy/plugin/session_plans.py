@@ -134,7 +134,8 @@ class SessionPlans:
             raise self.first_error
         if not self.plans:
             return
-        options.refuse_idle_sizes(self._config, [plan.kind for plan in self.plans])
+        to_target = [plan.kind for plan in self.plans if plan.resolved.config.batch_config.target_se is not None]
+        options.refuse_idle_sizes(self._config, [plan.kind for plan in self.plans], to_target)
         events = options.given(self._config, "--entropy-tensorboard")
         if events:
             from pytest_entropy.plugin.tensorboard import require_tensorboard

@@ -18,6 +18,7 @@ _NAMES = {
     "verdict": "entropy_verdict",
     "reason": "entropy_reason",
     "inconclusive": "entropy_inconclusive",
+    "pilot": "entropy_pilot",
 }
 _P_VALUE = "entropy_p_"
 # Fields that are no property, or a property per entry.
@@ -52,6 +53,7 @@ class ItemReport:
         stored: whether the result was stored by an earlier session.
         verdict, reason: the item's conclusion, and the reason for it.
         inconclusive: the message of the check that could not decide.
+        pilot: what the first runs say of the number that a target of the error takes, in words.
         attempts: executions of the item in this session, where it was executed more than once.
         p_values: by name of the check; None for a deterministic check.
         nodeid, outcome: pytest's id and outcome of the item; they are not properties.
@@ -79,6 +81,7 @@ class ItemReport:
     reason: str = ""
     inconclusive: str = ""
     attempts: int | None = None
+    pilot: str = ""
     p_values: dict[str, float | None] = field(default_factory=dict)
     nodeid: str = ""
     outcome: str = ""

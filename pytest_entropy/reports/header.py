@@ -35,5 +35,6 @@ def resume_lines(plan: Any) -> list[str]:
         return []
     names = [plan.run_directory(B_E, run) for B_E, run in plan.runs]
     kept = sum(os.path.isfile(os.path.join(plan.directory, name, RESULTS)) for name in names)
-    left = f"{len(names) - kept} to compute" if kept < len(names) else "nothing to compute"
+    most = "at most " if plan.resolved.config.batch_config.target_se is not None else ""
+    left = f"{most}{len(names) - kept} to compute" if kept < len(names) else "nothing to compute"
     return [f"  resume: kept {kept} of {len(names)} runs of {shown(plan.directory)}; {left}"]

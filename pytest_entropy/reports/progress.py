@@ -23,6 +23,8 @@ class Progress:
         # Sizes of the runs that are computed, and of those that are left.
         self._computed = self._left = 0
         self._start = self._last_line = clock()
+        # Whether runs are taken until the error of their mean reaches a target: some may not be needed.
+        self._to_target = False
 
     def expect(self, nodeids: Iterable[str]) -> None:
         """Add the runs among the tests that this process or a worker has collected."""
@@ -39,15 +41,18 @@ class Progress:
         if report.nodeid not in self._sizes or report.nodeid in self._done:
             return None
         self._done.add(report.nodeid)
+        self._to_target |= bool(report.pilot)
         self._left -= self._sizes[report.nodeid]
-        if not report.stored:
+        # A run that was not needed took no time.
+        if not report.stored and (report.outcome != "skipped" or report.delta_h1 is not None):
             self._computed += self._sizes[report.nodeid]
         now = self._clock()
         if not self._left or not self._computed or now - self._last_line < EVERY:
             return None
         self._last_line = now
+        how = "at most" if self._to_target else "about"
         seconds = (now - self._start) / self._computed * self._left
-        return f"entropy: {len(self._done)} of {len(self._sizes)} runs, about {in_words(seconds)} left"
+        return f"entropy: {len(self._done)} of {len(self._sizes)} runs, {how} {in_words(seconds)} left"
 
 
 def in_words(seconds: float) -> str:

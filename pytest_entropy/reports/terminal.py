@@ -52,10 +52,13 @@ def plan_line(plan: Any) -> str:
     sizes = ",".join(map(str, batch.B_E_values))
     entropy_group = f" (E: {batch.G_E})" if batch.G_E else ""
     updates = f" x {batch.updates} update batches" if batch.updates > 1 else ""
+    runs = f"{batch.runs_per_batch * batch.updates} runs"
+    if batch.target_se is not None:
+        runs = f"at most {runs}, until the error is {batch.target_se}"
     update = f"B_U {batch.B_U}{updates}" if config.probe.mode == "two_batch" else "U-statistic of each batch"
     return (
         f"entropy: {plan.kind.name}: {which} ({plan.files.layout}, {plan.checkpoint_digest[:8]}), "
-        f"B_E {sizes} x {batch.runs_per_batch * batch.updates} runs, {update}, G {batch.G}{entropy_group}, "
+        f"B_E {sizes} x {runs}, {update}, G {batch.G}{entropy_group}, "
         f"{config.probe.estimator}, {config.probe.update_rule}, {config.probe.loss_type}, "
         f"T = {config.sampling.temperature:g}, {prompts}"
         + (f", {plan.depth}" if plan.depth else "")
@@ -190,6 +193,8 @@ def _write_experiment(
     for line in verdicts(reports, view):
         yellow = line.startswith("INCONCLUSIVE")
         write(line, yellow=yellow, red=bool(failed) and not yellow)
+    if view is not None and view.target is not None:
+        write(view.target.in_words(), yellow=not view.target.reached)
     for line in filter(None, (executed_again(reports), computed_again({} if view is None else view.attempts))):
         write(line, yellow=True)
     if view is not None and not quiet and (said := left_open(view)):

@@ -21,6 +21,7 @@ from pytest_entropy.records.paths import (
     CONCLUSION,
     PLUGIN_ANALYSES,
     ROLLOUTS,
+    TARGET_ERROR,
     UPDATE,
     UPDATE_RECORD,
     is_update_directory,
@@ -28,6 +29,7 @@ from pytest_entropy.records.paths import (
 from pytest_entropy.records.results_directory import read_manifest
 from pytest_entropy.records.rollouts import ExtremeRollouts
 from pytest_entropy.records.run import RunRecord
+from pytest_entropy.records.target_error import TargetRecord
 from pytest_entropy.records.update import StillTerm, StoredUpdate, UpdateRecord
 from pytest_entropy.reports.gate_reason import gate_reason
 from pytest_entropy.reports.reading import first_config, mapping_in, record_in, runs_in
@@ -60,6 +62,7 @@ class ExperimentView:
         plugin_analyses: other plugins' answers by plugin name, plain values.
         failed_items: reasons of failed tests by name.
         earlier_errors: reasons of earlier attempts, oldest first, by directory of what took more than one.
+        target: the runs that a target of the error took; None without one.
         rollouts: the prompts with the lowest and highest s_n of the first run at the largest B_E; None if not stored.
     """
 
@@ -77,6 +80,7 @@ class ExperimentView:
     failed_items: dict[str, str]
     earlier_errors: dict[str, list[str]] = field(default_factory=dict)
     rollouts: ExtremeRollouts | None = None
+    target: TargetRecord | None = None
 
     @property
     def name(self) -> str:
@@ -111,8 +115,9 @@ class ExperimentView:
 
     @property
     def missing(self) -> list[str]:
-        """Planned runs that left neither a result nor an error."""
+        """Planned runs that left neither a result nor an error, and were needed."""
         present = {run.directory for run in self.runs} | set(self.failures)
+        present |= set(self.target.not_needed) if self.target is not None else set()
         return [name for name in self.manifest.planned_runs if name not in present]
 
     @property
@@ -254,6 +259,7 @@ def view_experiment(directory: Path) -> ExperimentView:
             f"{directory} has schema version {manifest.schema_version}, this version reads {SCHEMA_VERSION}"
         )
     runs, failures = runs_in(directory)
+    config = first_config(directory)
     checks = [
         record_in(file, "the outcome of a check", CheckOutcome.from_dict) for file in sorted(directory.glob(CHECKS))
     ]
@@ -265,14 +271,22 @@ def view_experiment(directory: Path) -> ExperimentView:
         checks={check.name: check for check in checks if check is not None},
         analysis=mapping_in(directory / kind_of(manifest.experiment).analysis),
         update=record_in(directory / UPDATE / UPDATE_RECORD, "an update batch", StoredUpdate.from_dict),
-        config=first_config(directory),
+        config=config,
         conclusion=record_in(directory / CONCLUSION, "a conclusion", Conclusion.from_dict),
         comparison=record_in(directory / COMPARISON, "a comparison", Comparison.from_dict),
         plugin_analyses=mapping_in(directory / PLUGIN_ANALYSES),
         failed_items=failed_items(directory),
         earlier_errors=earlier_reasons(directory),
         rollouts=_rollouts(directory, runs),
+        target=_target(directory, config),
     )
+
+
+def _target(directory: Path, config: dict[str, Any]) -> TargetRecord | None:
+    """The record of the runs that a target took, where the runs were taken to one."""
+    if config.get("batch_config", {}).get("target_se") is None:
+        return None
+    return record_in(directory / TARGET_ERROR, "the record of a target", TargetRecord.from_dict)
 
 
 def _rollouts(directory: Path, runs: Sequence[RunRecord]) -> ExtremeRollouts | None:

@@ -24,6 +24,7 @@ from pytest_entropy.runs.plan import Plan
 from pytest_entropy.runs.run_files import read_run, read_update
 from pytest_entropy.runs.shared_updates import SharedUpdates, update_digest
 from pytest_entropy.runs.store import FailedRun, RunStore
+from pytest_entropy.runs.target_runs import TargetRuns
 
 if TYPE_CHECKING:
     from pytest_entropy.probe import EntropyProbe
@@ -73,6 +74,7 @@ class Execution:
         self._updates: dict[int, Update] = {}
         self._seeds: dict[int, int] = {}
         self._directory = str(plan.directory)
+        self.target = TargetRuns(plan, lambda run: self.run(plan.runs[0][0], run)[0])
 
     def spec(self, B_E: int, run: int) -> RunSpec:
         """The spec of one run, its computation as plain data."""
@@ -99,6 +101,7 @@ class Execution:
             return self._read(name, state), True
         with self.store.claim(name, self._config, attempt=self.attempt) as directory:
             if directory is not None:
+                self.target.log_pilot()
                 self.executor.compute(self.spec(B_E, run), self.place, directory)
         return self._read(name, self._state(name)), directory is None
 
@@ -118,12 +121,18 @@ class Execution:
         return self._known[name][1]
 
     def each_run(self) -> Iterator[tuple[int, int, RunRecord | FailedRun]]:
-        """(B_E, run number, record) of every planned run in order; in place of the record of a failed run its error."""
+        """(B_E, run number, record) of every planned run in order; in place of the record of a failed run its error.
+
+        A run that a target of the error does not need is left out.
+        """
         for B_E, run in self.plan.runs:
+            if self.target.not_needed(run):
+                continue
             try:
                 yield B_E, run, self.run(B_E, run)[0]
             except FailedRun as failure:
                 yield B_E, run, failure
+        self.target.keep()
 
     def update_of(self, run: int) -> Update:
         """The update direction along which a run is measured, computed once and shared between workers and experiments.

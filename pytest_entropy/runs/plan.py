@@ -126,6 +126,9 @@ class Plan:
     @cached_property
     def _run_pattern(self) -> str:
         """The pattern of run directories, cached because finding it formats the names of all runs."""
+        # However many runs there may be: a session that continues the experiment may allow more.
+        if self.resolved.config.batch_config.target_se is not None:
+            return EVERY_RUN
         if self.kind.former_run_directory and self.resumed:
             begun = read_manifest(self.directory)
             if begun is not None and self._names(self.kind.former_run_directory) & set(begun.planned_runs):

@@ -29,6 +29,7 @@ from pytest_entropy.runs.inputs import digest_with_inputs
 from pytest_entropy.runs.plan import Plan
 from pytest_entropy.runs.prompt_notes import prompt_notes, run_arguments
 from pytest_entropy.runs.resuming import Resumable, find_stored
+from pytest_entropy.runs.target_plan import with_target, without_idle_runs
 from pytest_entropy.runs.trainer_layer import bundled_inputs, objective_untold, with_trainer
 from pytest_entropy.settings.experiments import ExperimentKind, installed_experiments, kind_of
 from pytest_entropy.settings.layers import Layer, ResolvedConfig, resolve_config
@@ -139,6 +140,7 @@ class Planner:
         kind = kind_of(name)
         resolved, notes, recorded = self._resolved(kind, module, overrides)
         require_one_update(kind, resolved)
+        resolved, of_target = with_target(kind, resolved)
         self.request.choose_device(resolved.config.model.device)
         require_device(resolved.config.model.device)
         files, metadata, digest = self._checkpoint(resolved)
@@ -160,7 +162,7 @@ class Planner:
         directory = found.directory or root / f"{kind.directory}_{self.stamp}"
         tokenizer = self._tried.tokenizer(files, prompts)
         of_rewards = [f"  warning: {note}" for term in reward.terms for note in term.notes]
-        notes = (*notes, *of_reads, *of_rewards, *self._notes_on(resolved, files, prompts))
+        notes = (*notes, *of_target, *of_reads, *of_rewards, *self._notes_on(resolved, files, prompts))
         require_context(files, prompts, resolved.config.sampling.max_new_tokens, tokenizer)
         return Plan(
             kind, resolved, files, metadata, digest, config_digest, prompts, reward, directory, self.stamp,
@@ -196,7 +198,8 @@ class Planner:
             below.append(Layer(str(template), *read_yaml(template)))
         file = self.request.config_file
         above = [Layer(file, *read_yaml(Path(file).expanduser()))] if file else []
-        return below, above + self.request.layers(kind)
+        above += self.request.layers(kind)
+        return below, without_idle_runs(kind, below, above)
 
     def _rewards(self, resolved: ResolvedConfig, prompts: PromptSet) -> WeightedRewards:
         """The configured rewards, each from a hook or by name, tried on the prompts once."""

@@ -30,6 +30,8 @@ class ExperimentKind:
         former_run_directory: the name of a run's directory in earlier versions, where it was another.
         within: the kind in whose category directory under ``results/`` the experiments lie; its own where empty.
         one_update: whether its runs are compared with one another, so that all are measured along one update batch.
+        to_target: whether its runs may be taken until their mean has the error ``batch_config.target_se``: not where
+            runs are compared with one another.
         judges_trust: whether its checks together say whether the probe can be trusted.
         defaults: the values that differ from the defaults of :class:`~pytest_entropy.settings.model.ExperimentConfig`.
     """
@@ -45,6 +47,7 @@ class ExperimentKind:
     former_run_directory: str = ""
     within: str = ""
     one_update: bool = True
+    to_target: bool = False
     judges_trust: bool = False
 
     @property
@@ -73,6 +76,7 @@ _KNOWN = (
         "--be",
         False,
         one_update=False,
+        to_target=True,
         defaults={
             "batch_config": {"B_E_values": [256], "runs_per_batch": 1},
             "eta_sweep": {"multiples": [-2.0, -1.0, 1.0, 2.0, 4.0]},
@@ -103,7 +107,7 @@ KNOWN: dict[str, ExperimentKind] = {kind.name: kind for kind in _KNOWN}
 
 def kind_of(name: str) -> ExperimentKind:
     """The built-in kind of this name, or, for a user's own experiment, a kind whose directories have its name."""
-    return KNOWN.get(name) or ExperimentKind(name, name, one_update=False)
+    return KNOWN.get(name) or ExperimentKind(name, name, one_update=False, to_target=True)
 
 
 def installed_experiments() -> Path | None:

@@ -28,6 +28,8 @@ BUILT_IN = "built-in default"
 DEPTH = "checks.depth"
 # The key that planning lowers where companions would be too many of the prompts.
 READS = "batch_config.reads"
+# The key that planning clears where the experiment takes no runs to a target, and the one that is then the most runs.
+TARGET, RUNS = "batch_config.target_se", "batch_config.runs_per_batch"
 _OLD_NAMES = {
     "B": "the old B is gone: use batch_config.B_E_values (a list) and batch_config.B_U",
     "B_E": "use batch_config.B_E_values, a list such as [16, 32, 64]",
@@ -69,6 +71,11 @@ class ResolvedConfig:
                 del record["prompts"][key]
         if record["batch_config"]["updates"] == 1:
             del record["batch_config"]["updates"]
+        # Of a target only counts that there is one: a run depends neither on it nor on the most runs.
+        if record["batch_config"]["target_se"] is None:
+            del record["batch_config"]["target_se"]
+        else:
+            record["batch_config"].update(target_se=True, runs_per_batch=None)
         # Estimators that learn nothing from U have no reads, and the numbers that they had before there were any.
         if not record["batch_config"]["reads"] and record["probe"]["estimator"] != LEARNS:
             del record["batch_config"]["reads"]
@@ -101,6 +108,24 @@ class ResolvedConfig:
             source: where the value comes from, in words.
         """
         return self._with(READS, reads, source)
+
+    def with_target(self, target: str | None, source: str) -> ResolvedConfig:
+        """This configuration with another ``batch_config.target_se``.
+
+        Args:
+            target: the standard error to reach; None for none.
+            source: where the value comes from, in words.
+        """
+        return self._with(TARGET, target, source)
+
+    def with_most_runs(self, runs: int, source: str) -> ResolvedConfig:
+        """This configuration with another ``batch_config.runs_per_batch``.
+
+        Args:
+            runs: the most runs along each update batch.
+            source: where the value comes from, in words.
+        """
+        return self._with(RUNS, runs, source)
 
     def _with(self, key: str, value: object, source: str) -> ResolvedConfig:
         """This configuration with another value of a key ``section.name``."""

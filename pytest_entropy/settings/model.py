@@ -20,6 +20,7 @@ from pytest_entropy.settings.probe import (
     require_two_responses,
 )
 from pytest_entropy.settings.reward_terms import Rewards, RewardSection
+from pytest_entropy.settings.target_error import target_error
 from pytest_entropy.settings.template_arguments import template_arguments
 
 
@@ -32,6 +33,9 @@ class BatchConfig(BatchSizes):
     """Independent runs per B_E, along each update batch."""
     updates: Size = 1
     """Update batches, in the single run: the drift per step is then a mean over them."""
+    target_se: Annotated[str | None, BeforeValidator(target_error)] = None
+    """Runs are taken until the standard error of their mean δH₁ for its update batch is at most this, such as `0.001`,
+    or `10%` of |δH₁|; `runs_per_batch` is then the most runs (16 unless given)."""
 
     @field_validator("B_E_values")
     @classmethod
@@ -270,7 +274,9 @@ class ExperimentConfig(SettingsSection):
         # error is already the total one.
         if self.probe.mode == "two_batch":
             extra += ("total_variance",) if self._has_total(run, B_E) else ()
-            extra += ("eta_sweep",) if self.eta_sweep.multiples else ()
+            # Runs that a target takes are there for their mean; the analysis shows the first one's sweep.
+            swept = self.batch_config.target_se is None or run <= self.batch_config.updates
+            extra += ("eta_sweep",) if self.eta_sweep.multiples and swept else ()
         without = not self.diagnostics or (self.has_plain_runs and run not in self.diagnosed_runs)
         return extra if without else (*CHECKED, *extra)
 

@@ -41,6 +41,13 @@ CASES = {
     "no reward": (["--reward=rewards.py:nothing"], "has no function 'nothing'"),
     "reward unknown": (["--reward=exact"], "neither built in"),
     "size for others only": (["--be=32"], "--be does not apply to batch_scaling; use --be-values"),
+    "target not a number": (["--entropy-target-se=small"], "'small' must be a positive error such as 0.001, or a"),
+    "target zero": (["--entropy-target-se=0%"], "'0%' must be a positive error"),
+    "target where runs are compared": (
+        ["--entropy-target-se=0.001"],
+        "--entropy-target-se does not apply to batch_scaling: give it to single_run",
+    ),
+    "target by its key": (["--entropy-set=batch_config.target_se=-1"], "batch_config.target_se: must be a positive"),
     "truncated sampling": (["--entropy-set=sampling.top_k=5"], "top_p and top_k must stay neutral"),
     "learning rate": (["--learning-rate=-1"], "must be positive"),
     "alpha": (["--entropy-alpha=1"], "between 0 and 1"),
@@ -111,6 +118,29 @@ def test_an_experiment_of_ones_own_refuses_bad_input_in_one_message(files: Works
     assert text.count("unknown key a") == 1, text
     assert "Traceback" not in text
     assert "INTERNALERROR" not in text
+    assert not files.results.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["experiments/test_single_run.py", "--be=6", "--runs=3"],
+            "one run per B_E; with --entropy-target-se it is the most",
+        ),
+        (["experiments/test_debug.py", "--runs=3"], "--runs does not apply to debug: there is one run per B_E"),
+        (["experiments/test_debug.py", "--entropy-target-se=1"], "--entropy-target-se does not apply to debug"),
+        (["test_own.py", "--entropy-target-se=1", "--be-values=4,6"], "and own has 4, 6: give --be-values with one"),
+    ],
+)
+def test_runs_until_a_target_need_an_experiment_that_takes_them(
+    files: Workspace, arguments: list[str], message: str
+) -> None:
+    (files.path / "test_own.py").write_text(OWN.format(mark=""))
+    done = files.refused(*files.small, *arguments, "-n0")
+    text = done.stdout + done.stderr
+    assert done.returncode == 4, text
+    assert message in text
     assert not files.results.exists()
 
 

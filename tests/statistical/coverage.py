@@ -13,10 +13,12 @@ from pytest_entropy import stats
 from pytest_entropy.checks.summaries.sweep_fit import SweepFit, second_order_share
 from pytest_entropy.probe.variance.total import TotalVariance, combine
 from pytest_entropy.records.item import ItemReport
+from pytest_entropy.settings.target_error import allowed_error
 from pytest_entropy.stats import Measurement, pool
 from pytest_entropy.stats.guarded_t import interval, moments
 from pytest_entropy.stats.intervals import PromptPool, interval_of_mean
 from pytest_entropy.stats.permutation import run_moments
+from pytest_entropy.stats.target_error import ErrorAfter, runs_needed
 from tests.check_words import CheckWords
 from tests.present import present
 from tests.statistical import enumerated_batches
@@ -97,6 +99,51 @@ def mean_over_runs(sessions: int, rng: np.random.Generator) -> Iterator[Coverage
 
             few = max(200, sessions // 4)
             yield Coverage("mean δH₁ of runs", population, f"B_E {B_E} x {runs}", repeated(session, few))
+
+
+# Error that is asked for, in that of a mean over 256 prompts: the pilot reaches none of them as a rule.
+ASKED = (0.8, 0.5)
+MOST_RUNS = 200
+
+
+def until_target(
+    sessions: int, rng: np.random.Generator, share: float = 0.1, sign: int = -1
+) -> Iterator[tuple[Coverage, float]]:
+    """The mean of runs that are taken until its error is small enough, and the mean of |value| over the truth.
+
+    Args:
+        sessions: of each design.
+        rng: of everything.
+        share: of |delta_h1|, where the target is one.
+        sign: of delta_h1 there.
+    """
+    for population in ("G=8 s", "G=2 s", "Gaussian"):
+        for B_E in (64, 256):
+            for asked in ASKED:
+                se = asked * simulate.spread(population) / 16
+                for target, truth in ((f"{se}", 0.0), (f"{100 * share}%", sign * se / share)):
+                    ends = [taken(population, B_E, target, truth, rng) for _ in range(sessions)]
+                    hits = np.array([covered(mean.ci(0.95), truth) for mean in ends])
+                    kind = f"{100 * share:g}%" if truth else "absolute"
+                    design = f"B_E {B_E}, {kind}, {asked:g} of the error of 256"
+                    row = Coverage("mean δH₁ of runs to a target", population, design, rate(hits), NEAR)
+                    yield row, float(np.mean([mean.value - truth for mean in ends])) * sign / se
+
+
+def taken(population: str, B_E: int, target: str, truth: float, rng: np.random.Generator) -> Measurement:
+    """The mean of the runs that a target takes."""
+    runs: list[Measurement] = []
+
+    def after(number: int) -> ErrorAfter:
+        while len(runs) < number:
+            s = simulate.draw(population, (B_E,), rng) + truth
+            runs.append(Measurement(float(s.mean()), float(s.std(ddof=1)) / B_E**0.5, B_E).with_skew_of(s.tolist()))
+        mean = pool(runs)
+        return ErrorAfter(present(mean.se), allowed_error(target, mean.value), 0.0)
+
+    needed = runs_needed(after, B_E, most=MOST_RUNS)
+    after(needed)
+    return pool(runs[:needed])
 
 
 def scaling_fit(sessions: int, resamples: int, rng: np.random.Generator) -> Iterator[Coverage]:

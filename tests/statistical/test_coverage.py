@@ -51,6 +51,20 @@ def test_the_mean_over_runs(rng: np.random.Generator) -> None:
     judge(coverage.mean_over_runs(2000, rng))
 
 
+def test_the_mean_of_the_runs_that_a_target_takes(rng: np.random.Generator) -> None:
+    """95 ± 2 %; and a share of the value, which ends where the value is large by chance, makes it larger by a part of
+    its error."""
+    rows = list(coverage.until_target(2000, rng))
+    assert len(rows) == 24
+    for row, beyond in rows:
+        what = f"interval of {row.quantity} on {row.population}, {row.design}"
+        print(f"{what}: {row.seen}; beyond the truth by {beyond:+.2f} of the error")
+        assert_at_least(row.seen, 0.93, what)
+        assert_at_most(row.seen, 0.97, what)
+        # Its standard error is 0.022 here.
+        assert abs(beyond) < 0.3 + 6 * 0.022, what
+
+
 def test_the_scaling_fit(rng: np.random.Generator) -> None:
     judge(coverage.scaling_fit(250, 0, rng))
 

@@ -15,9 +15,11 @@ from pytest_entropy.checks.summaries.headline import (
     prompts_in_words,
 )
 from pytest_entropy.checks.summaries.sweep_fit import sweep_of
+from pytest_entropy.checks.summaries.target_error import TargetReached, target_reached
 from pytest_entropy.checks.update_moves import with_update_warning
 from pytest_entropy.records.diagnostics import VarianceParts
 from pytest_entropy.records.run import RunRecord
+from pytest_entropy.settings.model import BatchConfig
 from pytest_entropy.stats import CheckOutcome, Measurement, PromptErrors, signal_to_noise
 from pytest_entropy.stats.change import change, drift, noise
 from pytest_entropy.stats.measurement import OVER_UPDATES
@@ -88,25 +90,39 @@ class Mean:
 
 @dataclass(frozen=True)
 class SingleRunAnalysis:
-    """``single_test_results.json``; ``eta_sweep`` is that of the first run, if it has one."""
+    """``single_test_results.json``.
+
+    Attributes:
+        results: the runs.
+        mean: their mean.
+        eta_sweep: that of the first run, if it has one.
+        target: whether the mean has the error that was asked for; None where none was.
+    """
 
     results: list[SingleResult]
     mean: Mean
     eta_sweep: SweepRecord | None = None
+    target: TargetReached | None = None
 
     OMITS_NONE: ClassVar[bool] = True
 
 
-def single_run_analysis(runs: Sequence[RunRecord], *, confidence: float, tolerance: float) -> SingleRunAnalysis:
+def single_run_analysis(
+    runs: Sequence[RunRecord], *, confidence: float, tolerance: float, batch: BatchConfig | None = None
+) -> SingleRunAnalysis:
     """The record of the runs.
 
     Args:
         runs: records of one experiment's runs.
         confidence, tolerance: as in :func:`.eta_sweep.sweep_record`.
+        batch: the section ``batch_config`` of the experiment's configuration, which may ask for an error.
     """
+    target = None
+    if batch is not None and batch.target_se is not None:
+        target = target_reached(runs, batch.target_se, batch.runs_per_batch * batch.updates)
     swept = sweep_of(runs[0]) is not None
     sweep = sweep_record(runs[0], confidence=confidence, tolerance=tolerance) if swept else None
-    return SingleRunAnalysis([_one(run) for run in runs], _mean(runs, confidence), sweep)
+    return SingleRunAnalysis([_one(run) for run in runs], _mean(runs, confidence), sweep, target)
 
 
 def _mean(runs: Sequence[RunRecord], confidence: float) -> Mean:

@@ -12,6 +12,7 @@ from typing import Any
 from pytest_entropy.records.paths import CONCLUSION, RESULTS
 from pytest_entropy.reports.audit.arithmetic import (
     ROUNDING,
+    largest_allowed,
     mean,
     noise_over_signal,
     size,
@@ -208,6 +209,24 @@ def _single(ledger: Ledger, file: str, record: Mapping[str, Any], runs: Runs) ->
     ledger.number(file, "se_conditional of the mean", stated["se_conditional"], whole.se, within=near, says=GIVES)
     shown = finite(stated["se_total"])
     ledger.number(file, "se_total of the mean", shown, whole.total_near(shown), within=near, says=GIVES)
+    if record.get("target"):
+        target_numbers(ledger, file, record["target"], runs)
+
+
+def target_numbers(ledger: Ledger, file: str, stated: Mapping[str, Any], runs: Runs) -> None:
+    """Compare a target of the error, and whether it is reached, with the runs.
+
+    Args:
+        ledger: where discrepancies are noted.
+        file: the file that has the record.
+        stated: the record of the target.
+        runs: the stored runs.
+    """
+    whole, near = pooled(runs, runs), rounding_of(runs)
+    allowed = largest_allowed(str(stated["target_se"]), whole.value)
+    ledger.number(file, "the allowed error", stated["allowed"], allowed, within=near, says=GIVES)
+    if whole.se is not None and allowed is not None and abs(whole.se - allowed) > near:
+        ledger.text(file, "reached", stated["reached"], whole.se <= allowed, says=GIVES)
 
 
 def _debug(ledger: Ledger, file: str, record: Mapping[str, Any], runs: Runs) -> None:

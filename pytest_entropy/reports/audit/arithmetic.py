@@ -48,6 +48,14 @@ def size(values: Sequence[float]) -> float:
     return math.fsum(map(abs, values)) / len(values) if values else math.nan
 
 
+def largest_allowed(target: str, value: float | None) -> float | None:
+    """The largest error that a target such as ``0.001`` or ``10%`` allows of a value; None where none is known."""
+    number = float(target.rstrip("%"))
+    if not target.endswith("%"):
+        return number
+    return None if value is None else number * abs(value) / 100
+
+
 def noise_over_signal(value: float | None, se: float | None) -> tuple[float | None, str]:
     """|se / value| and its word: below 0.1 good, below 0.2 ok, else poor.
 

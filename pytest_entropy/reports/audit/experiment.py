@@ -20,6 +20,7 @@ from pytest_entropy.reports.audit.rows import read_table, summary, table_rows
 from pytest_entropy.reports.audit.session_rows import summarised_change
 from pytest_entropy.reports.audit.sizes import markdown_table, terminal_table
 from pytest_entropy.reports.audit.stored_run import Before, KnownRuns, StoredRun, read_stored
+from pytest_entropy.reports.audit.target_error import runs_taken
 from pytest_entropy.reports.audit.within_run import contradictions
 
 PROPERTIES = "the test items' properties"
@@ -73,6 +74,7 @@ def audit(directory: Path, before: Before, shown: Shown | None = None, known: Kn
     summarised_change(ledger, record, runs)
     ordered = sorted(runs.values(), key=lambda run: run.order)
     sweeps = analysis(ledger, directory, experiment, ordered)
+    runs_taken(ledger, directory, ordered)
     report_page(ledger, directory, runs, sweeps, record["checks"])
     _markdown(ledger, directory, runs, record["checks"])
     if shown.terminal:

@@ -50,12 +50,14 @@ def store_experiment(
     seed: int = 0,
     checks: Sequence[Mapping[str, Any]] | None = None,
     analysis: dict[str, Any] | None = None,
+    target: str | None = None,
 ) -> Path:
     """Write an experiment directory under ``root``, whole; returns it."""
     kind = kind_of(name)
     directory = root / kind.category / f"{kind.directory}_{stamp}"
     rng = np.random.default_rng(seed)
-    config = resolve_config([Layer("test", {"batch_config": {"B_E_values": list(sizes), "runs_per_batch": runs}})])
+    batch = {"B_E_values": list(sizes), "runs_per_batch": runs, "target_se": target}
+    config = resolve_config([Layer("test", {"batch_config": batch})])
     planned = []
     for B_E in sizes:
         for run in range(1, runs + 1):

@@ -11,7 +11,9 @@ import pytest
 from pytest_entropy.reports.header import base_lines, resume_lines
 
 
-def plan(directory: Path, **more: Any) -> SimpleNamespace:
+def plan(directory: Path, *, target: str | None = None, **more: Any) -> SimpleNamespace:
+    batch = SimpleNamespace(target_se=target)
+    more.setdefault("resolved", SimpleNamespace(config=SimpleNamespace(batch_config=batch)))
     return SimpleNamespace(
         directory=directory,
         runs=[(4, 1), (4, 2), (8, 1)],
@@ -28,6 +30,8 @@ def test_resume_says_how_many_runs_it_keeps(tmp_path: Path, monkeypatch: pytest.
         (directory / name).mkdir(parents=True)
         (directory / name / file).touch()
     assert resume_lines(plan(directory)) == ["  resume: kept 2 of 3 runs of results/mine/x; 1 to compute"]
+    most = "  resume: kept 2 of 3 runs of results/mine/x; at most 1 to compute"
+    assert resume_lines(plan(directory, target="10%")) == [most]
     (directory / "4_2" / "results.json").touch()
     assert resume_lines(plan(directory)) == ["  resume: kept 3 of 3 runs of results/mine/x; nothing to compute"]
 

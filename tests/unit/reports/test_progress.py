@@ -43,6 +43,20 @@ def test_runs_from_the_store_cost_nothing(clock: Clock) -> None:
     assert progress.note(ItemReport(nodeid=IDS[1])) == "entropy: 2 of 4 runs, about 5 min left"
 
 
+def test_a_run_that_a_target_does_not_need_costs_nothing_and_the_rest_is_an_upper_bound(clock: Clock) -> None:
+    progress = Progress(clock)
+    progress.expect([f"test_x.py::test_run[BE010-run{run:03d}]" for run in range(1, 8)])
+    clock.now = 20.0
+    first = ItemReport(nodeid="test_x.py::test_run[BE010-run001]", pilot="pilot of 256 prompts", delta_h1=1.0)
+    assert progress.note(first) == "entropy: 1 of 7 runs, at most 2 min left"
+    clock.now = 40.0
+    skipped = ItemReport(nodeid="test_x.py::test_run[BE010-run007]", outcome="skipped")
+    assert progress.note(skipped) == "entropy: 2 of 7 runs, at most 3 min left"
+    clock.now = 60.0
+    inconclusive = ItemReport(nodeid="test_x.py::test_run[BE010-run002]", outcome="skipped", delta_h1=1.0)
+    assert progress.note(inconclusive) == "entropy: 3 of 7 runs, at most 2 min left"
+
+
 def test_a_run_reported_twice_counts_once(clock: Clock) -> None:
     progress = Progress(clock)
     progress.expect(IDS)

@@ -197,8 +197,8 @@ def test_the_header_says_once_what_all_plans_share_and_is_wrapped() -> None:
     }
     step |= {"optimizer_states": {"value": "in order", "source": ""}, "ignored_sampling": {"value": {}, "source": ""}}
 
-    def plan(name: str, **more: Any) -> Any:
-        batch = SimpleNamespace(B_E_values=[8, 16], runs_per_batch=2, updates=2, B_U=4, G=2, G_E=None)
+    def plan(name: str, target: str | None = None, **more: Any) -> Any:
+        batch = SimpleNamespace(B_E_values=[8, 16], runs_per_batch=2, updates=2, B_U=4, G=2, G_E=None, target_se=target)
         config = SimpleNamespace(
             checkpoint="runs/step_60", batch_config=batch, prompts=SimpleNamespace(source="p.jsonl"), probe=probe,
             sampling=sampling,
@@ -218,4 +218,6 @@ def test_the_header_says_once_what_all_plans_share_and_is_wrapped() -> None:
     assert words.count("step: learning_rate 1 (a place with a long name)") == 1
     assert "entropy: one: checkpoint runs/step_60" in words
     assert "B_E 8,16 x 4 runs, B_U 4 x 2 update batches" in words
+    of_target = " ".join(" ".join(header_lines([plan("one", target="10%")])).split())
+    assert "B_E 8,16 x at most 4 runs, until the error is 10%, B_U 4" in of_target
     assert words.index("not resumed: other versions") < words.index("optimizer states")

@@ -98,7 +98,7 @@ def test_the_validation_summary_says_how_many_runs_have_diagnostics() -> None:
 
 def test_a_single_run_without_a_sweep_has_no_key_for_it() -> None:
     runs = [result(16, 1, scalars(np.random.default_rng(0), 16))]
-    analysis = single_run_analysis(runs, **SETTINGS)
+    analysis = single_run_analysis(runs, confidence=0.95, tolerance=0.1)
     assert keys(analysis) == ["results", "mean"]
     assert keys(analysis.results[0])[:8] == [
         "B_E", "B_U", "G", "delta_h1", "se_conditional", "unit", "mode", "se_total",

@@ -73,7 +73,7 @@ def test_the_real_trainers_settings_in_the_header(real: Path, workspace: Workspa
         "batch_config.G 2 (num_generations 2); sampling.max_new_tokens 9 (max_completion_length 9); "
         "probe.max_grad_norm 0.5"
     ) in lines
-    assert f"  instead of batch_config.G 8 ({template}, line 6)" in lines
+    assert f"  instead of batch_config.G 8 ({template}, line 5)" in lines
     # Two responses a prompt, and eight a step.
     assert not any("the trainer's step" in line for line in lines)
     assert f"  reward weights of {NAME}, in the order of --reward: rewards.py:length*1, exact_answer*0.5" in lines

@@ -137,6 +137,9 @@ def fitted(fits: Sequence[RegressionSums], errors: Sequence[RegressionSums]) -> 
         errors: with the weights that errors are judged by.
     """
     whole = reduce(RegressionSums.plus, fits)
+    if not all(whole.plus(own, -1).weight > 0 for own in fits):
+        # No token was open: a policy that has collapsed.
+        return [FittedValue(np.zeros(len(whole.x)), 0.0, 0.0) for _ in whole.y]
     pairs = [(judged, whole.plus(own, -1)) for own, judged in zip(fits, errors, strict=True)]
     plain = np.array(sum(judged.errors(*other.constant()) for judged, other in pairs))
     by_ridge = np.array([sum(judged.errors(*other.ridge(r)) for judged, other in pairs) for r in RIDGES])

@@ -22,6 +22,8 @@ FIRST, AIM, LEAST, MOST = 2e-3, 1e-2, 1e-3, 5e-2
 TRIES = 3
 # Above it rounding hides such changes.
 COARSE = 1e-6
+# Bytes of parameters that are moved at most, since a step holds a copy of them.
+LARGEST = 2**30
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,8 @@ def squared_scores(
 ) -> torch.Tensor:
     """Numbers ``[P, G, L]`` float64 that l_k^2 are proportional to, on the CPU; 0 after a response's end.
 
-    They are (1 - pi(t_k))^2, which l_k^2 is proportional to where two tokens compete, if u moves nothing or the weights
-    are too coarse to tell.
+    They are (1 - pi(t_k))^2, which l_k^2 is proportional to where two tokens compete, if u moves nothing, the weights
+    are too coarse to tell, or those that move come to more than ``LARGEST`` bytes.
 
     Args:
         policy: at theta, which is restored bit by bit.
@@ -53,8 +55,10 @@ def squared_scores(
     batch = replace(batch, control_variate=None)
     mask, recorded = batch.mask.cpu(), batch.log_probs.double().cpu()
     competing = torch.expm1(recorded).square() * mask
+    if policy.rounding > COARSE or sum(policy.trainable[name].nbytes for name in direction) > LARGEST:
+        return competing
     longest = longest_step(policy, direction)
-    if policy.rounding > COARSE or not 0 < longest < float("inf"):
+    if not 0 < longest < float("inf"):
         return competing
     step = FIRST * longest
     for _ in range(TRIES):

@@ -96,6 +96,19 @@ def test_without_features_there_is_a_constant() -> None:
     assert signal.intercept == pytest.approx(whole.y[0] / whole.weight)
 
 
+@pytest.mark.parametrize("folds", [(0, 1, 2, 3), (0,)])
+def test_where_no_token_was_open_nothing_is_fitted(folds: tuple[int, ...]) -> None:
+    """Of all folds, and of all but the one that is left out."""
+    sums = []
+    for seed in range(FOLDS):
+        x, y, w = data(seed, 1.0)
+        closed = len(folds) == FOLDS or seed not in folds
+        sums.append(RegressionSums.of(x, y, torch.zeros_like(w) if closed else w))
+    for fit in fitted(sums, sums):
+        assert not fit.slopes.any()
+        assert fit.intercept == fit.error == 0
+
+
 def test_features_are_states_so_far() -> None:
     states = torch.randn(2, 5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     found = features(states)

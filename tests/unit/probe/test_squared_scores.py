@@ -36,7 +36,7 @@ def test_they_are_proportional_to_squared_derivatives_whatever_the_size_of_u(sca
     assert all(torch.equal(p, before[name]) for name, p in policy.trainable.items())
 
 
-@pytest.mark.parametrize("case", ["u is zero", "coarse weights", "no step will do"])
+@pytest.mark.parametrize("case", ["u is zero", "coarse weights", "large", "no step will do"])
 def test_competing_tokens_stand_in(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
     policy = tiny.policy(tiny.lora(tiny.qwen2()))
     batch, u = tiny.sample(policy, tiny.prompts(4), G=2, limit=5), tiny.direction(policy)
@@ -44,6 +44,8 @@ def test_competing_tokens_stand_in(monkeypatch: pytest.MonkeyPatch, case: str) -
         u = {name: torch.zeros_like(v) for name, v in u.items()}
     elif case == "coarse weights":
         monkeypatch.setattr(module, "COARSE", 0.0)
+    elif case == "large":
+        monkeypatch.setattr(module, "LARGEST", 100)
     else:
         monkeypatch.setattr(module, "LEAST", 1e9)
     expected = (1 - batch.log_probs.double().exp()) ** 2 * batch.mask

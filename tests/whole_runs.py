@@ -14,10 +14,10 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ from pytest_entropy.checkpoints.preflight.row_independence import with_separate_
 from pytest_entropy.optimizers.state import AdamWState, ParameterState
 from pytest_entropy.policy import distribution, teacher_forcing
 from pytest_entropy.policy.policy import Policy
-from pytest_entropy.probe import EntropyProbe, ProbeConfig
+from pytest_entropy.probe import EntropyProbe, ProbeConfig, table_choice
+from pytest_entropy.probe.prefix_value import FittedValue, RegressionSums, fitted
 from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.runs.run_files import write_tensors
@@ -41,6 +42,7 @@ DIAGNOSTICS = (
 )  # fmt: skip
 SIZES = {"B_U": 2, "G": 2, "max_new_tokens": 3, "sample_rows": 4, "chunk_tokens": 60, "eta_multiples": (-1, 1)}
 PROMPTS = [Prompt(text) for text in ("Tom has 3", "7", "buys 14 more.", "0 + 4 = ", "<think>", "Tom buys 45 apples")]
+LEARNS = "a value of prefixes"
 FEW = {"r": 2, "target_modules": ["q_proj", "down_proj"]}
 
 
@@ -97,8 +99,15 @@ class Variant:
         teacher_forcing.TABLE_ENTRIES = entries  # type: ignore[attr-defined]
         distribution.DRAW_ENTRIES = 3 * words
         with_separate_rows(inputs.policy, self.name)
+        table_choice.fitted = all_predict if self.name == LEARNS else fitted  # type: ignore[attr-defined]
         config = ProbeConfig(**{"diagnostics": DIAGNOSTICS, **SIZES, **self.settings})
         return EntropyProbe(inputs, config, prompts=PROMPTS, reward=length, threads=1 if self.spread else 2)
+
+
+def all_predict(fits: Sequence[RegressionSums], errors: Sequence[RegressionSums]) -> list[FittedValue]:
+    """Fits that are kept, whatever they predict."""
+    slopes, intercepts = reduce(RegressionSums.plus, fits).ridge(1.0)
+    return [FittedValue(slopes[:, k], float(intercept), float(k)) for k, intercept in enumerate(intercepts)]
 
 
 VARIANTS = [
@@ -112,6 +121,9 @@ VARIANTS = [
         {"diagnostics": ()}, tied=False,
     ),
     Variant("single batch", FEW, torch.float32, {"mode": "u_statistic", "diagnostics": ()}),
+    # Enough prompts of U to choose what is learnt, and responses that are equal.
+    Variant(LEARNS, FEW, torch.float32, {"B_U": 4, "G": 4, "max_new_tokens": 2, "temperature": 0.05,
+                                        "with_replacement": True}),
 ]  # fmt: skip
 # Inputs, the first layer's and the head's on the CPU; and the other way round.
 FIRST = {"model.embed_tokens": "cpu", "model.layers.0": "cpu", "model.layers.1": "gpu:0", "model.layers.2": "gpu:0",
@@ -123,7 +135,7 @@ SPREAD = [
     Variant("full", None, torch.float32, tied=False, layers=3, spread=LAST),
 ]  # fmt: skip
 # Run on the CPU as well, for their numbers.
-COMPARED = ("lora float32", "dora", "single batch")
+COMPARED = ("lora float32", "dora", "single batch", LEARNS)
 
 
 def length(prompts: Any, completions: list[str], **columns: Any) -> list[float]:

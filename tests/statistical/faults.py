@@ -32,6 +32,7 @@ from pytest_entropy.probe import batches as draws
 from pytest_entropy.probe import control_variate as control_variates
 from pytest_entropy.probe import probe as probe_module
 from pytest_entropy.probe import setup as setup_module
+from pytest_entropy.probe import table_choice
 from pytest_entropy.probe.control_variate import ControlVariate
 from pytest_entropy.probe.derivatives import gradient
 from pytest_entropy.probe.derivatives.directional import Derivatives, directional_derivatives
@@ -337,13 +338,14 @@ def value_of_the_next_prefix(patch: pytest.MonkeyPatch) -> None:
 
 
 def share_of_the_response_itself(patch: pytest.MonkeyPatch) -> None:
-    """The share is taken off of the mean over all responses, this one among them."""
+    """The share, here one half, is taken off of the mean over all responses, this one among them."""
 
     def of_all(rest: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         alive = mask.to(rest)
         return ((rest * alive).sum(1, keepdim=True) / alive.sum(1, keepdim=True).clamp(min=1)).expand_as(rest)
 
     patch.setattr(base, "positional_baseline", of_all)
+    patch.setattr(table_choice, "best_share", lambda *sums: 0.5)
 
 
 def sign_of_entropy_gradient(patch: pytest.MonkeyPatch) -> None:
@@ -456,8 +458,10 @@ def equal_counted_once(patch: pytest.MonkeyPatch) -> None:
     """Of equal responses only the first counts: the others have no gradient."""
     real = equal_responses.EqualResponses.scored
 
-    def scored(self: equal_responses.EqualResponses, policy: Policy, part: Rollouts) -> TeacherForced:
-        found = real(self, policy, part)
+    def scored(
+        self: equal_responses.EqualResponses, policy: Policy, part: Rollouts, ranks: torch.Tensor | None = None
+    ) -> TeacherForced:
+        found = real(self, policy, part, ranks)
         later = torch.from_numpy(self.first != np.arange(part.group_size)).to(policy.device).unsqueeze(-1)
         columns = {
             name: torch.where(later, column.detach(), column)
@@ -799,8 +803,8 @@ FAULTS: dict[str, Fault] = {
     "a stale merge": Fault(stale_merge, "batch_invariance", "positions or masks"),
     "a merge that is not undone": Fault(merge_not_undone, "state_is_restored", "left"),
     # equal responses
-    "equal by their beginning": Fault(equal_by_beginning, "batch_invariance", "positions or masks"),
-    "equal responses counted once": Fault(equal_counted_once, "scalars_are_slopes", ""),
+    "equal by their beginning": Fault(equal_by_beginning, "run", "off by"),
+    "equal responses counted once": Fault(equal_counted_once, "run", "off by"),
     # the update
     "sign of u": Fault(sign_of_direction, "update_direction", "a sign"),
     "sign of the loss": Fault(sign_of_loss, "update_gradient", "the sign or scale of the loss"),

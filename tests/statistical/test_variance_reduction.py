@@ -10,7 +10,6 @@ import pytest
 from benchmarks import bias, variance_reduction
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
-from pytest_entropy.probe.control_variate import learn
 from pytest_entropy.probe.derivatives.directional import directional_derivatives
 from tests import enumerable, tiny
 
@@ -35,7 +34,7 @@ def derivatives(policy: Policy, drawn: Rollouts, *names: str) -> dict[str, np.nd
 
 def taught(policy: Policy, count: int, seed: int, *, by: int = 32, group: int = G) -> Rollouts:
     """Rollouts of ``count`` prompts x ``group`` responses that have learnt from one batch of ``by`` others x G."""
-    control_variate = learn(bias.rollouts(policy, by, seed + 50_000), enumerable.LIMIT)
+    control_variate = bias.taught(policy, bias.rollouts(policy, by, seed + 50_000))
     return replace(bias.rollouts(policy, count, seed, group), control_variate=control_variate)
 
 
@@ -49,6 +48,19 @@ def test_action_value_is_unbiased(policy: Policy, exact: tuple[float, float], by
     ]
     s = np.concatenate([part["action_value"] for part in parts])
     assert len(s) == PROMPTS
+    assert abs(s.mean() - exact) < 4 * s.std(ddof=1) / len(s) ** 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", [G, 2])
+def test_every_part_on_is_unbiased(policy: Policy, exact: float, group: int) -> None:
+    """As above with cleaning, a share of the group's others and an arbitrary value of prefixes."""
+    parts = []
+    for seed in range(10):
+        tables = bias.all_on(policy, bias.rollouts(policy, 32, seed + 50_000))
+        drawn = replace(bias.rollouts(policy, 10_000, seed, group), control_variate=tables)
+        parts.append(derivatives(policy, drawn, "action_value")["action_value"])
+    s = np.concatenate(parts)
     assert abs(s.mean() - exact) < 4 * s.std(ddof=1) / len(s) ** 0.5
 
 

@@ -81,7 +81,7 @@ class EqualResponses:
         return (
             found
             if ranks is None or own is None
-            else _with_own_ranks(found, ranks, own.take_along_dim(places.unsqueeze(-1), 1))
+            else _with_own_ranks(found, ranks, own.take_along_dim(places.to(own.device).unsqueeze(-1), 1))
         )
 
 

@@ -23,8 +23,8 @@ from pytest_entropy.policy.token_statistics import Asked, TokenNumbers, token_st
 
 # Entries of [tokens, vocabulary] computed at once: 128 MiB in float32.
 TABLE_ENTRIES = 2**25
-# Rows whose hidden states are held in float64 at once.
-ROWS = 16
+# Positions whose hidden states are held in float64 at once, but for a single row's.
+POSITIONS = 2**12
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,8 @@ class PiecewiseLogits:
 def _prefix_values(hidden: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     """Values ``[rows, L]`` float64 of prefixes with hidden states ``[rows, L, H]``, a few rows at a time."""
     by_feature = value.to(hidden.device).T
-    products = torch.cat([some.detach().double() @ by_feature for some in hidden.split(ROWS)])
+    rows = max(1, POSITIONS // hidden.shape[1])
+    products = torch.cat([some.detach().double() @ by_feature for some in hidden.split(rows)])
     so_far = torch.arange(1, hidden.shape[1] + 1, device=hidden.device)
     own, of_prompt, of_mean, of_sum = products.unbind(-1)
     return own + of_prompt[:, :1] + of_mean.cumsum(-1) / so_far + of_sum.cumsum(-1)

@@ -165,7 +165,7 @@ def predictions(policy: Policy, rollouts: Rollouts, tokens: torch.Tensor, *, wit
         return WholeLogits(found.reshape(*tokens.shape, -1))
     if whole:
         with row_groups(tokens.shape[1], length):
-            logits = policy.model.get_output_embeddings()(found).to(found.device)
+            logits = policy.model.get_output_embeddings()(found.contiguous()).to(found.device)
         return WholeLogits(logits.reshape(*tokens.shape, -1), found)
     return PiecewiseLogits(found, policy.model.get_output_embeddings(), tokens.shape[1], positions)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,11 +24,14 @@ from pytest_entropy.policy.teacher_forcing import padded_tokens, predictions, sc
 from pytest_entropy.probe.control_variate import FOLDS, ControlVariate, learn
 from pytest_entropy.probe.estimators.action_value import centred
 from pytest_entropy.probe.estimators.base import positional_baseline
-from pytest_entropy.probe.pieces import scoring_chunks, work_through
+from pytest_entropy.probe.pieces import scoring_chunks, worked
 from pytest_entropy.probe.prefix_value import FittedValue, RegressionSums, features, fitted, projection_of
 from pytest_entropy.probe.squared_scores import squared_scores
 
 NOTHING, SUBTRACT, CLEAN = range(3)
+# The share is fitted before the value of the prefix, since U is too small to fit it to what that leaves.  Where
+# there is such a value, it is taken half-way towards this: better on long answers (docs/variance-reduction.md).
+HALF = 0.5
 
 
 @dataclass(frozen=True)
@@ -128,13 +132,26 @@ def chosen_tables(
     if len(batch) < FOLDS:
         return used(tables, SUBTRACT)
     squared = squared_scores(policy, batch, direction, chunk_tokens=chunk_tokens)
-    projection = projection_of(next(policy.model.get_input_embeddings().parameters()).shape[1])
+    projection = projection_of(_width(policy))
     total = _summed(policy, batch, squared, projection, positions, chunk_tokens)
     folds = sorted(total.fits)
     values = fitted([total.fits[fold] for fold in folds], [total.errors[fold] for fold in folds])
     use = int(np.argmin([value.error for value in values]))
-    share = torch.tensor(best_share(*total.shares[use]), dtype=torch.float64)
-    return with_value(replace(used(tables, use), share=share), values[use], projection)
+    share = best_share(*total.shares[use])
+    if values[use].slopes.any():
+        share = (share + HALF) / 2
+    known = replace(used(tables, use), share=torch.tensor(share, dtype=torch.float64))
+    return with_value(known, values[use], projection)
+
+
+def _width(policy: Policy) -> int:
+    """The width of the hidden states that the output layer takes; 0 where they are not at hand."""
+    head: Any = policy.model.get_output_embeddings() if policy.plain_head else None
+    if head is None:
+        return 0
+    # A quantised layer's weight is packed.
+    own = getattr(head, "in_features", None)
+    return int(head.weight.shape[-1] if own is None else own)
 
 
 def _summed(
@@ -158,7 +175,7 @@ def _summed(
             part, folds = held.select(indices), tuple(own[n] % FOLDS for n in indices)
             return UsesPiece(part, weights[indices, :, : part.tokens.shape[2]], folds, projection)
 
-        for _, sums in work_through(policy, scoring_chunks(held, chunk_tokens, pads=policy.pads), piece):
+        for _, sums in worked(policy, scoring_chunks(held, chunk_tokens, pads=policy.pads), piece):
             total = total.plus(sums)
     return total
 
@@ -177,6 +194,22 @@ def with_value(tables: ControlVariateTables, fit: FittedValue, projection: torch
     if projection is not None:
         value = value @ projection.T
     return replace(tables, position=tables.position + fit.intercept, value=value)
+
+
+def share_in_groups(share: float, of: int, now: int) -> float:
+    """The best share in groups of another size: with G - 1 others the best one is A / (A + S / (G - 1)) for some A, S.
+
+    >>> share_in_groups(0.5, 8, 8), share_in_groups(0.5, 8, 2), share_in_groups(1.0, 8, 2), share_in_groups(0.5, 8, 1)
+    (0.5, 0.125, 1.0, 0.0)
+
+    Args:
+        share: the best one in groups of ``of`` responses.
+        of, now: responses of a group, then and now.
+    """
+    if share >= 1 or of == now:
+        return share
+    odds = share / (1 - share) * (now - 1) / max(of - 1, 1)
+    return odds / (1 + odds)
 
 
 def best_share(product: float, square: float) -> float:

@@ -25,7 +25,7 @@ INK, ACCENT, SECOND, GREY = "#2b3a4a", "#1f6fb2", "#c4562f", "#8a9bab"
 PHASE_COLOURS = {
     "sampling": ACCENT, "self_check": GREY, "derivatives": SECOND, "definition": "#5f8f45", "ground_truth": "#7b5ea7",
     "total_variance": "#b08900", "evidence": "#2a9d8f", "rounding": "#c77d9b", "gradient": "#8c6239",
-    "reward": "#9b2f3f", "oracle": "#55646f",
+    "reward": "#9b2f3f", "oracle": "#55646f", "learning": "#3f7f8c",
 }  # fmt: skip
 OTHER_PHASES = ("#a8c4dd", "#e3b8a5", "#c3d3b6", "#cdbfe0")
 # All figures have one size, so that rows of the page have no holes.

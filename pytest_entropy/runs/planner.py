@@ -29,7 +29,7 @@ from pytest_entropy.runs.inputs import digest_with_inputs
 from pytest_entropy.runs.plan import Plan
 from pytest_entropy.runs.prompt_notes import prompt_notes, run_arguments
 from pytest_entropy.runs.resuming import Resumable, find_stored
-from pytest_entropy.runs.target_plan import with_target, without_idle_runs
+from pytest_entropy.runs.target_plan import require_stored_runs, with_target, without_idle_runs
 from pytest_entropy.runs.trainer_layer import bundled_inputs, objective_untold, with_trainer
 from pytest_entropy.settings.experiments import ExperimentKind, installed_experiments, kind_of
 from pytest_entropy.settings.layers import Layer, ResolvedConfig, resolve_config
@@ -159,6 +159,8 @@ class Planner:
             found = find_stored(
                 root, name, digest, config_digest, resolved, lambda of: digest_with_inputs(of, prompts, reward).config
             )
+        if found.directory is not None:
+            require_stored_runs(kind, resolved, found.directory)
         directory = found.directory or root / f"{kind.directory}_{self.stamp}"
         tokenizer = self._tried.tokenizer(files, prompts)
         of_rewards = [f"  warning: {note}" for term in reward.terms for note in term.notes]

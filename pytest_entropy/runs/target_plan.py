@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
+from pathlib import Path
 
 from pytest_entropy.errors import UsageError
-from pytest_entropy.settings.experiments import ExperimentKind
+from pytest_entropy.settings.experiments import EVERY_RUN, ExperimentKind
 from pytest_entropy.settings.layers import BUILT_IN, RUNS, TARGET, Layer, ResolvedConfig
 
 # Runs that are taken at most where no number is configured.
@@ -31,6 +33,31 @@ def _asks_for_target(layers: Sequence[Layer]) -> bool:
     sections = [layer.values.get(section) for layer in layers]
     targets = [values[name] for values in sections if isinstance(values, dict) and name in values]
     return bool(targets) and targets[-1] is not None
+
+
+def require_stored_runs(kind: ExperimentKind, resolved: ResolvedConfig, directory: Path) -> None:
+    """Reject a resumed experiment whose target allows fewer runs than are stored: reports are of all stored runs.
+
+    Args:
+        kind: of the experiment.
+        resolved: its configuration.
+        directory: of the stored experiment.
+
+    Raises:
+        UsageError: says how many runs are stored.
+    """
+    batch = resolved.config.batch_config
+    if batch.target_se is None:
+        return
+    name = EVERY_RUN.format(B_E=batch.B_E_values[0], run=0).removesuffix("000")
+    numbers = [place.name.removeprefix(name) for place in directory.glob(f"{name}*")]
+    stored = max((int(number) for number in numbers if number.isdigit()), default=0)
+    if stored > batch.runs_per_batch * batch.updates:
+        allowed, enough = batch.runs_per_batch * batch.updates, ceil(stored / batch.updates)
+        raise UsageError(
+            f"{directory.name} holds {stored} runs of {kind.name}, and {resolved.sources[RUNS]} allows {allowed}: to "
+            f"continue it, give --runs {enough} or more"
+        )
 
 
 def with_target(kind: ExperimentKind, resolved: ResolvedConfig) -> tuple[ResolvedConfig, tuple[str, ...]]:

@@ -88,7 +88,8 @@ class TargetRuns:
         except FailedRun as failure:
             self.failure = self.failure or failure
             return
-        if record != self._written:
+        # Another worker that removes an old record may have met the new one.
+        if record != self._written or not (self._plan.directory / TARGET_ERROR).is_file():
             self._plan_as_many()
             write_json(self._plan.directory / TARGET_ERROR, record.to_dict())
             self._written = record

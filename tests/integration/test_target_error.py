@@ -126,3 +126,15 @@ def test_a_target_out_of_reach_is_inconclusive_and_more_runs_go_on_from_the_stor
     assert 5 < len(after) == record["runs"] < 9
     summary = json.loads((directory / "summary.json").read_text())
     assert summary["missing_runs"] == []
+
+
+@pytest.mark.slow
+def test_fewer_runs_than_are_stored_are_refused(workspace: Workspace, target: str) -> None:
+    """Reports are of all stored runs, and the mean would be of some."""
+    assert single(workspace, "fewer", "--runs=6", "--entropy-target-se=1e-12").returncode == 0
+    directory, deltas, _ = stored(workspace.path / "fewer")
+    again = single(workspace, "fewer", "--runs=5", "--entropy-target-se=1e-12", "--resume")
+    assert again.returncode == 4
+    assert f"{directory.name} holds 6 runs of single_run, and --runs allows 5" in again.stdout + again.stderr
+    assert "give --runs 6 or more" in again.stdout + again.stderr
+    assert stored(workspace.path / "fewer")[:2] == (directory, deltas)

@@ -89,6 +89,8 @@ def attached(
 def _attach(policy: Policy, directions: Directions, slope: bool, gradients: bool) -> _Attachment:
     if gradients:
         require_unmerged(policy)
+    # Found out before there are hooks, which would see a pass of one row.
+    _ = policy.plain_head
     along = (along_slope(policy.model, direction) if slope else direction for direction in directions)
     tangents = Tangent.together(policy.model, along)
     frozen = [] if gradients else [p for p in policy.model.parameters() if p.requires_grad]

@@ -98,6 +98,8 @@ def read_companions(
 def _derivatives(setup: Setup, rollouts: Rollouts, update: Update) -> np.ndarray:
     # A single response shares its prompt with none.
     alone = replace(setup.policy, share_prompt=False)
+    # It is found out by a pass of one row, which no hook may see.
+    vars(alone)["plain_head"] = setup.policy.plain_head
     found = directional_derivatives(
         alone, rollouts, update.direction, [READ], chunk_tokens=setup.config.tokens_at_once, threads=setup.threads
     )

@@ -82,7 +82,7 @@ def prefix_values(policy: Policy, prompt: list[int], response: list[int], value:
         return [0.0] * len(response)
     ids = torch.tensor([prompt + response], device=policy.device)
     hidden = policy.model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0, len(prompt) - 1 : -1]
-    table = [[float(row.double() @ by) for by in value.to(hidden.device)] for row in hidden]
+    table: list[list[float]] = (hidden.double() @ value.to(hidden.device).T).tolist()
     found, means, sums = [], 0.0, 0.0
     for k, (own, _, of_mean, of_sum) in enumerate(table):
         means, sums = means + of_mean, sums + of_sum

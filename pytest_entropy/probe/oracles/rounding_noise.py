@@ -107,11 +107,12 @@ def scalar_noise(
     """
     along = along_slope(policy.model, direction)
     prompt, responses = list(rollouts.prompt_ids[n]), [list(response) for response in rollouts.responses(n)]
+    of_prefixes = [prefix_values(policy, prompt, response, value_of(rollouts)) for response in responses]
     with torch.enable_grad():
         alone = [_whole(policy, prompt, response) for response in responses]
-        first = _products(policy, rollouts, n, alone, along, estimator)
+        first = _products(policy, rollouts, n, alone, of_prefixes, along, estimator)
         del alone
-        second = _products(policy, rollouts, n, _after_prompt(policy, prompt, responses), along, estimator)
+        second = _products(policy, rollouts, n, _after_prompt(policy, prompt, responses), of_prefixes, along, estimator)
     size = sum(map(abs, first))
     gap = sum(abs(a - b) for a, b in zip(first, second, strict=True))
     return gap / size if size else gap
@@ -122,6 +123,7 @@ def _products(
     rollouts: Rollouts,
     n: int,
     rows: Sequence[Scores],
+    of_prefixes: list[list[float]],
     along: Mapping[str, torch.Tensor],
     estimator: str,
 ) -> list[float]:
@@ -131,8 +133,6 @@ def _products(
     values = values_at(taught, rollouts, n)
     expected = [expected_values(row.p, own) if own else None for row, own in zip(rows, values, strict=True)]
     means = [[] if own is None else own.tolist() for own in expected]
-    prompt, responses = list(rollouts.prompt_ids[n]), [list(response) for response in rollouts.responses(n)]
-    of_prefixes = [prefix_values(policy, prompt, response, value_of(rollouts)) for response in responses]
     weights = defined_weights(estimator, rollouts, n, tables[0], tables[1], means, of_prefixes, taught)
     total = torch.zeros((), dtype=torch.float64, device=rows[0].log_probs.device)
     for g, (row, own) in enumerate(zip(rows, expected, strict=True)):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from pytest_entropy.probe.oracles.random_slopes import random_slopes
 from pytest_entropy.probe.oracles.update import loss_slope_discrepancy, token_weights_by_definition
 from pytest_entropy.probe.parameter_vectors import held_in, norm
 from pytest_entropy.probe.profiler import Meter
-from pytest_entropy.probe.table_choice import chosen_tables
+from pytest_entropy.probe.table_choice import chosen_tables, share_in_groups
 from pytest_entropy.probe.update.direction import Update, fingerprint
 from pytest_entropy.probe.update.objective import token_weights
 from pytest_entropy.records.update import Sample, StillTerm, equal_rewards
@@ -86,7 +87,9 @@ class UpdateBatch:
         if not get_estimator(config.estimator).learns:
             return None
         limit, chunk = config.max_new_tokens, config.tokens_at_once
-        return chosen_tables(policy, self.rollouts, direction, limit, chunk_tokens=chunk)
+        tables = chosen_tables(policy, self.rollouts, direction, limit, chunk_tokens=chunk)
+        share = share_in_groups(float(tables.share), config.G, config.entropy_group)
+        return replace(tables, share=torch.tensor(share, dtype=torch.float64))
 
 
 def take_update(
@@ -124,7 +127,9 @@ def take_update(
     with meter.phase("oracle", size if "definition" in config.diagnostics else None, passes=None):
         gap = optimizer_discrepancy(rule, gradient, optimizer, parameters, direction, max_grad_norm=clip)
         slopes = _slope_fields(batch, policy, config, gradient, direction, eta)
-    control_variate = batch.control_variate(policy, direction, config)
+    learns = get_estimator(config.estimator).learns
+    with meter.phase("learning", size, passes=None) if learns else nullcontext():
+        control_variate = batch.control_variate(policy, direction, config)
     update = Update(
         direction=direction, gradient=gradient, rule=rule, objective=config.loss_type, eta=eta, eta_source=eta_source,
         gradient_norm=norm(gradient), direction_norm=norm(direction),

@@ -137,7 +137,7 @@ def test_the_value_is_a_baseline_of_the_prefix_alone(
     policy: Policy, monkeypatch: pytest.MonkeyPatch, entries: int
 ) -> None:
     monkeypatch.setattr(teacher_forcing, "TABLE_ENTRIES", entries)
-    monkeypatch.setattr(logits, "ROWS", 2)
+    monkeypatch.setattr(logits, "POSITIONS", 2 * LIMIT)
     batch, own = drawn(policy, 3), drawn(policy, 4, seed=1)
     plain = learn(batch, LIMIT)
     width = policy.model.config.hidden_size

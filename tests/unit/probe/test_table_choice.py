@@ -14,7 +14,16 @@ from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe import prefix_value, table_choice
 from pytest_entropy.probe.control_variate import learn
 from pytest_entropy.probe.prefix_value import FittedValue
-from pytest_entropy.probe.table_choice import CLEAN, NOTHING, SUBTRACT, UsesPiece, UseSums, chosen_tables, used
+from pytest_entropy.probe.table_choice import (
+    CLEAN,
+    NOTHING,
+    SUBTRACT,
+    UsesPiece,
+    UseSums,
+    chosen_tables,
+    share_in_groups,
+    used,
+)
 from tests import tiny
 
 LIMIT = 10
@@ -133,7 +142,8 @@ def test_the_use_of_least_error_is_chosen(
     whole = learn(batch, LIMIT)
     assert torch.equal(tables.position, whole.position + (0.5 if valued else 0.0))
     assert float(tables.cleans) == (best == CLEAN)
-    assert float(tables.share) == (0.5, 1.0, 0.0)[best]
+    fitted_share = (0.5, 1.0, 0.0)[best]
+    assert float(tables.share) == ((fitted_share + table_choice.HALF) / 2 if valued else fitted_share)
     assert (tables.width == 0 and len(tables.pair_value) == 0) == (best == NOTHING)
     assert tables.value.shape == ((4, width // 4) if valued else (0,))
     assert torch.equal(tables.value.flatten(), torch.from_numpy(slopes)[: tables.value.numel()])
@@ -157,7 +167,7 @@ def test_a_projected_value_is_one_of_hidden_states(policy: Policy, monkeypatch: 
 
 
 def test_a_batch_too_small_for_halves_subtracts(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table_choice, "work_through", None)
+    monkeypatch.setattr(table_choice, "worked", None)
     batch = tiny.sample(policy, tiny.prompts(3), G=4)
     tables = chosen_tables(policy, batch, tiny.direction(policy), LIMIT, chunk_tokens=10**6)
     assert float(tables.cleans) == float(tables.share) == len(tables.value) == 0
@@ -178,6 +188,19 @@ def test_a_model_without_hidden_states_has_no_value_of_prefixes() -> None:
         policy, tiny.sample(policy, tiny.prompts(8), G=3), tiny.direction(policy), LIMIT, chunk_tokens=10**6
     )
     assert len(tables.value) == 0
+
+
+@pytest.mark.parametrize("now", [2, 3, 8, 32])
+def test_the_share_of_other_groups_is_their_best_one(now: int) -> None:
+    """By the variances: of r - share o, with what a group has in common and what each response has alone."""
+    common, alone = 0.7, 2.0
+
+    def best(group: int) -> float:
+        shares = np.linspace(0, 1, 100_001)
+        left = (1 - shares) ** 2 * common + alone * (1 + shares**2 / (group - 1))
+        return float(shares[np.argmin(left)])
+
+    assert share_in_groups(best(8), 8, now) == pytest.approx(best(now), abs=1e-4)
 
 
 def test_unused_tables_add_nothing(policy: Policy) -> None:

@@ -14,7 +14,7 @@ from pytest_entropy.records.phases import Phase
 
 PROMPTS = [Prompt(f"Tom has {i} apples and buys {i % 7} more.", {"answer": str(i + i % 7)}) for i in range(400)]
 G, LIMIT, B_U, B_E = 3, 6, 4, 5
-OF_UPDATE = ["sampling", "reward", "gradient", "oracle"]
+OF_UPDATE = ["sampling", "reward", "gradient", "oracle", "learning"]
 # The update's side of the total variance comes first: the pass of a small run takes its vectors along.
 OF_RUN = ["sampling", "self_check", "derivatives", "reading", "definition", "total_variance", "evidence"]
 
@@ -78,7 +78,7 @@ def test_one_pass_counts_the_tokens_that_were_planned_and_its_padding(entered: E
 
 
 def test_passes_of_unknown_number_say_so_and_are_counted(entered: Entered) -> None:
-    for name, times in (("definition", 1), ("oracle", 1), ("total_variance", 1)):
+    for name, times in (("definition", 1), ("oracle", 1), ("learning", 1), ("total_variance", 1)):
         found = [phase for phase in entered.phases if phase.name == name]
         assert len(found) == times
         assert {phase.passes for phase in found} == {None}

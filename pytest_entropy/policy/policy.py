@@ -155,7 +155,9 @@ class Policy:
         head, body = self.model.get_output_embeddings(), self.model.base_model
         if head is None or body is self.model:
             return False
-        ids = torch.zeros(1, 2, dtype=torch.int64, device=self.device)
+        # Of several tokens: a padding token's logits may be 0, which bounding leaves as they are.
+        rows = next(self.model.get_input_embeddings().parameters()).shape[0]
+        ids = torch.arange(min(rows, 16), device=self.device).unsqueeze(0)
         with torch.no_grad():
             made = head(body(input_ids=ids, use_cache=False).last_hidden_state)
             return torch.equal(made.to(self.device), self.model(input_ids=ids, use_cache=False).logits)

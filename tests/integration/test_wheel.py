@@ -85,7 +85,7 @@ def test_all_experiments_run_by_the_name_of_their_package(empty: Empty) -> None:
     assert 'classname="pytest_entropy.experiments.test_debug" name="test_run[BE004-run001]"' in junit
     (config,) = empty.results.rglob("BE006_BU4/config.yaml")
     template = yaml.safe_load(config.read_text())["provenance"]["eta_sweep.multiples"]
-    assert template == f"{empty.site}/pytest_entropy/experiments/configs/single_run.yaml, line 8"
+    assert template == f"{empty.site}/pytest_entropy/experiments/configs/single_run.yaml, line 7"
 
 
 def test_a_template_here_goes_before_the_installed_one(empty: Empty) -> None:

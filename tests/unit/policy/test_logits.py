@@ -195,3 +195,22 @@ def test_long_responses_are_computed_with_their_prompt_where_no_padding_is_neede
         # Rotary angles are float32 in transformers.
         np.testing.assert_allclose(after[1], before[1], rtol=0, atol=1e-5 * np.abs(before[1]).max())
         torch.testing.assert_close(after[2], before[2], rtol=1e-5, atol=1e-6)
+
+
+def test_a_padding_token_without_logits_does_not_hide_that_they_are_bounded() -> None:
+    """Of zeros tanh is zero: on the padding token alone the output layer would look plain."""
+    policy = tiny.policy(tiny.qwen2())
+    forward, head = policy.model.forward, policy.model.get_output_embeddings()
+
+    def bounded(*arguments: Any, **named: Any) -> Any:
+        out = forward(*arguments, **named)
+        out.logits = 0.1 * torch.tanh(out.logits / 0.1)
+        return out
+
+    assert policy.plain_head
+    with torch.no_grad():
+        head.weight[0] = 0
+        policy.model.get_input_embeddings().weight[0] = 0
+    vars(policy).pop("plain_head")
+    vars(policy.model)["forward"] = bounded
+    assert not policy.plain_head

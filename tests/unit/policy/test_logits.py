@@ -200,7 +200,9 @@ def test_long_responses_are_computed_with_their_prompt_where_no_padding_is_neede
 def test_a_padding_token_without_logits_does_not_hide_that_they_are_bounded() -> None:
     """Of zeros tanh is zero: on the padding token alone the output layer would look plain."""
     policy = tiny.policy(tiny.qwen2())
-    forward, head = policy.model.forward, policy.model.get_output_embeddings()
+    forward: Any = policy.model.forward
+    head: Any = policy.model.get_output_embeddings()
+    embedding: Any = policy.model.get_input_embeddings()
 
     def bounded(*arguments: Any, **named: Any) -> Any:
         out = forward(*arguments, **named)
@@ -210,7 +212,7 @@ def test_a_padding_token_without_logits_does_not_hide_that_they_are_bounded() ->
     assert policy.plain_head
     with torch.no_grad():
         head.weight[0] = 0
-        policy.model.get_input_embeddings().weight[0] = 0
+        embedding.weight[0] = 0
     vars(policy).pop("plain_head")
     vars(policy.model)["forward"] = bounded
     assert not policy.plain_head

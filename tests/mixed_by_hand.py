@@ -53,7 +53,7 @@ PLACES = [
     Place("equal responses", "policy.equal_responses:_responses", "rows.to(part.tokens.device)", "rows",
           "a value of prefixes"),
     Place("places of equal responses",
-          "policy.equal_responses:EqualResponses.scored", "places.to(policy.device)", "places",
+          "policy.equal_responses:_copied", "places.to(forced.log_probs.device)", "places",
           "a value of prefixes"),
     Place("ranks", "policy.teacher_forcing:scores", "ranks.to(policy.device)", "ranks"),
     Place("plain backward of the self-check", "probe.oracles.hooks:plain_backward", "g.double().cpu()", "g.double()"),

@@ -62,27 +62,26 @@ class EqualResponses:
             part: the P prompts' rollouts.
             ranks: ``[P, G, L]`` uniform random numbers for the surprisal ranks; None for no ranks.
         """
-        most = max(self.distinct)
+        firsts = self.first.tolist()
+        kinds = [sorted(set(own)) for own in firsts]
+        most = max(map(len, kinds))
         if most == part.group_size:
             return policy.teacher_force(part, ranks)
-        kinds = [sorted(set(own)) for own in self.first.tolist()]
         # A prompt with fewer has its first response computed again; nothing is read of that.
         rows = torch.tensor([kind + [kind[0]] * (most - len(kind)) for kind in kinds])
-        places = torch.tensor(
-            [[kind.index(g) for g in own] for kind, own in zip(kinds, self.first.tolist(), strict=True)]
-        )
-        own = None if ranks is None else ranks.take_along_dim(rows.to(ranks.device).unsqueeze(-1), 1)
-        forced = policy.teacher_force(_responses(part, rows), own)
-        index = places.to(policy.device).unsqueeze(-1)
-        present = {
-            field.name: column for field in fields(forced) if (column := getattr(forced, field.name)) is not None
-        }
-        found = replace(forced, **{name: column.take_along_dim(index, 1) for name, column in present.items()})
-        return (
-            found
-            if ranks is None or own is None
-            else _with_own_ranks(found, ranks, own.take_along_dim(places.to(own.device).unsqueeze(-1), 1))
-        )
+        places = torch.tensor([[kind.index(g) for g in own] for kind, own in zip(kinds, firsts, strict=True)])
+        if ranks is None:
+            return _copied(policy.teacher_force(_responses(part, rows)), places)
+        used = ranks.take_along_dim(rows.to(ranks.device).unsqueeze(-1), 1)
+        found = _copied(policy.teacher_force(_responses(part, rows), used), places)
+        return _with_own_ranks(found, ranks, used.take_along_dim(places.to(used.device).unsqueeze(-1), 1))
+
+
+def _copied(forced: TeacherForced, places: torch.Tensor) -> TeacherForced:
+    """The scores of the responses ``places`` ``[P, G]`` among those computed."""
+    index = places.to(forced.log_probs.device).unsqueeze(-1)
+    present = {field.name: column for field in fields(forced) if (column := getattr(forced, field.name)) is not None}
+    return replace(forced, **{name: column.take_along_dim(index, 1) for name, column in present.items()})
 
 
 def _with_own_ranks(found: TeacherForced, ranks: torch.Tensor, used: torch.Tensor) -> TeacherForced:

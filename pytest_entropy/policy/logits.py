@@ -78,17 +78,6 @@ class Predictions(Protocol):
         """The last hidden states that the tokens are drawn from, ``[P, G, L, H]``; None where they are not at hand."""
         ...
 
-    def prefix_values(self, value: torch.Tensor) -> torch.Tensor | None:
-        """The value of each token's prefix, ``[P, G, L]`` float64 nats, without gradient.
-
-        Args:
-            value: ``[4, H]`` nats, of :class:`.ControlVariateTables`.
-
-        Returns:
-            None where hidden states are not at hand.
-        """
-        ...
-
 
 @dataclass(frozen=True)
 class WholeLogits:
@@ -110,14 +99,6 @@ class WholeLogits:
     def pieces(self) -> Iterator[tuple[int, torch.Tensor]]:
         """See :meth:`Predictions.pieces`."""
         yield 0, self.logits
-
-    def prefix_values(self, value: torch.Tensor) -> torch.Tensor | None:
-        """See :meth:`Predictions.prefix_values`.
-
-        Args:
-            value: as there.
-        """
-        return None if self.hidden is None else _prefix_values(self.hidden, value).reshape(self.logits.shape[:-1])
 
     def hidden_states(self) -> torch.Tensor | None:
         """See :meth:`Predictions.hidden_states`."""
@@ -191,15 +172,6 @@ class PiecewiseLogits:
         for first in range(0, self.hidden.shape[1], self.positions):
             yield first, self.logits_of(self.hidden[:, first : first + self.positions])
 
-    def prefix_values(self, value: torch.Tensor) -> torch.Tensor | None:
-        """See :meth:`Predictions.prefix_values`.
-
-        Args:
-            value: as there.
-        """
-        found = _prefix_values(self.hidden, value)
-        return found.reshape(-1, self.group, found.shape[-1])
-
     def hidden_states(self) -> torch.Tensor | None:
         """See :meth:`Predictions.hidden_states`."""
         return self.hidden.reshape(-1, self.group, *self.hidden.shape[1:])
@@ -213,14 +185,19 @@ class PiecewiseLogits:
         return logits.reshape(-1, self.group, *logits.shape[1:])
 
 
-def _prefix_values(hidden: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Values ``[rows, L]`` float64 of prefixes with hidden states ``[rows, L, H]``, a few rows at a time."""
-    by_feature = value.to(hidden.device).T
-    rows = max(1, POSITIONS // hidden.shape[1])
-    products = torch.cat([some.detach().double() @ by_feature for some in hidden.split(rows)])
-    so_far = torch.arange(1, hidden.shape[1] + 1, device=hidden.device)
-    own, of_prompt, of_mean, of_sum = products.unbind(-1)
-    return own + of_prompt[:, :1] + of_mean.cumsum(-1) / so_far + of_sum.cumsum(-1)
+def values_of_prefixes(hidden: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """The value of each token's prefix, ``[P, G, L]`` float64 nats, without gradient, a few rows at a time.
+
+    Args:
+        hidden: the last hidden states ``[P, G, L, H]`` that the tokens are drawn from.
+        value: ``[4, H]`` nats, of :class:`.ControlVariateTables`.
+    """
+    by_feature, length = value.to(hidden.device).T, hidden.shape[2]
+    parts = hidden.detach().flatten(0, 1).split(max(1, POSITIONS // length))
+    products = torch.cat([some.double() @ by_feature for some in parts])
+    so_far = torch.arange(1, length + 1, device=hidden.device)
+    own, of_prompt, of_mean, of_sum = products.reshape(*hidden.shape[:3], -1).unbind(-1)
+    return own + of_prompt[..., :1] + of_mean.cumsum(-1) / so_far + of_sum.cumsum(-1)
 
 
 class _Recomputed:

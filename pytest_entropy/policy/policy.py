@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -20,6 +20,10 @@ from pytest_entropy.policy.text_part import text_config
 from pytest_entropy.prompts.embedded_tokens import require_embedded
 
 __all__ = ["Policy", "TeacherForced"]
+
+
+# What is found out of a model once.
+OF_THE_MODEL = ("plain_head", "keeps_last_logits", "cache_argument")
 
 
 @dataclass
@@ -145,6 +149,16 @@ class Policy:
             RunError: the model is in training mode.
         """
         return teacher_forcing.draw_discrepancies(self, rollouts, uniforms)
+
+    def computing(self, **settings: bool) -> Policy:
+        """The same policy with other passes, which need not find out again what is known of the model.
+
+        Args:
+            settings: values of ``share_prompt``, ``pads``, ``static_cache`` or ``recompute``.
+        """
+        other = replace(self, **settings)  # type: ignore[arg-type]
+        vars(other).update({name: known for name, known in vars(self).items() if name in OF_THE_MODEL})
+        return other
 
     @cached_property
     def plain_head(self) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -49,9 +49,9 @@ def recomputing(policy: Policy) -> Policy:
     Args:
         policy: its model is shared with the result.
     """
-    other = replace(policy, recompute=True)
-    vars(other)["plain_head"] = policy.plain_head
-    return other
+    # Found out before layers are wrapped.
+    _ = policy.plain_head
+    return policy.computing(recompute=True)
 
 
 def layers_of(model: Any) -> list[nn.Module]:

@@ -15,7 +15,14 @@ from pytest_entropy.policy import alternatives
 from pytest_entropy.policy.attention_mask import padding_needed, same_length
 from pytest_entropy.policy.distribution import draw_discrepancy, log_distribution
 from pytest_entropy.policy.kv_cache import repeat_rows
-from pytest_entropy.policy.logits import TABLE_ENTRIES, PiecewiseLogits, Predictions, TeacherForced, WholeLogits
+from pytest_entropy.policy.logits import (
+    TABLE_ENTRIES,
+    PiecewiseLogits,
+    Predictions,
+    TeacherForced,
+    WholeLogits,
+    values_of_prefixes,
+)
 from pytest_entropy.policy.prefill import left_padded, prefill
 from pytest_entropy.policy.recomputation import recomputed_layers
 from pytest_entropy.policy.rollouts import Rollouts
@@ -75,8 +82,8 @@ def scores(
     )
     if asked.values is None:
         expected = None
-    values = made.prefix_values(value) if value is not None and len(value) else None
-    values = None if values is None else torch.where(mask, values, 0.0)
+    hidden = made.hidden_states() if value is not None and len(value) else None
+    values = None if hidden is None or value is None else torch.where(mask, values_of_prefixes(hidden, value), 0.0)
     return TeacherForced(log_probs, nats, ranks, spread, expected, likeliest, tied, values)  # type: ignore[arg-type]
 
 

@@ -15,13 +15,12 @@ import torch
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.diagnostics.importance_sampling import longest_step, moved
+from pytest_entropy.probe.oracles.rounding_noise import is_coarse
 from pytest_entropy.probe.pieces import scoring_chunks, work_through
 
 # The first step as a share of the longest; the size of changes of log pi that is aimed at, and those that will do.
 FIRST, AIM, LEAST, MOST = 2e-3, 1e-2, 1e-3, 5e-2
 TRIES = 3
-# Above it rounding hides such changes.
-COARSE = 1e-6
 # Bytes of parameters that are moved at most, since a step holds a copy of them.
 LARGEST = 2**30
 
@@ -55,7 +54,7 @@ def squared_scores(
     batch = replace(batch, control_variate=None)
     mask, recorded = batch.mask.cpu(), batch.log_probs.double().cpu()
     competing = torch.expm1(recorded).square() * mask
-    if policy.rounding > COARSE or sum(policy.trainable[name].nbytes for name in direction) > LARGEST:
+    if is_coarse(policy) or sum(policy.trainable[name].nbytes for name in direction) > LARGEST:
         return competing
     longest = longest_step(policy, direction)
     if not 0 < longest < float("inf"):

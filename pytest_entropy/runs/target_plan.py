@@ -12,7 +12,7 @@ from pytest_entropy.settings.layers import BUILT_IN, RUNS, TARGET, Layer, Resolv
 
 # Runs that are taken at most where no number is configured.
 MOST = 16
-OPTION, RUNS_OPTION = "--entropy-target-se", "--runs"
+RUNS_OPTION = "--runs"
 
 
 def without_idle_runs(kind: ExperimentKind, below: Sequence[Layer], above: Sequence[Layer]) -> list[Layer]:

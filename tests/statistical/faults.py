@@ -333,8 +333,8 @@ def expectation_by_token_alone(patch: pytest.MonkeyPatch) -> None:
 
 def value_of_the_next_prefix(patch: pytest.MonkeyPatch) -> None:
     """The baseline is the value of the prefix after the token, which the token is part of: a bias."""
-    real = logits._prefix_values
-    patch.setattr(logits, "_prefix_values", lambda hidden, value: real(hidden.roll(-1, dims=1), value))
+    real = logits.values_of_prefixes
+    patch.setattr(teacher_forcing, "values_of_prefixes", lambda hidden, value: real(hidden.roll(-1, dims=2), value))
 
 
 def share_of_the_response_itself(patch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,7 @@ def directional_derivatives(
     )
     sums = _GroupSums(policy, groups or [range(len(rollouts))]) if gradient_of else None
     with attached(policy, every, slope=bool(estimators), gradients=sums is not None):
-        chunks = _chunks(rollouts, chunk_tokens, groups, equal, pads=policy.pads)
+        chunks = _chunks(rollouts, chunk_tokens, groups, equal.distinct, pads=policy.pads)
         parts = worked(policy, chunks, whole.select, threads=threads)
         found = _assemble(parts, rollouts, (*estimators, *(sequence_weights or {})), sums, len(every))
     return found if sums is None else replace(found, gradients=sums.totals())
@@ -126,17 +126,16 @@ def _chunks(
     rollouts: Rollouts,
     tokens: int,
     groups: Sequence[Sequence[int]],
-    equal: EqualResponses | None,
+    distinct: Sequence[int],
     *,
     pads: bool,
 ) -> list[list[int]]:
     """The positions of each piece's prompts, all of one group."""
-    distinct = None if equal is None else equal.distinct
     if not groups:
         return scoring_chunks(rollouts, tokens, pads=pads, distinct=distinct)
     chunks = []
     for group in groups:
-        own = None if distinct is None else [distinct[n] for n in group]
+        own = [distinct[n] for n in group]
         cut = scoring_chunks(rollouts.select(list(group)), tokens, pads=pads, distinct=own)
         chunks += [[group[i] for i in chunk] for chunk in cut]
     return chunks

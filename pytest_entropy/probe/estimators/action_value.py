@@ -21,8 +21,8 @@ def weights(
 
     C_k = sum_{j>k} [H_j - (q_j(t_j) - sum_u q_j(u) pi(u))] is the entropy-to-go cleaned of what later tokens are known
     to bring: what is taken off has mean 0 given the prefix; where that adds noise on U, C_k is sum_{j>k} H_j.  The
-    baseline m_k is a sum of three: of the position, of the prefix's hidden state, and a share of what is left of
-    C_k - m_k - q_k(t_k), on average, of the group's other responses that reach k, which are independent of this one.
+    baseline m_k is a sum of three: of the position, of the prefix's hidden states, and a share of what these and
+    q_k(t_k) leave of C_k, on average, in the group's other responses that reach k, which are independent of this one.
     It and q_k(u) = q(c_k, u), c_k the context, are learnt from the update batch.  The last sum adds back the exact
     expectation of what q_k(t_k) takes away, whatever q is, so the mean stays and the noise of the choice of t_k goes
     (an action-dependent baseline: Gu et al. 2017, Q-Prop; Liu et al. 2018, Stein control variates).

@@ -11,7 +11,7 @@ independent and of one law at every B_E, with the variance var(s - x) + var(x) /
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -97,9 +97,7 @@ def read_companions(
 
 def _derivatives(setup: Setup, rollouts: Rollouts, update: Update) -> np.ndarray:
     # A single response shares its prompt with none.
-    alone = replace(setup.policy, share_prompt=False)
-    # It is found out by a pass of one row, which no hook may see.
-    vars(alone)["plain_head"] = setup.policy.plain_head
+    alone = setup.policy.computing(share_prompt=False)
     found = directional_derivatives(
         alone, rollouts, update.direction, [READ], chunk_tokens=setup.config.tokens_at_once, threads=setup.threads
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 
@@ -97,7 +96,7 @@ def plain_backward(
         estimator: name of the estimator that defines X.
         rows: number of responses computed at once; None for all.
     """
-    plain = replace(policy, share_prompt=False)
+    plain = policy.computing(share_prompt=False)
     direction = along_slope(policy.model, direction)
     parameters = {name: policy.trainable[name] for name in direction}
     group = one.group_size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -86,7 +86,7 @@ def gradient_of_prompt(
         weights: token weights w ``[B, G]`` of the loss.
         prompt_index: p.
     """
-    plain, parameters = replace(policy, share_prompt=False), list(policy.trainable.values())
+    plain, parameters = policy.computing(share_prompt=False), list(policy.trainable.values())
     with torch.enable_grad():
         forced = plain.teacher_force(rollouts.select([prompt_index]))
         own = weights[prompt_index].to(forced.log_probs.device)

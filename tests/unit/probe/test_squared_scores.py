@@ -43,7 +43,7 @@ def test_competing_tokens_stand_in(monkeypatch: pytest.MonkeyPatch, case: str) -
     if case == "u is zero":
         u = {name: torch.zeros_like(v) for name, v in u.items()}
     elif case == "coarse weights":
-        monkeypatch.setattr(module, "COARSE", 0.0)
+        monkeypatch.setattr(module, "is_coarse", lambda policy: True)
     elif case == "large":
         monkeypatch.setattr(module, "LARGEST", 100)
     else:

@@ -10,6 +10,7 @@ import torch
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.probe.batches import sampling_fraction
 from pytest_entropy.probe.inputs import ProbeInputs
+from pytest_entropy.probe.measure.chosen_reads import ChosenReads
 from pytest_entropy.probe.measure.run_record import run_record
 from pytest_entropy.probe.measure.single_batch import SingleBatch
 from pytest_entropy.probe.measure.two_batch import TwoBatch
@@ -64,6 +65,7 @@ class EntropyProbe:
         self.updates = UpdateSource(self.setup)
         self.two_batch = TwoBatch(self.setup, self.updates)
         self.single_batch = SingleBatch(self.setup, self.updates)
+        self.chosen_reads = ChosenReads(self.setup, self.updates)
         self._fractions: dict[tuple[int, frozenset[str]], float] = {}
         self._fraction_gaps: dict[tuple[float, int, frozenset[str]], float] = {}
 
@@ -90,7 +92,8 @@ class EntropyProbe:
         Raises:
             RunError: there are too few distinct prompts, a reward fails, or the gradient is not finite.
         """
-        return self.updates.update(seed)
+        update = self.updates.update(seed)
+        return self.chosen_reads.known(update) if self.config.chooses_reads else update
 
     @torch.enable_grad()
     def run(self, B_E: int, seed: int = 0, *, run: int = 1, update: Update | None = None) -> RunRecord:
@@ -165,12 +168,13 @@ class EntropyProbe:
             raise ValueError("mode u_statistic takes the update from the run's own batch: pass no update")
 
     def _companions(self, B_E: int, update: Update) -> int:
-        """Companion reads of each prompt, as many as are configured and as the set of prompts allows."""
+        """Companion reads of each prompt, as many as are configured, or chosen, and as the set of prompts allows."""
         config, fraction = self.config, self._sampling_fraction(B_E, update)
-        if not config.companions or not fraction:
-            return config.companions
+        reads = self.chosen_reads.of(update) if config.chooses_reads else config.companions
+        if not reads or not fraction:
+            return reads
         rows = len(self.setup.prompts) - len(self._taken(update))
-        return allowed_companions(config.companions, B_E, distinct=B_E / fraction, rows=rows)[0]
+        return allowed_companions(reads, B_E, distinct=B_E / fraction, rows=rows)[0]
 
     def _fraction_gap(self, fraction: float, count: int, update: Update) -> float:
         """:func:`other_fraction` of a sampling fraction; cached for equal ones, since counting reads the prompts."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import PromptSet
-from pytest_entropy.settings.companions import allowed_companions, why_no_reads
+from pytest_entropy.settings.companions import AUTO, allowed_companions, why_no_reads
 from pytest_entropy.settings.experiments import ExperimentKind
 from pytest_entropy.settings.layers import BUILT_IN, READS, ResolvedConfig
 from pytest_entropy.settings.model import ExperimentConfig
@@ -55,12 +55,14 @@ def allowed_reads(resolved: ResolvedConfig, prompts: PromptSet) -> tuple[Resolve
     if config.prompts.with_replacement or not batch.reads:
         return resolved, ()
     distinct = len({prompt.key for prompt in prompts}) if isinstance(prompts, list) else len(prompts)
+    most = batch.reads if isinstance(batch.reads, int) else batch.most_reads
     reads, why = allowed_companions(
-        batch.reads, max(batch.B_E_values), distinct=distinct - batch.B_U, rows=len(prompts) - batch.B_U
+        most, max(batch.B_E_values), distinct=distinct - batch.B_U, rows=len(prompts) - batch.B_U
     )
     if not why:
         return resolved, ()
-    note = f"  companion reads: {reads or 'none'} instead of {batch.reads}: {why}"
+    most_of = "at most " if batch.reads == AUTO else ""
+    note = f"  companion reads: {reads or 'none'} instead of {most_of}{most}: {why}"
     return resolved.with_reads(reads, f"{source}; {why}"), (note,)
 
 

@@ -38,7 +38,7 @@ from pytest_entropy.settings.model import ExperimentConfig
 # The sections of the configuration that no update depends on, and keys of the others.
 _OTHER_SECTIONS = ("checkpoint", "seed", "checks", "eta_sweep", "diagnostics", "save_gradients", "reward_timeout")
 _OTHER_KEYS = {
-    "batch_config": ("B_E_values", "runs_per_batch", "updates", "reads", "target_se"),
+    "batch_config": ("B_E_values", "runs_per_batch", "updates", "reads", "most_reads", "target_se"),
     "probe": ("total_variance", "u_statistic"),
 }
 OPTIONAL = (ACTION_VALUES, RESPONSES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -16,6 +17,24 @@ def as_number(value: Any) -> Any:
     if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
         return float(value)
     return value
+
+
+def number_or_auto(least: int) -> Callable[[Any], Any]:
+    """A validator of a whole number, or ``auto``: two types of one setting would be refused in two messages.
+
+    Args:
+        least: the smallest number.
+
+    Raises:
+        ValueError: (the validator) the value is neither.
+    """
+
+    def validated(value: Any) -> Any:
+        if value != "auto" and (type(value) is not int or not least <= value <= LARGEST):
+            raise ValueError(f"Input should be auto, or a whole number between {least} and {LARGEST}")
+        return value
+
+    return validated
 
 
 Size = Annotated[int, Field(ge=1, le=LARGEST)]

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pytest_entropy.errors import UsageError
+from pytest_entropy.settings.companions import AUTO
 from pytest_entropy.settings.companions import DEFAULT as LEARNS
 from pytest_entropy.settings.former_names import current_name, with_former_names
 from pytest_entropy.settings.model import ExperimentConfig
@@ -26,8 +27,8 @@ NEXT_STEP = "next_step"
 BUILT_IN = "built-in default"
 # The key that planning replaces by what it stands for.
 DEPTH = "checks.depth"
-# The key that planning lowers where companions would be too many of the prompts.
-READS = "batch_config.reads"
+# The keys that planning lowers where companions would be too many of the prompts: how many, and the most with auto.
+READS, MOST_READS = "batch_config.reads", "batch_config.most_reads"
 # The key that planning clears where the experiment takes no runs to a target, and the one that is then the most runs.
 TARGET, RUNS = "batch_config.target_se", "batch_config.runs_per_batch"
 _OLD_NAMES = {
@@ -79,6 +80,8 @@ class ResolvedConfig:
         # Estimators that learn nothing from U have no reads, and the numbers that they had before there were any.
         if not record["batch_config"]["reads"] and record["probe"]["estimator"] != LEARNS:
             del record["batch_config"]["reads"]
+        if record["batch_config"].get("reads") != AUTO:
+            del record["batch_config"]["most_reads"]
         # It was true or false; true meant every run.
         which = record["probe"]["total_variance"]
         record["probe"]["total_variance"] = {"all": True, "none": False}.get(which, which)
@@ -101,13 +104,14 @@ class ResolvedConfig:
         return self._with(DEPTH, depth, source)
 
     def with_reads(self, reads: int, source: str) -> ResolvedConfig:
-        """This configuration with another ``batch_config.reads``.
+        """This configuration with another ``batch_config.reads``, or with ``auto`` another ``batch_config.most_reads``.
 
         Args:
-            reads: companions of each prompt of the entropy batch.
+            reads: companions of each prompt of the entropy batch; with ``auto`` the most of them, or 0 for none.
             source: where the value comes from, in words.
         """
-        return self._with(READS, reads, source)
+        chosen = reads and self.config.batch_config.reads == AUTO
+        return self._with(MOST_READS if chosen else READS, reads, source)
 
     def with_target(self, target: str | None, source: str) -> ResolvedConfig:
         """This configuration with another ``batch_config.target_se``.

@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
+from pytest_entropy.settings.batch_sizes import BatchSizes
 from pytest_entropy.settings.devices import unusable
 from pytest_entropy.settings.diagnostics import CHECKED, runs_with_diagnostics
 from pytest_entropy.settings.fields import LARGEST, PositiveFloat, SettingsSection, Size, as_number
 from pytest_entropy.settings.probe import (
     SMALLEST_SINGLE_BATCH,
-    BatchSizes,
     MemorySection,
     SampledPolicy,
     SweepWeights,

@@ -21,9 +21,17 @@ from pydantic import (
 )
 
 from pytest_entropy import registry
-from pytest_entropy.settings.companions import why_no_reads
+from pytest_entropy.settings.batch_sizes import BatchSizes
+from pytest_entropy.settings.companions import AUTO, why_no_reads
 from pytest_entropy.settings.diagnostics import known_diagnostics
-from pytest_entropy.settings.fields import LARGEST, PositiveFloat, SettingsSection, Size, as_number, builtin
+from pytest_entropy.settings.fields import (
+    PositiveFloat,
+    SettingsSection,
+    Size,
+    as_number,
+    builtin,
+    number_or_auto,
+)
 from pytest_entropy.settings.former_names import RENAMED, current_name
 from pytest_entropy.settings.objectives import OBJECTIVES, SCALINGS, known_objective, normalised_over_batch
 
@@ -53,33 +61,6 @@ def _scaling(value: Any) -> Any:
     if value is not None and value not in SCALINGS:
         raise ValueError(f"scale_rewards {value!r} is not one of {', '.join(SCALINGS)}")
     return value
-
-
-def _size_or_auto(value: Any) -> Any:
-    """Validate a number of tokens, or ``auto``: two types of one setting would be refused in two messages."""
-    if value != "auto" and (type(value) is not int or not 1 <= value <= LARGEST):
-        raise ValueError(f"Input should be auto, or a whole number between 1 and {LARGEST}")
-    return value
-
-
-class BatchSizes(SettingsSection):
-    """Prompts of the update batch, and responses per prompt of both batches.
-
-    If prompts differ more than responses to one prompt do, fewer responses to more prompts give a smaller error in the
-    same time (docs/variance-reduction.md).
-    """
-
-    B_U: Size = 32
-    """Prompts of the update batch."""
-    G: Size = 8
-    """Responses per prompt, at least 2."""
-    G_E: Size | None = None
-    """Responses per prompt of the entropy batch; left out, G ([variance reduction](variance-reduction.md))."""
-    reads: Annotated[int, Field(ge=0, le=LARGEST)] = 8
-    """Companions of each prompt of the entropy batch, which are read and not answered, so that what prompts alone fix
-    of s_n averages out; 0 for none ([variance reduction](variance-reduction.md#companion-reads)). No effect in mode
-    `u_statistic`, with `entropy_unit: token`, or with an estimator that learns nothing from U; fewer, or none, where
-    they would be more than a tenth of the prompts."""
 
 
 class UpdateSettings(SettingsSection):
@@ -188,7 +169,7 @@ class MemorySection(SettingsSection):
 
     sample_rows: Size = 512
     """Largest number of responses decoded together; changes results by rounding only."""
-    chunk_tokens: Annotated[int | Literal["auto"], BeforeValidator(_size_or_auto)] = "auto"
+    chunk_tokens: Annotated[int | Literal["auto"], BeforeValidator(number_or_auto(1))] = "auto"
     """Largest number of tokens scored together (by each thread, on a CPU); changes results by rounding only. auto:
     16384, or a power of two below it whose forecast memory fits what is free."""
     static_cache: Literal["auto", True, False] = "auto"
@@ -266,8 +247,15 @@ class ProbeConfig(UpdateSettings, BatchSizes, SampledPolicy, MemorySection, Swee
 
     @property
     def companions(self) -> int:
-        """Companion reads for each prompt of the entropy batch; 0 where they are not supported."""
-        return 0 if why_no_reads(self.mode, self.entropy_unit, self.estimator) else self.reads
+        """Companion reads for each prompt of the entropy batch, the most with ``auto``; 0 where not supported."""
+        if why_no_reads(self.mode, self.entropy_unit, self.estimator):
+            return 0
+        return self.reads if isinstance(self.reads, int) else self.most_reads
+
+    @property
+    def chooses_reads(self) -> bool:
+        """Whether each update batch chooses the number of companion reads, up to ``companions``."""
+        return self.reads == AUTO and self.companions > 0
 
     @field_validator("eta_multiples")
     @classmethod

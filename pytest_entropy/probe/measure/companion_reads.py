@@ -89,13 +89,20 @@ def read_companions(
     every = (*prompts, *others)
     with meter.phase("reading", len(every) * (len(tables.opening) + 1)), merged(setup.policy):
         rollouts = opened(setup.policy, every, tables, config.max_new_tokens)
-        values = _derivatives(setup, rollouts, update)
-    own, read = values[: len(prompts)], values[len(prompts) :]
+        values = prompt_reads(setup, rollouts, update)
+    own, theirs = values[: len(prompts)], values[len(prompts) :]
     companions = tuple(others[n] for n in place)
-    return CompanionReads(own, read[place].reshape(len(prompts), count), companions, every, rollouts, values)
+    return CompanionReads(own, theirs[place].reshape(len(prompts), count), companions, every, rollouts, values)
 
 
-def _derivatives(setup: Setup, rollouts: Rollouts, update: Update) -> np.ndarray:
+def prompt_reads(setup: Setup, rollouts: Rollouts, update: Update) -> np.ndarray:
+    """x ``[P]``, nats per response per unit of eta.
+
+    Args:
+        setup: policy and settings.
+        rollouts: what is read of P prompts (:func:`opened`).
+        update: the direction that is read along.
+    """
     # A single response shares its prompt with none.
     alone = setup.policy.computing(share_prompt=False)
     found = directional_derivatives(

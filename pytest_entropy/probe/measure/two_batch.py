@@ -23,7 +23,7 @@ from pytest_entropy.probe.diagnostics.discrepancies import (
 from pytest_entropy.probe.diagnostics.finite_steps import FINITE_STEPS, finite_steps
 from pytest_entropy.probe.diagnostics.second_computations import entropy_batch_again
 from pytest_entropy.probe.diagnostics.token_evidence import token_arrays, total_sampler_log_ratios
-from pytest_entropy.probe.estimators import estimator_names, get_estimator
+from pytest_entropy.probe.estimators import estimator_names
 from pytest_entropy.probe.measure.companion_reads import read_companions
 from pytest_entropy.probe.measure.run_record import MeasuredBatch
 from pytest_entropy.probe.oracles.rounding_noise import is_coarse, rounding_noise
@@ -141,14 +141,8 @@ class TwoBatch:
         """
         prompts = self.setup.choose(B_E, seed, frozenset(update.prompts))
         rollouts = self.setup.sample(prompts, seed)
-        if not get_estimator(self.setup.config.estimator).learns:
-            return prompts, rollouts
-        # An update taken for an estimator without tables holds none: they are learnt from its batch, drawn again.
-        control_variate = update.control_variate or self.updates.batch(update).control_variate(
-            self.setup.policy, update.direction, self.setup.config
-        )
-        place = rollouts.tokens.device
-        return prompts, replace(rollouts, control_variate=control_variate and control_variate.on(place))
+        tables = self.updates.tables(update)
+        return prompts, replace(rollouts, control_variate=tables and tables.on(rollouts.tokens.device))
 
     def _estimators(self) -> list[str]:
         extra = [name for name in self.setup.config.diagnostics if name in estimator_names()]

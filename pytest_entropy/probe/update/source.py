@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import torch
 
+from pytest_entropy.policy.action_values import ControlVariateTables
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe.diagnostics.discrepancies import reward_discrepancies
 from pytest_entropy.probe.diagnostics.second_computations import update_batch_again
+from pytest_entropy.probe.estimators import get_estimator
 from pytest_entropy.probe.oracles.update import norm_discrepancy
 from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.probe.setup import Setup
@@ -96,6 +98,21 @@ class UpdateSource:
             rollouts = self._rollouts(update.seed)[1] if stored is None else stored.on(self.setup.policy.device)
             self._batches[update.seed] = UpdateBatch(tuple(update.prompts), rollouts, update.rewards, update.seed)
         return self._batches[update.seed]
+
+    def tables(self, update: Update) -> ControlVariateTables | None:
+        """What an update's batch has taught, None if the estimator learns nothing.
+
+        An update taken for an estimator without tables holds none: they are learnt from its batch, drawn again.
+        """
+        setup = self.setup
+        if not get_estimator(setup.config.estimator).learns:
+            return None
+        learnt = update.control_variate
+        return learnt or self.batch(update).control_variate(setup.policy, update.direction, setup.config)
+
+    def prompts(self, update: Update) -> list[Prompt]:
+        """The prompts of an update's batch, drawn again from its seed."""
+        return self.setup.choose(len(update.prompts), derive(update.seed, "U"))
 
     def gradient(self, update: Update) -> dict[str, torch.Tensor]:
         """The gradient of an update's loss by live parameter name, float64, on the CPU.

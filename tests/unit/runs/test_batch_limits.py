@@ -89,6 +89,22 @@ def test_companions_are_at_most_a_tenth_of_the_prompts(
     assert said in "".join(notes)
 
 
+@pytest.mark.parametrize(
+    ("prompts", "reads", "most", "said"),
+    [
+        (2 + 10 * 16 * 16, "auto", 16, ""),
+        (2 + 10 * 5 * 16, "auto", 5, "reads: 5 instead of at most 16: more would be over a tenth of 800 prompts"),
+        (2 + 10 * 2 * 16 - 1, 0, 16, "reads: none instead of at most 16"),
+    ],
+)
+def test_what_an_update_may_choose_is_bounded_alike(prompts: int, reads: int | str, most: int, said: str) -> None:
+    resolved = configured(B_E_values=[4, 16], reads="auto")
+    found, notes = allowed_reads(resolved, [Prompt(str(n), {}) for n in range(prompts)])
+    assert (found.config.batch_config.reads, found.config.batch_config.most_reads) == (reads, most)
+    assert said in "".join(notes)
+    assert bool(notes) == bool(said)
+
+
 def test_reads_that_are_not_supported_are_left_out_and_whoever_asks_is_told() -> None:
     prompts = [Prompt(str(n), {}) for n in range(10_000)]
     found, notes = allowed_reads(configured("u_statistic"), prompts)
@@ -96,6 +112,7 @@ def test_reads_that_are_not_supported_are_left_out_and_whoever_asks_is_told() ->
     asked, (note,) = allowed_reads(configured("u_statistic", reads=4), prompts)
     assert asked.config.batch_config.reads == 0
     assert "none instead of 4 (asked.yaml): mode u_statistic multiplies parts of single prompts" in note
+    assert allowed_reads(configured("u_statistic", reads="auto"), prompts)[0].config.batch_config.reads == 0
     found, (note,) = allowed_reads(configured(), prompts[:500] * 3)
     assert found.config.batch_config.reads == 0
     assert "1000 of 1498 rows repeat a prompt" in note

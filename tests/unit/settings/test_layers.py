@@ -140,6 +140,8 @@ def test_digests_are_those_of_directories_begun_before() -> None:
     assert digest({"prompts": {"chat_template_kwargs": {"enable_thinking": False}}}) != "cf31e7232e9fb53c"
     assert digest({"batch_config": {"updates": 2}}) != "cf31e7232e9fb53c"
     assert digest({"batch_config": {"reads": 8}}) != "cf31e7232e9fb53c"
+    assert digest({"batch_config": {"most_reads": 4}}) == "cf31e7232e9fb53c"
+    assert len({digest({"batch_config": {"reads": "auto", "most_reads": most}}) for most in (4, 8)}) == 2
     default = resolve_config([Layer("then", {"probe": {"total_variance": False}, "batch_config": {"reads": 0}})])
     assert default.digest() != "183b369e774cb963"
     assert len({digest({"probe": {"total_variance": runs}}) for runs in ("first", "all", "none")}) == 3

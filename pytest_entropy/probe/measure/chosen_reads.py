@@ -1,0 +1,159 @@
+"""Choose the number of companion reads from an update batch: the k with the least seconds x variance.
+
+With k companions s~_n has the variance var(s - x) + var(x) / k, and a prompt costs c_0 + (1 + k) c_x; without any,
+var(s) and c_0.  All three variances are of U's prompts, but for those where s - x is most extreme: one response with a
+rare token would hide what reads explain, and reading in vain costs less than not reading.  Costs are numbers of tokens,
+so that the choice is the same on every machine.  It depends on U alone, so that given U the s~_n stay independent and
+of one law at every B_E.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pytest_entropy.policy.merged_adapter import merged
+from pytest_entropy.probe.derivatives.directional import directional_derivatives
+from pytest_entropy.probe.measure.companion_reads import opened, prompt_reads
+from pytest_entropy.probe.profiler import Meter
+from pytest_entropy.probe.setup import Setup
+from pytest_entropy.probe.update.direction import Update
+from pytest_entropy.probe.update.source import UpdateSource
+from pytest_entropy.settings.companions import FEWEST_READS
+
+log = logging.getLogger(__name__)
+
+# Of seconds x variance, what reads must save.
+LEAST_GAIN = 0.05
+# More reads are never chosen, whatever is configured, so that the choice is the update's own.
+MOST = 64
+# Of U's prompts, those that are left out.
+EXTREME = 0.1
+# With fewer prompts of U variances say nothing: so many reads are taken as are without ``auto``.
+FEWEST_PROMPTS, UNKNOWN = 4, 8
+
+
+@dataclass(frozen=True)
+class ReadingCost:
+    """What a prompt of E costs, and what its reads explain, along one update.
+
+    Attributes:
+        whole, left, explained: var(s), var(s - x) and var(x).
+        prompt, reading: tokens of a prompt with its responses, sampled and differentiated, and of a read.
+    """
+
+    whole: float
+    left: float
+    explained: float
+    prompt: float
+    reading: float
+
+    def of(self, reads: int) -> float:
+        """Tokens x variance with so many companions of a prompt."""
+        if not reads:
+            return self.prompt * self.whole
+        return (self.prompt + (1 + reads) * self.reading) * (self.left + self.explained / reads)
+
+    def best(self) -> int:
+        """The number of companions with the least tokens x variance, 0 where it saves too little.
+
+        >>> ReadingCost(1000, 40, 1000, 300, 20).best(), ReadingCost(1000, 990, 10, 300, 20).best()
+        (20, 0)
+        """
+        if not (self.explained > 0 and math.isfinite(self.left)):
+            return 0
+        ratio = (self.prompt + self.reading) / self.reading * self.explained
+        reads = MOST if ratio >= MOST**2 * self.left else max(round(math.sqrt(ratio / self.left)), FEWEST_READS)
+        return reads if self.of(reads) < (1 - LEAST_GAIN) * self.of(0) else 0
+
+
+class ChosenReads:
+    """The numbers of companion reads of updates; each is chosen once and kept.
+
+    Args:
+        setup: policy, prompts and settings.
+        updates: the update batches.
+    """
+
+    def __init__(self, setup: Setup, updates: UpdateSource) -> None:
+        self.setup, self.updates = setup, updates
+        self._chosen: dict[int, Update] = {}
+
+    def known(self, update: Update) -> Update:
+        """The update with its number of companion reads.
+
+        Raises:
+            RunError: a gradient is not finite.
+        """
+        if update.companion_reads is not None:
+            return update
+        if update.seed not in self._chosen:
+            meter = Meter(device=self.setup.policy.device)
+            batch = self.updates.batch(update)
+            with meter.phase("reading", batch.rollouts.size, passes=None):
+                reads = self._best(update)
+            self._chosen[update.seed] = replace(
+                update,
+                companion_reads=reads,
+                seconds=update.seconds | meter.seconds,
+                memory_mb=update.memory_mb | meter.memory_mb,
+            )
+        return self._chosen[update.seed]
+
+    def of(self, update: Update) -> int:
+        """The number of companion reads of an update, at most the largest that is configured.
+
+        Raises:
+            RunError: a gradient is not finite.
+        """
+        reads = self.known(update).companion_reads
+        assert reads is not None
+        return min(reads, self.setup.config.companions)
+
+    def _best(self, update: Update) -> int:
+        if len(update.prompts) < FEWEST_PROMPTS:
+            return UNKNOWN
+        cost = self._cost(update)
+        reads = cost.best()
+        log.info(
+            "companion reads: %d pay; over U's prompts var(s) %.3g, var(s - x) %.3g, var(x) %.3g",
+            reads, cost.whole, cost.left, cost.explained,
+        )  # fmt: skip
+        return reads
+
+    def _cost(self, update: Update) -> ReadingCost:
+        setup, config = self.setup, self.setup.config
+        tables = self.updates.tables(update)
+        assert tables is not None
+        batch = self.updates.batch(update).rollouts
+        rollouts = replace(batch, control_variate=tables.on(batch.tokens.device))
+        prompts = self.updates.prompts(update)
+        with merged(setup.policy):
+            s = directional_derivatives(
+                setup.policy, rollouts, update.direction, [config.estimator],
+                chunk_tokens=config.tokens_at_once, threads=setup.threads,
+            ).per_prompt[config.estimator]  # fmt: skip
+            x = prompt_reads(setup, opened(setup.policy, prompts, tables, config.max_new_tokens), update)
+        middle = _without_extremes(s - x)
+        s, x = s[middle], x[middle]
+        # What is left after the reads is mostly of the responses, whose number E may have another.
+        left = float(np.var(s - x, ddof=1))
+        further = left * (config.G / config.entropy_group - 1)
+        own = float(np.mean([len(ids) for ids in rollouts.prompt_ids]))
+        answers = config.entropy_group * float(rollouts.lengths.double().mean())
+        return ReadingCost(
+            whole=float(np.var(s, ddof=1)) + further,
+            left=left + further,
+            explained=float(np.var(x, ddof=1)),
+            prompt=2 * (own + answers),
+            reading=own + len(tables.opening) + 1,
+        )
+
+
+def _without_extremes(values: np.ndarray) -> np.ndarray:
+    """Places of all values but the ``EXTREME`` share, rounded up, that is farthest from the median."""
+    distance = np.abs(values - np.median(values))
+    return np.argsort(distance, kind="stable")[: len(values) - math.ceil(EXTREME * len(values))]

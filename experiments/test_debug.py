@@ -18,7 +18,8 @@ pytestmark = pytest.mark.entropy_experiment("debug")
 def test_run(probe_run: RunRecord) -> None:
     """One measurement with all estimators."""
     assert math.isfinite(probe_run.delta_h1)
-    assert set(probe_run.diagnostics) >= {"score", "reinforce_loo"}
+    # The configured estimator's own scalars are the run's.
+    assert {probe_run.estimator, *probe_run.diagnostics} >= {"score", "reinforce_loo"}
 
 
 def test_report(probe_runs: Runs, experiment: Experiment) -> None:

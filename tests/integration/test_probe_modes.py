@@ -84,3 +84,25 @@ def test_what_the_u_statistic_cannot_do_is_refused_before_any_work(workspace: Wo
     assert done.returncode == 4
     assert "linear in the gradient, and adamw's is not" in " ".join((done.stdout + done.stderr).split())
     assert not workspace.results.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("estimator", ["reinforce_loo", "rao_blackwell"])
+def test_every_experiment_takes_every_estimator(workspace: Workspace, estimator: str) -> None:
+    done = workspace.run(*workspace.everything, f"--entropy-set=probe.estimator={estimator}")
+    assert done.returncode == 0, done.stdout
+    assert {run["estimator"] for run in records(workspace)} == {estimator}
+
+
+@pytest.mark.slow
+def test_an_update_chooses_how_many_companions_all_its_runs_read(workspace: Workspace) -> None:
+    """The same with any number of workers, each of which takes the update from its file."""
+    chosen = [*workspace.scaling, "--entropy-set=batch_config.reads=auto", "--with-replacement"]
+    assert workspace.run(*chosen).returncode == 0
+    runs = records(workspace)
+    (found,) = {run["update"]["companion_reads"] for run in runs}
+    assert [run["companions"]["count"] for run in runs] == [min(found, 16)] * 4
+    done = workspace.run(*chosen, "-n2", "--entropy-results=results/two")
+    assert done.returncode == 0, done.stdout
+    again = [json.loads(file.read_text()) for file in sorted((workspace.results / "two").rglob("results.json"))]
+    assert [run["per_prompt"] for run in again] == [run["per_prompt"] for run in runs]

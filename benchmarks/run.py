@@ -21,7 +21,7 @@ from typing import Any
 import torch
 import transformers
 
-from benchmarks import bias, core, figures, scaling, startup
+from benchmarks import bias, core, figures, interval_coverage, scaling, startup
 from benchmarks.long_section import long_section
 from benchmarks.measure import load, ratios, summary
 from benchmarks.workload import LIMIT, SEEDS, G, Workload
@@ -76,6 +76,9 @@ SECTIONS: dict[str, Callable[[bool], dict[str, Any]]] = {
     "core": core_section,
     "long": lambda quick: long_section(64 if quick else 512, 1 if quick else 3),
     "bias": lambda quick: {"bias": bias.biases(2_000 if quick else 100_000)},
+    "coverage": lambda quick: interval_coverage.coverage_section(
+        128 if quick else 2048, 128 if quick else 256, 100 if quick else 2000
+    ),
     "against_B_E": lambda quick: {
         "against_B_E": scaling.against_B_E(
             Workload.demo(), 1 if quick else 5, (8, 16, 32) if quick else (32, 64, 128, 256)
@@ -208,6 +211,8 @@ def table(record: dict[str, Any]) -> list[str]:
         lines.append(
             f"B_E = {size}: seconds x SE² {entry['cost']:.3g} [{entry['low']:.3g}, {entry['high']:.3g}] nats² s"
         )
+    if "interval_coverage" in record:
+        lines += interval_coverage.lines(record["interval_coverage"])
     if "equal_numbers" in record:
         lines.append(f"methods agree to {max(record['equal_numbers'].values()):.1e} (float64)")
     return lines

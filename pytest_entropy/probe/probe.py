@@ -168,13 +168,12 @@ class EntropyProbe:
             raise ValueError("mode u_statistic takes the update from the run's own batch: pass no update")
 
     def _companions(self, B_E: int, update: Update) -> int:
-        """Companion reads of each prompt, as many as are configured, or chosen, and as the set of prompts allows."""
-        config, fraction = self.config, self._sampling_fraction(B_E, update)
-        reads = self.chosen_reads.of(update) if config.chooses_reads else config.companions
-        if not reads or not fraction:
-            return reads
-        rows = len(self.setup.prompts) - len(self._taken(update))
-        return allowed_companions(reads, B_E, distinct=B_E / fraction, rows=rows)[0]
+        """Companion reads of each prompt: as many as are configured, or chosen, and as the set of prompts allows."""
+        reads, fraction = self.config.companions, self._sampling_fraction(B_E, update)
+        if reads and fraction:
+            rows = len(self.setup.prompts) - len(self._taken(update))
+            reads = allowed_companions(reads, B_E, distinct=B_E / fraction, rows=rows)[0]
+        return self.chosen_reads.of(update, reads) if reads and self.config.chooses_reads else reads
 
     def _fraction_gap(self, fraction: float, count: int, update: Update) -> float:
         """:func:`other_fraction` of a sampling fraction; cached for equal ones, since counting reads the prompts."""

@@ -60,7 +60,8 @@ class UpdateRecord(Stored):
         zero_gradients: parameters with entries of g that are exactly 0, and their share, in words.
         eta_gap: eta against the configured rate or, without one, the optimizer's largest stored rate, relative.
         fingerprint, learnt_fingerprint: numbers that identify the direction, and the control variate's tables.
-        companion_reads: companions of each prompt that ``batch_config.reads: auto`` found to pay, before it is limited.
+        companion_reads, fewest_reads: companions of each prompt that pay most by the update batch, up to 64, and the
+            fewest that pay, 0 if none do, before limits; None unless ``batch_config.reads: auto`` asked.
         reward_gap: largest difference between a reward and the reward of the same completion computed again; None if
             the reward function was not called again (``rewards_rechecked`` is False then).
         draw_gap: largest distance, in probability, of a token's random number from the token's interval.
@@ -100,6 +101,7 @@ class UpdateRecord(Stored):
     fingerprint: float | None = None
     learnt_fingerprint: float | None = None
     companion_reads: int | None = None
+    fewest_reads: int | None = None
     memory_mb: dict[str, float] = field(default_factory=dict)
     reward_gap: float | None = None
     rewards_rechecked: bool | None = None

@@ -6,7 +6,7 @@ from pytest_entropy.errors import UsageError
 from pytest_entropy.prompts import PromptSet
 from pytest_entropy.settings.companions import AUTO, allowed_companions, why_no_reads
 from pytest_entropy.settings.experiments import ExperimentKind
-from pytest_entropy.settings.layers import BUILT_IN, READS, ResolvedConfig
+from pytest_entropy.settings.layers import BUILT_IN, MOST_READS, READS, ResolvedConfig
 from pytest_entropy.settings.model import ExperimentConfig
 
 
@@ -63,7 +63,8 @@ def allowed_reads(resolved: ResolvedConfig, prompts: PromptSet) -> tuple[Resolve
         return resolved, ()
     most_of = "at most " if batch.reads == AUTO else ""
     note = f"  companion reads: {reads or 'none'} instead of {most_of}{most}: {why}"
-    return resolved.with_reads(reads, f"{source}; {why}"), (note,)
+    lowered = MOST_READS if reads and batch.reads == AUTO else READS
+    return resolved.with_reads(reads, f"{resolved.sources[lowered]}; {why}"), (note,)
 
 
 def require_enough(prompts: PromptSet, config: ExperimentConfig) -> None:

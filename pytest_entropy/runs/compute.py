@@ -13,7 +13,8 @@ from pytest_entropy.checkpoints.files import CheckpointFiles
 from pytest_entropy.checkpoints.preflight.logged_comparison import compare_with_log
 from pytest_entropy.errors import RunError
 from pytest_entropy.prompts import PromptSet, require_room
-from pytest_entropy.records.paths import ENTROPY_GRADIENT, UPDATE_GRADIENT
+from pytest_entropy.records.files import write_json
+from pytest_entropy.records.paths import ENTROPY_GRADIENT, UPDATE_GRADIENT, UPDATE_RECORD
 from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.spec import RunSpec
 from pytest_entropy.records.update import StoredUpdate, UpdateRecord
@@ -21,6 +22,7 @@ from pytest_entropy.rewards import WeightedRewards, require_answers
 from pytest_entropy.runs.extreme_rollouts import write_extreme_rollouts
 from pytest_entropy.runs.machine import Machine
 from pytest_entropy.runs.run_files import read_update, write_run, write_tensors, write_update
+from pytest_entropy.settings.companions import AUTO
 from pytest_entropy.settings.model import ExperimentConfig
 from pytest_entropy.stats import Measurement
 
@@ -176,6 +178,8 @@ def compute_update(spec: RunSpec, place: Place, directory: Path, *, stored: Upda
         log.warning("%s", place.caveat)
     update = place.probe(spec).update(spec.update_seed)
     require_same_update(stored, update)
+    if stored is not None and stored.companion_reads is not None:
+        update = replace(update, companion_reads=stored.companion_reads, fewest_reads=stored.fewest_reads)
     if config.save_gradients:
         write_tensors(directory / UPDATE_GRADIENT, update.gradient)
     record = StoredUpdate(
@@ -209,6 +213,31 @@ def reuse_update(taken: StoredUpdate | None, stored: UpdateRecord | None, direct
     require_same_update(stored, read_update(directory))
     log.info("update U was computed before, for another experiment of these results, and is taken from there")
     return True
+
+
+def complete_update(
+    spec: RunSpec, place: Place, directory: Path, taken: StoredUpdate, *, stored: UpdateRecord | None = None
+) -> bool:
+    """Choose the companion reads of an update that an experiment with a number of them computed; whether it had none.
+
+    Args:
+        spec: of any of the runs.
+        place: this process's checkpoint, prompts and rewards.
+        directory: the update's, which holds the files of a shared entry.
+        taken: the entry's record.
+        stored: the update's record in runs that are stored already, None if there are none; its choice stands.
+
+    Raises:
+        RunError: a gradient is not finite.
+    """
+    if config_of(spec).batch_config.reads != AUTO or not place.probe(spec).config.chooses_reads:
+        return False
+    chosen = stored
+    if chosen is None or chosen.companion_reads is None:
+        chosen = place.probe(spec).chosen_reads.known(read_update(directory))
+    record = replace(taken, companion_reads=chosen.companion_reads, fewest_reads=chosen.fewest_reads)
+    write_json(directory / UPDATE_RECORD, record.to_dict())
+    return taken.companion_reads is None
 
 
 def require_same_update(recorded: UpdateRecord | None, update: Update) -> None:

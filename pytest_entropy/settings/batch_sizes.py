@@ -30,4 +30,4 @@ class BatchSizes(SettingsSection):
     `u_statistic`, with `entropy_unit: token`, or with an estimator that learns nothing from U; fewer, or none, where
     they would be more than a tenth of the prompts."""
     most_reads: Annotated[int, Field(ge=FEWEST_READS, le=LARGEST)] = 16
-    """The most companions that `reads: auto` chooses."""
+    """The most companions that `reads: auto` chooses; above 64 it tries none."""

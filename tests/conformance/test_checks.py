@@ -215,7 +215,7 @@ def test_every_field_of_a_stored_run_is_looked_at_or_is_for_the_reader() -> None
             print(f"{form}: {field}: {', '.join(who) or 'no check: for the reader'}{_without(runs[0], field)}")
     told = {f"update.{name}" for name in (
         "objective", "eta_source", "seed", "seconds", "memory_mb", "entropy_mean", "length_mean", "learnt_fingerprint",
-        "companion_reads",
+        "companion_reads", "fewest_reads",
     )}  # fmt: skip
     others = {name for name in fields if name.startswith("diagnostics.")}
     assert fields - read - told - others == {"se_total", "u_statistic.zeta_1", "arrays.excess_surprisal"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import Any
 
 import numpy as np
@@ -106,3 +107,33 @@ def test_an_update_chooses_how_many_companions_all_its_runs_read(workspace: Work
     assert done.returncode == 0, done.stdout
     again = [json.loads(file.read_text()) for file in sorted((workspace.results / "two").rglob("results.json"))]
     assert [run["per_prompt"] for run in again] == [run["per_prompt"] for run in runs]
+
+
+@pytest.mark.slow
+def test_an_update_that_another_experiment_has_stored_is_asked_how_many_to_read(workspace: Workspace) -> None:
+    """One that has a number of reads, and so says nothing of them; runs that are continued keep what they had."""
+    one = [*workspace.small, "--runs=2", "--with-replacement"]
+    scaling = ["experiments/test_batch_scaling.py", *one, "--be-values=4"]
+    assert workspace.run(*scaling).returncode == 0
+    assert {run["update"]["companion_reads"] for run in records(workspace)} == {None}
+    chosen = ["--entropy-set=batch_config.reads=auto", "--resume"]
+    done = workspace.run(*scaling, "experiments/test_single_run.py", "--be=4", *chosen)
+    assert done.returncode == 0, done.stdout
+    found = {file.parent: json.loads(file.read_text()) for file in workspace.results.rglob("results.json")}
+    fresh = {place: run for place, run in found.items() if run["update"]["companion_reads"] is not None}
+    assert len(fresh) == 3
+    assert len({run["update"]["companion_reads"] for run in fresh.values()}) == 1
+    assert len({run["update"]["fingerprint"] for run in found.values()}) == 1
+    # What stored runs had stands, whatever would be chosen now.
+    continued = next(place.parent for place in fresh if "batch_scaling" in str(place))
+    # It was taken from the first session, and not computed again.
+    assert json.loads((continued / "update" / "update.json").read_text())["seconds"] == {}
+    stored, other = (continued / f"BE004_run00{number}" for number in (1, 2))
+    record = json.loads((stored / "results.json").read_text())
+    record["update"] |= {"companion_reads": 3, "fewest_reads": 2}
+    (stored / "results.json").write_text(json.dumps(record))
+    for removed in (other, continued / "update", workspace.results / "update_batches"):
+        shutil.rmtree(removed)
+    assert workspace.run(*scaling, *chosen).returncode == 0
+    again = json.loads((other / "results.json").read_text())
+    assert (again["update"]["companion_reads"], again["companions"]["count"]) == (3, 3)

@@ -57,17 +57,14 @@ class ReadingCost:
             return self.prompt * self.whole
         return (self.prompt + (1 + reads) * self.reading) * (self.left + self.explained / reads)
 
-    def best(self) -> int:
-        """The number of companions with the least tokens x variance, 0 where it saves too little.
+    def paying(self) -> tuple[int, int]:
+        """(the fewest companions that save enough, the number with the least tokens x variance); zeros if none do.
 
-        >>> ReadingCost(1000, 40, 1000, 300, 20).best(), ReadingCost(1000, 990, 10, 300, 20).best()
-        (20, 0)
+        >>> ReadingCost(1000, 40, 1000, 300, 20).paying(), ReadingCost(1000, 990, 10, 300, 20).paying()
+        ((2, 20), (0, 0))
         """
-        if not (self.explained > 0 and math.isfinite(self.left)):
-            return 0
-        ratio = (self.prompt + self.reading) / self.reading * self.explained
-        reads = MOST if ratio >= MOST**2 * self.left else max(round(math.sqrt(ratio / self.left)), FEWEST_READS)
-        return reads if self.of(reads) < (1 - LEAST_GAIN) * self.of(0) else 0
+        enough = [k for k in range(FEWEST_READS, MOST + 1) if self.of(k) < (1 - LEAST_GAIN) * self.of(0)]
+        return (enough[0], min(enough, key=self.of)) if enough else (0, 0)
 
 
 class ChosenReads:
@@ -94,35 +91,41 @@ class ChosenReads:
             meter = Meter(device=self.setup.policy.device)
             batch = self.updates.batch(update)
             with meter.phase("reading", batch.rollouts.size, passes=None):
-                reads = self._best(update)
+                fewest, best = self._paying(update)
             self._chosen[update.seed] = replace(
                 update,
-                companion_reads=reads,
+                fewest_reads=fewest,
+                companion_reads=best,
                 seconds=update.seconds | meter.seconds,
                 memory_mb=update.memory_mb | meter.memory_mb,
             )
         return self._chosen[update.seed]
 
-    def of(self, update: Update) -> int:
-        """The number of companion reads of an update, at most the largest that is configured.
+    def of(self, update: Update, most: int) -> int:
+        """The number of companion reads of an update, of at most so many; 0 where these are too few to pay.
+
+        Args:
+            update: any of the setup's.
+            most: what settings and prompts allow.
 
         Raises:
             RunError: a gradient is not finite.
         """
-        reads = self.known(update).companion_reads
-        assert reads is not None
-        return min(reads, self.setup.config.companions)
+        known = self.known(update)
+        assert known.companion_reads is not None
+        reads = min(known.companion_reads, most)
+        return reads if reads >= (known.fewest_reads or FEWEST_READS) else 0
 
-    def _best(self, update: Update) -> int:
+    def _paying(self, update: Update) -> tuple[int, int]:
         if len(update.prompts) < FEWEST_PROMPTS:
-            return UNKNOWN
+            return FEWEST_READS, UNKNOWN
         cost = self._cost(update)
-        reads = cost.best()
+        found = cost.paying()
         log.info(
-            "companion reads: %d pay; over U's prompts var(s) %.3g, var(s - x) %.3g, var(x) %.3g",
-            reads, cost.whole, cost.left, cost.explained,
+            "companion reads: %d to %d pay; over U's prompts var(s) %.3g, var(s - x) %.3g, var(x) %.3g",
+            *found, cost.whole, cost.left, cost.explained,
         )  # fmt: skip
-        return reads
+        return found
 
     def _cost(self, update: Update) -> ReadingCost:
         setup, config = self.setup, self.setup.config

@@ -103,6 +103,10 @@ def test_what_an_update_may_choose_is_bounded_alike(prompts: int, reads: int | s
     assert (found.config.batch_config.reads, found.config.batch_config.most_reads) == (reads, most)
     assert said in "".join(notes)
     assert bool(notes) == bool(said)
+    # Each key says where its own value comes from.
+    lowered = {"batch_config.most_reads": "built-in default; more"} if most < 16 else {}
+    lowered |= {"batch_config.reads": "asked.yaml; more"} if not reads else {}
+    assert all(found.sources[key].startswith(source) for key, source in lowered.items())
 
 
 def test_reads_that_are_not_supported_are_left_out_and_whoever_asks_is_told() -> None:

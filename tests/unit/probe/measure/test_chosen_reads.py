@@ -41,39 +41,38 @@ def probe_of(loaded: Checkpoint, prompts: list[Prompt] = MANY, **settings: Any) 
 def kept_by(seen: list[ReadingCost], patch: pytest.MonkeyPatch) -> None:
     """Keep what a choice is made from; five reads are chosen."""
 
-    def best(self: ReadingCost) -> int:
+    def paying(self: ReadingCost) -> tuple[int, int]:
         seen.append(self)
-        return 5
+        return 2, 5
 
-    patch.setattr(ReadingCost, "best", best)
+    patch.setattr(ReadingCost, "paying", paying)
 
 
 def test_the_choice_has_the_least_tokens_times_variance() -> None:
     rng = np.random.default_rng()
-    chosen = []
-    for _ in range(300):
+    chosen, first = [], []
+    for _ in range(1000):
         left, explained, prompt = (float(10 ** rng.uniform(-2, 4)) for _ in range(3))
         reading = prompt * float(rng.uniform(0.01, 1))
         cost = ReadingCost(left + explained, left, explained, prompt, reading)
         costs = {k: (prompt + (1 + k) * reading) * (left + explained / k) for k in range(2, 65)}
         without = prompt * (left + explained)
-        k = cost.best()
-        least = min(costs, key=lambda n: costs[n])
-        if k:
-            # Rounding takes a neighbour of the least.
-            assert abs(k - least) <= 1
-            assert costs[k] < 0.95 * without
-        else:
-            assert min(costs.values()) > 0.9 * without
-        chosen.append(k)
+        fewest, best = cost.paying()
+        pay = [k for k, c in costs.items() if c < 0.95 * without]
+        assert (fewest, best) == ((min(pay), min(pay, key=lambda n: costs[n])) if pay else (0, 0))
+        # Between both all pay: a limit there is taken as it is.
+        assert not pay or set(range(fewest, best + 1)) <= set(pay)
+        chosen.append(best)
+        first.append(fewest)
     assert {0, 64} < set(chosen)
+    assert max(first) > 2
 
 
 @pytest.mark.parametrize(
     ("left", "explained", "reads"), [(1.0, 0.0, 0), (0.0, 0.0, 0), (0.0, 1.0, 64), (float("nan"), 1.0, 0)]
 )
 def test_degenerate_variances_choose_as_well(left: float, explained: float, reads: int) -> None:
-    assert ReadingCost(left + explained, left, explained, 100.0, 10.0).best() == reads
+    assert ReadingCost(left + explained, left, explained, 100.0, 10.0).paying()[1] == reads
 
 
 def test_the_variances_are_those_of_the_update_batch(loaded: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,15 +115,19 @@ def test_fewer_responses_to_a_prompt_of_e_leave_more_variance_and_cost_less(
     assert two.left > 1.5 * four.left
 
 
-@pytest.mark.parametrize(("configured", "found", "reads"), [(16, 5, 5), (4, 5, 4), (16, 0, 0)])
+@pytest.mark.parametrize(
+    ("configured", "found", "reads"),
+    [(16, (2, 5), 5), (4, (2, 5), 4), (4, (4, 5), 4), (3, (4, 5), 0), (16, (0, 0), 0)],
+    ids=["chosen", "limited", "just enough", "too few to pay", "none pays"],
+)
 def test_every_run_has_as_many_whatever_its_size(
-    loaded: Checkpoint, monkeypatch: pytest.MonkeyPatch, configured: int, found: int, reads: int
+    loaded: Checkpoint, monkeypatch: pytest.MonkeyPatch, configured: int, found: tuple[int, int], reads: int
 ) -> None:
-    monkeypatch.setattr(ReadingCost, "best", lambda self: found)
+    monkeypatch.setattr(ReadingCost, "paying", lambda self: found)
     probe = probe_of(loaded, most_reads=configured)
     assert [probe.run(B_E, 0).companions.count for B_E in (2, 5, 8)] == [reads] * 3
     record = probe.update(0).record()
-    assert record.companion_reads == found
+    assert (record.fewest_reads, record.companion_reads) == found
     assert record.seconds["reading"] > 0
 
 
@@ -146,9 +149,11 @@ def test_an_update_of_few_prompts_says_nothing(loaded: Checkpoint) -> None:
 
 
 def test_the_prompts_bound_what_is_chosen(loaded: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ReadingCost, "best", lambda self: 16)
+    monkeypatch.setattr(ReadingCost, "paying", lambda self: (2, 16))
     assert probe_of(loaded, MANY[: 12 + 200]).run(4, 0).companions.count == 5
     assert probe_of(loaded, MANY[: 12 + 70]).run(4, 0).companions.count == 0
+    monkeypatch.setattr(ReadingCost, "paying", lambda self: (6, 16))
+    assert probe_of(loaded, MANY[: 12 + 200]).run(4, 0).companions.count == 0
 
 
 @pytest.mark.parametrize(

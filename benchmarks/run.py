@@ -77,7 +77,7 @@ SECTIONS: dict[str, Callable[[bool], dict[str, Any]]] = {
     "long": lambda quick: long_section(64 if quick else 512, 1 if quick else 3),
     "bias": lambda quick: {"bias": bias.biases(2_000 if quick else 100_000)},
     "coverage": lambda quick: interval_coverage.coverage_section(
-        128 if quick else 2048, 128 if quick else 256, 100 if quick else 2000
+        128 if quick else 2048, 128 if quick else 1024, 100 if quick else 10_000
     ),
     "against_B_E": lambda quick: {
         "against_B_E": scaling.against_B_E(

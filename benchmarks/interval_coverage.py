@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import stats as scipy_stats
 
+from benchmarks.measure import linear_fit
 from benchmarks.workload import SEEDS, Workload
 from pytest_entropy.stats import Measurement
 
@@ -43,7 +44,7 @@ def coverage_section(demo: int, long: int, experiments: int) -> dict[str, Any]:
 
 
 def pools_by_size(workload: Workload, prompts: int) -> dict[int, np.ndarray]:
-    """s~_n of so many prompts from runs of each size, none of which two runs share."""
+    """s~_n of so many prompts from runs of each size, with a draw of its own for each run."""
     return {
         size: np.concatenate(
             [workload.run(size, 100_000 * size + run).per_prompt for run in range(max(1, prompts // size))]
@@ -67,8 +68,10 @@ def interval(s: np.ndarray) -> tuple[float, float]:
     """The interval of a run with scalars ``[B_E]``, as it is printed, or Student's t where none is."""
     mean, se = float(s.mean()), float(s.std(ddof=1)) / len(s) ** 0.5
     printed = Measurement(mean, se, len(s)).with_skew_of(s.tolist()).ci(CONFIDENCE)
+    if printed:
+        return printed
     half = float(scipy_stats.t.ppf((1 + CONFIDENCE) / 2, len(s) - 1)) * se
-    return printed or (mean - half, mean + half)
+    return mean - half, mean + half
 
 
 def slope(pools: list[Mapping[int, np.ndarray]], resamples: int = 1000) -> dict[str, float]:
@@ -83,7 +86,7 @@ def slope(pools: list[Mapping[int, np.ndarray]], resamples: int = 1000) -> dict[
         for pool in pools:
             drawn = {size: rng.choice(s, len(s)) if resampled else s for size, s in pool.items()}
             errors = [0.5 * np.log(s.var(ddof=1) / size) for size, s in drawn.items()]
-            slopes.append(np.polyfit(np.log([*drawn]), errors, 1)[0])
+            slopes.append(linear_fit(np.log([*drawn]).tolist(), errors)["slope"])
         return float(np.mean(slopes))
 
     low, high = np.quantile([of(True) for _ in range(resamples)], [0.025, 0.975])

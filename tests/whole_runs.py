@@ -36,6 +36,7 @@ from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.runs.run_files import write_tensors
 from tests import fake_device, tiny
+from tests.length_reward import length
 
 DIAGNOSTICS = (
     "reinforce_loo", "score", "ranks", "definition", "entropy_slope", "total_variance", "eta_sweep",
@@ -136,10 +137,6 @@ SPREAD = [
 ]  # fmt: skip
 # Run on the CPU as well, for their numbers.
 COMPARED = ("lora float32", "dora", "single batch", LEARNS)
-
-
-def length(prompts: Any, completions: list[str], **columns: Any) -> list[float]:
-    return [len(text) / 40 for text in completions]
 
 
 class Phase:

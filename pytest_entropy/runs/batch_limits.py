@@ -61,10 +61,11 @@ def allowed_reads(resolved: ResolvedConfig, prompts: PromptSet) -> tuple[Resolve
     )
     if not why:
         return resolved, ()
-    most_of = "at most " if batch.reads == AUTO else ""
-    note = f"  companion reads: {reads or 'none'} instead of {most_of}{most}: {why}"
-    lowered = MOST_READS if reads and batch.reads == AUTO else READS
-    return resolved.with_reads(reads, f"{resolved.sources[lowered]}; {why}"), (note,)
+    chooses = batch.reads == AUTO
+    note = f"  companion reads: {reads or 'none'} instead of {'at most ' if chooses else ''}{most}: {why}"
+    if chooses and reads:
+        return resolved.with_most_reads(reads, f"{resolved.sources[MOST_READS]}; {why}"), (note,)
+    return resolved.with_reads(reads, f"{source}; {why}"), (note,)
 
 
 def require_enough(prompts: PromptSet, config: ExperimentConfig) -> None:

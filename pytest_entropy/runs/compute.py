@@ -197,44 +197,29 @@ def compute_update(spec: RunSpec, place: Place, directory: Path, *, stored: Upda
     return update
 
 
-def reuse_update(taken: StoredUpdate | None, stored: UpdateRecord | None, directory: Path) -> bool:
-    """Whether the update of a shared entry, whose files are in ``directory``, is taken for the experiment's.
-
-    Args:
-        taken: the entry's record; None where there is no entry.
-        stored: the update's record in runs that are stored already, None if there are none.
-        directory: the update's, whose log says that it was computed before.
-
-    Raises:
-        RunError: the update is not the ``stored`` one.
-    """
-    if taken is None:
-        return False
-    require_same_update(stored, read_update(directory))
-    log.info("update U was computed before, for another experiment of these results, and is taken from there")
-    return True
-
-
-def complete_update(
+def reuse_update(
     spec: RunSpec, place: Place, directory: Path, taken: StoredUpdate, *, stored: UpdateRecord | None = None
 ) -> bool:
-    """Choose the companion reads of an update that an experiment with a number of them computed; whether it had none.
+    """Take the update of a shared entry, with its companion reads; whether these are new to the entry.
 
     Args:
         spec: of any of the runs.
         place: this process's checkpoint, prompts and rewards.
-        directory: the update's, which holds the files of a shared entry.
-        taken: the entry's record.
+        directory: the update's, which holds the entry's files, and whose log says that it was computed before.
+        taken: the entry's record; of an experiment with a number of reads it does not say how many pay.
         stored: the update's record in runs that are stored already, None if there are none; its choice stands.
 
     Raises:
-        RunError: a gradient is not finite.
+        RunError: the update is not the ``stored`` one, or a gradient is not finite.
     """
-    if config_of(spec).batch_config.reads != AUTO or not place.probe(spec).config.chooses_reads:
+    update = read_update(directory)
+    require_same_update(stored, update)
+    log.info("update U was computed before, for another experiment of these results, and is taken from there")
+    if config_of(spec).batch_config.reads != AUTO:
         return False
     chosen = stored
     if chosen is None or chosen.companion_reads is None:
-        chosen = place.probe(spec).chosen_reads.known(read_update(directory))
+        chosen = place.probe(spec).chosen_reads.known(update)
     record = replace(taken, companion_reads=chosen.companion_reads, fewest_reads=chosen.fewest_reads)
     write_json(directory / UPDATE_RECORD, record.to_dict())
     return taken.companion_reads is None

@@ -16,7 +16,7 @@ from pytest_entropy.records.run import RunRecord
 from pytest_entropy.records.seeds import derive
 from pytest_entropy.records.spec import RunSpec
 from pytest_entropy.records.update import UpdateRecord
-from pytest_entropy.runs.compute import Place, complete_update, compute_update, reuse_update
+from pytest_entropy.runs.compute import Place, compute_update, reuse_update
 from pytest_entropy.runs.executors.base import Executor
 from pytest_entropy.runs.machine import Machine, environment
 from pytest_entropy.runs.memory_probes import MemoryProber
@@ -158,11 +158,13 @@ class Execution:
             # Gradients are saved when they are computed.
             session = None if self.plan.continues else self.plan.stamp
             taken = None if spec.settings["save_gradients"] else shared.take(entry, directory, session)
-            if taken is None or not reuse_update(taken, stored, directory):
+            if taken is None:
                 compute_update(spec, self.place, directory, stored=stored)
-            elif not complete_update(spec, self.place, directory, taken, stored=stored):
-                return
-            shared.put(directory, entry, self.plan.stamp)
+                new = True
+            else:
+                new = reuse_update(spec, self.place, directory, taken, stored=stored)
+            if new:
+                shared.put(directory, entry, self.plan.stamp)
 
     def memory_probes(self, length_mean: float) -> MemoryProbes:
         """The probes of memory against B_E, G and length; measured once and shared through the store.

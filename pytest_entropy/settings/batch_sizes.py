@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from pytest_entropy.settings.companions import FEWEST_READS
+from pytest_entropy.settings.companions import DEFAULT_READS, FEWEST_READS
 from pytest_entropy.settings.fields import LARGEST, SettingsSection, Size, number_or_auto
 
 
@@ -23,7 +23,7 @@ class BatchSizes(SettingsSection):
     """Responses per prompt, at least 2."""
     G_E: Size | None = None
     """Responses per prompt of the entropy batch; left out, G ([variance reduction](variance-reduction.md))."""
-    reads: Annotated[int | Literal["auto"], BeforeValidator(number_or_auto(0))] = 8
+    reads: Annotated[int | Literal["auto"], BeforeValidator(number_or_auto(0))] = DEFAULT_READS
     """Companions of each prompt of the entropy batch, which are read and not answered, so that what prompts alone fix
     of s_n averages out; 0 for none, `auto` for as many as each update batch shows to pay
     ([variance reduction](variance-reduction.md#companion-reads)). No effect in mode

@@ -9,6 +9,7 @@ from pytest_entropy import registry
 DEFAULT = "action_value"
 # The value of ``batch_config.reads`` by which each update batch chooses how many.
 AUTO = "auto"
+DEFAULT_READS = 8
 # Of the prompts there are, what companions may be at most; the fewest reads of a prompt that gain anything.
 LARGEST_SHARE, FEWEST_READS = 0.1, 2
 # Of the rows, what may repeat others: E holds no prompt twice, so that its draw is another one than the companions'.

@@ -104,14 +104,22 @@ class ResolvedConfig:
         return self._with(DEPTH, depth, source)
 
     def with_reads(self, reads: int, source: str) -> ResolvedConfig:
-        """This configuration with another ``batch_config.reads``, or with ``auto`` another ``batch_config.most_reads``.
+        """This configuration with another ``batch_config.reads``.
 
         Args:
-            reads: companions of each prompt of the entropy batch; with ``auto`` the most of them, or 0 for none.
+            reads: companions of each prompt of the entropy batch.
             source: where the value comes from, in words.
         """
-        chosen = reads and self.config.batch_config.reads == AUTO
-        return self._with(MOST_READS if chosen else READS, reads, source)
+        return self._with(READS, reads, source)
+
+    def with_most_reads(self, reads: int, source: str) -> ResolvedConfig:
+        """This configuration with another ``batch_config.most_reads``.
+
+        Args:
+            reads: the most companions of each prompt that an update batch may choose.
+            source: where the value comes from, in words.
+        """
+        return self._with(MOST_READS, reads, source)
 
     def with_target(self, target: str | None, source: str) -> ResolvedConfig:
         """This configuration with another ``batch_config.target_se``.

@@ -23,6 +23,7 @@ from pytest_entropy.records.run import RunRecord
 from pytest_entropy.settings.diagnostics import CHECKED
 from pytest_entropy.stats import CheckOutcome
 from pytest_entropy.testing import tiny
+from tests.length_reward import length
 from tests.statistical import faults
 
 pytestmark = pytest.mark.slow
@@ -36,10 +37,6 @@ FAULTS = (
     "random numbers of every batch", "dropout while scoring", "entropy-to-go too late",
     "sign of the entropy gradient", "s_n divided by B_E", "sign of the loss",
 )  # fmt: skip
-
-
-def length(prompts: Any, completions: list[str], **columns: Any) -> list[float]:
-    return [len(text) / 40 for text in completions]
 
 
 def loaded(root: Path, seed: int = 0) -> Checkpoint:

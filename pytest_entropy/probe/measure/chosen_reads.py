@@ -22,7 +22,7 @@ from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.probe.setup import Setup
 from pytest_entropy.probe.update.direction import Update
 from pytest_entropy.probe.update.source import UpdateSource
-from pytest_entropy.settings.companions import FEWEST_READS
+from pytest_entropy.settings.companions import DEFAULT_READS, FEWEST_READS
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +32,8 @@ LEAST_GAIN = 0.05
 MOST = 64
 # Of U's prompts, those that are left out.
 EXTREME = 0.1
-# With fewer prompts of U variances say nothing: so many reads are taken as are without ``auto``.
-FEWEST_PROMPTS, UNKNOWN = 4, 8
+# With fewer prompts of U variances say nothing, and the default number of reads is taken.
+FEWEST_PROMPTS = 4
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class ChosenReads:
 
     def _paying(self, update: Update) -> tuple[int, int]:
         if len(update.prompts) < FEWEST_PROMPTS:
-            return FEWEST_READS, UNKNOWN
+            return FEWEST_READS, DEFAULT_READS
         cost = self._cost(update)
         found = cost.paying()
         log.info(
@@ -133,7 +133,7 @@ class ChosenReads:
         assert tables is not None
         batch = self.updates.batch(update).rollouts
         rollouts = replace(batch, control_variate=tables.on(batch.tokens.device))
-        prompts = self.updates.prompts(update)
+        prompts = self.updates.prompts(update.seed)
         with merged(setup.policy):
             s = directional_derivatives(
                 setup.policy, rollouts, update.direction, [config.estimator],

@@ -110,9 +110,13 @@ class UpdateSource:
         learnt = update.control_variate
         return learnt or self.batch(update).control_variate(setup.policy, update.direction, setup.config)
 
-    def prompts(self, update: Update) -> list[Prompt]:
-        """The prompts of an update's batch, drawn again from its seed."""
-        return self.setup.choose(len(update.prompts), derive(update.seed, "U"))
+    def prompts(self, seed: int) -> list[Prompt]:
+        """The prompts of the update batch of a seed.
+
+        Raises:
+            RunError: there are too few distinct prompts.
+        """
+        return self.setup.choose(self.setup.config.B_U, derive(seed, "U"))
 
     def gradient(self, update: Update) -> dict[str, torch.Tensor]:
         """The gradient of an update's loss by live parameter name, float64, on the CPU.
@@ -126,5 +130,5 @@ class UpdateSource:
         return update.gradient or own.gradient or self.batch(update).gradient(self.setup.policy, self.setup.config)
 
     def _rollouts(self, seed: int) -> tuple[list[Prompt], Rollouts]:
-        prompts = self.setup.choose(self.setup.config.B_U, derive(seed, "U"))
+        prompts = self.prompts(seed)
         return prompts, self.setup.sample(prompts, derive(seed, "U"), self.setup.config.G)

@@ -22,6 +22,7 @@ from pytest_entropy.records.run import RunRecord
 from pytest_entropy.rewards import RewardFunction, RewardTerm, WeightedRewards
 from pytest_entropy.rewards.builtin.base import PlainReward
 from pytest_entropy.stats import Inconclusive, require
+from tests.length_reward import length
 from tests.present import present
 
 PROMPTS = [Prompt(f"{n} apples", {"answer": f"<answer>{n}</answer>"}) for n in range(30)]
@@ -37,10 +38,6 @@ def tenth(prompts: list[str], completions: list[str], **columns: Any) -> list[fl
 
 def by_prompt(prompts: list[str], completions: list[str], **columns: Any) -> list[float]:
     return [float(len(prompt) % 2) for prompt in prompts]
-
-
-def length(prompts: list[str], completions: list[str], **columns: Any) -> list[float]:
-    return [len(text) / 40 for text in completions]
 
 
 @pytest.fixture(scope="module")

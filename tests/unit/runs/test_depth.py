@@ -22,6 +22,7 @@ from pytest_entropy.runs.planner import Planner, SessionRequest
 from pytest_entropy.settings.diagnostics import CHECKED
 from pytest_entropy.settings.experiments import kind_of
 from pytest_entropy.settings.layers import Layer, ResolvedConfig, resolve_config
+from tests.length_reward import length
 from tests.unit.checks.registered import CHECKS, judged
 
 
@@ -75,10 +76,6 @@ def test_the_size_of_the_model_is_read_for_auto_alone() -> None:
 @pytest.fixture(scope="module")
 def machine() -> Machine:
     return Machine(1)
-
-
-def length(prompts: list[str], completions: list[str], **columns: Any) -> list[float]:
-    return [len(text) / 40 for text in completions]
 
 
 def plan(checkpoint: Path, results: Path, depth: str = "auto", *, resume: bool = False, runs: int = 14) -> Plan:

@@ -34,14 +34,11 @@ from pytest_entropy.runs.shared_updates import remove_unused
 from pytest_entropy.runs.store import FailedRun
 from pytest_entropy.settings.experiments import KNOWN, kind_of
 from pytest_entropy.settings.layers import Layer, resolve_config
+from tests.length_reward import length
 from tests.present import present
 
 PROMPTS = [Prompt(f"Tom has {i} apples and buys {i % 7} more.", {"answer": str(i + i % 7)}) for i in range(60)]
 SIZES = {"batch_scaling": [4, 6], "sanity_check": [6], "single_run": [4], "debug": [4, 5], "memory_scaling": [4]}
-
-
-def length(prompts: list[str], completions: list[str], **columns: Any) -> list[float]:
-    return [len(text) / 40 for text in completions]
 
 
 @pytest.fixture(scope="module")

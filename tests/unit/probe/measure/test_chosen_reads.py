@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,20 +16,10 @@ from pytest_entropy.probe.measure.companion_reads import READ, opened
 from pytest_entropy.probe.oracles.run import by_definition
 from pytest_entropy.prompts import Prompt
 from pytest_entropy.records.seeds import derive
-from tests import tiny
+from tests.length_reward import length
 from tests.present import present
 
 MANY = [Prompt(f"Ann has {n} pears and eats {n % 5}.", {"answer": str(n)}) for n in range(1200)]
-
-
-@pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    root: Path = tmp_path_factory.mktemp("checkpoint")
-    return load_checkpoint(tiny.save_seed_checkpoint(root))
-
-
-def length(prompts: list[str], completions: list[str], **columns: Any) -> list[float]:
-    return [float(len(completion)) for completion in completions]
 
 
 def probe_of(loaded: Checkpoint, prompts: list[Prompt] = MANY, **settings: Any) -> EntropyProbe:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from pytest_entropy.checkpoints import Checkpoint, load_checkpoint
+from pytest_entropy.checkpoints import Checkpoint
 from pytest_entropy.errors import RunError
 from pytest_entropy.policy.rollouts import Rollouts
 from pytest_entropy.probe import EntropyProbe, ProbeConfig
@@ -20,21 +19,11 @@ from pytest_entropy.probe.measure.companion_reads import READ, CompanionReads, o
 from pytest_entropy.probe.oracles.run import by_definition
 from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.prompts import Prompt
-from tests import tiny
+from tests.length_reward import length
 from tests.present import present
 
 PROMPTS = [Prompt(f"Tom has {n} apples and buys {n % 7} more.", {"answer": str(n + n % 7)}) for n in range(80)]
 MANY = [Prompt(f"Ann has {n} pears and eats {n % 5}.", {"answer": str(n)}) for n in range(400)]
-
-
-@pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    root: Path = tmp_path_factory.mktemp("checkpoint")
-    return load_checkpoint(tiny.save_seed_checkpoint(root))
-
-
-def length(prompts: list[str], completions: list[str], **columns: Any) -> list[float]:
-    return [float(len(completion)) for completion in completions]
 
 
 def probe_of(loaded: Checkpoint, prompts: list[Prompt] = PROMPTS, **settings: Any) -> EntropyProbe:

@@ -6,19 +6,18 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from pytest_entropy.checkpoints import Checkpoint, load_checkpoint
+from pytest_entropy.checkpoints import Checkpoint
 from pytest_entropy.policy.policy import Policy
 from pytest_entropy.probe import EntropyProbe, ProbeConfig
 from pytest_entropy.probe.oracles.run import by_definition
 from pytest_entropy.probe.profiler import Meter
 from pytest_entropy.prompts import Prompt
-from tests import tiny
+from tests.length_reward import length
 
 PROMPTS = [Prompt(f"Tom has {n} apples and buys {n % 7} more.", {"answer": str(n + n % 7)}) for n in range(400)]
 # Prompts that are scored without a graph, scored with one, differentiated, sampled, and computed by their definition.
@@ -70,16 +69,6 @@ class Passes:
 
     def _count(self, what: str, prompts: int) -> None:
         self.by_phase.setdefault(self._phase, Counter())[what] += prompts
-
-
-@pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    root: Path = tmp_path_factory.mktemp("checkpoint")
-    return load_checkpoint(tiny.save_seed_checkpoint(root))
-
-
-def length(prompts: list[str], completions: list[str], **columns: Any) -> list[float]:
-    return [float(len(completion)) for completion in completions]
 
 
 def measured(
